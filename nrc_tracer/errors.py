@@ -1,0 +1,31 @@
+"""Everything a user can cause to go wrong: one family of exceptions, each message a line or two that says what, where and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NrcError(Exception):
+    """Base of all errors this package raises on purpose. Shown without a traceback on the command line."""
+
+
+class SceneError(NrcError):
+    """A scene, mesh or image file that is missing, malformed or asks for something impossible."""
+
+
+class DeviceError(NrcError):
+    """A device, or an acceleration structure on it, that cannot be had."""
+
+
+class OutputError(NrcError):
+    """An image that cannot be written."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean "x"?)`` for the nearest known name, else the list of what is known, as the end of a message."""
+    known = sorted(known)
+    match = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if match:
+        return f' (did you mean "{match[0]}"?)'
+    return f" (known: {', '.join(known)})" if known else ""

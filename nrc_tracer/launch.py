@@ -1,0 +1,72 @@
+"""Running one kernel over many items: a single launch on CUDA, blocks on a pool of threads on the CPU.
+
+Warp runs a CPU kernel on the calling thread and releases Python's interpreter lock, so the same kernel launched on disjoint
+blocks from several threads runs in parallel. Its atomics are plain additions there: **each block must own what it writes**.
+Kernels take `base`, the first item of their launch, and work on item `base + wp.tid()`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
+import warp as wp
+
+
+def default_threads() -> int:
+    """The number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+class Launcher:
+    """Launches kernels on one device.
+
+    Args:
+        device: Warp device, such as `cpu` or `cuda:0`.
+        threads: Threads of the pool on the CPU; one per core unless given.
+        block_size: Items per launch on the CPU. Results do not depend on it.
+    """
+
+    def __init__(self, device: str, *, threads: int | None = None, block_size: int = 2048) -> None:
+        self.device = wp.get_device(device)
+        self.threads = threads or default_threads()
+        self.block_size = block_size
+        self._pool = ThreadPoolExecutor(self.threads, "nrc") if not self.device.is_cuda and self.threads > 1 else None
+
+    def run(self, kernel: wp.Kernel, count: int, arguments: Callable[[int], list]) -> None:
+        """Run `kernel` on items 0 .. count - 1 and wait for it.
+
+        Args:
+            kernel: The kernel, already loaded.
+            count: Number of items.
+            arguments: Gives the kernel's arguments for a launch whose first item is `base`.
+        """
+        if self.device.is_cuda:
+            wp.launch(kernel, dim=count, inputs=arguments(0), device=self.device)
+            wp.synchronize_device(self.device)
+            return
+
+        def launch(base: int) -> None:
+            size = min(self.block_size, count - base)
+            wp.launch(kernel, dim=size, inputs=arguments(base), device=self.device)
+
+        bases = range(0, count, self.block_size)
+        if self._pool is None:
+            for base in bases:
+                launch(base)
+            return
+        pending = {self._pool.submit(launch, base) for base in bases}
+        try:
+            while pending:
+                # A time limit lets Ctrl-C through on platforms whose waits cannot be interrupted
+                done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            wait(pending)
+            raise

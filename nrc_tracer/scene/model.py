@@ -1,0 +1,383 @@
+"""What a scene is: frozen data, the same for every file format.
+
+The classes are at once the Python API, the JSON format (`nrc-tracer schema` prints its schema) and the target of every
+reader. Lengths are in scene units, angles in degrees, colours linear Rec. 709. Cameras look along their local +z with +y up
+and +x to the *left* (Mitsuba's convention), so that `look_at` and Mitsuba's matrices mean the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+Vec2 = tuple[float, float]
+Vec3 = tuple[float, float, float]
+Row = tuple[float, float, float, float]
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+
+Color = float | Vec3 | str
+"""A grey value, linear RGB, or the name of a texture of the scene."""
+Scalar = float | str
+"""A number, or the name of a texture of the scene (its red channel)."""
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Base of every class of the scene format."""
+
+
+# --- Transforms: a list of steps, the first applied first
+
+
+class Translate(Model, tag="translate"):
+    """Move by `value`."""
+
+    value: Vec3
+
+
+class Rotate(Model, tag="rotate"):
+    """Turn by `angle` degrees about `axis` through the origin, counter-clockwise seen from the axis' tip."""
+
+    axis: Vec3
+    angle: float
+
+
+class Scale(Model, tag="scale"):
+    """Scale by a factor, or by one factor an axis."""
+
+    value: float | Vec3
+
+
+class LookAt(Model, tag="look_at"):
+    """Place the local origin at `origin`, +z towards `target`, +y as near to `up` as possible."""
+
+    origin: Vec3
+    target: Vec3
+    up: Vec3 = (0.0, 1.0, 0.0)
+
+
+class Matrix(Model, tag="matrix"):
+    """Any affine map, as four rows that multiply column vectors; the last row is 0 0 0 1."""
+
+    value: tuple[Row, Row, Row, Row]
+
+
+Transform = tuple[Translate | Rotate | Scale | LookAt | Matrix, ...]
+
+
+# --- Textures
+
+
+class Bitmap(Model, tag="bitmap"):
+    """An image, looked up at (u, v) with v = 0 at the image's **top** row.
+
+    `raw` turns off the sRGB decoding of 8- and 16-bit images (data such as roughness). `to_uv` maps (u, v) before the look-up.
+    """
+
+    file: str
+    raw: bool = False
+    filter: Literal["bilinear", "nearest"] = "bilinear"
+    wrap: Literal["repeat", "mirror", "clamp"] = "repeat"
+    to_uv: Transform = ()
+
+
+class Checkerboard(Model, tag="checkerboard"):
+    """Two colours that alternate every half unit of u and v: `color0` where both halves have the same parity."""
+
+    color0: float | Vec3 = 0.4
+    color1: float | Vec3 = 0.2
+    to_uv: Transform = ()
+
+
+Texture = Bitmap | Checkerboard
+
+
+# --- Materials. Opaque ones scatter on both sides unless `two_sided` is false (then the back is black).
+
+
+class Diffuse(Model, tag="diffuse"):
+    """Lambertian reflection."""
+
+    reflectance: Color = 0.5
+    two_sided: bool = True
+
+
+class Conductor(Model, tag="conductor"):
+    """A metal with complex index of refraction eta + i k (relative to the outside); eta 0, k 1 is a perfect mirror.
+
+    Smooth if `alpha` is absent; else a microfacet surface of that roughness (a number, a texture, or one for each tangent
+    direction), used as given.
+    """
+
+    eta: Color = 0.0
+    k: Color = 1.0
+    specular_reflectance: Color = 1.0
+    alpha: Scalar | tuple[Scalar, Scalar] | None = None
+    distribution: Literal["ggx", "beckmann"] = "ggx"
+    two_sided: bool = True
+
+
+class Dielectric(Model, tag="dielectric"):
+    """The boundary of glass, water and the like: `int_ior` on the side away from the normal, `ext_ior` on the normal's."""
+
+    int_ior: Positive = 1.5046
+    ext_ior: Positive = 1.000277
+    specular_reflectance: Color = 1.0
+    specular_transmittance: Color = 1.0
+    alpha: Scalar | tuple[Scalar, Scalar] | None = None
+    distribution: Literal["ggx", "beckmann"] = "ggx"
+
+
+class ThinDielectric(Model, tag="thin_dielectric"):
+    """A pane of glass modelled by one surface: reflections between its two sides included, no refraction."""
+
+    int_ior: Positive = 1.5046
+    ext_ior: Positive = 1.000277
+    specular_reflectance: Color = 1.0
+    specular_transmittance: Color = 1.0
+
+
+class Plastic(Model, tag="plastic"):
+    """A diffuse base under a dielectric coat, with the light that is reflected back and forth inside.
+
+    `nonlinear` applies the base's colour at every internal reflection. Smooth coat if `alpha` is absent.
+    """
+
+    diffuse_reflectance: Color = 0.5
+    specular_reflectance: Color = 1.0
+    int_ior: Positive = 1.49
+    ext_ior: Positive = 1.000277
+    nonlinear: bool = False
+    alpha: NonNegative | None = None
+    distribution: Literal["ggx", "beckmann"] = "ggx"
+    two_sided: bool = True
+
+
+class Sides(Model, tag="sides"):
+    """Two opaque materials by name: one for the side of the normal, one for the back."""
+
+    front: str
+    back: str
+
+
+Material = Diffuse | Conductor | Dielectric | ThinDielectric | Plastic | Sides
+
+
+# --- Shapes. All take a transform, the name of a material (grey diffuse if absent) and an emitted radiance.
+
+
+class ShapeModel(Model):
+    """What every shape has. `emission` is the radiance emitted on the side of the normal; `flip_normals` turns that side."""
+
+    name: str = ""
+    material: str | None = None
+    emission: Color | None = None
+    to_world: Transform = ()
+    flip_normals: bool = False
+
+
+class Mesh(ShapeModel, tag="mesh"):
+    """Triangles: from a `file` (OBJ, PLY or STL), or given in place by `positions` and `indices`.
+
+    `face_normals` ignores the file's vertex normals. `flip_v` replaces v by 1 - v.
+    """
+
+    file: str | None = None
+    positions: tuple[Vec3, ...] | None = None
+    normals: tuple[Vec3, ...] | None = None
+    uvs: tuple[Vec2, ...] | None = None
+    indices: tuple[tuple[int, int, int], ...] | None = None
+    face_normals: bool = False
+    flip_v: bool = False
+
+
+class Sphere(ShapeModel, tag="sphere"):
+    """An analytic sphere (the transform must scale uniformly)."""
+
+    center: Vec3 = (0.0, 0.0, 0.0)
+    radius: Positive = 1.0
+
+
+class Rectangle(ShapeModel, tag="rectangle"):
+    """The square [-1, 1]^2 in the xy plane; the normal is +z, uv runs from (0, 0) at (-1, -1) to (1, 1) at (1, 1)."""
+
+
+class Cube(ShapeModel, tag="cube"):
+    """The cube [-1, 1]^3; each face has uv from (0, 0) to (1, 1)."""
+
+
+class Disk(ShapeModel, tag="disk"):
+    """The unit disk in the xy plane; the normal is +z, uv is (r, phi / 2 pi)."""
+
+
+class Cylinder(ShapeModel, tag="cylinder"):
+    """An open cylinder around the segment `p0` - `p1`; normals point outwards."""
+
+    p0: Vec3 = (0.0, 0.0, 0.0)
+    p1: Vec3 = (0.0, 0.0, 1.0)
+    radius: Positive = 1.0
+
+
+Shape = Mesh | Sphere | Rectangle | Cube | Disk | Cylinder
+
+
+# --- Lights that are not shapes
+
+
+class PointLight(Model, tag="point"):
+    """A point that shines alike in all directions with `intensity` [W/sr]."""
+
+    position: Vec3 = (0.0, 0.0, 0.0)
+    intensity: float | Vec3 = 1.0
+
+
+class SpotLight(Model, tag="spot"):
+    """A cone of light along local +z: full `intensity` [W/sr] within `beam_width`, falling linearly to 0 at `cutoff_angle`.
+
+    Both angles [degrees] are measured from the axis; `beam_width` is 3/4 of `cutoff_angle` unless given.
+    """
+
+    to_world: Transform = ()
+    intensity: float | Vec3 = 1.0
+    cutoff_angle: Annotated[float, Meta(gt=0, le=90)] = 20.0
+    beam_width: NonNegative | None = None
+
+
+class DirectionalLight(Model, tag="directional"):
+    """Light from infinitely far that travels along `direction`; `irradiance` is on a surface facing it [W/m^2]."""
+
+    direction: Vec3
+    irradiance: float | Vec3 = 1.0
+
+
+class ConstantLight(Model, tag="constant"):
+    """The same `radiance` from every direction."""
+
+    radiance: float | Vec3 = 1.0
+
+
+class EnvironmentMap(Model, tag="environment"):
+    """A lat-long image around the scene. Local +y is the image's top, local +z its centre column's opposite seam as in
+    Mitsuba: u = atan2(x, -z) / 2 pi, v = acos(y) / pi."""
+
+    file: str
+    scale: NonNegative = 1.0
+    to_world: Transform = ()
+
+
+Light = PointLight | SpotLight | DirectionalLight | ConstantLight | EnvironmentMap
+
+
+# --- Camera, film, sampling
+
+
+class Perspective(Model, tag="perspective"):
+    """A pinhole, or with `aperture_radius` > 0 a thin lens focused at `focus_distance`.
+
+    `fov` [degrees] spans the axis named by `fov_axis`. `principal_point_offset` shifts the image by fractions of its width
+    and height (lens shift). Only what lies between the planes `near` and `far` is seen.
+    """
+
+    to_world: Transform = ()
+    fov: Annotated[float, Meta(gt=0, lt=180)] = 45.0
+    fov_axis: Literal["x", "y", "diagonal", "smaller", "larger"] = "x"
+    aperture_radius: NonNegative = 0.0
+    focus_distance: Positive = 1.0
+    principal_point_offset: Vec2 = (0.0, 0.0)
+    near: NonNegative = 0.0
+    far: Positive | None = None
+
+
+class Orthographic(Model, tag="orthographic"):
+    """Parallel rays along local +z; the image spans [-1, 1] in local x, scaled by the transform."""
+
+    to_world: Transform = ()
+    near: NonNegative = 0.0
+    far: Positive | None = None
+
+
+Camera = Perspective | Orthographic
+
+
+class Film(Model, tag=False):
+    """The image: its size in pixels, an optional crop window (x, y, width, height), and the reconstruction filter."""
+
+    width: Annotated[int, Meta(ge=1, le=65536)] = 512
+    height: Annotated[int, Meta(ge=1, le=65536)] = 512
+    crop: tuple[int, int, int, int] | None = None
+    filter: Literal["box", "tent", "gaussian"] = "box"
+    filter_radius: Positive | None = None
+    """Half width in pixels: 0.5 for the box and 1 for the tent unless given; four standard deviations (2) for the Gaussian."""
+
+
+class Sampler(Model, tag=False):
+    """How random numbers are made, and how many samples each pixel gets."""
+
+    type: Literal["sobol", "independent"] = "sobol"
+    spp: Annotated[int, Meta(ge=1)] = 64
+
+
+class Integrator(Model, tag=False):
+    """Path length. `max_depth` counts segments from the camera on: 1 shows only what shines, 2 adds direct light; null is
+    without limit. From depth `rr_depth` on, paths are ended at random by their throughput."""
+
+    max_depth: Annotated[int, Meta(ge=0)] | None = None
+    rr_depth: Annotated[int, Meta(ge=1)] = 5
+
+
+class SceneDescription(Model, tag=False):
+    """A whole scene as a file states it. File names are relative to the scene file."""
+
+    camera: Camera = Perspective()
+    film: Film = Film()
+    sampler: Sampler = Sampler()
+    integrator: Integrator = Integrator()
+    textures: dict[str, Texture] = {}
+    materials: dict[str, Material] = {}
+    shapes: tuple[Shape, ...] = ()
+    lights: tuple[Light, ...] = ()
+
+
+# --- A loaded scene
+
+
+@dataclass(frozen=True)
+class TriangleMesh:
+    """Triangles in local space.
+
+    Attributes:
+        positions: Vertex positions, shape [vertex_count, 3], float32.
+        indices: Vertex indices, shape [triangle_count, 3], int32, counter-clockwise seen from the normal's side.
+        normals: Unit vertex normals, shape [vertex_count, 3], float32, or None for flat faces.
+        uvs: Texture coordinates, shape [vertex_count, 2], float32, or None.
+    """
+
+    positions: np.ndarray
+    indices: np.ndarray
+    normals: np.ndarray | None = None
+    uvs: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene ready to render: the description and everything its file names stand for.
+
+    Attributes:
+        description: What is in the scene.
+        meshes: The triangles of every `Mesh.file`, by that name. Meshes given in place are not in here.
+        images: The pixels of every `Bitmap.file` and `EnvironmentMap.file`, by that name: shape [height, width, 3]
+            (or 1 or 4 channels), uint8, uint16 or float32; float is linear.
+        source: The file it was read from, if any.
+        warnings: What the file asks for that is not supported, and what was done instead.
+    """
+
+    description: SceneDescription
+    meshes: dict[str, TriangleMesh] = field(default_factory=dict)
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+    source: Path | None = None
+    warnings: tuple[str, ...] = ()

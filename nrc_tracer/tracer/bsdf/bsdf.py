@@ -1,0 +1,68 @@
+"""Scattering of any lobe: the two functions the path tracer calls."""
+
+import warp as wp
+
+from nrc_tracer.tracer.bsdf.conductor import evaluate_rough_conductor, sample_conductor, sample_rough_conductor
+from nrc_tracer.tracer.bsdf.dielectric import (
+    evaluate_rough_dielectric,
+    sample_dielectric,
+    sample_rough_dielectric,
+    sample_thin_dielectric,
+)
+from nrc_tracer.tracer.bsdf.diffuse import evaluate_diffuse, sample_diffuse
+from nrc_tracer.tracer.bsdf.lobe import (
+    CONDUCTOR,
+    DIELECTRIC,
+    DIFFUSE,
+    PLASTIC,
+    ROUGH_CONDUCTOR,
+    ROUGH_DIELECTRIC,
+    ROUGH_PLASTIC,
+    THIN_DIELECTRIC,
+    Lobe,
+    LobeSample,
+)
+from nrc_tracer.tracer.bsdf.plastic import (
+    evaluate_plastic,
+    evaluate_rough_plastic,
+    sample_plastic,
+    sample_rough_plastic,
+)
+
+
+@wp.func
+def evaluate_lobe(tables: wp.array[float], lobe: Lobe, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
+    """(f cos, pdf) of the lobe's smooth part; delta functions count as zero."""
+    if lobe.kind == DIFFUSE:
+        return evaluate_diffuse(lobe, wo, wi)
+    if lobe.kind == ROUGH_CONDUCTOR:
+        return evaluate_rough_conductor(lobe, wo, wi)
+    if lobe.kind == ROUGH_DIELECTRIC:
+        return evaluate_rough_dielectric(lobe, wo, wi)
+    if lobe.kind == PLASTIC:
+        return evaluate_plastic(lobe, wo, wi)
+    if lobe.kind == ROUGH_PLASTIC:
+        return evaluate_rough_plastic(tables, lobe, wo, wi)
+    return wp.vec4(0.0)
+
+
+@wp.func
+def sample_lobe(tables: wp.array[float], lobe: Lobe, wo: wp.vec3, u_lobe: float, u: wp.vec2) -> LobeSample:
+    """Sample a direction; `pdf` 0 means that the light is absorbed."""
+    if lobe.kind == DIFFUSE:
+        return sample_diffuse(lobe, wo, u)
+    if lobe.kind == ROUGH_CONDUCTOR:
+        return sample_rough_conductor(lobe, wo, u)
+    if lobe.kind == ROUGH_PLASTIC:
+        return sample_rough_plastic(tables, lobe, wo, u_lobe, u)
+    if lobe.kind == PLASTIC:
+        return sample_plastic(lobe, wo, u_lobe, u)
+    if lobe.kind == DIELECTRIC:
+        return sample_dielectric(lobe, wo, u_lobe)
+    if lobe.kind == CONDUCTOR:
+        return sample_conductor(lobe, wo)
+    if lobe.kind == ROUGH_DIELECTRIC:
+        return sample_rough_dielectric(lobe, wo, u_lobe, u)
+    if lobe.kind == THIN_DIELECTRIC:
+        return sample_thin_dielectric(lobe, wo, u_lobe)
+    return LobeSample()

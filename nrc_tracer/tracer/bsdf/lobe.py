@@ -1,0 +1,118 @@
+"""Scattering lobes on a device: the records materials are flattened to, and what one is at a point of a surface.
+
+A material is a pair of lobes, one for each side. Directions are local: +z is the shading normal of the side that is seen,
+`wo` points to the viewer and `wi` to the light, both away from the surface. `evaluate` functions return (f cos, pdf) in one
+`vec4`; `sample` functions return the direction with its weight f cos / pdf.
+"""
+
+import warp as wp
+
+from nrc_tracer.tracer.bsdf.microfacet import Microfacets
+from nrc_tracer.tracer.textures import Param, Textures, evaluate
+from nrc_tracer.tracer.vocabulary import LobeKind
+
+NONE = wp.constant(int(LobeKind.NONE))
+DIFFUSE = wp.constant(int(LobeKind.DIFFUSE))
+CONDUCTOR = wp.constant(int(LobeKind.CONDUCTOR))
+ROUGH_CONDUCTOR = wp.constant(int(LobeKind.ROUGH_CONDUCTOR))
+DIELECTRIC = wp.constant(int(LobeKind.DIELECTRIC))
+ROUGH_DIELECTRIC = wp.constant(int(LobeKind.ROUGH_DIELECTRIC))
+THIN_DIELECTRIC = wp.constant(int(LobeKind.THIN_DIELECTRIC))
+PLASTIC = wp.constant(int(LobeKind.PLASTIC))
+ROUGH_PLASTIC = wp.constant(int(LobeKind.ROUGH_PLASTIC))
+
+MIN_ALPHA = wp.constant(1.0e-4)
+
+
+@wp.struct
+class LobeRecord:
+    """A lobe with its textures not yet looked up. Unused parameters are zero."""
+
+    kind: int
+    distribution: int
+    color: Param  # diffuse reflectance, or specular reflectance where there is no diffuse part
+    second: Param  # specular transmittance; plastic: specular reflectance
+    eta: Param  # conductor: index of refraction, real part
+    k: Param  # conductor: imaginary part
+    alpha_u: Param
+    alpha_v: Param
+    ior: float  # dielectrics: index behind the normal over index in front of it
+    inner_reflectance: float  # plastic: share of the light from inside that the coat reflects back
+    nonlinear: int
+    table: int  # rough plastic: first entry of its transmittance table
+
+
+@wp.struct
+class Materials:
+    """All materials of a scene."""
+
+    lobes: wp.array[LobeRecord]
+    sides: wp.array[wp.vec2i]  # lobe seen from the front and from the back, -1 for black
+    coat_tables: wp.array[float]
+
+
+@wp.struct
+class Lobe:
+    """A lobe at one point of a surface."""
+
+    kind: int
+    color: wp.vec3
+    second: wp.vec3
+    eta: wp.vec3
+    k: wp.vec3
+    facets: Microfacets
+    ior: float
+    inner_reflectance: float
+    nonlinear: int
+    table: int
+
+
+@wp.struct
+class LobeSample:
+    """A sampled direction. `pdf` 0: none. `eta` is the index ratio across a refraction, 1 otherwise."""
+
+    wi: wp.vec3
+    weight: wp.vec3
+    pdf: float
+    delta: int
+    eta: float
+
+
+@wp.func
+def has_smooth_part(kind: int) -> bool:
+    """Whether light sampling can contribute, i.e. the lobe is not made of delta functions alone."""
+    return kind != NONE and kind != CONDUCTOR and kind != DIELECTRIC and kind != THIN_DIELECTRIC
+
+
+@wp.func
+def is_transmissive(kind: int) -> bool:
+    """Whether the lobe knows its two sides apart by itself."""
+    return kind == DIELECTRIC or kind == ROUGH_DIELECTRIC or kind == THIN_DIELECTRIC
+
+
+@wp.func
+def resolve(textures: Textures, record: LobeRecord, uv: wp.vec2) -> Lobe:
+    """Look up a lobe's parameters at `uv`."""
+    lobe = Lobe()
+    lobe.kind = record.kind
+    lobe.color = evaluate(textures, record.color, uv)
+    if record.kind == DIFFUSE:
+        return lobe
+    lobe.second = evaluate(textures, record.second, uv)
+    lobe.ior = record.ior
+    lobe.inner_reflectance = record.inner_reflectance
+    lobe.nonlinear = record.nonlinear
+    lobe.table = record.table
+    if record.kind == CONDUCTOR or record.kind == ROUGH_CONDUCTOR:
+        lobe.eta = evaluate(textures, record.eta, uv)
+        lobe.k = evaluate(textures, record.k, uv)
+    lobe.facets.distribution = record.distribution
+    lobe.facets.alpha_u = wp.max(MIN_ALPHA, evaluate(textures, record.alpha_u, uv)[0])
+    lobe.facets.alpha_v = wp.max(MIN_ALPHA, evaluate(textures, record.alpha_v, uv)[0])
+    return lobe
+
+
+@wp.func
+def with_pdf(f: wp.vec3, pdf: float) -> wp.vec4:
+    """Pack f cos and a density into what `evaluate` functions return."""
+    return wp.vec4(f[0], f[1], f[2], pdf)

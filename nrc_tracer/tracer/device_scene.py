@@ -1,0 +1,229 @@
+"""From a loaded scene to the record that kernels read: geometry, materials, textures, lights, camera and film on a device."""
+
+from __future__ import annotations
+
+import numpy as np
+import warp as wp
+
+from nrc_tracer.errors import DeviceError, SceneError
+from nrc_tracer.scene.geometry import world_mesh, world_sphere
+from nrc_tracer.scene.model import Camera, Film, Mesh, Orthographic, Scene, Shape, Sphere
+from nrc_tracer.scene.transforms import matrix
+from nrc_tracer.tracer.accel.embree import EmbreeScene
+from nrc_tracer.tracer.accel.intersect import AccelHandles, SphereRecord
+from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
+from nrc_tracer.tracer.interaction import HAS_UV, INWARD, SMOOTH, ShapeRecord, Surfaces
+from nrc_tracer.tracer.light_table import LightTable
+from nrc_tracer.tracer.lights import FAR
+from nrc_tracer.tracer.material_table import MaterialTable
+from nrc_tracer.tracer.path import SceneRecord
+from nrc_tracer.tracer.texture_table import TextureTable
+from nrc_tracer.tracer.vocabulary import Accel, CameraKind, FilterKind
+
+
+class Geometry:
+    """All shapes of a scene in world space: triangles in common buffers, spheres apart.
+
+    Args:
+        scene: The scene.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.shapes: list[ShapeRecord] = []
+        self.spheres: list[SphereRecord] = []
+        self._positions, self._normals, self._uvs, self._triangles, self._owners = [], [], [], [], []
+        self._vertex_count = self._triangle_count = 0
+        self.emitters: list[tuple[int, Shape, int, int]] = []  # shape number, shape, first triangle or sphere, count
+        for number, shape in enumerate(scene.description.shapes):
+            try:
+                self._add(number, shape, scene)
+            except SceneError as error:
+                raise SceneError(f"shape {number}{f' ({shape.name})' if shape.name else ''}: {error}") from None
+        self.positions = self._join(self._positions, np.float32, 3)
+        self.normals = self._join(self._normals, np.float32, 3)
+        self.uvs = self._join(self._uvs, np.float32, 2)
+        self.triangles = self._join(self._triangles, np.int32, 3)
+        self.owners = np.repeat(
+            np.array([number for number, _ in self._owners], np.int32), [count for _, count in self._owners]
+        )
+        del self._positions, self._normals, self._uvs, self._triangles, self._owners
+
+    def bounds(self) -> tuple[np.ndarray, float]:
+        """Centre and radius of a sphere around everything."""
+        low = [self.positions.min(axis=0)] if len(self.positions) else []
+        high = [self.positions.max(axis=0)] if len(self.positions) else []
+        low += [np.array(s.center) - s.radius for s in self.spheres]
+        high += [np.array(s.center) + s.radius for s in self.spheres]
+        if not low:
+            return np.zeros(3), 1.0
+        low, high = np.min(low, axis=0).astype(np.float64), np.max(high, axis=0).astype(np.float64)
+        return 0.5 * (low + high), float(0.5 * np.linalg.norm(high - low)) or 1.0
+
+    def areas(self, first: int, count: int) -> np.ndarray:
+        """Areas of consecutive triangles, shape [count]."""
+        corners = self.positions[self.triangles[first : first + count]].astype(np.float64)
+        return 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+
+    def upload(self, device: str) -> Surfaces:
+        """Copy the triangles to a device."""
+        surfaces = Surfaces()
+        surfaces.positions = wp.array(self.positions, dtype=wp.vec3, device=device)
+        surfaces.normals = wp.array(self.normals, dtype=wp.vec3, device=device)
+        surfaces.uvs = wp.array(self.uvs, dtype=wp.vec2, device=device)
+        surfaces.triangles = wp.array(self.triangles, dtype=wp.vec3i, device=device)
+        surfaces.triangle_shape = wp.array(self.owners, dtype=int, device=device)
+        surfaces.shapes = wp.array(self.shapes or [ShapeRecord()], dtype=ShapeRecord, device=device)
+        return surfaces
+
+    def _add(self, number: int, shape: Shape, scene: Scene) -> None:
+        record = ShapeRecord()
+        record.light = -1
+        sphere = world_sphere(shape) if isinstance(shape, Sphere) else None
+        if sphere is not None:
+            self._add_sphere(number, shape, sphere, record)
+        else:
+            mesh = world_mesh(shape, scene.meshes.get(shape.file) if isinstance(shape, Mesh) else None)
+            count = len(mesh.indices)
+            record.first_triangle = self._triangle_count
+            record.flags = (int(SMOOTH) if mesh.normals is not None else 0) | (
+                int(HAS_UV) if mesh.uvs is not None else 0
+            )
+            zeros = np.zeros((len(mesh.positions), 3), np.float32)
+            self._positions.append(mesh.positions)
+            self._normals.append(zeros if mesh.normals is None else mesh.normals)
+            self._uvs.append(zeros[:, :2] if mesh.uvs is None else mesh.uvs)
+            self._triangles.append(mesh.indices + np.int32(self._vertex_count))
+            self._owners.append((number, count))
+            if shape.emission is not None:
+                self.emitters.append((number, shape, self._triangle_count, count))
+            self._vertex_count += len(mesh.positions)
+            self._triangle_count += count
+        self.shapes.append(record)
+
+    def _add_sphere(
+        self, number: int, shape: Sphere, sphere: tuple[np.ndarray, float, bool], record: ShapeRecord
+    ) -> None:
+        center, radius, inward = sphere
+        linear = matrix(shape.to_world)[:3, :3]
+        device_sphere = SphereRecord()
+        device_sphere.center, device_sphere.radius = wp.vec3(*center), radius
+        device_sphere.orientation = wp.mat33(*(linear / np.linalg.norm(linear, axis=0)).T.ravel())
+        device_sphere.shape = number
+        record.flags = int(INWARD) if inward else 0
+        if shape.emission is not None:
+            self.emitters.append((number, shape, len(self.spheres), 1))
+        self.spheres.append(device_sphere)
+
+    @staticmethod
+    def _join(parts: list[np.ndarray], dtype: type, columns: int) -> np.ndarray:
+        return np.concatenate(parts).astype(dtype, copy=False) if parts else np.zeros((0, columns), dtype)
+
+
+class DeviceScene:
+    """A scene on a device, and what keeps its memory alive.
+
+    Args:
+        scene: The scene.
+        device: Warp device.
+        accel: What intersects triangles.
+
+    Raises:
+        SceneError: The scene asks for something impossible.
+        DeviceError: The device has no room for it.
+    """
+
+    def __init__(self, scene: Scene, device: str, accel: Accel) -> None:
+        geometry = Geometry(scene)
+        textures = TextureTable(scene)
+        materials = MaterialTable(scene, textures)
+        lights = LightTable(scene, textures, *geometry.bounds())
+        for number, shape, first, count in geometry.emitters:
+            if isinstance(shape, Sphere) and geometry.shapes[number].first_triangle == 0 and count == 1:
+                light = lights.add_sphere(first, geometry.spheres[first].radius, shape.emission)
+            else:
+                light = lights.add_triangles(first, geometry.areas(first, count), shape.emission)
+            geometry.shapes[number].light = light
+        for light in scene.description.lights:
+            lights.add(light)
+        for shape, record in zip(scene.description.shapes, geometry.shapes, strict=True):
+            record.material = materials.index(shape.material)
+
+        self.triangle_count, self.sphere_count = len(geometry.triangles), len(geometry.spheres)
+        self.record = SceneRecord()
+        try:
+            self.record.surfaces = geometry.upload(device)
+            self.record.textures = textures.upload(device)
+            self.record.materials = materials.upload(device)
+            self.record.lights = lights.upload(device)
+            self.record.accel = self._build_accel(geometry, device, accel)
+        except (MemoryError, RuntimeError) as error:
+            raise DeviceError(f"{device} cannot hold the scene: {error}") from error
+
+    def _build_accel(self, geometry: Geometry, device: str, accel: Accel) -> AccelHandles:
+        handles = AccelHandles()
+        if len(geometry.triangles) and accel == Accel.EMBREE:
+            self._embree = EmbreeScene(geometry.positions, geometry.triangles)
+            handles.embree_scene = self._embree.address
+            handles.embree_intersect, handles.embree_occluded = self._embree.intersect, self._embree.occluded
+        elif len(geometry.triangles):
+            self._mesh = wp.Mesh(
+                self.record.surfaces.positions,
+                wp.array(geometry.triangles.ravel(), dtype=int, device=device),
+                bvh_constructor="sah",
+                bvh_leaf_size=1,
+            )
+            handles.mesh = self._mesh.id
+        if geometry.spheres:
+            centers = np.array([s.center for s in geometry.spheres], np.float32)
+            radii = np.array([[s.radius] for s in geometry.spheres], np.float32)
+            margin = radii * 1e-5 + np.abs(centers) * 1e-6
+            self._sphere_bounds = (
+                wp.array(centers - radii - margin, dtype=wp.vec3, device=device),
+                wp.array(centers + radii + margin, dtype=wp.vec3, device=device),
+            )
+            self._sphere_bvh = wp.Bvh(*self._sphere_bounds, constructor="sah")
+            handles.sphere_bvh = self._sphere_bvh.id
+        handles.spheres = wp.array(geometry.spheres or [SphereRecord()], dtype=SphereRecord, device=device)
+        return handles
+
+
+def camera_record(camera: Camera, film: Film) -> CameraRecord:
+    """The camera as kernels read it."""
+    record = CameraRecord()
+    to_world = matrix(camera.to_world)
+    scales = np.linalg.norm(to_world[:3, :3], axis=0)
+    left, up, forward = (to_world[:3, i] / scales[i] for i in range(3))
+    record.origin, record.left = wp.vec3(*to_world[:3, 3]), wp.vec3(*left)
+    record.up, record.forward = wp.vec3(*up), wp.vec3(*forward)
+    record.near, record.far = camera.near, camera.far or float(FAR)
+    aspect = film.height / film.width
+    if isinstance(camera, Orthographic):
+        record.kind = int(CameraKind.ORTHOGRAPHIC)
+        record.extent = wp.vec2(scales[0], aspect * scales[1])
+        return record
+    record.kind = int(CameraKind.PERSPECTIVE)
+    half = np.tan(np.radians(camera.fov) / 2.0)
+    axis = camera.fov_axis
+    if axis in ("smaller", "larger"):
+        axis = "y" if (axis == "smaller") == (film.height < film.width) else "x"
+    if axis == "y":
+        half /= aspect
+    elif axis == "diagonal":
+        half /= np.hypot(1.0, aspect)
+    record.extent = wp.vec2(half, half * aspect)
+    record.shift = wp.vec2(*camera.principal_point_offset)
+    record.aperture_radius, record.focus_distance = camera.aperture_radius, camera.focus_distance
+    return record
+
+
+def film_record(film: Film) -> FilmRecord:
+    """The film as kernels read it."""
+    record = FilmRecord()
+    record.size = wp.vec2(float(film.width), float(film.height))
+    record.crop_x, record.crop_y, record.crop_width, _ = film.crop or (0, 0, film.width, film.height)
+    kind = FilterKind[film.filter.upper()]
+    record.filter = int(kind)
+    default = {FilterKind.BOX: 0.5, FilterKind.TENT: 1.0, FilterKind.GAUSSIAN: 2.0}[kind]
+    record.filter_radius = film.filter_radius or default
+    record.filter_sigma = record.filter_radius / 4.0
+    return record

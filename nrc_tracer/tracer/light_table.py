@@ -1,0 +1,206 @@
+"""From the lights of a scene to records with an alias table on a device.
+
+A light is chosen with a probability that is 3/4 in proportion to its power and 1/4 alike for every emitter of the scene file
+(all triangles of a mesh are one emitter): power alone would starve a lamp in a room under a bright sky that lies outside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import warp as wp
+
+from nrc_tracer.errors import SceneError
+from nrc_tracer.imaging.tonemap import decode_srgb
+from nrc_tracer.scene.model import (
+    ConstantLight,
+    DirectionalLight,
+    EnvironmentMap,
+    Light,
+    PointLight,
+    Scene,
+    SpotLight,
+)
+from nrc_tracer.scene.transforms import matrix
+from nrc_tracer.tracer.environment import Environment, sampling_tables
+from nrc_tracer.tracer.lights import LightRecord, Lights
+from nrc_tracer.tracer.texture_table import LUMINANCE, TextureTable, as_rgb, to_rgb
+from nrc_tracer.tracer.vocabulary import LightKind
+
+UNIFORM_SHARE = 0.25
+"""Share of the choices that is spread evenly over emitters instead of by power."""
+
+
+def alias_table(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vose's alias table: cell i holds i with probability `threshold[i]`, else `alias[i]`.
+
+    Args:
+        probabilities: Shape [n], of sum 1.
+
+    Returns:
+        Thresholds and aliases, shape [n] each.
+    """
+    n = len(probabilities)
+    scaled = (np.asarray(probabilities, np.float64) * n).tolist()
+    threshold, alias = np.ones(n), np.arange(n)
+    small = [i for i, p in enumerate(scaled) if p < 1.0]
+    large = [i for i, p in enumerate(scaled) if p >= 1.0]
+    while small and large:
+        i, j = small.pop(), large.pop()
+        threshold[i], alias[i] = scaled[i], j
+        scaled[j] -= 1.0 - scaled[i]
+        (small if scaled[j] < 1.0 else large).append(j)
+    return threshold, alias
+
+
+@dataclass
+class LightTable:
+    """All lights of a scene.
+
+    Args:
+        scene: The scene.
+        textures: Its textures.
+        center: Centre of a sphere around the scene.
+        radius: Its radius.
+    """
+
+    scene: Scene
+    textures: TextureTable
+    center: np.ndarray
+    radius: float
+    _records: list[LightRecord] = field(default_factory=list)
+    _powers: list[float] = field(default_factory=list)
+    _emitters: list[int] = field(default_factory=list)
+    _emitter_count: int = 0
+    _environment: EnvironmentMap | None = None
+    _background: int = -1
+
+    def add_triangles(self, first: int, areas: np.ndarray, emission: float | tuple | str) -> int:
+        """Make lights of consecutive triangles; return the number of the first light."""
+        start = len(self._records)
+        luminance = float(self.textures.mean(emission) @ LUMINANCE)
+        param = self.textures.param(emission)
+        for i, area in enumerate(areas):
+            self._append(self._record(LightKind.TRIANGLE, param, index=first + i), np.pi * float(area) * luminance)
+        self._emitter_count += 1
+        return start
+
+    def add_sphere(self, index: int, radius: float, emission: float | tuple | str) -> int:
+        """Make a light of an analytic sphere; return its number."""
+        luminance = float(self.textures.mean(emission) @ LUMINANCE)
+        record = self._record(LightKind.SPHERE, self.textures.param(emission), index=index)
+        self._append(record, 4.0 * np.pi**2 * radius**2 * luminance)
+        self._emitter_count += 1
+        return len(self._records) - 1
+
+    def add(self, light: Light) -> None:
+        """Add a light that is not a shape.
+
+        Raises:
+            SceneError: It is a second background.
+        """
+        disk = np.pi * self.radius**2
+        match light:
+            case PointLight():
+                record = self._record(LightKind.POINT, self.textures.param(light.intensity))
+                record.p = wp.vec3(*light.position)
+                power = 4.0 * np.pi * self._luminance(light.intensity)
+            case SpotLight():
+                record = self._record(LightKind.SPOT, self.textures.param(light.intensity))
+                to_world = matrix(light.to_world)
+                record.p = wp.vec3(*to_world[:3, 3])
+                record.d = wp.vec3(*(to_world[:3, 2] / np.linalg.norm(to_world[:3, 2])))
+                full = 0.75 * light.cutoff_angle if light.beam_width is None else light.beam_width
+                record.cutoff = np.radians(light.cutoff_angle)
+                record.cos_full = np.cos(np.radians(min(full, light.cutoff_angle)))
+                power = 2.0 * np.pi * (1.0 - 0.5 * (record.cos_full + np.cos(record.cutoff)))
+                power *= self._luminance(light.intensity)
+            case DirectionalLight():
+                record = self._record(LightKind.DIRECTIONAL, self.textures.param(light.irradiance))
+                direction = np.asarray(light.direction, np.float64)
+                if not np.linalg.norm(direction) > 0.0:
+                    raise SceneError("a directional light needs a direction that is not zero")
+                record.d = wp.vec3(*(direction / np.linalg.norm(direction)))
+                power = disk * self._luminance(light.irradiance)
+            case ConstantLight():
+                self._claim_background()
+                record = self._record(LightKind.CONSTANT, self.textures.param(light.radiance))
+                power = np.pi * disk * self._luminance(light.radiance)
+            case EnvironmentMap():
+                self._claim_background()
+                self._environment = light
+                record = self._record(LightKind.ENVIRONMENT, self.textures.param(1.0))
+                *_, mean = sampling_tables(self._environment_pixels() @ LUMINANCE)
+                power = np.pi * disk * mean * light.scale
+        self._append(record, power)
+        self._emitter_count += 1
+
+    def upload(self, device: str) -> Lights:
+        """Compute the probabilities and copy everything to a device."""
+        lights = Lights()
+        lights.count = len(self._records)
+        lights.background = self._background
+        lights.environment = self._upload_environment(device)
+        if self._records:
+            for record, p, threshold, alias in zip(self._records, *self._probabilities(), strict=True):
+                record.probability, record.threshold, record.alias = p, threshold, int(alias)
+        lights.records = wp.array(self._records or [LightRecord()], dtype=LightRecord, device=device)
+        return lights
+
+    def _probabilities(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        powers, emitters = np.array(self._powers), np.array(self._emitters)
+        per_emitter = np.bincount(emitters, weights=powers, minlength=self._emitter_count)
+        lit = per_emitter > 0.0
+        if not lit.any():
+            p = np.full(len(powers), 1.0 / len(powers))
+        else:
+            share = np.where(lit[emitters], powers / np.where(lit, per_emitter, 1.0)[emitters], 0.0) / lit.sum()
+            p = (1.0 - UNIFORM_SHARE) * powers / powers.sum() + UNIFORM_SHARE * share
+        return p, *alias_table(p)
+
+    def _append(self, record: LightRecord, power: float) -> None:
+        self._records.append(record)
+        self._powers.append(max(0.0, float(power)))
+        self._emitters.append(self._emitter_count)
+
+    def _claim_background(self) -> None:
+        if self._background >= 0:
+            raise SceneError("a scene can have one background only: a constant light or an environment map")
+        self._background = len(self._records)
+
+    @staticmethod
+    def _record(kind: LightKind, emission, index: int = -1) -> LightRecord:
+        record = LightRecord()
+        record.kind, record.emission, record.index = int(kind), emission, index
+        return record
+
+    @staticmethod
+    def _luminance(value: float | tuple[float, float, float]) -> float:
+        return float(np.array(as_rgb(value)) @ LUMINANCE)
+
+    def _environment_pixels(self) -> np.ndarray:
+        pixels = to_rgb(self.scene.images[self._environment.file])
+        if pixels.dtype != np.float32:
+            pixels = decode_srgb(pixels / np.iinfo(pixels.dtype).max)
+        return np.maximum(pixels, 0.0).astype(np.float32)
+
+    def _upload_environment(self, device: str) -> Environment:
+        environment = Environment()
+        if self._environment is None:
+            pixels, to_world, environment.scale = np.zeros((1, 1, 3), np.float32), np.eye(4), 0.0
+        else:
+            pixels, to_world = self._environment_pixels(), matrix(self._environment.to_world)
+            environment.scale = self._environment.scale
+        luminance = pixels @ LUMINANCE
+        rows, columns, _ = sampling_tables(luminance)
+        environment.height, environment.width = luminance.shape
+        environment.texels = wp.array(pixels.reshape(-1, 3), dtype=wp.vec3, device=device)
+        environment.luminance = wp.array(luminance.astype(np.float32).ravel(), dtype=float, device=device)
+        environment.row_cdf = wp.array(rows, dtype=float, device=device)
+        environment.column_cdf = wp.array(columns.ravel(), dtype=float, device=device)
+        rotation = to_world[:3, :3] / np.linalg.norm(to_world[:3, :3], axis=0)
+        if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4):
+            raise SceneError("an environment map can be turned and mirrored, but not sheared or scaled unevenly")
+        environment.to_local = wp.mat33(*rotation.T.ravel())
+        return environment

@@ -1,0 +1,268 @@
+"""Rendering step by step: a scene on a device, a film that samples are added to, an image at any time."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+import numpy as np
+import warp as wp
+
+from nrc_tracer.errors import DeviceError, NrcError, nearest
+from nrc_tracer.imaging.image import Image
+from nrc_tracer.launch import Launcher
+from nrc_tracer.scene.film import resize_film
+from nrc_tracer.scene.model import Scene
+from nrc_tracer.tracer.accel import embree
+from nrc_tracer.tracer.device_scene import DeviceScene, camera_record, film_record
+from nrc_tracer.tracer.path import PathSettings, trace_paths
+from nrc_tracer.tracer.vocabulary import Accel, SamplerKind
+
+UNLIMITED = 2**31 - 1
+PASS_SECONDS = 0.5
+
+
+class Renderer:
+    """Adds samples to a film.
+
+    Each sample depends on the seed, its pixel and its index alone, and sums are taken in float64 in the order of the samples:
+    the image is the same, bit for bit, however the samples are spread over steps, blocks and threads.
+
+    Args:
+        scene: What to render.
+        device: `cpu`, `cuda:0`, ...; a CUDA device if there is one, unless given.
+        threads: Threads on the CPU; one per core unless given.
+        accel: `embree` (CPU only) or `warp`; Embree where it can be had, unless given.
+        seed: Seed of all random numbers.
+        width: Width in pixels instead of the scene's; the height follows unless given.
+        height: Height in pixels instead of the scene's.
+        max_depth: Longest path in segments instead of the scene's; -1 is without limit.
+        sampler: `sobol` or `independent` instead of the scene's.
+        filter: `box`, `tent` or `gaussian` instead of the scene's.
+        block_size: Pixels per launch on the CPU. The image does not depend on it.
+
+    Attributes:
+        samples: Samples taken in every pixel so far.
+        device: The device's name.
+        accel: What intersects triangles.
+        notice: Why Embree is not used although nobody asked for another, or None.
+
+    Raises:
+        SceneError: The scene asks for something impossible.
+        DeviceError: The device or the acceleration structure cannot be had.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        *,
+        device: str | None = None,
+        threads: int | None = None,
+        accel: str | None = None,
+        seed: int = 0,
+        width: int | None = None,
+        height: int | None = None,
+        max_depth: int | None = None,
+        sampler: str | None = None,
+        filter: str | None = None,
+        block_size: int = 1024,
+    ) -> None:
+        _initialize_warp()
+        self.device = _find_device(device)
+        self.accel, self.notice = _find_accel(accel, self.device)
+        description = scene.description
+        film = resize_film(description.film, width, height)
+        if filter is not None:
+            film = msgspec.structs.replace(film, filter=filter, filter_radius=None)
+        _, _, self.width, self.height = film.crop or (0, 0, film.width, film.height)
+
+        self._launcher = Launcher(self.device, threads=threads, block_size=block_size)
+        self._scene = DeviceScene(scene, self.device, self.accel)
+        self._camera = camera_record(description.camera, film)
+        self._film = film_record(film)
+        self._settings = PathSettings()
+        self._settings.sampler = int(SamplerKind[(sampler or description.sampler.type).upper()])
+        self._settings.seed = seed % 2**64
+        depth = description.integrator.max_depth if max_depth is None else max_depth
+        self._settings.max_depth = UNLIMITED if depth is None or depth < 0 else depth
+        self._settings.rr_depth = description.integrator.rr_depth
+
+        self.samples = 0
+        self._seconds = 0.0
+        pixels = self.width * self.height
+        self._sums = wp.zeros(pixels, dtype=wp.vec3d, device=self.device)
+        self._squares = wp.zeros(pixels, dtype=wp.vec3d, device=self.device)
+        self._dropped = wp.zeros(pixels, dtype=int, device=self.device)
+
+    def compile(self) -> float:
+        """Load the kernels, compiling them on the first run; return the seconds it took."""
+        start = clock.perf_counter()
+        wp.load_module("nrc_tracer.tracer.path", device=self.device)
+        return clock.perf_counter() - start
+
+    def step(self, samples: int = 1) -> None:
+        """Add `samples` samples to every pixel."""
+        if samples < 1:
+            raise NrcError(f"the number of samples must be at least 1, not {samples}")
+        start = clock.perf_counter()
+
+        def arguments(base: int) -> list:
+            return [
+                self._scene.record,
+                self._camera,
+                self._film,
+                self._settings,
+                self.samples,
+                samples,
+                base,
+                self._sums,
+                self._squares,
+                self._dropped,
+            ]
+
+        self._launcher.run(trace_paths, self.width * self.height, arguments)
+        self.samples += samples
+        self._seconds += clock.perf_counter() - start
+
+    def suggested_pass(self) -> int:
+        """Samples for the next step, so that it takes about half a second."""
+        if self.samples == 0:
+            return 1
+        return max(1, min(int(PASS_SECONDS * self.samples / max(self._seconds, 1e-6)), 4 * self.samples))
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in `step`."""
+        return self._seconds
+
+    @property
+    def dropped(self) -> int:
+        """Samples left out so far because they were not finite."""
+        return int(self._dropped.numpy().sum())
+
+    def dropped_pixels(self) -> list[tuple[int, int]]:
+        """The pixels (x, y) that lost samples."""
+        y, x = np.nonzero(self._dropped.numpy().reshape(self.height, self.width))
+        return list(zip(x.tolist(), y.tolist(), strict=True))
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of a sample in each pixel, shape [height, width, 3] each, float64.
+
+        The variance is the unbiased estimate for independent samples; Sobol samples of a pixel are not independent.
+        """
+        shape = (self.height, self.width, 3)
+        count = np.maximum(self.samples - self._dropped.numpy(), 1).reshape(self.height, self.width, 1)
+        mean = self._sums.numpy().reshape(shape) / count
+        spread = self._squares.numpy().reshape(shape) / count - mean**2
+        return mean, np.maximum(spread, 0.0) * count / np.maximum(count - 1, 1)
+
+    def image(self) -> Image:
+        """The image of all samples so far."""
+        mean, _ = self.moments()
+        return Image(mean.astype(np.float32), samples=self.samples, dropped=self.dropped)
+
+
+def run(
+    renderer: Renderer,
+    *,
+    spp: int | None = None,
+    time: float | None = None,
+    progress: Callable[[Renderer], None] | None = None,
+) -> bool:
+    """Add samples until a number per pixel or a time is reached, whichever is given (both: whichever is first).
+
+    Args:
+        renderer: The renderer, with its kernels loaded.
+        spp: Samples per pixel to end with.
+        time: Seconds.
+        progress: Called after each pass.
+
+    Returns:
+        False if Ctrl-C ended it early; the samples of finished passes are kept.
+    """
+    start = clock.perf_counter()
+    with suppress(KeyboardInterrupt):
+        while spp is None or renderer.samples < spp:
+            samples = renderer.suggested_pass()
+            if spp is not None:
+                samples = min(samples, spp - renderer.samples)
+            if time is not None and renderer.samples > 0:
+                left = time - (clock.perf_counter() - start)
+                if left <= 0.0:
+                    return True
+                samples = max(1, min(samples, int(left * renderer.samples / max(renderer.seconds, 1e-6))))
+            renderer.step(samples)
+            if progress is not None:
+                progress(renderer)
+        return True
+    return False
+
+
+def render(
+    scene: Scene,
+    *,
+    spp: int | None = None,
+    time: float | None = None,
+    progress: Callable[[Renderer], None] | None = None,
+    **options,
+) -> Image:
+    """Render a scene.
+
+    Args:
+        scene: What to render.
+        spp: Samples per pixel; the scene's unless this or `time` is given.
+        time: Seconds to spend.
+        progress: Called with the renderer after each pass.
+        **options: As for `Renderer`: device, threads, accel, seed, width, height, max_depth, sampler, filter.
+
+    Returns:
+        The image; `image.rgb` has the shape [height, width, 3], float32, linear Rec. 709.
+
+    Raises:
+        SceneError: The scene asks for something impossible.
+        DeviceError: The device or the acceleration structure cannot be had.
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    renderer = Renderer(scene, **options)
+    renderer.compile()
+    if spp is None and time is None:
+        spp = scene.description.sampler.spp
+    if not run(renderer, spp=spp, time=time, progress=progress):
+        raise KeyboardInterrupt
+    return renderer.image()
+
+
+def _initialize_warp() -> None:
+    wp.config.quiet = True
+    wp.init()
+
+
+def _find_device(name: str | None) -> str:
+    if name is None:
+        return "cuda:0" if wp.is_cuda_available() else "cpu"
+    known = [device.alias for device in wp.get_devices()]
+    if name == "cuda" and wp.is_cuda_available():
+        return "cuda:0"
+    if name not in known:
+        raise DeviceError(f'there is no device "{name}" here{nearest(name, known)}')
+    return name
+
+
+def _find_accel(name: str | None, device: str) -> tuple[Accel, str | None]:
+    if name is not None and name not in [a.value for a in Accel]:
+        raise DeviceError(f'there is no acceleration structure "{name}"{nearest(name, [a.value for a in Accel])}')
+    if device != "cpu":
+        if name == Accel.EMBREE.value:
+            raise DeviceError(f"Embree runs on the CPU only; on {device} use --accel warp")
+        return Accel.WARP, None
+    if name == Accel.WARP.value:
+        return Accel.WARP, None
+    try:
+        embree.load()
+    except DeviceError as error:
+        if name is not None:
+            raise
+        return Accel.WARP, f"{error}; Warp's BVH is used instead, which is slower"
+    return Accel.EMBREE, None

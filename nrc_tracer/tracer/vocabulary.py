@@ -1,0 +1,81 @@
+"""The closed sets of names that host and device code share. Plain Python: kernels take these as integer constants."""
+
+import enum
+
+
+class TextureKind(enum.IntEnum):
+    """How a texture's colours are stored."""
+
+    PACKED = 0  # RGBA8 words
+    FLOAT = 1  # linear float RGB
+    CHECKERBOARD = 2
+
+
+class WrapMode(enum.IntEnum):
+    """What lies outside [0, 1] of a texture."""
+
+    REPEAT = 0
+    MIRROR = 1
+    CLAMP = 2
+
+
+class LobeKind(enum.IntEnum):
+    """The scattering models a material leaf can be."""
+
+    NONE = 0  # black
+    DIFFUSE = 1
+    CONDUCTOR = 2
+    ROUGH_CONDUCTOR = 3
+    DIELECTRIC = 4
+    ROUGH_DIELECTRIC = 5
+    THIN_DIELECTRIC = 6
+    PLASTIC = 7
+    ROUGH_PLASTIC = 8
+
+
+class Distribution(enum.IntEnum):
+    """The statistical shape of a rough surface."""
+
+    GGX = 0
+    BECKMANN = 1
+
+
+class LightKind(enum.IntEnum):
+    """What can shine."""
+
+    TRIANGLE = 0
+    SPHERE = 1
+    POINT = 2
+    SPOT = 3
+    DIRECTIONAL = 4
+    CONSTANT = 5
+    ENVIRONMENT = 6
+
+
+class CameraKind(enum.IntEnum):
+    """How film points become rays."""
+
+    PERSPECTIVE = 0
+    ORTHOGRAPHIC = 1
+
+
+class FilterKind(enum.IntEnum):
+    """The reconstruction filters, all sampled by importance."""
+
+    BOX = 0
+    TENT = 1
+    GAUSSIAN = 2
+
+
+class SamplerKind(enum.IntEnum):
+    """How the random numbers of a sample are made."""
+
+    INDEPENDENT = 0
+    SOBOL = 1
+
+
+class Accel(str, enum.Enum):
+    """What finds the triangle a ray hits."""
+
+    EMBREE = "embree"
+    WARP = "warp"
