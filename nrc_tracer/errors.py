@@ -1,4 +1,4 @@
-"""Everything a user can cause to go wrong: one family of exceptions, each message a line or two that says what, where and what to do."""
+"""What a user can cause to go wrong: one family of exceptions, each message a line or two: what, where, what to do."""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ Scalar = float | str
 """A number, or the name of a texture of the scene (its red channel)."""
 
 
-class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class Model(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True, tag_field="type"
+):
     """Base of every class of the scene format."""
 
 
@@ -184,7 +186,8 @@ class ShapeModel(Model):
 class Mesh(ShapeModel, tag="mesh"):
     """Triangles: from a `file` (OBJ, PLY or STL), or given in place by `positions` and `indices`.
 
-    `face_normals` ignores the file's vertex normals. `flip_v` replaces v by 1 - v.
+    Without vertex normals the mesh gets smooth ones (an STL file stays flat); `face_normals` makes any mesh flat.
+    `flip_v` replaces v by 1 - v.
     """
 
     file: str | None = None
@@ -262,8 +265,8 @@ class ConstantLight(Model, tag="constant"):
 
 
 class EnvironmentMap(Model, tag="environment"):
-    """A lat-long image around the scene. Local +y is the image's top, local +z its centre column's opposite seam as in
-    Mitsuba: u = atan2(x, -z) / 2 pi, v = acos(y) / pi."""
+    """A lat-long image around the scene. Local +y is the image's top row, +z its centre column, -z the seam where its left
+    and right edges meet, +x a quarter from the left, as in Mitsuba: u = atan2(x, -z) / 2 pi, v = acos(y) / pi."""
 
     file: str
     scale: NonNegative = 1.0
@@ -279,8 +282,9 @@ Light = PointLight | SpotLight | DirectionalLight | ConstantLight | EnvironmentM
 class Perspective(Model, tag="perspective"):
     """A pinhole, or with `aperture_radius` > 0 a thin lens focused at `focus_distance`.
 
-    `fov` [degrees] spans the axis named by `fov_axis`. `principal_point_offset` shifts the image by fractions of its width
-    and height (lens shift). Only what lies between the planes `near` and `far` is seen.
+    `fov` [degrees] spans the axis named by `fov_axis`. With a `principal_point_offset` (x, y) (lens shift), as fractions of
+    the image's width and height, a pixel sees what lay x to the right and y below it without. Only what lies between the
+    planes `near` and `far` is seen.
     """
 
     to_world: Transform = ()

@@ -12,7 +12,7 @@ from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.tracer.accel.embree import EmbreeScene
 from nrc_tracer.tracer.accel.intersect import AccelHandles, SphereRecord
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
-from nrc_tracer.tracer.interaction import HAS_UV, INWARD, SMOOTH, ShapeRecord, Surfaces
+from nrc_tracer.tracer.interaction import HAS_UV, INWARD, SMOOTH, ShapeRecord, Surfaces, TriangleRecord
 from nrc_tracer.tracer.light_table import LightTable
 from nrc_tracer.tracer.lights import FAR
 from nrc_tracer.tracer.material_table import MaterialTable
@@ -67,11 +67,18 @@ class Geometry:
     def upload(self, device: str) -> Surfaces:
         """Copy the triangles to a device."""
         surfaces = Surfaces()
-        surfaces.positions = wp.array(self.positions, dtype=wp.vec3, device=device)
+        records = np.zeros(len(self.triangles), TriangleRecord.numpy_dtype())
+        corners = self.positions[self.triangles]
+        for i, name in enumerate(("p0", "p1", "p2")):
+            records[name] = corners[:, i]
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], axis=1).astype(np.float64)
+        lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+        records["n"] = normals / np.where(lengths > 0.0, lengths, 1.0)
+        records["corners"] = self.triangles
+        records["shape"] = self.owners
+        surfaces.triangles = wp.array(records, dtype=TriangleRecord, device=device)
         surfaces.normals = wp.array(self.normals, dtype=wp.vec3, device=device)
         surfaces.uvs = wp.array(self.uvs, dtype=wp.vec2, device=device)
-        surfaces.triangles = wp.array(self.triangles, dtype=wp.vec3i, device=device)
-        surfaces.triangle_shape = wp.array(self.owners, dtype=int, device=device)
         surfaces.shapes = wp.array(self.shapes or [ShapeRecord()], dtype=ShapeRecord, device=device)
         return surfaces
 
@@ -167,7 +174,7 @@ class DeviceScene:
             handles.embree_intersect, handles.embree_occluded = self._embree.intersect, self._embree.occluded
         elif len(geometry.triangles):
             self._mesh = wp.Mesh(
-                self.record.surfaces.positions,
+                wp.array(geometry.positions, dtype=wp.vec3, device=device),
                 wp.array(geometry.triangles.ravel(), dtype=int, device=device),
                 bvh_constructor="sah",
                 bvh_leaf_size=1,

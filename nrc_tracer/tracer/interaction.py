@@ -25,14 +25,24 @@ class ShapeRecord:
 
 
 @wp.struct
+class TriangleRecord:
+    """A triangle in one cache line, so that a hit costs one fetch."""
+
+    p0: wp.vec3
+    p1: wp.vec3
+    p2: wp.vec3
+    n: wp.vec3  # unit normal of the winding
+    corners: wp.vec3i  # indices of its vertices' normals and texture coordinates
+    shape: int
+
+
+@wp.struct
 class Surfaces:
     """The geometry of a scene: all triangles in one buffer, all shapes."""
 
-    positions: wp.array[wp.vec3]
+    triangles: wp.array[TriangleRecord]
     normals: wp.array[wp.vec3]
     uvs: wp.array[wp.vec2]
-    triangles: wp.array[wp.vec3i]
-    triangle_shape: wp.array[int]
     shapes: wp.array[ShapeRecord]
 
 
@@ -51,24 +61,35 @@ class Interaction:
 
 
 @wp.func
+def interpolation_error(triangle: TriangleRecord, b0: float, b1: float, b2: float) -> wp.vec3:
+    """Bound on the absolute error of a point interpolated on a triangle (PBRT, 4th ed., 6.8.5)."""
+    return (wp.abs(triangle.p0) * b0 + wp.abs(triangle.p1) * b1 + wp.abs(triangle.p2) * b2) * POSITION_ERROR
+
+
+@wp.func
+def sphere_uv(orientation: wp.mat33, outward: wp.vec3) -> wp.vec2:
+    """Texture coordinates of a sphere: (azimuth / 2 pi, polar angle / pi)."""
+    local = orientation @ outward
+    phi = wp.atan2(local[1], local[0]) * 0.15915494309189535
+    theta = wp.acos(wp.clamp(local[2], -1.0, 1.0))
+    return wp.vec2(wp.where(phi < 0.0, phi + 1.0, phi), theta * 0.3183098861837907)
+
+
+@wp.func
 def triangle_interaction(surfaces: Surfaces, hit: Hit) -> Interaction:
     """The surface at a hit on a triangle."""
     it = Interaction()
-    it.shape = surfaces.triangle_shape[hit.index]
+    triangle = surfaces.triangles[hit.index]
+    it.shape = triangle.shape
     shape = surfaces.shapes[it.shape]
-    corners = surfaces.triangles[hit.index]
-    p0 = surfaces.positions[corners[0]]
-    p1 = surfaces.positions[corners[1]]
-    p2 = surfaces.positions[corners[2]]
     b1 = hit.u
     b2 = hit.v
     b0 = 1.0 - b1 - b2
-    it.p = p0 * b0 + p1 * b1 + p2 * b2
-    it.error = (wp.abs(p0) * b0 + wp.abs(p1) * b1 + wp.abs(p2) * b2) * POSITION_ERROR
-    e1 = p1 - p0
-    e2 = p2 - p0
-    it.n = wp.normalize(wp.cross(e1, e2))
+    it.p = triangle.p0 * b0 + triangle.p1 * b1 + triangle.p2 * b2
+    it.error = interpolation_error(triangle, b0, b1, b2)
+    it.n = triangle.n
     it.shading_n = it.n
+    corners = triangle.corners
     if (shape.flags & SMOOTH) != 0:
         n = surfaces.normals[corners[0]] * b0 + surfaces.normals[corners[1]] * b1 + surfaces.normals[corners[2]] * b2
         if wp.length_sq(n) > 1.0e-12:
@@ -86,7 +107,7 @@ def triangle_interaction(surfaces: Surfaces, hit: Hit) -> Interaction:
         d2 = uv2 - uv0
         determinant = d1[0] * d2[1] - d1[1] * d2[0]
         if determinant != 0.0:
-            it.dpdu = (e1 * d2[1] - e2 * d1[1]) / determinant
+            it.dpdu = ((triangle.p1 - triangle.p0) * d2[1] - (triangle.p2 - triangle.p0) * d1[1]) / determinant
     it.light = -1
     if shape.light >= 0:
         it.light = shape.light + hit.index - shape.first_triangle
@@ -108,8 +129,7 @@ def sphere_interaction(surfaces: Surfaces, accel: AccelHandles, hit: Hit, o: wp.
         it.n = -outward
     it.shading_n = it.n
     local = sphere.orientation @ outward
-    phi = wp.atan2(local[1], local[0]) * 0.15915494309189535
-    it.uv = wp.vec2(wp.where(phi < 0.0, phi + 1.0, phi), wp.acos(wp.clamp(local[2], -1.0, 1.0)) * 0.3183098861837907)
+    it.uv = sphere_uv(sphere.orientation, outward)
     it.dpdu = wp.transpose(sphere.orientation) @ wp.vec3(-local[1], local[0], 0.0)
     it.light = shape.light
     return it

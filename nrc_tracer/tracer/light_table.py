@@ -82,7 +82,9 @@ class LightTable:
         luminance = float(self.textures.mean(emission) @ LUMINANCE)
         param = self.textures.param(emission)
         for i, area in enumerate(areas):
-            self._append(self._record(LightKind.TRIANGLE, param, index=first + i), np.pi * float(area) * luminance)
+            record = self._record(LightKind.TRIANGLE, param, index=first + i)
+            record.area_density = 1.0 / max(float(area), 1e-30)
+            self._append(record, np.pi * float(area) * luminance)
         self._emitter_count += 1
         return start
 
@@ -90,6 +92,7 @@ class LightTable:
         """Make a light of an analytic sphere; return its number."""
         luminance = float(self.textures.mean(emission) @ LUMINANCE)
         record = self._record(LightKind.SPHERE, self.textures.param(emission), index=index)
+        record.area_density = 1.0 / (4.0 * np.pi * radius**2)
         self._append(record, 4.0 * np.pi**2 * radius**2 * luminance)
         self._emitter_count += 1
         return len(self._records) - 1
@@ -145,6 +148,7 @@ class LightTable:
         if self._records:
             for record, p, threshold, alias in zip(self._records, *self._probabilities(), strict=True):
                 record.probability, record.threshold, record.alias = p, threshold, int(alias)
+                record.area_density *= p
         lights.records = wp.array(self._records or [LightRecord()], dtype=LightRecord, device=device)
         return lights
 

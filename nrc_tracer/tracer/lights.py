@@ -9,7 +9,17 @@ from nrc_tracer.tracer.environment import (
     environment_radiance,
     sample_environment,
 )
-from nrc_tracer.tracer.interaction import HAS_UV, INWARD, POSITION_ERROR, SMOOTH, Interaction, Surfaces, offset_origin
+from nrc_tracer.tracer.interaction import (
+    HAS_UV,
+    INWARD,
+    POSITION_ERROR,
+    SMOOTH,
+    Interaction,
+    Surfaces,
+    interpolation_error,
+    offset_origin,
+    sphere_uv,
+)
 from nrc_tracer.tracer.sampling import INV_4PI, frame_from_normal, to_world, uniform_sphere
 from nrc_tracer.tracer.textures import Param, Textures, evaluate
 from nrc_tracer.tracer.vocabulary import LightKind
@@ -37,6 +47,7 @@ class LightRecord:
     cos_full: float
     cutoff: float  # spot: cutoff angle [rad]
     probability: float
+    area_density: float  # probability over area
     threshold: float
     alias: int
 
@@ -90,21 +101,17 @@ def sample_light(
 
     if light.kind == TRIANGLE:
         # Draw a point uniformly (Heitz, A Low-Distortion Map Between Triangle and Square, 2019)
-        corners = surfaces.triangles[light.index]
-        p0 = surfaces.positions[corners[0]]
-        p1 = surfaces.positions[corners[1]]
-        p2 = surfaces.positions[corners[2]]
+        triangle = surfaces.triangles[light.index]
         b0 = 0.5 * u[0]
         b1 = u[1] - b0
         if u[0] >= u[1]:
             b1 = 0.5 * u[1]
             b0 = u[0] - b1
         b2 = 1.0 - b0 - b1
-        q = p0 * b0 + p1 * b1 + p2 * b2
-        normal = wp.cross(p1 - p0, p2 - p0)
-        twice_area = wp.length(normal)
-        n = normal / twice_area
-        shape = surfaces.shapes[surfaces.triangle_shape[light.index]]
+        q = triangle.p0 * b0 + triangle.p1 * b1 + triangle.p2 * b2
+        n = triangle.n
+        shape = surfaces.shapes[triangle.shape]
+        corners = triangle.corners
         if (shape.flags & SMOOTH) != 0:
             vertex_n = (
                 surfaces.normals[corners[0]] * b0
@@ -125,9 +132,8 @@ def sample_light(
         if (shape.flags & HAS_UV) != 0:
             uv = surfaces.uvs[corners[0]] * b0 + surfaces.uvs[corners[1]] * b1 + surfaces.uvs[corners[2]] * b2
         s.radiance = evaluate(textures, light.emission, uv)
-        s.pdf = light.probability * d2 / (0.5 * twice_area * cos_l)
-        error = (wp.abs(p0) * b0 + wp.abs(p1) * b1 + wp.abs(p2) * b2) * POSITION_ERROR
-        s.p = offset_origin(q, error, n, -s.wi)
+        s.pdf = light.area_density * d2 / cos_l
+        s.p = offset_origin(q, interpolation_error(triangle, b0, b1, b2), n, -s.wi)
         return s
 
     if light.kind == SPHERE:
@@ -148,7 +154,7 @@ def sample_light(
                 cos_l = -cos_l
             if cos_l <= 0.0:
                 return s
-            s.pdf = light.probability * d2 / (12.566370614359172 * sphere.radius * sphere.radius * cos_l)
+            s.pdf = light.area_density * d2 / cos_l
         else:
             if inward:
                 return s
@@ -166,11 +172,7 @@ def sample_light(
                 wp.max(0.0, sphere.radius * sphere.radius - distance * distance * sin_theta * sin_theta)
             )
             outward = wp.normalize(from_p + s.wi * (distance * cos_theta - half_chord))
-        local = sphere.orientation @ outward
-        phi_uv = wp.atan2(local[1], local[0]) * 0.15915494309189535
-        uv = wp.vec2(
-            wp.where(phi_uv < 0.0, phi_uv + 1.0, phi_uv), wp.acos(wp.clamp(local[2], -1.0, 1.0)) * 0.3183098861837907
-        )
+        uv = sphere_uv(sphere.orientation, outward)
         s.radiance = evaluate(textures, light.emission, uv)
         error = (wp.abs(sphere.center) + wp.abs(outward) * sphere.radius) * POSITION_ERROR
         s.p = offset_origin(sphere.center + outward * sphere.radius, error, outward, -s.wi)
@@ -236,19 +238,14 @@ def surface_emission(
     radiance = evaluate(textures, light.emission, it.uv)
     pdf = float(0.0)
     if light.kind == TRIANGLE:
-        corners = surfaces.triangles[light.index]
-        p0 = surfaces.positions[corners[0]]
-        twice_area = wp.length(wp.cross(surfaces.positions[corners[1]] - p0, surfaces.positions[corners[2]] - p0))
-        pdf = wp.length_sq(it.p - p) / (0.5 * twice_area * cos_l)
+        pdf = light.area_density * wp.length_sq(it.p - p) / cos_l
     else:
         sphere = accel.spheres[light.index]
         if wp.length_sq(p - sphere.center) <= sphere.radius * sphere.radius * 1.0001:
-            pdf = wp.length_sq(it.p - p) / (12.566370614359172 * sphere.radius * sphere.radius * cos_l)
-        else:
-            pdf = 0.15915494309189535 / sphere_cone_cos(sphere.center, sphere.radius, p)
-            if (surfaces.shapes[it.shape].flags & INWARD) != 0:
-                pdf = 0.0
-    return wp.vec4(radiance[0], radiance[1], radiance[2], pdf * light.probability)
+            pdf = light.area_density * wp.length_sq(it.p - p) / cos_l
+        elif (surfaces.shapes[it.shape].flags & INWARD) == 0:
+            pdf = light.probability * 0.15915494309189535 / sphere_cone_cos(sphere.center, sphere.radius, p)
+    return wp.vec4(radiance[0], radiance[1], radiance[2], pdf)
 
 
 @wp.func

@@ -23,6 +23,14 @@ from nrc_tracer.tracer.sampler import SampleKey, sample_2d, sample_key
 from nrc_tracer.tracer.sampling import max_component, power_heuristic, to_local, to_world
 from nrc_tracer.tracer.textures import Textures
 
+# On the CPU the whole path is inlined into the kernel: a call would copy the scene record for every path
+wp.set_module_options(
+    {
+        "cpu_compiler_flags": "-march=native -mllvm=-inline-threshold=100000"
+        " -mllvm=-inline-cold-callsite-threshold=3000 -mllvm=-slp-recursion-max-depth=4"
+    }
+)
+
 # Pairs of random dimensions: two for the camera, then for each vertex
 FILM = wp.constant(0)
 LENS = wp.constant(1)
@@ -32,6 +40,9 @@ CHOICES = wp.constant(0)  # which light, which lobe
 LIGHT_POINT = wp.constant(1)
 DIRECTION = wp.constant(2)
 ROULETTE = wp.constant(3)
+
+# Shadow rays stop short of the light by this share of their length
+SHADOW_END = wp.constant(0.9999)
 
 MAX_SURVIVAL = wp.constant(0.95)
 
@@ -130,15 +141,14 @@ def path_radiance(
                 f = evaluate_lobe(scene.materials.coat_tables, lobe, wo, to_local(frame, ls.wi))
                 contribution = wp.cw_mul(beta, wp.cw_mul(wp.vec3(f[0], f[1], f[2]), ls.radiance)) / ls.pdf
                 if max_component(contribution) > 0.0:
+                    # To a point on a light the ray's parameter runs from 0 to 1
                     start = offset_origin(it.p, it.error, it.n, ls.wi)
                     direction = ls.wi
-                    distance = float(FAR)
+                    t_light = float(FAR)
                     if ls.distant == 0:
                         direction = ls.p - start
-                        distance = wp.length(direction)
-                        direction = direction / distance
-                        distance = distance * 0.9999
-                    if not occluded(scene.accel, start, direction, distance):
+                        t_light = SHADOW_END
+                    if not occluded(scene.accel, start, direction, t_light):
                         w_l = float(1.0)
                         if ls.delta == 0:
                             w_l = power_heuristic(ls.pdf, f[3])
@@ -153,7 +163,7 @@ def path_radiance(
         p_b = bs.pdf
         after_delta = bs.delta
         previous = it.p
-        d = wp.normalize(to_world(frame, bs.wi))
+        d = to_world(frame, bs.wi)
         o = offset_origin(it.p, it.error, it.n, d)
         t_min = float(0.0)
         t_max = float(FAR)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time as clock
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 import numpy as np
@@ -183,21 +185,43 @@ def run(
         False if Ctrl-C ended it early; the samples of finished passes are kept.
     """
     start = clock.perf_counter()
-    with suppress(KeyboardInterrupt):
+    with _deferred_interrupt() as interrupted:
         while spp is None or renderer.samples < spp:
+            if interrupted():
+                return False
             samples = renderer.suggested_pass()
             if spp is not None:
                 samples = min(samples, spp - renderer.samples)
             if time is not None and renderer.samples > 0:
                 left = time - (clock.perf_counter() - start)
                 if left <= 0.0:
-                    return True
+                    break
                 samples = max(1, min(samples, int(left * renderer.samples / max(renderer.seconds, 1e-6))))
             renderer.step(samples)
             if progress is not None:
                 progress(renderer)
-        return True
-    return False
+    return True
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let a first Ctrl-C wait for the end of a pass, so that every pixel has the same samples; a second one raises at once."""
+    seen = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal seen
+        if seen:
+            raise KeyboardInterrupt
+        seen = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: seen
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def render(
@@ -235,7 +259,7 @@ def render(
 
 
 def _initialize_warp() -> None:
-    wp.config.quiet = True
+    wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
     wp.init()
 
 

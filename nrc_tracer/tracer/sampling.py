@@ -45,15 +45,16 @@ def concentric_disk(u: wp.vec2) -> wp.vec2:
     """Map the unit square to the unit disk, area-preserving (Shirley and Chiu)."""
     x = 2.0 * u[0] - 1.0
     y = 2.0 * u[1] - 1.0
-    r = x
-    phi = float(0.0)
-    if wp.abs(x) > wp.abs(y):
-        phi = 0.7853981633974483 * (y / x)
-    else:
-        r = y
-        if y != 0.0:
-            phi = 1.5707963267948966 - 0.7853981633974483 * (x / y)
-    return wp.vec2(r * wp.cos(phi), r * wp.sin(phi))
+    wide = wp.abs(x) > wp.abs(y)
+    r = wp.where(wide, x, y)
+    if r == 0.0:
+        return wp.vec2(0.0)
+    # The angle from the nearer axis is within +-45 degrees, where Taylor's series to these degrees are exact in float32
+    a = 0.7853981633974483 * wp.where(wide, y, x) / r
+    q = a * a
+    s = r * a * (1.0 + q * (-0.16666667 + q * (8.3333333e-3 + q * (-1.9841270e-4 + q * 2.7557319e-6))))
+    c = r * (1.0 + q * (-0.5 + q * (0.041666667 + q * (-1.3888889e-3 + q * 2.4801587e-5))))
+    return wp.where(wide, wp.vec2(c, s), wp.vec2(s, c))
 
 
 @wp.func

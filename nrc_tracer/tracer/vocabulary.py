@@ -79,3 +79,6 @@ class Accel(str, enum.Enum):
 
     EMBREE = "embree"
     WARP = "warp"
+
+    def __str__(self) -> str:
+        return self.value

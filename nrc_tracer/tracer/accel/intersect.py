@@ -141,13 +141,16 @@ def intersect(accel: AccelHandles, o: wp.vec3, d: wp.vec3, t_min: float, t_max: 
 
 @wp.func
 def occluded(accel: AccelHandles, o: wp.vec3, d: wp.vec3, t_max: float) -> bool:
-    """Whether anything lies on the ray `o + t d`, `d` of unit length, with t in (0, t_max)."""
+    """Whether anything lies on the ray `o + t d`, `d` of any length, with t in (0, t_max)."""
     if accel.sphere_bvh != wp.uint64(0):
-        candidates = wp.bvh_query_ray(accel.sphere_bvh, o, d)
+        length = wp.length(d)
+        unit = d / length
+        limit = t_max * length
+        candidates = wp.bvh_query_ray(accel.sphere_bvh, o, unit)
         i = int(0)
-        while wp.bvh_query_next(candidates, i, t_max):
+        while wp.bvh_query_next(candidates, i, limit):
             sphere = accel.spheres[i]
-            if intersect_sphere(sphere.center, sphere.radius, o, d, 0.0, t_max) > 0.0:
+            if intersect_sphere(sphere.center, sphere.radius, o, unit, 0.0, limit) > 0.0:
                 return True
     if accel.embree_scene != wp.uint64(0):
         return embree_occluded(accel.embree_occluded, accel.embree_scene, o, d, t_max)

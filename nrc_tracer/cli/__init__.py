@@ -1,0 +1,44 @@
+"""The command line: parses, calls, prints. Heavy packages are imported inside commands, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import click
+
+from nrc_tracer import __version__
+from nrc_tracer.cli.render import render
+from nrc_tracer.cli.schema import schema
+from nrc_tracer.errors import NrcError
+
+
+class Program(click.Group):
+    """The program: errors a user can cause are one line on stderr, Ctrl-C is exit code 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (NrcError, MemoryError) as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            message = f"not enough memory {error}".strip() if isinstance(error, MemoryError) else str(error)
+            click.echo(f"error: {message}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted; nothing was written", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nrc-tracer")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+def main(debug: bool) -> None:
+    """A path tracer for any CPU and any CUDA GPU.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+
+
+main.add_command(render)
+main.add_command(schema)

@@ -1,0 +1,93 @@
+"""What is said on stderr while a render runs."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from nrc_tracer.tracer import Renderer
+
+
+def rate(samples_per_second: float) -> str:
+    """Write a rate with three digits or so: `1.4 M samples/s`."""
+    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if samples_per_second >= unit:
+            return f"{samples_per_second / unit:.3g}{name} samples/s"
+    return f"{samples_per_second:.3g} samples/s"
+
+
+@contextlib.contextmanager
+def announced(message: str, *, after: float, quiet: bool) -> Iterator[None]:
+    """Print `message` only if what runs inside takes longer than `after` seconds."""
+    timer = threading.Timer(after, click.echo, (message,), {"err": True})
+    timer.daemon = True
+    if not quiet:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class Progress:
+    """A progress bar on a terminal, nothing elsewhere. Call it with the renderer after every pass.
+
+    Args:
+        spp: Samples per pixel asked for, if any.
+        seconds: Time asked for, if any.
+        quiet: Show nothing, even on a terminal.
+    """
+
+    def __init__(self, *, spp: int | None, seconds: float | None, quiet: bool) -> None:
+        self._spp = spp
+        self._seconds = seconds
+        self._start = time.perf_counter()
+        self._bar = None if quiet or not sys.stderr.isatty() else _make_bar()
+
+    def __enter__(self) -> Progress:
+        self._start = time.perf_counter()
+        if self._bar is not None:
+            self._task = self._bar.add_task("", total=1.0, samples="", rate="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, renderer: Renderer) -> None:
+        if self._bar is None:
+            return
+        elapsed = time.perf_counter() - self._start
+        by_samples = renderer.samples / self._spp if self._spp else 0.0
+        by_time = elapsed / self._seconds if self._seconds else 0.0
+        speed = renderer.samples * renderer.width * renderer.height / max(elapsed, 1e-9)
+        self._bar.update(
+            self._task,
+            completed=min(1.0, max(by_samples, by_time)),
+            samples=f"{renderer.samples}/{self._spp} spp" if self._spp else f"{renderer.samples} spp",
+            rate=rate(speed),
+        )
+
+
+def _make_bar():
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        BarColumn(),
+        TextColumn("{task.fields[samples]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )

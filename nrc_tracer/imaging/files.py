@@ -1,0 +1,266 @@
+"""Reading and writing image files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from nrc_tracer.errors import OutputError, SceneError, nearest
+from nrc_tracer.imaging import png16, radiance_hdr
+from nrc_tracer.imaging.tonemap import Tone, tone_map
+
+MAX_PIXELS = 2**28
+"""More pixels than this are refused before any memory is taken."""
+OUTPUT_EXTENSIONS = (".exr", ".hdr", ".npy", ".png")
+
+_EXR_MAGIC = b"\x76\x2f\x31\x01"
+_PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "TGA")
+_PILLOW_LOCK = threading.Lock()
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a PNG, JPEG, TIFF, BMP, TGA, OpenEXR or Radiance HDR file, told apart by content.
+
+    Values come as they are stored: no sRGB decoding, no alpha multiplication, no EXIF rotation. Palettes are resolved,
+    CMYK is converted. A multi-part EXR gives its first part; of 16-bit colour TIFF, Pillow reads the upper 8 bits.
+
+    Returns:
+        Shape [height, width, channels] with 1 (grey), 3 (RGB) or 4 (RGBA) channels; uint8, uint16, or float32 (linear).
+
+    Raises:
+        SceneError: The file is missing, damaged, larger than `MAX_PIXELS`, or of another kind.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a null character in the name
+        raise SceneError(f"{str(path)!r}: not a file name: {error}") from error
+    if head.startswith(_EXR_MAGIC):
+        read = _read_exr
+    elif head.startswith(radiance_hdr.MAGIC):
+        read = _read_hdr
+    elif png16.is_png16(head):
+        read = _read_png16
+    else:
+        read = _read_with_pillow
+    try:
+        return read(path)
+    except SceneError:
+        raise
+    except MemoryError as error:
+        raise SceneError(f"{path}: not enough memory to read this image") from error
+    except Exception as error:  # decoders raise almost anything on damaged files
+        raise SceneError(f"{path}: not a readable image: {_one_line(error)}") from error
+
+
+def write_image(path: str | Path, rgb: np.ndarray, *, tone: Tone = "srgb", exposure: float = 0.0) -> Path:
+    """Write an image; a file of that name is replaced only once the new one is complete.
+
+    Args:
+        path: `.exr` (float32), `.hdr` (RGBE) and `.npy` (float32) keep linear values and ignore tone and exposure;
+            `.png` has 8 bits per channel after tone mapping.
+        rgb: Linear Rec. 709, shape [height, width, 3].
+        tone: See `nrc_tracer.imaging.tone_map`.
+        exposure: Stops.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: The extension is unknown or the place cannot be written to.
+    """
+    path = Path(path)
+    write = _writer(path)
+    rgb = np.ascontiguousarray(rgb, dtype=np.float32)
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
+        raise ValueError(f"an image has the shape (height, width, 3), not {rgb.shape}")
+    with _replacing(path) as temporary:
+        if write is _write_png:
+            _write_png(temporary, tone_map(rgb, tone, exposure))
+        else:
+            write(temporary, rgb)
+    return path
+
+
+def check_writable(path: str | Path) -> None:
+    """Make sure, before the work of a long render, that `write_image` can write `path`; `OutputError` if not."""
+    path = Path(path)
+    _writer(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: cannot be written: it is a folder")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise OutputError(f"{path}: cannot be written: the file is write-protected")
+    with _replacing(path, keep=False) as temporary:
+        temporary.touch()
+
+
+# --- Reading
+
+
+def _check_size(path: Path, height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise SceneError(f"{path}: not a readable image: its size is {width} x {height}")
+    if height * width > MAX_PIXELS:
+        raise SceneError(
+            f"{path}: {width} x {height} pixels are more than the {MAX_PIXELS:,} accepted; scale the image down"
+        )
+
+
+def _read_with_pillow(path: Path) -> np.ndarray:
+    import PIL.Image
+
+    with _pillow_without_limit():
+        try:
+            file = PIL.Image.open(path, formats=_PILLOW_FORMATS)
+        except PIL.UnidentifiedImageError as error:
+            raise SceneError(f"{path}: not an image of a known format (PNG, JPEG, TIFF, BMP, TGA, EXR, HDR)") from error
+    with file:
+        _check_size(path, file.height, file.width)
+        mode = file.mode
+        if mode in ("L", "RGB", "RGBA", "F") or mode.startswith("I;16"):
+            image = file
+        elif mode == "1":
+            image = file.convert("L")
+        elif mode in ("LA", "La", "PA", "RGBa") or "transparency" in file.info:
+            image = file.convert("RGBA")
+        elif mode == "I":
+            raise SceneError(f"{path}: not a readable image: 32-bit integers are not supported")
+        else:  # P, CMYK, YCbCr, LAB, HSV, RGBX
+            image = file.convert("RGB")
+        pixels = np.array(image)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.dtype.kind == "f":
+        return pixels.astype(np.float32)
+    return pixels.astype(np.uint16 if pixels.dtype.itemsize == 2 else np.uint8)
+
+
+@contextlib.contextmanager
+def _pillow_without_limit() -> Iterator[None]:
+    """Lift Pillow's limit on pixels, a global of its module, while a file is opened: ours is checked right after."""
+    import PIL.Image
+
+    with _PILLOW_LOCK:
+        limit = PIL.Image.MAX_IMAGE_PIXELS
+        PIL.Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = limit
+
+
+def _read_png16(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        _check_size(path, *png16.read_size(file.read(26)))
+    pixels = png16.decode(path.read_bytes())
+    if pixels.shape[2] == 2:  # grey with alpha
+        pixels = pixels[:, :, [0, 0, 0, 1]]
+    return pixels
+
+
+def _read_hdr(path: Path) -> np.ndarray:
+    data = path.read_bytes()
+    _check_size(path, *radiance_hdr.read_size(data))
+    return radiance_hdr.decode(data)
+
+
+def _read_exr(path: Path) -> np.ndarray:
+    import OpenEXR
+
+    header = OpenEXR.File(str(path), header_only=True).parts[0].header
+    if header.get("type") in (OpenEXR.deepscanline, OpenEXR.deeptile):
+        raise SceneError(f"{path}: not a readable image: deep EXR is not supported")
+    (left, top), (right, bottom) = (corner.tolist() for corner in header["dataWindow"])
+    _check_size(path, bottom - top + 1, right - left + 1)
+    names = _exr_channels([channel.name for channel in header["channels"]])
+    if not names:
+        found = ", ".join(channel.name for channel in header["channels"])
+        raise SceneError(f"{path}: not a readable image: no channels R, G, B or Y (found: {found})")
+    channels = OpenEXR.File(str(path), separate_channels=True).parts[0].channels
+    planes = [channels[name].pixels for name in names]
+    if any(plane.shape != (bottom - top + 1, right - left + 1) for plane in planes):
+        raise SceneError(f"{path}: not a readable image: subsampled EXR channels are not supported")
+    return np.stack(planes, axis=2).astype(np.float32)
+
+
+def _exr_channels(names: list[str]) -> list[str]:
+    """Choose the channels that make a picture: plain RGB(A), else the first layer's, else Y, else the only channel."""
+    layers = sorted({name.rpartition(".")[0] for name in names}, key=lambda layer: (layer != "", layer))
+    for layer in layers:
+        prefix = f"{layer}." if layer else ""
+        colour = [prefix + letter for letter in "RGB"]
+        if all(name in names for name in colour):
+            return [*colour, prefix + "A"] if prefix + "A" in names else colour
+    if "Y" in names and "RY" not in names:
+        return ["Y"]
+    return names if len(names) == 1 else []
+
+
+# --- Writing
+
+
+def _writer(path: Path):
+    write = _WRITERS.get(path.suffix.lower())
+    if write is None:
+        hint = nearest(path.suffix.lower(), OUTPUT_EXTENSIONS)
+        raise OutputError(f'{path}: unknown image format "{path.suffix}"{hint}')
+    return write
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, *, keep: bool = True) -> Iterator[Path]:
+    """Yield a temporary name beside `path`, renamed to `path` at the end; any failure leaves `path` as it was."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f'{path}: cannot be written: there is no folder "{folder}"')
+    temporary = folder / f".nrc-{os.getpid()}-{secrets.token_hex(4)}.part"
+    try:
+        yield temporary
+        if keep:
+            os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _write_exr(path: Path, rgb: np.ndarray) -> None:
+    import OpenEXR
+
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    try:
+        OpenEXR.File(header, {"RGB": rgb}).write(str(path))
+    except RuntimeError as error:
+        raise OSError(_one_line(error)) from error
+
+
+def _write_hdr(path: Path, rgb: np.ndarray) -> None:
+    path.write_bytes(radiance_hdr.encode(rgb))
+
+
+def _write_npy(path: Path, rgb: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, rgb, allow_pickle=False)
+
+
+def _write_png(path: Path, encoded: np.ndarray) -> None:
+    import PIL.Image
+
+    PIL.Image.fromarray((encoded * 255.0 + 0.5).astype(np.uint8)).save(path, format="PNG")
+
+
+_WRITERS = {".exr": _write_exr, ".hdr": _write_hdr, ".npy": _write_npy, ".png": _write_png}
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

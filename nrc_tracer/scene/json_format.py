@@ -1,0 +1,119 @@
+"""The package's own scene format: JSON that mirrors the classes of `nrc_tracer.scene.model`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nrc_tracer.errors import OutputError, SceneError
+from nrc_tracer.scene.explain import explain
+from nrc_tracer.scene.model import SceneDescription
+from nrc_tracer.scene.validate import validate
+
+
+class _SceneFile(SceneDescription, tag=False, rename={"schema_": "$schema"}):
+    """A scene file: the description, and optionally the schema it follows."""
+
+    schema_: str = ""
+
+
+def read_json(path: str | Path) -> SceneDescription:
+    """Read and validate a scene description.
+
+    Raises:
+        SceneError: The file cannot be read, is no JSON (with line and column), or breaks the format (with the path of
+            the culprit, as in `$.materials.glass.int_ior`, and the nearest known name).
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SceneError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except ValueError as error:  # a null character in the name
+        raise SceneError(f"{str(path)!r}: not a file name: {error}") from error
+    try:
+        description = decode(text)
+        validate(description)
+    except SceneError as error:
+        raise SceneError(f"{path}: {error}") from error
+    return description
+
+
+def decode(text: str) -> SceneDescription:
+    """Turn JSON text into a description; names and relations are left to `validate`. Raises `SceneError`."""
+    try:
+        raw = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise SceneError(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except RecursionError as error:
+        raise SceneError("the JSON is nested too deeply") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise SceneError(f"a number in the JSON cannot be read: {error}") from error
+    if "\\u" in text and not _is_unicode(raw):
+        raise SceneError("the JSON has a \\u escape that is half of a surrogate pair")
+    try:
+        file = msgspec.convert(raw, _SceneFile)
+    except (msgspec.ValidationError, OverflowError, UnicodeError) as error:
+        raise SceneError(explain(raw, _SceneFile) or str(error)) from error
+    return SceneDescription(**{name: getattr(file, name) for name in SceneDescription.__struct_fields__})
+
+
+def encode(description: SceneDescription) -> str:
+    """Turn a description into JSON text that `decode` reads back; arrays of numbers stay on one line."""
+    text = json.dumps(msgspec.to_builtins(description), indent=2, ensure_ascii=False, allow_nan=False)
+    numbers = r"\[\s+(-?\d[^\[\]{}\"]*?)\s+\]"
+    return re.sub(numbers, lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
+
+
+def write_json(description: SceneDescription, path: str | Path) -> None:
+    """Write a scene file; a file of that name is replaced only once the new one is complete. Raises `OutputError`."""
+    path = Path(path)
+    temporary = path.parent / f".nrc-{os.getpid()}-{secrets.token_hex(4)}.part"
+    try:
+        temporary.write_text(encode(description), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of scene files, with which editors complete and check them."""
+    schema = msgspec.json.schema(_SceneFile)
+    definitions = schema["$defs"]
+    definitions["SceneDescription"] = definitions.pop(_SceneFile.__name__) | {"title": "Scene"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "nrc-tracer scene",
+        "$ref": "#/$defs/SceneDescription",
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise SceneError(f'the key "{twice}" appears twice in one object')
+    return result
+
+
+def _is_unicode(raw: Any) -> bool:
+    try:
+        json.dumps(raw, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_constant(name: str) -> float:
+    raise SceneError(f"{name} is not a number of JSON")

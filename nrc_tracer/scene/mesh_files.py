@@ -1,0 +1,48 @@
+"""Mesh files: OBJ, PLY and STL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from nrc_tracer.errors import SceneError, nearest
+from nrc_tracer.scene.model import TriangleMesh
+from nrc_tracer.scene.obj_format import read_obj
+from nrc_tracer.scene.ply_format import read_ply
+from nrc_tracer.scene.stl_format import read_stl
+
+READERS = {".obj": read_obj, ".ply": read_ply, ".stl": read_stl}
+
+
+def load_mesh(path: Path) -> TriangleMesh:
+    """Read a mesh file: everything in it as one mesh, with the file's vertex normals and texture coordinates.
+
+    Polygons are cut into fans. Triangles without area are kept, so that triangle numbers are the file's (no ray hits
+    them). An OBJ or PLY file without vertex normals gets smooth ones, as in Mitsuba (`Mesh.face_normals` ignores
+    them); an STL file has none and stays flat. Texture coordinates are as in the file (`Mesh.flip_v` turns them round).
+
+    Args:
+        path: A file whose name ends in .obj, .ply or .stl.
+
+    Raises:
+        SceneError: The file is missing, truncated, malformed or of another format, an index is out of range, a
+            position is not finite, or there is no triangle. The message names the file.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise SceneError(f'{path}: "{path.suffix}" is not a mesh format{nearest(path.suffix, READERS)}')
+    if not path.is_file():
+        raise SceneError(f"{path}: {'is not a file' if path.exists() else 'no such mesh file'}")
+    try:
+        mesh = reader(path)
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not len(mesh.indices):
+        raise SceneError(f"{path}: no triangles in the file")
+    finite = np.isfinite(mesh.positions).all(axis=1)
+    if not np.all(finite):
+        raise SceneError(f"{path}: vertex {np.argmin(finite)} has a position that is not finite")
+    if mesh.uvs is not None and not np.all(np.isfinite(mesh.uvs)):
+        raise SceneError(f"{path}: a texture coordinate is not finite")
+    return mesh

@@ -1,0 +1,362 @@
+"""From XML files to a tree of nodes: parameters, includes, old names, ids and references.
+
+Nothing in a file is trusted: no entities, no document type, no network, and includes are limited in depth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lxml import etree
+
+from nrc_tracer.errors import SceneError, nearest
+from nrc_tracer.scene.mitsuba import values
+from nrc_tracer.scene.mitsuba.node import Node, Place, Property
+from nrc_tracer.scene.model import Scale, Translate
+
+MAX_INCLUDES = 16
+OBJECTS = {
+    "scene", "bsdf", "emitter", "film", "integrator", "medium", "phase", "rfilter", "sampler", "sensor", "shape",
+    "texture", "volume",
+}  # fmt: skip
+VALUES = {"float", "integer", "boolean", "string", "point", "vector", "rgb", "srgb", "spectrum", "transform"}
+TAGS = OBJECTS | VALUES | {"default", "include", "alias", "ref", "path"}
+
+
+@dataclass
+class Document:
+    """A whole scene file, includes and all.
+
+    Attributes:
+        path: The main file.
+        root: What it holds.
+        ids: The nodes that have an id.
+        warnings: What is not supported, in the order found.
+    """
+
+    path: Path
+    root: Node
+    ids: dict[str, Node] = field(default_factory=dict)
+    folders: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, place: Place, message: str) -> None:
+        """Note something that is not supported, once."""
+        text = f"{place}: {message}"
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def warn_unknown(self, node: Node) -> None:
+        """Warn of all properties of a node that were never asked for."""
+        for name, place in node.unknown():
+            self.warn(place, f'{node} has no parameter "{name}"{nearest(name, node.known)}; it is ignored')
+
+    def resolve(self, node: Node) -> Node:
+        """Follow a reference; anything else is returned as it is.
+
+        Raises:
+            SceneError: There is no such id.
+        """
+        if node.tag != "ref":
+            return node
+        target = self.ids.get(node.id)
+        if target is None:
+            node.place.fail(f'there is nothing with the id "{node.id}"{nearest(node.id, self.ids)}')
+        return target
+
+    def children(self, node: Node, tag: str) -> list[Node]:
+        """Return the children of a kind, references followed, in order."""
+        resolved = (self.resolve(child) for child in node.children)
+        return [child for child in resolved if child.tag == tag]
+
+    def child(self, node: Node, name: str) -> Node | None:
+        """Return the child that is the value of a parameter, reference followed."""
+        node.known.add(name)
+        found = next((child for child in node.children if child.name == name), None)
+        return None if found is None else self.resolve(found)
+
+    def file_name(self, node: Node, name: str = "filename") -> str:
+        """Return a file name, such that it can be found from the main file's folder.
+
+        It is looked for next to the file that names it, then in the folders of <path>, then next to the main file.
+        """
+        given = node.string(name)
+        place = node.properties[name].place
+        if not given.strip():
+            place.fail(f"{node}: {name} is empty")
+        main = self.path.parent
+        for text in (given, given.replace("\\", "/")):
+            for folder in (place.file.parent, *reversed(self.folders), main):
+                try:
+                    exists = (folder / text).exists()
+                except (OSError, ValueError):
+                    exists = False
+                if exists:
+                    return text if folder == main or Path(text).is_absolute() else str((folder / text).absolute())
+        return given if place.file.parent == main else str((place.file.parent / given).absolute())
+
+
+def read_document(path: Path, parameters: Mapping[str, str] | None = None) -> Document:
+    """Parse a file and what it includes.
+
+    Args:
+        path: The main file.
+        parameters: Values of `$name`s, stronger than the file's <default>s.
+
+    Raises:
+        SceneError: A file is missing or malformed, an id or a parameter is used twice or not at all.
+    """
+    document = Document(path, Node("scene", "", "", "", Place(path, 1)))
+    given = dict(parameters or {})
+    parser = _Parser(document, dict(given))
+    document.root = parser.read_file(path, document.root.place)
+    if document.root.tag != "scene":
+        document.root.place.fail(f"the file holds a <{document.root.tag}>, not a <scene>")
+    for name in given:
+        if name not in parser.used:
+            raise SceneError(f'{path}: the file has no parameter "${name}"{nearest(name, parser.names)}')
+    for alias, source, place in parser.aliases:
+        if alias in document.ids:
+            place.fail(f'the id "{alias}" is taken by {document.ids[alias].place}')
+        document.ids[alias] = document.resolve(Node("ref", "", source, "", place))
+    for node in _walk(document.root):
+        document.resolve(node)
+    return document
+
+
+def _walk(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.children:
+        yield from _walk(child)
+
+
+class _Parser:
+    """Reads files into a document, carrying parameters from one to the next."""
+
+    def __init__(self, document: Document, parameters: dict[str, str]) -> None:
+        self.document = document
+        self.parameters = parameters
+        self.used: set[str] = set()
+        self.names: set[str] = set()
+        self.aliases: list[tuple[str, str, Place]] = []
+        self.open: list[Path] = []
+        self.old = False
+
+    def read_file(self, path: Path, by: Place) -> Node:
+        """Read a file; `by` is the place that asks for it."""
+        if len(self.open) >= MAX_INCLUDES:
+            by.fail(f"more than {MAX_INCLUDES} files include each other")
+        root = _parse(path)
+        place = Place(path, root.sourceline or 1)
+        version = root.get("version")
+        if version is None:
+            place.fail(f'<{root.tag}> needs the attribute "version"')
+        number = re.fullmatch(r"(\d+)\.\d+(\.\d+)?", version)
+        if number is None:
+            place.fail(f'"{version}" is not a version of the format (as 3.0.0)')
+        outer, self.old = self.old, int(number.group(1)) < 3
+        self.open.append(path)
+        try:
+            if root.tag not in OBJECTS:
+                place.fail(f"unknown element <{root.tag}>{nearest(str(root.tag), OBJECTS)}")
+            return self._object(root, place, is_root=True)
+        finally:
+            self.open.pop()
+            self.old = outer
+
+    def _object(self, element: etree._Element, place: Place, is_root: bool = False) -> Node:
+        attributes = self._attributes(element, place)
+        plugin = attributes.get("type", "")
+        allowed = {"type", "id", "name"} | ({"version"} if is_root else set())
+        self._check(element, attributes, place, allowed, set() if element.tag == "scene" else {"type"})
+        node = Node(element.tag, plugin, attributes.get("id", ""), self._name(attributes), place)
+        if node.id:
+            if node.id in self.document.ids:
+                place.fail(f'the id "{node.id}" is taken by {self.document.ids[node.id].place}')
+            self.document.ids[node.id] = node
+        for child in element:
+            if isinstance(child.tag, str):
+                self._child(node, child, Place(place.file, child.sourceline or place.line))
+        if self.old:
+            _upgrade(node)
+        return node
+
+    def _child(self, node: Node, element: etree._Element, place: Place) -> None:
+        tag = element.tag
+        if tag not in TAGS:
+            place.fail(f"unknown element <{tag}>{nearest(tag, TAGS)}")
+        attributes = self._attributes(element, place)
+        is_object = tag in OBJECTS or (tag == "spectrum" and "type" in attributes)
+        if not is_object and tag != "transform" and any(isinstance(child.tag, str) for child in element):
+            place.fail(f"<{tag}> cannot hold other elements")
+        if is_object:
+            node.children.append(self._object(element, place))
+        elif tag == "ref":
+            self._check(element, attributes, place, {"id", "name"}, {"id"})
+            node.children.append(Node("ref", "", attributes["id"], self._name(attributes), place))
+        elif tag == "default":
+            self._check(element, attributes, place, {"name", "value"}, {"name", "value"})
+            self.names.add(attributes["name"])
+            self.used.add(attributes["name"])
+            self.parameters.setdefault(attributes["name"], attributes["value"])
+        elif tag == "alias":
+            self._check(element, attributes, place, {"id", "as"}, {"id", "as"})
+            self.aliases.append((attributes["as"], attributes["id"], place))
+        elif tag == "path":
+            self._check(element, attributes, place, {"value"}, {"value"})
+            self.document.folders.append(self._existing(attributes["value"], place, "folder"))
+        elif tag == "include":
+            self._check(element, attributes, place, {"filename", "name"}, {"filename"})
+            included = self.read_file(self._existing(attributes["filename"], place, "file"), place)
+            if included.tag == "scene":
+                node.children.extend(included.children)
+            else:
+                included.name = self._name(attributes) or included.name
+                node.children.append(included)
+        else:
+            item = Property(tag, self._value(element, attributes, place), place)
+            name = self._name(attributes)
+            if name in node.properties:
+                place.fail(f'{node} has "{name}" twice (also in line {node.properties[name].place.line})')
+            node.properties[name] = item
+
+    def _value(self, element: etree._Element, attributes: dict[str, str], place: Place):
+        """Parse a property's value."""
+        tag = element.tag
+        if tag in ("point", "vector"):
+            self._check(element, attributes, place, {"name", "value", "x", "y", "z"}, {"name"})
+            return values.parse_vector(attributes, place, attributes["name"], None)
+        if tag == "transform":
+            self._check(element, attributes, place, {"name"}, {"name"})
+            steps = []
+            for child in element:
+                if isinstance(child.tag, str):
+                    at = Place(place.file, child.sourceline or place.line)
+                    steps.append(values.parse_step(child.tag, self._attributes(child, at), at))
+            return tuple(steps)
+        if tag == "spectrum" and "filename" in attributes:
+            self._check(element, attributes, place, {"name", "filename"}, {"name"})
+            return self._spectrum_file(attributes, place)
+        self._check(element, attributes, place, {"name", "value"}, {"name", "value"})
+        name, text = attributes["name"], attributes["value"]
+        match tag:
+            case "float":
+                return values.parse_float(text, place, name)
+            case "integer":
+                return values.parse_integer(text, place, name)
+            case "boolean":
+                return values.parse_boolean(text, place, name)
+            case "rgb":
+                return values.parse_rgb(text, place, name)
+            case "srgb":
+                if text.strip().startswith("#"):
+                    return values.parse_rgb(text, place, name)
+                return tuple(values.srgb_to_linear(x) for x in values.parse_floats(text, place, name, (3,)))
+            case "spectrum":
+                return values.parse_spectrum(text, place, name)
+            case _:
+                return text
+
+    def _spectrum_file(self, attributes: dict[str, str], place: Place):
+        path = self._existing(attributes["filename"], place, "file")
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            place.fail(f"{path} cannot be read as a spectrum: {error}")
+        rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        if any(len(row) != 2 for row in rows):
+            place.fail(f"{path} is not a spectrum: each line must have a wavelength and a value")
+        return values.parse_spectrum(" ".join(":".join(row) for row in rows), place, attributes["name"])
+
+    def _existing(self, name: str, place: Place, kind: str) -> Path:
+        folders = (place.file.parent, *reversed(self.document.folders), self.document.path.parent)
+        for folder in folders:
+            path = folder / name
+            try:
+                if path.is_dir() if kind == "folder" else path.is_file():
+                    return path
+            except (OSError, ValueError):
+                break
+        place.fail(f'there is no {kind} "{name}"')
+
+    def _attributes(self, element: etree._Element, place: Place) -> dict[str, str]:
+        """The attributes with parameters put in."""
+        return {name: self._substitute(value, place) for name, value in element.attrib.items()}
+
+    def _substitute(self, text: str, place: Place) -> str:
+        if "$" not in text:
+            return text
+
+        def replace(match: re.Match) -> str:
+            if match.group(1):
+                return "$"
+            word = match.group(2)
+            # "$width2" may be the parameter "width" and a 2: the longest known name counts
+            name = next((word[:end] for end in range(len(word), 0, -1) if word[:end] in self.parameters), None)
+            if name is None:
+                place.fail(f'the parameter "${word}" has no value{nearest(word, self.parameters)}')
+            self.used.add(name)
+            self.names.add(name)
+            return self.parameters[name] + word[len(name) :]
+
+        return re.sub(r"(\\\$)|\$(\w*)", replace, text)
+
+    def _name(self, attributes: dict[str, str]) -> str:
+        name = attributes.get("name", "")
+        # "toWorld" is now "to_world", and "intIOR" "int_ior"
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() if self.old else name
+
+    @staticmethod
+    def _check(
+        element: etree._Element, attributes: dict[str, str], place: Place, allowed: set[str], needed: set[str]
+    ) -> None:
+        for name in attributes:
+            if name not in allowed:
+                place.fail(f'<{element.tag}> has no attribute "{name}"{nearest(name, allowed)}')
+        for name in sorted(needed):
+            if name not in attributes:
+                place.fail(f'<{element.tag}> needs the attribute "{name}"')
+
+
+def _parse(path: Path) -> etree._Element:
+    """Parse XML safely."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
+    parser = etree.XMLParser(
+        resolve_entities=False, load_dtd=False, no_network=True, dtd_validation=False, huge_tree=False
+    )
+    if b"<!DOCTYPE" in data:
+        line = data[: data.index(b"<!DOCTYPE")].count(b"\n") + 1
+        raise SceneError(f"{path}:{line}: a document type (<!DOCTYPE>) is not allowed in a scene file")
+    try:
+        root = etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        line, _ = error.position
+        raise SceneError(f"{path}:{line}: not well-formed XML: {error.msg}") from error
+    if root.getroottree().docinfo.doctype:
+        raise SceneError(f"{path}: a document type (<!DOCTYPE>) is not allowed in a scene file")
+    return root
+
+
+def _upgrade(node: Node) -> None:
+    """Apply what changed in meaning, not only in spelling, since formats 0.5 and 0.6."""
+    items = node.properties
+    if node.plugin == "diffuse" and "diffuse_reflectance" in items:
+        items["reflectance"] = items.pop("diffuse_reflectance")
+    for child in node.children:
+        if node.plugin == "diffuse" and child.name == "diffuse_reflectance":
+            child.name = "reflectance"
+    names = ("uoffset", "voffset", "uscale", "vscale")
+    if node.tag == "texture" and any(name in items and items[name].tag == "float" for name in names):
+        place = next(items[name].place for name in names if name in items)
+        number = {name: items.pop(name).value if name in items else float(name.endswith("scale")) for name in names}
+        steps = (
+            Translate(value=(number["uoffset"], number["voffset"], 0.0)),
+            Scale(value=(number["uscale"], number["vscale"], 1.0)),
+        )
+        items["to_uv"] = Property("transform", steps, place)

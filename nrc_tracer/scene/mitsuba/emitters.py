@@ -1,0 +1,87 @@
+"""Lights that are not shapes."""
+
+from __future__ import annotations
+
+from nrc_tracer.errors import SceneError, nearest
+from nrc_tracer.scene.mitsuba.document import Document
+from nrc_tracer.scene.mitsuba.node import Node
+from nrc_tracer.scene.mitsuba.textures import TextureReader
+from nrc_tracer.scene.model import ConstantLight, DirectionalLight, EnvironmentMap, Light, PointLight, SpotLight
+from nrc_tracer.scene.transforms import matrix
+
+SKIES = ("sunsky", "sky", "sun", "timed_sunsky")
+SUPPORTED = ("constant", "envmap", "point", "spot", "directional")
+
+
+def read_emitter(node: Node, document: Document, textures: TextureReader) -> Light | None:
+    """Read an emitter of the scene; None, with a warning, if it is not supported.
+
+    Raises:
+        SceneError: A parameter is malformed or missing.
+    """
+    node.ignore("sampling_weight")
+    light: Light | None = None
+    match node.plugin:
+        case "constant":
+            light = ConstantLight(radiance=textures.plain_color(node, "radiance", 1.0, emissive=True))
+        case "envmap":
+            node.ignore("mis_compensation")
+            scale = node.number("scale", 1.0)
+            if scale < 0.0:
+                node.properties["scale"].place.fail(f"{node}: scale must not be negative, it is {scale:g}")
+            light = EnvironmentMap(file=document.file_name(node), scale=scale, to_world=node.transform())
+        case "point":
+            intensity = textures.plain_color(node, "intensity", 1.0, emissive=True)
+            position = node.vector("position", (0.0, 0.0, 0.0))
+            if node.has("to_world"):
+                if node.has("position"):
+                    node.place.fail(f"{node} has both position and to_world; give one")
+                position = tuple(_matrix(node)[:3, 3].tolist())
+            light = PointLight(position=position, intensity=intensity)
+        case "spot":
+            light = _spot(node, document, textures)
+        case "directional":
+            irradiance = textures.plain_color(node, "irradiance", 1.0, emissive=True)
+            direction = node.vector("direction", (0.0, 0.0, 1.0))
+            if node.has("to_world"):
+                if node.has("direction"):
+                    node.place.fail(f"{node} has both direction and to_world; give one")
+                direction = tuple(_matrix(node)[:3, 2].tolist())
+            if not any(direction):
+                node.place.fail(f"{node}: direction is zero")
+            light = DirectionalLight(direction=direction, irradiance=irradiance)
+        case plugin if plugin in SKIES:
+            document.warn(node.place, f"{node} is not supported yet; a constant sky of radiance 1 is used")
+            return ConstantLight()
+        case "area":
+            node.place.fail(f"{node} must stand inside the shape that shines")
+        case _:
+            hint = nearest(node.plugin, SUPPORTED)
+            document.warn(node.place, f"{node} is not supported{hint}; it is left out")
+            return None
+    document.warn_unknown(node)
+    return light
+
+
+def _spot(node: Node, document: Document, textures: TextureReader) -> SpotLight:
+    cutoff = node.number("cutoff_angle", 20.0)
+    if not 0.0 < cutoff <= 90.0:
+        node.properties["cutoff_angle"].place.fail(f"{node}: cutoff_angle must lie in (0, 90], it is {cutoff:g}")
+    beam = node.number("beam_width", 0.75 * cutoff)
+    if not 0.0 <= beam <= cutoff:
+        node.properties["beam_width"].place.fail(f"{node}: beam_width must lie in [0, cutoff_angle], it is {beam:g}")
+    if node.has("texture"):
+        document.warn(node.place, f"{node}: texture is not supported yet; the light shines without it")
+    return SpotLight(
+        to_world=node.transform(),
+        intensity=textures.plain_color(node, "intensity", 1.0, emissive=True),
+        cutoff_angle=cutoff,
+        beam_width=beam,
+    )
+
+
+def _matrix(node: Node):
+    try:
+        return matrix(node.transform())
+    except SceneError as error:
+        node.properties["to_world"].place.fail(str(error))

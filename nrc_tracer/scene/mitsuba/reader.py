@@ -1,0 +1,116 @@
+"""The whole scene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nrc_tracer.errors import SceneError
+from nrc_tracer.scene.mitsuba.bsdfs import BsdfReader
+from nrc_tracer.scene.mitsuba.document import Document, read_document
+from nrc_tracer.scene.mitsuba.emitters import read_emitter
+from nrc_tracer.scene.mitsuba.node import Node
+from nrc_tracer.scene.mitsuba.sensors import read_integrator, read_sensor
+from nrc_tracer.scene.mitsuba.shapes import read_shape
+from nrc_tracer.scene.mitsuba.textures import TextureReader
+from nrc_tracer.scene.model import (
+    Camera,
+    ConstantLight,
+    EnvironmentMap,
+    Film,
+    Integrator,
+    Light,
+    Perspective,
+    Sampler,
+    SceneDescription,
+    Shape,
+)
+from nrc_tracer.scene.transforms import matrix
+
+
+def read_mitsuba(path: Path, parameters: Mapping[str, str] | None = None) -> tuple[SceneDescription, tuple[str, ...]]:
+    """Read a Mitsuba scene file (XML, format 0.5 to 3.x); meshes and images it names are not opened.
+
+    Args:
+        path: The file.
+        parameters: Values of the file's `$name`s, stronger than its <default>s.
+
+    Returns:
+        The scene, its file names relative to the file's folder or absolute; and a line for everything that the file
+        asks for and is not supported: where it stands, what it is, and what was done instead.
+
+    Raises:
+        SceneError: The file is missing, not well-formed, or says something impossible; the message begins with file
+            and line.
+    """
+    path = Path(path)
+    document = read_document(path, parameters)
+    root = document.root
+    textures = TextureReader(document)
+    bsdfs = BsdfReader(document, textures)
+    for child in root.children:
+        # Those without an id cannot be used from here
+        if child.tag == "bsdf" and child.id:
+            bsdfs.name(child)
+    shapes: list[Shape] = []
+    lights: list[Light] = []
+    for child in root.children:
+        _check_transforms(child)
+        node = document.resolve(child)
+        if node.tag == "shape":
+            shapes += read_shape(node, document, bsdfs)
+        elif node.tag == "emitter":
+            light = read_emitter(node, document, textures)
+            _check_one_environment(node, light, lights)
+            lights += [] if light is None else [light]
+        elif node.tag not in ("bsdf", "texture", "sensor", "integrator", "medium", "spectrum"):
+            document.warn(node.place, f"{node} has no place in a scene; it is left out")
+    root.ignore(*(child.name for child in root.children))
+    document.warn_unknown(root)
+    camera, film, sampler = _sensor(document)
+    description = SceneDescription(
+        camera=camera,
+        film=film,
+        sampler=sampler,
+        integrator=_integrator(document),
+        textures=textures.textures,
+        materials=bsdfs.materials,
+        shapes=tuple(shapes),
+        lights=tuple(lights),
+    )
+    return description, tuple(document.warnings)
+
+
+def _sensor(document: Document) -> tuple[Camera, Film, Sampler]:
+    sensors = document.children(document.root, "sensor")
+    if not sensors:
+        document.warn(document.root.place, "there is no sensor; one at the origin that looks along +z is used")
+        return Perspective(), Film(), Sampler()
+    for other in sensors[1:]:
+        document.warn(other.place, f"only the first sensor is used, and this {other} is left out")
+    return read_sensor(sensors[0], document)
+
+
+def _integrator(document: Document) -> Integrator:
+    integrators = document.children(document.root, "integrator")
+    for other in integrators[1:]:
+        document.warn(other.place, f"only the first integrator is used, and this {other} is left out")
+    return read_integrator(integrators[0], document) if integrators else Integrator()
+
+
+def _check_transforms(node: Node) -> None:
+    """Refuse singular transforms, with their line."""
+    for name, item in node.properties.items():
+        if item.tag == "transform":
+            try:
+                matrix(item.value)
+            except SceneError as error:
+                item.place.fail(f"{node}: {name}: {error}")
+    for child in node.children:
+        _check_transforms(child)
+
+
+def _check_one_environment(node: Node, light: Light | None, lights: list[Light]) -> None:
+    surrounding = (ConstantLight, EnvironmentMap)
+    if isinstance(light, surrounding) and any(isinstance(other, surrounding) for other in lights):
+        node.place.fail(f"{node}: the scene has a light all around already")

@@ -1,0 +1,98 @@
+"""Shapes."""
+
+from __future__ import annotations
+
+from nrc_tracer.errors import nearest
+from nrc_tracer.scene.mitsuba.bsdfs import BsdfReader
+from nrc_tracer.scene.mitsuba.document import Document
+from nrc_tracer.scene.mitsuba.node import Node
+from nrc_tracer.scene.model import Color, Cube, Cylinder, Disk, Mesh, Rectangle, Shape, Sphere
+
+SUPPORTED = ("obj", "ply", "sphere", "rectangle", "cube", "disk", "cylinder", "merge")
+
+
+def read_shape(node: Node, document: Document, bsdfs: BsdfReader) -> list[Shape]:
+    """Read a shape: none if it is not supported (with a warning), several from a `merge`.
+
+    Raises:
+        SceneError: A parameter is malformed or missing.
+    """
+    if node.plugin == "merge":
+        return [shape for child in document.children(node, "shape") for shape in read_shape(child, document, bsdfs)]
+    if node.plugin not in SUPPORTED:
+        document.warn(node.place, f"{node} is not supported{nearest(node.plugin, SUPPORTED)}; it is left out")
+        return []
+    node.ignore("silhouette_sampling_weight")
+    given = {
+        "name": node.id,
+        "material": _material(node, document, bsdfs),
+        "emission": _emission(node, document, bsdfs),
+        "to_world": node.transform(),
+        "flip_normals": node.boolean("flip_normals", False),
+    }
+    match node.plugin:
+        case "obj" | "ply":
+            shape = Mesh(
+                **given,
+                file=document.file_name(node),
+                face_normals=node.boolean("face_normals", False),
+                flip_v=node.boolean("flip_tex_coords", node.plugin == "obj"),
+            )
+            _check_extension(node, document)
+        case "sphere":
+            center = node.vector("center", (0.0, 0.0, 0.0))
+            shape = Sphere(**given, center=center, radius=_radius(node))
+        case "cylinder":
+            start, end = node.vector("p0", (0.0, 0.0, 0.0)), node.vector("p1", (0.0, 0.0, 1.0))
+            if start == end:
+                node.place.fail(f"{node}: p0 and p1 are the same point")
+            shape = Cylinder(**given, p0=start, p1=end, radius=_radius(node))
+        case plugin:
+            shape = {"rectangle": Rectangle, "cube": Cube, "disk": Disk}[plugin](**given)
+    document.warn_unknown(node)
+    return [shape]
+
+
+def _material(node: Node, document: Document, bsdfs: BsdfReader) -> str:
+    nested = document.children(node, "bsdf")
+    if len(nested) > 1:
+        nested[1].place.fail(f"{node} has more than one bsdf")
+    node.ignore("bsdf", *(child.name for child in node.children if document.resolve(child).tag == "bsdf"))
+    return bsdfs.name(nested[0]) if nested else bsdfs.default_material()
+
+
+def _emission(node: Node, document: Document, bsdfs: BsdfReader) -> Color | None:
+    emission = None
+    for child in node.children:
+        target = document.resolve(child)
+        if target.tag == "medium":
+            document.warn(child.place, f"{target} in {node} is not supported yet; the shape is filled with nothing")
+            node.ignore(child.name)
+        elif target.tag == "sensor":
+            document.warn(child.place, f"{target} in {node} is not supported; it is left out")
+            node.ignore(child.name)
+        elif target.tag == "emitter":
+            node.ignore(child.name)
+            if target.plugin != "area":
+                document.warn(target.place, f"{target} in {node} is not supported; the shape does not shine")
+                continue
+            if emission is not None:
+                child.place.fail(f"{node} has more than one emitter")
+            target.ignore("sampling_weight")
+            emission = bsdfs.textures.color(target, "radiance", 1.0, emissive=True)
+            document.warn_unknown(target)
+    return emission
+
+
+def _radius(node: Node) -> float:
+    radius = node.number("radius", 1.0)
+    if radius <= 0.0:
+        node.properties["radius"].place.fail(f"{node}: radius must be > 0, it is {radius:g}")
+    return radius
+
+
+def _check_extension(node: Node, document: Document) -> None:
+    """The loader goes by the end of the name, Mitsuba by the plugin: refuse the one where they differ."""
+    item = node.properties["filename"]
+    if not str(item.value).lower().endswith(f".{node.plugin}"):
+        item.place.fail(f'{node}: the name "{item.value}" must end in .{node.plugin}')

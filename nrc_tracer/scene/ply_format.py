@@ -1,0 +1,362 @@
+"""PLY, ASCII and binary of either byte order."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import struct
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nrc_tracer.errors import SceneError
+from nrc_tracer.scene.geometry import polygon_fans, smooth_normals
+from nrc_tracer.scene.model import TriangleMesh
+
+MAX_HEADER = 1 << 16
+TYPES = {
+    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2",
+    "int": "i4", "uint": "u4", "float": "f4", "double": "f8",
+    "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2",
+    "int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8",
+}  # fmt: skip
+CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4": "f", "f8": "d"}
+ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
+NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+FACE_LISTS = ("vertex_indices", "vertex_index")
+UV_NAMES = (("u", "v"), ("s", "t"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
+
+
+@dataclass
+class _Property:
+    name: str
+    type: str
+    count_type: str | None = None  # set for a list
+
+
+@dataclass
+class _Element:
+    """One kind of record: its name, how many there are, and what is in one."""
+
+    name: str
+    count: int
+    properties: list[_Property] = field(default_factory=list)
+
+    @property
+    def lists(self) -> list[_Property]:
+        return [item for item in self.properties if item.count_type]
+
+
+@dataclass
+class _Body:
+    """The bytes after the header, and how far they are read."""
+
+    path: Path
+    data: bytes
+    order: str
+    offset: int = 0
+    numbers: np.ndarray | None = None  # an ASCII body as numbers; then `offset` counts those
+
+
+def read_ply(path: Path) -> TriangleMesh:
+    """Read the vertices and faces of a PLY file.
+
+    Vertex normals (nx, ny, nz) and texture coordinates (u, v or s, t or texture_u, texture_v) are read; other
+    properties and elements are passed over. Without normals, smooth ones are averaged over the faces around each
+    vertex, as in Mitsuba.
+
+    Raises:
+        SceneError: The header is malformed or claims more than the file holds, the body has something else than
+            numbers, or an index is out of range.
+    """
+    with path.open("rb") as stream:
+        order, elements = _read_header(path, stream)
+        start = stream.tell()
+        _check_sizes(path, order, elements, os.path.getsize(path) - start)
+        body = _Body(path, stream.read(), order)
+    if not order:
+        body.numbers = _ascii_numbers(path, body.data)
+    vertices: dict[str, np.ndarray] = {}
+    sizes = corners = np.zeros(0, dtype=np.int64)
+    for element in elements:
+        if element.name == "vertex":
+            vertices = _read_fixed(body, element) if not element.lists else _read_lists(body, element, None)[0]
+        elif element.name == "face":
+            name = next((item.name for item in element.lists if item.name in FACE_LISTS), None)
+            if name is None:
+                raise SceneError(f"{path}: the faces have no list called vertex_indices")
+            _, sizes, corners = _read_lists(body, element, name)
+        elif element.lists:
+            _read_lists(body, element, None)
+        else:
+            _read_fixed(body, element)
+    return _assemble(path, vertices, sizes, corners)
+
+
+def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, corners: np.ndarray) -> TriangleMesh:
+    missing = [name for name in "xyz" if name not in vertices]
+    if missing:
+        raise SceneError(f"{path}: the vertices have no {', '.join(missing)}")
+    count = len(vertices["x"])
+    if np.any(corners != np.floor(corners)):
+        raise SceneError(f"{path}: a face has an index that is not a whole number")
+    outside = (corners < 0) | (corners >= count)
+    if np.any(outside):
+        raise SceneError(f"{path}: a face uses vertex {corners[outside][0]:.0f}, and there are only {count} (from 0)")
+    indices = corners.astype(np.int32)[polygon_fans(sizes)]
+    if not len(indices):
+        raise SceneError(f"{path}: no triangles in the file")
+    positions = _columns(vertices, ("x", "y", "z"))
+    if not np.all(np.isfinite(positions)):
+        row = np.argmin(np.isfinite(positions).all(axis=1))
+        raise SceneError(f"{path}: vertex {row} has a position that is not finite")
+    if {"nx", "ny", "nz"} <= vertices.keys():
+        normals = _columns(vertices, ("nx", "ny", "nz")).astype(np.float64)
+        lengths = np.linalg.norm(normals, axis=1)
+        usable = np.isfinite(lengths) & (lengths > 0.0)
+        normals[usable] /= lengths[usable, None]
+        normals = normals.astype(np.float32)
+        if not np.all(usable):
+            normals[~usable] = smooth_normals(positions, indices)[~usable]
+    else:
+        normals = smooth_normals(positions, indices)
+    uv_names = next((names for names in UV_NAMES if set(names) <= vertices.keys()), None)
+    return TriangleMesh(positions, indices, normals, _columns(vertices, uv_names) if uv_names else None)
+
+
+def _columns(vertices: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
+    with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is refused by name
+        return np.column_stack([vertices[name] for name in names]).astype(np.float32)
+
+
+# --- The header
+
+
+def _read_header(path: Path, stream) -> tuple[str, list[_Element]]:
+    """Return the byte order ("" for ASCII) and the elements; the stream then stands at the body."""
+    if stream.readline(16).strip() != b"ply":
+        raise SceneError(f'{path}: not a PLY file (it does not start with "ply")')
+    order = None
+    elements: list[_Element] = []
+    for number in itertools.count(2):
+        raw = stream.readline(MAX_HEADER)
+        if not raw or stream.tell() > MAX_HEADER:
+            raise SceneError(f"{path}:{number}: the header has no end_header")
+        words = raw.decode("ascii", "replace").split()
+        match words:
+            case ["end_header"]:
+                break
+            case [] | ["comment" | "obj_info", *_]:
+                pass
+            case ["format", name, _] if name in ORDERS:
+                order = ORDERS[name]
+            case ["element", name, count] if count.isdecimal():
+                elements.append(_Element(name, int(count)))
+            case ["property", "list", count_type, kind, name] if (
+                elements and TYPES.get(count_type, "f")[0] in "iu" and kind in TYPES
+            ):
+                elements[-1].properties.append(_Property(name, TYPES[kind], TYPES[count_type]))
+            case ["property", kind, name] if elements and kind in TYPES:
+                elements[-1].properties.append(_Property(name, TYPES[kind]))
+            case _:
+                text = raw.decode("utf-8", "replace").strip()
+                raise SceneError(f'{path}:{number}: cannot make sense of "{text[:80]}" in a PLY header')
+    if order is None:
+        raise SceneError(f"{path}: the header does not state a format (ascii, binary_little_endian, binary_big_endian)")
+    for name in ("vertex", "face"):
+        if sum(element.name == name for element in elements) != 1:
+            raise SceneError(f'{path}: a mesh needs one element "{name}"')
+    for element in elements:
+        names = [item.name for item in element.properties]
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise SceneError(f'{path}: "{element.name}" has the property "{repeated}" twice')
+    return order, elements
+
+
+def _check_sizes(path: Path, order: str, elements: list[_Element], available: int) -> None:
+    """Refuse what cannot fit into the file before anything is allocated."""
+    needed = 0
+    for element in elements:
+        if order:
+            record = sum(np.dtype(item.count_type or item.type).itemsize for item in element.properties)
+        else:
+            record = 2 * len(element.properties)  # a digit and a blank each
+        needed += element.count * record
+    if needed > available + (0 if order else 1):
+        raise SceneError(f"{path}: truncated: its header promises at least {needed} bytes, and {available} follow")
+
+
+# --- The body
+
+
+def _ascii_numbers(path: Path, data: bytes) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return np.fromstring(data, dtype=np.float64, sep=" ")
+        except (DeprecationWarning, ValueError):
+            for number, line in enumerate(data.split(b"\n"), start=1):
+                word = next((word for word in line.split() if not NUMBER.fullmatch(word)), None)
+                if word is not None:
+                    text = word.decode("utf-8", "replace")[:40]
+                    raise SceneError(f'{path}: "{text}" in line {number} after the header is not a number') from None
+            raise SceneError(f"{path}: the body is not all numbers") from None
+
+
+def _truncated(body: _Body, element: _Element) -> SceneError:
+    return SceneError(f'{body.path}: truncated among its {element.count} records "{element.name}"')
+
+
+def _read_fixed(body: _Body, element: _Element) -> dict[str, np.ndarray]:
+    """Read an element without lists: one column for each property."""
+    width = len(element.properties)
+    if not width:
+        return {}
+    if body.numbers is not None:
+        end = body.offset + element.count * width
+        if end > len(body.numbers):
+            raise _truncated(body, element)
+        rows = body.numbers[body.offset : end].reshape(element.count, width)
+        body.offset = end
+        return {item.name: rows[:, column] for column, item in enumerate(element.properties)}
+    record = np.dtype([(item.name, body.order + item.type) for item in element.properties])
+    end = body.offset + element.count * record.itemsize
+    if end > len(body.data):
+        raise _truncated(body, element)
+    rows = np.frombuffer(body.data, dtype=record, count=element.count, offset=body.offset)
+    body.offset = end
+    return {name: rows[name] for name in record.names or ()}
+
+
+def _read_lists(
+    body: _Body, element: _Element, wanted: str | None
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Read an element with lists.
+
+    Returns:
+        The columns of the properties that are not lists; of the list called `wanted` the length in each record, and
+        all items.
+    """
+    none = np.zeros(0, dtype=np.int64)
+    if element.count == 0:
+        return {item.name: none for item in element.properties if not item.count_type}, none, none
+    uniform = _read_uniform_lists(body, element, wanted)
+    return uniform if uniform is not None else _walk_lists(body, element, wanted)
+
+
+def _read_uniform_lists(
+    body: _Body, element: _Element, wanted: str | None
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray] | None:
+    """Read lists that are as long in every record as in the first, at once; None if they are not."""
+    lengths = _first_lengths(body, element)
+    if lengths is None:
+        return None
+    columns, sizes, items = {}, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    if body.numbers is not None:
+        width = sum(1 + lengths.get(item.name, 0) for item in element.properties)
+        end = body.offset + element.count * width
+        if end > len(body.numbers):
+            return None
+        rows = body.numbers[body.offset : end].reshape(element.count, width)
+        fields, column = {}, 0
+        for item in element.properties:
+            fields[item.name] = rows[:, column]
+            column += 1
+            if item.count_type:
+                fields[item.name + " items"] = rows[:, column : column + lengths[item.name]]
+                column += lengths[item.name]
+    else:
+        layout: list[tuple] = []
+        for item in element.properties:
+            layout.append((item.name, body.order + (item.count_type or item.type)))
+            if item.count_type:
+                layout.append((item.name + " items", body.order + item.type, (lengths[item.name],)))
+        record = np.dtype(layout)
+        end = body.offset + element.count * record.itemsize
+        if end > len(body.data):
+            return None
+        rows = np.frombuffer(body.data, dtype=record, count=element.count, offset=body.offset)
+        fields = {name: rows[name] for name in record.names}
+    for item in element.properties:
+        if not item.count_type:
+            columns[item.name] = fields[item.name]
+        elif not np.all(fields[item.name] == lengths[item.name]):
+            return None
+        elif item.name == wanted:
+            sizes = np.full(element.count, lengths[item.name], dtype=np.int64)
+            items = fields[item.name + " items"].reshape(-1)
+    body.offset = end
+    return columns, sizes, items
+
+
+def _first_lengths(body: _Body, element: _Element) -> dict[str, int] | None:
+    """The length of each list in the first record; None if the record does not fit."""
+    lengths = {}
+    offset = body.offset
+    for item in element.properties:
+        if body.numbers is not None:
+            if offset >= len(body.numbers) or not np.isfinite(body.numbers[offset]):
+                return None
+            length, step = int(body.numbers[offset]) if item.count_type else 0, 1
+            offset += 1
+        else:
+            head = np.dtype(body.order + (item.count_type or item.type))
+            if offset + head.itemsize > len(body.data):
+                return None
+            length = int(np.frombuffer(body.data, head, 1, offset)[0]) if item.count_type else 0
+            offset, step = offset + head.itemsize, np.dtype(item.type).itemsize
+        if item.count_type:
+            if length < 0 or offset + length * step > len(body.data):
+                return None
+            lengths[item.name] = length
+            offset += length * step
+    return lengths
+
+
+def _walk_lists(
+    body: _Body, element: _Element, wanted: str | None
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Read lists of varying length, record by record."""
+    values: dict[str, list] = {item.name: [] for item in element.properties if not item.count_type}
+    sizes: list[int] = []
+    items: list = []
+    readers = [
+        (
+            item,
+            struct.Struct((body.order or "<") + CODES[item.count_type or item.type]).unpack_from,
+            (body.order or "<") + "{}" + CODES[item.type],
+            np.dtype(item.type).itemsize,
+        )
+        for item in element.properties
+    ]
+    numbers, data = body.numbers, body.data
+    offset = body.offset
+    try:
+        for _ in range(element.count):
+            for item, unpack, code, size in readers:
+                if numbers is not None:
+                    value, step, size = numbers[offset], 1, 1
+                else:
+                    value, step = unpack(data, offset)[0], np.dtype(item.count_type or item.type).itemsize
+                offset += step
+                if not item.count_type:
+                    values[item.name].append(value)
+                    continue
+                length = int(value)
+                if length < 0 or offset + length * size > (len(data) if numbers is None else len(numbers)):
+                    raise _truncated(body, element)
+                if item.name == wanted:
+                    sizes.append(length)
+                    if numbers is not None:
+                        items.extend(numbers[offset : offset + length])
+                    else:
+                        items.extend(struct.unpack_from(code.format(length), data, offset))
+                offset += length * size
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
+        raise _truncated(body, element) from error
+    body.offset = offset
+    return {name: np.array(column) for name, column in values.items()}, np.array(sizes, np.int64), np.array(items)

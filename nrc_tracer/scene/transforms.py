@@ -1,0 +1,120 @@
+"""Transforms: from a list of steps to one 4x4 matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nrc_tracer.errors import SceneError
+from nrc_tracer.scene.model import LookAt, Matrix, Rotate, Scale, Transform, Translate
+
+SINGULAR = 1e-12
+"""A linear part whose columns, made unit vectors, span less than this volume is refused as singular."""
+
+
+def matrix(transform: Transform) -> np.ndarray:
+    """Multiply the steps of a transform into one matrix that acts on column vectors; the first step acts first.
+
+    Args:
+        transform: The steps; none at all is the identity.
+
+    Returns:
+        The affine map, shape [4, 4], float64, last row 0 0 0 1.
+
+    Raises:
+        SceneError: A rotation about a zero axis, a `look_at` whose target is its origin or whose up vector is parallel
+            to its direction, a matrix whose last row is not 0 0 0 1, numbers that are not finite, or a product without
+            an inverse.
+    """
+    product = np.eye(4)
+    for step in transform:
+        product = _step_matrix(step) @ product
+    if not np.all(np.isfinite(product)):
+        raise SceneError("the transform has numbers that are not finite")
+    if _is_singular(product[:3, :3]):
+        raise SceneError(
+            "the transform is singular: it flattens space (a scale of zero, or a matrix without an inverse)"
+        )
+    return product
+
+
+def look_at(origin: Sequence[float], target: Sequence[float], up: Sequence[float]) -> np.ndarray:
+    """Place the local origin at `origin`, +z towards `target`, +x along cross(up, z) (to the left) and +y along
+    cross(z, x).
+
+    Returns:
+        A rigid map, shape [4, 4], float64.
+
+    Raises:
+        SceneError: `target` is `origin`, or `up` is zero or parallel to the direction.
+    """
+    eye = np.asarray(origin, dtype=np.float64)
+    direction = np.asarray(target, dtype=np.float64) - eye
+    if not np.any(direction):
+        raise SceneError(f"look_at: the target is the origin, {_text(origin)}, so there is no direction to look in")
+    z = _normalize(direction)
+    upward = np.asarray(up, dtype=np.float64)
+    if not np.any(upward):
+        raise SceneError("look_at: the up vector is zero")
+    x = np.cross(_normalize(upward), z)
+    if np.linalg.norm(x) < 1e-9:
+        raise SceneError(f"look_at: the up vector {_text(up)} is parallel to the direction of view")
+    x = _normalize(x)
+    frame = np.eye(4)
+    frame[:3] = np.column_stack((x, np.cross(z, x), z, eye))
+    return frame
+
+
+def rotation(axis: Sequence[float], angle: float) -> np.ndarray:
+    """Turn by `angle` [degrees] about `axis` through the origin, counter-clockwise seen from the axis' tip.
+
+    Returns:
+        A rotation, shape [4, 4], float64.
+
+    Raises:
+        SceneError: The axis is zero.
+    """
+    direction = np.asarray(axis, dtype=np.float64)
+    if not np.any(direction):
+        raise SceneError("rotate: the axis is zero")
+    x, y, z = _normalize(direction)
+    sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+    # Rodrigues: R = I + sin K + (1 - cos) K^2, with K the cross product by the axis
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    result = np.eye(4)
+    result[:3, :3] += sine * cross + (1.0 - cosine) * (cross @ cross)
+    return result
+
+
+def _step_matrix(step: Translate | Rotate | Scale | LookAt | Matrix) -> np.ndarray:
+    match step:
+        case Translate(value=value):
+            result = np.eye(4)
+            result[:3, 3] = value
+            return result
+        case Rotate(axis=axis, angle=angle):
+            return rotation(axis, angle)
+        case Scale(value=value):
+            return np.diag(np.append(np.broadcast_to(value, 3), 1.0))
+        case LookAt(origin=origin, target=target, up=up):
+            return look_at(origin, target, up)
+        case Matrix(value=rows):
+            result = np.array(rows, dtype=np.float64)
+            if not np.array_equal(result[3], (0.0, 0.0, 0.0, 1.0)):
+                raise SceneError(f"matrix: the last row must be 0 0 0 1, not {_text(rows[3])}")
+            return result
+
+
+def _is_singular(linear: np.ndarray) -> bool:
+    lengths = np.linalg.norm(linear, axis=0)
+    return not np.all(lengths > 0.0) or abs(np.linalg.det(linear / lengths)) < SINGULAR
+
+
+def _normalize(vector: np.ndarray) -> np.ndarray:
+    scaled = vector / np.max(np.abs(vector))  # the square of a very long or short vector may leave the range of a float
+    return scaled / np.linalg.norm(scaled)
+
+
+def _text(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)

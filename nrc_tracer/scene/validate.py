@@ -1,0 +1,224 @@
+"""What must hold in a scene beyond the types of its fields, whatever it was read from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from nrc_tracer.errors import SceneError, nearest
+from nrc_tracer.scene import model
+from nrc_tracer.scene.explain import explain, member
+from nrc_tracer.scene.film import check_film
+from nrc_tracer.scene.transforms import matrix
+
+MAX_COUNT = 2**31 - 1
+"""Kernels count in 32 bits."""
+_REFLECTANCES = ("reflectance", "diffuse_reflectance", "specular_reflectance", "specular_transmittance")
+_OPAQUE = (model.Diffuse, model.Conductor, model.Plastic)
+
+
+def validate(description: model.SceneDescription, source: str | Path | None = None) -> None:
+    """Check types, ranges, names of textures and materials, transforms, meshes in place, lights, camera and film.
+
+    Args:
+        description: The scene; files it names are not opened.
+        source: The file it came from, to begin messages with.
+
+    Raises:
+        SceneError: Names the place, as in `$.shapes[3].material`, and the nearest known name.
+    """
+    try:
+        _check_types(description)
+        check_film(description.film)
+        _check_camera(description.camera)
+        _check_count(description.sampler.spp, "$.sampler.spp")
+        _check_count(description.integrator.max_depth or 0, "$.integrator.max_depth")
+        _check_count(description.integrator.rr_depth, "$.integrator.rr_depth")
+        for name, texture in description.textures.items():
+            _check_texture(texture, member("$.textures", name))
+        for name, material in description.materials.items():
+            _check_material(material, description, member("$.materials", name))
+        for place, shape in shapes_with_places(description):
+            _check_shape(shape, description, place)
+        _check_lights(description.lights)
+        if not description.shapes and not description.lights:
+            _fail("$", "there is nothing to see: the scene has neither shapes nor lights")
+    except SceneError as error:
+        if source is None:
+            raise
+        raise SceneError(f"{source}: {error}") from error
+
+
+def shapes_with_places(description: model.SceneDescription) -> Iterator[tuple[str, model.Shape]]:
+    """Yield every shape with its place for messages: `$.shapes[3]`, and its name if it has one."""
+    for index, shape in enumerate(description.shapes):
+        name = f" ({json.dumps(shape.name, ensure_ascii=False)})" if shape.name else ""
+        yield f"$.shapes[{index}]{name}", shape
+
+
+def _fail(place: str, message: str) -> None:
+    raise SceneError(f"{place}: {message}")
+
+
+def _check_types(description: model.SceneDescription) -> None:
+    """Check what msgspec only checks when it decodes, for descriptions made by other readers or in Python."""
+    arrays = {"positions": None, "normals": None, "uvs": None, "indices": None}
+    shapes = tuple(
+        msgspec.structs.replace(shape, **arrays) if isinstance(shape, model.Mesh) else shape
+        for shape in description.shapes
+    )
+    try:
+        raw = msgspec.to_builtins(msgspec.structs.replace(description, shapes=shapes))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SceneError(f"$: {error}") from error
+    problem = explain(raw, model.SceneDescription)
+    if problem:
+        raise SceneError(problem)
+
+
+def _check_count(count: int, place: str) -> None:
+    if count > MAX_COUNT:
+        _fail(place, f"must be <= {MAX_COUNT}, not {count}")
+
+
+def _check_transform(transform: model.Transform, place: str) -> None:
+    try:
+        linear = matrix(transform)
+    except SceneError as error:
+        _fail(place, str(error))
+    if not np.all(np.isfinite(linear)):
+        _fail(place, "the transform is not finite")
+
+
+def _check_camera(camera: model.Camera) -> None:
+    _check_transform(camera.to_world, "$.camera.to_world")
+    if camera.far is not None and camera.far <= camera.near:
+        _fail("$.camera.far", f"must be > near ({camera.near:g}), not {camera.far:g}")
+
+
+# --- Textures and materials
+
+
+def _check_texture(texture: model.Texture, place: str) -> None:
+    _check_transform(texture.to_uv, f"{place}.to_uv")
+    if isinstance(texture, model.Checkerboard):
+        _check_values(texture.color0, f"{place}.color0")
+        _check_values(texture.color1, f"{place}.color1")
+
+
+def _check_material(material: model.Material, description: model.SceneDescription, place: str) -> None:
+    if isinstance(material, model.Sides):
+        for side in ("front", "back"):
+            name = getattr(material, side)
+            _check_name(name, description.materials, "material", f"{place}.{side}")
+            if not isinstance(description.materials[name], _OPAQUE):
+                tag = description.materials[name].__struct_config__.tag
+                _fail(f"{place}.{side}", f'"{name}" is {tag}; a side takes diffuse, conductor or plastic')
+        return
+    for field in (*_REFLECTANCES, "eta", "k", "alpha"):
+        value = getattr(material, field, None)
+        if value is None:
+            continue
+        for item in value if field == "alpha" and isinstance(value, tuple) else (value,):
+            highest = 1.0 if field in _REFLECTANCES else math.inf
+            _check_color(item, description, f"{place}.{field}", highest)
+
+
+def _check_color(value: model.Color, description: model.SceneDescription, place: str, highest: float) -> None:
+    if isinstance(value, str):
+        _check_name(value, description.textures, "texture", place)
+    else:
+        _check_values(value, place, highest)
+
+
+def _check_values(value: float | model.Vec3, place: str, highest: float = math.inf) -> None:
+    for number in value if isinstance(value, tuple) else (value,):
+        if not 0.0 <= number <= highest:
+            limits = "must not be negative" if math.isinf(highest) else f"must lie in [0, {highest:g}]"
+            _fail(place, f"{limits}, not {number:g}")
+
+
+def _check_name(name: str, known: dict[str, object], kind: str, place: str) -> None:
+    if name not in known:
+        hint = nearest(name, known) if known else f" (the scene has no {kind}s)"
+        _fail(place, f"there is no {kind} {json.dumps(name, ensure_ascii=False)}{hint}")
+
+
+# --- Shapes
+
+
+def _check_shape(shape: model.Shape, description: model.SceneDescription, place: str) -> None:
+    if shape.material is not None:
+        _check_name(shape.material, description.materials, "material", f"{place}.material")
+    if shape.emission is not None:
+        _check_color(shape.emission, description, f"{place}.emission", math.inf)
+    _check_transform(shape.to_world, f"{place}.to_world")
+    if isinstance(shape, model.Mesh):
+        _check_mesh(shape, place)
+    if isinstance(shape, model.Cylinder) and shape.p0 == shape.p1:
+        _fail(f"{place}.p1", "is the same point as p0")
+
+
+def _check_mesh(mesh: model.Mesh, place: str) -> None:
+    in_place = [name for name in ("positions", "normals", "uvs", "indices") if getattr(mesh, name) is not None]
+    if mesh.file is not None:
+        if in_place:
+            _fail(f"{place}.{in_place[0]}", "a mesh has either a file or its data in place, not both")
+        return
+    if mesh.positions is None or mesh.indices is None:
+        _fail(place, "a mesh needs a file, or positions and indices")
+    count = len(mesh.positions)
+    if not mesh.indices:
+        _fail(f"{place}.indices", "the mesh has no triangles")
+    for name, width in (("positions", 3), ("normals", 3), ("uvs", 2)):
+        rows = getattr(mesh, name)
+        if rows is None:
+            continue
+        if len(rows) != count:
+            _fail(f"{place}.{name}", f"has {len(rows)} entries for {count} positions")
+        _check_rows(rows, width, np.float64, f"{place}.{name}")
+    indices = _check_rows(mesh.indices, 3, np.int64, f"{place}.indices")
+    outside = np.flatnonzero(np.any((indices < 0) | (indices >= count), axis=1))
+    if outside.size:
+        first = int(outside[0])
+        _fail(f"{place}.indices[{first}]", f"{list(mesh.indices[first])} is outside 0 to {count - 1}")
+
+
+def _check_rows(rows: tuple[tuple[float, ...], ...], width: int, dtype: type, place: str) -> np.ndarray:
+    try:
+        array = np.asarray(rows)
+        if dtype is np.int64 and array.dtype.kind not in "iu":
+            raise ValueError("not integers")
+        array = array.astype(dtype)
+        if array.shape != (len(rows), width):
+            raise ValueError(f"not {width} numbers each")
+        with np.errstate(over="ignore"):
+            finite = np.all(np.isfinite(array.astype(np.float32)), axis=1)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise SceneError(f"{place}: not an array of {width} numbers each: {error}") from error
+    if not np.all(finite):
+        _fail(f"{place}[{int(np.argmin(finite))}]", "is not finite (in 32 bits)")
+    return array
+
+
+# --- Lights
+
+
+def _check_lights(lights: tuple[model.Light, ...]) -> None:
+    surrounding = [i for i, light in enumerate(lights) if isinstance(light, model.ConstantLight | model.EnvironmentMap)]
+    if len(surrounding) > 1:
+        _fail(f"$.lights[{surrounding[1]}]", "a scene takes one constant light or environment, and has one already")
+    for index, light in enumerate(lights):
+        place = f"$.lights[{index}]"
+        for field in ("intensity", "irradiance", "radiance"):
+            _check_values(getattr(light, field, 0.0), f"{place}.{field}")
+        _check_transform(getattr(light, "to_world", ()), f"{place}.to_world")
+        if isinstance(light, model.DirectionalLight) and not any(light.direction):
+            _fail(f"{place}.direction", "must not be zero")
+        if isinstance(light, model.SpotLight) and (light.beam_width or 0.0) > light.cutoff_angle:
+            _fail(f"{place}.beam_width", f"must be <= cutoff_angle ({light.cutoff_angle:g}), not {light.beam_width:g}")

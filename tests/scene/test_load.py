@@ -1,0 +1,98 @@
+"""`load_scene`: formats, files beside the scene, warnings."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from nrc_tracer.errors import SceneError
+from nrc_tracer.imaging import write_image
+from nrc_tracer.scene import load
+from nrc_tracer.scene.load import load_scene
+
+OBJ = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A scene with a mesh used twice, a texture and an environment, and a function that writes it changed."""
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / "tri.obj").write_text(OBJ)
+    PIL.Image.fromarray(np.zeros((2, 3, 3), dtype=np.uint8)).save(tmp_path / "wood.png")
+    write_image(tmp_path / "sky.exr", np.ones((4, 8, 3)))
+    return tmp_path
+
+
+def _scene(folder, **changes):
+    scene = {
+        "textures": {"wood": {"type": "bitmap", "file": "wood.png"}},
+        "shapes": [{"type": "mesh", "name": name, "file": "meshes/tri.obj"} for name in "ab"],
+        "lights": [{"type": "environment", "file": "sky.exr"}],
+    }
+    path = folder / "scene.json"
+    path.write_text(json.dumps(scene | changes))
+    return path
+
+
+def test_files_are_found_beside_the_scene_and_read_once(folder, monkeypatch):
+    calls = []
+    monkeypatch.setattr(load, "load_mesh", lambda path, load_mesh=load.load_mesh: calls.append(path) or load_mesh(path))
+    scene = load_scene(_scene(folder))
+    assert scene.source == folder / "scene.json"
+    assert scene.meshes["meshes/tri.obj"].indices.tolist() == [[0, 1, 2]]
+    assert {name: image.shape for name, image in scene.images.items()} == {"wood.png": (2, 3, 3), "sky.exr": (4, 8, 3)}
+    assert calls == [folder / "meshes/tri.obj"]
+    assert scene.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shapes": [{"type": "mesh", "name": "pot", "file": "pot.ply"}]}, r'shapes\[0\] \("pot"\)\.file: .*pot\.ply'),
+        ({"textures": {"my wood": {"type": "bitmap", "file": "no.png"}}}, r'textures\["my wood"\]\.file: .*no\.png'),
+        (
+            {"lights": [{"type": "environment", "file": "no.exr"}]},
+            r"lights\[0\]\.file: .*no\.exr: there is no such file",
+        ),
+        ({"lights": [{"type": "environment", "file": "meshes"}]}, r"lights\[0\]\.file: .*meshes: cannot be read"),
+        ({"lights": [{"type": "environment", "file": "a\0b"}]}, r"lights\[0\]\.file: "),
+        ({"lights": [{"type": "environment", "file": "x" * 5000}]}, r"lights\[0\]\.file: "),
+        ({"lights": [{"type": "environment", "file": ""}]}, r"lights\[0\]\.file: "),
+        ({"shapes": [{"type": "mesh", "file": "wood.png"}]}, r"shapes\[0\]\.file: .*wood\.png"),
+    ],
+)
+def test_a_file_that_cannot_be_had_is_named_with_its_place(folder, changes, message):
+    with pytest.raises(SceneError, match=message) as caught:
+        load_scene(_scene(folder, **changes))
+    assert str(folder / "scene.json") in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.json", "there is no such file"),
+        ("none.xml", "there is no such file"),
+        ("scene.gltf", "glTF is not supported as a scene yet"),
+        ("mesh.OBJ", "OBJ is not supported as a scene yet"),
+        ("scene.usd", r'unknown scene format ".usd" \(supported: .json, .xml\)'),
+        ("folder.json", "is a folder"),
+    ],
+)
+def test_other_formats_and_missing_files(tmp_path, name, message):
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(SceneError, match=message):
+        load_scene(tmp_path / name)
+
+
+def test_parameters_are_for_mitsuba_files(folder):
+    with pytest.raises(SceneError, match="only for Mitsuba XML"):
+        load_scene(_scene(folder), parameters={"spp": "4"})
+
+
+def test_a_scene_without_light_is_a_warning_and_strictly_an_error(folder):
+    path = _scene(folder, lights=[])
+    assert "nothing in the scene shines" in load_scene(path).warnings[0]
+    with pytest.raises(SceneError, match="nothing in the scene shines"):
+        load_scene(path, strict=True)
