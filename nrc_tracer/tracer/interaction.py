@@ -151,9 +151,12 @@ def shading_frame(it: Interaction, anisotropic: bool) -> Frame:
 
 @wp.func
 def offset_origin(p: wp.vec3, error: wp.vec3, n: wp.vec3, w: wp.vec3) -> wp.vec3:
-    """A ray origin outside the error box of `p`, on the side of `w` (PBRT, 4th ed., 6.8.6)."""
-    distance = wp.dot(wp.abs(n), error)
-    offset = n * distance
+    """A ray origin clear of the surface at `p`, on the side of `w`.
+
+    After PBRT (4th ed., 6.8.6), but by the largest coordinate's error whatever the normal: in a plane through the origin the
+    coordinate across it has no error, and an origin left exactly on the plane meets it again at t = 0.
+    """
+    offset = n * wp.max(error[0], wp.max(error[1], error[2]))
     if wp.dot(w, n) < 0.0:
         offset = -offset
     return p + offset

@@ -148,7 +148,7 @@ class LightTable:
         if self._records:
             for record, p, threshold, alias in zip(self._records, *self._probabilities(), strict=True):
                 record.probability, record.threshold, record.alias = p, threshold, int(alias)
-                record.area_density *= p
+                record.area_density = float(record.area_density) * p
         lights.records = wp.array(self._records or [LightRecord()], dtype=LightRecord, device=device)
         return lights
 

@@ -101,7 +101,7 @@ def sample_2d(key: SampleKey, dimension: int) -> wp.vec2:
         shuffled = owen_scramble_reversed(key.index_reversed, low)
         i = reverse_bits(shuffled)
         x = owen_scramble_reversed(i, high)
-        y = owen_scramble_reversed(sobol_second_reversed(i), low ^ (high * wp.uint32(0x9E3779B1)))
+        y = owen_scramble_reversed(sobol_second_reversed(i), low ^ (high * wp.uint32(0x1E3779B1)))
         low = reverse_bits(x)
         high = reverse_bits(y)
     return wp.vec2(unit_float(low), unit_float(high))

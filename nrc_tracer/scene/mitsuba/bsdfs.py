@@ -72,8 +72,11 @@ class BsdfReader:
             self.materials[candidate] = material
         return self.names[key]
 
-    def default_material(self) -> str:
-        """Return the name of what a shape without a bsdf is made of."""
+    def default_material(self, *, emits: bool) -> str:
+        """Return the name of what a shape without a bsdf is made of: grey, or black if it is an emitter."""
+        if emits:
+            self.materials.setdefault("default-emitter-bsdf", Diffuse(reflectance=0.0, two_sided=False))
+            return "default-emitter-bsdf"
         self.materials.setdefault("default-bsdf", Diffuse(two_sided=False))
         return "default-bsdf"
 

@@ -58,7 +58,7 @@ def _material(node: Node, document: Document, bsdfs: BsdfReader) -> str:
     if len(nested) > 1:
         nested[1].place.fail(f"{node} has more than one bsdf")
     node.ignore("bsdf", *(child.name for child in node.children if document.resolve(child).tag == "bsdf"))
-    return bsdfs.name(nested[0]) if nested else bsdfs.default_material()
+    return bsdfs.name(nested[0]) if nested else bsdfs.default_material(emits=document.children(node, "emitter") != [])
 
 
 def _emission(node: Node, document: Document, bsdfs: BsdfReader) -> Color | None:

@@ -109,7 +109,7 @@ def intersect(accel: AccelHandles, o: wp.vec3, d: wp.vec3, t_min: float, t_max: 
     limit = float(t_max)
     if accel.embree_scene != wp.uint64(0):
         found = embree_intersect(accel.embree_intersect, accel.embree_scene, o, d, t_min, t_max)
-        if found[0] > wp.float64(0.0):
+        if found[0] >= wp.float64(0.0):
             hit.t = float(found[0])
             hit.u = float(found[1])
             hit.v = float(found[2])

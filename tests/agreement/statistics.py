@@ -1,0 +1,103 @@
+"""Are two noisy images of the same scene equal in expectation? Every pixel in units of its own standard error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+TILE = 32
+"""Side of the tiles whose means are compared, in pixels."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A rendered image with what is known of its noise.
+
+    Attributes:
+        mean: Mean of the samples, shape [height, width, 3].
+        variance: Variance of one sample, same shape.
+        samples: Independent samples per pixel.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    samples: int
+
+    @property
+    def error2(self) -> np.ndarray:
+        """Squared standard error of the mean."""
+        return self.variance / self.samples
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two estimates compare.
+
+    Attributes:
+        relative_mean_error: Standard error of the difference of the image means, relative to the mean.
+        relative_pixel_error: That of the median lit pixel.
+        inside: Share of pixels and channels inside the Sidak-corrected 1 % band.
+        mean_z2: Mean squared difference in units of its standard error; 1 if the only difference is noise.
+        z_mean: Difference of the image means in standard errors, for each channel.
+        worst_tile: The largest difference of a tile's mean, in standard errors.
+        tile_band: What `worst_tile` may be, by Sidak's correction at 1 %.
+        relative_difference: Difference of the image means, relative.
+    """
+
+    relative_mean_error: float
+    relative_pixel_error: float
+    inside: float
+    mean_z2: float
+    z_mean: np.ndarray
+    worst_tile: float
+    tile_band: float
+    relative_difference: np.ndarray
+
+    def failures(self) -> list[str]:
+        """What speaks against equality, or against the test having teeth; empty if all is well."""
+        checks = {
+            f"the image mean is known to {self.relative_mean_error:.2%} only": self.relative_mean_error <= 0.0015,
+            f"the median pixel is known to {self.relative_pixel_error:.1%} only": self.relative_pixel_error <= 0.03,
+            f"{self.inside:.3%} of the pixels are inside the band": self.inside >= 0.9975,
+            f"mean z^2 is {self.mean_z2:.3f}": 0.9 <= self.mean_z2 <= 1.1,
+            f"the image means differ by {self.z_mean} standard errors": bool(np.all(np.abs(self.z_mean) < 3.0)),
+            f"a tile is off by {self.worst_tile:.1f} standard errors": self.worst_tile <= self.tile_band,
+        }
+        return [text for text, passed in checks.items() if not passed]
+
+
+def sidak_band(count: int, significance: float = 0.01) -> float:
+    """The |z| that the largest of `count` standard normal numbers exceeds with probability `significance`."""
+    return float(norm.isf(0.5 * (1.0 - (1.0 - significance) ** (1.0 / count))))
+
+
+def compare(a: Estimate, b: Estimate) -> Agreement:
+    """Hold two estimates of the same image against each other."""
+    difference, error2 = a.mean - b.mean, a.error2 + b.error2
+    level = 0.5 * (a.mean + b.mean)
+    # Where neither image has noise (a light seen directly, a constant background) rounding is all that may differ
+    rounding2 = (2e-5 * np.abs(level)) ** 2
+    z = difference / np.sqrt(np.maximum(error2 + rounding2, 1e-30))
+    noisy = error2 > rounding2
+    lit = noisy & (level > 1e-3 * level.mean())
+
+    channel_mean = level.mean(axis=(0, 1))
+    mean_error = np.sqrt((error2 + rounding2).sum(axis=(0, 1))) / level[..., 0].size
+    height, width = (n // TILE * TILE for n in z.shape[:2])
+    tiles = [
+        x[:height, :width].reshape(height // TILE, TILE, width // TILE, TILE, 3).sum(axis=(1, 3))
+        for x in (difference, error2 + rounding2)
+    ]
+    tile_z = tiles[0] / np.sqrt(np.maximum(tiles[1], 1e-30))
+    return Agreement(
+        relative_mean_error=float((mean_error / np.maximum(channel_mean, 1e-12)).max()),
+        relative_pixel_error=float(np.median(np.sqrt(error2[lit]) / level[lit])) if lit.any() else 0.0,
+        inside=float((np.abs(z) < sidak_band(z.size)).mean()),
+        mean_z2=float((z[noisy] ** 2).mean()) if noisy.any() else 1.0,
+        z_mean=difference.mean(axis=(0, 1)) / mean_error,
+        worst_tile=float(np.abs(tile_z).max()),
+        tile_band=sidak_band(tile_z.size),
+        relative_difference=difference.mean(axis=(0, 1)) / np.maximum(channel_mean, 1e-12),
+    )
