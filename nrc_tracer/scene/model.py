@@ -24,7 +24,7 @@ NonNegative = Annotated[float, Meta(ge=0)]
 Color = float | Vec3 | str
 """A grey value, linear RGB, or the name of a texture of the scene."""
 Scalar = float | str
-"""A number, or the name of a texture of the scene (its red channel)."""
+"""A number, or the name of a texture of the scene (the luminance of its colour)."""
 
 
 class Model(

@@ -111,3 +111,11 @@ def evaluate(textures: Textures, param: Param, uv: wp.vec2) -> wp.vec3:
     if param.texture < 0:
         return param.value
     return wp.cw_mul(param.value, lookup(textures, param.texture, uv))
+
+
+@wp.func
+def evaluate_scalar(textures: Textures, param: Param, uv: wp.vec2) -> float:
+    """The value of a parameter that is one number: of a colour texture the luminance."""
+    if param.texture < 0:
+        return param.value[0]
+    return wp.dot(lookup(textures, param.texture, uv), wp.vec3(0.212671, 0.715160, 0.072169))

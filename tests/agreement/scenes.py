@@ -197,6 +197,10 @@ def all_scenes() -> dict[str, str]:
     scenes |= {f"shape-{name}": scene(shape=shape) for name, shape in SHAPES.items()}
     scenes |= {f"texture-{name}": scene(bsdf=material, shape=shape) for name, (material, shape) in TEXTURES.items()}
     scenes |= {f"camera-{name}": scene(sensor=sensor) for name, sensor in CAMERAS.items()}
+    scenes["light-envmap-vertical"] = scene(
+        lights=LIGHTS["envmap"].replace("sky.exr", "sky-vertical.exr"),
+        sensor=SENSOR.replace('origin="0,1.8,4" target="0,0.7,0"', 'origin="0,3,3" target="0,0.2,0"'),
+    )
     scenes["depth-unlimited"] = scene(depth=-1)
     scenes["depth-direct"] = scene(depth=2)
     return scenes
@@ -209,12 +213,16 @@ def write_files(folder: Path) -> None:
 
     import OpenEXR
 
-    v, u = np.meshgrid((np.arange(64) + 0.5) / 64, (np.arange(128) + 0.5) / 128, indexing="ij")
-    glow = 40.0 * np.exp(-(((u - 0.3) * 8.0) ** 2 + ((v - 0.3) * 6.0) ** 2) * 4.0)
-    sky = np.stack([0.2 + glow, 0.3 + 0.1 * np.cos(2 * np.pi * u) + 0.9 * glow, 0.5 * (1 - v) + 0.7 * glow], axis=-1)
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    with OpenEXR.File(header, {"RGB": sky.astype(np.float32)}) as file:
-        file.write(str(folder / "sky.exr"))
+    # Mitsuba up to 3.9 puts the first and last row of an environment map on the poles, later versions and we half a texel
+    # beside them: one map is the same in all rows, the other has so many that the difference drowns
+    for name, height, steepness in (("sky.exr", 32, 0.0), ("sky-vertical.exr", 1024, 6.0)):
+        v, u = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(128) + 0.5) / 128, indexing="ij")
+        glow = 40.0 * np.exp(-(((u - 0.3) * 8.0) ** 2 + ((v - 0.3) * steepness) ** 2) * 4.0)
+        blue = 0.2 + 0.3 * (1.0 - v) * float(steepness > 0.0)
+        sky = np.stack([0.2 + glow, 0.3 + 0.1 * np.cos(2 * np.pi * u) + 0.9 * glow, blue + 0.7 * glow], axis=-1)
+        header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+        with OpenEXR.File(header, {"RGB": sky.astype(np.float32)}) as file:
+            file.write(str(folder / name))
 
     # A body of revolution with normals and texture coordinates
     rows, columns = 24, 48

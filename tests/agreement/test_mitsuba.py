@@ -9,8 +9,22 @@ from tests.agreement import mitsuba_oracle, scenes
 from tests.agreement.statistics import Estimate, compare
 
 SCENES = scenes.all_scenes()
-SPP = {"light-all": 2048}
+# Enough for the test to have teeth: `Agreement.failures` says if it has not
 DEFAULT_SPP = 1024
+SPP = dict.fromkeys(
+    [
+        "material-roughdielectric-ggx",
+        "material-roughdielectric-beckmann",
+        "material-plastic-nonlinear",
+        "light-all",
+        "light-area-textured",
+        "light-spot",
+        "shape-cube",
+        "texture-bitmap-alpha",
+        "depth-direct",
+    ],
+    2048,
+) | {"light-area-disk": 3072, "light-envmap": 4096}
 
 pytest.importorskip("mitsuba")
 

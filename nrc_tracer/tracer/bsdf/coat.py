@@ -72,12 +72,15 @@ def directional_scattering(
 
 @lru_cache(maxsize=256)
 def rough_coat(alpha: float, eta: float, distribution: Distribution) -> tuple[np.ndarray, float]:
-    """The transmittance table of a rough coat, shape [TABLE_SIZE], and its diffuse reflectance from inside."""
+    """The transmittance table of a rough coat, shape [TABLE_SIZE], and its diffuse reflectance from inside.
+
+    The latter is the mean over the table's cosines, as in Mitsuba's `roughplastic`. That is up to 1.6 % below the integral it
+    stands for and the base up to 2 % darker, but it is what scenes made with Mitsuba were tuned to.
+    """
     cosines = np.maximum(1e-6, np.linspace(0.0, 1.0, TABLE_SIZE))
     _, transmittance = directional_scattering(cosines, alpha, eta, distribution)
-    x, w = np.polynomial.legendre.leggauss(48)
-    inside, _ = directional_scattering(0.5 * (x + 1.0), alpha, 1.0 / eta, distribution)
-    return transmittance.astype(np.float32), float((inside * 0.5 * (x + 1.0) * w).sum())
+    inside, _ = directional_scattering(cosines, alpha, 1.0 / eta, distribution)
+    return transmittance.astype(np.float32), float(2.0 * (inside * cosines).mean())
 
 
 @lru_cache(maxsize=256)

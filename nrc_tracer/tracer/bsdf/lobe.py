@@ -8,7 +8,7 @@ A material is a pair of lobes, one for each side. Directions are local: +z is th
 import warp as wp
 
 from nrc_tracer.tracer.bsdf.microfacet import Microfacets
-from nrc_tracer.tracer.textures import Param, Textures, evaluate
+from nrc_tracer.tracer.textures import Param, Textures, evaluate, evaluate_scalar
 from nrc_tracer.tracer.vocabulary import LobeKind
 
 NONE = wp.constant(int(LobeKind.NONE))
@@ -107,8 +107,8 @@ def resolve(textures: Textures, record: LobeRecord, uv: wp.vec2) -> Lobe:
         lobe.eta = evaluate(textures, record.eta, uv)
         lobe.k = evaluate(textures, record.k, uv)
     lobe.facets.distribution = record.distribution
-    lobe.facets.alpha_u = wp.max(MIN_ALPHA, evaluate(textures, record.alpha_u, uv)[0])
-    lobe.facets.alpha_v = wp.max(MIN_ALPHA, evaluate(textures, record.alpha_v, uv)[0])
+    lobe.facets.alpha_u = wp.max(MIN_ALPHA, evaluate_scalar(textures, record.alpha_u, uv))
+    lobe.facets.alpha_v = wp.max(MIN_ALPHA, evaluate_scalar(textures, record.alpha_v, uv))
     return lobe
 
 
