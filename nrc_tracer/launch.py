@@ -8,10 +8,42 @@ Kernels take `base`, the first item of their launch, and work on item `base + wp
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 
 import warp as wp
+
+
+def initialize() -> None:
+    """Start Warp without its banner, and without its remark that there is no CUDA driver on a machine that has no GPU."""
+    wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
+    with _without_lines("CUDA driver"):
+        wp.init()
+
+
+@contextmanager
+def _without_lines(words: str) -> Iterator[None]:
+    """Leave lines with certain words out of what native code writes to standard error."""
+    try:
+        descriptor = sys.__stderr__.fileno()
+        copy = os.dup(descriptor)
+    except (AttributeError, OSError, ValueError):  # no such stream, as under some IDEs
+        yield
+        return
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), descriptor)
+        try:
+            yield
+        finally:
+            os.dup2(copy, descriptor)
+            os.close(copy)
+            caught.seek(0)
+            for line in caught.read().decode(errors="replace").splitlines():
+                if words not in line:
+                    print(line, file=sys.__stderr__)
 
 
 def default_threads() -> int:

@@ -159,7 +159,7 @@ def vase() -> Surface:
     outside = [(0.05, 0.002), (0.056, 0.012), (0.09, 0.07), (0.105, 0.14), (0.078, 0.21), (0.04, 0.255), (0.038, 0.29)]
     lip = [(0.056, 0.318), (0.06, 0.322), (0.056, 0.324)]
     inside = [(0.034, 0.292), (0.035, 0.25), (0.06, 0.2), (0.0, 0.14)]
-    return lathe(bottom, [*outside, *lip, *inside], columns=32, samples_per_span=2)
+    return lathe(bottom, [*outside, *lip, *inside], columns=28, samples_per_span=2)
 
 
 def bowl() -> Surface:
@@ -167,7 +167,7 @@ def bowl() -> Surface:
     foot = [(0.0, 0.006), (0.04, 0.006), (0.045, 0.0), (0.05, 0.0)]
     outside = [(0.052, 0.006), (0.09, 0.025), (0.125, 0.08), (0.131, 0.094)]
     inside = [(0.128, 0.098), (0.124, 0.094), (0.115, 0.07), (0.085, 0.033), (0.0, 0.016)]
-    return lathe([*foot, *outside, *inside], columns=32, samples_per_span=2)
+    return lathe([*foot, *outside, *inside], columns=28, samples_per_span=2)
 
 
 def goblet() -> Surface:
@@ -176,7 +176,7 @@ def goblet() -> Surface:
     stem = [(0.038, 0.001), (0.039, 0.004), (0.018, 0.01), (0.0065, 0.025), (0.0055, 0.055), (0.008, 0.09)]
     outside = [(0.03, 0.112), (0.042, 0.145), (0.0385, 0.195), (0.037, 0.2)]
     inside = [(0.0355, 0.195), (0.039, 0.146), (0.027, 0.115), (0.0, 0.1)]
-    return lathe(bottom, [*stem, *outside, *inside], columns=28, samples_per_span=2)
+    return lathe(bottom, [*stem, *outside, *inside], columns=24, samples_per_span=2)
 
 
 def teapot() -> Surface:
@@ -185,7 +185,7 @@ def teapot() -> Surface:
     belly = [(0.055, 0.002), (0.06, 0.012), (0.088, 0.05), (0.09, 0.085), (0.066, 0.125), (0.05, 0.135)]
     lid = [(0.05, 0.135), (0.048, 0.142), (0.03, 0.152), (0.01, 0.158)]
     knob = [(0.009, 0.165), (0.018, 0.178), (0.012, 0.19), (0.0, 0.192)]
-    body = lathe(bottom, belly, [*lid, *knob], columns=32, samples_per_span=2)
+    body = lathe(bottom, belly, [*lid, *knob], columns=28, samples_per_span=2)
     path, _ = smooth_curve([(0.07, 0.045, 0), (0.115, 0.06, 0), (0.135, 0.1, 0), (0.16, 0.135, 0)], 4)
     # The wall of the spout goes up outside and a little way down inside
     path = np.concatenate((path, path[-2:-4:-1]))
@@ -208,14 +208,15 @@ def _pipe(path: np.ndarray, radii: np.ndarray) -> Surface:
 
 def knot() -> Surface:
     """A trefoil knot of 1 m, standing upright."""
-    turn = 2.0 * np.pi * np.arange(96) / 96 + PHASE
+    count = 80
+    turn = 2.0 * np.pi * np.arange(count) / count + PHASE
     ring, width, thickness = 0.3, 0.13, 0.07
     outwards = np.column_stack(
         (np.cos(3 * turn) * np.cos(2 * turn), np.cos(3 * turn) * np.sin(2 * turn), np.sin(3 * turn))
     )
-    circle = np.column_stack((np.cos(2 * turn), np.sin(2 * turn), np.zeros(96)))
+    circle = np.column_stack((np.cos(2 * turn), np.sin(2 * turn), np.zeros(count)))
     centres = (0.0, ring + width + thickness, 0.0) + ring * circle + width * outwards
-    return tube(centres, outwards, np.full(96, thickness), columns=12, closed=True)
+    return tube(centres, outwards, np.full(count, thickness), columns=12, closed=True)
 
 
 def arch() -> Surface:
@@ -277,11 +278,11 @@ MESHES: dict[str, Callable[[], Surface]] = {
 # --- The sky
 
 
-def sky(width: int = 160, height: int = 80) -> np.ndarray:
+def sky(width: int = 128, height: int = 64) -> np.ndarray:
     """A clear sky with a soft sun over a grey-brown plain, as a lat-long image of linear radiance.
 
     The blue pales towards the horizon and around the sun, which stands 38 degrees above the horizon, 40 degrees to the left
-    of the image's centre column, and is blurred to a disc of 5 degrees.
+    of the image's centre column, and is blurred to a disc with a radius of 1 to 5 degrees.
 
     Returns:
         Shape [height, width, 3].
@@ -295,12 +296,12 @@ def sky(width: int = 160, height: int = 80) -> np.ndarray:
     )
     distance = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))[..., None]
 
-    zenith, horizon = np.array((0.16, 0.32, 0.72)), np.array((0.80, 0.88, 0.95))
+    zenith, horizon = np.array((0.2, 0.35, 0.68)), np.array((0.85, 0.86, 0.86))
     haze = np.exp(-np.maximum(elevation, 0.0) / 0.28)[..., None]
     above = zenith + (horizon - zenith) * haze + np.array((0.9, 0.78, 0.6)) * np.exp(-distance / 14.0)
     edge = np.clip((5.0 - distance) / 4.0, 0.0, 1.0)
-    above = above + np.array((170.0, 148.0, 115.0)) * edge * edge * (3.0 - 2.0 * edge)
-    ground = np.array((0.22, 0.2, 0.18))
+    above = above + np.array((130.0, 108.0, 80.0)) * edge * edge * (3.0 - 2.0 * edge)
+    ground = np.array((0.2, 0.19, 0.17))
     blend = np.clip(0.5 + elevation / np.radians(3.0), 0.0, 1.0)[..., None]
     return ground + (above - ground) * blend
 

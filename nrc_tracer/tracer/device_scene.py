@@ -71,7 +71,9 @@ class Geometry:
         corners = self.positions[self.triangles]
         for i, name in enumerate(("p0", "p1", "p2")):
             records[name] = corners[:, i]
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], axis=1).astype(np.float64)
+        # In float64: in float32 the product of long edges overflows, and that of slivers has few digits
+        corners = corners.astype(np.float64)
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], axis=1)
         lengths = np.linalg.norm(normals, axis=1, keepdims=True)
         records["n"] = normals / np.where(lengths > 0.0, lengths, 1.0)
         records["corners"] = self.triangles

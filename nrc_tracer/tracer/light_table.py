@@ -69,33 +69,24 @@ class LightTable:
     textures: TextureTable
     center: np.ndarray
     radius: float
-    _records: list[LightRecord] = field(default_factory=list)
-    _powers: list[float] = field(default_factory=list)
-    _emitters: list[int] = field(default_factory=list)
-    _emitter_count: int = 0
+    _records: list[np.ndarray] = field(default_factory=list)  # one array of records for each emitter
+    _powers: list[np.ndarray] = field(default_factory=list)
     _environment: EnvironmentMap | None = None
     _background: int = -1
 
     def add_triangles(self, first: int, areas: np.ndarray, emission: float | tuple | str) -> int:
         """Make lights of consecutive triangles; return the number of the first light."""
-        start = len(self._records)
-        luminance = float(self.textures.mean(emission) @ LUMINANCE)
-        param = self.textures.param(emission)
-        for i, area in enumerate(areas):
-            record = self._record(LightKind.TRIANGLE, param, index=first + i)
-            record.area_density = 1.0 / max(float(area), 1e-30)
-            self._append(record, np.pi * float(area) * luminance)
-        self._emitter_count += 1
-        return start
+        records = self._new(LightKind.TRIANGLE, emission, len(areas))
+        records["index"] = first + np.arange(len(areas))
+        records["area_density"] = 1.0 / np.maximum(areas, 1e-30)
+        return self._append(records, np.pi * areas * (self.textures.mean(emission) @ LUMINANCE))
 
     def add_sphere(self, index: int, radius: float, emission: float | tuple | str) -> int:
         """Make a light of an analytic sphere; return its number."""
-        luminance = float(self.textures.mean(emission) @ LUMINANCE)
-        record = self._record(LightKind.SPHERE, self.textures.param(emission), index=index)
-        record.area_density = 1.0 / (4.0 * np.pi * radius**2)
-        self._append(record, 4.0 * np.pi**2 * radius**2 * luminance)
-        self._emitter_count += 1
-        return len(self._records) - 1
+        record = self._new(LightKind.SPHERE, emission)
+        area = 4.0 * np.pi * radius**2
+        record["index"], record["area_density"] = index, 1.0 / area
+        return self._append(record, np.pi * area * (self.textures.mean(emission) @ LUMINANCE))
 
     def add(self, light: Light) -> None:
         """Add a light that is not a shape.
@@ -106,78 +97,86 @@ class LightTable:
         disk = np.pi * self.radius**2
         match light:
             case PointLight():
-                record = self._record(LightKind.POINT, self.textures.param(light.intensity))
-                record.p = wp.vec3(*light.position)
+                record = self._new(LightKind.POINT, light.intensity)
+                record["p"] = light.position
                 power = 4.0 * np.pi * self._luminance(light.intensity)
             case SpotLight():
-                record = self._record(LightKind.SPOT, self.textures.param(light.intensity))
+                record = self._new(LightKind.SPOT, light.intensity)
                 to_world = matrix(light.to_world)
-                record.p = wp.vec3(*to_world[:3, 3])
-                record.d = wp.vec3(*(to_world[:3, 2] / np.linalg.norm(to_world[:3, 2])))
+                record["p"] = to_world[:3, 3]
+                record["d"] = to_world[:3, 2] / np.linalg.norm(to_world[:3, 2])
                 full = 0.75 * light.cutoff_angle if light.beam_width is None else light.beam_width
-                record.cutoff = np.radians(light.cutoff_angle)
-                record.cos_full = np.cos(np.radians(min(full, light.cutoff_angle)))
-                power = 2.0 * np.pi * (1.0 - 0.5 * (record.cos_full + np.cos(record.cutoff)))
-                power *= self._luminance(light.intensity)
+                cutoff, cos_full = np.radians(light.cutoff_angle), np.cos(np.radians(min(full, light.cutoff_angle)))
+                record["cutoff"], record["cos_full"] = cutoff, cos_full
+                power = 2.0 * np.pi * (1.0 - 0.5 * (cos_full + np.cos(cutoff))) * self._luminance(light.intensity)
             case DirectionalLight():
-                record = self._record(LightKind.DIRECTIONAL, self.textures.param(light.irradiance))
+                record = self._new(LightKind.DIRECTIONAL, light.irradiance)
                 direction = np.asarray(light.direction, np.float64)
                 if not np.linalg.norm(direction) > 0.0:
                     raise SceneError("a directional light needs a direction that is not zero")
-                record.d = wp.vec3(*(direction / np.linalg.norm(direction)))
+                record["d"] = direction / np.linalg.norm(direction)
                 power = disk * self._luminance(light.irradiance)
             case ConstantLight():
                 self._claim_background()
-                record = self._record(LightKind.CONSTANT, self.textures.param(light.radiance))
+                record = self._new(LightKind.CONSTANT, light.radiance)
                 power = np.pi * disk * self._luminance(light.radiance)
             case EnvironmentMap():
                 self._claim_background()
                 self._environment = light
-                record = self._record(LightKind.ENVIRONMENT, self.textures.param(1.0))
+                record = self._new(LightKind.ENVIRONMENT, 1.0)
                 *_, mean = sampling_tables(self._environment_pixels() @ LUMINANCE)
                 power = np.pi * disk * mean * light.scale
         self._append(record, power)
-        self._emitter_count += 1
 
     def upload(self, device: str) -> Lights:
         """Compute the probabilities and copy everything to a device."""
         lights = Lights()
-        lights.count = len(self._records)
+        lights.count = self._count()
         lights.background = self._background
         lights.environment = self._upload_environment(device)
+        records = np.zeros(1, LightRecord.numpy_dtype())
         if self._records:
-            for record, p, threshold, alias in zip(self._records, *self._probabilities(), strict=True):
-                record.probability, record.threshold, record.alias = p, threshold, int(alias)
-                record.area_density = float(record.area_density) * p
-        lights.records = wp.array(self._records or [LightRecord()], dtype=LightRecord, device=device)
+            records = np.concatenate(self._records)
+            p = self._probabilities()
+            records["probability"], (records["threshold"], records["alias"]) = p, alias_table(p)
+            records["area_density"] *= p
+        lights.records = wp.array(records, dtype=LightRecord, device=device)
         return lights
 
-    def _probabilities(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        powers, emitters = np.array(self._powers), np.array(self._emitters)
-        per_emitter = np.bincount(emitters, weights=powers, minlength=self._emitter_count)
-        lit = per_emitter > 0.0
-        if not lit.any():
-            p = np.full(len(powers), 1.0 / len(powers))
-        else:
-            share = np.where(lit[emitters], powers / np.where(lit, per_emitter, 1.0)[emitters], 0.0) / lit.sum()
-            p = (1.0 - UNIFORM_SHARE) * powers / powers.sum() + UNIFORM_SHARE * share
-        return p, *alias_table(p)
+    def _count(self) -> int:
+        return sum(len(records) for records in self._records)
 
-    def _append(self, record: LightRecord, power: float) -> None:
-        self._records.append(record)
-        self._powers.append(max(0.0, float(power)))
-        self._emitters.append(self._emitter_count)
+    def _probabilities(self) -> np.ndarray:
+        total = sum(power.sum() for power in self._powers)
+        if total <= 0.0:
+            return np.full(self._count(), 1.0 / self._count())
+        shining = sum(bool(power.sum() > 0.0) for power in self._powers)
+        return np.concatenate(
+            [
+                power * ((1.0 - UNIFORM_SHARE) / total + UNIFORM_SHARE / (shining * (power.sum() or 1.0)))
+                for power in self._powers
+            ]
+        )
+
+    def _new(self, kind: LightKind, emission: float | tuple | str, count: int = 1) -> np.ndarray:
+        """Records of one emitter, all alike."""
+        records = np.zeros(count, LightRecord.numpy_dtype())
+        param = self.textures.param(emission)
+        records["kind"], records["index"] = int(kind), -1
+        records["emission"]["value"], records["emission"]["texture"] = np.array(param.value), param.texture
+        return records
+
+    def _append(self, records: np.ndarray, powers: np.ndarray | float) -> int:
+        """Add the lights of one emitter; return the number of the first."""
+        first = self._count()
+        self._records.append(records)
+        self._powers.append(np.maximum(np.broadcast_to(np.asarray(powers, np.float64), len(records)), 0.0))
+        return first
 
     def _claim_background(self) -> None:
         if self._background >= 0:
             raise SceneError("a scene can have one background only: a constant light or an environment map")
-        self._background = len(self._records)
-
-    @staticmethod
-    def _record(kind: LightKind, emission, index: int = -1) -> LightRecord:
-        record = LightRecord()
-        record.kind, record.emission, record.index = int(kind), emission, index
-        return record
+        self._background = self._count()
 
     @staticmethod
     def _luminance(value: float | tuple[float, float, float]) -> float:

@@ -75,12 +75,14 @@ class LightSample:
 
 
 @wp.func
-def choose_light(lights: Lights, u: float) -> int:
-    """Choose a light by its probability (Vose's alias method)."""
-    x = u * float(lights.count)
-    i = wp.min(int(x), lights.count - 1)
+def choose_light(lights: Lights, u: wp.vec2) -> int:
+    """Choose a light by its probability (Vose's alias method).
+
+    Cell and threshold each take a number of their own: of one number scaled by many lights, few digits would be left.
+    """
+    i = wp.min(int(u[0] * float(lights.count)), lights.count - 1)
     record = lights.records[i]
-    return wp.where(x - float(i) < record.threshold, i, record.alias)
+    return wp.where(u[1] < record.threshold, i, record.alias)
 
 
 @wp.func
@@ -92,7 +94,7 @@ def sphere_cone_cos(center: wp.vec3, radius: float, p: wp.vec3) -> float:
 
 @wp.func
 def sample_light(
-    lights: Lights, surfaces: Surfaces, accel: AccelHandles, textures: Textures, p: wp.vec3, u_light: float, u: wp.vec2
+    lights: Lights, surfaces: Surfaces, accel: AccelHandles, textures: Textures, p: wp.vec3, u_light: wp.vec2, u: wp.vec2
 ) -> LightSample:
     """Choose a light and a direction from `p` to it; `pdf` 0: nothing arrives."""
     s = LightSample()

@@ -36,10 +36,10 @@ FILM = wp.constant(0)
 LENS = wp.constant(1)
 FIRST_VERTEX = wp.constant(2)
 PAIRS_PER_VERTEX = wp.constant(4)
-CHOICES = wp.constant(0)  # which light, which lobe
+LIGHT_CHOICE = wp.constant(0)
 LIGHT_POINT = wp.constant(1)
 DIRECTION = wp.constant(2)
-ROULETTE = wp.constant(3)
+LOBE_AND_ROULETTE = wp.constant(3)
 
 # Shadow rays stop short of the light by this share of their length
 SHADOW_END = wp.constant(0.9999)
@@ -66,6 +66,18 @@ class PathSettings:
     seed: wp.uint64
     max_depth: int
     rr_depth: int
+
+
+@wp.func
+def all_finite(v: wp.vec3) -> bool:
+    """Whether no component is infinite or not a number."""
+    return wp.isfinite(v[0]) and wp.isfinite(v[1]) and wp.isfinite(v[2])
+
+
+@wp.func
+def is_lit(v: wp.vec3) -> bool:
+    """Whether a colour adds anything; one that is not finite does, so that its sample is dropped instead of taken for dark."""
+    return not (v[0] + v[1] + v[2] <= 0.0)
 
 
 @wp.func
@@ -131,16 +143,16 @@ def path_radiance(
         frame = shading_frame(it, lobe.facets.alpha_u != lobe.facets.alpha_v)
         wo = to_local(frame, -d)
         first_pair = FIRST_VERTEX + (depth - 1) * PAIRS_PER_VERTEX
-        u_choice = sample_2d(key, first_pair + CHOICES)
 
         # Sample the light for direct illumination
         if scene.lights.count > 0 and has_smooth_part(lobe.kind):
-            u_light = sample_2d(key, first_pair + LIGHT_POINT)
-            ls = sample_light(scene.lights, scene.surfaces, scene.accel, scene.textures, it.p, u_choice[0], u_light)
-            if ls.pdf > 0.0 and max_component(ls.radiance) > 0.0:
+            u_choice = sample_2d(key, first_pair + LIGHT_CHOICE)
+            u_point = sample_2d(key, first_pair + LIGHT_POINT)
+            ls = sample_light(scene.lights, scene.surfaces, scene.accel, scene.textures, it.p, u_choice, u_point)
+            if ls.pdf > 0.0 and is_lit(ls.radiance):
                 f = evaluate_lobe(scene.materials.coat_tables, lobe, wo, to_local(frame, ls.wi))
                 contribution = wp.cw_mul(beta, wp.cw_mul(wp.vec3(f[0], f[1], f[2]), ls.radiance)) / ls.pdf
-                if max_component(contribution) > 0.0:
+                if is_lit(contribution):
                     # To a point on a light the ray's parameter runs from 0 to 1
                     start = offset_origin(it.p, it.error, it.n, ls.wi)
                     direction = ls.wi
@@ -155,10 +167,13 @@ def path_radiance(
                         radiance += contribution * w_l
 
         # Sample the BSDF to extend the path
-        bs = sample_lobe(scene.materials.coat_tables, lobe, wo, u_choice[1], sample_2d(key, first_pair + DIRECTION))
+        u_end = sample_2d(key, first_pair + LOBE_AND_ROULETTE)
+        bs = sample_lobe(scene.materials.coat_tables, lobe, wo, u_end[0], sample_2d(key, first_pair + DIRECTION))
         if bs.pdf <= 0.0:
             break
         beta = wp.cw_mul(beta, bs.weight)
+        if not all_finite(beta):
+            return beta
         eta *= bs.eta
         p_b = bs.pdf
         after_delta = bs.delta
@@ -174,16 +189,10 @@ def path_radiance(
             break
         if depth >= settings.rr_depth:
             q = wp.min(strength * eta * eta, MAX_SURVIVAL)
-            if sample_2d(key, first_pair + ROULETTE)[0] >= q:
+            if u_end[1] >= q:
                 break
             beta = beta / q
     return radiance
-
-
-@wp.func
-def all_finite(v: wp.vec3) -> bool:
-    """Whether no component is infinite or not a number."""
-    return wp.isfinite(v[0]) and wp.isfinite(v[1]) and wp.isfinite(v[2])
 
 
 @wp.kernel(enable_backward=False)

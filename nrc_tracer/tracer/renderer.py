@@ -14,7 +14,7 @@ import warp as wp
 
 from nrc_tracer.errors import DeviceError, NrcError, nearest
 from nrc_tracer.imaging.image import Image
-from nrc_tracer.launch import Launcher
+from nrc_tracer.launch import Launcher, initialize
 from nrc_tracer.scene.film import resize_film
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.tracer.accel import embree
@@ -71,7 +71,7 @@ class Renderer:
         filter: str | None = None,
         block_size: int = 1024,
     ) -> None:
-        _initialize_warp()
+        initialize()
         self.device = _find_device(device)
         self.accel, self.notice = _find_accel(accel, self.device)
         description = scene.description
@@ -91,12 +91,20 @@ class Renderer:
         self._settings.max_depth = UNLIMITED if depth is None or depth < 0 else depth
         self._settings.rr_depth = description.integrator.rr_depth
 
-        self.samples = 0
-        self._seconds = 0.0
         pixels = self.width * self.height
         self._sums = wp.zeros(pixels, dtype=wp.vec3d, device=self.device)
         self._squares = wp.zeros(pixels, dtype=wp.vec3d, device=self.device)
         self._dropped = wp.zeros(pixels, dtype=int, device=self.device)
+        self.reset()
+
+    def reset(self, *, seed: int | None = None) -> None:
+        """Begin a new image of the same scene, with another seed if one is given."""
+        if seed is not None:
+            self._settings.seed = seed % 2**64
+        self.samples = 0
+        self._seconds = 0.0
+        for film in (self._sums, self._squares, self._dropped):
+            film.zero_()
 
     def compile(self) -> float:
         """Load the kernels, compiling them on the first run; return the seconds it took."""
@@ -256,11 +264,6 @@ def render(
     if not run(renderer, spp=spp, time=time, progress=progress):
         raise KeyboardInterrupt
     return renderer.image()
-
-
-def _initialize_warp() -> None:
-    wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
-    wp.init()
 
 
 def _find_device(name: str | None) -> str:

@@ -5,30 +5,36 @@ from __future__ import annotations
 import glob
 import os
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from tests.agreement.statistics import Estimate
 
-
 BATCHES = 64
 """Renderings whose spread gives the variance."""
 
 
-def load():
-    """Import Mitsuba in its fastest variant that works here: `llvm_ad_rgb` where LLVM is found, else `scalar_rgb`."""
+def find_llvm() -> str | None:
+    """Path of an LLVM library that Mitsuba's `llvm` variants can use, or None."""
+    if "DRJIT_LIBLLVM_PATH" in os.environ:
+        return os.environ["DRJIT_LIBLLVM_PATH"]
+    found = sorted(glob.glob("/usr/lib/*/libLLVM*.so.1[5-9]*") + glob.glob("/usr/lib/*/libLLVM.so.[12]*"))
+    return found[-1] if found else None
+
+
+def load(variant: str | None = None) -> ModuleType:
+    """Import Mitsuba once a process, in its fastest variant that works here unless one is named.
+
+    That is `llvm_ad_rgb` where LLVM is found, else `scalar_rgb`.
+    """
     import mitsuba as mi
 
     if mi.variant() is None:
-        if "DRJIT_LIBLLVM_PATH" not in os.environ:
-            found = sorted(glob.glob("/usr/lib/*/libLLVM*.so.1[5-9]*") + glob.glob("/usr/lib/*/libLLVM.so.[12]*"))
-            if found:
-                os.environ["DRJIT_LIBLLVM_PATH"] = found[-1]
-        try:
-            mi.set_variant("llvm_ad_rgb")
-            mi.load_dict({"type": "independent"})
-        except Exception:
-            mi.set_variant("scalar_rgb")
+        llvm = find_llvm()
+        if llvm:
+            os.environ["DRJIT_LIBLLVM_PATH"] = llvm
+        mi.set_variant(variant or ("llvm_ad_rgb" if llvm else "scalar_rgb"))
     return mi
 
 

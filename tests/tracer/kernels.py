@@ -96,7 +96,7 @@ def evaluate_lobe_kernel(
 def sample_light_kernel(
     scene: SceneRecord,
     p: wp.vec3,
-    u_light: wp.array[float],
+    u_light: wp.array[wp.vec2],
     u: wp.array[wp.vec2],
     wi: wp.array[wp.vec3],
     radiance: wp.array[wp.vec3],
@@ -130,7 +130,7 @@ def emission_kernel(scene: SceneRecord, p: wp.vec3, w: wp.array[wp.vec3], out: w
 
 
 @wp.kernel(enable_backward=False)
-def choose_light_kernel(scene: SceneRecord, u: wp.array[float], out: wp.array[int]):
+def choose_light_kernel(scene: SceneRecord, u: wp.array[wp.vec2], out: wp.array[int]):
     i = wp.tid()
     out[i] = choose_light(scene.lights, u[i])
 

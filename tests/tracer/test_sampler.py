@@ -89,7 +89,9 @@ def test_sobol_pairs_are_nets(m):
     """Any aligned block of 2^m samples has one point in each elementary interval of area 2^-m: a (0, 2)-sequence."""
     n = 1 << m
     blocks = 3
-    x = random_pairs(SOBOL, 2, np.arange(8)[:, None, None], np.arange(blocks * n)[None, None, :], np.arange(4)[None, :, None])
+    x = random_pairs(
+        SOBOL, 2, np.arange(8)[:, None, None], np.arange(blocks * n)[None, None, :], np.arange(4)[None, :, None]
+    )
     x = x.reshape(8 * 4 * blocks, n, 2).astype(np.float64)
     for split in range(m + 1):
         cell = (np.floor(x[..., 0] * 2**split) * 2 ** (m - split) + np.floor(x[..., 1] * 2 ** (m - split))).astype(int)

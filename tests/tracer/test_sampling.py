@@ -52,13 +52,17 @@ def test_concentric_disk_matches_shirley_and_chiu(rng):
     wide = np.abs(x) > np.abs(y)
     r = np.where(wide, x, y)
     a = 0.25 * np.pi * np.where(wide, y, x) / r
-    expected = np.where(wide[:, None], np.stack([r * np.cos(a), r * np.sin(a)], 1), np.stack([r * np.sin(a), r * np.cos(a)], 1))
+    expected = np.where(
+        wide[:, None], np.stack([r * np.cos(a), r * np.sin(a)], 1), np.stack([r * np.sin(a), r * np.cos(a)], 1)
+    )
     np.testing.assert_allclose(kernels.map_square(2, u)[:, :2], expected, atol=3 * EPS)
 
 
 def test_frames_are_orthonormal_and_right_handed(rng):
     """Frames around random normals, the axes and normals close to -z are orthonormal and right-handed to rounding."""
-    n = np.concatenate([rng.normal(size=(2000, 3)), np.eye(3), -np.eye(3), [[1e-4, 1e-5, -1.0], [1e-9, 0, -1], [1, 1, -1e-8]]])
+    n = np.concatenate(
+        [rng.normal(size=(2000, 3)), np.eye(3), -np.eye(3), [[1e-4, 1e-5, -1.0], [1e-9, 0, -1], [1, 1, -1e-8]]]
+    )
     n = (n / np.linalg.norm(n, axis=1, keepdims=True)).astype(np.float32)
     out = kernels.zeros((len(n), 3), kernels.wp.vec3)
     kernels.launch(kernels.frame_kernel, len(n), [kernels.array(n, kernels.wp.vec3), out])

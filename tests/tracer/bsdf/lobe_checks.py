@@ -13,7 +13,13 @@ EPS = float(np.finfo(np.float32).eps)
 
 
 def assert_sampling_follows_density(
-    lobe: Lobe, wo: np.ndarray, rng: np.random.Generator, table: np.ndarray = kernels.NO_TABLE, *, axis=(0, 0, 1), **bins
+    lobe: Lobe,
+    wo: np.ndarray,
+    rng: np.random.Generator,
+    table: np.ndarray = kernels.NO_TABLE,
+    *,
+    axis=(0, 0, 1),
+    **bins,
 ) -> None:
     """Chi-square test of the smooth part; delta samples count as missing, as they are in the density."""
     s = kernels.sample_lobe_many(lobe, wo, COUNT, rng, table)
@@ -67,7 +73,9 @@ def mean_weight(
     return weight.mean(axis=0), weight.std(axis=0) / np.sqrt(count), s
 
 
-def assert_reciprocal(lobe: Lobe, rng: np.random.Generator, table: np.ndarray = kernels.NO_TABLE, alpha: float = 1.0) -> None:
+def assert_reciprocal(
+    lobe: Lobe, rng: np.random.Generator, table: np.ndarray = kernels.NO_TABLE, alpha: float = 1.0
+) -> None:
     """f(a, b) = f(b, a) for reflection between random pairs of directions at least 3 degrees above the horizon."""
     a, b = (np.column_stack([rng.normal(size=(5000, 2)), rng.uniform(0.1, 2.0, 5000)]) for _ in range(2))
     a, b = (w / np.linalg.norm(w, axis=1, keepdims=True) for w in (a, b))

@@ -48,7 +48,12 @@ def lobe(
 
 
 def plastic(
-    *, color: tuple = (0.5, 0.4, 0.3), ior: float = 1.5, nonlinear: bool = False, alpha: float | None = None, kind: int = GGX
+    *,
+    color: tuple = (0.5, 0.4, 0.3),
+    ior: float = 1.5,
+    nonlinear: bool = False,
+    alpha: float | None = None,
+    kind: int = GGX,
 ) -> tuple[Lobe, np.ndarray]:
     """A plastic and the table of its coat."""
     result = lobe(LobeKind.PLASTIC, color=color, ior=ior)

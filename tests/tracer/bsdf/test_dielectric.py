@@ -23,6 +23,19 @@ def energy(s: kernels.LobeSamples) -> np.ndarray:
     return np.where(s.pdf > 0.0, s.weight[:, 0].astype(np.float64) * s.eta.astype(np.float64) ** 2, 0.0)
 
 
+def tolerance(wo: np.ndarray, wi: np.ndarray, eta: float, alpha: float) -> np.ndarray:
+    """Relative rounding error of f cos for each pair of directions.
+
+    The normal of a refraction comes from a sum that cancels to |eta - 1|, and the density changes by up to 4 / alpha of its
+    error; towards grazing incidence on the microfacet 1 - F goes to zero with the cosine c of the other side, which the
+    squares of Snell's law give with an error of eps / c^2.
+    """
+    eta = np.where(wi[..., 2] * wo[..., 2] > 0.0, 1.0, eta)[..., None]
+    m = walter.unit((wo + wi * eta).astype(np.float64))
+    cos = np.minimum(np.abs(walter.dot(wo, m)), np.abs(walter.dot(wi, m)))
+    return 32.0 * checks.EPS / alpha / 0.5 * (1.0 + 1.0 / np.maximum(cos, 1e-6) ** 2)
+
+
 @pytest.mark.parametrize("theta", [0.0, 30.0, 60.0, 89.0, 100.0, 135.0, 139.0, 180.0])
 @pytest.mark.parametrize("ior", [1.5, 0.7])
 def test_smooth_glass_is_lossless_and_obeys_snell(theta, ior, rng):
@@ -90,8 +103,8 @@ def test_evaluation_agrees_with_walter(kind, theta, rng):
     for side in (wi[:, 2] > 0.0, wi[:, 2] < 0.0):
         assert np.sum(bright & side) > 50
     assert not value[expected == 0.0].any()
-    # The normal of a refraction comes from a sum that cancels to |eta - 1| = 0.5
-    np.testing.assert_allclose(value[bright], expected[bright], rtol=64 * checks.EPS / 0.3 / 0.5)
+    error = np.abs(value / np.where(bright, expected, 1.0) - 1.0)[bright]
+    assert np.max(error / tolerance(wo, wi[bright], 1.5 if wo[2] > 0.0 else 1.0 / 1.5, 0.3)) < 1.0
 
 
 @KINDS
@@ -106,10 +119,10 @@ def test_energy_is_what_single_scattering_leaves(kind, theta, rng):
     for same_side in (True, False):
         chosen = np.where((s.wi[:, 2] * wo[2] > 0.0) == same_side, weight, 0.0)
         upper = (wo[2] > 0.0) == same_side
-        w, areas = walter.sphere_quadrature(500, 400, *((0.0, 1.0) if upper else (-1.0, 0.0)))
+        w, areas = walter.sphere_quadrature(300, 64, *((0.0, 1.0) if upper else (-1.0, 0.0)))
         expected = (walter.dielectric(kind, 0.4, 0.4, 1.5, wo.astype(np.float64), w) * areas).sum()
         expected *= 1.0 if same_side else eta**2
-        # The cone of refraction has an edge that no quadrature node sees: 500 nodes leave a few 1e-4
+        # The cone of refraction has an edge that no quadrature node sees: 300 nodes leave a few 1e-4
         assert abs(chosen.mean() - expected) < 4.0 * chosen.std() / np.sqrt(len(chosen)) + 3e-4
 
 
@@ -130,4 +143,5 @@ def test_refraction_is_reciprocal_up_to_the_squared_index(kind, rng):
     up = kernels.evaluate_lobe_many(glass, b, a)[:, 0].astype(np.float64) / a[:, 2]
     seen = down > 1e-4
     assert np.mean(seen) > 0.1
-    np.testing.assert_allclose(down[seen] * 1.5**2, up[seen], rtol=128 * checks.EPS / 0.3 / 0.05)
+    error = np.abs(down[seen] * 1.5**2 / up[seen] - 1.0)
+    assert np.max(error / tolerance(a[seen], b[seen], 1.5, 0.3)) < 1.0

@@ -81,7 +81,9 @@ def dielectric(kind: int, ax: float, ay: float, ior: float, wo: np.ndarray, wi: 
     return np.where(reflected, reflection, transmission)
 
 
-def sphere_quadrature(nodes_cos: int, nodes_phi: int, low: float = 0.0, high: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def sphere_quadrature(
+    nodes_cos: int, nodes_phi: int, low: float = 0.0, high: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Directions with cosines in [low, high] and weights [sr]: Gauss-Legendre in the cosine, equal steps in azimuth."""
     x, w = np.polynomial.legendre.leggauss(nodes_cos)
     z, w = low + 0.5 * (high - low) * (x + 1.0), 0.5 * (high - low) * w

@@ -1,0 +1,107 @@
+"""The project's own scenes: they load, render, show what their descriptions promise, and are what their scripts make."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nrc_tracer as nrc
+
+SCENES = Path(__file__).resolve().parents[2] / "scenes"
+NAMES = ("cornell-box", "door-ajar", "many-lights", "material-spheres", "window-room")
+LUMINANCE = np.array((0.2126, 0.7152, 0.0722))
+
+
+def _renderer(name, **options):
+    return nrc.Renderer(nrc.load_scene(SCENES / f"{name}.json", strict=True), device="cpu", **options)
+
+
+def _moments(name, samples, **options):
+    renderer = _renderer(name, **options)
+    renderer.step(samples)
+    assert renderer.dropped == 0
+    return renderer.moments()
+
+
+def _script(name):
+    spec = importlib.util.spec_from_file_location(f"scenes_{name}", SCENES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_scene_is_listed_and_has_its_picture():
+    assert tuple(sorted(path.stem for path in SCENES.glob("*.json"))) == NAMES
+    readme = (SCENES / "README.md").read_text(encoding="utf-8")
+    for name in NAMES:
+        assert f"pictures/{name}.png" in readme
+        assert (SCENES / "pictures" / f"{name}.png").is_file()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scene_renders_well_exposed_and_without_lost_samples(name):
+    mean, _ = _moments(name, 8, width=64)
+    assert np.all(np.isfinite(mean))
+    # A night scene is the darkest, a sunlit one the brightest
+    assert 0.02 < (mean @ LUMINANCE).mean() < 1.0
+
+
+def test_surfaces_of_the_cornell_box_at_coordinate_zero_are_lit():
+    """The floor lies at y = 0 and the green wall at x = 0: rays that leave them must not meet them again."""
+    mean, _ = _moments("cornell-box", 16, width=32)
+    floor, green = mean[29:31, 3:13], mean[12:20, 30]
+    assert (floor @ LUMINANCE).min() > 0.02
+    assert green.mean(axis=0).argmax() == 1
+    assert green.mean() > 0.02
+
+
+def test_nothing_in_door_ajar_is_a_light_or_lit_by_one():
+    """Depth 1 shows lights, depth 2 adds what they light; the camera sees neither."""
+    mean = _moments("door-ajar", 16, width=80)[0].mean()
+    assert _moments("door-ajar", 4, width=160, max_depth=1)[0].max() == 0.0
+    assert _moments("door-ajar", 16, width=160, max_depth=2)[0].mean() < 0.01 * mean
+
+
+def test_door_ajar_has_a_relative_variance_that_tests_can_afford():
+    mean, variance = _moments("door-ajar", 96, width=80, sampler="independent")
+    assert (variance @ LUMINANCE).mean() / (mean @ LUMINANCE).mean() ** 2 < 30.0
+
+
+def test_meshes_and_sky_are_what_the_script_makes(tmp_path):
+    for made in _script("make_meshes").write_all(tmp_path):
+        assert made.read_bytes() == (SCENES / made.relative_to(tmp_path)).read_bytes(), made.name
+
+
+def test_generated_scenes_are_what_the_script_makes(tmp_path):
+    for made in _script("make_scenes").write_all(tmp_path):
+        assert made.read_bytes() == (SCENES / made.name).read_bytes(), made.name
+
+
+@pytest.mark.parametrize("name", ["arch", "bowl", "goblet", "knot", "teapot", "vase"])
+def test_meshes_face_outwards(name):
+    """Faces agree with the normals of their vertices; solids of revolution and tubes enclose a positive volume."""
+    mesh = _script("make_meshes").MESHES[name]()
+    corners = mesh.positions[mesh.indices]
+    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    agreement = np.sum(faces * mesh.normals[mesh.indices].sum(axis=1), axis=1)
+    assert np.mean(agreement > 0.0) > 0.99
+    assert np.sum(np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))) > 0.0
+
+
+def test_many_lights_has_many_lights_of_very_different_power():
+    description = nrc.load_scene(SCENES / "many-lights.json").description
+    powers = [
+        max(shape.emission) * (shape.radius**2 if hasattr(shape, "radius") else shape.to_world[0].value ** 2)
+        for shape in description.shapes
+        if shape.emission is not None
+    ]
+    assert 200 <= len(powers) <= 400
+    assert max(powers) > 1000.0 * min(powers)
+
+
+def test_the_folder_stays_small():
+    files = [path for path in SCENES.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    pictures = [path for path in files if path.suffix == ".png"]
+    assert sum(path.stat().st_size for path in files if path not in pictures) < 300_000
+    assert max(path.stat().st_size for path in pictures) < 250_000

@@ -1,0 +1,68 @@
+"""Launching a kernel over blocks on a pool of threads."""
+
+import threading
+
+import numpy as np
+import pytest
+import warp as wp
+
+from nrc_tracer.launch import Launcher, default_threads
+from tests.tracer import kernels
+
+
+def run(launcher: Launcher, count: int) -> np.ndarray:
+    """The sampler's first pairs of `count` pixels, NaN where no launch wrote."""
+    pixel = kernels.array(np.arange(count, dtype=np.int32), int)
+    zero = kernels.array(np.zeros(count, np.int32), int)
+    out = kernels.array(np.full((count, 2), np.nan, np.float32), wp.vec2)
+    wp.load_module(kernels.sampler_kernel.module, device="cpu")
+    launcher.run(kernels.sampler_kernel, count, lambda base: [0, 1, pixel, zero, zero, base, out])
+    return out.numpy()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("block_size", [1, 7, 100, 1000])
+def test_every_item_is_done_whatever_the_blocks(threads, block_size):
+    """Block sizes that divide the work, that do not, and that exceed it all give the same result."""
+    expected = run(Launcher("cpu", threads=1, block_size=10**6), 100)
+    assert np.all(np.isfinite(expected))
+    np.testing.assert_array_equal(run(Launcher("cpu", threads=threads, block_size=block_size), 100), expected)
+
+
+def test_no_items():
+    """Nothing to do is done at once."""
+    Launcher("cpu", threads=2).run(kernels.sampler_kernel, 0, lambda base: pytest.fail("a launch of nothing"))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_in_a_block_reaches_the_caller(threads):
+    """What goes wrong on a thread of the pool is raised where `run` was called, and the pool can be used again."""
+    launcher = Launcher("cpu", threads=threads, block_size=10)
+
+    def arguments(base: int) -> list:
+        raise ZeroDivisionError(f"at {base}")
+
+    with pytest.raises(ZeroDivisionError, match="at "):
+        launcher.run(kernels.sampler_kernel, 1000, arguments)
+    assert np.all(np.isfinite(run(launcher, 30)))
+
+
+def test_blocks_run_on_the_pool():
+    """With two threads launches leave the calling thread; with one they stay on it."""
+    for threads in (1, 2):
+        seen = set()
+        out = kernels.array(np.zeros((40, 2), np.float32), wp.vec2)
+        ints = kernels.array(np.zeros(40, np.int32), int)
+
+        def arguments(base: int, seen=seen, ints=ints, out=out) -> list:
+            seen.add(threading.current_thread().name)
+            return [0, 1, ints, ints, ints, base, out]
+
+        Launcher("cpu", threads=threads, block_size=4).run(kernels.sampler_kernel, 40, arguments)
+        assert (threading.current_thread().name in seen) == (threads == 1)
+
+
+def test_default_threads_are_the_cores_at_hand():
+    """At least one, and what an unspecified number becomes."""
+    assert default_threads() >= 1
+    assert Launcher("cpu").threads == default_threads()

@@ -1,0 +1,76 @@
+"""Opening Embree, and what is said when it cannot be had."""
+
+import gc
+import mmap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nrc_tracer.errors import DeviceError
+from nrc_tracer.tracer import Renderer
+from nrc_tracer.tracer.accel import embree
+from nrc_tracer.tracer.accel.embree import EmbreeScene
+from nrc_tracer.tracer.vocabulary import Accel
+from tests.tracer.tiny_scenes import scene, triangles
+
+TRIANGLE = triangles([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
+
+
+def test_version_four_is_loaded_once():
+    """`load` gives the same library each time, with addresses of both functions."""
+    library = embree.load()
+    assert library is embree.load()
+    assert library.intersect
+    assert library.occluded
+    assert library.intersect != library.occluded
+
+
+def resident() -> int:
+    """Memory of this process [bytes]."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("needs /proc")
+    return int(statm.read_text().split()[1]) * mmap.PAGESIZE
+
+
+def test_scenes_give_their_memory_back():
+    """Building and dropping a large scene twelve times does not keep the memory of twelve scenes."""
+    rng = np.random.default_rng(0)
+    positions = rng.random((60_000, 3)).astype(np.float32)
+    indices = np.arange(60_000, dtype=np.int32).reshape(-1, 3)
+
+    def build(count: int) -> None:
+        for _ in range(count):
+            EmbreeScene(positions, indices)
+            gc.collect()
+
+    build(3)
+    before = resident()
+    build(12)
+    # 60,000 corners of 12 bytes and as many indices of 4 are the least a scene holds: twelve leaked ones exceed 11 MB
+    assert resident() - before < 6e6
+
+
+def test_missing_embree_falls_back_with_a_notice(monkeypatch):
+    """Without embreex Warp's BVH is used and the renderer says so; asked for by name it is an error."""
+
+    def missing() -> None:
+        raise DeviceError("the package embreex is not installed")
+
+    monkeypatch.setattr(embree, "load", missing)
+    renderer = Renderer(scene(TRIANGLE), device="cpu")
+    assert renderer.accel == Accel.WARP
+    assert "embreex is not installed" in renderer.notice
+    with pytest.raises(DeviceError, match="not installed"):
+        Renderer(scene(TRIANGLE), device="cpu", accel="embree")
+
+
+def test_accel_is_what_was_asked_for():
+    """`embree` and `warp` are taken at their word, without a notice; another name is an error that names the nearest."""
+    for name in ("embree", "warp"):
+        renderer = Renderer(scene(TRIANGLE), device="cpu", accel=name)
+        assert renderer.accel == name
+        assert renderer.notice is None
+    with pytest.raises(DeviceError, match="embree"):
+        Renderer(scene(TRIANGLE), device="cpu", accel="embre")

@@ -1,0 +1,45 @@
+"""The path kernel on CUDA: it compiles on machines without a GPU, and on one with a GPU renders the same image."""
+
+import time
+
+import numpy as np
+import pytest
+import warp as wp
+
+import nrc_tracer.tracer.path
+from tests.tracer.test_determinism import room
+from tests.tracer.tiny_scenes import rendered
+
+
+def test_path_compiles_for_cuda(tmp_path):
+    """Machine code for Ampere and Hopper comes out of the compiler; the seconds of each are printed."""
+    wp.init()
+    for arch in (80, 90):
+        start = time.perf_counter()
+        wp.compile_aot_module(nrc_tracer.tracer.path, arch=[arch], module_dir=tmp_path / str(arch), use_ptx=False)
+        print(f"sm_{arch}: {time.perf_counter() - start:.1f} s")
+        binaries = list((tmp_path / str(arch)).glob("*.cubin"))
+        assert len(binaries) == 1
+        assert binaries[0].read_bytes()[:4] == b"\x7fELF"
+        assert b"trace_paths" in binaries[0].read_bytes()
+
+
+@pytest.mark.cuda
+def test_cuda_renders_what_the_cpu_renders():
+    """The images of both devices have the same mean and pixels within their statistical error."""
+    wp.init()
+    if not wp.is_cuda_available():
+        pytest.skip("no CUDA device")
+    from nrc_tracer.tracer import Renderer
+
+    on_cpu = rendered(room(), 256)
+    on_cuda = Renderer(room(), device="cuda:0")
+    on_cuda.compile()
+    on_cuda.step(256)
+    (a, va), (b, vb) = on_cpu.moments(), on_cuda.moments()
+    # The same random numbers: most paths are the same, so the difference is far below this error
+    error = np.sqrt((va + vb) / 256) + 1e-5
+    assert np.mean(np.abs(a - b) < 4.0 * error) > 0.999
+    total = np.sqrt((va + vb).sum(axis=(0, 1)) / 256) / a[..., 0].size
+    assert np.all(np.abs(a.mean(axis=(0, 1)) - b.mean(axis=(0, 1))) < 4.0 * total)
+    assert on_cuda.dropped == 0

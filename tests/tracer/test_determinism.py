@@ -1,0 +1,95 @@
+"""The same image, bit for bit, however the work is spread."""
+
+import numpy as np
+import pytest
+
+from nrc_tracer.scene.model import (
+    Conductor,
+    ConstantLight,
+    Cube,
+    Dielectric,
+    Plastic,
+    PointLight,
+    Rotate,
+    Scale,
+    Sphere,
+    Translate,
+)
+from tests.tracer.tiny_scenes import rendered, scene
+
+
+def room(**options):
+    """Glass, metal, plastic and grey things under a sky and a lamp: every kind of vertex."""
+    return scene(
+        Sphere(center=(-0.6, 0.0, 0.3), radius=0.5, material="glass"),
+        Cube(to_world=(Scale(0.4), Rotate(axis=(1, 1, 0), angle=30.0), Translate((0.6, 0.1, 0.0))), material="metal"),
+        Cube(to_world=(Scale((3.0, 0.1, 3.0)), Translate((0.0, -0.7, 0.0))), material="plastic"),
+        Sphere(center=(0.0, 1.2, 0.0), radius=0.2, emission=(5.0, 4.0, 3.0)),
+        lights=[ConstantLight(radiance=0.3), PointLight(position=(1.0, 1.0, 2.0), intensity=2.0)],
+        materials={
+            "glass": Dielectric(),
+            "metal": Conductor(eta=0.2, k=3.0, alpha=(0.1, 0.3)),
+            "plastic": Plastic(alpha=0.1),
+        },
+        film=(20, 16),
+        **options,
+    )
+
+
+def sums(renderer):
+    """All that is accumulated: sums, squares and lost samples."""
+    return np.concatenate(
+        [renderer._sums.numpy().ravel(), renderer._squares.numpy().ravel(), renderer._dropped.numpy().ravel()]
+    )
+
+
+@pytest.mark.parametrize("sampler", ["independent", "sobol"])
+def test_threads_blocks_and_steps_do_not_matter(sampler):
+    """One and two threads, block sizes from 1 to all pixels, and 8 samples at once or as 1 + 7 or 5 + 3 give the same bits."""
+    described = room(sampler=sampler)
+    reference = sums(rendered(described, 8, threads=1))
+    assert np.count_nonzero(reference) > 1000
+    for options in (
+        {"threads": 2},
+        {"threads": 2, "block_size": 7},
+        {"threads": 1, "block_size": 1},
+        {"block_size": 10_000},
+    ):
+        np.testing.assert_array_equal(sums(rendered(described, 8, **options)), reference, err_msg=str(options))
+    for split in ((1, 7), (5, 3), (1,) * 8):
+        renderer = rendered(described, split[0], threads=2)
+        for samples in split[1:]:
+            renderer.step(samples)
+        np.testing.assert_array_equal(sums(renderer), reference, err_msg=str(split))
+
+
+def test_the_seed_changes_the_image_and_repeats_it():
+    """Equal seeds give equal images; different seeds different ones, huge and negative ones included."""
+    described = room()
+    images = [rendered(described, 2, seed=seed).image().rgb for seed in (0, 0, 1, 2**63 + 5, -1)]
+    np.testing.assert_array_equal(images[0], images[1])
+    for i in range(1, 5):
+        for j in range(i + 1, 5):
+            assert np.mean(images[i] != images[j]) > 0.5
+
+
+def test_embree_and_warp_render_the_same():
+    """Most pixels agree to rounding, and the images' means within the error of the paths that differ."""
+    described = room()
+    a, b = (rendered(described, 16, accel=accel) for accel in ("embree", "warp"))
+    image_a, image_b = a.image().rgb.astype(np.float64), b.image().rgb.astype(np.float64)
+    # A path that rounds to another side of a choice goes elsewhere; such paths are few
+    close = np.abs(image_a - image_b) <= 1e-3 * image_a + 1e-6
+    assert close.mean() > 0.9
+    (_, variance_a), (_, variance_b) = a.moments(), b.moments()
+    error = np.sqrt((variance_a + variance_b).sum(axis=(0, 1)) / 16) / image_a[..., 0].size
+    assert np.all(np.abs(image_a.mean(axis=(0, 1)) - image_b.mean(axis=(0, 1))) < 4.0 * error)
+
+
+def test_a_crop_window_is_cut_out_of_the_whole():
+    """A crop window's pixels are those of the full image, bit for bit."""
+    for sampler in ("independent", "sobol"):
+        whole = rendered(room(sampler=sampler), 4).image().rgb
+        cut = rendered(room(sampler=sampler, crop=(5, 3, 9, 8)), 4).image().rgb
+        assert cut.shape == (8, 9, 3)
+        np.testing.assert_array_equal(cut, whole[3:11, 5:14])

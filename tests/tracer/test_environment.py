@@ -1,0 +1,180 @@
+"""Environment maps: where a direction looks, and sampling in proportion to what it sees."""
+
+import numpy as np
+import pytest
+
+from nrc_tracer.errors import SceneError
+from nrc_tracer.scene.model import EnvironmentMap, Rotate, Scale
+from nrc_tracer.tracer.environment import sampling_tables
+from tests.tracer import kernels
+from tests.tracer.chi_square import assert_directions
+from tests.tracer.test_lights import emission, sample
+from tests.tracer.tiny_scenes import on_device, scene
+
+COUNT = 150_000
+EPS = float(np.finfo(np.float32).eps)
+TURNED = (Rotate(axis=(1.0, 2.0, 0.5), angle=70.0),)
+
+
+def contrast_map(rng, height=6, width=10):
+    """Colours over six orders of magnitude, with black texels."""
+    pixels = 10.0 ** rng.uniform(-3.0, 3.0, (height, width, 3))
+    pixels[rng.random((height, width)) < 0.2] = 0.0
+    return pixels.astype(np.float32)
+
+
+def with_map(pixels, **options):
+    return on_device(scene(lights=[EnvironmentMap(file="sky", **options)], images={"sky": pixels}))
+
+
+def bilinear(pixels, w):
+    """The map at local directions: u = atan2(x, -z) / 2 pi, v = acos(y) / pi, bilinear, clamped at the poles."""
+    height, width, _ = pixels.shape
+    u, v = np.arctan2(w[:, 0], -w[:, 2]) / (2.0 * np.pi), np.arccos(np.clip(w[:, 1], -1.0, 1.0)) / np.pi
+    x, y = u * width - 0.5, v * height - 0.5
+    i, j = np.floor(x).astype(int), np.floor(y).astype(int)
+    s, t = (x - i)[:, None], (y - j)[:, None]
+    texel = lambda j, i: pixels[np.clip(j, 0, height - 1), i % width].astype(np.float64)  # noqa: E731
+    return (texel(j, i) * (1 - s) + texel(j, i + 1) * s) * (1 - t) + (
+        texel(j + 1, i) * (1 - s) + texel(j + 1, i + 1) * s
+    ) * t
+
+
+def random_directions(rng, count):
+    w = rng.normal(size=(count, 3))
+    return (w / np.linalg.norm(w, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_axes():
+    """+y is the top row, -y the bottom row, +z the centre column, -z the seam, +x a quarter from the left."""
+    pixels = np.arange(5 * 8, dtype=np.float32).reshape(5, 8, 1)
+    on = with_map(pixels)
+    w = np.float32([[0, 1, 0], [0, -1, 0], [0, 0, 1], [1, 0, 0], [-1, 0, 0], [0, 0, -1]])
+    middle = 2 * 8
+    # Between texels: +z between columns 3 and 4, +x between 1 and 2, -x between 5 and 6, -z between 7 and 0
+    expected = [None, None, middle + 3.5, middle + 1.5, middle + 5.5, middle + 3.5]
+    values = emission(on, (0, 0, 0), w)[:, 0]
+    assert 0.0 <= values[0] <= 7.0
+    assert 32.0 <= values[1] <= 39.0
+    np.testing.assert_allclose(values[2:], expected[2:], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "to_world", [(), TURNED, (Scale((-1.0, 1.0, 1.0)), *TURNED)], ids=["plain", "turned", "mirrored"]
+)
+def test_look_up_is_bilinear_in_local_directions(to_world, rng):
+    """The radiance of random directions is the float64 twin's, times the scale, whatever way the map is turned."""
+    from nrc_tracer.scene.transforms import matrix
+
+    pixels = rng.random((6, 10, 3)).astype(np.float32)
+    on = with_map(pixels, scale=2.5, to_world=to_world)
+    w = random_directions(rng, 4000)
+    local = w.astype(np.float64) @ np.linalg.inv(matrix(to_world)[:3, :3]).T
+    # Near the poles rounding turns the azimuth far: leave out the last degree
+    inner = np.abs(local[:, 1]) < np.cos(np.radians(1.0))
+    expected = 2.5 * bilinear(pixels, local)
+    # The azimuth is off by eps / sin(theta) of a turn of 10 texels
+    np.testing.assert_allclose(emission(on, (0, 0, 0), w)[inner, :3], expected[inner], atol=2.5 * 10 * 8 * EPS / 0.0175)
+
+
+@pytest.mark.parametrize("to_world", [(), TURNED], ids=["plain", "turned"])
+def test_sampling_follows_the_density(to_world, rng):
+    """Directions to a map of strong contrast with black texels follow the density."""
+    on = with_map(contrast_map(rng), to_world=to_world)
+    wi, _, _, rest = sample(on, (0, 0, 0), rng, COUNT)
+    assert rest[:, 0].min() > 0.0
+    assert_directions(wi, COUNT, lambda w: emission(on, (0, 0, 0), w)[:, 3], bins=(32, 48), nodes=12)
+
+
+def test_density_follows_the_radiance(rng):
+    """The density over the luminance varies only as the sine of the polar angle across a row of patches."""
+    pixels = contrast_map(rng, 24, 10)
+    on = with_map(pixels)
+    w = random_directions(rng, 4000)
+    seen = emission(on, (0, 0, 0), w).astype(np.float64)
+    luminance = seen[:, :3] @ (0.212671, 0.715160, 0.072169)
+    lit = luminance > 1e-4 * luminance.max()
+    theta = np.arccos(w[lit, 1].astype(np.float64))
+    inner = np.abs(theta - 0.5 * np.pi) < 0.5 * np.pi - np.pi / 24
+    ratio = (seen[lit, 3] / luminance[lit])[inner]
+    theta = theta[inner]
+    # sin at the patch's centre over sin here, at most half a row away
+    spread = np.sin(np.minimum(theta + np.pi / 48, np.pi / 2)) / np.sin(theta) - 1.0
+    low = np.sin(theta) / np.sin(np.maximum(theta - np.pi / 48, 1e-3)) - 1.0
+    bound = 0.01 + np.maximum(np.abs(spread), np.abs(low)) + np.pi / 48 / np.abs(np.tan(theta)) * 1.2
+    assert np.all(np.abs(ratio / np.median(ratio) - 1.0) < 2.0 * bound)
+
+
+def test_samples_agree_with_look_up(rng):
+    """A sample's density and radiance are what a ray in its direction finds."""
+    on = with_map(contrast_map(rng), to_world=TURNED)
+    wi, radiance, _, rest = sample(on, (0, 0, 0), rng, 20_000)
+    seen = emission(on, (0, 0, 0), wi)
+    # A direction rounded by eps shifts the point by 10 eps / sin(theta) texels; neighbours differ by up to 10^6
+    ratio = seen[:, 3] / rest[:, 0]
+    assert np.quantile(np.abs(ratio - 1.0), 0.98) < 1e-3
+    np.testing.assert_array_equal(seen[:, :3], radiance)
+
+
+@pytest.mark.parametrize("shape", [(6, 10), (1, 1), (2, 1), (1, 7)])
+def test_weights_integrate_the_map(shape, rng):
+    """The mean of radiance / pdf is the integral of the map over the sphere, for tiny maps too."""
+    pixels = rng.random((*shape, 3)).astype(np.float32)
+    on = with_map(pixels, to_world=TURNED)
+    _, radiance, _, rest = sample(on, (0, 0, 0), rng, 50_000)
+    weight = (radiance / rest[:, :1]).astype(np.float64)
+    x, w = np.polynomial.legendre.leggauss(160)
+    phi = (np.arange(160) + 0.5) / 160 * 2.0 * np.pi
+    y, phi = np.meshgrid(x, phi, indexing="ij")
+    r = np.sqrt(1.0 - y * y)
+    values = bilinear(pixels, np.stack([r * np.sin(phi), y, -r * np.cos(phi)], axis=-1).reshape(-1, 3)).reshape(
+        160, 160, 3
+    )
+    expected = np.einsum("i,ijk->k", w, values) * 2.0 * np.pi / 160
+    error = weight.std(axis=0) / np.sqrt(len(weight))
+    assert np.all(
+        np.abs(weight.mean(axis=0) - expected) < 4.0 * error + 1e-3 * expected
+    )  # kinks between texels: 1 / 160^1.5
+
+
+def test_a_random_number_of_zero_next_to_black(rng):
+    """The very first random number, falling on the edge of a black texel, gives a finite direction."""
+    pixels = np.zeros((4, 4, 3), np.float32)
+    pixels[1, 1] = 1.0
+    on = with_map(pixels)
+    wi, radiance, at, rest = (kernels.zeros(1, kernels.wp.vec3) for _ in range(4))
+    u = kernels.array(np.zeros((1, 2), np.float32), kernels.wp.vec2)
+    u_light = kernels.array(np.zeros((1, 2), np.float32), kernels.wp.vec2)
+    inputs = [on.record, kernels.wp.vec3(0.0), u_light, u, wi, radiance, at, rest]
+    kernels.launch(kernels.sample_light_kernel, 1, inputs)
+    assert np.all(np.isfinite(wi.numpy()))
+    assert np.all(np.isfinite(rest.numpy()))
+
+
+def test_black_map(rng):
+    """A black map gives no light and no trouble."""
+    on = with_map(np.zeros((3, 4, 3), np.float32))
+    wi, radiance, _, _ = sample(on, (0, 0, 0), rng, 1000)
+    assert np.all(np.isfinite(wi))
+    assert not radiance.any()
+
+
+def test_tables_are_cumulative(rng):
+    """Both tables rise from 0 to 1, and the mean luminance is that over the sphere."""
+    luminance = rng.random((5, 8))
+    rows, columns, mean = sampling_tables(luminance)
+    for table in (rows, *columns):
+        assert table[0] == 0.0
+        assert table[-1] == 1.0
+        assert np.all(np.diff(table) >= 0.0)
+    assert sampling_tables(np.full((5, 8), 3.0))[2] == pytest.approx(3.0)
+    assert luminance.min() < mean < luminance.max()
+
+
+def test_uneven_scales_are_refused(rng):
+    """A sheared map is an error; an even scale is not."""
+    pixels = rng.random((2, 2, 3)).astype(np.float32)
+    with_map(pixels, to_world=(Scale(3.0),))
+    sheared = (Rotate(axis=(0, 0, 1), angle=45.0), Scale((2.0, 1.0, 1.0)))
+    with pytest.raises(SceneError, match="environment"):
+        with_map(pixels, to_world=sheared)

@@ -1,0 +1,140 @@
+"""Textures: look-ups held against a plain NumPy twin."""
+
+import numpy as np
+import pytest
+
+from nrc_tracer.errors import SceneError
+from nrc_tracer.imaging.tonemap import decode_srgb
+from nrc_tracer.scene.model import Bitmap, Checkerboard, Diffuse, Rotate, Scale, Translate
+from tests.tracer import kernels
+from tests.tracer.tiny_scenes import on_device, scene
+
+EPS = float(np.finfo(np.float32).eps)
+
+
+def looked_up(textures, images, uv, index=0):
+    on = on_device(scene(textures=textures, images=images))
+    out = kernels.zeros(len(uv), kernels.wp.vec3)
+    kernels.launch(kernels.lookup_kernel, len(uv), [on.record, index, kernels.array(uv, kernels.wp.vec2), out])
+    return out.numpy()
+
+
+def twin(pixels, uv, wrap, nearest):
+    """Bilinear or nearest look-up of linear pixels, v = 0 at the top."""
+    height, width, _ = pixels.shape
+
+    def texel(y, x):
+        def inside(i, n):
+            if wrap == "clamp":
+                return np.clip(i, 0, n - 1)
+            if wrap == "mirror":
+                return np.where(i % (2 * n) < n, i % (2 * n), 2 * n - 1 - i % (2 * n))
+            return i % n
+
+        return pixels[inside(y, height), inside(x, width)]
+
+    x, y = uv[:, 0].astype(np.float64) * width, uv[:, 1].astype(np.float64) * height
+    if nearest:
+        return texel(np.floor(y).astype(int), np.floor(x).astype(int))
+    x, y = x - 0.5, y - 0.5
+    i, j = np.floor(x).astype(int), np.floor(y).astype(int)
+    s, t = (x - i)[:, None], (y - j)[:, None]
+    top = texel(j, i) * (1 - s) + texel(j, i + 1) * s
+    return top * (1 - t) + (texel(j + 1, i) * (1 - s) + texel(j + 1, i + 1) * s) * t
+
+
+@pytest.mark.parametrize("wrap", ["repeat", "mirror", "clamp"])
+@pytest.mark.parametrize("filter", ["bilinear", "nearest"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("raw", [False, True])
+def test_bitmap(wrap, filter, dtype, raw, rng):
+    """All wraps, filters and pixel types agree with the twin, far outside [0, 1] too; sRGB is decoded before filtering."""
+    pixels = rng.random((5, 7, 3))
+    if dtype != np.float32:
+        pixels = np.round(pixels * np.iinfo(dtype).max)
+    pixels = pixels.astype(dtype)
+    linear = pixels.astype(np.float64) / (1.0 if dtype == np.float32 else np.iinfo(dtype).max)
+    if not raw and dtype != np.float32:
+        linear = decode_srgb(linear)
+    uv = rng.uniform(-4.0, 5.0, (3000, 2)).astype(np.float32)
+    if filter == "nearest":  # away from edges between texels, where rounding decides
+        texels = uv * np.float32([7, 5])
+        uv = uv[np.all(np.abs(texels - np.round(texels)) > 1e-4, axis=1)]
+    found = looked_up({"t": Bitmap(file="f", raw=raw, filter=filter, wrap=wrap)}, {"f": pixels}, uv)
+    # uv up to 5 times 7 texels is rounded by 35 eps texels; 8-bit sRGB is decoded to float32
+    np.testing.assert_allclose(found, twin(linear, uv, wrap, filter == "nearest"), atol=35 * 4 * EPS)
+
+
+def test_channels(rng):
+    """A grey image is grey; alpha is ignored; a second texture has its own place in the buffer."""
+    grey, rgba = rng.random((3, 4, 1)).astype(np.float32), rng.integers(0, 256, (2, 2, 4)).astype(np.uint8)
+    textures = {
+        "a": Bitmap(file="grey"),
+        "b": Bitmap(file="rgba", raw=True),
+        "c": Bitmap(file="grey", filter="nearest"),
+    }
+    images = {"grey": grey, "rgba": rgba}
+    uv = rng.random((200, 2)).astype(np.float32)
+    a = looked_up(textures, images, uv, 0)
+    np.testing.assert_array_equal(a[:, 0], a[:, 2])
+    np.testing.assert_allclose(a, twin(np.repeat(grey, 3, axis=2), uv, "repeat", False), atol=16 * EPS)
+    b = looked_up(textures, images, uv, 1)
+    np.testing.assert_allclose(b, twin(rgba[..., :3] / 255.0, uv, "repeat", False), atol=16 * EPS)
+    c = looked_up(textures, images, uv, 2)
+    assert np.all(np.isin(c, grey))
+
+
+def test_the_same_image_raw_and_decoded(rng):
+    """One 8- or 16-bit file used both as data and as colour gives each its own values."""
+    for dtype in (np.uint8, np.uint16):
+        pixels = np.full((2, 2, 3), np.iinfo(dtype).max // 2, dtype)
+        level = pixels[0, 0, 0] / np.iinfo(dtype).max
+        textures = {"colour": Bitmap(file="f"), "data": Bitmap(file="f", raw=True)}
+        uv = np.float32([[0.3, 0.3]])
+        assert looked_up(textures, {"f": pixels}, uv, 0)[0, 0] == pytest.approx(decode_srgb(level), rel=4 * EPS)
+        assert looked_up(textures, {"f": pixels}, uv, 1)[0, 0] == pytest.approx(level, rel=4 * EPS)
+
+
+def test_top_row_is_v_zero():
+    """v = 0 is the image's top row and u = 0 its left column."""
+    pixels = np.arange(12, dtype=np.float32).reshape(3, 4, 1)
+    found = looked_up(
+        {"t": Bitmap(file="f", filter="nearest")}, {"f": pixels}, np.float32([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    )
+    np.testing.assert_array_equal(found[:, 0], [0.0, 3.0, 8.0])
+
+
+def test_uv_transform(rng):
+    """`to_uv` maps (u, v) before the look-up."""
+    pixels = rng.random((5, 5, 3)).astype(np.float32)
+    steps = (Scale((2.0, 3.0, 1.0)), Rotate(axis=(0, 0, 1), angle=90.0), Translate((0.25, 0.5, 0.0)))
+    uv = rng.random((500, 2)).astype(np.float32)
+    mapped = np.column_stack([-3.0 * uv[:, 1].astype(np.float64) + 0.25, 2.0 * uv[:, 0].astype(np.float64) + 0.5])
+    found = looked_up({"t": Bitmap(file="f", to_uv=steps)}, {"f": pixels}, uv)
+    np.testing.assert_allclose(found, twin(pixels, mapped, "repeat", False), atol=5 * 16 * EPS)
+
+
+def test_checkerboard():
+    """The first colour where the halves of u and v have the same parity, also at negative coordinates."""
+    uv = np.float32(
+        [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75], [-0.25, 0.25], [-0.25, -0.25], [7.25, 3.75]]
+    )
+    found = looked_up({"t": Checkerboard(color0=0.9, color1=(0.1, 0.2, 0.3))}, {}, uv)
+    first = np.array([True, False, True, False, False, True, False])
+    np.testing.assert_allclose(found, np.where(first[:, None], 0.9, np.array([0.1, 0.2, 0.3])), rtol=EPS)
+
+
+def test_huge_coordinates_stay_in_the_image():
+    """Coordinates beyond the range of integers, infinite ones and NaN read no memory outside the image."""
+    uv = np.float32([[1e20, -1e20], [3e9, -3e9], [np.inf, 0.5], [0.5, -np.inf], [np.nan, 0.5]])
+    for wrap in ("repeat", "mirror", "clamp"):
+        found = looked_up(
+            {"t": Bitmap(file="f", filter="nearest", wrap=wrap)}, {"f": np.full((3, 5, 3), 0.5, np.float32)}, uv
+        )
+        np.testing.assert_array_equal(found, 0.5)
+
+
+def test_unknown_texture_is_an_error():
+    """A material that names a texture which is not there is an error with its name."""
+    with pytest.raises(SceneError, match="brick"):
+        on_device(scene(materials={"m": Diffuse(reflectance="brick")}))

@@ -1,0 +1,95 @@
+"""Small scenes for the tests."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nrc_tracer.scene.model import (
+    Film,
+    Integrator,
+    LookAt,
+    Mesh,
+    Orthographic,
+    Perspective,
+    Sampler,
+    Scale,
+    Scene,
+    SceneDescription,
+)
+from nrc_tracer.tracer import Renderer
+from nrc_tracer.tracer.device_scene import DeviceScene
+from nrc_tracer.tracer.vocabulary import Accel
+
+FACING_X = (LookAt(origin=(0.0, 0.0, 4.0), target=(0.0, 0.0, 0.0)),)
+
+
+def scene(
+    *shapes,
+    lights=(),
+    materials=None,
+    textures=None,
+    images=None,
+    meshes=None,
+    camera=None,
+    film=(8, 8),
+    sampler="independent",
+    max_depth=None,
+    rr_depth=5,
+    **film_options,
+) -> Scene:
+    """A scene; the camera looks from z = 4 at the origin unless given."""
+    description = SceneDescription(
+        camera=camera or Perspective(to_world=FACING_X, fov=30.0),
+        film=Film(width=film[0], height=film[1], **film_options),
+        sampler=Sampler(type=sampler),
+        integrator=Integrator(max_depth=max_depth, rr_depth=rr_depth),
+        textures=textures or {},
+        materials=materials or {},
+        shapes=tuple(shapes),
+        lights=tuple(lights),
+    )
+    return Scene(description, meshes=meshes or {}, images=images or {})
+
+
+def probe(origin=(0.0, 0.0, 4.0), target=(0.0, 0.0, 0.0), up=(0.0, 1.0, 0.0), size: float = 1e-3) -> Orthographic:
+    """A camera that sees a spot of a few `size` around `target` at one angle."""
+    return Orthographic(to_world=(Scale((size, size, 1.0)), LookAt(origin=origin, target=target, up=up)))
+
+
+def on_device(described: Scene, accel: str = "warp") -> DeviceScene:
+    """The scene as kernels read it."""
+    return DeviceScene(described, "cpu", Accel(accel))
+
+
+def rendered(described: Scene, spp: int, **options) -> Renderer:
+    """A renderer that has taken `spp` samples, the camera's options as given."""
+    renderer = Renderer(described, device="cpu", **options)
+    renderer.compile()
+    renderer.step(spp)
+    return renderer
+
+
+def image_mean(renderer: Renderer) -> tuple[np.ndarray, np.ndarray]:
+    """Mean colour of the whole image and its standard error (independent samples), shape [3] each."""
+    mean, variance = renderer.moments()
+    pixels = mean.shape[0] * mean.shape[1]
+    error = np.sqrt(variance.sum(axis=(0, 1)) / renderer.samples) / pixels
+    return mean.mean(axis=(0, 1)), error
+
+
+def assert_mean(renderer: Renderer, expected, *, rounding: float = 2e-6, sigmas: float = 4.0) -> None:
+    """The image's mean colour is as expected within four standard errors, plus float32's rounding over a path."""
+    mean, error = image_mean(renderer)
+    expected = np.broadcast_to(np.asarray(expected, np.float64), 3)
+    assert renderer.dropped == 0
+    tolerance = sigmas * error + rounding * np.abs(expected)
+    assert np.all(np.abs(mean - expected) <= tolerance), f"{mean} is not {expected} within {tolerance}"
+
+
+def triangles(positions: np.ndarray, indices: np.ndarray, **options) -> Mesh:
+    """A flat mesh given in place."""
+    return Mesh(
+        positions=tuple(map(tuple, np.asarray(positions, float).tolist())),
+        indices=tuple(map(tuple, np.asarray(indices).tolist())),
+        **{"face_normals": True, **options},
+    )
