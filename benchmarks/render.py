@@ -100,9 +100,9 @@ def measure(name: str, path: Path, arguments: argparse.Namespace) -> dict:
             "rel_mse_at_equal_time": error[engine],
             "error_ratio": error[engine] / error[base],
         }
-    print(f"\n{name} ({arguments.width} x {arguments.width}; ratios to {base})")
+    print(f"\n{name} ({arguments.width} x {arguments.width}; {arguments.seconds:g} s each; ratios to {base})")
     print(
-        f"  {'':<17}{'load s':>7}{'M samples/s':>13}{'ratio':>7}{f'spp in {arguments.seconds:g} s':>13}{'relMSE':>10}{'ratio':>7}"
+        f"  {'':<17}{'load s':>7}{'M samples/s':>13}{'ratio':>7}{'spp':>13}{'relMSE':>10}{'ratio':>7}"
     )
     for engine, r in rows.items():
         speed, ratio = f"{r['samples_per_second'] / 1e6:.2f}", f"{r['speed_ratio']:.2f}"

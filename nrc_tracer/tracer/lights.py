@@ -94,7 +94,13 @@ def sphere_cone_cos(center: wp.vec3, radius: float, p: wp.vec3) -> float:
 
 @wp.func
 def sample_light(
-    lights: Lights, surfaces: Surfaces, accel: AccelHandles, textures: Textures, p: wp.vec3, u_light: wp.vec2, u: wp.vec2
+    lights: Lights,
+    surfaces: Surfaces,
+    accel: AccelHandles,
+    textures: Textures,
+    p: wp.vec3,
+    u_light: wp.vec2,
+    u: wp.vec2,
 ) -> LightSample:
     """Choose a light and a direction from `p` to it; `pdf` 0: nothing arrives."""
     s = LightSample()

@@ -138,6 +138,8 @@ def path_radiance(
         if lobe_index < 0:
             break
         lobe = resolve(scene.textures, scene.materials.lobes[lobe_index], it.uv)
+        if not all_finite(lobe.color):
+            return lobe.color
         if is_back and not is_transmissive(lobe.kind):
             it.shading_n = -it.shading_n
         frame = shading_frame(it, lobe.facets.alpha_u != lobe.facets.alpha_v)

@@ -80,6 +80,7 @@ class Renderer:
             film = msgspec.structs.replace(film, filter=filter, filter_radius=None)
         _, _, self.width, self.height = film.crop or (0, 0, film.width, film.height)
 
+        self._compiled = False
         self._launcher = Launcher(self.device, threads=threads, block_size=block_size)
         self._scene = DeviceScene(scene, self.device, self.accel)
         self._camera = camera_record(description.camera, film)
@@ -110,12 +111,15 @@ class Renderer:
         """Load the kernels, compiling them on the first run; return the seconds it took."""
         start = clock.perf_counter()
         wp.load_module("nrc_tracer.tracer.path", device=self.device)
+        self._compiled = True
         return clock.perf_counter() - start
 
     def step(self, samples: int = 1) -> None:
         """Add `samples` samples to every pixel."""
         if samples < 1:
             raise NrcError(f"the number of samples must be at least 1, not {samples}")
+        if not self._compiled:  # before threads launch: two first launches at once compile twice
+            self.compile()
         start = clock.perf_counter()
 
         def arguments(base: int) -> list:

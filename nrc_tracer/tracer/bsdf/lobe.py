@@ -107,8 +107,14 @@ def resolve(textures: Textures, record: LobeRecord, uv: wp.vec2) -> Lobe:
         lobe.eta = evaluate(textures, record.eta, uv)
         lobe.k = evaluate(textures, record.k, uv)
     lobe.facets.distribution = record.distribution
-    lobe.facets.alpha_u = wp.max(MIN_ALPHA, evaluate_scalar(textures, record.alpha_u, uv))
-    lobe.facets.alpha_v = wp.max(MIN_ALPHA, evaluate_scalar(textures, record.alpha_v, uv))
+    alpha_u = evaluate_scalar(textures, record.alpha_u, uv)
+    alpha_v = evaluate_scalar(textures, record.alpha_v, uv)
+    lobe.facets.alpha_u = wp.max(MIN_ALPHA, alpha_u)
+    lobe.facets.alpha_v = wp.max(MIN_ALPHA, alpha_v)
+    # What is not finite shows in the colour, where the path tracer sees it, instead of getting lost in a comparison
+    rest = wp.dot(lobe.second + lobe.eta + lobe.k, wp.vec3(1.0)) + alpha_u + alpha_v
+    if not wp.isfinite(rest):
+        lobe.color = wp.vec3(wp.NAN)
     return lobe
 
 
