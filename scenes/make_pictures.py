@@ -15,7 +15,7 @@ import nrc_tracer as nrc
 from nrc_tracer.imaging import tone_map
 
 FOLDER = Path(__file__).resolve().parent
-SAMPLES = {"cornell-box": 192, "door-ajar": 256, "many-lights": 192, "material-spheres": 256, "window-room": 160}
+SAMPLES = {"cornell-box": 512, "door-ajar": 256, "many-lights": 192, "material-spheres": 768, "window-room": 160}
 """Samples per pixel of each picture."""
 
 
@@ -24,7 +24,8 @@ def write_picture(rgb: np.ndarray, path: Path) -> None:
     import PIL.Image
 
     pixels = (tone_map(rgb) * 255.0 + 0.5).astype(np.uint8)
-    palette = PIL.Image.fromarray(pixels).quantize(256, dither=PIL.Image.Dither.NONE)
+    method, dither = PIL.Image.Quantize.MAXCOVERAGE, PIL.Image.Dither.NONE  # median cut would lose rare colours
+    palette = PIL.Image.fromarray(pixels).quantize(256, method=method, kmeans=2, dither=dither)
     palette.save(path, format="PNG", optimize=True)
 
 

@@ -7,7 +7,7 @@ import warp as wp
 
 from nrc_tracer.errors import DeviceError, SceneError
 from nrc_tracer.scene.geometry import world_mesh, world_sphere
-from nrc_tracer.scene.model import Camera, Film, Mesh, Orthographic, Scene, Shape, Sphere
+from nrc_tracer.scene.model import Camera, Film, Mesh, Orthographic, Scene, Shape, Sphere, TriangleMesh
 from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.tracer.accel.embree import EmbreeScene
 from nrc_tracer.tracer.accel.intersect import AccelHandles, SphereRecord
@@ -71,11 +71,7 @@ class Geometry:
         corners = self.positions[self.triangles]
         for i, name in enumerate(("p0", "p1", "p2")):
             records[name] = corners[:, i]
-        # In float64: in float32 the product of long edges overflows, and that of slivers has few digits
-        corners = corners.astype(np.float64)
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], axis=1)
-        lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-        records["n"] = normals / np.where(lengths > 0.0, lengths, 1.0)
+        records["n"] = face_normals(self.positions, self.triangles)
         records["corners"] = self.triangles
         records["shape"] = self.owners
         surfaces.triangles = wp.array(records, dtype=TriangleRecord, device=device)
@@ -93,13 +89,12 @@ class Geometry:
         else:
             mesh = world_mesh(shape, scene.meshes.get(shape.file) if isinstance(shape, Mesh) else None)
             count = len(mesh.indices)
+            normals = None if mesh.normals is None or is_flat(mesh) else mesh.normals
             record.first_triangle = self._triangle_count
-            record.flags = (int(SMOOTH) if mesh.normals is not None else 0) | (
-                int(HAS_UV) if mesh.uvs is not None else 0
-            )
+            record.flags = int(SMOOTH) * (normals is not None) | int(HAS_UV) * (mesh.uvs is not None)
             zeros = np.zeros((len(mesh.positions), 3), np.float32)
             self._positions.append(mesh.positions)
-            self._normals.append(zeros if mesh.normals is None else mesh.normals)
+            self._normals.append(zeros if normals is None else normals)
             self._uvs.append(zeros[:, :2] if mesh.uvs is None else mesh.uvs)
             self._triangles.append(mesh.indices + np.int32(self._vertex_count))
             self._owners.append((number, count))
@@ -126,6 +121,24 @@ class Geometry:
     @staticmethod
     def _join(parts: list[np.ndarray], dtype: type, columns: int) -> np.ndarray:
         return np.concatenate(parts).astype(dtype, copy=False) if parts else np.zeros((0, columns), dtype)
+
+
+def face_normals(positions: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Unit normals of triangles, shape [count, 3], float64; zero where there is no area."""
+    # In float64: in float32 the product of long edges overflows, and that of slivers has few digits
+    corners = positions[triangles].astype(np.float64)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], axis=1)
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    return normals / np.where(lengths > 0.0, lengths, 1.0)
+
+
+def is_flat(mesh: TriangleMesh) -> bool:
+    """Whether all vertex normals are those of their faces, so that interpolating them is wasted."""
+    for indices in (mesh.indices[:64], mesh.indices):  # most meshes are not flat, and show it at once
+        faces = face_normals(mesh.positions, indices)
+        if np.abs(mesh.normals[indices] - faces[:, None]).max(initial=0.0) > 1e-6:
+            return False
+    return True
 
 
 class DeviceScene:
@@ -156,6 +169,8 @@ class DeviceScene:
             lights.add(light)
         for shape, record in zip(scene.description.shapes, geometry.shapes, strict=True):
             record.material = materials.index(shape.material)
+            if not (materials.needs_uv(shape.material) or isinstance(shape.emission, str)):
+                record.flags &= ~int(HAS_UV)
 
         self.triangle_count, self.sphere_count = len(geometry.triangles), len(geometry.spheres)
         self.record = SceneRecord()

@@ -22,6 +22,9 @@ from nrc_tracer.tracer.bsdf.lobe import MIN_ALPHA, LobeRecord, Materials
 from nrc_tracer.tracer.texture_table import TextureTable
 from nrc_tracer.tracer.vocabulary import Distribution, LobeKind
 
+PARAMETERS = ("color", "second", "eta", "k", "alpha_u", "alpha_v")
+"""What a texture may stand for in a lobe."""
+
 BLACK = -1
 """Side of a material that scatters nothing."""
 
@@ -51,6 +54,15 @@ class MaterialTable:
             raise SceneError(f'there is no material "{name}"')
         return self._index[name]
 
+    def needs_uv(self, name: str | None) -> bool:
+        """Whether a material looks anything up at texture coordinates, or takes its tangent from them."""
+        lobes = [self._lobes[side] for side in self._sides[self.index(name)] if side != BLACK]
+        return any(
+            getattr(lobe, parameter).texture >= 0 or tuple(lobe.alpha_u.value) != tuple(lobe.alpha_v.value)
+            for lobe in lobes
+            for parameter in PARAMETERS
+        )
+
     def upload(self, device: str) -> Materials:
         """Copy everything to a device."""
         materials = Materials()
@@ -75,7 +87,7 @@ class MaterialTable:
 
     def _record(self, material: Material) -> LobeRecord:
         record = LobeRecord()
-        for parameter in ("color", "second", "eta", "k", "alpha_u", "alpha_v"):
+        for parameter in PARAMETERS:
             setattr(record, parameter, self._textures.param(0.0))
         record.ior = 1.0
         match material:

@@ -146,6 +146,10 @@ def path_radiance(
         wo = to_local(frame, -d)
         first_pair = FIRST_VERTEX + (depth - 1) * PAIRS_PER_VERTEX
 
+        # Sample the BSDF. Here already: while the processor waits for one sample's arithmetic it can do the other's
+        u_end = sample_2d(key, first_pair + LOBE_AND_ROULETTE)
+        bs = sample_lobe(scene.materials.coat_tables, lobe, wo, u_end[0], sample_2d(key, first_pair + DIRECTION))
+
         # Sample the light for direct illumination
         if scene.lights.count > 0 and has_smooth_part(lobe.kind):
             u_choice = sample_2d(key, first_pair + LIGHT_CHOICE)
@@ -168,9 +172,7 @@ def path_radiance(
                             w_l = power_heuristic(ls.pdf, f[3])
                         radiance += contribution * w_l
 
-        # Sample the BSDF to extend the path
-        u_end = sample_2d(key, first_pair + LOBE_AND_ROULETTE)
-        bs = sample_lobe(scene.materials.coat_tables, lobe, wo, u_end[0], sample_2d(key, first_pair + DIRECTION))
+        # Extend the path
         if bs.pdf <= 0.0:
             break
         beta = wp.cw_mul(beta, bs.weight)
