@@ -115,7 +115,10 @@ class Renderer:
         return clock.perf_counter() - start
 
     def step(self, samples: int = 1) -> None:
-        """Add `samples` samples to every pixel."""
+        """Add `samples` samples to every pixel.
+
+        Ctrl-C during a step ends it and begins a new image; `run` waits for the step's end instead.
+        """
         if samples < 1:
             raise NrcError(f"the number of samples must be at least 1, not {samples}")
         if not self._compiled:  # before threads launch: two first launches at once compile twice
@@ -136,7 +139,11 @@ class Renderer:
                 self._dropped,
             ]
 
-        self._launcher.run(trace_paths, self.width * self.height, arguments)
+        try:
+            self._launcher.run(trace_paths, self.width * self.height, arguments)
+        except BaseException:
+            self.reset()  # some pixels have these samples and some have not
+            raise
         self.samples += samples
         self._seconds += clock.perf_counter() - start
 

@@ -17,6 +17,7 @@ SPP = dict.fromkeys(
         "material-roughdielectric-beckmann",
         "material-plastic-nonlinear",
         "light-all",
+        "light-area-sphere",
         "light-area-textured",
         "light-spot",
         "shape-cube",

@@ -40,7 +40,9 @@ def test_lights_are_chosen_with_their_probability(rng):
     count = 400_000
     out = kernels.zeros(count, int)
     kernels.launch(
-        kernels.choose_light_kernel, count, [on.record, kernels.array(kernels.uniform(rng, count, 2), kernels.wp.vec2), out]
+        kernels.choose_light_kernel,
+        count,
+        [on.record, kernels.array(kernels.uniform(rng, count, 2), kernels.wp.vec2), out],
     )
     assert records["probability"].sum() == pytest.approx(1.0, abs=1e-6)
     assert_counts(np.bincount(out.numpy(), minlength=len(records)), count * records["probability"].astype(np.float64))
@@ -80,6 +82,10 @@ def test_choices_among_very_many_lights_are_unbiased(rng):
     record = SceneRecord()
     record.lights.count, record.lights.records = n, kernels.array(records, LightRecord)
     out = kernels.zeros(count, int)
-    kernels.launch(kernels.choose_light_kernel, count, [record, kernels.array(kernels.uniform(rng, count, 2), kernels.wp.vec2), out])
+    kernels.launch(
+        kernels.choose_light_kernel,
+        count,
+        [record, kernels.array(kernels.uniform(rng, count, 2), kernels.wp.vec2), out],
+    )
     share = np.mean(out.numpy() == 77)
     assert abs(share - 0.5) < 4.0 * np.sqrt(0.25 / count)
