@@ -24,9 +24,8 @@ class Ours:
     def __init__(self, path: str, width: int, sampler: str) -> None:
         import nrc_tracer as nrc
 
-        self._renderer = nrc.Renderer(nrc.load_scene(path), width=width, sampler=sampler)
+        self._renderer = nrc.Renderer(nrc.load_scene(path), device="cpu", width=width, sampler=sampler)
         self._renderer.compile()
-        self._first = 0
 
     def render(self, spp: int, seed: int) -> np.ndarray:
         """Render `spp` samples per pixel; `seed` chooses which."""

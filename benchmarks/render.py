@@ -101,9 +101,7 @@ def measure(name: str, path: Path, arguments: argparse.Namespace) -> dict:
             "error_ratio": error[engine] / error[base],
         }
     print(f"\n{name} ({arguments.width} x {arguments.width}; {arguments.seconds:g} s each; ratios to {base})")
-    print(
-        f"  {'':<17}{'load s':>7}{'M samples/s':>13}{'ratio':>7}{'spp':>13}{'relMSE':>10}{'ratio':>7}"
-    )
+    print(f"  {'':<17}{'load s':>7}{'M samples/s':>13}{'ratio':>7}{'spp':>13}{'relMSE':>10}{'ratio':>7}")
     for engine, r in rows.items():
         speed, ratio = f"{r['samples_per_second'] / 1e6:.2f}", f"{r['speed_ratio']:.2f}"
         left = f"{r['rel_mse_at_equal_time']:.1e}", f"{r['error_ratio']:.2f}"

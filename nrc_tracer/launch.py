@@ -11,12 +11,17 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cache
 
 import warp as wp
 
+BLOCKS_PER_THREAD = 8
+"""Blocks that each thread gets at least, where there are items enough."""
 
+
+@cache
 def initialize() -> None:
     """Start Warp without its banner, and without its remark that there is no CUDA driver on a machine that has no GPU."""
     wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
@@ -59,7 +64,7 @@ class Launcher:
     Args:
         device: Warp device, such as `cpu` or `cuda:0`.
         threads: Threads of the pool on the CPU; one per core unless given.
-        block_size: Items per launch on the CPU. Results do not depend on it.
+        block_size: Items per launch on the CPU at most. Results do not depend on it.
     """
 
     def __init__(self, device: str, *, threads: int | None = None, block_size: int = 2048) -> None:
@@ -81,24 +86,30 @@ class Launcher:
             wp.synchronize_device(self.device)
             return
 
-        def launch(base: int) -> None:
-            size = min(self.block_size, count - base)
-            wp.launch(kernel, dim=size, inputs=arguments(base), device=self.device)
-
-        bases = range(0, count, self.block_size)
+        # Small work is cut finer, so that every thread gets some
+        size = max(1, min(self.block_size, -(-count // (BLOCKS_PER_THREAD * self.threads))))
+        bases = iter(range(0, count, size))
         if self._pool is None:
-            for base in bases:
-                launch(base)
+            self._launch_blocks(kernel, count, size, arguments, bases)
             return
-        pending = {self._pool.submit(launch, base) for base in bases}
+        workers = [
+            self._pool.submit(self._launch_blocks, kernel, count, size, arguments, bases) for _ in range(self.threads)
+        ]
         try:
-            while pending:
-                # A time limit lets Ctrl-C through on platforms whose waits cannot be interrupted
-                done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-        except BaseException:
-            for future in pending:
-                future.cancel()
-            wait(pending)
-            raise
+            # A time limit lets Ctrl-C through on platforms whose waits cannot be interrupted
+            while wait(workers, timeout=0.5, return_when=FIRST_EXCEPTION).not_done:
+                if any(worker.done() and worker.exception() for worker in workers):
+                    break
+        finally:
+            for _ in bases:  # after an error or Ctrl-C, leave nothing to begin
+                pass
+            wait(workers)
+        for worker in workers:
+            worker.result()
+
+    def _launch_blocks(
+        self, kernel: wp.Kernel, count: int, size: int, arguments: Callable[[int], list], bases: Iterator[int]
+    ) -> None:
+        """Launch blocks until none is left. Threads share `bases`: taking the next of a range is atomic."""
+        for base in bases:
+            wp.launch(kernel, dim=min(size, count - base), inputs=arguments(base), device=self.device)

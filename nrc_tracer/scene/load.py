@@ -8,11 +8,10 @@ from pathlib import Path
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.imaging import read_image
-from nrc_tracer.scene.explain import member
 from nrc_tracer.scene.json_format import read_json
 from nrc_tracer.scene.mesh_files import load_mesh
-from nrc_tracer.scene.model import Bitmap, EnvironmentMap, Mesh, Scene, SceneDescription
-from nrc_tracer.scene.validate import shapes_with_places, validate
+from nrc_tracer.scene.model import Scene, SceneDescription
+from nrc_tracer.scene.validate import image_files, mesh_files, validate
 
 _LATER = {".glb": "glTF", ".gltf": "glTF", ".obj": "OBJ", ".ply": "PLY", ".stl": "STL"}
 
@@ -37,12 +36,12 @@ def load_scene(path: str | Path, *, strict: bool = False, parameters: Mapping[st
         raise SceneError(f"{path}: {warnings[0]}" + (f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""))
     folder = path.parent
     meshes = {}
-    for place, name in _mesh_files(description):
+    for place, name in mesh_files(description):
         if name not in meshes:
             with _at(path, place, folder / name):
                 meshes[name] = load_mesh(folder / name)
     images = {}
-    for place, name in _image_files(description):
+    for place, name in image_files(description):
         if name not in images:
             with _at(path, place, folder / name):
                 images[name] = read_image(folder / name)
@@ -66,21 +65,6 @@ def _read(path: Path, parameters: Mapping[str, str] | None) -> tuple[SceneDescri
     description, warnings = read_mitsuba(path, parameters=dict(parameters or {}))
     validate(description, path)
     return description, tuple(str(warning) for warning in warnings)
-
-
-def _mesh_files(description: SceneDescription) -> Iterator[tuple[str, str]]:
-    for place, shape in shapes_with_places(description):
-        if isinstance(shape, Mesh) and shape.file is not None:
-            yield f"{place}.file", shape.file
-
-
-def _image_files(description: SceneDescription) -> Iterator[tuple[str, str]]:
-    for name, texture in description.textures.items():
-        if isinstance(texture, Bitmap):
-            yield f"{member('$.textures', name)}.file", texture.file
-    for index, light in enumerate(description.lights):
-        if isinstance(light, EnvironmentMap):
-            yield f"$.lights[{index}].file", light.file
 
 
 @contextlib.contextmanager

@@ -61,8 +61,41 @@ def shapes_with_places(description: model.SceneDescription) -> Iterator[tuple[st
         yield f"$.shapes[{index}]{name}", shape
 
 
+def mesh_files(description: model.SceneDescription) -> Iterator[tuple[str, str]]:
+    """Yield every mesh file that the scene names, with its place."""
+    for place, shape in shapes_with_places(description):
+        if isinstance(shape, model.Mesh) and shape.file is not None:
+            yield f"{place}.file", shape.file
+
+
+def image_files(description: model.SceneDescription) -> Iterator[tuple[str, str]]:
+    """Yield every image file that the scene names, with its place."""
+    for name, texture in description.textures.items():
+        if isinstance(texture, model.Bitmap):
+            yield f"{member('$.textures', name)}.file", texture.file
+    for index, light in enumerate(description.lights):
+        if isinstance(light, model.EnvironmentMap):
+            yield f"$.lights[{index}].file", light.file
+
+
+def validate_scene(scene: model.Scene) -> None:
+    """As `validate`, and make sure that every file the scene names has been loaded; `SceneError` if not."""
+    validate(scene.description, scene.source)
+    for names, loaded in ((mesh_files, scene.meshes), (image_files, scene.images)):
+        for place, name in names(scene.description):
+            if name not in loaded:
+                _fail(place, f'"{name}" is not among the loaded files of the scene')
+
+
 def _fail(place: str, message: str) -> None:
     raise SceneError(f"{place}: {message}")
+
+
+def _plain(value: object) -> object:
+    """Turn the numbers and arrays of NumPy, which scenes made in Python may hold, into Python's own."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} cannot be part of a scene")
 
 
 def _check_types(description: model.SceneDescription) -> None:
@@ -73,7 +106,7 @@ def _check_types(description: model.SceneDescription) -> None:
         for shape in description.shapes
     )
     try:
-        raw = msgspec.to_builtins(msgspec.structs.replace(description, shapes=shapes))
+        raw = msgspec.to_builtins(msgspec.structs.replace(description, shapes=shapes), enc_hook=_plain)
     except (TypeError, ValueError, OverflowError) as error:
         raise SceneError(f"$: {error}") from error
     problem = explain(raw, model.SceneDescription)

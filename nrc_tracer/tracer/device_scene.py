@@ -20,6 +20,9 @@ from nrc_tracer.tracer.path import SceneRecord
 from nrc_tracer.tracer.texture_table import TextureTable
 from nrc_tracer.tracer.vocabulary import Accel, CameraKind, FilterKind
 
+ANALYTIC = -1
+"""Stands for the number of triangles of an analytic sphere."""
+
 
 class Geometry:
     """All shapes of a scene in world space: triangles in common buffers, spheres apart.
@@ -33,7 +36,7 @@ class Geometry:
         self.spheres: list[SphereRecord] = []
         self._positions, self._normals, self._uvs, self._triangles, self._owners = [], [], [], [], []
         self._vertex_count = self._triangle_count = 0
-        self.emitters: list[tuple[int, Shape, int, int]] = []  # shape number, shape, first triangle or sphere, count
+        self.emitters: list[tuple[int, Shape, int, int]] = []  # shape's number, shape, first triangle, count
         for number, shape in enumerate(scene.description.shapes):
             try:
                 self._add(number, shape, scene)
@@ -115,7 +118,7 @@ class Geometry:
         device_sphere.shape = number
         record.flags = int(INWARD) if inward else 0
         if shape.emission is not None:
-            self.emitters.append((number, shape, len(self.spheres), 1))
+            self.emitters.append((number, shape, len(self.spheres), ANALYTIC))
         self.spheres.append(device_sphere)
 
     @staticmethod
@@ -160,7 +163,7 @@ class DeviceScene:
         materials = MaterialTable(scene, textures)
         lights = LightTable(scene, textures, *geometry.bounds())
         for number, shape, first, count in geometry.emitters:
-            if isinstance(shape, Sphere) and geometry.shapes[number].first_triangle == 0 and count == 1:
+            if count == ANALYTIC:
                 light = lights.add_sphere(first, geometry.spheres[first].radius, shape.emission)
             else:
                 light = lights.add_triangles(first, geometry.areas(first, count), shape.emission)
@@ -172,7 +175,6 @@ class DeviceScene:
             if not (materials.needs_uv(shape.material) or isinstance(shape.emission, str)):
                 record.flags &= ~int(HAS_UV)
 
-        self.triangle_count, self.sphere_count = len(geometry.triangles), len(geometry.spheres)
         self.record = SceneRecord()
         try:
             self.record.surfaces = geometry.upload(device)

@@ -172,12 +172,13 @@ def sampling_tables(luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray, floa
     """Cumulative sums over the patches of a lat-long image.
 
     Args:
-        luminance: Luminance of each texel, shape [height, width].
+        luminance: Luminance of each texel, shape [height, width]. What is not finite counts as black here.
 
     Returns:
         Row sums, shape [height + 2]; column sums in each row, shape [height + 1, width + 1]; and the mean luminance over
         the sphere.
     """
+    luminance = np.nan_to_num(luminance, nan=0.0, posinf=0.0, neginf=0.0)
     height, width = luminance.shape
     rows = np.concatenate([luminance[:1], luminance, luminance[-1:]]).astype(np.float64)
     pairs = rows[:-1] + rows[1:]

@@ -72,6 +72,8 @@ class LightTable:
     _records: list[np.ndarray] = field(default_factory=list)  # one array of records for each emitter
     _powers: list[np.ndarray] = field(default_factory=list)
     _environment: EnvironmentMap | None = None
+    _pixels: np.ndarray | None = None
+    _tables: tuple[np.ndarray, np.ndarray, float] | None = None
     _background: int = -1
 
     def add_triangles(self, first: int, areas: np.ndarray, emission: float | tuple | str) -> int:
@@ -123,9 +125,10 @@ class LightTable:
             case EnvironmentMap():
                 self._claim_background()
                 self._environment = light
+                self._pixels = self._environment_pixels()
+                self._tables = sampling_tables(self._pixels @ LUMINANCE)
                 record = self._new(LightKind.ENVIRONMENT, 1.0)
-                *_, mean = sampling_tables(self._environment_pixels() @ LUMINANCE)
-                power = np.pi * disk * mean * light.scale
+                power = np.pi * disk * self._tables[2] * light.scale
         self._append(record, power)
 
     def upload(self, device: str) -> Lights:
@@ -191,19 +194,20 @@ class LightTable:
     def _upload_environment(self, device: str) -> Environment:
         environment = Environment()
         if self._environment is None:
-            pixels, to_world, environment.scale = np.zeros((1, 1, 3), np.float32), np.eye(4), 0.0
+            pixels, rotation, environment.scale = np.zeros((1, 1, 3), np.float32), np.eye(3), 0.0
+            rows, columns, _ = sampling_tables(pixels[..., 0])
         else:
-            pixels, to_world = self._environment_pixels(), matrix(self._environment.to_world)
+            pixels, (rows, columns, _) = self._pixels, self._tables
+            rotation = matrix(self._environment.to_world)[:3, :3]
+            rotation = rotation / np.linalg.norm(rotation[:, 0])
             environment.scale = self._environment.scale
-        luminance = pixels @ LUMINANCE
-        rows, columns, _ = sampling_tables(luminance)
+            if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4):
+                raise SceneError("an environment map can be turned and mirrored, but not sheared or scaled unevenly")
+        luminance = np.nan_to_num(pixels @ LUMINANCE, nan=0.0, posinf=0.0, neginf=0.0)
         environment.height, environment.width = luminance.shape
         environment.texels = wp.array(pixels.reshape(-1, 3), dtype=wp.vec3, device=device)
         environment.luminance = wp.array(luminance.astype(np.float32).ravel(), dtype=float, device=device)
         environment.row_cdf = wp.array(rows, dtype=float, device=device)
         environment.column_cdf = wp.array(columns.ravel(), dtype=float, device=device)
-        rotation = to_world[:3, :3] / np.linalg.norm(to_world[:3, :3], axis=0)
-        if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4):
-            raise SceneError("an environment map can be turned and mirrored, but not sheared or scaled unevenly")
         environment.to_local = wp.mat33(*rotation.T.ravel())
         return environment

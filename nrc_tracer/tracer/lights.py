@@ -64,7 +64,7 @@ class Lights:
 
 @wp.struct
 class LightSample:
-    """A direction to a light. `radiance` over `pdf` [1/sr] is what arrives if nothing is in the way up to `distance`."""
+    """A direction to a light. `radiance` over `pdf` [1/sr] is what arrives if nothing is in the way."""
 
     wi: wp.vec3
     radiance: wp.vec3

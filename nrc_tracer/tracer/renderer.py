@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import signal
 import threading
 import time as clock
@@ -16,14 +17,16 @@ from nrc_tracer.errors import DeviceError, NrcError, nearest
 from nrc_tracer.imaging.image import Image
 from nrc_tracer.launch import Launcher, initialize
 from nrc_tracer.scene.film import resize_film
-from nrc_tracer.scene.model import Scene
+from nrc_tracer.scene.model import Camera, Scene
+from nrc_tracer.scene.validate import validate_scene
 from nrc_tracer.tracer.accel import embree
 from nrc_tracer.tracer.device_scene import DeviceScene, camera_record, film_record
 from nrc_tracer.tracer.path import PathSettings, trace_paths
-from nrc_tracer.tracer.vocabulary import Accel, SamplerKind
+from nrc_tracer.tracer.vocabulary import Accel, FilterKind, SamplerKind
 
 UNLIMITED = 2**31 - 1
 PASS_SECONDS = 0.5
+CUDA_SAMPLES = 16
 
 
 class Renderer:
@@ -71,12 +74,14 @@ class Renderer:
         filter: str | None = None,
         block_size: int = 1024,
     ) -> None:
+        validate_scene(scene)
         initialize()
         self.device = _find_device(device)
         self.accel, self.notice = _find_accel(accel, self.device)
         description = scene.description
         film = resize_film(description.film, width, height)
         if filter is not None:
+            _known("filter", filter, FilterKind)
             film = msgspec.structs.replace(film, filter=filter, filter_radius=None)
         _, _, self.width, self.height = film.crop or (0, 0, film.width, film.height)
 
@@ -84,24 +89,29 @@ class Renderer:
         self._launcher = Launcher(self.device, threads=threads, block_size=block_size)
         self._scene = DeviceScene(scene, self.device, self.accel)
         self._camera = camera_record(description.camera, film)
-        self._film = film_record(film)
+        self._film_model, self._film = film, film_record(film)
         self._settings = PathSettings()
-        self._settings.sampler = int(SamplerKind[(sampler or description.sampler.type).upper()])
+        self._settings.sampler = int(SamplerKind[_known("sampler", sampler or description.sampler.type, SamplerKind)])
         self._settings.seed = seed % 2**64
         depth = description.integrator.max_depth if max_depth is None else max_depth
-        self._settings.max_depth = UNLIMITED if depth is None or depth < 0 else depth
+        self._settings.max_depth = UNLIMITED if depth is None or depth < 0 else min(depth, UNLIMITED)
         self._settings.rr_depth = description.integrator.rr_depth
 
         pixels = self.width * self.height
-        self._sums = wp.zeros(pixels, dtype=wp.vec3d, device=self.device)
-        self._squares = wp.zeros(pixels, dtype=wp.vec3d, device=self.device)
-        self._dropped = wp.zeros(pixels, dtype=int, device=self.device)
+        try:
+            self._sums = wp.zeros(pixels, dtype=wp.vec3d, device=self.device)
+            self._squares = wp.zeros(pixels, dtype=wp.vec3d, device=self.device)
+            self._dropped = wp.zeros(pixels, dtype=int, device=self.device)
+        except (MemoryError, RuntimeError) as error:
+            raise DeviceError(f"{self.device} cannot hold a film of {self.width} x {self.height} pixels") from error
         self.reset()
 
-    def reset(self, *, seed: int | None = None) -> None:
-        """Begin a new image of the same scene, with another seed if one is given."""
+    def reset(self, *, seed: int | None = None, camera: Camera | None = None) -> None:
+        """Begin a new image of the same scene, with another seed or seen by another camera if one is given."""
         if seed is not None:
             self._settings.seed = seed % 2**64
+        if camera is not None:
+            self._camera = camera_record(camera, self._film_model)
         self.samples = 0
         self._seconds = 0.0
         for film in (self._sums, self._squares, self._dropped):
@@ -124,28 +134,22 @@ class Renderer:
         if not self._compiled:  # before threads launch: two first launches at once compile twice
             self.compile()
         start = clock.perf_counter()
-
-        def arguments(base: int) -> list:
-            return [
-                self._scene.record,
-                self._camera,
-                self._film,
-                self._settings,
-                self.samples,
-                samples,
-                base,
-                self._sums,
-                self._squares,
-                self._dropped,
-            ]
-
+        # On CUDA a launch is kept short, for displays whose drivers end long ones; the sum does not depend on it
+        longest = CUDA_SAMPLES if self.device != "cpu" else samples
         try:
-            self._launcher.run(trace_paths, self.width * self.height, arguments)
+            for first in range(self.samples, self.samples + samples, longest):
+                self._launch(first, min(longest, self.samples + samples - first))
         except BaseException:
             self.reset()  # some pixels have these samples and some have not
             raise
         self.samples += samples
         self._seconds += clock.perf_counter() - start
+
+    def _launch(self, first: int, count: int) -> None:
+        """Add samples `first` .. `first + count - 1` to every pixel."""
+        before = (self._scene.record, self._camera, self._film, self._settings, first, count)
+        after = (self._sums, self._squares, self._dropped)
+        self._launcher.run(trace_paths, self.width * self.height, lambda base: [*before, base, *after])
 
     def suggested_pass(self) -> int:
         """Samples for the next step, so that it takes about half a second."""
@@ -173,15 +177,22 @@ class Renderer:
 
         The variance is the unbiased estimate for independent samples; Sobol samples of a pixel are not independent.
         """
-        shape = (self.height, self.width, 3)
-        count = np.maximum(self.samples - self._dropped.numpy(), 1).reshape(self.height, self.width, 1)
-        mean = self._sums.numpy().reshape(shape) / count
-        spread = self._squares.numpy().reshape(shape) / count - mean**2
+        mean = self._per_sample(self._sums)
+        spread = self._per_sample(self._squares) - mean**2
+        count = self._counts()
         return mean, np.maximum(spread, 0.0) * count / np.maximum(count - 1, 1)
+
+    def _counts(self) -> np.ndarray:
+        """Samples that count in each pixel, at least 1, shape [height, width, 1]."""
+        return np.maximum(self.samples - self._dropped.numpy(), 1).reshape(self.height, self.width, 1)
+
+    def _per_sample(self, sums: wp.array) -> np.ndarray:
+        """Sums over the samples that make them up, shape [height, width, 3], float64."""
+        return sums.numpy().reshape(self.height, self.width, 3) / self._counts()
 
     def image(self) -> Image:
         """The image of all samples so far."""
-        mean, _ = self.moments()
+        mean = self._per_sample(self._sums)
         return Image(mean.astype(np.float32), samples=self.samples, dropped=self.dropped)
 
 
@@ -286,6 +297,14 @@ def _find_device(name: str | None) -> str:
     if name not in known:
         raise DeviceError(f'there is no device "{name}" here{nearest(name, known)}')
     return name
+
+
+def _known(what: str, name: str, kinds: type[enum.Enum]) -> str:
+    """The member of `kinds` that a user's word stands for."""
+    names = [kind.name.lower() for kind in kinds]
+    if name not in names:
+        raise NrcError(f'there is no {what} "{name}"{nearest(name, names)}')
+    return name.upper()
 
 
 def _find_accel(name: str | None, device: str) -> tuple[Accel, str | None]:

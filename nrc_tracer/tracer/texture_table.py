@@ -12,10 +12,9 @@ from nrc_tracer.imaging.tonemap import decode_srgb
 from nrc_tracer.scene.model import Bitmap, Checkerboard, Scene, Texture
 from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.tracer.textures import Param, TextureRecord, Textures
-from nrc_tracer.tracer.vocabulary import TextureKind, WrapMode
+from nrc_tracer.tracer.vocabulary import REC709_LUMINANCE, TextureKind, WrapMode
 
-LUMINANCE = np.array([0.212671, 0.715160, 0.072169])
-"""Rec. 709 weights."""
+LUMINANCE = np.array(REC709_LUMINANCE)
 
 
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
@@ -104,7 +103,8 @@ class TextureTable:
         if pixels.dtype != np.float32:
             values /= np.iinfo(pixels.dtype).max
         values = values if linear else decode_srgb(values).astype(np.float32)
-        self._means.append(values.mean(axis=(0, 1), dtype=np.float64))
+        finite = np.where(np.isfinite(values), values, 0.0)
+        self._means.append(finite.mean(axis=(0, 1), dtype=np.float64))
 
         # An image that several textures use is stored once
         key = (texture.file, kind, linear and kind == TextureKind.FLOAT)

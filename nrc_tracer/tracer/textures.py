@@ -6,8 +6,9 @@ linear float RGB. Material parameters are a constant times an optional texture (
 
 import warp as wp
 
-from nrc_tracer.tracer.vocabulary import TextureKind, WrapMode
+from nrc_tracer.tracer.vocabulary import REC709_LUMINANCE, TextureKind, WrapMode
 
+LUMINANCE = wp.constant(wp.vec3(*REC709_LUMINANCE))
 CHECKERBOARD = wp.constant(int(TextureKind.CHECKERBOARD))
 PACKED = wp.constant(int(TextureKind.PACKED))
 CLAMP = wp.constant(int(WrapMode.CLAMP))
@@ -118,4 +119,4 @@ def evaluate_scalar(textures: Textures, param: Param, uv: wp.vec2) -> float:
     """The value of a parameter that is one number: of a colour texture the luminance."""
     if param.texture < 0:
         return param.value[0]
-    return wp.dot(lookup(textures, param.texture, uv), wp.vec3(0.212671, 0.715160, 0.072169))
+    return wp.dot(lookup(textures, param.texture, uv), LUMINANCE)

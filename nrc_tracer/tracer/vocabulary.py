@@ -2,6 +2,9 @@
 
 import enum
 
+REC709_LUMINANCE = (0.212671, 0.715160, 0.072169)
+"""Weights of red, green and blue in luminance."""
+
 
 class TextureKind(enum.IntEnum):
     """How a texture's colours are stored."""

@@ -84,6 +84,9 @@ MATERIALS = {
     ),
     "thindielectric": bsdf("thindielectric", "float int_ior 1.7"),
     "roughdielectric-ggx": bsdf("roughdielectric", "string distribution ggx", "float alpha 0.3", "float int_ior 1.5"),
+    "roughdielectric-anisotropic": bsdf(
+        "roughdielectric", "string distribution ggx", "float alpha_u 0.1", "float alpha_v 0.5", "float int_ior 1.5"
+    ),
     "roughdielectric-beckmann": bsdf("roughdielectric", "string distribution beckmann", "float alpha 0.4"),
     "plastic": bsdf("plastic", "rgb diffuse_reflectance 0.6,0.2,0.1", "float int_ior 1.6"),
     "plastic-nonlinear": bsdf("plastic", "rgb diffuse_reflectance 0.6,0.2,0.1", "boolean nonlinear true"),
@@ -142,6 +145,14 @@ TEXTURES = {
             "bitmap",
             BITMAP + '<boolean name="raw" value="true"/><string name="wrap_mode" value="mirror"/>'
             '<transform name="to_uv"><scale x="2.5" y="1.5"/><rotate z="1" angle="30"/></transform>',
+        ),
+        BOARD,
+    ),
+    "bitmap-clamp": (
+        textured(
+            "bitmap",
+            BITMAP + '<string name="wrap_mode" value="clamp"/>'
+            '<transform name="to_uv"><scale x="2.5" y="2"/><translate x="-0.8" y="-0.3"/></transform>',
         ),
         BOARD,
     ),

@@ -14,6 +14,7 @@ DEFAULT_SPP = 1024
 SPP = dict.fromkeys(
     [
         "material-roughdielectric-ggx",
+        "material-roughdielectric-anisotropic",
         "material-roughdielectric-beckmann",
         "material-plastic-nonlinear",
         "light-all",

@@ -27,14 +27,13 @@ from nrc_tracer.scene.model import (
     ThinDielectric,
     Translate,
 )
-from tests.tracer.tiny_scenes import assert_mean, image_mean, probe, rendered, scene
+from tests.tracer.tiny_scenes import ACCELS, assert_mean, image_mean, probe, rendered, scene
 
 ALBEDO = (0.9, 0.5, 0.1)
 GREY = {"grey": Diffuse(reflectance=ALBEDO)}
 SKY = ConstantLight(radiance=(1.0, 2.0, 3.0))
 LIT = np.array(ALBEDO) * [1.0, 2.0, 3.0]
 FLOOR = Rectangle(to_world=(Scale(50.0),), material="grey")
-ACCELS = pytest.mark.parametrize("accel", ["embree", "warp"])
 SLANTED = probe(origin=(3.0, 1.0, 4.0), size=1e-4)
 
 

@@ -11,13 +11,14 @@ from tests.tracer.test_determinism import room
 from tests.tracer.tiny_scenes import rendered
 
 
-def test_path_compiles_for_cuda(tmp_path):
+def test_path_compiles_for_cuda(tmp_path, capsys):
     """Machine code for Ampere and Hopper comes out of the compiler; the seconds of each are printed."""
     wp.init()
     for arch in (80, 90):
         start = time.perf_counter()
         wp.compile_aot_module(nrc_tracer.tracer.path, arch=[arch], module_dir=tmp_path / str(arch), use_ptx=False)
-        print(f"sm_{arch}: {time.perf_counter() - start:.1f} s")
+        with capsys.disabled():
+            print(f" sm_{arch}: {time.perf_counter() - start:.1f} s", end="", flush=True)
         binaries = list((tmp_path / str(arch)).glob("*.cubin"))
         assert len(binaries) == 1
         assert binaries[0].read_bytes()[:4] == b"\x7fELF"

@@ -15,7 +15,7 @@ from nrc_tracer.scene.model import (
     Sphere,
     Translate,
 )
-from tests.tracer.tiny_scenes import rendered, scene
+from tests.tracer.tiny_scenes import needs_embree, rendered, scene
 
 
 def room(**options):
@@ -73,6 +73,7 @@ def test_the_seed_changes_the_image_and_repeats_it():
             assert np.mean(images[i] != images[j]) > 0.5
 
 
+@needs_embree
 def test_embree_and_warp_render_the_same():
     """Most pixels agree to rounding, and the images' means within the error of the paths that differ."""
     described = room()

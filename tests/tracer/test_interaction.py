@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nrc_tracer.scene.model import Rotate, Scale, Sphere, Translate
+from nrc_tracer.scene.model import Checkerboard, Diffuse, Rotate, Scale, Sphere, Translate
 from tests.tracer import kernels
-from tests.tracer.tiny_scenes import on_device, scene, triangles
+from tests.tracer.tiny_scenes import ACCELS, on_device, scene, triangles
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -24,7 +24,7 @@ def unit(v):
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
-@pytest.mark.parametrize("accel", ["embree", "warp"])
+@ACCELS
 @pytest.mark.parametrize("shift", [0.0, 1e3, 1e5])
 def test_triangle_points_lie_within_their_error(accel, shift, rng):
     """The exact plane is within the error box of every hit point, also far from the origin, and the offset point is outside."""
@@ -59,8 +59,10 @@ def test_normals_and_texture_coordinates_are_interpolated(rng):
         face_normals=False,
         normals=tuple(map(tuple, normals.tolist())),
         uvs=tuple(map(tuple, uvs.tolist())),
+        material="board",  # texture coordinates are looked at only where a material needs them
     )
-    on = on_device(scene(mesh))
+    board = {"materials": {"board": Diffuse(reflectance="board")}, "textures": {"board": Checkerboard()}}
+    on = on_device(scene(mesh, **board))
     b = rng.dirichlet((2, 2, 2), 500)
     target = b @ corners
     o = (target + np.array([0.3, 0.2, 5.0])).astype(np.float32)

@@ -13,6 +13,7 @@ from nrc_tracer.scene.model import (
     Cube,
     Dielectric,
     Diffuse,
+    EnvironmentMap,
     LookAt,
     Mesh,
     Orthographic,
@@ -22,13 +23,13 @@ from nrc_tracer.scene.model import (
     Rectangle,
     Scale,
     Sphere,
+    Translate,
     TriangleMesh,
 )
 from nrc_tracer.tracer import Renderer, render, run
-from tests.tracer.tiny_scenes import assert_mean, image_mean, rendered, scene, triangles
+from tests.tracer.tiny_scenes import ACCELS, assert_mean, image_mean, rendered, scene, triangles
 
 SKY = ConstantLight(radiance=(1.0, 2.0, 3.0))
-ACCELS = pytest.mark.parametrize("accel", ["embree", "warp"])
 
 
 def half_lit():
@@ -292,6 +293,55 @@ def test_a_bad_emission_is_dropped_and_counted():
     )
     assert renderer.dropped_pixels() == [(2, 2)]
     np.testing.assert_array_equal(np.delete(renderer.image().rgb.reshape(16, 3), 10, axis=0), 0.5)
+
+
+def dark_but_for(value, size):
+    """A grey image, its texel (1, 2) bad, and the same with that texel black."""
+    pixels = np.random.default_rng(3).uniform(0.2, 1.0, (*size, 3)).astype(np.float32)
+    bad, black = pixels.copy(), pixels.copy()
+    bad[1, 2], black[1, 2] = value, 0.0
+    return bad, black
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("light", ["environment", "square", "sphere"])
+def test_a_bad_texel_of_a_light_costs_only_the_samples_that_see_it(value, light):
+    """Light sampling goes on: what is not dropped is, sample by sample, what it is where the bad texel is black.
+
+    One sample a pixel, so that a pixel is one path, with the same random numbers in both scenes.
+    """
+    shapes, lights = {
+        "environment": ([], [EnvironmentMap(file="bad")]),
+        "square": ([Rectangle(emission="bad", flip_normals=True, to_world=(Translate((0.0, 0.0, 3.0)),))], []),
+        "sphere": ([Sphere(center=(2.0, 0.0, 2.0), emission="bad")], []),
+    }[light]
+    camera = Perspective(to_world=(LookAt(origin=(3.0, 1.0, 4.0), target=(0.0, 0.0, 0.0)),), fov=40.0)
+
+    def shown(pixels):
+        return rendered(
+            scene(
+                Sphere(material="m"),
+                *shapes,
+                lights=lights,
+                materials={"m": Diffuse(reflectance=0.7)},
+                textures={"bad": Bitmap(file="bad", filter="nearest")},
+                images={"bad": pixels},
+                camera=camera,
+                film=(64, 64),
+                max_depth=4,
+            ),
+            1,
+        )
+
+    with_bad, with_black = map(shown, dark_but_for(value, (8, 16)))
+    assert with_black.dropped == 0
+    x, y = np.transpose(with_bad.dropped_pixels() or np.zeros((0, 2), int))
+    kept = np.ones((64, 64), bool)
+    kept[y, x] = False
+    assert np.any(with_black.image().rgb[kept] > 0.0)
+    np.testing.assert_allclose(with_bad.image().rgb[kept], with_black.image().rgb[kept], rtol=1e-5)
+    # Of 128 texels a path's few looks at the light meet one of four at most, for the interpolation
+    assert 0 < with_bad.dropped < 64 * 64 * 7 * 4 / 128
 
 
 # --- Memory

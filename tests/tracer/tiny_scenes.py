@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from nrc_tracer.errors import DeviceError
 from nrc_tracer.scene.model import (
     Film,
     Integrator,
@@ -17,8 +19,23 @@ from nrc_tracer.scene.model import (
     SceneDescription,
 )
 from nrc_tracer.tracer import Renderer
+from nrc_tracer.tracer.accel import embree
 from nrc_tracer.tracer.device_scene import DeviceScene
 from nrc_tracer.tracer.vocabulary import Accel
+
+
+def embree_available() -> bool:
+    """Whether Embree can be opened: embreex has no wheel for some machines, such as those with an Arm processor."""
+    try:
+        embree.load()
+    except DeviceError:
+        return False
+    return True
+
+
+needs_embree = pytest.mark.skipif(not embree_available(), reason="embreex has no Embree for this machine")
+ACCELS = pytest.mark.parametrize("accel", [pytest.param("embree", marks=needs_embree), "warp"])
+"""Run a test once with each acceleration structure that can be had, as its argument `accel`."""
 
 FACING_X = (LookAt(origin=(0.0, 0.0, 4.0), target=(0.0, 0.0, 0.0)),)
 

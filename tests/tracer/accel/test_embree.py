@@ -12,11 +12,12 @@ from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.accel import embree
 from nrc_tracer.tracer.accel.embree import EmbreeScene
 from nrc_tracer.tracer.vocabulary import Accel
-from tests.tracer.tiny_scenes import scene, triangles
+from tests.tracer.tiny_scenes import ACCELS, needs_embree, scene, triangles
 
 TRIANGLE = triangles([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
 
 
+@needs_embree
 def test_version_four_is_loaded_once():
     """`load` gives the same library each time, with addresses of both functions."""
     library = embree.load()
@@ -34,6 +35,7 @@ def resident() -> int:
     return int(statm.read_text().split()[1]) * mmap.PAGESIZE
 
 
+@needs_embree
 def test_scenes_give_their_memory_back():
     """Building and dropping a large scene twelve times does not keep the memory of twelve scenes."""
     rng = np.random.default_rng(0)
@@ -66,11 +68,15 @@ def test_missing_embree_falls_back_with_a_notice(monkeypatch):
         Renderer(scene(TRIANGLE), device="cpu", accel="embree")
 
 
-def test_accel_is_what_was_asked_for():
-    """`embree` and `warp` are taken at their word, without a notice; another name is an error that names the nearest."""
-    for name in ("embree", "warp"):
-        renderer = Renderer(scene(TRIANGLE), device="cpu", accel=name)
-        assert renderer.accel == name
-        assert renderer.notice is None
+@ACCELS
+def test_accel_is_what_was_asked_for(accel):
+    """`embree` and `warp` are taken at their word, without a notice."""
+    renderer = Renderer(scene(TRIANGLE), device="cpu", accel=accel)
+    assert renderer.accel == accel
+    assert renderer.notice is None
+
+
+def test_unknown_accels_are_refused():
+    """A name that is no acceleration structure is an error that names the nearest."""
     with pytest.raises(DeviceError, match="embree"):
         Renderer(scene(TRIANGLE), device="cpu", accel="embre")

@@ -5,7 +5,7 @@ import pytest
 
 from nrc_tracer.scene.model import Mesh, Sphere, TriangleMesh
 from tests.tracer import kernels
-from tests.tracer.tiny_scenes import on_device, scene, triangles
+from tests.tracer.tiny_scenes import ACCELS, needs_embree, on_device, scene, triangles
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -56,6 +56,7 @@ def random_rays(rng, count):
     return o.astype(np.float32), unit(rng.uniform(0, 1, (count, 3)) * [1, 1, 0.05] - o).astype(np.float32)
 
 
+@needs_embree
 def test_embree_and_warp_agree(terrain, rng):
     """Over 20,000 rays both find the same triangle at the same distance, but for ties at edges."""
     described, _ = terrain
@@ -77,7 +78,7 @@ def test_embree_and_warp_agree(terrain, rng):
     assert np.sum(blocked_a != blocked_b) <= 5
 
 
-@pytest.mark.parametrize("accel", ["embree", "warp"])
+@ACCELS
 def test_hits_agree_with_brute_force(terrain, accel, rng):
     """Distance, triangle and barycentrics are those of the nearest of all 12,800 triangles in float64."""
     described, corners = terrain
@@ -113,7 +114,7 @@ def test_hits_agree_with_brute_force(terrain, accel, rng):
     assert unclear < 20
 
 
-@pytest.mark.parametrize("accel", ["embree", "warp"])
+@ACCELS
 def test_limits_of_the_ray(accel):
     """Only what lies strictly between the limits is hit: a triangle and a sphere before, within and beyond."""
     wall = triangles([[-9, -9, 2], [9, -9, 2], [0, 9, 2]], [[0, 1, 2]])
@@ -127,7 +128,7 @@ def test_limits_of_the_ray(accel):
     np.testing.assert_array_equal(blocked, [False, True, True, True, True, True])
 
 
-@pytest.mark.parametrize("accel", ["embree", "warp"])
+@ACCELS
 def test_occlusion_takes_rays_of_any_length(accel):
     """For a direction that is not a unit vector the limit counts in its lengths, for triangles and spheres alike."""
     wall = triangles([[-9, -9, 2], [9, -9, 2], [0, 9, 2]], [[0, 1, 2]])
@@ -205,7 +206,7 @@ def test_axis_parallel_rays_hit_spheres():
         np.testing.assert_allclose(tuv[:, 0], 3.0 - np.sqrt(1.0 - offset**2), rtol=4 * EPS)
 
 
-@pytest.mark.parametrize("accel", ["embree", "warp"])
+@ACCELS
 def test_nothing_to_hit(accel):
     """An empty scene, a mesh of no triangles and degenerate triangles are hit by nothing."""
     empty = TriangleMesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
