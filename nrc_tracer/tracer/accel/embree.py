@@ -110,17 +110,18 @@ class EmbreeScene:
     Args:
         positions: Vertex positions, shape [vertex_count, 3], float32.
         indices: Vertex indices, shape [triangle_count, 3], at least one triangle.
+        robust: Let no ray slip through an edge between triangles. `benchmarks/robust.py` measures what that costs and buys.
 
     Raises:
         DeviceError: Embree is missing, or it ran out of memory.
     """
 
-    def __init__(self, positions: np.ndarray, indices: np.ndarray) -> None:
+    def __init__(self, positions: np.ndarray, indices: np.ndarray, *, robust: bool = True) -> None:
         self._library = load()
         rtc, device = self._library.functions, self._library.device
         rtc.rtcGetDeviceError(device)  # clear
         self.address = rtc.rtcNewScene(device)
-        rtc.rtcSetSceneFlags(self.address, _SCENE_FLAG_ROBUST)
+        rtc.rtcSetSceneFlags(self.address, _SCENE_FLAG_ROBUST if robust else 0)
         rtc.rtcSetSceneBuildQuality(self.address, _BUILD_QUALITY_HIGH)
         geometry = rtc.rtcNewGeometry(device, _TRIANGLE_GEOMETRY)
         for kind, layout, data in (
