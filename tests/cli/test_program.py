@@ -60,7 +60,7 @@ def test_files_and_summary_are_the_api_s_image(ball):
     assert summary["outputs"] == ["a.exr", "a.png"]
     assert summary["interrupted"] is False
     lines = result.stderr.splitlines()
-    assert lines[0].startswith("ball.json: 2 shapes, 1 material, 8x8 on ")
+    assert any(line.startswith("ball.json: 2 shapes, 1 material, 8x8 on ") for line in lines)
     assert lines[-1].startswith("a.exr, a.png  8x8, 5 spp, ")
     assert sorted(p.name for p in ball.parent.iterdir()) == ["a.exr", "a.png", "ball.json"]
 
@@ -152,7 +152,7 @@ def test_twenty_thousand_samples_end_exactly_in_bounded_memory(tmp_path):
     words = ["render", "sky.json", "-o", "a.npy", "--spp", "20000", "--json", "--quiet"]
     result = _run(tmp_path, *PROGRAM, *words, start=[sys.executable, "-c", MEASURE])
     assert result.returncode == 0, result.stderr
-    summary = json.loads(result.stderr)
+    summary = json.loads(result.stderr.splitlines()[-1])  # a warning may precede it, where Embree cannot be had
     assert summary["samples"] == 20_000
     assert summary["mean"] == [0.25, 0.5, 1.0]
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.broadcast_to(np.float32([0.25, 0.5, 1.0]), (8, 8, 3)))
