@@ -20,6 +20,9 @@ from nrc_tracer.tracer.path import SceneRecord
 from nrc_tracer.tracer.texture_table import TextureTable
 from nrc_tracer.tracer.vocabulary import Accel, CameraKind, FilterKind
 
+FEW_SPHERES = 16
+"""Up to so many, testing them all is quicker than walking a tree."""
+
 ANALYTIC = -1
 """Stands for the number of triangles of an analytic sphere."""
 
@@ -199,7 +202,8 @@ class DeviceScene:
                 bvh_leaf_size=1,
             )
             handles.mesh = self._mesh.id
-        if geometry.spheres:
+        handles.sphere_count = len(geometry.spheres)
+        if len(geometry.spheres) > FEW_SPHERES:
             centers = np.array([s.center for s in geometry.spheres], np.float32)
             radii = np.array([[s.radius] for s in geometry.spheres], np.float32)
             margin = radii * 1e-5 + np.abs(centers) * 1e-6

@@ -21,7 +21,8 @@ class AccelHandles:
     embree_intersect: wp.uint64
     embree_occluded: wp.uint64
     mesh: wp.uint64
-    sphere_bvh: wp.uint64
+    sphere_bvh: wp.uint64  # of more than FEW_SPHERES spheres
+    sphere_count: int
     spheres: wp.array[SphereRecord]
 
 
@@ -74,20 +75,20 @@ def embree_occluded(occluded: wp.uint64, scene: wp.uint64, o: wp.vec3, d: wp.vec
 
 
 @wp.func
-def intersect_sphere(center: wp.vec3, radius: float, o: wp.vec3, d: wp.vec3, t_min: float, t_max: float) -> float:
+def intersect_sphere(sphere: SphereRecord, o: wp.vec3, d: wp.vec3, t_min: float, t_max: float) -> float:
     """Distance to the first crossing of a sphere within (t_min, t_max), or -1; `d` of unit length.
 
     The discriminant is formed from the distance of the centre to the ray, which keeps its digits for far and small spheres
     (Haines et al., *Precision Improvements for Ray/Sphere Intersection*, Ray Tracing Gems, 2019).
     """
-    f = o - center
+    f = o - sphere.center
     b = -wp.dot(f, d)
     nearest = f + d * b
-    discriminant = radius * radius - wp.dot(nearest, nearest)
+    discriminant = sphere.radius * sphere.radius - wp.dot(nearest, nearest)
     if discriminant < 0.0:
         return -1.0
     q = b + wp.sign(b) * wp.sqrt(discriminant)
-    c = wp.dot(f, f) - radius * radius
+    c = wp.dot(f, f) - sphere.radius * sphere.radius
     t0 = float(q)
     t1 = float(q)
     if q != 0.0:
@@ -127,10 +128,17 @@ def intersect(accel: AccelHandles, o: wp.vec3, d: wp.vec3, t_min: float, t_max: 
             limit = hit.t
     if accel.sphere_bvh != wp.uint64(0):
         candidates = wp.bvh_query_ray(accel.sphere_bvh, o, d)
-        i = int(0)
-        while wp.bvh_query_next(candidates, i, limit):
-            sphere = accel.spheres[i]
-            t = intersect_sphere(sphere.center, sphere.radius, o, d, t_min, limit)
+        candidate = int(0)
+        while wp.bvh_query_next(candidates, candidate, limit):
+            t = intersect_sphere(accel.spheres[candidate], o, d, t_min, limit)
+            if t > 0.0:
+                hit.t = t
+                hit.index = candidate
+                hit.is_sphere = 1
+                limit = t
+    else:
+        for i in range(accel.sphere_count):
+            t = intersect_sphere(accel.spheres[i], o, d, t_min, limit)
             if t > 0.0:
                 hit.t = t
                 hit.index = i
@@ -142,16 +150,20 @@ def intersect(accel: AccelHandles, o: wp.vec3, d: wp.vec3, t_min: float, t_max: 
 @wp.func
 def occluded(accel: AccelHandles, o: wp.vec3, d: wp.vec3, t_max: float) -> bool:
     """Whether anything lies on the ray `o + t d`, `d` of any length, with t in (0, t_max)."""
-    if accel.sphere_bvh != wp.uint64(0):
+    if accel.sphere_count > 0:
         length = wp.length(d)
         unit = d / length
         limit = t_max * length
-        candidates = wp.bvh_query_ray(accel.sphere_bvh, o, unit)
-        i = int(0)
-        while wp.bvh_query_next(candidates, i, limit):
-            sphere = accel.spheres[i]
-            if intersect_sphere(sphere.center, sphere.radius, o, unit, 0.0, limit) > 0.0:
-                return True
+        if accel.sphere_bvh != wp.uint64(0):
+            candidates = wp.bvh_query_ray(accel.sphere_bvh, o, unit)
+            candidate = int(0)
+            while wp.bvh_query_next(candidates, candidate, limit):
+                if intersect_sphere(accel.spheres[candidate], o, unit, 0.0, limit) > 0.0:
+                    return True
+        else:
+            for i in range(accel.sphere_count):
+                if intersect_sphere(accel.spheres[i], o, unit, 0.0, limit) > 0.0:
+                    return True
     if accel.embree_scene != wp.uint64(0):
         return embree_occluded(accel.embree_occluded, accel.embree_scene, o, d, t_max)
     if accel.mesh != wp.uint64(0):

@@ -176,9 +176,10 @@ def test_spheres_agree_with_float64(distance, radius, rng):
     np.testing.assert_array_equal(blocked[clear], found[clear])
 
 
-def test_nearest_of_many_spheres(rng):
-    """Among 300 random spheres, some inside others, the first crossing is found."""
-    centers, radii = rng.uniform(-3, 3, (300, 3)), rng.uniform(0.05, 0.6, 300)
+@pytest.mark.parametrize("count", [12, 300])
+def test_nearest_of_many_spheres(count, rng):
+    """Among random spheres, some inside others, the first crossing is found: one after the other, and by the tree."""
+    centers, radii = rng.uniform(-3, 3, (count, 3)), rng.uniform(0.05, 0.6, count)
     on = on_device(
         scene(*[Sphere(center=tuple(c), radius=float(r)) for c, r in zip(centers.tolist(), radii, strict=True)])
     )
