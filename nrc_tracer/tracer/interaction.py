@@ -67,6 +67,16 @@ def interpolation_error(triangle: TriangleRecord, b0: float, b1: float, b2: floa
 
 
 @wp.func
+def smooth_normal(surfaces: Surfaces, triangle: TriangleRecord, b0: float, b1: float, b2: float) -> wp.vec3:
+    """The unit normal interpolated from the vertices'; the triangle's own where those cancel out."""
+    corners = triangle.corners
+    n = surfaces.normals[corners[0]] * b0 + surfaces.normals[corners[1]] * b1 + surfaces.normals[corners[2]] * b2
+    if wp.length_sq(n) > 1.0e-12:
+        return wp.normalize(n)
+    return triangle.n
+
+
+@wp.func
 def sphere_uv(orientation: wp.mat33, outward: wp.vec3) -> wp.vec2:
     """Texture coordinates of a sphere: (azimuth / 2 pi, polar angle / pi)."""
     local = orientation @ outward
@@ -91,12 +101,10 @@ def triangle_interaction(surfaces: Surfaces, hit: Hit) -> Interaction:
     it.shading_n = it.n
     corners = triangle.corners
     if (shape.flags & SMOOTH) != 0:
-        n = surfaces.normals[corners[0]] * b0 + surfaces.normals[corners[1]] * b1 + surfaces.normals[corners[2]] * b2
-        if wp.length_sq(n) > 1.0e-12:
-            it.shading_n = wp.normalize(n)
-            # The vertex normals say which side is the front
-            if wp.dot(it.n, it.shading_n) < 0.0:
-                it.n = -it.n
+        it.shading_n = smooth_normal(surfaces, triangle, b0, b1, b2)
+        # The vertex normals say which side is the front
+        if wp.dot(it.n, it.shading_n) < 0.0:
+            it.n = -it.n
     it.uv = wp.vec2(b1, b2)
     if (shape.flags & HAS_UV) != 0:
         uv0 = surfaces.uvs[corners[0]]

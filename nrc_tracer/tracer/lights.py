@@ -18,6 +18,7 @@ from nrc_tracer.tracer.interaction import (
     Surfaces,
     interpolation_error,
     offset_origin,
+    smooth_normal,
     sphere_uv,
 )
 from nrc_tracer.tracer.sampling import INV_4PI, frame_from_normal, to_world, uniform_sphere
@@ -120,14 +121,8 @@ def sample_light(
         n = triangle.n
         shape = surfaces.shapes[triangle.shape]
         corners = triangle.corners
-        if (shape.flags & SMOOTH) != 0:
-            vertex_n = (
-                surfaces.normals[corners[0]] * b0
-                + surfaces.normals[corners[1]] * b1
-                + surfaces.normals[corners[2]] * b2
-            )
-            if wp.dot(n, vertex_n) < 0.0:
-                n = -n
+        if (shape.flags & SMOOTH) != 0 and wp.dot(n, smooth_normal(surfaces, triangle, b0, b1, b2)) < 0.0:
+            n = -n
         to_light = q - p
         d2 = wp.length_sq(to_light)
         if d2 == 0.0:
