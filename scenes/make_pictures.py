@@ -15,7 +15,7 @@ import nrc_tracer as nrc
 from nrc_tracer.imaging import tone_map
 
 FOLDER = Path(__file__).resolve().parent
-SAMPLES = {"cornell-box": 512, "door-ajar": 256, "many-lights": 192, "material-spheres": 768, "window-room": 160}
+SAMPLES = {"cornell-box": 512, "door-ajar": 768, "many-lights": 192, "material-spheres": 768, "window-room": 160}
 """Samples per pixel of each picture."""
 MAX_BYTES = 240_000
 

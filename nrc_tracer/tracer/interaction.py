@@ -144,6 +144,14 @@ def sphere_interaction(surfaces: Surfaces, accel: AccelHandles, hit: Hit, o: wp.
 
 
 @wp.func
+def surface_at(surfaces: Surfaces, accel: AccelHandles, hit: Hit, o: wp.vec3, d: wp.vec3) -> Interaction:
+    """The surface at a hit of the ray `o + t d`."""
+    if hit.is_sphere != 0:
+        return sphere_interaction(surfaces, accel, hit, o, d)
+    return triangle_interaction(surfaces, hit)
+
+
+@wp.func
 def shading_frame(it: Interaction, anisotropic: bool) -> Frame:
     """The frame in which scattering is computed; its tangent follows the texture's u where the lobe needs one."""
     if anisotropic:

@@ -10,14 +10,7 @@ from nrc_tracer.tracer.accel.intersect import AccelHandles, intersect, occluded
 from nrc_tracer.tracer.bsdf.bsdf import evaluate_lobe, sample_lobe
 from nrc_tracer.tracer.bsdf.lobe import Materials, has_smooth_part, is_transmissive, resolve
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord, camera_ray
-from nrc_tracer.tracer.interaction import (
-    Interaction,
-    Surfaces,
-    offset_origin,
-    shading_frame,
-    sphere_interaction,
-    triangle_interaction,
-)
+from nrc_tracer.tracer.interaction import Surfaces, offset_origin, shading_frame, surface_at
 from nrc_tracer.tracer.lights import FAR, Lights, background_emission, sample_light, surface_emission
 from nrc_tracer.tracer.sampler import SampleKey, sample_2d, sample_key
 from nrc_tracer.tracer.sampling import max_component, power_heuristic, to_local, to_world
@@ -114,11 +107,7 @@ def path_radiance(
                 w_b = power_heuristic(p_b, e[3])
             radiance += wp.cw_mul(beta, wp.vec3(e[0], e[1], e[2])) * w_b
             break
-        it = Interaction()
-        if hit.is_sphere != 0:
-            it = sphere_interaction(scene.surfaces, scene.accel, hit, o, d)
-        else:
-            it = triangle_interaction(scene.surfaces, hit)
+        it = surface_at(scene.surfaces, scene.accel, hit, o, d)
 
         # Add what the surface emits
         if it.light >= 0:

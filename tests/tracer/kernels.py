@@ -13,11 +13,9 @@ from nrc_tracer.tracer.bsdf.lobe import Lobe
 from nrc_tracer.tracer.bsdf.microfacet import Microfacets, sample_visible_normal, visible_normal_pdf
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord, camera_ray, filter_offset
 from nrc_tracer.tracer.interaction import (
-    Interaction,
     offset_origin,
     shading_frame,
-    sphere_interaction,
-    triangle_interaction,
+    surface_at,
 )
 from nrc_tracer.tracer.lights import background_emission, choose_light, sample_light, surface_emission
 from nrc_tracer.tracer.path import SceneRecord
@@ -120,11 +118,7 @@ def emission_kernel(scene: SceneRecord, p: wp.vec3, w: wp.array[wp.vec3], out: w
     if hit.t < 0.0:
         out[i] = background_emission(scene.lights, d)
         return
-    it = Interaction()
-    if hit.is_sphere != 0:
-        it = sphere_interaction(scene.surfaces, scene.accel, hit, p, d)
-    else:
-        it = triangle_interaction(scene.surfaces, hit)
+    it = surface_at(scene.surfaces, scene.accel, hit, p, d)
     if it.light >= 0:
         out[i] = surface_emission(scene.lights, scene.surfaces, scene.accel, scene.textures, it, p, d)
 
@@ -211,11 +205,7 @@ def interaction_kernel(
     if hit.t < 0.0:
         numbers[i] = wp.vec3i(-1, -1, 0)
         return
-    it = Interaction()
-    if hit.is_sphere != 0:
-        it = sphere_interaction(scene.surfaces, scene.accel, hit, o[i], d[i])
-    else:
-        it = triangle_interaction(scene.surfaces, hit)
+    it = surface_at(scene.surfaces, scene.accel, hit, o[i], d[i])
     vectors[i, 0] = it.p
     vectors[i, 1] = it.error
     vectors[i, 2] = it.n
