@@ -31,7 +31,7 @@ class Published:
 SCENES = {
     "cornell-box": Published(64, 64, 3072),
     "veach-mis": Published(96, 64, 1536, known_mean=0.01),
-    "modern-hall": Published(32, 32, 8192),
+    "modern-hall": Published(48, 48, 8192),
 }
 
 
