@@ -14,12 +14,20 @@ class SceneError(NrcError):
     """A scene, mesh or image file that is missing, malformed or asks for something impossible."""
 
 
+class ConfigError(NrcError):
+    """A model configuration that cannot be read, or that asks for something unknown or impossible."""
+
+
 class DeviceError(NrcError):
     """A device, or an acceleration structure on it, that cannot be had."""
 
 
 class OutputError(NrcError):
-    """An image that cannot be written."""
+    """A file, such as an image, that cannot be written."""
+
+
+class SnapshotError(NrcError):
+    """A file of saved parameters that is missing, malformed or of another model, or that cannot be written."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
@@ -73,43 +73,59 @@ class Launcher:
         self.block_size = block_size
         self._pool = ThreadPoolExecutor(self.threads, "nrc") if not self.device.is_cuda and self.threads > 1 else None
 
-    def run(self, kernel: wp.Kernel, count: int, arguments: Callable[[int], list]) -> None:
+    def run(
+        self, kernel: wp.Kernel, count: int, arguments: Callable[[int], list], *, block_size: int | None = None
+    ) -> None:
         """Run `kernel` on items 0 .. count - 1 and wait for it.
 
         Args:
             kernel: The kernel, already loaded.
             count: Number of items.
             arguments: Gives the kernel's arguments for a launch whose first item is `base`.
+            block_size: Items per launch on the CPU at most, where it is not the launcher's own.
         """
         if self.device.is_cuda:
-            wp.launch(kernel, dim=count, inputs=arguments(0), device=self.device)
-            wp.synchronize_device(self.device)
+            self._run_on_cuda(kernel, count, arguments(0))
             return
 
         # Small work is cut finer, so that every thread gets some
-        size = max(1, min(self.block_size, -(-count // (BLOCKS_PER_THREAD * self.threads))))
-        bases = iter(range(0, count, size))
-        if self._pool is None:
-            self._launch_blocks(kernel, count, size, arguments, bases)
+        size = max(1, min(block_size or self.block_size, -(-count // (BLOCKS_PER_THREAD * self.threads))))
+
+        def launch(base: int) -> None:
+            wp.launch(kernel, dim=min(size, count - base), inputs=arguments(base), device=self.device)
+
+        self.each(launch, range(0, count, size))
+
+    def _run_on_cuda(self, kernel: wp.Kernel, count: int, arguments: list) -> None:
+        wp.launch(kernel, dim=count, inputs=arguments, device=self.device)
+        wp.synchronize_device(self.device)
+
+    def each(self, work: Callable[[int], None], items: Sequence[int]) -> None:
+        """Call `work` with every item, on the threads of the pool where there is one, and wait for all of them.
+
+        Raises:
+            Exception: What `work` raised; items that no thread had begun by then are left out.
+        """
+        if self._pool is None or len(items) < 2:
+            for item in items:
+                work(item)
             return
-        workers = [
-            self._pool.submit(self._launch_blocks, kernel, count, size, arguments, bases) for _ in range(self.threads)
-        ]
+
+        remaining = iter(items)  # shared by the threads: taking the next of a range or list is atomic
+
+        def drain() -> None:
+            for item in remaining:
+                work(item)
+
+        workers = [self._pool.submit(drain) for _ in range(min(self.threads, len(items)))]
         try:
             # A time limit lets Ctrl-C through on platforms whose waits cannot be interrupted
             while wait(workers, timeout=0.5, return_when=FIRST_EXCEPTION).not_done:
                 if any(worker.done() and worker.exception() for worker in workers):
                     break
         finally:
-            for _ in bases:  # after an error or Ctrl-C, leave nothing to begin
+            for _ in remaining:  # after an error or Ctrl-C, leave nothing to begin
                 pass
             wait(workers)
         for worker in workers:
             worker.result()
-
-    def _launch_blocks(
-        self, kernel: wp.Kernel, count: int, size: int, arguments: Callable[[int], list], bases: Iterator[int]
-    ) -> None:
-        """Launch blocks until none is left. Threads share `bases`: taking the next of a range is atomic."""
-        for base in bases:
-            wp.launch(kernel, dim=min(size, count - base), inputs=arguments(base), device=self.device)

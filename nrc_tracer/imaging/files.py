@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import OutputError, SceneError, nearest
 from nrc_tracer.imaging import png16, radiance_hdr
 from nrc_tracer.imaging.tonemap import Tone, tone_map
@@ -83,7 +83,7 @@ def write_image(path: str | Path, rgb: np.ndarray, *, tone: Tone = "srgb", expos
     rgb = np.ascontiguousarray(rgb, dtype=np.float32)
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
         raise ValueError(f"an image has the shape (height, width, 3), not {rgb.shape}")
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         if write is _write_png:
             _write_png(temporary, tone_map(rgb, tone, exposure))
         else:
@@ -99,7 +99,7 @@ def check_writable(path: str | Path) -> None:
         raise OutputError(f"{path}: cannot be written: it is a folder")
     if path.exists() and not os.access(path, os.W_OK):
         raise OutputError(f"{path}: cannot be written: the file is write-protected")
-    with _replacing(path, keep=False) as temporary:
+    with replacing(path, keep=False) as temporary:
         temporary.touch()
 
 
@@ -214,24 +214,6 @@ def _writer(path: Path):
         hint = nearest(path.suffix.lower(), OUTPUT_EXTENSIONS)
         raise OutputError(f'{path}: unknown image format "{path.suffix}"{hint}')
     return write
-
-
-@contextlib.contextmanager
-def _replacing(path: Path, *, keep: bool = True) -> Iterator[Path]:
-    """Yield a temporary name beside `path`, renamed to `path` at the end; any failure leaves `path` as it was."""
-    folder = path.parent
-    if not folder.is_dir():
-        raise OutputError(f'{path}: cannot be written: there is no folder "{folder}"')
-    temporary = folder / f".nrc-{os.getpid()}-{secrets.token_hex(4)}.part"
-    try:
-        yield temporary
-        if keep:
-            os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _write_exr(path: Path, rgb: np.ndarray) -> None:

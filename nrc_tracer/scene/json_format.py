@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from nrc_tracer.errors import OutputError, SceneError
+from nrc_tracer.atomic import replacing
+from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.explain import explain
 from nrc_tracer.scene.model import SceneDescription
 from nrc_tracer.scene.validate import validate
@@ -76,13 +75,8 @@ def encode(description: SceneDescription) -> str:
 def write_json(description: SceneDescription, path: str | Path) -> None:
     """Write a scene file; a file of that name is replaced only once the new one is complete. Raises `OutputError`."""
     path = Path(path)
-    temporary = path.parent / f".nrc-{os.getpid()}-{secrets.token_hex(4)}.part"
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(encode(description), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,0 +1,64 @@
+"""Activation functions of the networks, by tiny-cuda-nn's names, with their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LEAKY_SLOPE = 0.01
+SHARPNESS = 10.0
+"""K of Squareplus and Softplus, which are f(K x) / K."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation and its backward pass.
+
+    Attributes:
+        apply: z -> h, differentiable any number of times.
+        backward: (d_h, z, h) -> d_z, where z is None unless `keeps_input`.
+        keeps_input: Whether the derivative needs z; otherwise h is enough.
+    """
+
+    apply: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor | None, Tensor], Tensor]
+    keeps_input: bool = False
+
+
+def _squareplus(z: Tensor) -> Tensor:
+    x = SHARPNESS * z
+    return 0.5 * (x + torch.sqrt(x * x + 4.0)) / SHARPNESS
+
+
+def _squareplus_backward(d_h: Tensor, _: Tensor | None, h: Tensor) -> Tensor:
+    y = SHARPNESS * h
+    return d_h * (y * y / (y * y + 1.0))
+
+
+def _silu_backward(d_h: Tensor, z: Tensor | None, h: Tensor) -> Tensor:
+    sigmoid = torch.sigmoid(z)
+    return d_h * (sigmoid + h * (1.0 - sigmoid))
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "None": Activation(lambda z: z, lambda d_h, z, h: d_h),
+    "ReLU": Activation(torch.relu, lambda d_h, z, h: torch.ops.aten.threshold_backward(d_h, h, 0)),
+    "LeakyReLU": Activation(
+        lambda z: functional.leaky_relu(z, LEAKY_SLOPE),
+        lambda d_h, z, h: torch.where(h > 0, d_h, LEAKY_SLOPE * d_h),
+    ),
+    "SiLU": Activation(functional.silu, _silu_backward, keeps_input=True),
+    "Exponential": Activation(torch.exp, lambda d_h, z, h: d_h * h),
+    "Sine": Activation(torch.sin, lambda d_h, z, h: d_h * torch.cos(z), keeps_input=True),
+    "Sigmoid": Activation(torch.sigmoid, lambda d_h, z, h: d_h * h * (1.0 - h)),
+    "Squareplus": Activation(_squareplus, _squareplus_backward),
+    "Softplus": Activation(
+        lambda z: functional.softplus(z, beta=SHARPNESS, threshold=60.0),
+        lambda d_h, z, h: d_h * -torch.expm1(-SHARPNESS * h),
+    ),
+    "Tanh": Activation(torch.tanh, lambda d_h, z, h: d_h * (1.0 - h * h)),
+}

@@ -1,0 +1,59 @@
+"""Torch tensors as Warp arrays over the same memory, and users' arrays of any kind as torch tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.errors import NrcError
+
+
+class ArrayError(NrcError):
+    """An array of the wrong kind, shape, type or device."""
+
+
+def as_warp(tensor: Tensor, dtype: Any = None) -> Any:
+    """A kernel argument over a tensor's memory, strides included; the tensor must outlive the launch.
+
+    Args:
+        tensor: Any tensor without gradient tracking of its own.
+        dtype: Warp type of an element, a vector type taking the last dimension; that of the tensor unless given.
+    """
+    return wp.from_torch(tensor.detach(), dtype=dtype, requires_grad=False, return_ctype=True)
+
+
+def as_rows(value: Any, columns: int, device: torch.device, name: str) -> Tensor:
+    """A user's array as a tensor [N, columns] in rows that are contiguous, over the same memory where possible.
+
+    Args:
+        value: float32 torch tensor, Warp array or NumPy array.
+        columns: Columns it must have.
+        device: Where it must be; NumPy arrays are copied there.
+        name: What to call it in messages.
+
+    Raises:
+        ArrayError: It is something else.
+    """
+    if isinstance(value, wp.array):
+        if value.dtype in (wp.vec2, wp.vec3, wp.vec4) and value.ndim == 1:
+            value = value.view(wp.float32)
+        value = wp.to_torch(value, requires_grad=False)
+    elif isinstance(value, np.ndarray):
+        if value.dtype != np.float32:
+            raise ArrayError(f"{name}: expected float32, got {value.dtype}; convert it with .astype('float32')")
+        value = torch.from_numpy(np.ascontiguousarray(value)).to(device)
+    elif not isinstance(value, Tensor):
+        raise ArrayError(f"{name}: expected a torch tensor, Warp array or NumPy array, got {type(value).__name__}")
+    if value.dtype != torch.float32:
+        raise ArrayError(
+            f"{name}: expected float32, got {str(value.dtype).removeprefix('torch.')}; convert it with .float()"
+        )
+    if value.ndim != 2 or value.shape[1] != columns:
+        raise ArrayError(f"{name}: expected shape [N, {columns}], got {list(value.shape)}")
+    if value.device != device:
+        raise ArrayError(f"{name}: is on {value.device}, the model on {device}; move one of them with .to()")
+    return value.contiguous()

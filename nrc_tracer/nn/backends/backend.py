@@ -1,0 +1,63 @@
+"""What a backend does for a model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nrc_tracer.nn.gradients import Gradient
+from nrc_tracer.nn.structure import Structure
+
+Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Of a prediction [N, n_output_dims], the mean loss, 0-d, and its gradient with respect to the prediction."""
+
+
+class Backend(ABC):
+    """Runs a structure on a device. Inputs are float32 [N, n_input_dims], contiguous and on the device; nothing is checked here.
+
+    Attributes:
+        structure: What is run.
+        device: Torch device.
+        precision: Of the operands of matrix products, or of everything for the reference.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, structure: Structure, device: torch.device, precision: torch.dtype) -> None:
+        self.structure = structure
+        self.device = device
+        self.precision = precision
+
+    @abstractmethod
+    def infer(self, x: Tensor, params: Tensor) -> Tensor:
+        """The output, [N, n_output_dims], without a graph for autograd."""
+
+    @abstractmethod
+    def differentiable(self, x: Tensor, params: Tensor) -> Tensor:
+        """The output as a function of `x` and `params` that autograd can differentiate."""
+
+    def gradient(
+        self, x: Tensor, params: Tensor, evaluate: Evaluate, *, loss_scale: float = 1.0
+    ) -> tuple[Tensor, Gradient | None]:
+        """Mean loss and gradient of all parameters.
+
+        Args:
+            x: float32 [N, n_input_dims].
+            params: float32 [n_params].
+            evaluate: The loss and its gradient.
+            loss_scale: Factor of the loss on the way back, against underflow; the result is without it.
+
+        Returns:
+            The loss, 0-d, and the gradient: None where it is not finite, in which case nothing was changed.
+        """
+        leaf = params.detach().requires_grad_()
+        y = self.differentiable(x, leaf)
+        loss, d_y = evaluate(y.detach())
+        (flat,) = torch.autograd.grad(y, leaf, d_y.to(y.dtype) * loss_scale)
+        flat = flat.float() / loss_scale
+        finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(flat.abs().sum()))
+        return loss, Gradient(flat, self.structure.n_matrix_params) if finite else None

@@ -1,0 +1,21 @@
+"""The reference: plain torch, any derivative by autograd, float64 if wanted. Slow; all other backends are held against it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nrc_tracer.nn.backends.backend import Backend
+
+
+class ReferenceBackend(Backend):
+    """A model by plain torch operations in one precision, float32 or float64."""
+
+    name = "reference"
+
+    def infer(self, x: Tensor, params: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.structure.reference(x, params.to(self.precision))
+
+    def differentiable(self, x: Tensor, params: Tensor) -> Tensor:
+        return self.structure.reference(x, params.to(self.precision))

@@ -1,0 +1,173 @@
+"""The package's own kernels: encodings in Warp on CPU and CUDA, networks as blocks of matrix products through torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nrc_tracer.nn.backends.backend import Backend, Evaluate
+from nrc_tracer.nn.blocked_mlp import BlockedMlp
+from nrc_tracer.nn.encodings.encoding import Encoding
+from nrc_tracer.nn.encodings.grid import GridEncoding
+from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid, Regions
+from nrc_tracer.nn.structure import Structure
+from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
+
+CHUNK = 1 << 17
+"""Queries that are encoded at a time: their features stay within tens of megabytes."""
+
+
+class WarpBackend(Backend):
+    """A model by Warp kernels and blocked matrix products.
+
+    Args:
+        structure: What to run.
+        launcher: Of the device that it runs on.
+        precision: Of the operands of matrix products: float32, bfloat16 or float16. All else is float32.
+        deterministic: Sum gradients of grids up as integers, so that a GPU gives the same bits every time; slower.
+    """
+
+    name = "warp"
+
+    def __init__(
+        self, structure: Structure, launcher: TorchLauncher, precision: torch.dtype, *, deterministic: bool = False
+    ) -> None:
+        super().__init__(structure, launcher.torch_device, precision)
+        self.launcher = launcher
+        self.deterministic = deterministic
+        self.network = BlockedMlp(structure.mlp, launcher, precision) if structure.mlp else None
+        self._flat: Tensor | None = None
+        self._listed: list[ListedGrid] | None = None
+        self._regions: dict[GridEncoding, Regions] = {}
+
+    def encode(self, x: Tensor, params: Tensor) -> Tensor:
+        """The padded output of the encoding, float32 [N, width], by all parameters of the model."""
+        features = x.new_empty(len(x), self.structure.width)
+        self.structure.encoding.forward(self.launcher, x, self.structure.split(params)[1], features)
+        return features
+
+    def infer(self, x: Tensor, params: Tensor) -> Tensor:
+        params = params.detach()
+        out = x.new_empty(len(x), self.structure.n_output_dims)
+        with single_threaded_torch(self.launcher), torch.no_grad():
+            if self.network is None:
+                self.structure.encoding.forward(self.launcher, x, params, out)
+                return out
+            weights = self.structure.split(params)[0]
+            for begin in range(0, len(x), CHUNK):
+                features = self.encode(x[begin : begin + CHUNK], params)
+                y = self.network.infer(features, weights)
+                out[begin : begin + CHUNK] = y[:, : self.structure.n_output_dims]
+        return out
+
+    def differentiable(self, x: Tensor, params: Tensor) -> Tensor:
+        weights, own = self.structure.split(params)
+        features = self.structure.encoding.differentiable(self.launcher, x, own, self.structure.width)
+        if self.network is None:
+            return features
+        return _NetworkFunction.apply(features, weights, self.network)[:, : self.structure.n_output_dims]
+
+    def gradient(
+        self, x: Tensor, params: Tensor, evaluate: Evaluate, *, loss_scale: float = 1.0
+    ) -> tuple[Tensor, Gradient | None]:
+        params = params.detach()
+        with single_threaded_torch(self.launcher), torch.no_grad():
+            return self._gradient(x, params, evaluate, loss_scale)
+
+    def _gradient(
+        self, x: Tensor, params: Tensor, evaluate: Evaluate, loss_scale: float
+    ) -> tuple[Tensor, Gradient | None]:
+        structure = self.structure
+        weights, own = structure.split(params)
+        flat = self._flat_gradient()
+        features = self.encode(x, params)
+        if self.network is None:
+            loss, d_features = evaluate(features)
+            d_features = d_features.contiguous()
+        else:
+            y, kept = self.network.forward(features, weights)
+            loss, d_y = evaluate(y[:, : structure.n_output_dims])
+            padded = torch.zeros_like(y)
+            torch.mul(d_y, loss_scale, out=padded[:, : structure.n_output_dims])
+            d_weights = flat[: structure.n_matrix_params]
+            need_input = structure.encoding.n_params > 0
+            d_features = self.network.backward(padded, kept, weights, d_weights, need_input=need_input)
+            if loss_scale != 1.0:
+                d_weights /= loss_scale
+                if d_features is not None:
+                    d_features /= loss_scale
+
+        # No sum of weighted gradients exceeds the sum of their magnitudes: if that is finite, so will all of them be
+        magnitude = loss.abs() + flat[: structure.n_matrix_params].abs().sum()
+        if d_features is not None:
+            magnitude = magnitude + d_features.abs().sum()
+        if not torch.isfinite(magnitude):
+            return loss, None
+
+        if structure.encoding.n_params:
+            for grid in self._listed or []:
+                grid.regions.begin_step()
+            if self._listed is None:
+                flat[structure.n_matrix_params :] = 0.0
+            values = flat[structure.n_matrix_params :]
+            sink = GradientSink(values, self._regions, deterministic=self.deterministic or None)
+            structure.encoding.backward_params(self.launcher, x, own, d_features, sink)
+        return loss, Gradient(flat, structure.n_matrix_params, self._listed)
+
+    def _flat_gradient(self) -> Tensor:
+        """The gradient's memory; on the CPU with lists of touched entries for every grid."""
+        if self._flat is None:
+            self._flat = torch.zeros(self.structure.n_params, device=self.device)
+            if not self.launcher.device.is_cuda and not self.deterministic:
+                self._listed = []
+                for grid, begin in grids(self.structure.encoding, self.structure.n_matrix_params):
+                    regions = Regions(grid, self.launcher.device, self.launcher.threads, listed=True)
+                    self._regions[grid] = regions
+                    self._listed.append(ListedGrid(begin, grid.n_entries, grid.n_features, regions))
+        return self._flat
+
+
+def grids(encoding: Encoding, begin: int = 0) -> list[tuple[GridEncoding, int]]:
+    """All grids in an encoding, each with the place of its first parameter, counted from `begin`."""
+    if isinstance(encoding, GridEncoding):
+        return [(encoding, begin)]
+    found = []
+    for nested in getattr(encoding, "nested", ()):
+        found += grids(nested, begin)
+        begin += nested.n_params
+    return found
+
+
+class _NetworkFunction(torch.autograd.Function):
+    """A blocked network as a torch function, `apply(x, params, network)`; derivatives of derivatives by plain torch."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, params: Tensor, network: BlockedMlp) -> Tensor:
+        ctx.save_for_backward(x, params)
+        ctx.network = network
+        with single_threaded_torch(network.launcher), torch.autocast(x.device.type, enabled=False):
+            out, ctx.kept = network.forward(x, params)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        # The precision of products is the network's own, whatever the caller's autocast says
+        with torch.autocast(d_out.device.type, enabled=False):
+            return *_NetworkFunction._backward(ctx, d_out), None
+
+    @staticmethod
+    def _backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, params = ctx.saved_tensors
+        network: BlockedMlp = ctx.network
+        needs_x, needs_params = ctx.needs_input_grad[:2]
+        if torch.is_grad_enabled():
+            y = network.mlp.reference(x, params)
+            wanted = [tensor for tensor, need in ((x, needs_x), (params, needs_params)) if need]
+            found = iter(torch.autograd.grad(y, wanted, d_out, create_graph=True))
+            return next(found) if needs_x else None, next(found) if needs_params else None
+        d_params = torch.empty_like(params)
+        with single_threaded_torch(network.launcher):
+            d_x = network.backward(d_out.contiguous(), ctx.kept, params, d_params, need_input=needs_x)
+        return d_x, d_params if needs_params else None

@@ -1,0 +1,84 @@
+"""Configurations of models: tiny-cuda-nn's JSON, and instant-ngp's dialect of it.
+
+`read_model` gives frozen parts from a file or from data; `read_document` gives what a file holds, with
+comments dropped and parents merged. Loads neither torch nor Warp.
+"""
+
+from nrc_tracer.errors import ConfigError
+from nrc_tracer.nn.config.dialects import growth_factor
+from nrc_tracer.nn.config.document import merge_patch, read_document
+from nrc_tracer.nn.config.encodings import (
+    Composite,
+    Empty,
+    Encoding,
+    Frequency,
+    Grid,
+    Identity,
+    Nested,
+    OneBlob,
+    SphericalHarmonics,
+    TriangleWave,
+    check_input_dims,
+    input_slices,
+)
+from nrc_tracer.nn.config.model import Loss, ModelConfig, Network
+from nrc_tracer.nn.config.optimizers import (
+    SGD,
+    Adam,
+    Average,
+    Batched,
+    CompositeOptimizer,
+    Ema,
+    ExponentialDecay,
+    Lookahead,
+    NestedOptimizer,
+    Optimizer,
+)
+from nrc_tracer.nn.config.reading import (
+    ConfigWarning,
+    read_encoding,
+    read_loss,
+    read_model,
+    read_network,
+    read_optimizer,
+    to_json,
+)
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Average",
+    "Batched",
+    "Composite",
+    "CompositeOptimizer",
+    "ConfigError",
+    "ConfigWarning",
+    "Ema",
+    "Empty",
+    "Encoding",
+    "ExponentialDecay",
+    "Frequency",
+    "Grid",
+    "Identity",
+    "Lookahead",
+    "Loss",
+    "ModelConfig",
+    "Nested",
+    "NestedOptimizer",
+    "Network",
+    "OneBlob",
+    "Optimizer",
+    "SphericalHarmonics",
+    "TriangleWave",
+    "check_input_dims",
+    "growth_factor",
+    "input_slices",
+    "merge_patch",
+    "read_document",
+    "read_encoding",
+    "read_loss",
+    "read_model",
+    "read_network",
+    "read_optimizer",
+    "to_json",
+]

@@ -1,0 +1,96 @@
+"""Networks and losses, and the whole that a model and its training are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from nrc_tracer.nn.config.encodings import Encoding, OneBlob
+from nrc_tracer.nn.config.optimizers import Adam, Optimizer
+from nrc_tracer.nn.config.part import Misfit, Part, expect
+from nrc_tracer.nn.config.rules import Choice, Integer, Number, listed
+
+FUSED_WIDTHS = (16, 32, 64, 128)
+HUBER_DELTA = 0.1
+
+_ACTIVATION = Choice(
+    "activation",
+    ("None", "ReLU", "LeakyReLU", "SiLU", "Exponential", "Sine", "Sigmoid", "Squareplus", "Softplus", "Tanh"),
+)
+_NETWORK = Choice("network", ("FullyFusedMLP", "CutlassMLP"), {"MLP": "CutlassMLP", "MegakernelMLP": "FullyFusedMLP"})
+_LOSS = Choice(
+    "loss",
+    ("L1", "L2", "RelativeL1", "RelativeL2", "RelativeL2Luminance", "MAPE", "SMAPE", "CrossEntropy", "Huber"),
+    refused=("Variance",),
+)
+
+
+class Network(Part, frozen=True, kw_only=True):
+    """A multilayer perceptron without biases.
+
+    Args:
+        otype: "FullyFusedMLP" or "CutlassMLP".
+        activation: Of the hidden layers: "None", "ReLU", "LeakyReLU", "SiLU", "Exponential", "Sine", "Sigmoid",
+            "Squareplus", "Softplus" or "Tanh".
+        output_activation: Of the output, the same names.
+        n_neurons: Width of the hidden layers, 1 to 65536; FullyFusedMLP has 16, 32, 64 or 128.
+        n_hidden_layers: Number of hidden layers, 0 to 1024; FullyFusedMLP has at least 1.
+    """
+
+    otype: Annotated[str, _NETWORK] = "CutlassMLP"
+    activation: Annotated[str, _ACTIVATION] = "ReLU"
+    output_activation: Annotated[str, _ACTIVATION] = "None"
+    n_neurons: Annotated[int, Integer(1, 65536)] = 128
+    n_hidden_layers: Annotated[int, Integer(0, 1024)] = 5
+
+    def relate(self) -> None:
+        if self.otype != "FullyFusedMLP":
+            return
+        if self.n_neurons not in FUSED_WIDTHS:
+            problem = (
+                f"expected {listed(FUSED_WIDTHS)} with FullyFusedMLP, got {self.n_neurons}; use CutlassMLP for others"
+            )
+            raise Misfit(self, "n_neurons", problem)
+        if self.n_hidden_layers < 1:
+            problem = "expected at least 1 with FullyFusedMLP, got 0; use CutlassMLP for none"
+            raise Misfit(self, "n_hidden_layers", problem)
+
+
+class Loss(Part, frozen=True, kw_only=True):
+    """What training makes small.
+
+    Args:
+        otype: "L1", "L2", "RelativeL1", "RelativeL2", "RelativeL2Luminance", "MAPE", "SMAPE", "CrossEntropy" or
+            "Huber" (which tiny-cuda-nn has not).
+        delta: Where Huber goes from square to linear, above 0; no other loss has it.
+    """
+
+    otype: Annotated[str, _LOSS] = "RelativeL2"
+    delta: Annotated[float, Number(0, above=True)] = HUBER_DELTA
+
+    def relate(self) -> None:
+        if self.otype != "Huber" and self.delta != HUBER_DELTA:
+            raise Misfit(self, "delta", f"only Huber has one, and this is {self.otype}; leave it out")
+
+
+class ModelConfig(Part, frozen=True, kw_only=True):
+    """A model and its training; the defaults are tiny-cuda-nn's for sections that are missing.
+
+    Args:
+        encoding: The encoding of the inputs.
+        network: The network after it; None for an encoding alone.
+        loss: The loss.
+        optimizer: The optimizer.
+    """
+
+    encoding: Encoding = msgspec.field(default_factory=OneBlob)
+    network: Network | None = msgspec.field(default_factory=Network)
+    loss: Loss = msgspec.field(default_factory=Loss)
+    optimizer: Optimizer = msgspec.field(default_factory=Adam)
+
+    def relate(self) -> None:
+        expect(self, "encoding", Encoding, "an encoding")
+        expect(self, "network", Network | None, "a network or None")
+        expect(self, "loss", Loss, "a loss")
+        expect(self, "optimizer", Optimizer, "an optimizer")

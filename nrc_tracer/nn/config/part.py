@@ -1,0 +1,74 @@
+"""The base of all parts of a configuration: frozen data that checks itself.
+
+Fields are the keys of tiny-cuda-nn's JSON, with its defaults, and declare what they may be by a rule in their annotation.
+Values are checked and brought to their canonical form when a part is made, from JSON or in Python: a part that exists is
+valid.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, get_type_hints
+
+import msgspec
+
+from nrc_tracer.errors import ConfigError
+from nrc_tracer.nn.config.rules import Rule, join, shown
+
+
+@functools.cache
+def rules(cls: type[Part]) -> dict[str, Rule]:
+    """Return the rules of a class by field; fields that hold other parts have none."""
+    hints = get_type_hints(cls, include_extras=True)
+    found = {name: getattr(hints[name], "__metadata__", (None,))[0] for name in cls.__struct_fields__}
+    return {name: rule for name, rule in found.items() if isinstance(rule, Rule)}
+
+
+class Misfit(ConfigError):
+    """A field that does not fit the others, or holds something else than a part.
+
+    Args:
+        part: The part it belongs to.
+        member: The field, as in "n_neurons" or "nested[1]".
+        problem: What is wrong, and what to do.
+    """
+
+    def __init__(self, part: Part, member: str, problem: str):
+        super().__init__(f"{type(part).__name__}.{member}: {problem}")
+        self.member = member
+        self.problem = problem
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all parts of a configuration."""
+
+    def __post_init__(self) -> None:
+        for name, rule in rules(type(self)).items():
+            value = rule.read(getattr(self, name), join(type(self).__name__, name))
+            msgspec.structs.force_setattr(self, name, value)
+        self.relate()
+
+    def relate(self) -> None:
+        """Check what no rule for a single value can. Raises `Misfit`."""
+
+
+class Typed(Part, frozen=True, kw_only=True, tag_field="otype"):
+    """Base of the parts whose class is named by the key `otype`."""
+
+
+def expect(part: Part, name: str, kind: Any, words: str) -> None:
+    """Raise `Misfit` if a field holds anything but parts of a kind."""
+    value = getattr(part, name)
+    if not isinstance(value, kind):
+        raise Misfit(part, name, f"expected {words}, got {shown(value)}")
+
+
+def expect_all(part: Part, kind: type[Part]) -> None:
+    """Check `nested`, which may be given as a list, and make it a tuple."""
+    if not isinstance(part.nested, list | tuple) or not part.nested:
+        problem = f"expected an array with at least one member, got {shown(part.nested)}"
+        raise Misfit(part, "nested", problem)
+    msgspec.structs.force_setattr(part, "nested", tuple(part.nested))
+    for i, nested in enumerate(part.nested):
+        if not isinstance(nested, kind):
+            raise Misfit(part, f"nested[{i}]", f"expected a {kind.__name__}, got {shown(nested)}")

@@ -1,0 +1,1 @@
+"""The encodings of tiny-cuda-nn, each with a definition in torch and kernels for CPU and CUDA."""

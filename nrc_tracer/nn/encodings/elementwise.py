@@ -1,0 +1,111 @@
+"""What encodings without parameters share: launches over stretches of points, and kernels that take input columns one by one.
+
+Kernels are made for a fixed number of outputs: on the CPU, Warp's loops take two to three times as long when not unrolled.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.launch import Launcher
+from nrc_tracer.nn.arrays import as_warp
+from nrc_tracer.nn.encodings.encoding import Encoding, rounded
+
+if TYPE_CHECKING:
+    from nrc_tracer.nn import config as configuration
+
+POINTS_PER_ITEM = 512
+"""Points that one item of a kernel takes on the CPU."""
+
+
+@dataclass(frozen=True)
+class PointKernels:
+    """The kernels of an encoding without parameters.
+
+    Both take `base`, the number of points `n`, the points of an item, and the inputs [n, n_input_dims].
+
+    Attributes:
+        forward: Writes the values [n, n_output_dims], its last argument.
+        backward_input: Takes the gradient of the values and adds that of the inputs to its last argument.
+    """
+
+    forward: wp.Kernel
+    backward_input: wp.Kernel
+
+
+class PointEncoding(Encoding):
+    """An encoding without parameters that has `PointKernels`."""
+
+    @property
+    @abstractmethod
+    def _kernels(self) -> PointKernels: ...
+
+    def _forward(self, launcher: Launcher, x: Tensor, params: Tensor, values: Tensor) -> None:
+        self._run(launcher, self._kernels.forward, [x, values])
+
+    def _backward_input(self, launcher: Launcher, x: Tensor, params: Tensor, d_values: Tensor, d_x: Tensor) -> None:
+        self._run(launcher, self._kernels.backward_input, [x, d_values, d_x])
+
+    def _run(self, launcher: Launcher, kernel: wp.Kernel, tensors: list[Tensor]) -> None:
+        n = len(tensors[0])
+        points = 1 if launcher.device.is_cuda else POINTS_PER_ITEM
+        arrays = [as_warp(tensor) for tensor in tensors]
+        launcher.run(kernel, -(-n // points), lambda base: [base, n, points, *arrays])
+
+
+class ElementwiseEncoding(PointEncoding):
+    """An encoding that makes `fan_out` output columns of each input column, side by side."""
+
+    def __init__(self, config: configuration.Encoding, n_input_dims: int, fan_out: int) -> None:
+        super().__init__(config, n_input_dims, n_input_dims * fan_out)
+
+    @abstractmethod
+    def columns(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The outputs [N, n_input_dims, fan_out] of inputs [N, n_input_dims, 1]: the definition, in precision `dtype`."""
+
+    def values(self, x: Tensor, params: Tensor) -> Tensor:
+        return self.columns(x[:, :, None], params.dtype).reshape(len(x), self.n_output_dims)
+
+
+def as_float32(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Inputs rounded to float32, as the kernels get them, in another precision; derivatives pass through."""
+    return rounded(x.detach().float().to(dtype), 1.0, x)
+
+
+def elementwise_kernels(name: str, fan_out: int, encode: wp.Function, gradient: wp.Function) -> PointKernels:
+    """The kernels of an elementwise encoding.
+
+    Args:
+        name: Name of the module they are compiled in.
+        fan_out: Output columns per input column.
+        encode: Warp function `(x, out, i, column)` that writes the outputs of x to row i of `out`, from a column on.
+        gradient: Warp function `(x, d_out, i, column)` that returns the gradient with respect to x.
+    """
+    module = wp.get_module(f"nrc_tracer.nn.{name}")
+    module.options["enable_backward"] = False
+
+    @wp.kernel(module=module, enable_backward=False)
+    def forward(base: int, n: int, points: int, x: wp.array2d[float], out: wp.array2d[float]):
+        """Values for a stretch of points."""
+        begin = (base + wp.tid()) * points
+        for i in range(begin, wp.min(begin + points, n)):
+            for d in range(x.shape[1]):
+                encode(x[i, d], out, i, d * wp.static(fan_out))
+
+    @wp.kernel(module=module, enable_backward=False)
+    def backward_input(
+        base: int, n: int, points: int, x: wp.array2d[float], d_out: wp.array2d[float], d_x: wp.array2d[float]
+    ):
+        """Add the gradient with respect to the input for a stretch of points."""
+        begin = (base + wp.tid()) * points
+        for i in range(begin, wp.min(begin + points, n)):
+            for d in range(x.shape[1]):
+                d_x[i, d] = d_x[i, d] + gradient(x[i, d], d_out, i, d * wp.static(fan_out))
+
+    return PointKernels(forward, backward_input)

@@ -1,0 +1,241 @@
+"""A model: an encoding and a network with their parameters, on a device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.errors import ConfigError, DeviceError, nearest
+from nrc_tracer.launch import initialize
+from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.arrays import ArrayError, as_rows
+from nrc_tracer.nn.backends.backend import Backend
+from nrc_tracer.nn.precision import NAMES, choose_precision
+from nrc_tracer.nn.structure import Structure
+from nrc_tracer.nn.views import EncodingView, NetworkView
+
+BACKENDS = ("warp", "reference", "tinycudann")
+
+
+class Model:
+    """A trainable function from [N, n_input_dims] to [N, n_output_dims].
+
+        model = Model(3, 1, "config_hash.json")
+        y = model(x)
+
+    Args:
+        n_input_dims: Input columns; grids take values in [0, 1].
+        n_output_dims: Output columns; leave out for an encoding alone.
+        config: tiny-cuda-nn's JSON: a file, its contents, or a `ModelConfig`. `"network": null` leaves the network out.
+        device: Torch device, such as `cpu` or `cuda:0`; CUDA where there is one unless given.
+        seed: Of the initial parameters, which are those of tiny-cuda-nn.
+        backend: `warp`, `reference` or `tinycudann`.
+        precision: Of the operands of matrix products: `float32`, `bfloat16`, `float16`, for the reference also `float64`;
+            `auto` for the fastest.
+        threads: Threads on the CPU; one per core unless given.
+        params: Parameters to begin with, any float type [n_params], instead of those drawn from the seed.
+        deterministic: Training on a GPU gives the same bits every time, and takes longer. On the CPU it always does.
+
+    Attributes:
+        params: All parameters, float32 [n_params], the network's first; change them in place as you like.
+        config: The configuration.
+        device: Torch device.
+        encoding, network: Named views of the parameters; `network` is None for an encoding alone.
+
+    Raises:
+        ConfigError: A configuration that cannot be read, or whose parts do not fit together.
+        DeviceError: No such device, or one that the backend cannot use.
+        ArrayError: There are more or fewer `params` than the model has.
+    """
+
+    def __init__(
+        self,
+        n_input_dims: int,
+        n_output_dims: int | None = None,
+        config: str | os.PathLike[str] | Mapping[str, Any] | configuration.ModelConfig | None = None,
+        *,
+        device: str | torch.device | None = None,
+        seed: int = 1337,
+        backend: str = "warp",
+        precision: str = "auto",
+        threads: int | None = None,
+        params: Tensor | None = None,
+        deterministic: bool = False,
+    ) -> None:
+        self.config = read_config(config, n_input_dims)
+        self.seed = seed
+        self.threads = threads
+        structure = Structure(n_input_dims, n_output_dims, self.config.encoding, self.config.network)
+        self.device = resolve_device(device)
+        self.backend = build_backend(backend, structure, self.device, precision, threads, deterministic=deterministic)
+        if params is None:
+            self.params = structure.initial_params(seed).to(self.device)
+        else:
+            self.params = torch.empty(structure.n_params, device=self.device)
+            self.set_params(params)
+        self._averaged: Callable[[], Tensor | None] | None = None
+
+    @property
+    def structure(self) -> Structure:
+        """What the model is made of."""
+        return self.backend.structure
+
+    @property
+    def n_input_dims(self) -> int:
+        """Input columns."""
+        return self.structure.n_input_dims
+
+    @property
+    def n_output_dims(self) -> int:
+        """Output columns."""
+        return self.structure.n_output_dims
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters."""
+        return self.structure.n_params
+
+    @property
+    def precision(self) -> str:
+        """Name of the precision of matrix products."""
+        return NAMES[self.backend.precision]
+
+    @property
+    def encoding(self) -> EncodingView:
+        """The encoding with views of its parameters."""
+        return EncodingView(self.structure.encoding, self.structure.split(self.params)[1])
+
+    @property
+    def network(self) -> NetworkView | None:
+        """The network with views of its weights, or None."""
+        mlp = self.structure.mlp
+        return NetworkView(mlp, self.structure.split(self.params)[0]) if mlp else None
+
+    @property
+    def inference_params(self) -> Tensor:
+        """The parameters that `__call__` uses: an average over training where the optimizer keeps one, else `params`."""
+        averaged = self._averaged() if self._averaged else None
+        return self.params if averaged is None else averaged
+
+    def set_average(self, average: Callable[[], Tensor | None] | None) -> None:
+        """Answer by the parameters that `average` returns, where they are not None; a `Trainer` sets this."""
+        self._averaged = average
+
+    def set_params(self, params: Tensor) -> None:
+        """Copy parameters, any float type [n_params], over the model's.
+
+        Raises:
+            ArrayError: There are more or fewer than the model has.
+        """
+        if params.ndim != 1 or len(params) != self.n_params or not params.is_floating_point():
+            raise ArrayError(f"params: expected {self.n_params} floats, got {params.dtype} {list(params.shape)}")
+        self.params.copy_(params)
+
+    def __call__(self, x: Any) -> Any:
+        """The output for inputs, float32 [N, n_input_dims], without a graph for autograd.
+
+        Args:
+            x: Torch tensor, Warp array or NumPy array on the model's device.
+
+        Returns:
+            [N, n_output_dims], float32 (float64 by a reference of that precision): a Warp array for a Warp array, else a tensor.
+
+        Raises:
+            ArrayError: Another shape, type or device.
+        """
+        y = self.backend.infer(as_rows(x, self.n_input_dims, self.device, "x"), self.inference_params)
+        return wp.from_torch(y) if isinstance(x, wp.array) else y
+
+    def apply(self, x: Tensor, params: Tensor) -> Tensor:
+        """The output as a function of inputs [N, n_input_dims] and flat parameters that autograd can differentiate.
+
+        Gradients with respect to both can be differentiated once more.
+        """
+        return self.backend.differentiable(as_rows(x, self.n_input_dims, self.device, "x"), params)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write configuration and parameters to a file that `nrc_tracer.nn.load` reads on any device.
+
+        Raises:
+            SnapshotError: The place cannot be written to, or parameters are not finite.
+        """
+        from nrc_tracer.nn.snapshot import save_model
+
+        save_model(self, path)
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.n_input_dims} -> {self.n_output_dims}, {self.n_params:,} parameters, {self.backend.name} on "
+            f"{self.device}, {self.precision})"
+        )
+
+
+def read_config(
+    config: str | os.PathLike[str] | Mapping[str, Any] | configuration.ModelConfig | None, n_input_dims: int
+) -> configuration.ModelConfig:
+    """The configuration in a file, in its contents or as it is."""
+    if isinstance(config, configuration.ModelConfig):
+        return config
+    return configuration.read_model({} if config is None else config, n_input_dims=n_input_dims)
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """The torch device for a user's wish, CUDA where there is one unless they wish for something else.
+
+    Raises:
+        DeviceError: It cannot be had.
+    """
+    initialize()
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() and wp.is_cuda_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise DeviceError(f'device: "{device}" is not a device; try "cpu" or "cuda:0"') from error
+    if resolved.type == "cpu":
+        return torch.device("cpu")
+    if resolved.type != "cuda":
+        raise DeviceError(f'device: "{device}" is not supported; there are "cpu" and "cuda"')
+    if not torch.cuda.is_available():
+        raise DeviceError(f'device: "{device}" needs a CUDA GPU and a build of torch with CUDA; use device="cpu"')
+    index = torch.cuda.current_device() if resolved.index is None else resolved.index
+    if index >= torch.cuda.device_count():
+        raise DeviceError(f'device: there is no "cuda:{index}", only {torch.cuda.device_count()} of them')
+    return torch.device("cuda", index)
+
+
+def build_backend(
+    name: str,
+    structure: Structure,
+    device: torch.device,
+    precision: str,
+    threads: int | None,
+    *,
+    deterministic: bool = False,
+) -> Backend:
+    """The backend of a name.
+
+    Raises:
+        ConfigError: There is none of that name, or not with this precision.
+        DeviceError: It cannot run on this device, or is not installed.
+    """
+    if name not in BACKENDS:
+        raise ConfigError(f'backend: unknown "{name}"{nearest(name, BACKENDS)}')
+    dtype = choose_precision(precision, name, device)
+    if name == "reference":
+        from nrc_tracer.nn.backends.reference import ReferenceBackend
+
+        return ReferenceBackend(structure, device, dtype)
+    if name == "tinycudann":
+        from nrc_tracer.nn.backends.tinycudann import TinyCudaNNBackend
+
+        return TinyCudaNNBackend(structure, device, dtype)
+    from nrc_tracer.nn.backends.warp import WarpBackend
+    from nrc_tracer.nn.torch_launcher import TorchLauncher
+
+    return WarpBackend(structure, TorchLauncher(device, threads=threads), dtype, deterministic=deterministic)

@@ -1,0 +1,47 @@
+"""One step for the mean of several gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from nrc_tracer.launch import Launcher
+from nrc_tracer.nn.gradients import Gradient
+from nrc_tracer.nn.optimizers.optimizer import Wrapper
+
+if TYPE_CHECKING:
+    from nrc_tracer.nn import config as configuration
+
+
+class Batched(Wrapper):
+    """Steps the nested optimizer with the mean of `batch_size_multiplier` gradients, in the last of as many calls.
+
+    It counts calls, as tiny-cuda-nn does, so a schedule around it does too. Every call goes over all parameters.
+    """
+
+    steps = 0
+    _numbers = {"steps": int}
+
+    def __init__(self, config: configuration.Batched, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
+        super().__init__(config, n_params, n_matrix_params, launcher)
+        self.steps = 0
+        self.mean_gradient = torch.zeros(n_params, device=self._torch_device)
+
+    @property
+    def rests_at_zero(self) -> bool:
+        # What changes in the last call was touched in one of the others, perhaps
+        return self.n_params == self.n_matrix_params
+
+    def step(self, params: Tensor, gradient: Gradient) -> None:
+        calls = self.config.batch_size_multiplier
+        if self.steps % calls == 0:
+            self.mean_gradient.zero_()
+        self.mean_gradient.add_(gradient.dense(), alpha=1 / calls)
+        self.steps += 1
+        if self.steps % calls == 0:
+            self.nested.step(params, Gradient(self.mean_gradient, self.n_matrix_params))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {"mean_gradient": self.mean_gradient}

@@ -1,0 +1,135 @@
+"""An exponential moving average of the weights, for inference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.launch import Launcher
+from nrc_tracer.nn.arrays import as_warp
+from nrc_tracer.nn.optimizers import kernels
+from nrc_tracer.nn.optimizers.optimizer import KERNELS, ListedWork, Wrapper
+from nrc_tracer.nn.optimizers.step_table import StepTable
+
+if TYPE_CHECKING:
+    from nrc_tracer.nn import config as configuration
+    from nrc_tracer.nn.gradients import Gradient
+
+
+class Ema(Wrapper):
+    """The debiased average e of the nested optimizer's weights w: e_t = e_(t-1) + (1 - d) / (1 - d^t) (w_t - e_(t-1)).
+
+    Written like this, a weight that never changes is its own average to the last bit. It is always kept in float32, whatever
+    `full_precision` says.
+
+    An entry of a grid that rests from step s to step t has e_t = w + (e_s - w) d^(t-s) (1 - d^s) / (1 - d^t): where the gradient
+    lists the touched entries, the others are left until they are touched or the average is asked for. That takes for
+    granted that nobody changes the parameters between steps. Asking for the average does not change how training goes on,
+    except that the average is rounded once more.
+
+    Attributes:
+        averages: float32 [n_params], up to date where ...
+        updated: int32 [n_params]: ... this step, or `complete` if that is later, is the last.
+    """
+
+    _numbers = {"complete": int}
+
+    def __init__(self, config: configuration.Ema, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
+        super().__init__(config, n_params, n_matrix_params, launcher)
+        wp.load_module(KERNELS, device=launcher.device)
+        self.decay = float(np.float32(config.decay))
+        self.averages = torch.zeros(n_params, device=self._torch_device)
+        self.updated = torch.zeros(n_params, dtype=torch.int32, device=self._torch_device)
+        self.complete = 0
+        self._gathered = torch.empty(0, device=self._torch_device)
+
+        def powers(t: np.ndarray) -> np.ndarray:
+            power = self.decay**t
+            return np.stack((power, 1 - power), axis=1)
+
+        self._powers = StepTable(powers, (self.decay,), launcher.device, wp.vec2)
+
+    @property
+    def has_inference_params(self) -> bool:
+        return True
+
+    def inference_params(self, params: Tensor) -> Tensor | None:
+        if self.steps == 0:
+            return None
+        self._catch_up(params)
+        return self.averages
+
+    def step(self, params: Tensor, gradient: Gradient) -> None:
+        lazy = gradient.listed is not None and self.nested.rests_at_zero and not self.nested.has_inference_params
+        if lazy:
+            self._step_listed(params, gradient)
+            return
+        # What rested before must be brought up to date while its weights are still the old ones
+        self._catch_up(params)
+        self.nested.step(params, gradient)
+        weights = self.nested.inference_params(params)
+        self._blend(params if weights is None else weights, self.n_params)
+        self.complete = self.steps
+
+    def _step_listed(self, params: Tensor, gradient: Gradient) -> None:
+        works, size = [], 0
+        for listed in gradient.listed:
+            works.append(ListedWork(listed, size))
+            size = works[-1].end
+        if len(self._gathered) < size:
+            self._gathered = torch.empty(2 * size, device=self._torch_device)
+
+        # Keep the old weights of the entries that are about to change
+        weights, gathered = as_warp(params), as_warp(self._gathered)
+        for work in works:
+            self._run_listed(kernels.gather_listed, work, [weights, gathered])
+        self.nested.step(params, gradient)
+
+        step = self.steps
+        self._blend(params, self.n_matrix_params)
+        arguments = [
+            step,
+            self.complete,
+            self._share(step),
+            self._powers.up_to(step),
+            1 - self.decay ** (step - 1),
+            gathered,
+            weights,
+            as_warp(self.averages),
+            as_warp(self.updated),
+        ]
+        for work in works:
+            self._run_listed(kernels.ema_listed, work, arguments)
+
+    def _blend(self, weights: Tensor, end: int) -> None:
+        """Blend the first `end` weights after a step into their averages, which are up to date."""
+        arguments = [self._share(self.steps), as_warp(weights), as_warp(self.averages)]
+        self._run_dense(kernels.ema_dense, 0, end, arguments)
+
+    def _share(self, step: int) -> float:
+        """What the weights of a step get of their average: all in the first."""
+        return (1 - self.decay) / (1 - self.decay**step)
+
+    def _catch_up(self, params: Tensor) -> None:
+        """Bring the averages of all parameters up to the last step."""
+        step = self.steps
+        if self.complete == step:
+            return
+        arguments = [
+            step,
+            self.complete,
+            self._powers.up_to(step),
+            1 - self.decay**step,
+            as_warp(params),
+            as_warp(self.averages),
+            as_warp(self.updated),
+        ]
+        self._run_dense(kernels.ema_catch_up, self.n_matrix_params, self.n_params, arguments)
+        self.complete = step
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {"averages": self.averages, "updated": self.updated}

@@ -1,0 +1,260 @@
+"""Warp kernels of the optimizers, on CPU and CUDA from one source.
+
+Each update is one function; a dense kernel applies it to a range of the parameters, a listed one to the entries of a grid that
+lists name. An item is a stretch of parameters or of a list (one parameter on CUDA), and owns what it writes.
+"""
+
+from __future__ import annotations
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+AHEAD = wp.constant(12)
+"""How many entries of a list before its turn an entry is fetched: what comes from memory is waited for side by side."""
+
+_PREFETCH = """
+#if !defined(__CUDA_ARCH__)
+    __builtin_prefetch(values.data + i);
+#endif
+"""
+
+
+@wp.func_native(_PREFETCH)
+def prefetch(values: wp.array[float], i: int):
+    """Begin to fetch an element into the cache (CPU only)."""
+    ...
+
+
+@wp.func_native(_PREFETCH)
+def prefetch(values: wp.array[int], i: int): ...  # noqa: F811
+
+
+@wp.func_native(_PREFETCH)
+def prefetch(values: wp.array[wp.vec2], i: int): ...  # noqa: F811
+
+
+@wp.struct
+class AdamRule:
+    """What Adam does to one kind of parameters in one step.
+
+    Attributes:
+        learning_rate: Before the correction of the moments' bias.
+        beta1, beta2: Decays of the moments.
+        epsilon: Added to the root of the second moment.
+        l2_reg: What of the weight is added to the gradient.
+        relative_decay, absolute_decay: Lost by the weight, per unit of the corrected learning rate.
+        gradient_limit, weight_limit: Greatest magnitudes; 0 for any.
+        lowest_rate, highest_rate: Bounds of the learning rate over the root of the second moment (AdaBound).
+        skip_zero: 1 if a parameter whose gradient is exactly zero rests.
+    """
+
+    learning_rate: wp.float32
+    beta1: wp.float32
+    beta2: wp.float32
+    epsilon: wp.float32
+    l2_reg: wp.float32
+    relative_decay: wp.float32
+    absolute_decay: wp.float32
+    gradient_limit: wp.float32
+    weight_limit: wp.float32
+    lowest_rate: wp.float32
+    highest_rate: wp.float32
+    skip_zero: wp.int32
+
+
+@wp.func
+def adam_update(
+    i: int,
+    rule: AdamRule,
+    corrections: wp.array[float],
+    gradient: wp.array[float],
+    params: wp.array[float],
+    moments: wp.array[wp.vec2],
+    counts: wp.array[int],
+):
+    """One step of one parameter, by its own step count."""
+    g = gradient[i]
+    if g == 0.0 and rule.skip_zero != 0:
+        return
+
+    # Regularize, then clip the gradient
+    w = params[i]
+    g += rule.l2_reg * w
+    if rule.gradient_limit != 0.0:
+        g = wp.clamp(g, -rule.gradient_limit, rule.gradient_limit)
+
+    # Update the moments
+    before = moments[i]
+    m = rule.beta1 * before[0] + (1.0 - rule.beta1) * g
+    v = rule.beta2 * before[1] + (1.0 - rule.beta2) * (g * g)
+    moments[i] = wp.vec2(m, v)
+
+    # Correct their bias, and bound the rate
+    count = counts[i] + 1
+    counts[i] = count
+    rate = rule.learning_rate * corrections[wp.min(count, corrections.shape[0] - 1)]
+    # max first: of NaN, from 0 / 0, it makes the bound
+    bounded = wp.min(wp.max(rate / (wp.sqrt(v) + rule.epsilon), rule.lowest_rate), rule.highest_rate)
+
+    # Decay the weight and move it
+    w = (1.0 - rule.relative_decay * rate) * w - wp.copysign(rule.absolute_decay * rate, w)
+    w -= bounded * m
+    if rule.weight_limit != 0.0:
+        w = wp.clamp(w, -rule.weight_limit, rule.weight_limit)
+    params[i] = w
+
+
+@wp.kernel
+def adam_dense(
+    base: int,
+    begin: int,
+    end: int,
+    stretch: int,
+    rule: AdamRule,
+    corrections: wp.array[float],
+    gradient: wp.array[float],
+    params: wp.array[float],
+    moments: wp.array[wp.vec2],
+    counts: wp.array[int],
+):
+    """Step the parameters begin .. end - 1."""
+    first = begin + (base + wp.tid()) * stretch
+    for i in range(first, wp.min(first + stretch, end)):
+        adam_update(i, rule, corrections, gradient, params, moments, counts)
+
+
+@wp.kernel
+def adam_listed(
+    base: int,
+    stretches: wp.array[wp.vec3i],
+    touched: wp.array[int],
+    begin: int,
+    n_features: int,
+    rule: AdamRule,
+    corrections: wp.array[float],
+    gradient: wp.array[float],
+    params: wp.array[float],
+    moments: wp.array[wp.vec2],
+    counts: wp.array[int],
+):
+    """Step the listed entries of a grid whose first parameter is `begin`."""
+    stretch = stretches[base + wp.tid()]
+    for k in range(stretch[0], stretch[1]):
+        ahead = begin + touched[wp.min(k + AHEAD, stretch[1] - 1)] * n_features
+        prefetch(gradient, ahead)
+        prefetch(params, ahead)
+        prefetch(moments, ahead)
+        prefetch(counts, ahead)
+        first = begin + touched[k] * n_features
+        for i in range(first, first + n_features):
+            adam_update(i, rule, corrections, gradient, params, moments, counts)
+
+
+@wp.func
+def rested(average: float, weight: float, done: int, step: int, decay: wp.array[wp.vec2], debias: float) -> float:
+    """A debiased average brought from step `done` < `step` to `step`, the weight having stayed the same since.
+
+    Args:
+        decay: d^k and 1 - d^k for k = 0, 1, 2, ...
+        debias: 1 - d^step.
+    """
+    last = decay.shape[0] - 1
+    power = decay[wp.min(step - done, last)]
+    before = decay[wp.min(done, last)]
+    return weight + (average - weight) * (power[0] * before[1] / debias)
+
+
+@wp.kernel
+def ema_dense(
+    base: int,
+    begin: int,
+    end: int,
+    stretch: int,
+    share: float,
+    weights: wp.array[float],
+    averages: wp.array[float],
+):
+    """Blend the weights begin .. end - 1 into averages that are up to date."""
+    first = begin + (base + wp.tid()) * stretch
+    for i in range(first, wp.min(first + stretch, end)):
+        average = averages[i]
+        averages[i] = average + share * (weights[i] - average)
+
+
+@wp.kernel
+def ema_catch_up(
+    base: int,
+    begin: int,
+    end: int,
+    stretch: int,
+    step: int,
+    complete: int,
+    decay: wp.array[wp.vec2],
+    debias: float,
+    weights: wp.array[float],
+    averages: wp.array[float],
+    updated: wp.array[int],
+):
+    """Bring the averages begin .. end - 1 up to `step`, their weights having stayed the same since they were updated."""
+    first = begin + (base + wp.tid()) * stretch
+    for i in range(first, wp.min(first + stretch, end)):
+        done = wp.max(updated[i], complete)
+        if done < step:
+            averages[i] = rested(averages[i], weights[i], done, step, decay, debias)
+
+
+@wp.kernel
+def gather_listed(
+    base: int,
+    stretches: wp.array[wp.vec3i],
+    touched: wp.array[int],
+    begin: int,
+    n_features: int,
+    weights: wp.array[float],
+    gathered: wp.array[float],
+):
+    """Copy the weights of listed entries, in the order of the lists."""
+    stretch = stretches[base + wp.tid()]
+    for k in range(stretch[0], stretch[1]):
+        prefetch(weights, begin + touched[wp.min(k + AHEAD, stretch[1] - 1)] * n_features)
+        source = begin + touched[k] * n_features
+        target = stretch[2] + (k - stretch[0]) * n_features
+        for f in range(n_features):
+            gathered[target + f] = weights[source + f]
+
+
+@wp.kernel
+def ema_listed(
+    base: int,
+    stretches: wp.array[wp.vec3i],
+    touched: wp.array[int],
+    begin: int,
+    n_features: int,
+    step: int,
+    complete: int,
+    share: float,
+    decay: wp.array[wp.vec2],
+    debias: float,
+    gathered: wp.array[float],
+    weights: wp.array[float],
+    averages: wp.array[float],
+    updated: wp.array[int],
+):
+    """Bring listed entries up to `step` - 1 with their weights before it, then blend in those after it."""
+    stretch = stretches[base + wp.tid()]
+    for k in range(stretch[0], stretch[1]):
+        ahead = begin + touched[wp.min(k + AHEAD, stretch[1] - 1)] * n_features
+        prefetch(weights, ahead)
+        prefetch(averages, ahead)
+        prefetch(updated, ahead)
+        target = begin + touched[k] * n_features
+        source = stretch[2] + (k - stretch[0]) * n_features
+        for f in range(n_features):
+            i = target + f
+            average = averages[i]
+            done = wp.max(updated[i], complete)
+            if done < step - 1:
+                average = rested(average, gathered[source + f], done, step - 1, decay, debias)
+            averages[i] = average + share * (weights[i] - average)
+            updated[i] = step

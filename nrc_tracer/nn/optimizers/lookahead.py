@@ -1,0 +1,52 @@
+"""Lookahead: Zhang, Lucas, Hinton, Ba, *Lookahead Optimizer: k steps forward, 1 step back* (NeurIPS 2019)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from nrc_tracer.launch import Launcher
+from nrc_tracer.nn.optimizers.optimizer import Wrapper
+
+if TYPE_CHECKING:
+    from nrc_tracer.nn import config as configuration
+    from nrc_tracer.nn.gradients import Gradient
+
+
+class Lookahead(Wrapper):
+    """Slow weights, which inference uses, drawn to the trained ones every `n_steps` steps; these go on from there.
+
+    The slow weights begin as the weights before the first step. They move **before** the step that follows `n_steps` others, so
+    that until then inference sees them as they were.
+    """
+
+    def __init__(
+        self, config: configuration.Lookahead, n_params: int, n_matrix_params: int, launcher: Launcher
+    ) -> None:
+        super().__init__(config, n_params, n_matrix_params, launcher)
+        self.slow = torch.zeros(n_params, device=self._torch_device)
+
+    @property
+    def rests_at_zero(self) -> bool:
+        return self.n_params == self.n_matrix_params
+
+    @property
+    def has_inference_params(self) -> bool:
+        return True
+
+    def inference_params(self, params: Tensor) -> Tensor | None:
+        return self.slow if self.steps else None
+
+    @torch.no_grad()
+    def step(self, params: Tensor, gradient: Gradient) -> None:
+        if self.steps == 0:
+            self.slow.copy_(params)
+        elif self.steps % self.config.n_steps == 0:
+            self.slow.lerp_(params, self.config.alpha)
+            params.copy_(self.slow)
+        self.nested.step(params, gradient)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {"slow": self.slow}

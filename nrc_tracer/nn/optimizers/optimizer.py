@@ -1,0 +1,241 @@
+"""What every optimizer has: a step, a learning rate, weights for inference where they differ, and a state to save."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.errors import NrcError
+from nrc_tracer.launch import Launcher
+from nrc_tracer.nn.arrays import as_warp
+
+if TYPE_CHECKING:
+    from nrc_tracer.nn import config as configuration
+    from nrc_tracer.nn.gradients import Gradient, ListedGrid
+
+ENTRIES_PER_ITEM = 2048
+"""Entries of a list that one item of a kernel takes."""
+
+PARAMS_PER_ITEM = 8192
+"""Parameters that one item of a dense kernel takes on the CPU."""
+
+KERNELS = "nrc_tracer.nn.optimizers.kernels"
+MAX_STEPS = 2**31 - 2
+
+
+class StateError(NrcError):
+    """The saved state of an optimizer that does not fit this one."""
+
+
+class Optimizer(ABC):
+    """Changes parameters by their gradient.
+
+    "Matrix" parameters are those of the network, the first ones.
+
+    Args:
+        config: Its configuration.
+        n_params: Number of parameters.
+        n_matrix_params: How many of them belong to the network.
+        launcher: Where it runs.
+
+    Attributes:
+        learning_rate: The learning rate of the next step; may be set.
+        steps: Calls of `step` so far.
+    """
+
+    learning_rate: float
+    steps: int
+
+    _numbers: ClassVar[dict[str, type]] = {}
+    """Attributes that are part of the state, with their types; an int counts something."""
+
+    def __init__(self, config: Any, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
+        self.config = config
+        self.n_params = n_params
+        self.n_matrix_params = n_matrix_params
+        self._launcher = launcher
+        self._torch_device = torch.device(wp.device_to_torch(launcher.device))
+
+    # Steps
+
+    @abstractmethod
+    def step(self, params: Tensor, gradient: Gradient) -> None:
+        """Change `params` in place.
+
+        Args:
+            params: float32 [n_params], contiguous.
+            gradient: Their gradient, without loss scale.
+        """
+
+    @property
+    @abstractmethod
+    def rests_at_zero(self) -> bool:
+        """Whether a step leaves alone every parameter outside the matrices whose gradient is zero."""
+
+    # Weights for inference
+
+    @property
+    def has_inference_params(self) -> bool:
+        """Whether inference uses other weights than those that are trained."""
+        return False
+
+    def inference_params(self, params: Tensor) -> Tensor | None:
+        """The weights for inference, float32 [n_params], to be read only and valid until the next step.
+
+        Args:
+            params: The trained parameters, as the last step left them.
+
+        Returns:
+            None if they are `params` themselves, which holds for all optimizers before the first step.
+        """
+        return None
+
+    # State
+
+    def state(self) -> dict[str, Any]:
+        """A copy of all that the next steps depend on: numbers, tensors, and states of nested optimizers as dicts."""
+        numbers = {name: getattr(self, name) for name in self._numbers}
+        tensors = {name: tensor.clone() for name, tensor in self._tensors().items()}
+        return {**numbers, **tensors, **{name: nested.state() for name, nested in self._nested().items()}}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state: the same steps give bit-identical parameters.
+
+        Raises:
+            StateError: It is not the state of such an optimizer; then nothing has changed.
+        """
+        self._check_state(state, "state")
+        self._load_state(state)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Tensors that are part of the state."""
+        return {}
+
+    def _nested(self) -> dict[str, Optimizer]:
+        """Optimizers inside this one."""
+        return {}
+
+    def _check_state(self, state: Any, place: str) -> None:
+        if not isinstance(state, Mapping):
+            raise StateError(f"{place}: expected a dict, got {type(state).__name__}")
+        tensors, nested = self._tensors(), self._nested()
+        name = type(self).__name__
+        for key in (*self._numbers, *tensors, *nested):
+            if key not in state:
+                raise StateError(f"{place}: no {key!r}, which {name} needs; was it saved from another configuration?")
+        for key in state:
+            if key not in self._numbers and key not in tensors and key not in nested:
+                raise StateError(f"{place}: {key!r} is not known to {name}; was it saved from another configuration?")
+        for key, kind in self._numbers.items():
+            value = state[key]
+            fits = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+            if not fits or not math.isfinite(value) or (kind is int and not 0 <= value <= MAX_STEPS):
+                what = f"an integer from 0 to {MAX_STEPS}" if kind is int else "a finite number"
+                raise StateError(f"{place}.{key}: expected {what}, got {value!r:.40}")
+        for key, tensor in tensors.items():
+            value = state[key]
+            if not isinstance(value, Tensor):
+                raise StateError(f"{place}.{key}: expected a tensor, got {type(value).__name__}")
+            if value.shape != tensor.shape or value.dtype != tensor.dtype:
+                raise StateError(
+                    f"{place}.{key}: expected {tensor.dtype} of shape {list(tensor.shape)}, "
+                    f"got {value.dtype} of shape {list(value.shape)}; was it saved from another model?"
+                )
+            # Kernels look tables up by these
+            if not tensor.is_floating_point() and tensor.numel() and not 0 <= value.min() <= value.max() <= MAX_STEPS:
+                raise StateError(f"{place}.{key}: holds numbers outside of 0 to {MAX_STEPS}; the file may be damaged")
+        for key, optimizer in nested.items():
+            optimizer._check_state(state[key], f"{place}.{key}")
+
+    def _load_state(self, state: Mapping[str, Any]) -> None:
+        for key, kind in self._numbers.items():
+            setattr(self, key, kind(state[key]))
+        for key, tensor in self._tensors().items():
+            tensor.copy_(state[key])
+        for key, optimizer in self._nested().items():
+            optimizer._load_state(state[key])
+
+    # Launches
+
+    def _run_dense(self, kernel: wp.Kernel, begin: int, end: int, arguments: list) -> None:
+        """Run a kernel over the parameters begin .. end - 1."""
+        stretch = 1 if self._launcher.device.is_cuda else PARAMS_PER_ITEM
+        items = -(-(end - begin) // stretch)
+        self._launcher.run(kernel, items, lambda base: [base, begin, end, stretch, *arguments])
+
+    def _run_listed(self, kernel: wp.Kernel, work: ListedWork, arguments: list) -> None:
+        """Run a kernel over the touched entries of a grid."""
+        self._launcher.run(kernel, len(work.stretches), lambda base: [base, *work.arguments, *arguments])
+
+
+class ListedWork:
+    """The lists of a grid cut into stretches of at most ENTRIES_PER_ITEM entries, for the kernels.
+
+    Args:
+        listed: The grid.
+        gathered: Where, counted in scalars, its first entry is in an array of all touched entries in the order of lists.
+
+    Attributes:
+        stretches: int32 [n, 3]: begin and end in the lists, and place in that array.
+        end: Where the array goes on after its last entry.
+    """
+
+    def __init__(self, listed: ListedGrid, gathered: int = 0) -> None:
+        rows = []
+        for first, last in listed.regions.stretches():
+            for begin in range(first, last, ENTRIES_PER_ITEM):
+                end = min(begin + ENTRIES_PER_ITEM, last)
+                rows.append((begin, end, gathered))
+                gathered += (end - begin) * listed.n_features
+        self.end = gathered
+        self.stretches = torch.from_numpy(np.array(rows, dtype=np.int32).reshape(-1, 3))
+        self.arguments = [
+            as_warp(self.stretches, wp.vec3i),
+            as_warp(listed.regions.touched),
+            listed.begin,
+            listed.n_features,
+        ]
+
+
+class Wrapper(Optimizer):
+    """An optimizer around another, `nested`; rate, count and weights for inference are the nested one's unless changed."""
+
+    def __init__(self, config: configuration.Wrapper, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
+        # Here, because it imports the wrappers
+        from nrc_tracer.nn.optimizers import build_optimizer
+
+        super().__init__(config, n_params, n_matrix_params, launcher)
+        self.nested = build_optimizer(config.nested, n_params, n_matrix_params, launcher)
+
+    @property
+    def learning_rate(self) -> float:
+        return self.nested.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.nested.learning_rate = value
+
+    @property
+    def steps(self) -> int:
+        return self.nested.steps
+
+    @property
+    def rests_at_zero(self) -> bool:
+        return self.nested.rests_at_zero
+
+    @property
+    def has_inference_params(self) -> bool:
+        return self.nested.has_inference_params
+
+    def inference_params(self, params: Tensor) -> Tensor | None:
+        return self.nested.inference_params(params)
+
+    def _nested(self) -> dict[str, Optimizer]:
+        return {"nested": self.nested}

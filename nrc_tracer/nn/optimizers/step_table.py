@@ -1,0 +1,52 @@
+"""Numbers that depend on a step count alone, looked up instead of computed for every parameter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.nn.arrays import as_warp
+
+FIRST_LENGTH = 4096
+NEGLIGIBLE = 60
+"""b^t below 2^-NEGLIGIBLE is as good as 0 beside 1 in float32."""
+
+
+class StepTable:
+    """f(t) for t = 0, 1, 2, ..., computed in float64, kept in float32 and made longer as steps go on.
+
+    It ends where b^t is negligible for all of the decays b that f depends on by b^t: a step past the end has its last value.
+
+    Args:
+        function: f, from an array of steps [n] to float64 [n] or [n, k].
+        decays: The decays, at least 0 and below 1.
+        device: Where the table lives.
+        dtype: Warp type of an element.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[np.ndarray], np.ndarray],
+        decays: tuple[float, ...],
+        device: wp.Device,
+        dtype: Any = None,
+    ) -> None:
+        self._function = function
+        self._longest = 1 + max(1 if b == 0 else math.ceil(-NEGLIGIBLE / math.log2(b)) for b in decays)
+        self._torch_device = wp.device_to_torch(device)
+        self._dtype = dtype
+        self.values: Tensor = torch.empty(0)
+
+    def up_to(self, step: int) -> Any:
+        """The table as a kernel argument, valid for steps 0 .. step."""
+        if len(self.values) <= step and len(self.values) < self._longest:
+            length = min(max(FIRST_LENGTH, 2 ** (step + 1).bit_length()), self._longest)
+            values = self._function(np.arange(length, dtype=np.float64)).astype(np.float32)
+            self.values = torch.from_numpy(values).to(self._torch_device)
+        return as_warp(self.values, self._dtype)

@@ -1,0 +1,80 @@
+"""What a model is made of and how its flat parameters are laid out: the network's first, then the encoding's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nrc_tracer.errors import ConfigError
+from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.encodings.build import build_encoding
+from nrc_tracer.nn.initialization import Pcg32
+from nrc_tracer.nn.mlp import ALIGNMENT, Mlp
+
+
+class Structure:
+    """An encoding and the network after it, or an encoding alone.
+
+    Args:
+        n_input_dims: Input columns.
+        n_output_dims: Output columns; None for those of an encoding alone.
+        encoding: Configuration of the encoding.
+        network: Configuration of the network, None for an encoding alone.
+
+    Attributes:
+        encoding, mlp: What is run; `mlp` is None for an encoding alone.
+        width: Columns of the encoding's output, padding included.
+        n_output_dims: Output columns.
+        n_matrix_params: Parameters of the network.
+        n_params: All parameters.
+
+    Raises:
+        ConfigError: The parts do not fit together.
+    """
+
+    def __init__(
+        self,
+        n_input_dims: int,
+        n_output_dims: int | None,
+        encoding: configuration.Encoding,
+        network: configuration.Network | None,
+    ) -> None:
+        for name, value in (("n_input_dims", n_input_dims), ("n_output_dims", n_output_dims)):
+            if isinstance(value, bool) or not isinstance(value, int | None) or (value is not None and value < 1):
+                raise ConfigError(f"{name}: expected an integer of at least 1, got {value!r}")
+        self.n_input_dims = n_input_dims
+        self.encoding = build_encoding(encoding, n_input_dims)
+        if network is None:
+            if n_output_dims not in (None, self.encoding.n_output_dims):
+                raise ConfigError(
+                    f"n_output_dims: an encoding alone has {self.encoding.n_output_dims} outputs, got {n_output_dims}; "
+                    "give a network, or leave it out"
+                )
+            self.mlp = None
+            self.width = self.n_output_dims = self.encoding.n_output_dims
+        else:
+            if n_output_dims is None:
+                raise ConfigError("n_output_dims: a model with a network needs it")
+            self.width = self.encoding.width(ALIGNMENT)
+            self.mlp = Mlp(network, self.width, n_output_dims)
+            self.n_output_dims = n_output_dims
+        self.n_matrix_params = self.mlp.n_params if self.mlp else 0
+        self.n_params = self.n_matrix_params + self.encoding.n_params
+
+    def initial_params(self, seed: int) -> Tensor:
+        """The parameters that tiny-cuda-nn draws for a seed, float32 [n_params], on the CPU."""
+        generator = Pcg32(seed)
+        parts = [self.mlp.initialize(generator)] if self.mlp else []
+        parts.append(self.encoding.initialize(generator))
+        return torch.cat([torch.from_numpy(part) for part in parts])
+
+    def split(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Views of the network's and of the encoding's parameters."""
+        weights, own = params.split([self.n_matrix_params, self.n_params - self.n_matrix_params])
+        return weights, own
+
+    def reference(self, x: Tensor, params: Tensor) -> Tensor:
+        """The output [N, n_output_dims] by plain torch operations, in the precision of `params`."""
+        weights, features = self.split(params)
+        y = self.encoding.reference(x, features, self.width)
+        return y if self.mlp is None else self.mlp.reference(y, weights)[:, : self.n_output_dims]

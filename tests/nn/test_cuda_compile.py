@@ -1,0 +1,35 @@
+"""The kernels of the neural encodings compile for CUDA on machines without a GPU."""
+
+import pytest
+import warp as wp
+
+from nrc_tracer.launch import initialize
+from nrc_tracer.nn.encodings.frequency import frequency_kernels
+from nrc_tracer.nn.encodings.identity import identity_kernels
+from nrc_tracer.nn.encodings.one_blob import one_blob_kernels
+from nrc_tracer.nn.encodings.spherical_harmonics import spherical_harmonics_kernels
+from nrc_tracer.nn.encodings.triangle_wave import triangle_wave_kernels
+
+MODULES = {
+    "one_blob": lambda: one_blob_kernels(4).forward.module,
+    "frequency": lambda: frequency_kernels(12).forward.module,
+    "triangle_wave": lambda: triangle_wave_kernels(12).forward.module,
+    "identity": lambda: identity_kernels(1.0, 0.0).forward.module,
+    "spherical_harmonics": lambda: spherical_harmonics_kernels(4).forward.module,
+}
+
+
+@pytest.mark.parametrize("arch", [80, 90])
+@pytest.mark.parametrize("name", MODULES)
+def test_compiles_for_cuda(name, arch, tmp_path):
+    """Machine code for Ampere and Hopper, with all kernels of the module in it."""
+    initialize()
+    module = MODULES[name]()
+    wp.compile_aot_module(module, arch=[arch], module_dir=tmp_path, use_ptx=False)
+    binaries = list(tmp_path.glob("*.cubin"))
+    assert len(binaries) == 1
+    code = binaries[0].read_bytes()
+    assert code[:4] == b"\x7fELF"
+    assert module.kernels
+    for key in module.kernels:
+        assert key.rpartition(".")[2].encode() in code
