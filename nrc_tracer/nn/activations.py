@@ -30,13 +30,13 @@ class Activation:
 
 
 def _squareplus(z: Tensor) -> Tensor:
-    x = SHARPNESS * z
-    return 0.5 * (x + torch.sqrt(x * x + 4.0)) / SHARPNESS
+    # hypot, as the square of what a half can hold overflows
+    return 0.5 * (z + torch.hypot(z, z.new_full((), 2.0 / SHARPNESS)))
 
 
 def _squareplus_backward(d_h: Tensor, _: Tensor | None, h: Tensor) -> Tensor:
     y = SHARPNESS * h
-    return d_h * (y * y / (y * y + 1.0))
+    return d_h / (1.0 + 1.0 / (y * y))
 
 
 def _silu_backward(d_h: Tensor, z: Tensor | None, h: Tensor) -> Tensor:

@@ -41,13 +41,19 @@ def as_rows(value: Any, columns: int, device: torch.device, name: str) -> Tensor
     if isinstance(value, wp.array):
         if value.dtype in (wp.vec2, wp.vec3, wp.vec4) and value.ndim == 1:
             value = value.view(wp.float32)
-        value = wp.to_torch(value, requires_grad=False)
+        try:
+            value = wp.to_torch(value, requires_grad=False)
+        except (RuntimeError, TypeError) as error:  # of structs
+            raise ArrayError(f"{name}: expected float32, got a Warp array of another type: {error}") from error
     elif isinstance(value, np.ndarray):
         if value.dtype != np.float32:
             raise ArrayError(f"{name}: expected float32, got {value.dtype}; convert it with .astype('float32')")
-        value = torch.from_numpy(np.ascontiguousarray(value)).to(device)
+        # Torch has no tensors that cannot be written to
+        value = torch.from_numpy(np.require(value, requirements=["C", "W"])).to(device)
     elif not isinstance(value, Tensor):
         raise ArrayError(f"{name}: expected a torch tensor, Warp array or NumPy array, got {type(value).__name__}")
+    if value.layout != torch.strided:
+        raise ArrayError(f"{name}: expected a dense tensor, got one of layout {value.layout}; use .to_dense()")
     if value.dtype != torch.float32:
         raise ArrayError(
             f"{name}: expected float32, got {str(value.dtype).removeprefix('torch.')}; convert it with .float()"

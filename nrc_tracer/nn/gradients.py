@@ -44,6 +44,7 @@ class Regions:
             rows += [(index, first, last) for first, last in itertools.pairwise(cuts)]
         self.count = len(rows)
         self.first = np.array([grid.levels[level].offset + first for level, first, _ in rows], dtype=np.int64)
+        self.sizes = np.array([last - first for _, first, last in rows], dtype=np.int64)
         """The first entry of each region, counted from the grid's first; its list of touched entries begins there too."""
         self.rows = wp.array(np.array(rows, dtype=Region.numpy_dtype()), dtype=Region, device=device)
         size = grid.n_entries if listed else 0
@@ -65,11 +66,15 @@ class Regions:
         self.stamp += 1
         self.counts.zero_()
 
-    def stretches(self) -> Iterator[tuple[int, int]]:
-        """Begin and end, in `touched`, of each list that is not empty."""
-        for first, count in zip(self.first.tolist(), self.counts.tolist(), strict=True):
+    def stretches(self) -> Iterator[tuple[int, int, bool]]:
+        """Begin and end, in `touched`, of each list that is not empty, and whether it has all entries of its region.
+
+        Then these are the entries numbered begin to end - 1, and the list itself may not have been written.
+        """
+        rows = zip(self.first.tolist(), self.sizes.tolist(), self.counts.tolist(), strict=True)
+        for first, size, count in rows:
             if count:
-                yield first, first + count
+                yield first, first + count, count == size
 
 
 class GradientSink:
@@ -149,7 +154,7 @@ class Gradient:
             size = grid.n_entries * grid.n_features
             source = self.flat[grid.begin : grid.begin + size].view(-1, grid.n_features)
             target = result[grid.begin : grid.begin + size].view(-1, grid.n_features)
-            for first, last in grid.regions.stretches():
-                entries = grid.regions.touched[first:last].long()
+            for first, last, whole in grid.regions.stretches():
+                entries = slice(first, last) if whole else grid.regions.touched[first:last].long()
                 target[entries] = source[entries]
         return result

@@ -67,6 +67,10 @@ class Model:
         params: Tensor | None = None,
         deterministic: bool = False,
     ) -> None:
+        for name, value, low in (("seed", seed, None), ("threads", threads, 1)):
+            fits = isinstance(value, int) and not isinstance(value, bool) and (low is None or value >= low)
+            if not fits and not (name == "threads" and value is None):
+                raise ConfigError(f"{name}: expected an integer{f' of at least {low}' if low else ''}, got {value!r:.40}")
         self.config = read_config(config, n_input_dims)
         self.seed = seed
         self.threads = threads
@@ -155,8 +159,17 @@ class Model:
         """The output as a function of inputs [N, n_input_dims] and flat parameters that autograd can differentiate.
 
         Gradients with respect to both can be differentiated once more.
+
+        Raises:
+            ArrayError: Another shape, type or device.
         """
-        return self.backend.differentiable(as_rows(x, self.n_input_dims, self.device, "x"), params)
+        exact = self.backend.precision == torch.float64
+        dtypes = (torch.float32, torch.float64) if exact else (torch.float32,)
+        if not isinstance(params, Tensor) or params.shape != (self.n_params,) or params.dtype not in dtypes:
+            raise ArrayError(f"params: expected a float32 tensor [{self.n_params}], which `Model.params` is")
+        if params.device != self.device:
+            raise ArrayError(f"params: is on {params.device}, the model on {self.device}; move one of them with .to()")
+        return self.backend.differentiable(as_rows(x, self.n_input_dims, self.device, "x"), params.contiguous())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write configuration and parameters to a file that `nrc_tracer.nn.load` reads on any device.
@@ -225,7 +238,7 @@ def build_backend(
         DeviceError: It cannot run on this device, or is not installed.
     """
     if name not in BACKENDS:
-        raise ConfigError(f'backend: unknown "{name}"{nearest(name, BACKENDS)}')
+        raise ConfigError(f'backend: unknown "{name}"{nearest(str(name), BACKENDS)}')
     dtype = choose_precision(precision, name, device)
     if name == "reference":
         from nrc_tracer.nn.backends.reference import ReferenceBackend

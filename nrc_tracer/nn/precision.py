@@ -27,7 +27,7 @@ def choose_precision(name: str, backend: str, device: torch.device) -> torch.dty
     """
     known = ["auto", *DTYPES]
     if name not in known:
-        raise ConfigError(f'precision: unknown "{name}"{nearest(name, known)}')
+        raise ConfigError(f'precision: unknown "{name}"{nearest(str(name), known)}')
     if backend == "reference":
         if name in ("bfloat16", "float16"):
             raise ConfigError(f"precision: the reference backend has float32 and float64, not {name}")

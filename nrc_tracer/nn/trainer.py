@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.arrays import ArrayError, as_rows
 from nrc_tracer.nn.losses import build_loss
@@ -74,7 +76,9 @@ class Trainer:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self.optimizer.learning_rate = value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < math.inf:
+            raise ConfigError(f"learning_rate: expected a number of at least 0, got {value!r:.40}")
+        self.optimizer.learning_rate = float(value)
 
     def step(self, x: Any, target: Any, *, data_pdf: Tensor | None = None) -> Tensor:
         """Take one step of training.
@@ -95,6 +99,11 @@ class Trainer:
         target = as_rows(target, model.n_output_dims, model.device, "target")
         if len(x) != len(target):
             raise ArrayError(f"target: {len(target)} rows for {len(x)} inputs")
+        if data_pdf is not None:
+            if not isinstance(data_pdf, Tensor) or data_pdf.dtype != torch.float32 or data_pdf.device != model.device:
+                raise ArrayError(f"data_pdf: expected a float32 tensor on {model.device}")
+            if data_pdf.shape not in (target.shape, target.shape[:1]):
+                raise ArrayError(f"data_pdf: expected shape {list(target.shape[:1])} or {list(target.shape)}")
         if not len(x):
             return torch.zeros((), device=model.device)
 
@@ -153,6 +162,8 @@ class Trainer:
             "since_overflow": int,
             "optimizer": Mapping,
         }
+        if not isinstance(state, Mapping):
+            raise StateError(f"state of a trainer: expected a dict, got {type(state).__name__}")
         if set(state) != set(expected):
             raise StateError(f"state of a trainer: expected {sorted(expected)}, got {sorted(map(str, state))}")
         for key, kind in expected.items():

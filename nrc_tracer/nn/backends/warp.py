@@ -86,6 +86,8 @@ class WarpBackend(Backend):
         if self.network is None:
             loss, d_features = evaluate(features)
             d_features = d_features.contiguous()
+            # Cross entropy passes over NaN where the target is zero
+            loss = torch.where(torch.isfinite(features.sum()), loss, torch.nan)
         else:
             y, kept = self.network.forward(features, weights)
             loss, d_y = evaluate(y[:, : structure.n_output_dims])

@@ -137,7 +137,7 @@ class GridEncoding(Encoding):
         exact = (x.detach().float().double() * level.scale + 0.5).float()
         floor = exact.floor()
         cell = floor.to(torch.int64)
-        fraction = rounded((exact - floor).to(table.dtype), level.scale, x)
+        fraction = rounded(exact.to(table.dtype) - floor.to(table.dtype), level.scale, x)
         if self.interpolation is Interpolation.SMOOTHSTEP:
             fraction = fraction * fraction * (3.0 - 2.0 * fraction)
         elif self.interpolation is Interpolation.NEAREST:

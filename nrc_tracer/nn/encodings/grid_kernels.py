@@ -309,7 +309,8 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
     ):
         """Add up a region's gradients over a stretch of points; with a stamp, list the entries that get some.
 
-        Where the points have as many corners as the region entries, all entries are listed: one after the other costs less.
+        Where the points have as many corners as the level entries, all entries are listed: one after the other costs less. The
+        level decides, not the region: what is listed must not depend on the number of threads.
         """
         item = base + wp.tid()
         r = item // stretches
@@ -318,12 +319,11 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
         level = levels[region.level]
         count = int(0)
         mark = stamp
-        if stamp != 0 and n >= int(region.last - region.first) // wp.static(CORNERS):
+        if stamp != 0 and n >= int(level.entries) // wp.static(CORNERS):
             first = int(level.offset + region.first)
             count = int(region.last - region.first)
             for k in range(first, first + count):
                 gradient[k] = features()
-                touched[k] = k
             mark = 0
         count = add_up(
             level,

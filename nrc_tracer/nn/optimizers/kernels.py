@@ -63,9 +63,64 @@ class AdamRule:
     skip_zero: wp.int32
 
 
-@wp.func
+_ADAM = """
+    // A loop without branches, which the compiler turns into vector instructions on the CPU
+    const float* gradients = gradient.data;
+    const float* table = corrections.data;
+    float* weights = params.data;
+    float* moment = (float*)moments.data;
+    int* steps = counts.data;
+    const int last = corrections.shape[0] - 1;
+    const bool skip_zero = rule.skip_zero != 0;
+    const float learning_rate = rule.learning_rate, epsilon = rule.epsilon, l2_reg = rule.l2_reg;
+    const float beta1 = rule.beta1, rest1 = 1.0f - beta1, beta2 = rule.beta2, rest2 = 1.0f - beta2;
+    const float relative_decay = rule.relative_decay, absolute_decay = rule.absolute_decay;
+    const float lowest = rule.lowest_rate, highest = rule.highest_rate;
+    const float gradient_limit = rule.gradient_limit != 0.0f ? rule.gradient_limit : 3.402823466e38f;
+    const float weight_limit = rule.weight_limit != 0.0f ? rule.weight_limit : 3.402823466e38f;
+#if !defined(__CUDA_ARCH__)
+#pragma clang loop vectorize(assume_safety)
+#endif
+    for (int i = begin; i < end; ++i) {
+        const float gradient = gradients[i], before = weights[i];
+        const float m_before = moment[2 * i], v_before = moment[2 * i + 1];
+        const int t_before = steps[i];
+
+        // Regularize, then clip the gradient
+        float g = gradient + l2_reg * before;
+        g = g > gradient_limit ? gradient_limit : g;
+        g = g < -gradient_limit ? -gradient_limit : g;
+
+        // Update the moments
+        const float m = beta1 * m_before + rest1 * g;
+        const float v = beta2 * v_before + rest2 * (g * g);
+
+        // Correct their bias, and bound the rate; of NaN, from 0 / 0, the comparison makes the bound
+        const int t = t_before + 1;
+        const float rate = learning_rate * table[t < last ? t : last];
+        float bounded = rate / (sqrtf(v) + epsilon);
+        bounded = bounded > lowest ? bounded : lowest;
+        bounded = bounded < highest ? bounded : highest;
+
+        // Decay the weight and move it
+        float w = (1.0f - relative_decay * rate) * before - wp::copysign(absolute_decay * rate, before);
+        w -= bounded * m;
+        w = w > weight_limit ? weight_limit : w;
+        w = w < -weight_limit ? -weight_limit : w;
+
+        const bool rests = skip_zero && gradient == 0.0f;
+        weights[i] = rests ? before : w;
+        moment[2 * i] = rests ? m_before : m;
+        moment[2 * i + 1] = rests ? v_before : v;
+        steps[i] = rests ? t_before : t;
+    }
+"""
+
+
+@wp.func_native(_ADAM)
 def adam_update(
-    i: int,
+    begin: int,
+    end: int,
     rule: AdamRule,
     corrections: wp.array[float],
     gradient: wp.array[float],
@@ -73,36 +128,8 @@ def adam_update(
     moments: wp.array[wp.vec2],
     counts: wp.array[int],
 ):
-    """One step of one parameter, by its own step count."""
-    g = gradient[i]
-    if g == 0.0 and rule.skip_zero != 0:
-        return
-
-    # Regularize, then clip the gradient
-    w = params[i]
-    g += rule.l2_reg * w
-    if rule.gradient_limit != 0.0:
-        g = wp.clamp(g, -rule.gradient_limit, rule.gradient_limit)
-
-    # Update the moments
-    before = moments[i]
-    m = rule.beta1 * before[0] + (1.0 - rule.beta1) * g
-    v = rule.beta2 * before[1] + (1.0 - rule.beta2) * (g * g)
-    moments[i] = wp.vec2(m, v)
-
-    # Correct their bias, and bound the rate
-    count = counts[i] + 1
-    counts[i] = count
-    rate = rule.learning_rate * corrections[wp.min(count, corrections.shape[0] - 1)]
-    # max first: of NaN, from 0 / 0, it makes the bound
-    bounded = wp.min(wp.max(rate / (wp.sqrt(v) + rule.epsilon), rule.lowest_rate), rule.highest_rate)
-
-    # Decay the weight and move it
-    w = (1.0 - rule.relative_decay * rate) * w - wp.copysign(rule.absolute_decay * rate, w)
-    w -= bounded * m
-    if rule.weight_limit != 0.0:
-        w = wp.clamp(w, -rule.weight_limit, rule.weight_limit)
-    params[i] = w
+    """One step of the parameters begin .. end - 1, each by its own step count."""
+    ...
 
 
 @wp.kernel
@@ -120,14 +147,13 @@ def adam_dense(
 ):
     """Step the parameters begin .. end - 1."""
     first = begin + (base + wp.tid()) * stretch
-    for i in range(first, wp.min(first + stretch, end)):
-        adam_update(i, rule, corrections, gradient, params, moments, counts)
+    adam_update(first, wp.min(first + stretch, end), rule, corrections, gradient, params, moments, counts)
 
 
 @wp.kernel
 def adam_listed(
     base: int,
-    stretches: wp.array[wp.vec3i],
+    stretches: wp.array[wp.vec4i],
     touched: wp.array[int],
     begin: int,
     n_features: int,
@@ -140,6 +166,11 @@ def adam_listed(
 ):
     """Step the listed entries of a grid whose first parameter is `begin`."""
     stretch = stretches[base + wp.tid()]
+    if stretch[3] != 0:
+        first = begin + stretch[0] * n_features
+        last = begin + stretch[1] * n_features
+        adam_update(first, last, rule, corrections, gradient, params, moments, counts)
+        return
     for k in range(stretch[0], stretch[1]):
         ahead = begin + touched[wp.min(k + AHEAD, stretch[1] - 1)] * n_features
         prefetch(gradient, ahead)
@@ -147,8 +178,7 @@ def adam_listed(
         prefetch(moments, ahead)
         prefetch(counts, ahead)
         first = begin + touched[k] * n_features
-        for i in range(first, first + n_features):
-            adam_update(i, rule, corrections, gradient, params, moments, counts)
+        adam_update(first, first + n_features, rule, corrections, gradient, params, moments, counts)
 
 
 @wp.func
@@ -204,10 +234,18 @@ def ema_catch_up(
             averages[i] = rested(averages[i], weights[i], done, step, decay, debias)
 
 
+@wp.func
+def listed_entry(stretch: wp.vec4i, touched: wp.array[int], k: int) -> int:
+    """The k-th entry of a list; where the list has all entries of its region, k itself."""
+    if stretch[3] != 0:
+        return k
+    return touched[k]
+
+
 @wp.kernel
 def gather_listed(
     base: int,
-    stretches: wp.array[wp.vec3i],
+    stretches: wp.array[wp.vec4i],
     touched: wp.array[int],
     begin: int,
     n_features: int,
@@ -217,8 +255,8 @@ def gather_listed(
     """Copy the weights of listed entries, in the order of the lists."""
     stretch = stretches[base + wp.tid()]
     for k in range(stretch[0], stretch[1]):
-        prefetch(weights, begin + touched[wp.min(k + AHEAD, stretch[1] - 1)] * n_features)
-        source = begin + touched[k] * n_features
+        prefetch(weights, begin + listed_entry(stretch, touched, wp.min(k + AHEAD, stretch[1] - 1)) * n_features)
+        source = begin + listed_entry(stretch, touched, k) * n_features
         target = stretch[2] + (k - stretch[0]) * n_features
         for f in range(n_features):
             gathered[target + f] = weights[source + f]
@@ -227,7 +265,7 @@ def gather_listed(
 @wp.kernel
 def ema_listed(
     base: int,
-    stretches: wp.array[wp.vec3i],
+    stretches: wp.array[wp.vec4i],
     touched: wp.array[int],
     begin: int,
     n_features: int,
@@ -244,11 +282,11 @@ def ema_listed(
     """Bring listed entries up to `step` - 1 with their weights before it, then blend in those after it."""
     stretch = stretches[base + wp.tid()]
     for k in range(stretch[0], stretch[1]):
-        ahead = begin + touched[wp.min(k + AHEAD, stretch[1] - 1)] * n_features
+        ahead = begin + listed_entry(stretch, touched, wp.min(k + AHEAD, stretch[1] - 1)) * n_features
         prefetch(weights, ahead)
         prefetch(averages, ahead)
         prefetch(updated, ahead)
-        target = begin + touched[k] * n_features
+        target = begin + listed_entry(stretch, touched, k) * n_features
         source = stretch[2] + (k - stretch[0]) * n_features
         for f in range(n_features):
             i = target + f

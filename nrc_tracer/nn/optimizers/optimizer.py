@@ -183,21 +183,22 @@ class ListedWork:
         gathered: Where, counted in scalars, its first entry is in an array of all touched entries in the order of lists.
 
     Attributes:
-        stretches: int32 [n, 3]: begin and end in the lists, and place in that array.
+        stretches: int32 [n, 4]: begin and end in the lists, place in that array, and 1 where the list has all entries of its
+            region, which are then those numbered begin to end - 1.
         end: Where the array goes on after its last entry.
     """
 
     def __init__(self, listed: ListedGrid, gathered: int = 0) -> None:
         rows = []
-        for first, last in listed.regions.stretches():
+        for first, last, whole in listed.regions.stretches():
             for begin in range(first, last, ENTRIES_PER_ITEM):
                 end = min(begin + ENTRIES_PER_ITEM, last)
-                rows.append((begin, end, gathered))
+                rows.append((begin, end, gathered, whole))
                 gathered += (end - begin) * listed.n_features
         self.end = gathered
-        self.stretches = torch.from_numpy(np.array(rows, dtype=np.int32).reshape(-1, 3))
+        self.stretches = torch.from_numpy(np.array(rows, dtype=np.int32).reshape(-1, 4))
         self.arguments = [
-            as_warp(self.stretches, wp.vec3i),
+            as_warp(self.stretches, wp.vec4i),
             as_warp(listed.regions.touched),
             listed.begin,
             listed.n_features,
