@@ -13,16 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
-import platform
 import statistics
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.machine import describe_machine
 from benchmarks.peers import ENGINES, serve
 from benchmarks.scenes import SCENES, write_scenes
 from nrc_tracer.imaging.metrics import rel_mse
@@ -121,12 +119,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
 
-    machine = {
-        "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("nrc-tracer", "warp-lang", "mitsuba")},
-    }
+    machine = describe_machine(("nrc-tracer", "warp-lang", "mitsuba"))
     print(", ".join(f"{k} {v}" for k, v in machine.items()))
     start = time.time()
     with tempfile.TemporaryDirectory() as folder:
@@ -135,16 +128,6 @@ def main() -> None:
     print(f"\n{time.time() - start:.0f} s in all")
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
-
-
-def cpu_name() -> str:
-    """The processor's name."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

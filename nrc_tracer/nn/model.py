@@ -70,7 +70,9 @@ class Model:
         for name, value, low in (("seed", seed, None), ("threads", threads, 1)):
             fits = isinstance(value, int) and not isinstance(value, bool) and (low is None or value >= low)
             if not fits and not (name == "threads" and value is None):
-                raise ConfigError(f"{name}: expected an integer{f' of at least {low}' if low else ''}, got {value!r:.40}")
+                raise ConfigError(
+                    f"{name}: expected an integer{f' of at least {low}' if low else ''}, got {value!r:.40}"
+                )
         self.config = read_config(config, n_input_dims)
         self.seed = seed
         self.threads = threads

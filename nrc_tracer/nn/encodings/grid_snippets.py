@@ -1,8 +1,8 @@
 """The two hot loops of the grid in C++: values of a level, and sums of its gradients, for a stretch of points.
 
-They go into Warp kernels by `wp.func_native`, on both devices. Points are taken W at a time: indices and weights of all their
-corners first, in loops that the compiler turns into vector instructions on the CPU, then the loads and additions one by one.
-Scalar code took three times as long. On CUDA, W is 1.
+They go into Warp kernels by `wp.func_native`, on both devices. On the CPU sixteen points are taken at a time, as vectors of the
+compiler (Clang's `ext_vector_type`, which it maps to what the processor has): first indices and weights of all their corners,
+then the loads and additions one by one. Scalar code took three times as long. On CUDA a vector is a number.
 """
 
 from __future__ import annotations
@@ -12,57 +12,87 @@ from string import Template
 _CORNERS = """
 #if defined(__CUDA_ARCH__)
     const int W = 1;
+    typedef float Floats;
+    typedef unsigned Unsigneds;
+#define NRC_LANE(vector, j) (vector)
+#define NRC_FMA(a, b, c) fmaf(a, b, c)
+#define NRC_FLOOR(a) floorf(a)
+#define NRC_CELL(a) ((unsigned)(int)(a))
+#define NRC_ANY(condition) (condition)
+#define NRC_PREFETCH(address)
 #else
     const int W = 16;
+    typedef float Floats __attribute__((ext_vector_type(16)));
+    typedef int Ints __attribute__((ext_vector_type(16)));
+    typedef unsigned Unsigneds __attribute__((ext_vector_type(16)));
+#define NRC_LANE(vector, j) (vector)[j]
+#define NRC_FMA(a, b, c) __builtin_elementwise_fma(a, b, c)
+#define NRC_FLOOR(a) __builtin_elementwise_floor(a)
+#define NRC_CELL(a) ((Unsigneds)__builtin_convertvector(a, Ints))
+#define NRC_ANY(condition) (__builtin_reduce_or(condition) != 0)
+#define NRC_PREFETCH(address) __builtin_prefetch(address)
 #endif
     const int D = $dims, F = $features, C = 1 << D;
-    unsigned low[D][W], index[C][W];
-    float high[D][W], weight[C][W];
+    const Floats zero = 0.0f, half = 0.5f, one = 1.0f, scale = level.scale;
+    const unsigned entries = level.entries, mask = level.mask;
+    const bool hashed = level.hashed != 0;
     const char* rows = (const char*)x.data;
-    const int row_stride = x.strides[0], column_stride = x.strides[1];
-    for (int i = begin; i < end; i += W) {
-        const int n = end - i < W ? end - i : W;
+    const size_t row_stride = x.strides[0], column_stride = x.strides[1];
 
-        // Find the cell of each point, and where the point is in it
-        for (int d = 0; d < D; ++d) {
-            const unsigned multiplier = level.multipliers[d];
-            for (int j = 0; j < W; ++j) {
-                const int row = i + (j < n ? j : 0);
-                const float value = *(const float*)(rows + (size_t)row * row_stride + d * column_stride);
-                const float p = fmaf(value, level.scale, 0.5f);
-                const float cell = floorf(p);
-                low[d][j] = (unsigned)(int)cell * multiplier;
-                high[d][j] = p - cell;
-            }
-            if (interpolation == 1) {
-                for (int j = 0; j < W; ++j) high[d][j] = high[d][j] * high[d][j] * (3.0f - 2.0f * high[d][j]);
-            } else if (interpolation == 2) {
-                for (int j = 0; j < W; ++j) high[d][j] *= 0.0f;  // NaN stays NaN
-            }
-        }
-
-        // Find index and weight of every corner
-        for (int c = 0; c < C; ++c) {
-            for (int j = 0; j < W; ++j) weight[c][j] = c & 1 ? high[0][j] : 1.0f - high[0][j];
-            for (int j = 0; j < W; ++j) index[c][j] = low[0][j] + (c & 1 ? level.multipliers[0] : 0u);
-            for (int d = 1; d < D; ++d) {
-                const bool up = c >> d & 1;
-                const unsigned step = up ? (unsigned)level.multipliers[d] : 0u;
-                for (int j = 0; j < W; ++j) weight[c][j] *= up ? high[d][j] : 1.0f - high[d][j];
-                if (level.hashed) {
-                    for (int j = 0; j < W; ++j) index[c][j] ^= low[d][j] + step;
-                } else {
-                    for (int j = 0; j < W; ++j) index[c][j] += low[d][j] + step;
-                }
-            }
-            if (level.hashed) {
-                for (int j = 0; j < W; ++j) index[c][j] &= level.mask;
-            } else {
+    // Corners of the points that are next, and of those before them, whose entries have been fetched meanwhile
+    Floats weights[2][C];
+    Unsigneds indices[2][C];
+    for (int i = begin, turn = 0; i < end + W; i += W, turn ^= 1) {
+        if (i < end) {
+            Floats* weight = weights[turn];
+            Unsigneds* index = indices[turn];
+            weight[0] = one;
+            index[0] = 0u;
+            for (int d = 0; d < D; ++d) {
+                // Find the cell of each point along this dimension, and where the point is in it
+                Floats value = zero;
                 for (int j = 0; j < W; ++j) {
-                    if (index[c][j] >= level.entries) index[c][j] %= level.entries;
+                    const int row = i + j < end ? i + j : i;
+                    NRC_LANE(value, j) = *(const float*)(rows + row * row_stride + d * column_stride);
+                }
+                const Floats p = NRC_FMA(value, scale, half);
+                const Floats cell = NRC_FLOOR(p);
+                Floats high = p - cell;
+                if (interpolation == 1) {
+                    high = high * high * (3.0f * one - 2.0f * high);
+                } else if (interpolation == 2) {
+                    high = high * zero;  // NaN stays NaN
+                }
+                const unsigned step = level.multipliers[d];
+                const Unsigneds low_term = NRC_CELL(cell) * step, high_term = low_term + step;
+
+                // Split every corner so far into a low and a high one
+                const Floats low = one - high;
+                for (int c = 0; c < 1 << d; ++c) {
+                    const int other = c | 1 << d;
+                    weight[other] = weight[c] * high;
+                    weight[c] = weight[c] * low;
+                    index[other] = hashed ? index[c] ^ high_term : index[c] + high_term;
+                    index[c] = hashed ? index[c] ^ low_term : index[c] + low_term;
+                }
+            }
+            for (int c = 0; c < C; ++c) {
+                if (hashed) {
+                    index[c] = index[c] & mask;
+                } else if (NRC_ANY(index[c] >= entries)) {
+                    index[c] = index[c] % entries;
+                }
+                for (int j = 0; j < W; ++j) {
+                    const size_t at = (size_t)level.offset + NRC_LANE(index[c], j);
+                    NRC_PREFETCH(entry_data + at * F);
+                    $prefetch
                 }
             }
         }
+        if (i == begin) continue;
+        const int first = i - W, n = end - first < W ? end - first : W;
+        const float* weight = (const float*)weights[turn ^ 1];
+        const unsigned* index = (const unsigned*)indices[turn ^ 1];
 """
 
 _FORWARD = """
@@ -71,10 +101,11 @@ _FORWARD = """
             float sum[F];
             for (int f = 0; f < F; ++f) sum[f] = 0.0f;
             for (int c = 0; c < C; ++c) {
-                const float* entry = (const float*)table.data + ((size_t)level.offset + index[c][j]) * F;
-                for (int f = 0; f < F; ++f) sum[f] = fmaf(weight[c][j], entry[f], sum[f]);
+                const float w = weight[c * W + j];
+                const float* entry = entry_data + ((size_t)level.offset + index[c * W + j]) * F;
+                for (int f = 0; f < F; ++f) sum[f] = fmaf(w, entry[f], sum[f]);
             }
-            char* row = (char*)out.data + (size_t)(i + j) * out.strides[0];
+            char* row = (char*)out.data + (size_t)(first + j) * out.strides[0];
             for (int f = 0; f < F; ++f) *(float*)(row + (column + f) * out.strides[1]) = sum[f];
         }
     }
@@ -84,13 +115,14 @@ _SCATTER = """
         // Add to the gradients of the entries in the region
         for (int j = 0; j < n; ++j) {
             float d_value[F];
-            const char* row = (const char*)d_out.data + (size_t)(i + j) * d_out.strides[0];
+            const char* row = (const char*)d_out.data + (size_t)(first + j) * d_out.strides[0];
             for (int f = 0; f < F; ++f) d_value[f] = *(const float*)(row + (column + f) * d_out.strides[1]);
             for (int c = 0; c < C; ++c) {
-                const float w = weight[c][j];
-                if (w == 0.0f || index[c][j] < region.first || index[c][j] >= region.last) continue;
-                const size_t at = (size_t)level.offset + index[c][j];
-                float* entry = (float*)gradient.data + at * F;
+                const float w = weight[c * W + j];
+                const unsigned place = index[c * W + j];
+                if (w == 0.0f || place < region.first || place >= region.last) continue;
+                const size_t at = (size_t)level.offset + place;
+                float* entry = entry_data + at * F;
                 if (stamp == 0) {
 #if defined(__CUDA_ARCH__)
                     for (int f = 0; f < F; ++f) atomicAdd(entry + f, w * d_value[f]);
@@ -107,15 +139,30 @@ _SCATTER = """
             }
         }
     }
+
+    // Where much of the region is touched, list it in order: memory likes that better than the order of hashes
+    const int size = region.last - region.first, offset = level.offset + region.first;
+    if (stamp != 0 && count > size / 16) {
+        const int* marks = stamps.data + offset;
+        int* list = touched.data + offset;
+        int length = 0;
+        for (int k = 0; length < count; ++k) {
+            list[length] = offset + k;
+            length += marks[k] == stamp;
+        }
+    }
     return count;
 """
 
 
 def forward_snippet(n_dims: int, n_features: int) -> str:
     """Body of (level, interpolation, x, begin, end, table, out, column): a level's values into columns of `out`."""
-    return Template(_CORNERS).substitute(dims=n_dims, features=n_features) + _FORWARD
+    begin = "const float* entry_data = (const float*)table.data;"
+    return begin + Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch="") + _FORWARD
 
 
 def scatter_snippet(n_dims: int, n_features: int) -> str:
     """Body of (level, interpolation, x, begin, end, d_out, column, gradient, region, stamp, stamps, touched, count) -> count."""
-    return Template(_CORNERS).substitute(dims=n_dims, features=n_features) + _SCATTER
+    begin = "float* entry_data = (float*)gradient.data;"
+    stamps = "if (stamp) NRC_PREFETCH(stamps.data + at);"
+    return begin + Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch=stamps) + _SCATTER

@@ -1,0 +1,94 @@
+"""What a machine can do at most, measured in the same run: copying memory, reading a table at random, multiplying matrices."""
+
+from __future__ import annotations
+
+import torch
+import warp as wp
+
+from benchmarks.timing import time_in_turn
+from benchmarks.torch_grid import torch_threads
+from nrc_tracer.nn.blocked_mlp import BLOCK
+from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
+
+COPIED = 2**28
+"""Bytes of the copy, more than caches hold."""
+
+READS_PER_ITEM = 4096
+"""Reads by one item of the gather kernel."""
+
+
+FACTOR = wp.constant(wp.uint32(2654435761))
+
+
+@wp.kernel(enable_backward=False, module="unique")
+def gather(base: int, mask: wp.uint32, table: wp.array[wp.vec2], sums: wp.array[wp.vec2]):
+    """Read entries of a table at hashed places, four independent sums at a time; nothing else."""
+    item = base + wp.tid()
+    start = wp.uint32(item) * wp.uint32(wp.static(READS_PER_ITEM))
+    a, b, c, d = wp.vec2(), wp.vec2(), wp.vec2(), wp.vec2()
+    for k in range(0, wp.static(READS_PER_ITEM), 4):
+        place = start + wp.uint32(k)
+        a += table[int(scattered(place) & mask)]
+        b += table[int(scattered(place + wp.uint32(1)) & mask)]
+        c += table[int(scattered(place + wp.uint32(2)) & mask)]
+        d += table[int(scattered(place + wp.uint32(3)) & mask)]
+    sums[item] = a + b + c + d
+
+
+@wp.func
+def scattered(i: wp.uint32) -> wp.uint32:
+    """A cheap hash without pattern in its low bits."""
+    h = i * FACTOR
+    return h ^ (h >> wp.uint32(15))
+
+
+def copy_bandwidth(device: torch.device, threads: int, rounds: int) -> float:
+    """Bytes read and written a second by torch's copy of a large tensor."""
+    source = torch.ones(COPIED // 4, device=device)
+    target = torch.empty_like(source)
+    with torch_threads(threads):
+        seconds = time_in_turn({"copy": lambda: target.copy_(source)}, device, rounds)["copy"]
+    return 2 * COPIED / seconds
+
+
+def gather_rate(launcher: TorchLauncher, log2_entries: int, rounds: int) -> float:
+    """Random reads a second of 8 bytes each from a table, on all threads."""
+    items = 2**14 if launcher.device.is_cuda else 2**10
+    table = wp.zeros(2**log2_entries, dtype=wp.vec2, device=launcher.device)
+    sums = wp.zeros(items, dtype=wp.vec2, device=launcher.device)
+
+    def run() -> None:
+        launcher.run(gather, items, lambda base: [base, wp.uint32(2**log2_entries - 1), table, sums])
+
+    seconds = time_in_turn({"gather": run}, launcher.torch_device, rounds)["gather"]
+    return items * READS_PER_ITEM / seconds
+
+
+def matrix_rate(launcher: TorchLauncher, shapes: list[tuple[int, int]], dtype: torch.dtype, rounds: int) -> float:
+    """Floating-point operations a second of the products of an MLP's matrices alone, in the blocks that it is run in.
+
+    Args:
+        launcher: Where they run.
+        shapes: Of the matrices, [out, in].
+        dtype: Of the operands.
+        rounds: Timings.
+    """
+    on_cuda = launcher.device.is_cuda
+    rows = 2**18 if on_cuda else BLOCK
+    blocks = 1 if on_cuda else 4 * launcher.threads
+    operands = []
+    for n_out, n_in in shapes:
+        x = torch.ones(rows, n_in, dtype=dtype, device=launcher.torch_device)
+        operands.append((x, torch.ones(n_out, n_in, dtype=dtype, device=launcher.torch_device).T))
+
+    def block(_: int) -> None:
+        with torch.inference_mode():
+            for x, matrix in operands:
+                torch.mm(x, matrix)
+
+    def run() -> None:
+        with single_threaded_torch(launcher):
+            launcher.each(block, range(blocks))
+
+    seconds = time_in_turn({"products": run}, launcher.torch_device, rounds)["products"]
+    return blocks * rows * sum(2 * a * b for a, b in shapes) / seconds

@@ -1,0 +1,239 @@
+"""The peer of `benchmarks.nn`: the same hash grid and network in plain torch, as fast as we could make them.
+
+The loop is over levels; hashes are int32 products that wrap around, power-of-two tables are masked, and a position is one
+fused multiply-add (`torch.add` with `alpha`). What torch does best with a table differs from machine to machine, so there are
+several ways to read one, and `benchmarks.nn` times them all and takes the fastest:
+
+* `index`: rows [entries, F] by `table[index]`, a corner at a time: the plain way. Its gradient is several times faster than
+  that of `index_select` and of `torch.nn.functional.embedding`, which were left out.
+* `embedding_bag`: all corners at once, gathered and weighted by one kernel; fast forwards, slow backwards.
+* `planes`: a vector for each feature, by `index_select`.
+* `complex`: two features as one complex number, so that a vertex is one element. It needs F = 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional
+from torch import Tensor
+
+from nrc_tracer.nn import Model
+from nrc_tracer.nn.encodings.grid import GridLevel
+
+LOSS_SCALE = 128.0
+"""Of the loss in float16. Adam does not see it, as its epsilon is 1e-15, so gradients are left scaled."""
+
+RELATIVE_EPSILON = 0.01
+"""In the denominator of the relative loss."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to run the torch model.
+
+    Attributes:
+        layout: Name of a layout of the tables.
+        threads: Torch's threads; not used on CUDA.
+    """
+
+    layout: str
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.layout}; {self.threads} thread{'s' * (self.threads != 1)}"
+
+
+class TorchModel(torch.nn.Module):
+    """A hash grid of linear interpolation and an MLP with ReLU, without biases.
+
+    Args:
+        model: Whose shape to have, and a copy of whose parameters.
+        layout: One of `LAYOUTS`.
+        dtype: Of the network's operands.
+    """
+
+    def __init__(self, model: Model, layout: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._layout = LAYOUTS[layout]
+        self._dtype = dtype
+        self.loss_scale = LOSS_SCALE if dtype == torch.float16 else 1.0
+        self._n_output_dims = model.n_output_dims
+        self._levels: Sequence[GridLevel] = model.structure.encoding.levels
+        tables = (model.encoding.level(index) for index in range(len(self._levels)))
+        self.tables = torch.nn.ParameterList(self._layout.stored(table.clone()) for table in tables)
+        network = model.network
+        layers = (network.layer(index) for index in range(network.n_layers)) if network else ()
+        self.layers = torch.nn.ParameterList(layer.clone() for layer in layers)
+        self.register_buffer("_half", torch.tensor(0.5, device=model.device))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Features [N, L F] of points [N, D]."""
+        points = x.T.contiguous()
+        return torch.cat([self._level(*pair, points) for pair in zip(self._levels, self.tables, strict=True)]).T
+
+    def _level(self, level: GridLevel, table: Tensor, points: Tensor) -> Tensor:
+        """Features [F, N] of points [D, N] at one level."""
+        position = torch.add(self._half, points, alpha=level.scale)
+        cell = position.int()
+        high = position.frac()
+        index: list[Tensor] = []
+        weight: list[Tensor] = []
+        for d, multiplier in enumerate(_signed(m) for m in level.multipliers(len(points))):
+            low = cell[d] * multiplier
+            terms, weights = (low, low + multiplier), (1 - high[d], high[d])
+            join = torch.bitwise_xor if level.hashed else torch.add
+            index = [join(i, term) for i in index for term in terms] if index else list(terms)
+            weight = [w * factor for w in weight for factor in weights] if weight else list(weights)
+        if level.hashed:
+            index = [i.bitwise_and_(level.entries - 1) for i in index]
+        else:
+            index = [i.remainder_(level.entries) for i in index]
+        return self._layout.interpolate(table, index, weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs [N, n_output_dims]."""
+        return self.network(self.encode(x))
+
+    def network(self, features: Tensor) -> Tensor:
+        """Outputs [N, n_output_dims] for features [N, L F]."""
+        h = features.to(self._dtype)
+        *hidden, last = (layer.to(self._dtype) for layer in self.layers)
+        for matrix in hidden:
+            h = torch.relu(h @ matrix.T)
+        return (h @ last.T)[:, : self._n_output_dims].float()
+
+    def flat_gradient(self) -> Tensor:
+        """The gradient in the order of our model's parameters: the network's, then the grid's."""
+        layers = [layer.grad.flatten() for layer in self.layers]
+        tables = [self._layout.rows(table.grad).flatten() for table in self.tables]
+        return torch.cat(layers + tables) / self.loss_scale
+
+
+class TorchTraining:
+    """Training a `TorchModel` by RelativeL2 and Adam: what `nrc_tracer.nn.Trainer` does, but that it moves every entry.
+
+    Args:
+        model: The model.
+        adam: Configuration of Adam as tiny-cuda-nn has it.
+        chunk: Queries at a time.
+    """
+
+    def __init__(self, model: TorchModel, adam: dict, chunk: int) -> None:
+        self._model = model
+        self._chunk = chunk
+        # The optimizer moves complex numbers as pairs; fused is the fastest of its ways on CPU and CUDA
+        self._optimizer = torch.optim.Adam(
+            model.parameters(),
+            lr=adam["learning_rate"],
+            betas=(adam["beta1"], adam["beta2"]),
+            eps=adam["epsilon"],
+            fused=True,
+        )
+
+    def backward(self, x: Tensor, target: Tensor) -> None:
+        """Put the gradient of the mean loss into the parameters."""
+        self._optimizer.zero_grad()
+        for part, goal in zip(x.split(self._chunk), target.split(self._chunk), strict=True):
+            prediction = self._model(part)
+            error = (prediction - goal).square() / (prediction.detach().square() + RELATIVE_EPSILON)
+            (error.sum() * (self._model.loss_scale / target.numel())).backward()
+
+    def step(self, x: Tensor, target: Tensor) -> None:
+        """Take one step."""
+        self.backward(x, target)
+        self._optimizer.step()
+
+
+def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> Tensor:
+    """A function's values without a graph, some rows at a time."""
+    with torch.inference_mode():
+        if len(x) <= chunk:
+            return function(x).contiguous()
+        return torch.cat([function(part) for part in x.split(chunk)])
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Give torch so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _signed(value: int) -> int:
+    """The int32 of the same bits."""
+    return (value + 2**31) % 2**32 - 2**31
+
+
+# Layouts
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a level's table lies in memory, and how it is read.
+
+    Attributes:
+        stored: From rows [entries, F] to the parameter.
+        rows: And back.
+        interpolate: Features [F, N] for a parameter and, of each corner, index and weight [N].
+    """
+
+    stored: Callable[[Tensor], Tensor]
+    rows: Callable[[Tensor], Tensor]
+    interpolate: Callable[[Tensor, list[Tensor], list[Tensor]], Tensor]
+
+
+def _same(table: Tensor) -> Tensor:
+    return table
+
+
+def _transposed(table: Tensor) -> Tensor:
+    return table.T.contiguous()
+
+
+def _index(table: Tensor, index: list[Tensor], weight: list[Tensor]) -> Tensor:
+    result = table[index[0]] * weight[0][:, None]
+    for i, w in zip(index[1:], weight[1:], strict=True):
+        result = result + table[i] * w[:, None]
+    return result.T
+
+
+def _embedding_bag(table: Tensor, index: list[Tensor], weight: list[Tensor]) -> Tensor:
+    bags, weights = torch.stack(index, 1), torch.stack(weight, 1)
+    return torch.nn.functional.embedding_bag(bags, table, mode="sum", per_sample_weights=weights).T
+
+
+def _planes(table: Tensor, index: list[Tensor], weight: list[Tensor]) -> Tensor:
+    features = []
+    for plane in table.unbind():
+        result = plane.index_select(0, index[0]) * weight[0]
+        for i, w in zip(index[1:], weight[1:], strict=True):
+            result = torch.addcmul(result, plane.index_select(0, i), w)
+        features.append(result)
+    return torch.stack(features)
+
+
+def _complex(table: Tensor, index: list[Tensor], weight: list[Tensor]) -> Tensor:
+    numbers = torch.view_as_complex(table)
+    result = numbers.index_select(0, index[0]) * weight[0]
+    for i, w in zip(index[1:], weight[1:], strict=True):
+        result = result + numbers.index_select(0, i) * w
+    return torch.view_as_real(result).T
+
+
+PLAIN = "index"
+"""The layout of most code."""
+
+LAYOUTS = {
+    PLAIN: Layout(_same, _same, _index),
+    "embedding_bag": Layout(_same, _same, _embedding_bag),
+    "planes": Layout(_transposed, _transposed, _planes),
+    "complex": Layout(_same, _same, _complex),
+}
