@@ -5,10 +5,12 @@ import warp as wp
 
 from nrc_tracer.launch import initialize
 from nrc_tracer.nn.encodings.frequency import frequency_kernels
+from nrc_tracer.nn.encodings.grid_kernels import grid_kernels
 from nrc_tracer.nn.encodings.identity import identity_kernels
 from nrc_tracer.nn.encodings.one_blob import one_blob_kernels
 from nrc_tracer.nn.encodings.spherical_harmonics import spherical_harmonics_kernels
 from nrc_tracer.nn.encodings.triangle_wave import triangle_wave_kernels
+from nrc_tracer.nn.optimizers import kernels as optimizer_kernels
 
 MODULES = {
     "one_blob": lambda: one_blob_kernels(4).forward.module,
@@ -16,15 +18,25 @@ MODULES = {
     "triangle_wave": lambda: triangle_wave_kernels(12).forward.module,
     "identity": lambda: identity_kernels(1.0, 0.0).forward.module,
     "spherical_harmonics": lambda: spherical_harmonics_kernels(4).forward.module,
+    "optimizers": lambda: optimizer_kernels.adam_dense.module,
 }
+GRIDS = {f"grid_{n_dims}d_{n_features}f": (n_dims, n_features) for n_dims in (2, 3, 4) for n_features in (1, 2, 4, 8)}
+# All grids take 30 seconds for one architecture: for the other those that configurations have
+COMMON_GRIDS = ("grid_2d_2f", "grid_3d_2f", "grid_3d_4f")
 
 
-@pytest.mark.parametrize("arch", [80, 90])
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    ("name", "arch"),
+    [
+        *[(name, arch) for name in MODULES for arch in (80, 90)],
+        *[(name, 80) for name in GRIDS],
+        *[(name, 90) for name in COMMON_GRIDS],
+    ],
+)
 def test_compiles_for_cuda(name, arch, tmp_path):
     """Machine code for Ampere and Hopper, with all kernels of the module in it."""
     initialize()
-    module = MODULES[name]()
+    module = MODULES[name]() if name in MODULES else grid_kernels(*GRIDS[name]).forward.module
     wp.compile_aot_module(module, arch=[arch], module_dir=tmp_path, use_ptx=False)
     binaries = list(tmp_path.glob("*.cubin"))
     assert len(binaries) == 1
