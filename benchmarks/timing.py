@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import torch
 
-SHORTEST = 0.02
+SHORTEST = 0.1
 """Seconds that one timing lasts at least; shorter work is repeated."""
 
-PAUSE = 0.005
+PAUSE = 0.02
 """Seconds between two of them: torch's threads spin for a while after their work, and would disturb the next."""
 
 Tasks = dict[str, Callable[[], object]]

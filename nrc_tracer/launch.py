@@ -11,14 +11,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 
 import warp as wp
 
 BLOCKS_PER_THREAD = 8
-"""Blocks that each thread gets at least, where there are items enough."""
 
 
 @cache
@@ -65,13 +64,24 @@ class Launcher:
         device: Warp device, such as `cpu` or `cuda:0`.
         threads: Threads of the pool on the CPU; one per core unless given.
         block_size: Items per launch on the CPU at most. Results do not depend on it.
+        blocks_per_thread: Launches that each thread gets at least, where there are items enough: more balance better, and
+            each costs some hundredths of a millisecond.
     """
 
-    def __init__(self, device: str, *, threads: int | None = None, block_size: int = 2048) -> None:
+    def __init__(
+        self,
+        device: str,
+        *,
+        threads: int | None = None,
+        block_size: int = 2048,
+        blocks_per_thread: int = BLOCKS_PER_THREAD,
+    ) -> None:
         self.device = wp.get_device(device)
         self.threads = threads or default_threads()
         self.block_size = block_size
-        self._pool = ThreadPoolExecutor(self.threads, "nrc") if not self.device.is_cuda and self.threads > 1 else None
+        self.blocks_per_thread = blocks_per_thread
+        parallel = not self.device.is_cuda and self.threads > 1
+        self._pool = ThreadPoolExecutor(self.threads - 1, "nrc", self._begin_thread) if parallel else None
 
     def run(
         self, kernel: wp.Kernel, count: int, arguments: Callable[[int], list], *, block_size: int | None = None
@@ -89,7 +99,7 @@ class Launcher:
             return
 
         # Small work is cut finer, so that every thread gets some
-        size = max(1, min(block_size or self.block_size, -(-count // (BLOCKS_PER_THREAD * self.threads))))
+        size = max(1, min(block_size or self.block_size, -(-count // (self.blocks_per_thread * self.threads))))
 
         def launch(base: int) -> None:
             wp.launch(kernel, dim=min(size, count - base), inputs=arguments(base), device=self.device)
@@ -100,8 +110,11 @@ class Launcher:
         wp.launch(kernel, dim=count, inputs=arguments, device=self.device)
         wp.synchronize_device(self.device)
 
+    def _begin_thread(self) -> None:
+        """What a thread of the pool does first."""
+
     def each(self, work: Callable[[int], None], items: Sequence[int]) -> None:
-        """Call `work` with every item, on the threads of the pool where there is one, and wait for all of them.
+        """Call `work` with every item, on this thread and those of the pool where there is one, and wait for all of them.
 
         Raises:
             Exception: What `work` raised; items that no thread had begun by then are left out.
@@ -114,18 +127,20 @@ class Launcher:
         remaining = iter(items)  # shared by the threads: taking the next of a range or list is atomic
 
         def drain() -> None:
-            for item in remaining:
-                work(item)
+            try:
+                for item in remaining:
+                    work(item)
+            except BaseException:  # leave nothing to begin
+                for _ in remaining:
+                    pass
+                raise
 
-        workers = [self._pool.submit(drain) for _ in range(min(self.threads, len(items)))]
+        workers = [self._pool.submit(drain) for _ in range(min(self.threads, len(items)) - 1)]
         try:
-            # A time limit lets Ctrl-C through on platforms whose waits cannot be interrupted
-            while wait(workers, timeout=0.5, return_when=FIRST_EXCEPTION).not_done:
-                if any(worker.done() and worker.exception() for worker in workers):
-                    break
+            drain()
         finally:
-            for _ in remaining:  # after an error or Ctrl-C, leave nothing to begin
+            # A time limit lets Ctrl-C through on platforms whose waits cannot be interrupted
+            while wait(workers, timeout=0.5).not_done:
                 pass
-            wait(workers)
         for worker in workers:
             worker.result()

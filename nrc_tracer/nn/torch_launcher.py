@@ -6,7 +6,6 @@ where a pool of two single-threaded blocks kept 152.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,7 +14,8 @@ import warp as wp
 
 from nrc_tracer.launch import Launcher, initialize
 
-_thread = threading.local()
+BLOCKS_PER_THREAD = 3
+"""Launches that each thread gets at least: work is small here."""
 
 
 class TorchLauncher(Launcher):
@@ -28,7 +28,9 @@ class TorchLauncher(Launcher):
 
     def __init__(self, device: str | torch.device, *, threads: int | None = None) -> None:
         initialize()
-        super().__init__(wp.device_from_torch(torch.device(device)), threads=threads)
+        super().__init__(
+            wp.device_from_torch(torch.device(device)), threads=threads, blocks_per_thread=BLOCKS_PER_THREAD
+        )
         self.torch_device = torch.device(wp.device_to_torch(self.device))
         self._loaded: set[wp.Module] = set()
 
@@ -47,19 +49,13 @@ class TorchLauncher(Launcher):
             stream = wp.stream_from_torch(torch.cuda.current_stream(self.torch_device))
             wp.launch(kernel, dim=count, inputs=arguments, device=self.device, stream=stream)
 
-    def each(self, work: Callable[[int], None], items: Sequence[int]) -> None:
-        def alone(item: int) -> None:
-            if not getattr(_thread, "single", False):
-                torch.set_num_threads(1)
-                _thread.single = True
-            work(item)
+    def _begin_thread(self) -> None:
+        torch.set_num_threads(1)
 
-        if self._pool is None or len(items) < 2:
+    def each(self, work: Callable[[int], None], items: Sequence[int]) -> None:
+        """As `Launcher.each`, with torch held to one thread on every one of them."""
+        with single_threaded_torch(self):
             super().each(work, items)
-            return
-        before = torch.get_num_threads()
-        super().each(alone, items)
-        torch.set_num_threads(before)  # a thread's setting is also that of threads to come
 
 
 @contextmanager
@@ -73,4 +69,4 @@ def single_threaded_torch(launcher: TorchLauncher) -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before)  # a thread's setting is also that of threads to come
