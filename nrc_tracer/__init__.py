@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nrc_tracer.errors import DeviceError, NrcError, OutputError, SceneError
+from nrc_tracer.errors import CheckpointError, DeviceError, NrcError, OutputError, SceneError
 
 if TYPE_CHECKING:
     from nrc_tracer.imaging import Image, read_image, rel_mse
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CheckpointError",
     "DeviceError",
     "Image",
     "NrcError",

@@ -30,6 +30,10 @@ class SnapshotError(NrcError):
     """A file of saved parameters that is missing, malformed or of another model, or that cannot be written."""
 
 
+class CheckpointError(NrcError):
+    """A file of an unfinished render that is missing, damaged or of another render, or that cannot be written."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` (did you mean "x"?)`` for the nearest known name, else the list of what is known, as the end of a message."""
     known = sorted(known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 import time
@@ -42,12 +43,16 @@ class Progress:
     Args:
         spp: Samples per pixel asked for, if any.
         seconds: Time asked for, if any.
+        noise: Relative error asked for, if any.
         quiet: Show nothing, even on a terminal.
     """
 
-    def __init__(self, *, spp: int | None, seconds: float | None, quiet: bool) -> None:
+    def __init__(self, *, spp: int | None, seconds: float | None, noise: float | None = None, quiet: bool) -> None:
         self._spp = spp
         self._seconds = seconds
+        self._target = noise
+        self._noise, self._noise_at = math.inf, 0
+        self._begun = 0
         self._start = time.perf_counter()
         self._bar = None if quiet or not sys.stderr.isatty() else _make_bar()
 
@@ -62,17 +67,36 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def resume(self, samples: int) -> None:
+        """Leave the samples that a checkpoint had out of the rate."""
+        self._begun = samples
+
+    def say(self, message: str) -> None:
+        """Print a line beside the bar."""
+        if self._bar is None:
+            click.echo(message, err=True)
+        else:
+            self._bar.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def _samples_word(self, samples: int) -> str:
+        word = f"{samples}/{self._spp} spp" if self._spp else f"{samples} spp"
+        return word if math.isinf(self._noise) else f"{word}, noise {100 * self._noise:.2g} %"
+
     def __call__(self, renderer: Renderer) -> None:
         if self._bar is None:
             return
         elapsed = time.perf_counter() - self._start
         by_samples = renderer.samples / self._spp if self._spp else 0.0
         by_time = elapsed / self._seconds if self._seconds else 0.0
-        speed = renderer.samples * renderer.width * renderer.height / max(elapsed, 1e-9)
+        # Asked for seldom: on a large film it takes a while
+        if renderer.samples >= 1.25 * self._noise_at:
+            self._noise, self._noise_at = renderer.noise(), renderer.samples
+        by_noise = min(1.0, (self._target / self._noise) ** 2) if self._target and self._noise else 0.0
+        speed = (renderer.samples - self._begun) * renderer.width * renderer.height / max(elapsed, 1e-9)
         self._bar.update(
             self._task,
-            completed=min(1.0, max(by_samples, by_time)),
-            samples=f"{renderer.samples}/{self._spp} spp" if self._spp else f"{renderer.samples} spp",
+            completed=min(1.0, max(by_samples, by_time, by_noise)),
+            samples=self._samples_word(renderer.samples),
             rate=rate(speed),
         )
 

@@ -1,20 +1,31 @@
 """Images: reading and writing files, tone mapping, error metrics. Knows nothing of scenes or rendering."""
 
-from nrc_tracer.imaging.files import check_writable, read_image, write_image
+from nrc_tracer.imaging.denoising import check_denoiser, denoise
+from nrc_tracer.imaging.files import check_writable, decode_image, read_image, write_image
 from nrc_tracer.imaging.image import Image
+from nrc_tracer.imaging.layer_files import LAYER_EXTENSIONS, layer_path, write_layers
 from nrc_tracer.imaging.metrics import mse, psnr, rel_mse
+from nrc_tracer.imaging.pixels import pixel_extension, write_pixels
 from nrc_tracer.imaging.tonemap import TONES, decode_srgb, encode_srgb, tone_map
 
 __all__ = [
+    "LAYER_EXTENSIONS",
     "TONES",
     "Image",
+    "check_denoiser",
     "check_writable",
+    "decode_image",
     "decode_srgb",
+    "denoise",
     "encode_srgb",
+    "layer_path",
     "mse",
+    "pixel_extension",
     "psnr",
     "read_image",
     "rel_mse",
     "tone_map",
     "write_image",
+    "write_layers",
+    "write_pixels",
 ]

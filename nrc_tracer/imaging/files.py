@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -62,6 +63,28 @@ def read_image(path: str | Path) -> np.ndarray:
         raise SceneError(f"{path}: not a readable image: {_one_line(error)}") from error
 
 
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Decode a PNG, JPEG, TIFF, BMP or TGA image that is in memory, as `read_image` does.
+
+    Args:
+        data: The bytes of an image file.
+        name: What messages call it.
+
+    Raises:
+        SceneError: It is damaged, larger than `MAX_PIXELS`, or of another kind.
+    """
+    try:
+        if png16.is_png16(data[:32]):
+            return _decode_png16(data, name)
+        return _decode_with_pillow(io.BytesIO(data), name)
+    except SceneError:
+        raise
+    except MemoryError as error:
+        raise SceneError(f"{name}: not enough memory to read this image") from error
+    except Exception as error:  # decoders raise almost anything on damaged files
+        raise SceneError(f"{name}: not a readable image: {_one_line(error)}") from error
+
+
 def write_image(path: str | Path, rgb: np.ndarray, *, tone: Tone = "srgb", exposure: float = 0.0) -> Path:
     """Write an image; a file of that name is replaced only once the new one is complete.
 
@@ -106,7 +129,7 @@ def check_writable(path: str | Path) -> None:
 # --- Reading
 
 
-def _check_size(path: Path, height: int, width: int) -> None:
+def _check_size(path: Path | str, height: int, width: int) -> None:
     if height < 1 or width < 1:
         raise SceneError(f"{path}: not a readable image: its size is {width} x {height}")
     if height * width > MAX_PIXELS:
@@ -116,11 +139,15 @@ def _check_size(path: Path, height: int, width: int) -> None:
 
 
 def _read_with_pillow(path: Path) -> np.ndarray:
+    return _decode_with_pillow(path, path)
+
+
+def _decode_with_pillow(source: Path | io.BytesIO, path: Path | str) -> np.ndarray:
     import PIL.Image
 
     with _pillow_without_limit():
         try:
-            file = PIL.Image.open(path, formats=_PILLOW_FORMATS)
+            file = PIL.Image.open(source, formats=_PILLOW_FORMATS)
         except PIL.UnidentifiedImageError as error:
             raise SceneError(f"{path}: not an image of a known format (PNG, JPEG, TIFF, BMP, TGA, EXR, HDR)") from error
     with file:
@@ -161,7 +188,12 @@ def _pillow_without_limit() -> Iterator[None]:
 def _read_png16(path: Path) -> np.ndarray:
     with path.open("rb") as file:
         _check_size(path, *png16.read_size(file.read(26)))
-    pixels = png16.decode(path.read_bytes())
+    return _decode_png16(path.read_bytes(), path)
+
+
+def _decode_png16(data: bytes, path: Path | str) -> np.ndarray:
+    _check_size(path, *png16.read_size(data[:26]))
+    pixels = png16.decode(data)
     if pixels.shape[2] == 2:  # grey with alpha
         pixels = pixels[:, :, [0, 0, 0, 1]]
     return pixels

@@ -44,6 +44,19 @@ def decode(data: bytes) -> np.ndarray:
     return pixels.view(">u2").astype(np.uint16)
 
 
+def encode(pixels: np.ndarray) -> bytes:
+    """Return a PNG file of pixels of the shape [height, width, 1 | 3 | 4], uint16, with no filters."""
+    height, width, channels = pixels.shape
+    kind = {1: 0, 3: 2, 4: 6}[channels]
+    rows = np.zeros((height, 1 + 2 * channels * width), np.uint8)
+    rows[:, 1:] = pixels.astype(">u2").reshape(height, -1).view(np.uint8)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b""))
+    return SIGNATURE + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
 def unfilter(filters: np.ndarray, filtered: np.ndarray) -> np.ndarray:
     """Undo PNG's row filters.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from nrc_tracer.errors import SceneError
-from nrc_tracer.scene.model import Cube, Cylinder, Disk, Mesh, Rectangle, Shape, Sphere, TriangleMesh
+from nrc_tracer.scene.model import Cube, Cylinder, Disk, GroupShape, Mesh, Rectangle, Sphere, TriangleMesh
 from nrc_tracer.scene.transforms import matrix
 
 SEGMENTS = 256
@@ -19,7 +19,7 @@ UNIFORM = 1e-4
 """Largest relative difference of scales along the axes that still counts as uniform."""
 
 
-def tessellate(shape: Shape, file_mesh: TriangleMesh | None = None) -> TriangleMesh:
+def tessellate(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> TriangleMesh:
     """Cut a shape into triangles, in its local space (`to_world` and `flip_normals` are not applied).
 
     Args:
@@ -75,10 +75,10 @@ def transform_mesh(mesh: TriangleMesh, to_world: np.ndarray, flip_normals: bool 
     indices = mesh.indices
     if (np.linalg.det(linear) < 0.0) != flip_normals:
         indices = np.ascontiguousarray(indices[:, ::-1])
-    return TriangleMesh(positions.astype(np.float32), indices, normals, mesh.uvs)
+    return TriangleMesh(positions.astype(np.float32), indices, normals, mesh.uvs, mesh.colors)
 
 
-def world_mesh(shape: Shape, file_mesh: TriangleMesh | None = None) -> TriangleMesh:
+def world_mesh(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> TriangleMesh:
     """Cut a shape into triangles in world space, `to_world` and `flip_normals` applied.
 
     Args:
@@ -88,11 +88,50 @@ def world_mesh(shape: Shape, file_mesh: TriangleMesh | None = None) -> TriangleM
     Raises:
         SceneError: As `tessellate` and `transforms.matrix`.
     """
+    return place_mesh(tessellate(shape, file_mesh), shape)
+
+
+def place_mesh(mesh: TriangleMesh, shape: GroupShape) -> TriangleMesh:
+    """Map a shape's triangles, as `tessellate` returns them, to world space: `to_world` and `flip_normals` applied."""
     to_world = matrix(shape.to_world)
     flip = shape.flip_normals
     if isinstance(shape, Sphere) and np.linalg.det(to_world[:3, :3]) < 0.0:
         flip = not flip  # as world_sphere
-    return transform_mesh(tessellate(shape, file_mesh), to_world, flip)
+    return transform_mesh(mesh, to_world, flip)
+
+
+def triangle_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> int:
+    """How many triangles `tessellate` makes; 0 for a sphere that stays one."""
+    match shape:
+        case Mesh():
+            return len(shape.indices or ()) if file_mesh is None else len(file_mesh.indices)
+        case Rectangle():
+            return 2
+        case Cube():
+            return 12
+        case Disk():
+            return SEGMENTS
+        case Cylinder():
+            return 2 * SEGMENTS
+        case Sphere():
+            return 0 if world_sphere(shape) is not None else SEGMENTS * (SEGMENTS - 2)
+
+
+def vertex_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> int:
+    """How many vertices `tessellate` makes; 0 for a sphere that stays one."""
+    match shape:
+        case Mesh():
+            return len(shape.positions or ()) if file_mesh is None else len(file_mesh.positions)
+        case Rectangle():
+            return 4
+        case Cube():
+            return 24
+        case Disk():
+            return 2 * SEGMENTS + 1
+        case Cylinder():
+            return 2 * (SEGMENTS + 1)
+        case Sphere():
+            return 0 if world_sphere(shape) is not None else (SEGMENTS + 1) * (SEGMENTS // 2 + 1)
 
 
 def world_sphere(sphere: Sphere) -> tuple[np.ndarray, float, bool] | None:
@@ -177,7 +216,8 @@ def _mesh(shape: Mesh, file_mesh: TriangleMesh | None) -> TriangleMesh:
     uvs = mesh.uvs
     if shape.flip_v and uvs is not None:
         uvs = np.column_stack((uvs[:, 0], 1.0 - uvs[:, 1])).astype(np.float32)
-    return TriangleMesh(mesh.positions, mesh.indices, None if shape.face_normals else mesh.normals, uvs)
+    normals = None if shape.face_normals else mesh.normals
+    return TriangleMesh(mesh.positions, mesh.indices, normals, uvs, mesh.colors)
 
 
 def _inline_mesh(shape: Mesh) -> TriangleMesh:
@@ -191,7 +231,7 @@ def _inline_mesh(shape: Mesh) -> TriangleMesh:
     if np.any(indices < 0) or np.any(indices >= len(positions)):
         bad = indices[np.any((indices < 0) | (indices >= len(positions)), axis=1)][0]
         raise SceneError(f"{what}: indices {tuple(bad.tolist())} are outside the {len(positions)} positions")
-    for name in ("normals", "uvs"):
+    for name in ("normals", "uvs", "colors"):
         values = getattr(shape, name)
         if values is not None and len(values) != len(positions):
             raise SceneError(f"{what}: {len(values)} {name} for {len(positions)} positions; give one for each")
@@ -200,7 +240,12 @@ def _inline_mesh(shape: Mesh) -> TriangleMesh:
     else:
         normals = smooth_normals(positions, indices)
     uvs = None if shape.uvs is None else np.array(shape.uvs, dtype=np.float32)
-    return TriangleMesh(positions, indices.astype(np.int32), normals, uvs)
+    colors = None
+    if shape.colors is not None:
+        colors = np.ones((len(shape.colors), 4), dtype=np.float32)
+        rows = np.array(shape.colors, dtype=np.float32)
+        colors[:, : rows.shape[1]] = rows
+    return TriangleMesh(positions, indices.astype(np.int32), normals, uvs, colors)
 
 
 def _rectangle() -> TriangleMesh:

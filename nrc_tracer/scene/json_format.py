@@ -13,7 +13,7 @@ from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.explain import explain
 from nrc_tracer.scene.model import SceneDescription
-from nrc_tracer.scene.validate import validate
+from nrc_tracer.scene.validate import plain_numbers, validate
 
 
 class _SceneFile(SceneDescription, tag=False, rename={"schema_": "$schema"}):
@@ -67,7 +67,9 @@ def decode(text: str) -> SceneDescription:
 
 def encode(description: SceneDescription) -> str:
     """Turn a description into JSON text that `decode` reads back; arrays of numbers stay on one line."""
-    text = json.dumps(msgspec.to_builtins(description), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        msgspec.to_builtins(description, enc_hook=plain_numbers), indent=2, ensure_ascii=False, allow_nan=False
+    )
     numbers = r"\[\s+(-?\d[^\[\]{}\"]*?)\s+\]"
     return re.sub(numbers, lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
 

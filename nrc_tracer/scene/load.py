@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.imaging import read_image
+from nrc_tracer.scene.bare_mesh import read_bare_mesh
+from nrc_tracer.scene.fitted import SOFT_SKY, sky_pixels
+from nrc_tracer.scene.instances import placed_shapes
 from nrc_tracer.scene.json_format import read_json
-from nrc_tracer.scene.mesh_files import load_mesh
-from nrc_tracer.scene.model import Scene, SceneDescription
+from nrc_tracer.scene.mesh_files import READERS, load_mesh, mesh_path
+from nrc_tracer.scene.model import Scene
 from nrc_tracer.scene.validate import image_files, mesh_files, validate
 
-_LATER = {".glb": "glTF", ".gltf": "glTF", ".obj": "OBJ", ".ply": "PLY", ".stl": "STL"}
+SUPPORTED = ".json, .xml, .glb, .gltf, .obj, .ply, .stl"
 
 
 def load_scene(path: str | Path, *, strict: bool = False, parameters: Mapping[str, str] | None = None) -> Scene:
     """Read a scene file and every mesh and image it names, each file once.
 
     Args:
-        path: `.json` (the package's own format) or `.xml` (Mitsuba 3). Names inside are relative to its folder.
+        path: `.json` (the package's own format), `.xml` (Mitsuba 3), `.glb` or `.gltf` (glTF 2.0), or a mesh alone
+            (`.obj`, `.ply`, `.stl`), which is seen by a fitted camera under a soft sky. Names inside are relative to its
+            folder.
         strict: Treat warnings as errors.
         parameters: Values for the `$name`s of a Mitsuba file.
 
@@ -28,43 +34,54 @@ def load_scene(path: str | Path, *, strict: bool = False, parameters: Mapping[st
         SceneError: Something is missing, malformed or impossible; the message names file and place.
     """
     path = Path(path)
-    description, warnings = _read(path, parameters)
-    shining = any(shape.emission is not None for shape in description.shapes)
+    scene = _read(path, parameters)
+    description, warnings = scene.description, scene.warnings
+    shining = any(placed.shape.emission is not None for placed in placed_shapes(description))
     if not description.lights and not shining:
         warnings = (*warnings, "nothing in the scene shines, so the image will be black")
     if strict and warnings:
         raise SceneError(f"{path}: {warnings[0]}" + (f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""))
     folder = path.parent
-    meshes = {}
+    meshes, images = dict(scene.meshes), dict(scene.images)
     for place, name in mesh_files(description):
         if name not in meshes:
-            with _at(path, place, folder / name):
+            with _at(path, place, mesh_path(folder / name)):
                 meshes[name] = load_mesh(folder / name)
-    images = {}
     for place, name in image_files(description):
-        if name not in images:
+        if name == SOFT_SKY:
+            images[name] = sky_pixels()
+        elif name not in images:
             with _at(path, place, folder / name):
                 images[name] = read_image(folder / name)
-    return Scene(description=description, meshes=meshes, images=images, source=path, warnings=warnings)
+    return replace(scene, meshes=meshes, images=images, source=path, warnings=warnings)
 
 
-def _read(path: Path, parameters: Mapping[str, str] | None) -> tuple[SceneDescription, tuple[str, ...]]:
+def _read(path: Path, parameters: Mapping[str, str] | None) -> Scene:
+    """Read the scene file itself; the files it names may still be missing from the result."""
     extension = path.suffix.lower()
-    if extension in _LATER:
-        raise SceneError(f"{path}: {_LATER[extension]} is not supported as a scene yet (supported: .json, .xml)")
-    if extension not in (".json", ".xml"):
-        raise SceneError(f'{path}: unknown scene format "{path.suffix}" (supported: .json, .xml)')
+    if extension not in (".json", ".xml", ".glb", ".gltf", *READERS):
+        raise SceneError(f'{path}: unknown scene format "{path.suffix}" (supported: {SUPPORTED})')
     if not path.is_file():
         raise SceneError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such file'}")
+    if parameters and extension != ".xml":
+        raise SceneError(f"{path}: parameters are only for Mitsuba XML files (given: {', '.join(parameters)})")
+    if extension in READERS:
+        scene = read_bare_mesh(path)
+        validate(scene.description, path)
+        return scene
     if extension == ".json":
-        if parameters:
-            raise SceneError(f"{path}: parameters are only for Mitsuba XML files (given: {', '.join(parameters)})")
-        return read_json(path), ()
-    from nrc_tracer.scene.mitsuba import read_mitsuba
+        return Scene(read_json(path))
+    if extension in (".glb", ".gltf"):
+        from nrc_tracer.scene.gltf import read_gltf
 
-    description, warnings = read_mitsuba(path, parameters=dict(parameters or {}))
-    validate(description, path)
-    return description, tuple(str(warning) for warning in warnings)
+        description, meshes, images, warnings, notes = read_gltf(path)
+        validate(description, path)
+        return Scene(description, meshes, images, path, warnings, notes)
+    from nrc_tracer.scene.mitsuba import read_mitsuba_scene
+
+    scene = read_mitsuba_scene(path, parameters=dict(parameters or {}))
+    validate(scene.description, path)
+    return scene
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
-"""Mesh files: OBJ, PLY and STL."""
+"""Mesh files: OBJ, PLY, STL and Mitsuba's serialized meshes."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,32 +11,48 @@ from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.obj_format import read_obj
 from nrc_tracer.scene.ply_format import read_ply
+from nrc_tracer.scene.serialized_format import read_serialized
 from nrc_tracer.scene.stl_format import read_stl
 
 READERS = {".obj": read_obj, ".ply": read_ply, ".stl": read_stl}
+"""Formats of which a file is one mesh."""
+SERIALIZED = ".serialized"
+_MEMBER = re.compile(r"(.*\.serialized)#(\d{1,9})", re.IGNORECASE | re.DOTALL)
+
+
+def mesh_path(path: Path) -> Path:
+    """Return the file that a mesh is in: its name without the number of a mesh of a serialized file."""
+    member = _MEMBER.fullmatch(path.name)
+    return path if member is None else path.with_name(member[1])
 
 
 def load_mesh(path: Path) -> TriangleMesh:
     """Read a mesh file: everything in it as one mesh, with the file's vertex normals and texture coordinates.
 
     Polygons are cut into fans. Triangles without area are kept, so that triangle numbers are the file's (no ray hits
-    them). An OBJ or PLY file without vertex normals gets smooth ones, as in Mitsuba (`Mesh.face_normals` ignores
+    them). An OBJ, PLY or serialized file without vertex normals gets smooth ones, as in Mitsuba (`Mesh.face_normals` ignores
     them); an STL file has none and stays flat. Texture coordinates are as in the file (`Mesh.flip_v` turns them round).
 
     Args:
-        path: A file whose name ends in .obj, .ply or .stl.
+        path: A file whose name ends in .obj, .ply, .stl or .serialized; of the last, `name.serialized#2` is the third
+            mesh.
 
     Raises:
         SceneError: The file is missing, truncated, malformed or of another format, an index is out of range, a
             position is not finite, or there is no triangle. The message names the file.
     """
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise SceneError(f'{path}: "{path.suffix}" is not a mesh format{nearest(path.suffix, READERS)}')
+    member = _MEMBER.fullmatch(path.name)
+    path = mesh_path(path)
+    serialized = path.suffix.lower() == SERIALIZED
+    if not serialized and path.suffix.lower() not in READERS:
+        raise SceneError(f'{path}: "{path.suffix}" is not a mesh format{nearest(path.suffix, (*READERS, SERIALIZED))}')
     if not path.is_file():
         raise SceneError(f"{path}: {'is not a file' if path.exists() else 'no such mesh file'}")
     try:
-        mesh = reader(path)
+        if serialized:
+            mesh = read_serialized(path, int(member[2]) if member else 0)
+        else:
+            mesh = READERS[path.suffix.lower()](path)
     except OSError as error:
         raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not len(mesh.indices):

@@ -75,16 +75,23 @@ Transform = tuple[Translate | Rotate | Scale | LookAt | Matrix, ...]
 # --- Textures
 
 
+Wrap = Literal["repeat", "mirror", "clamp"]
+
+
 class Bitmap(Model, tag="bitmap"):
     """An image, looked up at (u, v) with v = 0 at the image's **top** row.
 
-    `raw` turns off the sRGB decoding of 8- and 16-bit images (data such as roughness). `to_uv` maps (u, v) before the look-up.
+    `raw` turns off the sRGB decoding of 8- and 16-bit images (data such as roughness). `wrap` is for both axes, or one for
+    each. `channel` takes one channel of the image as a grey value, `a` its opacity (1 where it has none). What is read is
+    multiplied by `factor`. `to_uv` maps (u, v) before the look-up.
     """
 
     file: str
     raw: bool = False
     filter: Literal["bilinear", "nearest"] = "bilinear"
-    wrap: Literal["repeat", "mirror", "clamp"] = "repeat"
+    wrap: Wrap | tuple[Wrap, Wrap] = "repeat"
+    channel: Literal["rgb", "r", "g", "b", "a"] = "rgb"
+    factor: float | Vec3 = 1.0
     to_uv: Transform = ()
 
 
@@ -96,7 +103,18 @@ class Checkerboard(Model, tag="checkerboard"):
     to_uv: Transform = ()
 
 
-Texture = Bitmap | Checkerboard
+class VertexColor(Model, tag="vertex_color"):
+    """The mesh's own colours, interpolated between vertices, times `factor`; `channel` `a` takes their opacity as a grey value.
+
+    `texture` is the name of another texture to multiply them with. White where the mesh has none.
+    """
+
+    channel: Literal["rgb", "a"] = "rgb"
+    factor: float | Vec3 = 1.0
+    texture: str | None = None
+
+
+Texture = Bitmap | Checkerboard | VertexColor
 
 
 # --- Materials. Opaque ones scatter on both sides unless `two_sided` is false (then the back is black).
@@ -160,6 +178,69 @@ class Plastic(Model, tag="plastic"):
     two_sided: bool = True
 
 
+class Principled(Model, tag="principled"):
+    """Disney's principled BSDF (Burley 2012 and 2015) in Mitsuba 3's form, glTF's metallic-roughness model a case of it.
+
+    Roughness, metallic and all weights are in [0, 1]; microfacets are GGX with alpha = roughness^2. `eta` is the index of
+    refraction of the inside over the outside; where it is absent, `specular` stands for it: the reflectance at normal incidence
+    is 0.08 `specular`. `diffuse` chooses Burley's diffuse lobe or Lambert's, which glTF has: it gets what the dielectric above it
+    does not reflect. With `spec_trans` 0 it is opaque; else light goes through, refracted, or straight on if `thin`. A thin
+    surface is the same from both sides, and lets the share `diff_trans` of its diffuse light through; with Burley's lobe (as
+    Mitsuba's `principledthin`) only the share `spec_trans` of it reflects specularly, with Lambert's all of it.
+    """
+
+    base_color: Color = 0.5
+    metallic: Scalar = 0.0
+    roughness: Scalar = 0.5
+    anisotropic: Scalar = 0.0
+    specular: Scalar = 0.5
+    eta: Positive | None = None
+    spec_tint: Scalar = 0.0
+    spec_trans: Scalar = 0.0
+    flatness: Scalar = 0.0
+    sheen: Scalar = 0.0
+    sheen_tint: Scalar = 0.0
+    clearcoat: Scalar = 0.0
+    clearcoat_gloss: Scalar = 0.0
+    diff_trans: Scalar = 0.0
+    diffuse: Literal["burley", "lambert"] = "burley"
+    thin: bool = False
+    two_sided: bool = True
+
+
+class Mask(Model, tag="mask"):
+    """A material that is there with probability `opacity`; where it is not, light passes straight on."""
+
+    material: str
+    opacity: Scalar = 0.5
+
+
+class Blend(Model, tag="blend"):
+    """`weight` of the second material and the rest of the first."""
+
+    materials: tuple[str, str]
+    weight: Scalar = 0.5
+
+
+class Bump(Model, tag="bump"):
+    """A material on a surface displaced along its normal by `scale` times a texture's luminance, in scene units."""
+
+    material: str
+    texture: str
+    scale: float = 1.0
+
+
+class NormalMap(Model, tag="normal_map"):
+    """A material whose shading normal is a texture's colour: 2 colour - 1 in the frame of tangent, bitangent and normal.
+
+    `scale` multiplies its x and y before normalization.
+    """
+
+    material: str
+    texture: str
+    scale: float = 1.0
+
+
 class Sides(Model, tag="sides"):
     """Two opaque materials by name: one for the side of the normal, one for the back."""
 
@@ -167,7 +248,10 @@ class Sides(Model, tag="sides"):
     back: str
 
 
-Material = Diffuse | Conductor | Dielectric | ThinDielectric | Plastic | Sides
+Material = (
+    Diffuse | Conductor | Dielectric | ThinDielectric | Plastic | Principled | Mask | Blend | Bump | NormalMap | Sides
+)
+"""Materials that name others may do so in any depth but not in a circle."""
 
 
 # --- Shapes. All take a transform, the name of a material (grey diffuse if absent) and an emitted radiance.
@@ -184,16 +268,19 @@ class ShapeModel(Model):
 
 
 class Mesh(ShapeModel, tag="mesh"):
-    """Triangles: from a `file` (OBJ, PLY or STL), or given in place by `positions` and `indices`.
+    """Triangles: from a `file` (OBJ, PLY, STL, or Mitsuba's serialized: `name.serialized#2` is its third mesh), or given
+    in place by `positions` and `indices`.
 
     Without vertex normals the mesh gets smooth ones (an STL file stays flat); `face_normals` makes any mesh flat.
     `flip_v` replaces v by 1 - v.
+    `colors` are linear RGB, or RGB and opacity, for each position (see `VertexColor`).
     """
 
     file: str | None = None
     positions: tuple[Vec3, ...] | None = None
     normals: tuple[Vec3, ...] | None = None
     uvs: tuple[Vec2, ...] | None = None
+    colors: tuple[tuple[float, ...], ...] | None = None
     indices: tuple[tuple[int, int, int], ...] | None = None
     face_normals: bool = False
     flip_v: bool = False
@@ -226,7 +313,16 @@ class Cylinder(ShapeModel, tag="cylinder"):
     radius: Positive = 1.0
 
 
-Shape = Mesh | Sphere | Rectangle | Cube | Disk | Cylinder
+class Instance(Model, tag="instance"):
+    """All shapes of a group of the scene, placed once more by `to_world` after their own transforms."""
+
+    group: str
+    name: str = ""
+    to_world: Transform = ()
+
+
+GroupShape = Mesh | Sphere | Rectangle | Cube | Disk | Cylinder
+Shape = GroupShape | Instance
 
 
 # --- Lights that are not shapes
@@ -335,14 +431,20 @@ class Integrator(Model, tag=False):
 
 
 class SceneDescription(Model, tag=False):
-    """A whole scene as a file states it. File names are relative to the scene file."""
+    """A whole scene as a file states it. File names are relative to the scene file.
+
+    `camera` is the one that is used unless another of `cameras` is asked for by name. `groups` are not there themselves, only
+    their instances are.
+    """
 
     camera: Camera = Perspective()
+    cameras: dict[str, Camera] = {}
     film: Film = Film()
     sampler: Sampler = Sampler()
     integrator: Integrator = Integrator()
     textures: dict[str, Texture] = {}
     materials: dict[str, Material] = {}
+    groups: dict[str, tuple[GroupShape, ...]] = {}
     shapes: tuple[Shape, ...] = ()
     lights: tuple[Light, ...] = ()
 
@@ -359,12 +461,14 @@ class TriangleMesh:
         indices: Vertex indices, shape [triangle_count, 3], int32, counter-clockwise seen from the normal's side.
         normals: Unit vertex normals, shape [vertex_count, 3], float32, or None for flat faces.
         uvs: Texture coordinates, shape [vertex_count, 2], float32, or None.
+        colors: Vertex colours, linear RGB and opacity, shape [vertex_count, 4], float32, or None.
     """
 
     positions: np.ndarray
     indices: np.ndarray
     normals: np.ndarray | None = None
     uvs: np.ndarray | None = None
+    colors: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -378,6 +482,7 @@ class Scene:
             (or 1 or 4 channels), uint8, uint16 or float32; float is linear.
         source: The file it was read from, if any.
         warnings: What the file asks for that is not supported, and what was done instead.
+        notes: What was added because the file leaves it open, such as a camera.
     """
 
     description: SceneDescription
@@ -385,3 +490,4 @@ class Scene:
     images: dict[str, np.ndarray] = field(default_factory=dict)
     source: Path | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

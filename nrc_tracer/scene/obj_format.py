@@ -17,6 +17,7 @@ import numpy as np
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.geometry import polygon_fans, smooth_normals
 from nrc_tracer.scene.model import TriangleMesh
+from nrc_tracer.scene.vertex_colors import decode_srgb, linear_colors
 
 BLOCK = 1 << 25
 """Bytes that are parsed at once; the memory in use is about ten times as much."""
@@ -36,12 +37,14 @@ class _Pools:
 
     Attributes:
         values: Rows of v, vt and vn, a list of arrays of shape [count, width] each.
+        colors: Colours of the rows of v, shape [count, 3] each; None where a block has none.
         counts: How many rows of each kind there are.
         corners: For each corner of each face the rows of v, vt and vn, shape [corner_count, 3], -1 if absent.
         sizes: How many corners each face has.
     """
 
     values: dict[str, list[np.ndarray]] = field(default_factory=lambda: {kind: [] for kind in WIDTHS})
+    colors: list[np.ndarray | None] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WIDTHS, 0))
     corners: list[np.ndarray] = field(default_factory=list)
     sizes: list[np.ndarray] = field(default_factory=list)
@@ -52,7 +55,7 @@ def read_obj(path: Path) -> TriangleMesh:
 
     Polygons are cut into fans, faces of fewer than three corners are passed over, and indices may be negative. A file
     without `vn` gets smooth normals, averaged over the faces around each `v`, as in Mitsuba; so does a corner without
-    one.
+    one. Three numbers after a position are its colour, in sRGB from 0 to 1, as the programs that write them mean it.
 
     Raises:
         SceneError: The file has a malformed line, or an index that is out of range.
@@ -174,6 +177,22 @@ def _read_rows(kind: str, text: bytes, per_line: np.ndarray, where: _Lines, pool
     if np.any(bad):
         where.fail(int(np.argmax(bad)), f"{kind} has a number that is not finite")
     pools.values[kind].append(rows)
+    if kind == "v":
+        pools.colors.append(_read_colors(values, offsets, per_line, where))
+
+
+def _read_colors(values: np.ndarray, offsets: np.ndarray, per_line: np.ndarray, where: _Lines) -> np.ndarray | None:
+    """The colours of lines `v x y z r g b`, white in lines without; None if all are without."""
+    present = per_line >= 6
+    if not np.any(present):
+        return None
+    colors = np.ones((len(per_line), 3))
+    for channel in range(3):
+        colors[present, channel] = values[offsets[present] + 3 + channel]
+    bad = ~np.all(np.isfinite(colors), axis=1)
+    if np.any(bad):
+        where.fail(int(np.argmax(bad)), "v has a colour that is not finite")
+    return colors
 
 
 def _first_malformed(text: bytes, per_line: np.ndarray) -> int:
@@ -261,7 +280,14 @@ def _assemble(path: Path, pools: _Pools) -> TriangleMesh:
     normals = np.divide(normals, lengths[:, None], out=normals, where=~absent[:, None]).astype(np.float32)
     if np.any(absent):
         normals[absent] = smooth_normals(positions, v[indices])[v[absent]]
-    return TriangleMesh(positions[v], indices.astype(np.int32), normals, uvs)
+    colors = None
+    if any(part is not None for part in pools.colors):
+        parts = [
+            np.ones_like(rows) if part is None else part
+            for rows, part in zip(pools.values["v"], pools.colors, strict=True)
+        ]
+        colors = linear_colors([*decode_srgb(np.concatenate(parts)).T])[v]
+    return TriangleMesh(positions[v], indices.astype(np.int32), normals, uvs, colors)
 
 
 def _unify(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.geometry import polygon_fans, smooth_normals
 from nrc_tracer.scene.model import TriangleMesh
+from nrc_tracer.scene.vertex_colors import linear_colors
 
 MAX_HEADER = 1 << 16
 TYPES = {
@@ -27,6 +28,7 @@ CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4":
 ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 FACE_LISTS = ("vertex_indices", "vertex_index")
+COLOR_NAMES = (("red", "green", "blue", "alpha"), ("r", "g", "b", "a"))
 UV_NAMES = (("u", "v"), ("s", "t"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
 
 
@@ -64,8 +66,9 @@ class _Body:
 def read_ply(path: Path) -> TriangleMesh:
     """Read the vertices and faces of a PLY file.
 
-    Vertex normals (nx, ny, nz) and texture coordinates (u, v or s, t or texture_u, texture_v) are read; other
-    properties and elements are passed over. Without normals, smooth ones are averaged over the faces around each
+    Vertex normals (nx, ny, nz), texture coordinates (u, v or s, t or texture_u, texture_v) and colours (red, green, blue
+    or r, g, b, with alpha or a; whole numbers are sRGB, floats linear) are read; other properties and elements are
+    passed over. Without normals, smooth ones are averaged over the faces around each
     vertex, as in Mitsuba.
 
     Raises:
@@ -84,6 +87,8 @@ def read_ply(path: Path) -> TriangleMesh:
     for element in elements:
         if element.name == "vertex":
             vertices = _read_fixed(body, element) if not element.lists else _read_lists(body, element, None)[0]
+            if body.numbers is not None:
+                vertices = _with_types(vertices, element)
         elif element.name == "face":
             name = next((item.name for item in element.lists if item.name in FACE_LISTS), None)
             if name is None:
@@ -117,14 +122,36 @@ def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, co
         normals = _columns(vertices, ("nx", "ny", "nz")).astype(np.float64)
         lengths = np.linalg.norm(normals, axis=1)
         usable = np.isfinite(lengths) & (lengths > 0.0)
-        normals[usable] /= lengths[usable, None]
+        unit = np.abs(lengths - 1.0) < 2e-7  # as near as float32 comes: kept to the bit
+        scaled = usable & ~unit
+        normals[scaled] /= lengths[scaled, None]
         normals = normals.astype(np.float32)
         if not np.all(usable):
             normals[~usable] = smooth_normals(positions, indices)[~usable]
     else:
         normals = smooth_normals(positions, indices)
     uv_names = next((names for names in UV_NAMES if set(names) <= vertices.keys()), None)
-    return TriangleMesh(positions, indices, normals, _columns(vertices, uv_names) if uv_names else None)
+    uvs = _columns(vertices, uv_names) if uv_names else None
+    return TriangleMesh(positions, indices, normals, uvs, _colors(vertices))
+
+
+def _with_types(vertices: dict[str, np.ndarray], element: _Element) -> dict[str, np.ndarray]:
+    """Colours out of an ASCII body as the whole numbers they are declared to be."""
+    colors = {name for names in COLOR_NAMES for name in names}
+    whole = {item.name: item.type for item in element.properties if item.name in colors and item.type[0] in "iu"}
+    return {
+        name: np.clip(np.nan_to_num(column), *_range(whole[name])).astype(whole[name]) if name in whole else column
+        for name, column in vertices.items()
+    }
+
+
+def _range(kind: str) -> tuple[int, int]:
+    return np.iinfo(kind).min, np.iinfo(kind).max
+
+
+def _colors(vertices: dict[str, np.ndarray]) -> np.ndarray | None:
+    names = next((names for names in COLOR_NAMES if set(names[:3]) <= vertices.keys()), None)
+    return linear_colors([vertices[name] for name in names if name in vertices]) if names else None
 
 
 def _columns(vertices: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:

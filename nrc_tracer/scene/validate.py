@@ -14,12 +14,18 @@ from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.scene import model
 from nrc_tracer.scene.explain import explain, member
 from nrc_tracer.scene.film import check_film
+from nrc_tracer.scene.instances import shape_place
+from nrc_tracer.scene.nesting import check_nesting, nested_materials
 from nrc_tracer.scene.transforms import matrix
 
 MAX_COUNT = 2**31 - 1
 """Kernels count in 32 bits."""
-_REFLECTANCES = ("reflectance", "diffuse_reflectance", "specular_reflectance", "specular_transmittance")
-_OPAQUE = (model.Diffuse, model.Conductor, model.Plastic)
+_REFLECTANCES = ("reflectance", "base_color", "diffuse_reflectance", "specular_reflectance", "specular_transmittance")
+_WEIGHTS = (
+    "metallic", "roughness", "anisotropic", "specular", "spec_tint", "spec_trans", "flatness", "sheen", "sheen_tint",
+    "clearcoat", "clearcoat_gloss", "diff_trans",
+)  # fmt: skip
+"""Parameters of the principled material that lie in [0, 1]."""
 
 
 def validate(description: model.SceneDescription, source: str | Path | None = None) -> None:
@@ -35,14 +41,17 @@ def validate(description: model.SceneDescription, source: str | Path | None = No
     try:
         _check_types(description)
         check_film(description.film)
-        _check_camera(description.camera)
+        _check_camera(description.camera, "$.camera")
+        for name, camera in description.cameras.items():
+            _check_camera(camera, member("$.cameras", name))
         _check_count(description.sampler.spp, "$.sampler.spp")
         _check_count(description.integrator.max_depth or 0, "$.integrator.max_depth")
         _check_count(description.integrator.rr_depth, "$.integrator.rr_depth")
         for name, texture in description.textures.items():
-            _check_texture(texture, member("$.textures", name))
+            _check_texture(texture, description, member("$.textures", name))
         for name, material in description.materials.items():
             _check_material(material, description, member("$.materials", name))
+        check_nesting(description.materials)
         for place, shape in shapes_with_places(description):
             _check_shape(shape, description, place)
         _check_lights(description.lights)
@@ -55,10 +64,12 @@ def validate(description: model.SceneDescription, source: str | Path | None = No
 
 
 def shapes_with_places(description: model.SceneDescription) -> Iterator[tuple[str, model.Shape]]:
-    """Yield every shape with its place for messages: `$.shapes[3]`, and its name if it has one."""
+    """Yield every shape, then those of groups, with its place for messages: `$.shapes[3]`, and its name if it has one."""
     for index, shape in enumerate(description.shapes):
-        name = f" ({json.dumps(shape.name, ensure_ascii=False)})" if shape.name else ""
-        yield f"$.shapes[{index}]{name}", shape
+        yield shape_place(shape, index), shape
+    for name, group in description.groups.items():
+        for index, shape in enumerate(group):
+            yield shape_place(shape, index, member("$.groups", name)), shape
 
 
 def mesh_files(description: model.SceneDescription) -> Iterator[tuple[str, str]]:
@@ -91,7 +102,7 @@ def _fail(place: str, message: str) -> None:
     raise SceneError(f"{place}: {message}")
 
 
-def _plain(value: object) -> object:
+def plain_numbers(value: object) -> object:
     """Turn the numbers and arrays of NumPy, which scenes made in Python may hold, into Python's own."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
@@ -100,18 +111,25 @@ def _plain(value: object) -> object:
 
 def _check_types(description: model.SceneDescription) -> None:
     """Check what msgspec only checks when it decodes, for descriptions made by other readers or in Python."""
-    arrays = {"positions": None, "normals": None, "uvs": None, "indices": None}
-    shapes = tuple(
-        msgspec.structs.replace(shape, **arrays) if isinstance(shape, model.Mesh) else shape
-        for shape in description.shapes
-    )
+    shapes = _without_arrays(description.shapes)
+    groups = {name: _without_arrays(group) for name, group in description.groups.items()}
     try:
-        raw = msgspec.to_builtins(msgspec.structs.replace(description, shapes=shapes), enc_hook=_plain)
+        raw = msgspec.to_builtins(
+            msgspec.structs.replace(description, shapes=shapes, groups=groups), enc_hook=plain_numbers
+        )
     except (TypeError, ValueError, OverflowError) as error:
         raise SceneError(f"$: {error}") from error
     problem = explain(raw, model.SceneDescription)
     if problem:
         raise SceneError(problem)
+
+
+def _without_arrays(shapes: tuple[model.Shape, ...]) -> tuple[model.Shape, ...]:
+    """The shapes without the arrays of meshes given in place, which are checked as arrays."""
+    arrays = {"positions": None, "normals": None, "uvs": None, "colors": None, "indices": None}
+    return tuple(
+        msgspec.structs.replace(shape, **arrays) if isinstance(shape, model.Mesh) else shape for shape in shapes
+    )
 
 
 def _check_count(count: int, place: str) -> None:
@@ -128,16 +146,24 @@ def _check_transform(transform: model.Transform, place: str) -> None:
         _fail(place, "the transform is not finite")
 
 
-def _check_camera(camera: model.Camera) -> None:
-    _check_transform(camera.to_world, "$.camera.to_world")
+def _check_camera(camera: model.Camera, place: str) -> None:
+    _check_transform(camera.to_world, f"{place}.to_world")
     if camera.far is not None and camera.far <= camera.near:
-        _fail("$.camera.far", f"must be > near ({camera.near:g}), not {camera.far:g}")
+        _fail(f"{place}.far", f"must be > near ({camera.near:g}), not {camera.far:g}")
 
 
 # --- Textures and materials
 
 
-def _check_texture(texture: model.Texture, place: str) -> None:
+def _check_texture(texture: model.Texture, description: model.SceneDescription, place: str) -> None:
+    if isinstance(texture, model.Bitmap | model.VertexColor):
+        _check_values(texture.factor, f"{place}.factor")
+    if isinstance(texture, model.VertexColor):
+        if texture.texture is not None:
+            _check_name(texture.texture, description.textures, "texture", f"{place}.texture")
+            if isinstance(description.textures[texture.texture], model.VertexColor):
+                _fail(f"{place}.texture", "vertex colours are multiplied with a bitmap or a checkerboard")
+        return
     _check_transform(texture.to_uv, f"{place}.to_uv")
     if isinstance(texture, model.Checkerboard):
         _check_values(texture.color0, f"{place}.color0")
@@ -145,20 +171,19 @@ def _check_texture(texture: model.Texture, place: str) -> None:
 
 
 def _check_material(material: model.Material, description: model.SceneDescription, place: str) -> None:
-    if isinstance(material, model.Sides):
-        for side in ("front", "back"):
-            name = getattr(material, side)
-            _check_name(name, description.materials, "material", f"{place}.{side}")
-            if not isinstance(description.materials[name], _OPAQUE):
-                tag = description.materials[name].__struct_config__.tag
-                _fail(f"{place}.{side}", f'"{name}" is {tag}; a side takes diffuse, conductor or plastic')
-        return
-    for field in (*_REFLECTANCES, "eta", "k", "alpha"):
+    for field, name in nested_materials(material):
+        _check_name(name, description.materials, "material", f"{place}.{field}")
+    if isinstance(material, model.Bump | model.NormalMap):
+        _check_name(material.texture, description.textures, "texture", f"{place}.texture")
+    for field in ("opacity", "weight"):
+        if hasattr(material, field):
+            _check_color(getattr(material, field), description, f"{place}.{field}", 1.0)
+    for field in (*_REFLECTANCES, *_WEIGHTS, "eta", "k", "alpha"):
         value = getattr(material, field, None)
         if value is None:
             continue
         for item in value if field == "alpha" and isinstance(value, tuple) else (value,):
-            highest = 1.0 if field in _REFLECTANCES else math.inf
+            highest = 1.0 if field in _REFLECTANCES or field in _WEIGHTS else math.inf
             _check_color(item, description, f"{place}.{field}", highest)
 
 
@@ -186,10 +211,16 @@ def _check_name(name: str, known: dict[str, object], kind: str, place: str) -> N
 
 
 def _check_shape(shape: model.Shape, description: model.SceneDescription, place: str) -> None:
+    if isinstance(shape, model.Instance):
+        _check_name(shape.group, description.groups, "group", f"{place}.group")
+        _check_transform(shape.to_world, f"{place}.to_world")
+        return
     if shape.material is not None:
         _check_name(shape.material, description.materials, "material", f"{place}.material")
     if shape.emission is not None:
         _check_color(shape.emission, description, f"{place}.emission", math.inf)
+        if isinstance(shape.emission, str) and isinstance(description.textures[shape.emission], model.VertexColor):
+            _fail(f"{place}.emission", f'"{shape.emission}" is vertex_color; light takes a bitmap or a checkerboard')
     _check_transform(shape.to_world, f"{place}.to_world")
     if isinstance(shape, model.Mesh):
         _check_mesh(shape, place)
@@ -198,7 +229,9 @@ def _check_shape(shape: model.Shape, description: model.SceneDescription, place:
 
 
 def _check_mesh(mesh: model.Mesh, place: str) -> None:
-    in_place = [name for name in ("positions", "normals", "uvs", "indices") if getattr(mesh, name) is not None]
+    in_place = [
+        name for name in ("positions", "normals", "uvs", "colors", "indices") if getattr(mesh, name) is not None
+    ]
     if mesh.file is not None:
         if in_place:
             _fail(f"{place}.{in_place[0]}", "a mesh has either a file or its data in place, not both")
@@ -208,7 +241,7 @@ def _check_mesh(mesh: model.Mesh, place: str) -> None:
     count = len(mesh.positions)
     if not mesh.indices:
         _fail(f"{place}.indices", "the mesh has no triangles")
-    for name, width in (("positions", 3), ("normals", 3), ("uvs", 2)):
+    for name, width in (("positions", 3), ("normals", 3), ("uvs", 2), ("colors", _color_width(mesh))):
         rows = getattr(mesh, name)
         if rows is None:
             continue
@@ -220,6 +253,11 @@ def _check_mesh(mesh: model.Mesh, place: str) -> None:
     if outside.size:
         first = int(outside[0])
         _fail(f"{place}.indices[{first}]", f"{list(mesh.indices[first])} is outside 0 to {count - 1}")
+
+
+def _color_width(mesh: model.Mesh) -> int:
+    """Numbers in each of a mesh's colours: 4 if the first has an opacity."""
+    return 4 if mesh.colors is not None and len(mesh.colors) and np.shape(mesh.colors[0]) == (4,) else 3
 
 
 def _check_rows(rows: tuple[tuple[float, ...], ...], width: int, dtype: type, place: str) -> np.ndarray:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import warp as wp
 
 from nrc_tracer.errors import DeviceError, SceneError
-from nrc_tracer.scene.geometry import world_mesh, world_sphere
-from nrc_tracer.scene.model import Camera, Film, Mesh, Orthographic, Scene, Shape, Sphere, TriangleMesh
+from nrc_tracer.scene.geometry import place_mesh, tessellate, world_sphere
+from nrc_tracer.scene.instances import geometry_size, placed_shapes
+from nrc_tracer.scene.memory import check_memory
+from nrc_tracer.scene.model import Camera, Film, GroupShape, Mesh, Orthographic, Scene, Sphere, TriangleMesh
 from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.tracer.accel.embree import EmbreeScene
 from nrc_tracer.tracer.accel.intersect import AccelHandles, SphereRecord
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
-from nrc_tracer.tracer.interaction import HAS_UV, INWARD, SMOOTH, ShapeRecord, Surfaces, TriangleRecord
+from nrc_tracer.tracer.interaction import HAS_COLOR, HAS_UV, INWARD, SMOOTH, ShapeRecord, Surfaces, TriangleRecord
 from nrc_tracer.tracer.light_table import LightTable
 from nrc_tracer.tracer.lights import FAR
 from nrc_tracer.tracer.material_table import MaterialTable
@@ -27,32 +31,53 @@ ANALYTIC = -1
 """Stands for the number of triangles of an analytic sphere."""
 
 
+@dataclass(frozen=True)
+class LocalMesh:
+    """Triangles before their transform, whether they are smooth, and where their texture coordinates and colours begin."""
+
+    mesh: TriangleMesh
+    smooth: bool
+    first_uv: int
+    first_color: int
+
+
 class Geometry:
-    """All shapes of a scene in world space: triangles in common buffers, spheres apart.
+    """All shapes of a scene in world space, instances one by one: triangles in common buffers, spheres apart.
+
+    Texture coordinates and colours of a mesh that is there several times are stored once.
 
     Args:
         scene: The scene.
+
+    Attributes:
+        placed: The shapes, each with its transform into the world.
+        shapes: What kernels read of each.
     """
 
     def __init__(self, scene: Scene) -> None:
         self.shapes: list[ShapeRecord] = []
         self.spheres: list[SphereRecord] = []
-        self._positions, self._normals, self._uvs, self._triangles, self._owners = [], [], [], [], []
-        self._vertex_count = self._triangle_count = 0
-        self.emitters: list[tuple[int, Shape, int, int]] = []  # shape's number, shape, first triangle, count
-        for number, shape in enumerate(scene.description.shapes):
+        self.placed: list[GroupShape] = []
+        self._locals: dict[object, LocalMesh] = {}
+        self._positions, self._normals, self._uvs, self._colors = [], [], [], []
+        self._triangles, self._owners = [], []
+        self._vertex_count = self._triangle_count = self._uv_count = self._color_count = 0
+        self.emitters: list[tuple[int, GroupShape, int, int]] = []  # shape's number, shape, first triangle, count
+        for number, placed in enumerate(placed_shapes(scene.description)):
             try:
-                self._add(number, shape, scene)
+                self._add(number, placed.shape, placed.prototype, scene)
             except SceneError as error:
-                raise SceneError(f"shape {number}{f' ({shape.name})' if shape.name else ''}: {error}") from None
+                raise SceneError(f"{placed.place}: {error}") from None
+            self.placed.append(placed.shape)
         self.positions = self._join(self._positions, np.float32, 3)
         self.normals = self._join(self._normals, np.float32, 3)
         self.uvs = self._join(self._uvs, np.float32, 2)
+        self.colors = self._join(self._colors, np.float32, 4)
         self.triangles = self._join(self._triangles, np.int32, 3)
         self.owners = np.repeat(
             np.array([number for number, _ in self._owners], np.int32), [count for _, count in self._owners]
         )
-        del self._positions, self._normals, self._uvs, self._triangles, self._owners
+        del self._positions, self._normals, self._uvs, self._colors, self._triangles, self._owners, self._locals
 
     def bounds(self) -> tuple[np.ndarray, float]:
         """Centre and radius of a sphere around everything."""
@@ -83,25 +108,27 @@ class Geometry:
         surfaces.triangles = wp.array(records, dtype=TriangleRecord, device=device)
         surfaces.normals = wp.array(self.normals, dtype=wp.vec3, device=device)
         surfaces.uvs = wp.array(self.uvs, dtype=wp.vec2, device=device)
+        surfaces.colors = wp.array(self.colors, dtype=wp.vec4, device=device)
         surfaces.shapes = wp.array(self.shapes or [ShapeRecord()], dtype=ShapeRecord, device=device)
         return surfaces
 
-    def _add(self, number: int, shape: Shape, scene: Scene) -> None:
+    def _add(self, number: int, shape: GroupShape, prototype: GroupShape, scene: Scene) -> None:
         record = ShapeRecord()
         record.light = -1
         sphere = world_sphere(shape) if isinstance(shape, Sphere) else None
         if sphere is not None:
             self._add_sphere(number, shape, sphere, record)
         else:
-            mesh = world_mesh(shape, scene.meshes.get(shape.file) if isinstance(shape, Mesh) else None)
+            local = self._local(prototype, scene)
+            mesh = place_mesh(local.mesh, shape)
             count = len(mesh.indices)
-            normals = None if mesh.normals is None or is_flat(mesh) else mesh.normals
             record.first_triangle = self._triangle_count
-            record.flags = int(SMOOTH) * (normals is not None) | int(HAS_UV) * (mesh.uvs is not None)
-            zeros = np.zeros((len(mesh.positions), 3), np.float32)
+            record.flags = int(SMOOTH) * local.smooth
+            record.flags |= int(HAS_UV) * (mesh.uvs is not None) | int(HAS_COLOR) * (mesh.colors is not None)
+            record.uv_offset = local.first_uv - self._vertex_count
+            record.color_offset = local.first_color - self._vertex_count
             self._positions.append(mesh.positions)
-            self._normals.append(zeros if normals is None else normals)
-            self._uvs.append(zeros[:, :2] if mesh.uvs is None else mesh.uvs)
+            self._normals.append(mesh.normals if local.smooth else np.zeros((len(mesh.positions), 3), np.float32))
             self._triangles.append(mesh.indices + np.int32(self._vertex_count))
             self._owners.append((number, count))
             if shape.emission is not None:
@@ -109,6 +136,22 @@ class Geometry:
             self._vertex_count += len(mesh.positions)
             self._triangle_count += count
         self.shapes.append(record)
+
+    def _local(self, prototype: GroupShape, scene: Scene) -> LocalMesh:
+        """The triangles of a shape before its transform, the same for all instances."""
+        file = prototype.file if isinstance(prototype, Mesh) else None
+        key = (file, prototype.face_normals, prototype.flip_v) if file is not None else id(prototype)
+        if key not in self._locals:
+            mesh = tessellate(prototype, scene.meshes.get(file))
+            smooth = mesh.normals is not None and not is_flat(mesh)
+            self._locals[key] = LocalMesh(mesh, smooth, self._uv_count, self._color_count)
+            if mesh.uvs is not None:
+                self._uvs.append(mesh.uvs)
+                self._uv_count += len(mesh.uvs)
+            if mesh.colors is not None:
+                self._colors.append(mesh.colors)
+                self._color_count += len(mesh.colors)
+        return self._locals[key]
 
     def _add_sphere(
         self, number: int, shape: Sphere, sphere: tuple[np.ndarray, float, bool], record: ShapeRecord
@@ -127,6 +170,11 @@ class Geometry:
     @staticmethod
     def _join(parts: list[np.ndarray], dtype: type, columns: int) -> np.ndarray:
         return np.concatenate(parts).astype(dtype, copy=False) if parts else np.zeros((0, columns), dtype)
+
+
+def _free_memory(device: str) -> int | None:
+    """Free bytes of a CUDA device; None for the CPU."""
+    return None if device == "cpu" else wp.get_device(device).free_memory
 
 
 def face_normals(positions: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -161,6 +209,7 @@ class DeviceScene:
     """
 
     def __init__(self, scene: Scene, device: str, accel: Accel) -> None:
+        check_memory(geometry_size(scene), accel.value, device, _free_memory(device))
         geometry = Geometry(scene)
         textures = TextureTable(scene)
         materials = MaterialTable(scene, textures)
@@ -173,10 +222,12 @@ class DeviceScene:
             geometry.shapes[number].light = light
         for light in scene.description.lights:
             lights.add(light)
-        for shape, record in zip(scene.description.shapes, geometry.shapes, strict=True):
+        for shape, record in zip(geometry.placed, geometry.shapes, strict=True):
             record.material = materials.index(shape.material)
             if not (materials.needs_uv(shape.material) or isinstance(shape.emission, str)):
                 record.flags &= ~int(HAS_UV)
+            if not materials.needs_colors(shape.material):
+                record.flags &= ~int(HAS_COLOR)
 
         self.record = SceneRecord()
         try:

@@ -4,11 +4,13 @@ import warp as wp
 
 from nrc_tracer.tracer.accel.intersect import AccelHandles, Hit
 from nrc_tracer.tracer.sampling import Frame, frame_from_normal
+from nrc_tracer.tracer.textures import TexturePoint
 
 # Flags of a shape
 SMOOTH = wp.constant(1)  # has vertex normals
 HAS_UV = wp.constant(2)
 INWARD = wp.constant(4)  # a sphere whose normals point inwards
+HAS_COLOR = wp.constant(8)  # has vertex colours
 
 # gamma(7) of PBRT 4th ed., 6.8.5, bounds the interpolation of a hit point; doubled for the intersector's own rounding
 POSITION_ERROR = wp.constant(2.0 * 7.0 * 5.9604645e-8)
@@ -22,6 +24,9 @@ class ShapeRecord:
     light: int  # light of its first triangle, or of the sphere; -1: does not shine
     first_triangle: int
     flags: int
+    # From the corners of its triangles to their texture coordinates and colours, which instances share
+    uv_offset: int
+    color_offset: int
 
 
 @wp.struct
@@ -32,7 +37,7 @@ class TriangleRecord:
     p1: wp.vec3
     p2: wp.vec3
     n: wp.vec3  # unit normal of the winding
-    corners: wp.vec3i  # indices of its vertices' normals and texture coordinates
+    corners: wp.vec3i  # indices of its vertices' normals; and of their texture coordinates with the shape's offset
     shape: int
 
 
@@ -43,6 +48,7 @@ class Surfaces:
     triangles: wp.array[TriangleRecord]
     normals: wp.array[wp.vec3]
     uvs: wp.array[wp.vec2]
+    colors: wp.array[wp.vec4]
     shapes: wp.array[ShapeRecord]
 
 
@@ -54,8 +60,10 @@ class Interaction:
     error: wp.vec3
     n: wp.vec3  # geometric normal, on the shading normal's side
     shading_n: wp.vec3
-    dpdu: wp.vec3  # unnormalised; zero where there are no texture coordinates
+    dpdu: wp.vec3  # how the point moves with u and v; zero where there are no texture coordinates
+    dpdv: wp.vec3
     uv: wp.vec2
+    color: wp.vec4  # the mesh's own, linear RGB and opacity; white where it has none
     shape: int
     light: int
 
@@ -107,15 +115,25 @@ def triangle_interaction(surfaces: Surfaces, hit: Hit) -> Interaction:
             it.n = -it.n
     it.uv = wp.vec2(b1, b2)
     if (shape.flags & HAS_UV) != 0:
-        uv0 = surfaces.uvs[corners[0]]
-        uv1 = surfaces.uvs[corners[1]]
-        uv2 = surfaces.uvs[corners[2]]
+        uv0 = surfaces.uvs[corners[0] + shape.uv_offset]
+        uv1 = surfaces.uvs[corners[1] + shape.uv_offset]
+        uv2 = surfaces.uvs[corners[2] + shape.uv_offset]
         it.uv = uv0 * b0 + uv1 * b1 + uv2 * b2
         d1 = uv1 - uv0
         d2 = uv2 - uv0
         determinant = d1[0] * d2[1] - d1[1] * d2[0]
         if determinant != 0.0:
-            it.dpdu = ((triangle.p1 - triangle.p0) * d2[1] - (triangle.p2 - triangle.p0) * d1[1]) / determinant
+            e1 = triangle.p1 - triangle.p0
+            e2 = triangle.p2 - triangle.p0
+            it.dpdu = (e1 * d2[1] - e2 * d1[1]) / determinant
+            it.dpdv = (e2 * d1[0] - e1 * d2[0]) / determinant
+    it.color = wp.vec4(1.0)
+    if (shape.flags & HAS_COLOR) != 0:
+        it.color = (
+            surfaces.colors[corners[0] + shape.color_offset] * b0
+            + surfaces.colors[corners[1] + shape.color_offset] * b1
+            + surfaces.colors[corners[2] + shape.color_offset] * b2
+        )
     it.light = -1
     if shape.light >= 0:
         it.light = shape.light + hit.index - shape.first_triangle
@@ -138,7 +156,12 @@ def sphere_interaction(surfaces: Surfaces, accel: AccelHandles, hit: Hit, o: wp.
     it.shading_n = it.n
     local = sphere.orientation @ outward
     it.uv = sphere_uv(sphere.orientation, outward)
-    it.dpdu = wp.transpose(sphere.orientation) @ wp.vec3(-local[1], local[0], 0.0)
+    to_object = wp.transpose(sphere.orientation) * (3.141592653589793 * sphere.radius)
+    it.dpdu = to_object @ wp.vec3(-2.0 * local[1], 2.0 * local[0], 0.0)
+    across = wp.sqrt(local[0] * local[0] + local[1] * local[1])
+    if across > 0.0:
+        it.dpdv = to_object @ wp.vec3(local[2] * local[0] / across, local[2] * local[1] / across, -across)
+    it.color = wp.vec4(1.0)
     it.light = shape.light
     return it
 
@@ -152,16 +175,32 @@ def surface_at(surfaces: Surfaces, accel: AccelHandles, hit: Hit, o: wp.vec3, d:
 
 
 @wp.func
+def texture_point(it: Interaction) -> TexturePoint:
+    """Where the textures of the surface's material are looked up."""
+    at = TexturePoint()
+    at.uv = it.uv
+    at.color = it.color
+    return at
+
+
+@wp.func
+def frame_along(n: wp.vec3, dpdu: wp.vec3) -> Frame:
+    """The frame around `n` whose tangent follows the texture's u; any where there is no u."""
+    s = dpdu - n * wp.dot(n, dpdu)
+    if wp.length_sq(s) > 1.0e-20:
+        frame = Frame()
+        frame.n = n
+        frame.s = wp.normalize(s)
+        frame.t = wp.cross(frame.n, frame.s)
+        return frame
+    return frame_from_normal(n)
+
+
+@wp.func
 def shading_frame(it: Interaction, anisotropic: bool) -> Frame:
     """The frame in which scattering is computed; its tangent follows the texture's u where the lobe needs one."""
     if anisotropic:
-        s = it.dpdu - it.shading_n * wp.dot(it.shading_n, it.dpdu)
-        if wp.length_sq(s) > 1.0e-20:
-            frame = Frame()
-            frame.n = it.shading_n
-            frame.s = wp.normalize(s)
-            frame.t = wp.cross(frame.n, frame.s)
-            return frame
+        return frame_along(it.shading_n, it.dpdu)
     return frame_from_normal(it.shading_n)
 
 

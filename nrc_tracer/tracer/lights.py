@@ -22,7 +22,7 @@ from nrc_tracer.tracer.interaction import (
     sphere_uv,
 )
 from nrc_tracer.tracer.sampling import INV_4PI, frame_from_normal, to_world, uniform_sphere
-from nrc_tracer.tracer.textures import Param, Textures, evaluate
+from nrc_tracer.tracer.textures import Param, Textures, evaluate_image
 from nrc_tracer.tracer.vocabulary import LightKind
 
 TRIANGLE = wp.constant(int(LightKind.TRIANGLE))
@@ -133,8 +133,13 @@ def sample_light(
             return s
         uv = wp.vec2(b1, b2)
         if (shape.flags & HAS_UV) != 0:
-            uv = surfaces.uvs[corners[0]] * b0 + surfaces.uvs[corners[1]] * b1 + surfaces.uvs[corners[2]] * b2
-        s.radiance = evaluate(textures, light.emission, uv)
+            first = shape.uv_offset
+            uv = (
+                surfaces.uvs[corners[0] + first] * b0
+                + surfaces.uvs[corners[1] + first] * b1
+                + surfaces.uvs[corners[2] + first] * b2
+            )
+        s.radiance = evaluate_image(textures, light.emission, uv)
         s.pdf = light.area_density * d2 / cos_l
         s.p = offset_origin(q, interpolation_error(triangle, b0, b1, b2), n, -s.wi)
         return s
@@ -176,7 +181,7 @@ def sample_light(
             )
             outward = wp.normalize(from_p + s.wi * (distance * cos_theta - half_chord))
         uv = sphere_uv(sphere.orientation, outward)
-        s.radiance = evaluate(textures, light.emission, uv)
+        s.radiance = evaluate_image(textures, light.emission, uv)
         error = (wp.abs(sphere.center) + wp.abs(outward) * sphere.radius) * POSITION_ERROR
         s.p = offset_origin(sphere.center + outward * sphere.radius, error, outward, -s.wi)
         return s
@@ -238,7 +243,7 @@ def surface_emission(
     if cos_l <= 0.0:
         return wp.vec4(0.0)
     light = lights.records[it.light]
-    radiance = evaluate(textures, light.emission, it.uv)
+    radiance = evaluate_image(textures, light.emission, it.uv)
     pdf = float(0.0)
     if light.kind == TRIANGLE:
         pdf = light.area_density * wp.length_sq(it.p - p) / cos_l

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import msgspec
 import warp as wp
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.model import (
+    Blend,
+    Bump,
     Color,
     Conductor,
     Dielectric,
     Diffuse,
+    Mask,
     Material,
+    NormalMap,
     Plastic,
+    Principled,
     Scalar,
     Scene,
     Sides,
     ThinDielectric,
 )
 from nrc_tracer.tracer.bsdf.coat import diffuse_fresnel_reflectance, rough_coat
-from nrc_tracer.tracer.bsdf.lobe import MIN_ALPHA, LobeRecord, Materials
+from nrc_tracer.tracer.bsdf.leaf import BLACK, FIRST_NODE, NOTHING, NodeRecord
+from nrc_tracer.tracer.bsdf.lobe import LAMBERT, MIN_ALPHA, PRINCIPLED_PARAMETERS, THIN, LobeRecord, Materials
 from nrc_tracer.tracer.texture_table import TextureTable
-from nrc_tracer.tracer.vocabulary import Distribution, LobeKind
+from nrc_tracer.tracer.textures import Param
+from nrc_tracer.tracer.vocabulary import Distribution, LobeKind, NodeKind
 
 PARAMETERS = ("color", "second", "eta", "k", "alpha_u", "alpha_v")
 """What a texture may stand for in a lobe."""
 
-BLACK = -1
-"""Side of a material that scatters nothing."""
+
+def transmits(material: Material) -> bool:
+    """Whether a principled material has a lobe that knows its two sides apart by itself."""
+    return isinstance(material, Principled) and (material.thin or material.spec_trans != 0.0)
 
 
 class MaterialTable:
-    """All materials of a scene as pairs of lobes.
+    """All materials of a scene as pairs of lobes, or of trees of masks, blends and maps with lobes as leaves.
 
     Args:
         scene: The scene.
@@ -41,12 +53,16 @@ class MaterialTable:
         self._textures = textures
         self._lobes: list[LobeRecord] = []
         self._sides: list[tuple[int, int]] = []
+        self._nodes: list[NodeRecord] = []
         self._coats: list = []
+        self._more: list[Param] = []
+        self._materials: dict[str | None, Material] = {None: Diffuse(), **scene.description.materials}
+        self._lobe_of: dict[str | None, int] = {}
+        self._side_of: dict[tuple[str | None, bool], int] = {}
         self._index: dict[str | None, int] = {}
-        materials = scene.description.materials
-        self._add(None, Diffuse(), materials)
-        for name, material in materials.items():
-            self._add(name, material, materials)
+        for name in self._materials:
+            self._index[name] = len(self._sides)
+            self._sides.append((self._side(name, False), self._side(name, True)))
 
     def index(self, name: str | None) -> int:
         """Number of a material; None is the default, grey diffuse."""
@@ -56,34 +72,92 @@ class MaterialTable:
 
     def needs_uv(self, name: str | None) -> bool:
         """Whether a material looks anything up at texture coordinates, or takes its tangent from them."""
-        lobes = [self._lobes[side] for side in self._sides[self.index(name)] if side != BLACK]
-        return any(
-            getattr(lobe, parameter).texture >= 0 or tuple(lobe.alpha_u.value) != tuple(lobe.alpha_v.value)
-            for lobe in lobes
-            for parameter in PARAMETERS
+        lobes, nodes = self._parts(name)
+        return (
+            any(self._textures.uses(texture)[0] for texture in self._looked_up(lobes, nodes))
+            or any(node.kind in (NodeKind.BUMP, NodeKind.NORMAL_MAP) for node in nodes)
+            or any(tuple(lobe.alpha_u.value) != tuple(lobe.alpha_v.value) for lobe in lobes)
         )
+
+    def needs_colors(self, name: str | None) -> bool:
+        """Whether a material looks anything up in the mesh's own colours."""
+        return any(self._textures.uses(texture)[1] for texture in self._looked_up(*self._parts(name)))
+
+    def _parameters(self, lobe: LobeRecord) -> list[Param]:
+        principled = lobe.kind in (LobeKind.PRINCIPLED, LobeKind.PRINCIPLED_TRANSMISSIVE)
+        more = self._more[lobe.table : lobe.table + len(PRINCIPLED_PARAMETERS)] if principled else []
+        return [getattr(lobe, name) for name in PARAMETERS] + more
 
     def upload(self, device: str) -> Materials:
         """Copy everything to a device."""
         materials = Materials()
         materials.lobes = wp.array(self._lobes, dtype=LobeRecord, device=device)
+        materials.more = wp.array(self._more or [Param()], dtype=Param, device=device)
         materials.sides = wp.array(self._sides, dtype=wp.vec2i, device=device)
+        materials.nodes = wp.array(self._nodes or [NodeRecord()], dtype=NodeRecord, device=device)
         tables = [value for table in self._coats for value in table] or [0.0]
         materials.coat_tables = wp.array(tables, dtype=float, device=device)
         return materials
 
-    def _add(self, name: str | None, material: Material, materials: dict[str, Material]) -> None:
-        if isinstance(material, Sides):
-            front, back = self._lobe(materials[material.front]), self._lobe(materials[material.back])
-        else:
-            front = self._lobe(material)
-            back = front if getattr(material, "two_sided", True) else BLACK
-        self._index[name] = len(self._sides)
-        self._sides.append((front, back))
+    def _parts(self, name: str | None) -> tuple[list[LobeRecord], list[NodeRecord]]:
+        """All lobes and nodes that a material may reach."""
+        codes, met = list(self._sides[self.index(name)]), set()
+        while codes:
+            code = codes.pop()
+            if code not in met and code <= FIRST_NODE:
+                node = self._nodes[FIRST_NODE - code]
+                codes += [node.first, node.second]
+            met.add(code)
+        return [self._lobes[c] for c in met if c >= 0], [self._nodes[FIRST_NODE - c] for c in met if c <= FIRST_NODE]
 
-    def _lobe(self, material: Material) -> int:
-        self._lobes.append(self._record(material))
-        return len(self._lobes) - 1
+    def _looked_up(self, lobes: list[LobeRecord], nodes: list[NodeRecord]) -> Iterator[int]:
+        for lobe in lobes:
+            yield from (parameter.texture for parameter in self._parameters(lobe))
+        yield from (node.value.texture for node in nodes)
+
+    def _side(self, name: str | None, is_back: bool) -> int:
+        """What is seen of a material from one side, as the kernels take it (`bsdf.leaf`)."""
+        key = (name, is_back)
+        if key not in self._side_of:
+            self._side_of[key] = self._flatten(name, is_back)
+        return self._side_of[key]
+
+    def _flatten(self, name: str | None, is_back: bool) -> int:
+        if name not in self._materials:
+            raise SceneError(f'there is no material "{name}"')
+        match material := self._materials[name]:
+            case Sides():
+                side = self._side(material.back if is_back else material.front, False)
+                return self._node(NodeKind.TURN, side, side) if is_back and side <= FIRST_NODE else side
+            case Mask():
+                return self._mix(material.opacity, NOTHING, self._side(material.material, is_back))
+            case Blend():
+                return self._mix(material.weight, *(self._side(part, is_back) for part in material.materials))
+            case Bump() | NormalMap():
+                side = self._side(material.material, is_back)
+                if side in (BLACK, NOTHING):
+                    return side
+                kind = NodeKind.BUMP if isinstance(material, Bump) else NodeKind.NORMAL_MAP
+                return self._node(kind, side, side, material.texture, material.scale)
+            case _:
+                if is_back and not (getattr(material, "two_sided", True) or transmits(material)):
+                    return BLACK
+                if name not in self._lobe_of:
+                    self._lobe_of[name] = len(self._lobes)
+                    self._lobes.append(self._record(material))
+                return self._lobe_of[name]
+
+    def _mix(self, weight: Scalar, first: int, second: int) -> int:
+        if first == second or weight == 0.0:
+            return first
+        return second if weight == 1.0 else self._node(NodeKind.MIX, first, second, weight)
+
+    def _node(self, kind: NodeKind, first: int, second: int, value: Scalar = 0.0, scale: float = 1.0) -> int:
+        node = NodeRecord()
+        node.kind, node.first, node.second, node.scale = int(kind), first, second, scale
+        node.value = self._textures.param(value)
+        self._nodes.append(node)
+        return FIRST_NODE - len(self._nodes) + 1
 
     def _record(self, material: Material) -> LobeRecord:
         record = LobeRecord()
@@ -115,6 +189,12 @@ class MaterialTable:
                 record.ior = material.int_ior / material.ext_ior
                 record.nonlinear = int(material.nonlinear)
                 self._coat(record, material)
+            case Principled():
+                record.kind = int(LobeKind.PRINCIPLED_TRANSMISSIVE if transmits(material) else LobeKind.PRINCIPLED)
+                record.color = self._textures.param(material.base_color)
+                record.nonlinear = material.thin * int(THIN) | (material.diffuse == "lambert") * int(LAMBERT)
+                record.ior = material.eta or 0.0
+                self._principled(record, material)
             case _:
                 raise SceneError(f"a {type(material).__name__} cannot be a side of a material")
         return record
@@ -135,6 +215,14 @@ class MaterialTable:
         record.distribution = int(Distribution[distribution.upper()])
         alpha_u, alpha_v = alpha if isinstance(alpha, tuple) else (alpha, alpha)
         record.alpha_u, record.alpha_v = self._textures.param(alpha_u), self._textures.param(alpha_v)
+
+    def _principled(self, record: LobeRecord, material: Principled) -> None:
+        if material.specular == 0.0 and transmits(material):  # as in Mitsuba: equal media have no microfacets
+            material = msgspec.structs.replace(material, specular=1e-3)
+        record.table = len(self._more)
+        parameters = {name: self._textures.param(getattr(material, name)) for name in PRINCIPLED_PARAMETERS}
+        self._more += parameters.values()
+        record.alpha_u = parameters["anisotropic"]  # not looked up: says whether the tangent matters
 
     def _coat(self, record: LobeRecord, material: Plastic) -> None:
         if material.alpha is None:

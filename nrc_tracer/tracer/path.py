@@ -8,9 +8,10 @@ import warp as wp
 
 from nrc_tracer.tracer.accel.intersect import AccelHandles, intersect, occluded
 from nrc_tracer.tracer.bsdf.bsdf import evaluate_lobe, sample_lobe
+from nrc_tracer.tracer.bsdf.leaf import BLACK, NOTHING, choose_leaf, map_shadowing
 from nrc_tracer.tracer.bsdf.lobe import Materials, has_smooth_part, is_transmissive, resolve
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord, camera_ray
-from nrc_tracer.tracer.interaction import Surfaces, offset_origin, shading_frame, surface_at
+from nrc_tracer.tracer.interaction import Surfaces, offset_origin, shading_frame, surface_at, texture_point
 from nrc_tracer.tracer.lights import FAR, Lights, background_emission, sample_light, surface_emission
 from nrc_tracer.tracer.sampler import SampleKey, sample_2d, sample_key
 from nrc_tracer.tracer.sampling import max_component, power_heuristic, to_local, to_world
@@ -33,6 +34,8 @@ LIGHT_CHOICE = wp.constant(0)
 LIGHT_POINT = wp.constant(1)
 DIRECTION = wp.constant(2)
 LOBE_AND_ROULETTE = wp.constant(3)
+# Choosing leaves has pairs of its own, far from the others: scenes that need none do not change by it
+FIRST_LEAF = wp.constant(1 << 20)
 
 # Shadow rays stop short of the light by this share of their length
 SHADOW_END = wp.constant(0.9999)
@@ -121,19 +124,42 @@ def path_radiance(
             break
 
         # Find the lobe of the side that is seen, and turn the frame to it
+        first_pair = FIRST_VERTEX + (depth - 1) * PAIRS_PER_VERTEX
         sides = scene.materials.sides[scene.surfaces.shapes[it.shape].material]
         is_back = wp.dot(it.shading_n, d) > 0.0
         lobe_index = wp.where(is_back, sides[1], sides[0])
-        if lobe_index < 0:
+        if lobe_index == BLACK:
             break
-        lobe = resolve(scene.textures, scene.materials.lobes[lobe_index], it.uv)
+        is_mapped = int(0)
+        unmapped_n = it.shading_n
+        if lobe_index < 0:
+            u_leaf = sample_2d(key, FIRST_LEAF + depth - 1)
+            leaf = choose_leaf(scene.materials.nodes, scene.textures, it, d, lobe_index, is_back, u_leaf[0])
+            if not all_finite(leaf.n):
+                return leaf.n
+            if leaf.code == BLACK:
+                break
+            if leaf.code == NOTHING:
+                # Go straight on. To what comes next this is a delta function: shadow rays did not get through
+                after_delta = 1
+                previous = it.p
+                o = offset_origin(it.p, it.error, it.n, d)
+                t_min = float(0.0)
+                t_max = float(FAR)
+                continue
+            lobe_index = leaf.code
+            is_back = leaf.is_back != 0
+            is_mapped = leaf.is_mapped
+            unmapped_n = leaf.unmapped_n
+            it.shading_n = leaf.n
+        lobe = resolve(scene.textures, scene.materials.lobes[lobe_index], scene.materials.more, texture_point(it))
         if not all_finite(lobe.color):
             return lobe.color
         if is_back and not is_transmissive(lobe.kind):
             it.shading_n = -it.shading_n
+            unmapped_n = -unmapped_n
         frame = shading_frame(it, lobe.facets.alpha_u != lobe.facets.alpha_v)
         wo = to_local(frame, -d)
-        first_pair = FIRST_VERTEX + (depth - 1) * PAIRS_PER_VERTEX
 
         # Sample the BSDF. Here already: while the processor waits for one sample's arithmetic it can do the other's
         u_end = sample_2d(key, first_pair + LOBE_AND_ROULETTE)
@@ -146,6 +172,9 @@ def path_radiance(
             ls = sample_light(scene.lights, scene.surfaces, scene.accel, scene.textures, it.p, u_choice, u_point)
             if ls.pdf > 0.0 and is_lit(ls.radiance):
                 f = evaluate_lobe(scene.materials.coat_tables, lobe, wo, to_local(frame, ls.wi))
+                if is_mapped != 0:
+                    shadowing = map_shadowing(unmapped_n, it.shading_n, ls.wi)
+                    f = wp.vec4(f[0] * shadowing, f[1] * shadowing, f[2] * shadowing, f[3])
                 contribution = wp.cw_mul(beta, wp.cw_mul(wp.vec3(f[0], f[1], f[2]), ls.radiance)) / ls.pdf
                 if is_lit(contribution):
                     # To a point on a light the ray's parameter runs from 0 to 1
@@ -172,6 +201,8 @@ def path_radiance(
         after_delta = bs.delta
         previous = it.p
         d = to_world(frame, bs.wi)
+        if is_mapped != 0:
+            beta *= map_shadowing(unmapped_n, it.shading_n, d)
         o = offset_origin(it.p, it.error, it.n, d)
         t_min = float(0.0)
         t_max = float(FAR)

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import enum
-import signal
-import threading
+import math
+import os
 import time as clock
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import warp as wp
 
-from nrc_tracer.errors import DeviceError, NrcError, nearest
+from nrc_tracer import __version__
+from nrc_tracer.errors import CheckpointError, DeviceError, NrcError, nearest
 from nrc_tracer.imaging.image import Image
 from nrc_tracer.launch import Launcher, initialize
+from nrc_tracer.scene.cameras import choose_camera
 from nrc_tracer.scene.film import resize_film
 from nrc_tracer.scene.model import Camera, Scene
 from nrc_tracer.scene.validate import validate_scene
 from nrc_tracer.tracer.accel import embree
+from nrc_tracer.tracer.checkpoint import Checkpoint, Identity, read_checkpoint, scene_parts, write_checkpoint
 from nrc_tracer.tracer.device_scene import DeviceScene, camera_record, film_record
+from nrc_tracer.tracer.layers import LAYERS, MOST_SAMPLES, make_layers, trace_first_hits
+from nrc_tracer.tracer.noise import relative_error
 from nrc_tracer.tracer.path import PathSettings, trace_paths
 from nrc_tracer.tracer.vocabulary import Accel, FilterKind, SamplerKind
 
@@ -41,6 +46,7 @@ class Renderer:
         threads: Threads on the CPU; one per core unless given.
         accel: `embree` (CPU only) or `warp`; Embree where it can be had, unless given.
         seed: Seed of all random numbers.
+        camera: Another camera than the scene's: the name or number of one of its `cameras`, or any camera.
         width: Width in pixels instead of the scene's; the height follows unless given.
         height: Height in pixels instead of the scene's.
         max_depth: Longest path in segments instead of the scene's; -1 is without limit.
@@ -67,6 +73,7 @@ class Renderer:
         threads: int | None = None,
         accel: str | None = None,
         seed: int = 0,
+        camera: str | int | Camera | None = None,
         width: int | None = None,
         height: int | None = None,
         max_depth: int | None = None,
@@ -87,8 +94,10 @@ class Renderer:
 
         self._compiled = False
         self._launcher = Launcher(self.device, threads=threads, block_size=block_size)
+        self._source, self._parts = scene, None
         self._scene = DeviceScene(scene, self.device, self.accel)
-        self._camera = camera_record(description.camera, film)
+        self._camera_model = choose_camera(description, camera)
+        self._camera = camera_record(self._camera_model, film)
         self._film_model, self._film = film, film_record(film)
         self._settings = PathSettings()
         self._settings.sampler = int(SamplerKind[_known("sampler", sampler or description.sampler.type, SamplerKind)])
@@ -106,12 +115,13 @@ class Renderer:
             raise DeviceError(f"{self.device} cannot hold a film of {self.width} x {self.height} pixels") from error
         self.reset()
 
-    def reset(self, *, seed: int | None = None, camera: Camera | None = None) -> None:
+    def reset(self, *, seed: int | None = None, camera: str | int | Camera | None = None) -> None:
         """Begin a new image of the same scene, with another seed or seen by another camera if one is given."""
         if seed is not None:
             self._settings.seed = seed % 2**64
         if camera is not None:
-            self._camera = camera_record(camera, self._film_model)
+            self._camera_model = choose_camera(self._source.description, camera)
+            self._camera = camera_record(self._camera_model, self._film_model)
         self.samples = 0
         self._seconds = 0.0
         for film in (self._sums, self._squares, self._dropped):
@@ -182,6 +192,112 @@ class Renderer:
         count = self._counts()
         return mean, np.maximum(spread, 0.0) * count / np.maximum(count - 1, 1)
 
+    def noise(self) -> float:
+        """Estimated relative error of the image: the root of its `rel_mse` against the image without noise, 0.05 for 5 %.
+
+        It comes from the spread of the samples in each pixel, as if they were independent: for `sobol`, whose samples are
+        spread more evenly, the error is smaller than this. Infinity with fewer than two samples.
+        """
+        if self.samples < 2:
+            return math.inf
+        mean, variance = self.moments()
+        return relative_error(mean, variance / self._counts())
+
+    def layers(self, names: Sequence[str] = LAYERS) -> dict[str, np.ndarray]:
+        """What the camera sees first in each pixel, by name.
+
+        The means over the image's first 64 samples (all, if it has fewer; one, if it has none yet) of
+
+        * `albedo`, [height, width, 3]: colour of the diffuse base, 1 for glass and mirrors, black where there is nothing;
+        * `normal`, [height, width, 3]: shading normal of the side that is seen, in world space; 0 where there is nothing;
+        * `depth`, [height, width]: distance along the camera's axis; infinite where there is nothing;
+        * `position`, [height, width, 3]: in world space; 0 where there is nothing;
+
+        and of the first sample, with -1 for nothing,
+
+        * `shape`, [height, width], int32: number of the shape, instances counted one by one;
+        * `material`, [height, width], int32: 0 is the grey of shapes without one, i the scene's i-th;
+
+        and `variance`, [height, width, 3]: of one sample of the image, as `moments` has it. Surfaces that a mask leaves out
+        are looked through.
+
+        Raises:
+            NrcError: There is no layer of that name.
+        """
+        for name in names:
+            if name not in LAYERS:
+                raise NrcError(f'there is no layer "{name}"{nearest(name, LAYERS)}')
+        found: dict[str, np.ndarray] = {}
+        if any(name != "variance" for name in names):
+            samples = max(1, min(self.samples, MOST_SAMPLES))
+            hits = trace_first_hits(
+                self._launcher,
+                self._scene.record,
+                self._camera,
+                self._film,
+                self._settings,
+                pixels=self.width * self.height,
+                samples=samples,
+            )
+            found = make_layers(hits, width=self.width, height=self.height, samples=samples)
+        if "variance" in names:
+            found["variance"] = self.moments()[1].astype(np.float32)
+        return {name: found[name] for name in names}
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> Path:
+        """Write all samples so far to a file that `load_checkpoint` goes on from; an older one is replaced as a whole.
+
+        Raises:
+            CheckpointError: There are no samples yet, or the place cannot be written to.
+        """
+        if self.samples == 0:
+            raise CheckpointError(f"{path}: not written, as there are no samples yet")
+        shape = (self.height, self.width)
+        checkpoint = Checkpoint(
+            samples=self.samples,
+            seconds=self._seconds,
+            sums=self._sums.numpy().reshape(*shape, 3),
+            squares=self._squares.numpy().reshape(*shape, 3),
+            dropped=self._dropped.numpy().reshape(shape),
+        )
+        return write_checkpoint(path, checkpoint, self._identity())
+
+    def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a checkpoint, to the same bits as a render that was not interrupted, in place of the samples so far.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, or of another scene, setting or kind of device, which the message
+                names; then nothing has changed.
+        """
+        checkpoint = read_checkpoint(path, self._identity(), width=self.width, height=self.height)
+        self._sums.assign(checkpoint.sums.reshape(-1, 3))
+        self._squares.assign(checkpoint.squares.reshape(-1, 3))
+        self._dropped.assign(checkpoint.dropped.reshape(-1))
+        self.samples, self._seconds = checkpoint.samples, checkpoint.seconds
+
+    def _identity(self) -> Identity:
+        """What decides the bits of the image beside the number of samples. Threads and blocks do not."""
+        if self._parts is None:
+            self._parts = scene_parts(self._source)
+        if not self._compiled:
+            self.compile()
+        device, settings = wp.get_device(self.device), self._settings
+        return Identity(
+            settings={
+                **{name: getattr(self._film_model, name) for name in self._film_model.__struct_fields__},
+                "camera": msgspec.to_builtins(self._camera_model),
+                "seed": int(settings.seed),
+                "sampler": SamplerKind(settings.sampler).name.lower(),
+                "max_depth": settings.max_depth if settings.max_depth < UNLIMITED else "without limit",
+                "rr_depth": settings.rr_depth,
+                "device": f"cuda (sm_{device.arch})" if device.is_cuda else "cpu",
+                "accel": self.accel.value,
+                "release": __version__,
+                "path kernel": trace_paths.module.get_module_hash().hex()[:16],
+            },
+            scene=self._parts,
+        )
+
     def _counts(self) -> np.ndarray:
         """Samples that count in each pixel, at least 1, shape [height, width, 1]."""
         return np.maximum(self.samples - self._dropped.numpy(), 1).reshape(self.height, self.width, 1)
@@ -194,98 +310,6 @@ class Renderer:
         """The image of all samples so far."""
         mean = self._per_sample(self._sums)
         return Image(mean.astype(np.float32), samples=self.samples, dropped=self.dropped)
-
-
-def run(
-    renderer: Renderer,
-    *,
-    spp: int | None = None,
-    time: float | None = None,
-    progress: Callable[[Renderer], None] | None = None,
-) -> bool:
-    """Add samples until a number per pixel or a time is reached, whichever is given (both: whichever is first).
-
-    Args:
-        renderer: The renderer, with its kernels loaded.
-        spp: Samples per pixel to end with.
-        time: Seconds.
-        progress: Called after each pass.
-
-    Returns:
-        False if Ctrl-C ended it early; the samples of finished passes are kept.
-    """
-    start = clock.perf_counter()
-    with _deferred_interrupt() as interrupted:
-        while spp is None or renderer.samples < spp:
-            if interrupted():
-                return False
-            samples = renderer.suggested_pass()
-            if spp is not None:
-                samples = min(samples, spp - renderer.samples)
-            if time is not None and renderer.samples > 0:
-                left = time - (clock.perf_counter() - start)
-                if left <= 0.0:
-                    break
-                samples = max(1, min(samples, int(left * renderer.samples / max(renderer.seconds, 1e-6))))
-            renderer.step(samples)
-            if progress is not None:
-                progress(renderer)
-    return True
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let a first Ctrl-C wait for the end of a pass, so that every pixel has the same samples; a second one raises at once."""
-    seen = False
-
-    def note(number: int, frame: object) -> None:
-        nonlocal seen
-        if seen:
-            raise KeyboardInterrupt
-        seen = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    previous = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: seen
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def render(
-    scene: Scene,
-    *,
-    spp: int | None = None,
-    time: float | None = None,
-    progress: Callable[[Renderer], None] | None = None,
-    **options,
-) -> Image:
-    """Render a scene.
-
-    Args:
-        scene: What to render.
-        spp: Samples per pixel; the scene's unless this or `time` is given.
-        time: Seconds to spend.
-        progress: Called with the renderer after each pass.
-        **options: As for `Renderer`: device, threads, accel, seed, width, height, max_depth, sampler, filter.
-
-    Returns:
-        The image; `image.rgb` has the shape [height, width, 3], float32, linear Rec. 709.
-
-    Raises:
-        SceneError: The scene asks for something impossible.
-        DeviceError: The device or the acceleration structure cannot be had.
-        KeyboardInterrupt: Ctrl-C was pressed.
-    """
-    renderer = Renderer(scene, **options)
-    renderer.compile()
-    if spp is None and time is None:
-        spp = scene.description.sampler.spp
-    if not run(renderer, spp=spp, time=time, progress=progress):
-        raise KeyboardInterrupt
-    return renderer.image()
 
 
 def _find_device(name: str | None) -> str:

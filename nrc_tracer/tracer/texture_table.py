@@ -9,7 +9,7 @@ import warp as wp
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.imaging.tonemap import decode_srgb
-from nrc_tracer.scene.model import Bitmap, Checkerboard, Scene, Texture
+from nrc_tracer.scene.model import Bitmap, Checkerboard, Scene, Texture, VertexColor
 from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.tracer.textures import Param, TextureRecord, Textures
 from nrc_tracer.tracer.vocabulary import REC709_LUMINANCE, TextureKind, WrapMode
@@ -20,6 +20,11 @@ LUMINANCE = np.array(REC709_LUMINANCE)
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
     """Make three channels of one, or drop what comes after the third."""
     return np.repeat(pixels[..., :1], 3, axis=2) if pixels.shape[2] < 3 else pixels[..., :3]
+
+
+def opacity(pixels: np.ndarray) -> np.ndarray | None:
+    """The last of two or four channels, shape [height, width, 1]; None if there is no such."""
+    return pixels[..., -1:] if pixels.shape[2] in (2, 4) else None
 
 
 def as_rgb(value: float | tuple[float, float, float]) -> tuple[float, float, float]:
@@ -41,20 +46,35 @@ class TextureTable:
     _records: list[TextureRecord] = field(default_factory=list)
     _packed: list[np.ndarray] = field(default_factory=list)
     _floats: list[np.ndarray] = field(default_factory=list)
-    _bases: dict[tuple[str, TextureKind, bool], int] = field(default_factory=dict)
+    _bases: dict[tuple, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, texture in self.scene.description.textures.items():
+        textures = self.scene.description.textures
+        # Vertex colours last: they may name others
+        for name, texture in sorted(textures.items(), key=lambda item: isinstance(item[1], VertexColor)):
             self._index[name] = len(self._records)
             self._add(texture)
+
+    def index(self, name: str) -> int:
+        """Number of the texture of that name."""
+        if name not in self._index:
+            raise SceneError(f'there is no texture "{name}"')
+        return self._index[name]
+
+    def uses(self, texture: int) -> tuple[bool, bool]:
+        """Whether a texture (-1: none) looks anything up at texture coordinates, and whether in vertex colours."""
+        if texture < 0:
+            return False, False
+        record = self._records[texture]
+        if record.kind == TextureKind.VERTEX_COLOR:
+            return record.inner >= 0, True
+        return True, False
 
     def param(self, value: float | tuple[float, float, float] | str | None) -> Param:
         """A material parameter of a constant or of the texture of that name."""
         param = Param()
         if isinstance(value, str):
-            if value not in self._index:
-                raise SceneError(f'there is no texture "{value}"')
-            param.value, param.texture = wp.vec3(1.0), self._index[value]
+            param.value, param.texture = wp.vec3(1.0), self.index(value)
         else:
             param.value, param.texture = wp.vec3(*as_rgb(value or 0.0)), -1
         return param
@@ -78,6 +98,10 @@ class TextureTable:
 
     def _add(self, texture: Texture) -> None:
         record = TextureRecord()
+        record.factor = wp.vec3(*as_rgb(getattr(texture, "factor", 1.0)))
+        if isinstance(texture, VertexColor):
+            self._add_vertex_color(record, texture)
+            return
         to_uv = matrix(texture.to_uv)
         record.to_u = wp.vec3(to_uv[0, 0], to_uv[0, 1], to_uv[0, 3])
         record.to_v = wp.vec3(to_uv[1, 0], to_uv[1, 1], to_uv[1, 3])
@@ -89,30 +113,52 @@ class TextureTable:
             self._add_bitmap(record, texture)
         self._records.append(record)
 
+    def _add_vertex_color(self, record: TextureRecord, texture: VertexColor) -> None:
+        record.kind = int(TextureKind.VERTEX_COLOR)
+        record.inner = -1 if texture.texture is None else self.index(texture.texture)
+        record.opacity = int(texture.channel == "a")
+        mean = np.array(as_rgb(texture.factor))
+        self._means.append(mean if record.inner < 0 else mean * self._means[record.inner])
+        self._records.append(record)
+
     def _add_bitmap(self, record: TextureRecord, texture: Bitmap) -> None:
-        pixels = to_rgb(self.scene.images[texture.file])
-        linear = texture.raw or pixels.dtype == np.float32
+        image = self.scene.images[texture.file]
+        channel = "rgba".index(texture.channel) if texture.channel != "rgb" else None
+        alpha = opacity(image)
+        pixels = to_rgb(image)
+        # Opacity is a share, whatever the colours' encoding
+        linear = texture.raw or pixels.dtype == np.float32 or channel == 3
         kind = TextureKind.PACKED if pixels.dtype == np.uint8 else TextureKind.FLOAT
         record.kind = int(kind)
         record.height, record.width = pixels.shape[:2]
-        record.wrap = int(WrapMode[texture.wrap.upper()])
+        wraps = (texture.wrap, texture.wrap) if isinstance(texture.wrap, str) else texture.wrap
+        record.wrap_u, record.wrap_v = (int(WrapMode[wrap.upper()]) for wrap in wraps)
         record.nearest = int(texture.filter == "nearest")
         record.decode = 256 if linear else 0
 
-        values = pixels.astype(np.float32)
+        record.shift = wp.vec3i(0, 8, 16) if channel is None else wp.vec3i(8 * channel)
+
+        taken = pixels
+        if channel == 3:
+            full = 1.0 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max
+            taken = np.full_like(pixels, full) if alpha is None else np.repeat(alpha, 3, axis=2)
+        elif channel is not None:
+            taken = np.repeat(pixels[..., channel : channel + 1], 3, axis=2)
+        values = taken.astype(np.float32)
         if pixels.dtype != np.float32:
             values /= np.iinfo(pixels.dtype).max
         values = values if linear else decode_srgb(values).astype(np.float32)
         finite = np.where(np.isfinite(values), values, 0.0)
-        self._means.append(finite.mean(axis=(0, 1), dtype=np.float64))
+        self._means.append(finite.mean(axis=(0, 1), dtype=np.float64) * np.array(as_rgb(texture.factor)))
 
         # An image that several textures use is stored once
-        key = (texture.file, kind, linear and kind == TextureKind.FLOAT)
+        key = (texture.file, kind) if kind == TextureKind.PACKED else (texture.file, kind, linear, channel)
         if key not in self._bases:
             if kind == TextureKind.PACKED:
-                words = pixels.astype(np.uint32) << np.array([0, 8, 16], np.uint32)
+                words = (pixels.astype(np.uint32) << np.array([0, 8, 16], np.uint32)).sum(axis=2, dtype=np.uint32)
+                words |= np.uint32(255 << 24) if alpha is None else alpha[..., 0].astype(np.uint32) << np.uint32(24)
                 self._bases[key] = sum(len(p) for p in self._packed)
-                self._packed.append(words.sum(axis=2, dtype=np.uint32).ravel())
+                self._packed.append(words.ravel())
             else:
                 self._bases[key] = sum(len(p) for p in self._floats)
                 self._floats.append(values.reshape(-1, 3))

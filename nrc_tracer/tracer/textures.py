@@ -1,7 +1,8 @@
 """Textures on a device: every image in one of two flat buffers, looked up by record.
 
 8-bit images are packed as RGBA8 words and decoded through a table *before* filtering; 16-bit and float images are stored as
-linear float RGB. Material parameters are a constant times an optional texture (`Param`).
+linear float RGB, one of their channels taken alone as a grey image of its own. A mesh's own colours are a texture too, which
+may be multiplied with another one. Material parameters are a constant times an optional texture (`Param`).
 """
 
 import warp as wp
@@ -11,6 +12,7 @@ from nrc_tracer.tracer.vocabulary import REC709_LUMINANCE, TextureKind, WrapMode
 LUMINANCE = wp.constant(wp.vec3(*REC709_LUMINANCE))
 CHECKERBOARD = wp.constant(int(TextureKind.CHECKERBOARD))
 PACKED = wp.constant(int(TextureKind.PACKED))
+VERTEX_COLOR = wp.constant(int(TextureKind.VERTEX_COLOR))
 CLAMP = wp.constant(int(WrapMode.CLAMP))
 MIRROR = wp.constant(int(WrapMode.MIRROR))
 
@@ -23,13 +25,18 @@ class TextureRecord:
     base: wp.int64  # first texel in its buffer
     width: int
     height: int
-    wrap: int
+    wrap_u: int
+    wrap_v: int
     nearest: int
     decode: int  # first entry of the 8-bit decoding table: 0 sRGB, 256 linear
     to_u: wp.vec3  # u' = to_u . (u, v, 1)
     to_v: wp.vec3
+    shift: wp.vec3i  # which bits of a packed word are red, green and blue
+    factor: wp.vec3
     color0: wp.vec3
     color1: wp.vec3
+    inner: int  # vertex colours: the texture they are multiplied with, or -1
+    opacity: int  # vertex colours: 1 for their opacity
 
 
 @wp.struct
@@ -40,6 +47,14 @@ class Textures:
     packed: wp.array[wp.uint32]  # RGBA8, red in the lowest byte
     floats: wp.array[wp.vec3]
     decode: wp.array[float]  # [512]: 8-bit sRGB to linear, then 8-bit linear to linear
+
+
+@wp.struct
+class TexturePoint:
+    """Where a texture is looked up: texture coordinates, and the mesh's own colour there."""
+
+    uv: wp.vec2
+    color: wp.vec4  # linear RGB and opacity
 
 
 @wp.struct
@@ -67,22 +82,21 @@ def wrap_texel(i: int, size: int, mode: int) -> int:
 @wp.func
 def texel(textures: Textures, record: TextureRecord, x: int, y: int) -> wp.vec3:
     """The linear colour of one texel, its coordinates wrapped."""
-    column = wrap_texel(x, record.width, record.wrap)
-    row = wrap_texel(y, record.height, record.wrap)
+    column = wrap_texel(x, record.width, record.wrap_u)
+    row = wrap_texel(y, record.height, record.wrap_v)
     i = record.base + wp.int64(row) * wp.int64(record.width) + wp.int64(column)
     if record.kind == PACKED:
         word = textures.packed[i]
-        r = record.decode + int(word & wp.uint32(255))
-        g = record.decode + int((word >> wp.uint32(8)) & wp.uint32(255))
-        b = record.decode + int((word >> wp.uint32(16)) & wp.uint32(255))
+        r = record.decode + int((word >> wp.uint32(record.shift[0])) & wp.uint32(255))
+        g = record.decode + int((word >> wp.uint32(record.shift[1])) & wp.uint32(255))
+        b = record.decode + int((word >> wp.uint32(record.shift[2])) & wp.uint32(255))
         return wp.vec3(textures.decode[r], textures.decode[g], textures.decode[b])
     return textures.floats[i]
 
 
 @wp.func
-def lookup(textures: Textures, index: int, uv: wp.vec2) -> wp.vec3:
-    """The colour of texture `index` at `uv`."""
-    record = textures.records[index]
+def lookup_image(textures: Textures, record: TextureRecord, uv: wp.vec2) -> wp.vec3:
+    """The colour of an image or a checkerboard at `uv`, its factor left out."""
     at = wp.vec3(uv[0], uv[1], 1.0)
     u = wp.dot(record.to_u, at)
     v = wp.dot(record.to_v, at)
@@ -107,16 +121,70 @@ def lookup(textures: Textures, index: int, uv: wp.vec2) -> wp.vec3:
 
 
 @wp.func
-def evaluate(textures: Textures, param: Param, uv: wp.vec2) -> wp.vec3:
-    """The value of a parameter at `uv`."""
-    if param.texture < 0:
-        return param.value
-    return wp.cw_mul(param.value, lookup(textures, param.texture, uv))
+def lookup(textures: Textures, index: int, at: TexturePoint) -> wp.vec3:
+    """The colour of texture `index`."""
+    image = index
+    factor = textures.records[index].factor
+    if textures.records[index].kind == VERTEX_COLOR:
+        tint = wp.vec3(at.color[0], at.color[1], at.color[2])
+        if textures.records[index].opacity != 0:
+            tint = wp.vec3(at.color[3])
+        factor = wp.cw_mul(factor, tint)
+        image = textures.records[index].inner
+        if image < 0:
+            return factor
+        factor = wp.cw_mul(factor, textures.records[image].factor)
+    return wp.cw_mul(factor, lookup_image(textures, textures.records[image], at.uv))
 
 
 @wp.func
-def evaluate_scalar(textures: Textures, param: Param, uv: wp.vec2) -> float:
+def luminance_gradient(textures: Textures, index: int, uv: wp.vec2) -> wp.vec2:
+    """How fast the luminance of texture `index` grows along u and v.
+
+    That of the bilinear interpolation; zero for what is piecewise constant, and for vertex colours.
+    """
+    record = textures.records[index]
+    if record.nearest != 0 or record.kind == CHECKERBOARD or record.kind == VERTEX_COLOR:
+        return wp.vec2(0.0)
+    at = wp.vec3(uv[0], uv[1], 1.0)
+    x = wp.dot(record.to_u, at) * float(record.width) - 0.5
+    y = wp.dot(record.to_v, at) * float(record.height) - 0.5
+    x0 = wp.floor(x)
+    y0 = wp.floor(y)
+    i = int(x0)
+    j = int(y0)
+    weights = wp.cw_mul(record.factor, LUMINANCE)
+    a = wp.dot(texel(textures, record, i, j), weights)
+    b = wp.dot(texel(textures, record, i + 1, j), weights)
+    c = wp.dot(texel(textures, record, i, j + 1), weights)
+    d = wp.dot(texel(textures, record, i + 1, j + 1), weights)
+    along_x = ((b - a) * (1.0 - (y - y0)) + (d - c) * (y - y0)) * float(record.width)
+    along_y = ((c - a) * (1.0 - (x - x0)) + (d - b) * (x - x0)) * float(record.height)
+    return wp.vec2(
+        record.to_u[0] * along_x + record.to_v[0] * along_y, record.to_u[1] * along_x + record.to_v[1] * along_y
+    )
+
+
+@wp.func
+def evaluate(textures: Textures, param: Param, at: TexturePoint) -> wp.vec3:
+    """The value of a parameter at a point of a surface."""
+    if param.texture < 0:
+        return param.value
+    return wp.cw_mul(param.value, lookup(textures, param.texture, at))
+
+
+@wp.func
+def evaluate_image(textures: Textures, param: Param, uv: wp.vec2) -> wp.vec3:
+    """The value of a parameter that is no vertex colour, at `uv`."""
+    if param.texture < 0:
+        return param.value
+    record = textures.records[param.texture]
+    return wp.cw_mul(param.value, wp.cw_mul(record.factor, lookup_image(textures, record, uv)))
+
+
+@wp.func
+def evaluate_scalar(textures: Textures, param: Param, at: TexturePoint) -> float:
     """The value of a parameter that is one number: of a colour texture the luminance."""
     if param.texture < 0:
         return param.value[0]
-    return wp.dot(lookup(textures, param.texture, uv), LUMINANCE)
+    return wp.dot(lookup(textures, param.texture, at), LUMINANCE)

@@ -12,6 +12,7 @@ class TextureKind(enum.IntEnum):
     PACKED = 0  # RGBA8 words
     FLOAT = 1  # linear float RGB
     CHECKERBOARD = 2
+    VERTEX_COLOR = 3
 
 
 class WrapMode(enum.IntEnum):
@@ -34,6 +35,17 @@ class LobeKind(enum.IntEnum):
     THIN_DIELECTRIC = 6
     PLASTIC = 7
     ROUGH_PLASTIC = 8
+    PRINCIPLED = 9
+    PRINCIPLED_TRANSMISSIVE = 10
+
+
+class NodeKind(enum.IntEnum):
+    """The steps from a material to one of its leaves."""
+
+    MIX = 0
+    BUMP = 1
+    NORMAL_MAP = 2
+    TURN = 3  # from here on it is a front, seen from the back
 
 
 class Distribution(enum.IntEnum):

@@ -100,6 +100,37 @@ MATERIALS = {
         "rgb specular_reflectance 0.5,0.9,0.9",
     ),
     "spectrum": bsdf("diffuse", "spectrum reflectance 0.6"),
+    "principled-coat-sheen": bsdf(
+        "principled",
+        "rgb base_color 0.7,0.2,0.1",
+        "float roughness 0.6",
+        "float clearcoat 1",
+        "float clearcoat_gloss 0.2",
+        "float sheen 0.8",
+        "float sheen_tint 0.5",
+        "float flatness 0.4",
+        "float spec_tint 0.3",
+        "float specular 0.8",
+        "float main_specular_sampling_rate 0.5",
+    ),
+    "principled-glass": bsdf(
+        "principled",
+        "rgb base_color 0.9,0.7,0.6",
+        "float spec_trans 0.8",
+        "float roughness 0.45",
+        "float eta 1.4",
+        "float metallic 0.1",
+        "float anisotropic 0.4",
+    ),
+    "principled-thin": bsdf(
+        "principledthin",
+        "rgb base_color 0.8,0.6,0.3",
+        "float spec_trans 0.5",
+        "float roughness 0.7",
+        "float diff_trans 0.9",
+        "float sheen 0.4",
+        "float spec_tint 0.4",
+    ),
 }
 
 LIGHTS = {
@@ -165,6 +196,13 @@ TEXTURES = {
             '<transform name="to_uv"><scale x="3" y="2"/></transform>',
         ),
         SHAPES["cube"],
+    ),
+    "bitmap-principled": (
+        '<bsdf type="twosided"><bsdf type="principled"><float name="metallic" value="0.9"/>'
+        '<float name="anisotropic" value="0.5"/>'
+        f'<texture type="bitmap" name="base_color">{BITMAP}</texture><texture type="bitmap" name="roughness">'
+        f'{BITMAP}<boolean name="raw" value="true"/></texture></bsdf></bsdf>',
+        BOARD,
     ),
     "bitmap-alpha": (
         '<bsdf type="roughconductor"><string name="distribution" value="ggx"/><texture type="bitmap" name="alpha">'

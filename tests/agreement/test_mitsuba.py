@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 import nrc_tracer as nrc
-from tests.agreement import mitsuba_oracle, scenes
+from tests.agreement import mitsuba_oracle, modifier_scenes, reader_scenes, scenes
 from tests.agreement.statistics import Estimate, compare
 
-SCENES = scenes.all_scenes()
+SCENES = scenes.all_scenes() | modifier_scenes.all_scenes() | reader_scenes.all_scenes()
 # Enough for the test to have teeth: `Agreement.failures` says if it has not
 DEFAULT_SPP = 1024
 SPP = dict.fromkeys(
@@ -17,6 +17,7 @@ SPP = dict.fromkeys(
         "material-roughdielectric-anisotropic",
         "material-roughdielectric-beckmann",
         "material-plastic-nonlinear",
+        "material-principled-thin",
         "light-all",
         "light-area-sphere",
         "light-area-textured",
@@ -26,7 +27,7 @@ SPP = dict.fromkeys(
         "depth-direct",
     ],
     2048,
-) | {"light-area-disk": 3072, "light-envmap": 4096}
+) | {"light-area-disk": 3072, "light-envmap": 4096, "reader-focal-length": 4096}
 
 pytest.importorskip("mitsuba")
 
@@ -36,6 +37,8 @@ def folder(tmp_path_factory):
     """The scene files, with what they name."""
     path = tmp_path_factory.mktemp("agreement")
     scenes.write_files(path)
+    modifier_scenes.write_files(path)
+    reader_scenes.write_files(path)
     for name, xml in SCENES.items():
         (path / f"{name}.xml").write_text(xml)
     return path

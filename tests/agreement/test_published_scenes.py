@@ -36,15 +36,9 @@ SCENES = {
 
 
 def prepare(folder, name, target):
-    """Write a scene with a box filter, without the medium in modern-hall's glass, and with its principled floor made diffuse."""
+    """Write a scene with a box filter and without the medium in modern-hall's glass."""
     xml = (folder / "scenes" / "mitsuba" / name / "scene.xml").read_text()
     xml = xml.replace('<rfilter type="tent"', '<rfilter type="box"')
-    xml = re.sub(
-        r'<bsdf type="principled">\s*<texture type="bitmap" name="base_color">(.*?)</texture>.*?</bsdf>',
-        r'<bsdf type="diffuse"><texture type="bitmap" name="reflectance">\1</texture></bsdf>',
-        xml,
-        flags=re.S,
-    )
     xml = re.sub(r'<medium type="homogeneous" name="interior">.*?</medium>', "", xml, flags=re.S)
     path = target / f"{name}.xml"
     path.write_text(

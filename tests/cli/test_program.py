@@ -55,6 +55,7 @@ def test_files_and_summary_are_the_api_s_image(ball):
     assert set(summary) == {
         *("scene", "width", "height", "samples", "seconds", "compile_seconds", "load_seconds", "samples_per_second"),
         *("mean", "dropped", "dropped_pixels", "device", "accel", "outputs", "warnings", "interrupted"),
+        *("noise", "resumed_from"),
     }
     assert (summary["width"], summary["height"], summary["samples"]) == (8, 8, 5)
     assert summary["outputs"] == ["a.exr", "a.png"]

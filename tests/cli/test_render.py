@@ -6,71 +6,16 @@ The renderer is a stand-in here, which lets a test interrupt it and break it at 
 import json
 import subprocess
 import sys
-import types
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from nrc_tracer.cli import main
 from nrc_tracer.errors import DeviceError
-from nrc_tracer.imaging import TONES, Image, read_image
-from nrc_tracer.scene.film import resize_film
-
-SCENE = {"film": {"width": 8, "height": 6}, "sampler": {"spp": 3}, "lights": [{"type": "constant", "radiance": 0.5}]}
-
-
-class FakeRenderer:
-    """Shows every pixel as 0.5; what it was asked for is in `arguments`."""
-
-    device, accel, dropped, notice = "cpu", "embree", 0, None
-
-    def __init__(self, scene, *, width=None, height=None, **arguments):
-        self.arguments = arguments
-        film = resize_film(scene.description.film, width, height)
-        self.width, self.height, self.samples = film.width, film.height, 0
-        FakeRenderer.last = self
-        print("a library that talks")
-
-    def compile(self):
-        return 0.25
-
-    def image(self):
-        return Image(np.full((self.height, self.width, 3), 0.5), samples=self.samples, dropped=self.dropped)
-
-    def dropped_pixels(self):
-        return [(1, 2)] * self.dropped
-
-
-def _run(renderer, *, spp, time, progress):
-    renderer.samples = spp if spp is not None else 5
-    progress(renderer)
-    return True
-
-
-@pytest.fixture
-def tracer(monkeypatch):
-    """The module that stands in for `nrc_tracer.tracer`."""
-    module = types.ModuleType("nrc_tracer.tracer")
-    module.Renderer, module.run = type("Renderer", (FakeRenderer,), {}), _run
-    monkeypatch.setitem(sys.modules, "nrc_tracer.tracer", module)
-    return module
-
-
-@pytest.fixture
-def scene(tmp_path, monkeypatch):
-    """A scene file; the current folder is its folder."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "box.json").write_text(json.dumps(SCENE))
-    return tmp_path / "box.json"
-
-
-def _render(*arguments):
-    return CliRunner().invoke(main, ["render", *map(str, arguments)])
-
-
-def _lines(result):
-    return result.stderr.splitlines()
+from nrc_tracer.imaging import TONES, read_image
+from tests.cli.stand_in import SCENE, FakeRenderer
+from tests.cli.stand_in import lines as _lines
+from tests.cli.stand_in import render as _render
 
 
 @pytest.mark.usefixtures("tracer")
@@ -78,7 +23,7 @@ def test_the_default_output_is_a_png_in_the_current_folder(scene):
     result = _render(scene)
     assert (result.exit_code, result.stdout) == (0, "")
     assert read_image("box.png").shape == (6, 8, 3)
-    assert _lines(result)[-1].startswith("box.png  8x6, 3 spp, 0.0 s (")
+    assert _lines(result)[-1].startswith("box.png  8x6, 3 spp, noise 12 %, 0.0 s (")
     assert _lines(result)[-1].endswith(" samples/s, embree on cpu)")
     assert sorted(p.name for p in scene.parent.iterdir()) == ["box.json", "box.png"]
 
@@ -95,6 +40,8 @@ def test_json_is_the_only_thing_on_stdout(scene):
         "width": 4,
         "height": 3,
         "samples": 7,
+        "resumed_from": 0,
+        "noise": 0.125,
         "compile_seconds": 0.25,
         "mean": [0.5, 0.5, 0.5],
         "dropped": 0,
@@ -112,10 +59,38 @@ def test_json_is_the_only_thing_on_stdout(scene):
 
 def test_options_reach_the_renderer(scene, tracer):
     options = {"max_depth": 4, "seed": 9, "sampler": "independent", "filter": "tent", "device": "cpu", "threads": 2}
+    options["camera"] = "left"
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     assert _render(scene, *words, "--accel", "warp", "--cache", "off", "--time", 0.5).exit_code == 0
     assert FakeRenderer.last.arguments == {**options, "accel": "warp"}
     assert FakeRenderer.last.samples == 5  # --time alone: the scene's spp is no limit
+
+
+@pytest.mark.usefixtures("tracer")
+def test_layers_are_parts_of_an_exr_and_files_beside_a_png(scene):
+    assert _render(scene, "-o", "a.exr", "-o", "a.png", "-o", "a.hdr", "--layers", "normal,albedo").exit_code == 0
+    names = ["a.albedo.png", "a.exr", "a.hdr", "a.normal.png", "a.png"]
+    assert sorted(path.name for path in scene.parent.glob("a.*")) == names
+    assert b"albedo.R" in (scene.parent / "a.exr").read_bytes()
+    assert read_image("a.exr")[0, 0].tolist() == [0.5] * 3
+
+
+@pytest.mark.usefixtures("tracer")
+def test_denoising_without_the_denoiser_fails_before_rendering(scene, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyoidn", None)
+    result = _render(scene, "--denoise")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: Open Image Denoise cannot be loaded")
+    assert not (scene.parent / "box.png").exists()
+
+
+def test_the_layers_offered_are_those_there_are(scene, tracer):
+    from nrc_tracer.tracer.layers import LAYERS
+
+    seen = []
+    tracer.Renderer.layers = lambda self, names: seen.append(names) or {}
+    assert _render(scene, "--layers", "all").exit_code == 0
+    assert seen == [LAYERS]
 
 
 @pytest.mark.usefixtures("tracer")
@@ -158,7 +133,7 @@ def test_warnings_of_the_scene_are_printed_and_strictly_fatal(scene):
 
 
 def test_interrupting_writes_the_image_so_far(scene, tracer):
-    def interrupted(renderer, *, spp, time, progress):
+    def interrupted(renderer, *, spp, time, noise, progress):
         renderer.samples = 2
         return False
 
@@ -166,13 +141,14 @@ def test_interrupting_writes_the_image_so_far(scene, tracer):
     result = _render(scene, "--json")
     assert result.exit_code == 130
     assert json.loads(result.stdout)["interrupted"] is True
-    assert "interrupted: the image has 2 samples per pixel" in result.stderr
+    assert "interrupted: the image has 2 samples per pixel; the same command with --resume goes on" in result.stderr
     assert read_image("box.png").shape == (6, 8, 3)
+    assert (scene.parent / "box.png.checkpoint").read_text() == "2"
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_interrupting_before_the_first_pass_writes_nothing(scene, tracer, at_once):
-    def interrupted(renderer, *, spp, time, progress):
+    def interrupted(renderer, *, spp, time, noise, progress):
         if at_once:
             raise KeyboardInterrupt
         return False
@@ -185,7 +161,7 @@ def test_interrupting_before_the_first_pass_writes_nothing(scene, tracer, at_onc
 
 
 def test_one_output_that_fails_does_not_cost_the_other(scene, tracer):
-    def fill_the_place(renderer, *, spp, time, progress):
+    def fill_the_place(renderer, *, spp, time, noise, progress):
         renderer.samples = 1
         (scene.parent / "a.png").mkdir()
         return True
@@ -222,6 +198,11 @@ BROKEN = {
     "output is a folder": (SCENE, ["-o", "folder.png"], r"is a folder"),
     "crop and size": ({**SCENE, "film": {"crop": [0, 0, 4, 4]}}, ["--width", "9"], r"crop window"),
     "parameters": (SCENE, ["-D", "a=b"], r"only for Mitsuba XML"),
+    "no place for layers": (SCENE, ["--layers", "all", "-o", "a.hdr"], r"--layers needs an output of .exr, .npy, .png"),
+    "nothing to go on from": (SCENE, ["--resume"], r"there is no checkpoint box.png.checkpoint to go on from"),
+    "no place for a checkpoint": (SCENE, ["--checkpoint", "none/a"], r"none/a: cannot be written: there is no folder"),
+    "checkpoint is a folder": (SCENE, ["--checkpoint", "folder.png"], r"is a folder"),
+    "checkpoint is the image": (SCENE, ["--checkpoint", "box.png"], r"is the name of the image already"),
 }
 
 
@@ -250,6 +231,11 @@ def test_failures_are_one_line_and_write_nothing(scene, case):
         ["--spp", "0"],
         ["--time", "nan"],
         ["--time", "0"],
+        ["--noise", "0"],
+        ["--noise", "nan"],
+        ["--layers", "albeda"],
+        ["--checkpoint-every", "0"],
+        ["--save-every", "inf"],
         ["--exposure", "inf"],
         ["--width", "0"],
         ["--tone", "film"],

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from nrc_tracer.errors import OutputError, SceneError
-from nrc_tracer.imaging import check_writable, files, png16, radiance_hdr, read_image, write_image
+from nrc_tracer.imaging import check_writable, decode_image, files, png16, radiance_hdr, read_image, write_image
 
 
 @pytest.fixture
@@ -147,6 +147,17 @@ def test_exr_layers_half_and_luminance(tmp_path):
     pixels = read_image(tmp_path / "layers.exr")
     assert pixels.dtype == np.float32
     assert pixels[0, 0].tolist() == [0.5, 1.0, 1.5]
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("a.png", np.uint8), ("a.jpg", np.uint8), ("grey.png", np.uint16)])
+def test_an_image_in_memory_is_the_file(tmp_path, rng, name, dtype):
+    path = tmp_path / name
+    PIL.Image.fromarray(rng.integers(256, size=(5, 7) if dtype == np.uint16 else (5, 7, 3)).astype(dtype)).save(path)
+    image = decode_image(path.read_bytes(), "the image")
+    assert image.dtype == dtype
+    np.testing.assert_array_equal(image, read_image(path))
+    with pytest.raises(SceneError, match=r"^the image: not "):
+        decode_image(path.read_bytes()[:40], "the image")
 
 
 def test_missing_and_foreign_files(tmp_path):

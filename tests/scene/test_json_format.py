@@ -20,6 +20,7 @@ SCENE = {
         "fov": 30,
         "to_world": [{"type": "look_at", "origin": [0, 1, 5], "target": [0, 1, 0]}],
     },
+    "cameras": {"top": {"type": "orthographic", "near": 1, "far": 9}, "side view": {"type": "perspective"}},
     "film": {"width": 64, "height": 48, "crop": [8, 8, 16, 16], "filter": "tent"},
     "sampler": {"type": "independent", "spp": 16},
     "integrator": {"max_depth": 5},
@@ -33,6 +34,9 @@ SCENE = {
         "floor": {"type": "diffuse", "reflectance": "wood"},
         "both": {"type": "sides", "front": "gold", "back": "floor"},
     },
+    "groups": {
+        "two": [{"type": "cube", "material": "gold"}, {"type": "mesh", "file": "pot.ply", "emission": 2.5}],
+    },
     "shapes": [
         {"type": "mesh", "name": "pot", "file": "pot.ply", "material": "both"},
         {"type": "sphere", "radius": 2, "material": "my glass"},
@@ -40,9 +44,11 @@ SCENE = {
             "type": "mesh",
             "positions": [[0, 0, 0], [1, 0, 0], [0, 1, 0]],
             "uvs": [[0, 0], [1, 0], [0, 1]],
+            "colors": [[0, 0.5, 1, 1], [1, 0, 0, 0.5], [0, 1, 0, 0]],
             "indices": [[0, 1, 2]],
             "emission": "tiles",
         },
+        {"type": "instance", "name": "again", "group": "two", "to_world": [{"type": "translate", "value": [1, 2, 3]}]},
     ],
     "lights": [{"type": "spot", "intensity": [1, 2, 3], "cutoff_angle": 30}, {"type": "constant"}],
 }
@@ -71,6 +77,10 @@ def test_a_whole_scene_is_read(tmp_path):
     assert scene.materials["my glass"].alpha == ("tiles", 0.1)
     assert scene.shapes[2].positions[1] == (1.0, 0.0, 0.0)
     assert scene.lights[1] == model.ConstantLight()
+    assert scene.cameras["top"] == model.Orthographic(near=1, far=9)
+    assert scene.groups["two"] == (model.Cube(material="gold"), model.Mesh(file="pot.ply", emission=2.5))
+    move = (model.Translate(value=(1, 2, 3)),)
+    assert scene.shapes[3] == model.Instance(group="two", name="again", to_world=move)
 
 
 def test_writing_and_reading_gives_the_same_scene(tmp_path):
@@ -114,7 +124,7 @@ MISTAKES = [
     (("materials", "floor", "reflectance"), None, r"reflectance: expected a number, an array of 3 numbers or a string"),
     (("materials", "my glass", "alpha"), ["x", 0.1], r'alpha: there is no texture "x"'),
     (("materials", "both", "front"), "my glass", r'\$\.materials\.both\.front: "my glass" is dielectric'),
-    (("materials", "both", "back"), "both", r'\$\.materials\.both\.back: "both" is sides'),
+    (("materials", "both", "back"), "both", r"\$\.materials\.both: the material stands in itself: both -> both"),
     (("materials", "both", "back"), "flor", r'\$\.materials\.both\.back: .*did you mean "floor"'),
     (("shapes", 0, "material"), "bath", r'\$\.shapes\[0\] \("pot"\)\.material: .*did you mean "both"'),
     (("shapes", 0, "emission"), "tile", r'\$\.shapes\[0\] \("pot"\)\.emission: .*did you mean "tiles"'),

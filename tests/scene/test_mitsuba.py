@@ -31,13 +31,10 @@ SENSOR = '<sensor type="perspective"/>'
 PUBLISHED = {
     "classroom": (79, ()),
     "cornell-box": (8, ()),
-    "grey-white-room": (65, ('131: bsdf "mask" is not supported yet; the bsdf "twosided" in it is used alone',)),
+    "grey-white-room": (65, ()),
     "modern-hall": (
         32,
-        (
-            '44: bsdf "principled" is not supported yet; a diffuse one of its base_color is used',
-            '219: medium "homogeneous" in shape "obj" is not supported yet; the shape is filled with nothing',
-        ),
+        ('219: medium "homogeneous" in shape "obj" is not supported yet; the shape is filled with nothing',),
     ),
     "veach-ajar": (22, ()),
     "veach-mis": (9, ()),
@@ -239,18 +236,36 @@ def test_lights(read):
 def test_unsupported_shapes_and_lights(read):
     """Shapes and lights that are missing are left out or replaced, with a warning."""
     description, warnings = read(
-        '\n<shape type="serialized"/>\n<emitter type="sunsky"/>\n<emitter type="projector"/>\n'
+        '\n<shape type="hair"/>\n<emitter type="timed_sunsky"/>\n<emitter type="projector"/>\n'
         '<emitter type="spot">\n<texture type="bitmap" name="texture"/></emitter>\n'
         '<shape type="sphere"><medium type="homogeneous" name="interior"/></shape>\n'
-        '<sensor type="perspective"/>\n<sensor type="thinlens"/>'
+        '<sensor type="perspective"/>'
     )
     assert len(description.shapes) == 1
     assert description.lights[0] == ConstantLight()
-    assert [int(warning.split(":")[1]) for warning in warnings] == [3, 4, 5, 6, 8, 10]
-    assert 'shape "serialized" is not supported' in warnings[0]
+    assert [int(warning.split(":")[1]) for warning in warnings] == [3, 4, 5, 6, 8]
+    assert 'shape "hair" is not supported' in warnings[0]
     assert "a constant sky of radiance 1" in warnings[1]
     assert 'emitter "projector" is not supported' in warnings[2]
-    assert "only the first sensor is used" in warnings[5]
+
+
+def test_several_sensors_are_the_scenes_cameras(read):
+    """They go by their id or else their number, the first one is the scene's; a film of their own is a warning."""
+    film = '<film type="hdrfilm"><integer name="width" value="{}"/></film>'
+    description, warnings = read(
+        f'<sensor type="perspective" id="front"><float name="fov" value="30"/>{film.format(64)}</sensor>\n'
+        f'<sensor type="orthographic">{film.format(64)}</sensor>\n'
+        f'<sensor type="perspective" id="side"><float name="fov" value="50"/>{film.format(32)}</sensor>'
+    )
+    assert list(description.cameras) == ["front", "1", "side"]
+    assert description.camera == description.cameras["front"]
+    assert description.camera.fov == 30
+    assert description.cameras["1"] == Orthographic(near=1e-2, far=1e4)
+    assert description.cameras["side"].fov == 50
+    assert description.film.width == 64
+    assert len(warnings) == 1
+    assert "a film of its own" in warnings[0]
+    assert warnings[0].split(":")[1] == "4"
 
 
 def test_camera_parameters(read):

@@ -14,6 +14,7 @@ from nrc_tracer.scene.model import SceneDescription
 from nrc_tracer.scene.validate import validate
 
 LIGHT = model.ConstantLight()
+GREY = model.Diffuse()
 TRIANGLE = {"positions": ((0, 0, 0), (1, 0, 0), (0, 1, 0)), "indices": ((0, 1, 2),)}
 
 
@@ -44,6 +45,40 @@ def test_a_sound_scene_passes():
         ({"shapes": (model.Mesh(**TRIANGLE | {"indices": ((0, 1, 1.5),)}),)}, "indices: not an array of 3 numbers"),
         ({"shapes": (model.Mesh(**TRIANGLE | {"indices": ((0, 1, -1),)}),)}, r"indices\[0\]: .* outside 0 to 2"),
         ({"shapes": (model.Mesh(**TRIANGLE, normals=((0, 0, math.nan),) * 3),)}, r"normals\[0\]: is not finite"),
+        (
+            {"shapes": (model.Mesh(**TRIANGLE, colors=((0, 0, 0),) * 2),)},
+            r"\$\.shapes\[0\]\.colors: has 2 entries for 3 positions",
+        ),
+        (
+            {"shapes": (model.Mesh(**TRIANGLE, colors=((0, 0, 0), (0, 0, 0, 1), (0, 0, 0))),)},
+            r"\$\.shapes\[0\]\.colors: not an array of 3 numbers",
+        ),
+        (
+            {"shapes": (model.Mesh(**TRIANGLE, colors=((0, 0, 0, 1), (0, 0, 0, math.inf), (0, 0, 0, 1))),)},
+            r"\$\.shapes\[0\]\.colors\[1\]: is not finite",
+        ),
+        ({"shapes": (model.Mesh(file="a.obj", colors=((0, 0, 0),)),)}, "either a file or its data"),
+        (
+            {"shapes": (model.Instance(group="tre", name="oak"),), "groups": {"tree": (model.Cube(),)}},
+            r'\$\.shapes\[0\] \("oak"\)\.group: there is no group "tre" \(did you mean "tree"\?\)',
+        ),
+        ({"shapes": (model.Instance(group="g"),)}, r'no group "g" \(the scene has no groups\)'),
+        (
+            {"shapes": (model.Instance(group="g", to_world=(model.Scale(value=0.0),)),), "groups": {"g": ()}},
+            r"\$\.shapes\[0\]\.to_world: the transform is singular",
+        ),
+        (
+            {"groups": {"my tree": (model.Cube(), model.Cube(material="bark"))}},
+            r'\$\.groups\["my tree"\]\[1\]\.material: there is no material "bark"',
+        ),
+        ({"groups": {"g": (model.Sphere(radius=-1.0),)}}, r"\$\.groups\.g\[0\]\.radius: must be > 0"),
+        ({"groups": {"g": (model.Mesh(),)}}, r"\$\.groups\.g\[0\]: a mesh needs a file, or"),
+        ({"groups": {"g": (model.Instance(group="g"),)}}, r'\$\.groups\.g\[0\]\.type: unknown type "instance"'),
+        (
+            {"cameras": {"top": model.Perspective(near=2.0, far=1.0)}},
+            r"\$\.cameras\.top\.far: must be > near \(2\), not 1",
+        ),
+        ({"cameras": {"a b": model.Perspective(fov=0.0)}}, r'\$\.cameras\["a b"\]\.fov: must be > 0'),
         ({"film": model.Film(width=-3)}, r"\$\.film\.width: must be >= 1, not -3"),
         ({"film": model.Film(filter="lanczos")}, r'\$\.film\.filter: unknown value "lanczos"'),
         ({"camera": model.Perspective(near=2.0, far=1.0)}, r"\$\.camera\.far: must be > near \(2\), not 1"),
@@ -54,9 +89,59 @@ def test_a_sound_scene_passes():
             {"materials": {"a": model.Diffuse(reflectance="b")}},
             r'there is no texture "b" \(the scene has no textures\)',
         ),
+        ({"materials": {"a": model.Principled(roughness=1.5)}}, r"\$\.materials\.a\.roughness: must lie in \[0, 1\]"),
+        ({"materials": {"a": model.Principled(sheen="b")}}, r'\$\.materials\.a\.sheen: there is no texture "b"'),
+        (
+            {"materials": {"a": model.Principled(spec_trans=0.1), "b": model.Sides(front="a", back="a")}},
+            r'\$\.materials\.b\.front: "a" is principled; a side takes what lets no light through',
+        ),
         ({"materials": {"a": model.Conductor(eta=-1.0)}}, r"\$\.materials\.a\.eta: must not be negative, not -1"),
         ({"textures": {"t": model.Checkerboard(color0=-1.0)}}, r"\$\.textures\.t\.color0: must not be negative"),
         ({"textures": {"t": model.Bitmap(file="a", to_uv=(model.Scale(value=0.0),))}}, r"\$\.textures\.t\.to_uv: "),
+        ({"materials": {"a": model.Mask(material="b")}}, r'\$\.materials\.a\.material: there is no material "b"'),
+        ({"materials": {"a": GREY, "b": model.Mask(material="a", opacity=1.5)}}, r"b\.opacity: must lie in \[0, 1\]"),
+        (
+            {"materials": {"a": GREY, "b": model.Blend(materials=("a", "c"))}},
+            r"b\.materials\[1\]: there is no material",
+        ),
+        ({"materials": {"a": GREY, "b": model.Blend(materials=("a", "a"), weight=-1.0)}}, r"b\.weight: must lie in"),
+        (
+            {"materials": {"a": GREY, "b": model.Bump(material="a", texture="t")}},
+            r'b\.texture: there is no texture "t"',
+        ),
+        (
+            {
+                "materials": {
+                    "a": model.Mask(material="b"),
+                    "b": model.Blend(materials=("d", "c")),
+                    "c": model.Sides(front="d", back="a"),
+                    "d": GREY,
+                }
+            },
+            r"\$\.materials\.a: the material stands in itself: a -> b -> c -> a",
+        ),
+        (
+            {
+                "materials": {
+                    "g": model.Dielectric(),
+                    "m": model.Mask(material="g"),
+                    "s": model.Sides(front="m", back="m"),
+                }
+            },
+            r'\$\.materials\.s\.front: "g" is dielectric; a side takes what lets no light through',
+        ),
+        ({"materials": {"m0": GREY} | {f"m{i + 1}": model.Mask(material=f"m{i}") for i in range(70)}}, "more than 64"),
+        ({"materials": {f"m{i}": model.Mask(material=f"m{i + 1}") for i in range(70)} | {"m70": GREY}}, "more than 64"),
+        ({"textures": {"t": model.Bitmap(file="a", factor=(1, -1, 1))}}, r"t\.factor: must not be negative"),
+        ({"textures": {"t": model.VertexColor(texture="u")}}, r't\.texture: there is no texture "u"'),
+        (
+            {"textures": {"t": model.VertexColor(texture="t")}},
+            r"t\.texture: vertex colours are multiplied with a bitmap",
+        ),
+        (
+            {"textures": {"t": model.VertexColor()}, "shapes": (model.Disk(emission="t"),)},
+            r'\$\.shapes\[0\]\.emission: "t" is vertex_color',
+        ),
         ({"lights": ()}, "nothing to see"),
     ],
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import chi2
 
-TESTS = 120
+TESTS = 160
 """At least the number of chi-square tests in this folder."""
 SIGNIFICANCE = 1.0 - (1.0 - 0.01) ** (1.0 / TESTS)
 """Level of a single test such that all together have a 1 % chance of a false alarm (the seeds are fixed: none occurred)."""

@@ -9,6 +9,7 @@ import warp as wp
 
 from nrc_tracer.tracer.accel.intersect import intersect, occluded
 from nrc_tracer.tracer.bsdf.bsdf import evaluate_lobe, sample_lobe
+from nrc_tracer.tracer.bsdf.leaf import choose_leaf, map_shadowing
 from nrc_tracer.tracer.bsdf.lobe import Lobe
 from nrc_tracer.tracer.bsdf.microfacet import Microfacets, sample_visible_normal, visible_normal_pdf
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord, camera_ray, filter_offset
@@ -21,7 +22,7 @@ from nrc_tracer.tracer.lights import background_emission, choose_light, sample_l
 from nrc_tracer.tracer.path import SceneRecord
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
 from nrc_tracer.tracer.sampling import concentric_disk, cosine_hemisphere, frame_from_normal, uniform_sphere
-from nrc_tracer.tracer.textures import lookup
+from nrc_tracer.tracer.textures import TexturePoint, lookup
 
 COSINE = wp.constant(0)
 SPHERE = wp.constant(1)
@@ -168,9 +169,12 @@ def camera_kernel(
 
 
 @wp.kernel(enable_backward=False)
-def lookup_kernel(scene: SceneRecord, index: int, uv: wp.array[wp.vec2], out: wp.array[wp.vec3]):
+def lookup_kernel(scene: SceneRecord, index: int, color: wp.vec4, uv: wp.array[wp.vec2], out: wp.array[wp.vec3]):
     i = wp.tid()
-    out[i] = lookup(scene.textures, index, uv[i])
+    at = TexturePoint()
+    at.uv = uv[i]
+    at.color = color
+    out[i] = lookup(scene.textures, index, at)
 
 
 @wp.kernel(enable_backward=False)
@@ -215,6 +219,36 @@ def interaction_kernel(
     vectors[i, 6] = offset_origin(it.p, it.error, it.n, it.n)
     uv[i] = it.uv
     numbers[i] = wp.vec3i(it.shape, it.light, hit.is_sphere)
+
+
+@wp.kernel(enable_backward=False)
+def leaf_kernel(
+    scene: SceneRecord,
+    o: wp.array[wp.vec3],
+    d: wp.array[wp.vec3],
+    u: wp.array[float],
+    codes: wp.array[wp.vec3i],
+    normals: wp.array2d[wp.vec3],
+):
+    """Code, kind of the lobe, whether still seen from the back; the normal and that without maps."""
+    i = wp.tid()
+    it = surface_at(scene.surfaces, scene.accel, intersect(scene.accel, o[i], d[i], 0.0, 1.0e30), o[i], d[i])
+    sides = scene.materials.sides[scene.surfaces.shapes[it.shape].material]
+    is_back = wp.dot(it.shading_n, d[i]) > 0.0
+    root = wp.where(is_back, sides[1], sides[0])
+    leaf = choose_leaf(scene.materials.nodes, scene.textures, it, d[i], root, is_back, u[i])
+    kind = int(-1)
+    if leaf.code >= 0:
+        kind = scene.materials.lobes[leaf.code].kind
+    codes[i] = wp.vec3i(leaf.code, kind, leaf.is_back)
+    normals[i, 0] = leaf.n
+    normals[i, 1] = leaf.unmapped_n
+
+
+@wp.kernel(enable_backward=False)
+def shadowing_kernel(unmapped: wp.vec3, n: wp.vec3, wi: wp.array[wp.vec3], out: wp.array[float]):
+    i = wp.tid()
+    out[i] = map_shadowing(unmapped, n, wi[i])
 
 
 # --- The same as functions of arrays

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import warp as wp
 
+import nrc_tracer.tracer.layers
 import nrc_tracer.tracer.path
 from tests.tracer.test_determinism import room
 from tests.tracer.tiny_scenes import rendered
@@ -23,6 +24,12 @@ def test_path_compiles_for_cuda(tmp_path, capsys):
         assert len(binaries) == 1
         assert binaries[0].read_bytes()[:4] == b"\x7fELF"
         assert b"trace_paths" in binaries[0].read_bytes()
+
+
+def test_layers_compile_for_cuda(tmp_path):
+    wp.init()
+    wp.compile_aot_module(nrc_tracer.tracer.layers, arch=[80], module_dir=tmp_path, use_ptx=False)
+    assert b"first_hits" in next(tmp_path.glob("*.cubin")).read_bytes()
 
 
 @pytest.mark.cuda

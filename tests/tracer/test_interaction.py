@@ -96,7 +96,8 @@ def test_spheres(rng):
     np.testing.assert_allclose(uv[far, 0], phi[far] / (2.0 * np.pi), atol=1e-5)
     np.testing.assert_allclose(uv[:, 1], np.arccos(local[:, 2]) / np.pi, atol=1e-3)  # acos near the poles: sqrt(eps)
     along = np.column_stack([-local[:, 1], local[:, 0], np.zeros(1000)])
-    np.testing.assert_allclose(dpdu, np.column_stack([along[:, 0], -along[:, 2], along[:, 1]]), atol=16 * EPS)
+    expected = 2.0 * np.pi * 2.0 * np.column_stack([along[:, 0], -along[:, 2], along[:, 1]])
+    np.testing.assert_allclose(dpdu, expected, atol=2.0 * np.pi * 2.0 * 16 * EPS)
 
 
 def test_lights_of_triangles_are_counted_from_the_shape():

@@ -5,17 +5,19 @@ import pytest
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.imaging.tonemap import decode_srgb
-from nrc_tracer.scene.model import Bitmap, Checkerboard, Diffuse, Rotate, Scale, Translate
+from nrc_tracer.scene.model import Bitmap, Checkerboard, Diffuse, Rotate, Scale, Translate, VertexColor
+from nrc_tracer.tracer.texture_table import TextureTable
 from tests.tracer import kernels
 from tests.tracer.tiny_scenes import on_device, scene
 
 EPS = float(np.finfo(np.float32).eps)
 
 
-def looked_up(textures, images, uv, index=0):
+def looked_up(textures, images, uv, index=0, color=(1.0, 1.0, 1.0, 1.0)):
     on = on_device(scene(textures=textures, images=images))
     out = kernels.zeros(len(uv), kernels.wp.vec3)
-    kernels.launch(kernels.lookup_kernel, len(uv), [on.record, index, kernels.array(uv, kernels.wp.vec2), out])
+    inputs = [on.record, index, kernels.wp.vec4(*color), kernels.array(uv, kernels.wp.vec2), out]
+    kernels.launch(kernels.lookup_kernel, len(uv), inputs)
     return out.numpy()
 
 
@@ -82,6 +84,61 @@ def test_channels(rng):
     np.testing.assert_allclose(b, twin(rgba[..., :3] / 255.0, uv, "repeat", False), atol=16 * EPS)
     c = looked_up(textures, images, uv, 2)
     assert np.all(np.isin(c, grey))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("raw", [False, True])
+def test_one_channel(dtype, raw, rng):
+    """Each channel alone is grey, decoded as in the whole image; opacity never is, and is 1 where there is none."""
+    full = 1.0 if dtype == np.float32 else np.iinfo(dtype).max
+    pixels = rng.random((4, 5, 4)) * full
+    pixels = (pixels if dtype == np.float32 else np.round(pixels)).astype(dtype)
+    linear = pixels.astype(np.float64) / full
+    if not raw and dtype != np.float32:
+        linear[..., :3] = decode_srgb(linear[..., :3])
+    uv = rng.random((300, 2)).astype(np.float32)
+    textures = {c: Bitmap(file="f", raw=raw, channel=c) for c in ("r", "g", "b", "a", "rgb")}
+    textures["solid"] = Bitmap(file="g", channel="a", factor=0.5)
+    images = {"f": pixels, "g": pixels[..., :3].copy()}
+    for number in range(4):
+        found = looked_up(textures, images, uv, number)
+        expected = np.repeat(linear[..., number : number + 1], 3, axis=2)
+        np.testing.assert_allclose(found, twin(expected, uv, "repeat", False), atol=32 * EPS)
+    np.testing.assert_allclose(
+        looked_up(textures, images, uv, 4), twin(linear, uv, "repeat", False)[:, :3], atol=32 * EPS
+    )
+    np.testing.assert_allclose(looked_up(textures, images, uv, 5), 0.5, rtol=4 * EPS)
+
+
+def test_a_wrap_for_each_axis_and_a_factor(rng):
+    """`wrap` may differ between u and v; what is read is multiplied by `factor`, which the mean colour has too."""
+    pixels, factor = rng.random((3, 4, 3)).astype(np.float32), (0.5, 2.0, 1.5)
+    uv = rng.uniform(-3.0, 4.0, (1000, 2)).astype(np.float32)
+    textures = {"t": Bitmap(file="f", wrap=("mirror", "clamp"), factor=factor)}
+    found = looked_up(textures, {"f": pixels}, uv)
+    mirrored = np.abs((uv.astype(np.float64) + 1.0) % 2.0 - 1.0)  # a triangle wave in u
+    inside = np.column_stack([mirrored[:, 0], np.clip(uv[:, 1], 0.0, 1.0)])
+    np.testing.assert_allclose(found, twin(pixels, inside, "clamp", False) * factor, atol=1e-5)
+    mean = TextureTable(scene(textures=textures, images={"f": pixels})).mean("t")
+    np.testing.assert_allclose(mean, pixels.mean(axis=(0, 1)) * factor, rtol=1e-5)
+
+
+def test_vertex_colors(rng):
+    """The mesh's own colour times `factor`, times another texture with its factor; or its opacity."""
+    pixels, uv, color = rng.random((3, 4, 3)), rng.random((50, 2)).astype(np.float32), (0.2, 0.4, 0.8, 0.25)
+    textures = {
+        "tinted": VertexColor(factor=(1.0, 2.0, 0.5), texture="image"),
+        "image": Bitmap(file="f", factor=3.0),
+        "opacity": VertexColor(channel="a", factor=0.5),
+    }
+    described = scene(textures=textures, images={"f": pixels.astype(np.float32)})
+    table = TextureTable(described)
+    found = looked_up(textures, described.images, uv, table.index("tinted"), color)
+    expected = twin(pixels, uv, "repeat", False) * 3.0 * np.array([0.2, 0.8, 0.4])
+    np.testing.assert_allclose(found, expected, atol=32 * EPS)
+    np.testing.assert_allclose(
+        looked_up(textures, described.images, uv, table.index("opacity"), color), 0.125, rtol=EPS
+    )
 
 
 def test_the_same_image_raw_and_decoded(rng):

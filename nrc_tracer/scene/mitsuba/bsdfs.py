@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 
 from nrc_tracer.errors import nearest
 from nrc_tracer.scene.mitsuba.document import Document
+from nrc_tracer.scene.mitsuba.metals import METALS, find_metal
 from nrc_tracer.scene.mitsuba.node import Node
+from nrc_tracer.scene.mitsuba.principled import read_principled
 from nrc_tracer.scene.mitsuba.textures import TextureReader
 from nrc_tracer.scene.model import (
+    Blend,
+    Bump,
     Conductor,
     Dielectric,
     Diffuse,
+    Mask,
     Material,
+    NormalMap,
     Plastic,
+    Principled,
     Scalar,
     Sides,
     ThinDielectric,
-    Vec3,
 )
+from nrc_tracer.scene.nesting import nested_materials
 
 IOR = {
     "vacuum": 1.0, "helium": 1.000036, "hydrogen": 1.000132, "air": 1.000277, "carbon dioxide": 1.00045,
@@ -30,16 +38,6 @@ IOR = {
     "amber": 1.55, "pet": 1.5750, "diamond": 2.419,
 }  # fmt: skip
 """Indices of refraction at 589 nm, by the names Mitsuba knows (E. Hecht, *Optics*)."""
-
-METALS: dict[str, Vec3] = {
-    "Ag": (0.972, 0.960, 0.915), "Al": (0.913, 0.922, 0.924), "Au": (1.000, 0.766, 0.336), "Cr": (0.550, 0.556, 0.554),
-    "Cu": (0.955, 0.638, 0.538), "W": (0.504, 0.498, 0.478),
-}  # fmt: skip
-"""Reflectance at normal incidence, linear Rec. 709."""
-GREY_METAL = (0.7, 0.7, 0.7)
-
-WRAPPERS = ("mask", "bumpmap", "normalmap", "blendbsdf")
-"""Plugins that hold others and are not supported yet: the first one they hold is used."""
 
 
 @dataclass
@@ -105,6 +103,14 @@ class BsdfReader:
             "thindielectric": self._thin_dielectric,
             "plastic": self._plastic,
             "roughplastic": self._plastic,
+            "principled": self._principled,
+            "principledthin": self._principled,
+        }
+        modifiers = {
+            "mask": self._mask,
+            "blendbsdf": self._blend,
+            "bumpmap": self._bump,
+            "normalmap": self._normal_map,
         }
         if node.plugin in readers:
             material = readers[node.plugin](node)
@@ -116,17 +122,11 @@ class BsdfReader:
             return self._twosided(node)
         if node.plugin == "null":
             return ThinDielectric(int_ior=1.0, ext_ior=1.0)  # lets everything through
-        if node.plugin in WRAPPERS:
-            nested = self.document.children(node, "bsdf")
-            if not nested:
-                node.place.fail(f"{node} holds no bsdf")
-            self.document.warn(node.place, f"{node} is not supported yet; the {nested[0]} in it is used alone")
-            return self.material(nested[0], two_sided)
-        if node.plugin == "principled":
-            color = self.textures.color(node, "base_color", 0.5, highest=1.0)
-            self.document.warn(node.place, f"{node} is not supported yet; a diffuse one of its base_color is used")
-            return Diffuse(reflectance=color, two_sided=two_sided)
-        hint = nearest(node.plugin, (*readers, "twosided", "null", "principled", *WRAPPERS))
+        if node.plugin in modifiers:
+            material = modifiers[node.plugin](node, two_sided)
+            self.document.warn_unknown(node)
+            return material
+        hint = nearest(node.plugin, (*readers, "twosided", "null", *modifiers))
         self.document.warn(node.place, f"{node} is not supported{hint}; a grey diffuse one is used")
         return Diffuse(two_sided=two_sided)
 
@@ -138,30 +138,89 @@ class BsdfReader:
         self.document.warn_unknown(node)
         sides = [self.material(child, two_sided=True) for child in nested]
         for child, side in zip(nested, sides, strict=True):
-            if isinstance(side, Dielectric | ThinDielectric):
+            if any(_transmits(part) for part in self._parts(side)):
                 child.place.fail(f"{node} cannot hold a {child}: light passes through it")
         if len(nested) == 1:
-            return sides[0]
+            if not self._is_mapped(sides[0]):
+                return sides[0]
+            # Seen from the back, what the map says is mirrored: that of one side for each
+            front = self.name(nested[0], two_sided=True)
+            return Sides(front=front, back=front)
         for child, side in zip(nested, sides, strict=True):
             if isinstance(side, Sides):
                 child.place.fail(f"{node} cannot hold another with two bsdfs")
         return Sides(front=self.name(nested[0], two_sided=True), back=self.name(nested[1], two_sided=True))
+
+    def _nested(self, node: Node, two_sided: bool, count: int = 1) -> list[str]:
+        """The names of the materials of the bsdfs in a bsdf, which must be `count`."""
+        nested = self.document.children(node, "bsdf")
+        if len(nested) != count:
+            wanted = "one bsdf" if count == 1 else f"{count} bsdfs"
+            node.place.fail(f"{node} must hold {wanted}, it holds {len(nested)}")
+        node.ignore(*(child.name for child in node.children if self.document.resolve(child).tag == "bsdf"))
+        return [self.name(child, two_sided) for child in nested]
+
+    def _share(self, node: Node, name: str, default: float) -> Scalar:
+        value = self.textures.scalar(node, name, default)
+        return value if isinstance(value, str) else min(value, 1.0)
+
+    def _mask(self, node: Node, two_sided: bool) -> Mask:
+        return Mask(material=self._nested(node, two_sided)[0], opacity=self._share(node, "opacity", 0.5))
+
+    def _blend(self, node: Node, two_sided: bool) -> Blend:
+        if not node.has("weight"):
+            node.place.fail(f"{node} needs weight")
+        return Blend(materials=tuple(self._nested(node, two_sided, 2)), weight=self._share(node, "weight", 0.5))
+
+    def _bump(self, node: Node, two_sided: bool) -> Material:
+        (material,) = self._nested(node, two_sided)
+        # The texture is the one there is, whatever its name
+        textures = [child for child in node.children if self.document.resolve(child).tag == "texture"]
+        if len(textures) != 1:
+            node.place.fail(f"{node} must hold one texture, it holds {len(textures)}")
+        return self._map(node, Bump(material=material, texture=textures[0].name, scale=node.number("scale", 1.0)))
+
+    def _normal_map(self, node: Node, two_sided: bool) -> Material:
+        (material,) = self._nested(node, two_sided)
+        if self.document.child(node, "normalmap") is None:
+            node.place.fail(f"{node} needs the texture normalmap")
+        return self._map(node, NormalMap(material=material, texture="normalmap"))
+
+    def _map(self, node: Node, material: Bump | NormalMap) -> Material:
+        """Put the name of the texture in place of that of the parameter."""
+        for option in ("flip_invalid_normals", "use_shadowing_function"):
+            if not node.boolean(option, True):
+                self.document.warn(node.place, f"{node}: {option} cannot be turned off")
+        texture = self.textures.scalar(node, material.texture, 0.0)
+        if not isinstance(texture, str):  # it is not supported, and that was said
+            return self.materials[material.material]
+        return msgspec.structs.replace(material, texture=texture)
+
+    def _parts(self, material: Material) -> Iterator[Material]:
+        """A material and all that stand in it."""
+        yield material
+        for _, name in nested_materials(material):
+            yield from self._parts(self.materials[name])
+
+    def _is_mapped(self, material: Material) -> bool:
+        return any(isinstance(part, Bump | NormalMap) for part in self._parts(material))
 
     def _diffuse(self, node: Node) -> Diffuse:
         return Diffuse(reflectance=self.textures.color(node, "reflectance", 0.5, highest=1.0))
 
     def _conductor(self, node: Node) -> Conductor:
         rough = node.plugin == "roughconductor"
-        metal = node.string("material", "none")
         specular = self.textures.color(node, "specular_reflectance", 1.0, highest=1.0)
         eta, k = self.textures.color(node, "eta", 0.0), self.textures.color(node, "k", 1.0)
-        if metal.lower() != "none" and "eta" not in node.properties:
-            tint = METALS.get(metal, GREY_METAL)
+        metal = node.string("material", "none")
+        if metal.lower() != "none":
             place = node.properties["material"].place
-            text = " ".join(f"{x:g}" for x in tint)
-            self.document.warn(place, f'{node}: the metal "{metal}" is not supported yet; a mirror of {text} is used')
-            eta, k = 0.0, 1.0
-            specular = specular if isinstance(specular, str) else _product(specular, tint)
+            if node.has("eta", "k"):
+                place.fail(f"{node} has both material and eta or k; give one")
+            found = find_metal(metal)
+            if found is None:
+                place.fail(f'{node}: no index of refraction is known for "{metal}"{nearest(metal, METALS)}')
+            eta, k = found
         alpha = self._roughness(node) if rough else None
         return Conductor(
             eta=eta, k=k, specular_reflectance=specular, alpha=alpha, distribution=self._distribution(node, rough)
@@ -206,6 +265,9 @@ class BsdfReader:
             distribution=self._distribution(node, rough),
         )
 
+    def _principled(self, node: Node) -> Principled:
+        return read_principled(node, self.textures)
+
     def _distribution(self, node: Node, rough: bool) -> str:
         if not rough:
             return "ggx"  # there is none
@@ -232,6 +294,7 @@ class BsdfReader:
         return value
 
 
-def _product(value: float | Vec3, tint: Vec3) -> Vec3:
-    factors = value if isinstance(value, tuple) else (value,) * 3
-    return tuple(a * b for a, b in zip(factors, tint, strict=True))
+def _transmits(material: Material) -> bool:
+    if isinstance(material, Dielectric | ThinDielectric):
+        return True
+    return isinstance(material, Principled) and (material.spec_trans != 0.0 or material.diff_trans != 0.0)

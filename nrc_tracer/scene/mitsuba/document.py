@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from lxml import etree
 
 from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.scene.mitsuba import values
 from nrc_tracer.scene.mitsuba.node import Node, Place, Property
-from nrc_tracer.scene.model import Scale, Translate
+from nrc_tracer.scene.mitsuba.sky.bake import SUN_APERTURE
+from nrc_tracer.scene.model import Matrix, Scale, Translate
 
 MAX_INCLUDES = 16
 OBJECTS = {
@@ -35,6 +37,7 @@ class Document:
         root: What it holds.
         ids: The nodes that have an id.
         warnings: What is not supported, in the order found.
+        images: Pixels that are made from what the file says, by the names that stand for their files.
     """
 
     path: Path
@@ -42,6 +45,15 @@ class Document:
     ids: dict[str, Node] = field(default_factory=dict)
     folders: list[Path] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add_image(self, name: str, pixels: np.ndarray) -> str:
+        """Keep an image that is in no file, and return the name that stands for it."""
+        result = f"#{name}"
+        while result in self.images:
+            result += "+"
+        self.images[result] = pixels
+        return result
 
     def warn(self, place: Place, message: str) -> None:
         """Note something that is not supported, once."""
@@ -351,6 +363,8 @@ def _upgrade(node: Node) -> None:
     for child in node.children:
         if node.plugin == "diffuse" and child.name == "diffuse_reflectance":
             child.name = "reflectance"
+    if node.tag == "emitter" and node.plugin in ("sunsky", "sky", "sun"):
+        _upgrade_sky(items, node.place)
     names = ("uoffset", "voffset", "uscale", "vscale")
     if node.tag == "texture" and any(name in items and items[name].tag == "float" for name in names):
         place = next(items[name].place for name in names if name in items)
@@ -360,3 +374,16 @@ def _upgrade(node: Node) -> None:
             Scale(value=(number["uscale"], number["vscale"], 1.0)),
         )
         items["to_uv"] = Property("transform", steps, place)
+
+
+def _upgrade_sky(items: dict[str, Property], place: Place) -> None:
+    """Formats 0.5 and 0.6 have y up and south along +z, and give the sun's size as a factor."""
+    frame = Matrix(value=((0.0, -1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)))
+    given = items.get("to_world")
+    if given is None or given.tag == "transform":
+        items["to_world"] = Property(
+            "transform", (frame, *(given.value if given else ())), given.place if given else place
+        )
+    if "sun_radius_scale" in items and items["sun_radius_scale"].tag == "float":
+        factor = items.pop("sun_radius_scale")
+        items["sun_aperture"] = Property("float", SUN_APERTURE * factor.value, factor.place)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.scene.mitsuba.document import Document
 from nrc_tracer.scene.mitsuba.node import Node
+from nrc_tracer.scene.mitsuba.skies import read_sky
 from nrc_tracer.scene.mitsuba.textures import TextureReader
 from nrc_tracer.scene.model import ConstantLight, DirectionalLight, EnvironmentMap, Light, PointLight, SpotLight
 from nrc_tracer.scene.transforms import matrix
 
-SKIES = ("sunsky", "sky", "sun", "timed_sunsky")
-SUPPORTED = ("constant", "envmap", "point", "spot", "directional")
+SKIES = ("sunsky", "sky", "sun")
+SUPPORTED = ("constant", "envmap", "point", "spot", "directional", *SKIES)
 
 
 def read_emitter(node: Node, document: Document, textures: TextureReader) -> Light | None:
@@ -51,7 +52,9 @@ def read_emitter(node: Node, document: Document, textures: TextureReader) -> Lig
                 node.place.fail(f"{node}: direction is zero")
             light = DirectionalLight(direction=direction, irradiance=irradiance)
         case plugin if plugin in SKIES:
-            document.warn(node.place, f"{node} is not supported yet; a constant sky of radiance 1 is used")
+            light = read_sky(node, document, textures)
+        case "timed_sunsky":
+            document.warn(node.place, f"{node} is not supported; a constant sky of radiance 1 is used")
             return ConstantLight()
         case "area":
             node.place.fail(f"{node} must stand inside the shape that shines")

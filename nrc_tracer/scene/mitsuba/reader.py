@@ -9,6 +9,7 @@ from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.mitsuba.bsdfs import BsdfReader
 from nrc_tracer.scene.mitsuba.document import Document, read_document
 from nrc_tracer.scene.mitsuba.emitters import read_emitter
+from nrc_tracer.scene.mitsuba.groups import GroupReader
 from nrc_tracer.scene.mitsuba.node import Node
 from nrc_tracer.scene.mitsuba.sensors import read_integrator, read_sensor
 from nrc_tracer.scene.mitsuba.shapes import read_shape
@@ -22,6 +23,7 @@ from nrc_tracer.scene.model import (
     Light,
     Perspective,
     Sampler,
+    Scene,
     SceneDescription,
     Shape,
 )
@@ -29,6 +31,12 @@ from nrc_tracer.scene.transforms import matrix
 
 
 def read_mitsuba(path: Path, parameters: Mapping[str, str] | None = None) -> tuple[SceneDescription, tuple[str, ...]]:
+    """As `read_mitsuba_scene`, but only the description and the warnings."""
+    scene = read_mitsuba_scene(path, parameters)
+    return scene.description, scene.warnings
+
+
+def read_mitsuba_scene(path: Path, parameters: Mapping[str, str] | None = None) -> Scene:
     """Read a Mitsuba scene file (XML, format 0.5 to 3.x); meshes and images it names are not opened.
 
     Args:
@@ -36,8 +44,9 @@ def read_mitsuba(path: Path, parameters: Mapping[str, str] | None = None) -> tup
         parameters: Values of the file's `$name`s, stronger than its <default>s.
 
     Returns:
-        The scene, its file names relative to the file's folder or absolute; and a line for everything that the file
-        asks for and is not supported: where it stands, what it is, and what was done instead.
+        The scene, its file names relative to the file's folder or absolute, with the images that are in no file
+        (a baked sky), their names beginning with "#". Its warnings are a line for everything that the file asks for and is
+        not supported: where it stands, what it is, and what was done instead.
 
     Raises:
         SceneError: The file is missing, not well-formed, or says something impossible; the message begins with file
@@ -52,12 +61,17 @@ def read_mitsuba(path: Path, parameters: Mapping[str, str] | None = None) -> tup
         # Those without an id cannot be used from here
         if child.tag == "bsdf" and child.id:
             bsdfs.name(child)
+    groups = GroupReader(document, lambda node: read_shape(node, document, bsdfs))
     shapes: list[Shape] = []
     lights: list[Light] = []
     for child in root.children:
         _check_transforms(child)
         node = document.resolve(child)
-        if node.tag == "shape":
+        if node.plugin == "shapegroup":
+            groups.name(node)
+        elif node.plugin == "instance":
+            shapes.append(groups.instance(node))
+        elif node.tag == "shape":
             shapes += read_shape(node, document, bsdfs)
         elif node.tag == "emitter":
             light = read_emitter(node, document, textures)
@@ -67,28 +81,37 @@ def read_mitsuba(path: Path, parameters: Mapping[str, str] | None = None) -> tup
             document.warn(node.place, f"{node} has no place in a scene; it is left out")
     root.ignore(*(child.name for child in root.children))
     document.warn_unknown(root)
-    camera, film, sampler = _sensor(document)
+    cameras, film, sampler = _sensors(document)
     description = SceneDescription(
-        camera=camera,
+        camera=next(iter(cameras.values())),
+        cameras=cameras if len(cameras) > 1 else {},
         film=film,
         sampler=sampler,
         integrator=_integrator(document),
         textures=textures.textures,
         materials=bsdfs.materials,
+        groups=groups.groups,
         shapes=tuple(shapes),
         lights=tuple(lights),
     )
-    return description, tuple(document.warnings)
+    return Scene(description, images=document.images, source=path, warnings=tuple(document.warnings))
 
 
-def _sensor(document: Document) -> tuple[Camera, Film, Sampler]:
+def _sensors(document: Document) -> tuple[dict[str, Camera], Film, Sampler]:
+    """All cameras, by id or else number, and the first one's film and sampler."""
     sensors = document.children(document.root, "sensor")
     if not sensors:
         document.warn(document.root.place, "there is no sensor; one at the origin that looks along +z is used")
-        return Perspective(), Film(), Sampler()
-    for other in sensors[1:]:
-        document.warn(other.place, f"only the first sensor is used, and this {other} is left out")
-    return read_sensor(sensors[0], document)
+        return {"0": Perspective()}, Film(), Sampler()
+    camera, film, sampler = read_sensor(sensors[0], document)
+    cameras = {sensors[0].id or "0": camera}
+    for index, node in enumerate(sensors[1:], start=1):
+        camera, other_film, _ = read_sensor(node, document)
+        if other_film != film:
+            document.warn(node.place, f"{node} has a film of its own; that of the first sensor is used for all")
+        name = node.id or str(index)
+        cameras[name if name not in cameras else f"{name} ({index})"] = camera
+    return cameras, film, sampler
 
 
 def _integrator(document: Document) -> Integrator:

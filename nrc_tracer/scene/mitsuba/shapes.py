@@ -6,13 +6,14 @@ from nrc_tracer.errors import nearest
 from nrc_tracer.scene.mitsuba.bsdfs import BsdfReader
 from nrc_tracer.scene.mitsuba.document import Document
 from nrc_tracer.scene.mitsuba.node import Node
-from nrc_tracer.scene.model import Color, Cube, Cylinder, Disk, Mesh, Rectangle, Shape, Sphere
+from nrc_tracer.scene.model import Color, Cube, Cylinder, Disk, GroupShape, Mesh, Rectangle, Sphere
 
-SUPPORTED = ("obj", "ply", "sphere", "rectangle", "cube", "disk", "cylinder", "merge")
+SUPPORTED = ("obj", "ply", "serialized", "sphere", "rectangle", "cube", "disk", "cylinder", "merge")
+GROUPS = ("shapegroup", "instance")
 
 
-def read_shape(node: Node, document: Document, bsdfs: BsdfReader) -> list[Shape]:
-    """Read a shape: none if it is not supported (with a warning), several from a `merge`.
+def read_shape(node: Node, document: Document, bsdfs: BsdfReader) -> list[GroupShape]:
+    """Read a shape other than a group or an instance: none if it is not supported (with a warning), several from a `merge`.
 
     Raises:
         SceneError: A parameter is malformed or missing.
@@ -20,7 +21,8 @@ def read_shape(node: Node, document: Document, bsdfs: BsdfReader) -> list[Shape]
     if node.plugin == "merge":
         return [shape for child in document.children(node, "shape") for shape in read_shape(child, document, bsdfs)]
     if node.plugin not in SUPPORTED:
-        document.warn(node.place, f"{node} is not supported{nearest(node.plugin, SUPPORTED)}; it is left out")
+        hint = nearest(node.plugin, (*SUPPORTED, *GROUPS))
+        document.warn(node.place, f"{node} is not supported{hint}; it is left out")
         return []
     node.ignore("silhouette_sampling_weight")
     given = {
@@ -37,6 +39,11 @@ def read_shape(node: Node, document: Document, bsdfs: BsdfReader) -> list[Shape]
                 file=document.file_name(node),
                 face_normals=node.boolean("face_normals", False),
                 flip_v=node.boolean("flip_tex_coords", node.plugin == "obj"),
+            )
+            _check_extension(node, document)
+        case "serialized":
+            shape = Mesh(
+                **given, file=_serialized_file(node, document), face_normals=node.boolean("face_normals", False)
             )
             _check_extension(node, document)
         case "sphere":
@@ -89,6 +96,14 @@ def _radius(node: Node) -> float:
     if radius <= 0.0:
         node.properties["radius"].place.fail(f"{node}: radius must be > 0, it is {radius:g}")
     return radius
+
+
+def _serialized_file(node: Node, document: Document) -> str:
+    index = node.integer("shape_index", 0)
+    if index < 0:
+        node.properties["shape_index"].place.fail(f"{node}: shape_index must not be negative, it is {index}")
+    file = document.file_name(node)
+    return f"{file}#{index}" if index else file
 
 
 def _check_extension(node: Node, document: Document) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from nrc_tracer.scene.mitsuba import cie
 from nrc_tracer.scene.model import Vec3
 
 XYZ_TO_RGB = np.array(
-    [[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560], [0.0556434, -0.2040259, 1.0572252]]
+    [[3.240479, -1.537150, -0.498535], [-0.969256, 1.875991, 0.041556], [0.055648, -0.204043, 1.057311]]
 )
-WAVELENGTHS = np.arange(360.0, 831.0)
+"""ITU-R BT.709, with Mitsuba's digits."""
+STEPS = 1000
+"""Wavelengths at which spectra are looked up, Mitsuba's number: a narrow line means the same to both."""
+WAVELENGTHS = np.linspace(cie.WAVELENGTHS[0], cie.WAVELENGTHS[-1], STEPS)
+"""[nm]"""
+D65_LUMINANCE = 98.9974175
+"""What Mitsuba divides `cie.D65` by. With its true luminance, 98.89, white would be 1 and not 0.9989."""
 
 
 def emission_to_rgb(wavelengths: np.ndarray, values: np.ndarray) -> Vec3:
@@ -17,9 +24,7 @@ def emission_to_rgb(wavelengths: np.ndarray, values: np.ndarray) -> Vec3:
 
     A value of 1 at all wavelengths (equal energy) has luminance 1 and is reddish, as white is D65.
     """
-    spectrum = np.interp(WAVELENGTHS, wavelengths, values, left=0.0, right=0.0)
-    rgb = XYZ_TO_RGB @ (_matching_functions() @ spectrum)
-    return tuple(float(value) for value in np.maximum(rgb, 0.0))
+    return tuple(np.maximum(_weighted(wavelengths, values, np.ones(STEPS)), 0.0).tolist())
 
 
 def flat_emission_to_rgb(value: float) -> Vec3:
@@ -27,31 +32,33 @@ def flat_emission_to_rgb(value: float) -> Vec3:
     return tuple(float(component) for component in value * XYZ_TO_RGB.sum(axis=1))
 
 
-def reflectance_to_rgb(wavelengths: np.ndarray, values: np.ndarray) -> Vec3:
-    """The colour of a surface (or index of refraction) under white light; constant outside the given wavelengths
-    [nm]."""
-    spectrum = np.interp(WAVELENGTHS, wavelengths, values)
-    weights = XYZ_TO_RGB @ _matching_functions()
-    rgb = (weights @ spectrum) / weights.sum(axis=1)
-    return tuple(float(value) for value in np.maximum(rgb, 0.0))
+def daylight_to_rgb(wavelengths: np.ndarray, values: np.ndarray, highest: float = np.inf) -> Vec3:
+    """The colour of a surface (or index of refraction) under D65, at most `highest`.
 
-
-def _matching_functions() -> np.ndarray:
-    """CIE 1931 x, y and z at `WAVELENGTHS`, each with the sum 1; shape [3, wavelength_count].
-
-    C. Wyman, P.-P. Sloan and P. Shirley, *Simple Analytic Approximations to the CIE XYZ Color Matching Functions*
-    (2013).
+    The spectrum is linear between the given wavelengths [nm] and zero outside them; 1 at all of them is nearly white.
     """
-    lobes = {
-        "x": ((1.056, 599.8, 37.9, 31.0), (0.362, 442.0, 16.0, 26.7), (-0.065, 501.1, 20.4, 26.2)),
-        "y": ((0.821, 568.8, 46.9, 40.5), (0.286, 530.9, 16.3, 31.1)),
-        "z": ((1.217, 437.0, 11.8, 36.0), (0.681, 459.0, 26.0, 13.8)),
-    }
-    rows = []
-    for parts in lobes.values():
-        row = np.zeros_like(WAVELENGTHS)
-        for height, peak, left, right in parts:
-            offset = WAVELENGTHS - peak
-            row += height * np.exp(-0.5 * (offset / np.where(offset < 0.0, left, right)) ** 2)
-        rows.append(row / row.sum())
-    return np.array(rows)
+    daylight = np.interp(WAVELENGTHS, cie.WAVELENGTHS, cie.D65) / D65_LUMINANCE
+    return tuple(np.clip(_weighted(wavelengths, values, daylight), 0.0, highest).tolist())
+
+
+def blackbody(temperature: float, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """Wavelengths [nm] in [low, high] and a black body's spectral radiance there [W / (m^2 sr nm)] by Planck's law.
+
+    Args:
+        temperature: [K]
+        low: Shortest wavelength [nm].
+        high: Longest wavelength [nm].
+    """
+    light, planck, boltzmann = 2.99792458e8, 6.62607015e-34, 1.380649e-23  # SI 2019
+    wavelengths = np.linspace(low, high, STEPS)
+    metres = 1e-9 * wavelengths
+    with np.errstate(over="ignore"):
+        occupation = 1.0 / np.expm1(planck * light / (metres * boltzmann * temperature))
+    return wavelengths, 1e-9 * 2.0 * planck * light**2 / metres**5 * occupation
+
+
+def _weighted(wavelengths: np.ndarray, values: np.ndarray, illuminant: np.ndarray) -> np.ndarray:
+    """RGB of a spectrum times an illuminant given at `WAVELENGTHS`, of luminance 1 if both are 1."""
+    spectrum = np.interp(WAVELENGTHS, wavelengths, values, left=0.0, right=0.0) * illuminant
+    matching = np.stack([np.interp(WAVELENGTHS, cie.WAVELENGTHS, bar) for bar in (cie.X_BAR, cie.Y_BAR, cie.Z_BAR)])
+    return XYZ_TO_RGB @ (matching @ spectrum) / matching[1].sum()

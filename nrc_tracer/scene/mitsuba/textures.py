@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from nrc_tracer.scene.mitsuba import spectra
 from nrc_tracer.scene.mitsuba.document import Document
-from nrc_tracer.scene.mitsuba.node import Flat, Node, Place, Wavelengths
-from nrc_tracer.scene.model import Bitmap, Checkerboard, Color, Scalar, Texture, Vec3
+from nrc_tracer.scene.mitsuba.node import Flat, Node, Wavelengths
+from nrc_tracer.scene.mitsuba.values import parse_float
+from nrc_tracer.scene.model import Bitmap, Checkerboard, Color, Scalar, Texture, Vec3, VertexColor
+
+SPECTRA = ("uniform", "rgb", "srgb", "rawconstant", "d65", "irregular", "regular", "blackbody")
+"""Plugins of one colour, which may also stand where a texture is expected."""
 
 
 @dataclass
@@ -48,7 +53,7 @@ class TextureReader:
         item = node.properties[name]
         if item.tag not in ("rgb", "srgb", "spectrum", "float", "integer"):
             item.place.fail(f"{node}: {name} must be a colour or a texture, not a {item.tag}")
-        value = self._spectrum(item.value, item.place, emissive)
+        value = self._spectrum(item.value, emissive, highest)
         components = value if isinstance(value, tuple) else (value,)
         if min(components) < 0.0:
             item.place.fail(f"{node}: {name} must not be negative, it is {min(components):g}")
@@ -59,11 +64,12 @@ class TextureReader:
     def plain_color(self, node: Node, name: str, default: float | Vec3, emissive: bool = False) -> float | Vec3:
         """Return a colour parameter where no texture is supported: `default` replaces it, with a warning."""
         child = self.document.child(node, name)
-        if child is not None and child.tag == "texture":
-            self.document.warn(child.place, f"{node}: {name} cannot be a texture yet; {_text(default)} is used")
-            return default
-        value = self.color(node, name, default, emissive)
-        return default if isinstance(value, str) else value
+        if child is None or child.tag != "texture" or child.plugin in SPECTRA:
+            value = self.color(node, name, default, emissive)
+            if not isinstance(value, str):
+                return value
+        self.document.warn(child.place, f"{node}: {name} cannot be a texture yet; {_text(default)} is used")
+        return default
 
     def scalar(self, node: Node, name: str, default: float) -> Scalar:
         """Return a number or the name of a texture; errors as `color`."""
@@ -80,19 +86,28 @@ class TextureReader:
         return value
 
     def _child(self, node: Node, name: str, child: Node, default: Color, emissive: bool, scalar: bool) -> Color:
-        if child.tag == "spectrum":
-            return self._spectrum_plugin(child, default)
+        if child.tag == "spectrum" or (child.tag == "texture" and child.plugin in SPECTRA):
+            return self._spectrum_plugin(child, default, emissive, scalar)
         if child.tag != "texture":
             child.place.fail(f"{node}: {name} must be a colour or a texture, not a {child.tag}")
-        if child.plugin not in ("bitmap", "checkerboard"):
+        readers = {"bitmap": self._bitmap, "checkerboard": self._checkerboard, "mesh_attribute": self._mesh_attribute}
+        if child.plugin not in readers:
             message = f'texture "{child.plugin}" is not supported yet; {_text(default)} is used'
             self.document.warn(child.place, message)
             return default
+        if child.plugin == "mesh_attribute":
+            attribute = child.string("name", "")
+            if attribute != "vertex_color" or emissive:
+                use = "as light" if emissive else f'of "{attribute}"'
+                self.document.warn(child.place, f"{child} {use} is not supported yet; {_text(default)} is used")
+                return default
         # As a number a checkerboard of Mitsuba has its two fields exchanged
         exchanged = scalar and child.plugin == "checkerboard"
         key = (id(child), exchanged)
         if key not in self.names:
-            texture = self._bitmap(child) if child.plugin == "bitmap" else self._checkerboard(child, exchanged)
+            texture = readers[child.plugin](child)
+            if exchanged:
+                texture = msgspec.structs.replace(texture, color0=texture.color1, color1=texture.color0)
             self.names[key] = self._unique(child.id or f"{child.plugin}-{child.place.line}")
             self.textures[self.names[key]] = texture
             self.document.warn_unknown(child)
@@ -121,37 +136,91 @@ class TextureReader:
             to_uv=node.transform("to_uv"),
         )
 
-    def _checkerboard(self, node: Node, exchanged: bool) -> Checkerboard:
+    def _checkerboard(self, node: Node) -> Checkerboard:
         color0, color1 = self.plain_color(node, "color0", 0.4), self.plain_color(node, "color1", 0.2)
-        if exchanged:
-            color0, color1 = color1, color0
         return Checkerboard(color0=color0, color1=color1, to_uv=node.transform("to_uv"))
 
-    def _spectrum(self, value: float | Vec3 | Flat | Wavelengths, place: Place, emissive: bool) -> float | Vec3:
+    def _mesh_attribute(self, node: Node) -> VertexColor:
+        scale = node.number("scale", 1.0)
+        if scale < 0.0:
+            node.properties["scale"].place.fail(f"{node}: scale must not be negative, it is {scale:g}")
+        return VertexColor(factor=scale)
+
+    @staticmethod
+    def _spectrum(value: float | Vec3 | Flat | Wavelengths, emissive: bool, highest: float) -> float | Vec3:
         match value:
             case Flat(value=number):
                 return spectra.flat_emission_to_rgb(number) if emissive else number
             case Wavelengths(pairs=pairs):
                 table = np.array(pairs)
-                if np.all(table[:, 1] == table[0, 1]) and not emissive:
-                    return float(table[0, 1])
-                convert = spectra.emission_to_rgb if emissive else spectra.reflectance_to_rgb
-                self.document.warn(place, "a spectrum given by wavelengths is turned into the RGB colour it looks like")
-                return convert(table[:, 0], table[:, 1])
+                if emissive:
+                    return spectra.emission_to_rgb(table[:, 0], table[:, 1])
+                return spectra.daylight_to_rgb(table[:, 0], table[:, 1], highest)
             case tuple():
                 return value
             case _:
                 return float(value)
 
-    def _spectrum_plugin(self, node: Node, default: Color) -> Color:
-        if node.plugin == "uniform":
-            return node.number("value", 1.0)
-        if node.plugin in ("rgb", "srgb"):
-            return self.plain_color(node, "color", 1.0)
-        if node.plugin == "d65":  # white, by definition
-            return node.number("scale", 1.0)
-        self.document.warn(node.place, f"{node} is not supported yet; {_text(default)} is used")
-        return default
+    def _spectrum_plugin(self, node: Node, default: Color, emissive: bool, scalar: bool) -> Color:
+        """Read a <spectrum type=...>, or a <texture> of the same type."""
+        value: Color
+        match node.plugin:
+            case "uniform":
+                node.ignore("wavelength_min", "wavelength_max")
+                value = node.number("value", 1.0)
+            case "rgb" | "srgb":
+                node.ignore("unbounded")
+                value = self.plain_color(node, "color", 1.0)
+            case "rawconstant":
+                node.known.add("value")
+                item = node.properties.get("value")
+                value = node.vector("value") if item and item.tag in ("vector", "point") else node.number("value")
+            case "d65":
+                value = self._d65(node, default, scalar)
+            case "irregular" | "regular" | "blackbody":
+                value = self._wavelengths(node, emissive)
+            case _:
+                self.document.warn(node.place, f"{node} is not supported yet; {_text(default)} is used")
+                return default
+        self.document.warn_unknown(node)
+        if not isinstance(value, str) and min(value if isinstance(value, tuple) else (value,)) < 0.0:
+            node.place.fail(f"{node} must not be negative, it is {_text(value)}")
+        return value
+
+    def _d65(self, node: Node, default: Color, scalar: bool) -> Color:
+        """White by definition, times a scale or a colour, or a texture that it lights."""
+        nested = self.document.children(node, "texture")
+        if nested:
+            if node.has("scale"):
+                self.document.warn(node.properties["scale"].place, f"{node}: scale is not used with a texture")
+            node.ignore(nested[0].name)
+            return self._child(node, nested[0].name, nested[0], default, emissive=True, scalar=scalar)
+        scale = node.number("scale", 1.0)
+        color = self.plain_color(node, "color", 1.0)
+        return tuple(scale * x for x in color) if isinstance(color, tuple) else scale * color
+
+    def _wavelengths(self, node: Node, emissive: bool) -> float | Vec3:
+        """Read a spectrum that is given by its values at wavelengths, or by a temperature."""
+        if node.plugin == "blackbody":
+            temperature, scale = node.number("temperature"), node.number("scale", 1.0)
+            low, high = node.number("wavelength_min", 360.0), node.number("wavelength_max", 830.0)
+            if temperature <= 0.0 or not 0.0 < low < high:
+                node.place.fail(f"{node}: the temperature and the shortest wavelength must be > 0, the longest more")
+            wavelengths, values = spectra.blackbody(temperature, low, high)
+            return spectra.emission_to_rgb(wavelengths, scale * values)
+        if node.plugin == "regular":
+            values = self._numbers(node, "values")
+            wavelengths = np.linspace(node.number("wavelength_min"), node.number("wavelength_max"), len(values))
+        else:
+            wavelengths, values = self._numbers(node, "wavelengths"), self._numbers(node, "values")
+        if len(wavelengths) != len(values) or len(values) < 2 or np.any(np.diff(wavelengths) <= 0.0):
+            node.place.fail(f"{node} needs as many values as wavelengths, at least two, and wavelengths that rise")
+        return self._spectrum(Wavelengths(tuple(zip(wavelengths, values, strict=True))), emissive, np.inf)
+
+    @staticmethod
+    def _numbers(node: Node, name: str) -> np.ndarray:
+        words = node.string(name).replace(",", " ").split()
+        return np.array([parse_float(word, node.properties[name].place, f"{node}: {name}") for word in words])
 
 
 def _text(value: Color) -> str:

@@ -15,6 +15,8 @@ from nrc_tracer.tracer.bsdf.lobe import (
     DIELECTRIC,
     DIFFUSE,
     PLASTIC,
+    PRINCIPLED,
+    PRINCIPLED_TRANSMISSIVE,
     ROUGH_CONDUCTOR,
     ROUGH_DIELECTRIC,
     ROUGH_PLASTIC,
@@ -28,6 +30,7 @@ from nrc_tracer.tracer.bsdf.plastic import (
     sample_plastic,
     sample_rough_plastic,
 )
+from nrc_tracer.tracer.bsdf.principled import evaluate_principled, sample_principled
 
 
 @wp.func
@@ -43,6 +46,8 @@ def evaluate_lobe(tables: wp.array[float], lobe: Lobe, wo: wp.vec3, wi: wp.vec3)
         return evaluate_plastic(lobe, wo, wi)
     if lobe.kind == ROUGH_PLASTIC:
         return evaluate_rough_plastic(tables, lobe, wo, wi)
+    if lobe.kind == PRINCIPLED or lobe.kind == PRINCIPLED_TRANSMISSIVE:
+        return evaluate_principled(lobe, wo, wi)
     return wp.vec4(0.0)
 
 
@@ -65,4 +70,6 @@ def sample_lobe(tables: wp.array[float], lobe: Lobe, wo: wp.vec3, u_lobe: float,
         return sample_rough_dielectric(lobe, wo, u_lobe, u)
     if lobe.kind == THIN_DIELECTRIC:
         return sample_thin_dielectric(lobe, wo, u_lobe)
+    if lobe.kind == PRINCIPLED or lobe.kind == PRINCIPLED_TRANSMISSIVE:
+        return sample_principled(lobe, wo, u_lobe, u)
     return LobeSample()

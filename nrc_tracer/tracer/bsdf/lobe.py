@@ -7,8 +7,9 @@ A material is a pair of lobes, one for each side. Directions are local: +z is th
 
 import warp as wp
 
+from nrc_tracer.tracer.bsdf.leaf import NodeRecord
 from nrc_tracer.tracer.bsdf.microfacet import Microfacets
-from nrc_tracer.tracer.textures import Param, Textures, evaluate, evaluate_scalar
+from nrc_tracer.tracer.textures import Param, TexturePoint, Textures, evaluate, evaluate_scalar
 from nrc_tracer.tracer.vocabulary import LobeKind
 
 NONE = wp.constant(int(LobeKind.NONE))
@@ -20,8 +21,33 @@ ROUGH_DIELECTRIC = wp.constant(int(LobeKind.ROUGH_DIELECTRIC))
 THIN_DIELECTRIC = wp.constant(int(LobeKind.THIN_DIELECTRIC))
 PLASTIC = wp.constant(int(LobeKind.PLASTIC))
 ROUGH_PLASTIC = wp.constant(int(LobeKind.ROUGH_PLASTIC))
+PRINCIPLED = wp.constant(int(LobeKind.PRINCIPLED))
+PRINCIPLED_TRANSMISSIVE = wp.constant(int(LobeKind.PRINCIPLED_TRANSMISSIVE))
 
 MIN_ALPHA = wp.constant(1.0e-4)
+MIN_PRINCIPLED_ALPHA = wp.constant(1.0e-3)
+
+# Flags of a principled lobe
+THIN = wp.constant(1)
+LAMBERT = wp.constant(2)
+
+PRINCIPLED_PARAMETERS = (
+    "metallic",
+    "spec_trans",
+    "spec_tint",
+    "roughness",
+    "clearcoat",
+    "clearcoat_gloss",
+    "flatness",
+    "sheen",
+    "sheen_tint",
+    "diff_trans",
+    "anisotropic",
+    "specular",
+)
+"""What a principled lobe has beside its base colour, in the order in which `Materials.more` holds it."""
+PRINCIPLED_COUNT = wp.constant(len(PRINCIPLED_PARAMETERS))
+PrincipledValues = wp.types.vector(length=len(PRINCIPLED_PARAMETERS), dtype=float)
 
 
 @wp.struct
@@ -36,10 +62,10 @@ class LobeRecord:
     k: Param  # conductor: imaginary part
     alpha_u: Param
     alpha_v: Param
-    ior: float  # dielectrics: index behind the normal over index in front of it
+    ior: float  # dielectrics: index behind the normal over index in front of it; principled: 0 where `specular` says it
     inner_reflectance: float  # plastic: share of the light from inside that the coat reflects back
-    nonlinear: int
-    table: int  # rough plastic: first entry of its transmittance table
+    nonlinear: int  # plastic; principled: flags
+    table: int  # rough plastic: first entry of its transmittance table; principled: first of its parameters in `Materials.more`
 
 
 @wp.struct
@@ -47,13 +73,15 @@ class Materials:
     """All materials of a scene."""
 
     lobes: wp.array[LobeRecord]
-    sides: wp.array[wp.vec2i]  # lobe seen from the front and from the back, -1 for black
+    more: wp.array[Param]  # parameters of principled lobes
+    sides: wp.array[wp.vec2i]  # what is seen from the front and from the back: a lobe, or as `leaf` says
+    nodes: wp.array[NodeRecord]
     coat_tables: wp.array[float]
 
 
 @wp.struct
 class Lobe:
-    """A lobe at one point of a surface."""
+    """A lobe at one point of a surface. How a principled one is packed is in `resolve_principled`."""
 
     kind: int
     color: wp.vec3
@@ -87,28 +115,65 @@ def has_smooth_part(kind: int) -> bool:
 @wp.func
 def is_transmissive(kind: int) -> bool:
     """Whether the lobe knows its two sides apart by itself."""
-    return kind == DIELECTRIC or kind == ROUGH_DIELECTRIC or kind == THIN_DIELECTRIC
+    return kind == DIELECTRIC or kind == ROUGH_DIELECTRIC or kind == THIN_DIELECTRIC or kind == PRINCIPLED_TRANSMISSIVE
 
 
 @wp.func
-def resolve(textures: Textures, record: LobeRecord, uv: wp.vec2) -> Lobe:
-    """Look up a lobe's parameters at `uv`."""
+def resolve_principled(textures: Textures, record: LobeRecord, more: wp.array[Param], at: TexturePoint) -> Lobe:
+    """Look up a principled lobe's parameters, which share the room that other lobes have for theirs."""
     lobe = Lobe()
     lobe.kind = record.kind
-    lobe.color = evaluate(textures, record.color, uv)
+    lobe.nonlinear = record.nonlinear
+    lobe.color = evaluate(textures, record.color, at)
+    # A loop that is not unrolled: one copy of the texture look-up
+    values = PrincipledValues()
+    total = float(0.0)
+    i = int(0)
+    while i < PRINCIPLED_COUNT:
+        value = evaluate_scalar(textures, more[record.table + i], at)
+        total += value
+        values[i] = wp.clamp(value, 0.0, 1.0)
+        i += 1
+    if not wp.isfinite(total):
+        lobe.color = wp.vec3(wp.NAN)
+    lobe.second = wp.vec3(values[0], values[1], values[2])  # metallic, spec_trans, spec_tint
+    roughness = values[3]
+    lobe.eta = wp.vec3(roughness, values[4], 0.1 + (0.001 - 0.1) * values[5])  # roughness, clearcoat, its alpha
+    lobe.k = wp.vec3(values[6], values[7], values[8])  # flatness, sheen, sheen_tint
+    lobe.inner_reflectance = values[9]  # diff_trans
+    aspect = wp.sqrt(1.0 - 0.9 * values[10])
+    lobe.facets.alpha_u = wp.max(MIN_PRINCIPLED_ALPHA, roughness * roughness / aspect)
+    lobe.facets.alpha_v = wp.max(MIN_PRINCIPLED_ALPHA, roughness * roughness * aspect)
+    lobe.ior = record.ior
+    if record.ior <= 0.0:
+        lobe.ior = 2.0 / (1.0 - wp.sqrt(0.08 * values[11])) - 1.0
+    # Between equal media a refraction has no microfacet
+    if record.kind == PRINCIPLED_TRANSMISSIVE and wp.abs(lobe.ior - 1.0) < 1.0e-3:
+        lobe.ior = 1.001
+    return lobe
+
+
+@wp.func
+def resolve(textures: Textures, record: LobeRecord, more: wp.array[Param], at: TexturePoint) -> Lobe:
+    """Look up a lobe's parameters at a point of a surface."""
+    if record.kind == PRINCIPLED or record.kind == PRINCIPLED_TRANSMISSIVE:
+        return resolve_principled(textures, record, more, at)
+    lobe = Lobe()
+    lobe.kind = record.kind
+    lobe.color = evaluate(textures, record.color, at)
     if record.kind == DIFFUSE:
         return lobe
-    lobe.second = evaluate(textures, record.second, uv)
+    lobe.second = evaluate(textures, record.second, at)
     lobe.ior = record.ior
     lobe.inner_reflectance = record.inner_reflectance
     lobe.nonlinear = record.nonlinear
     lobe.table = record.table
     if record.kind == CONDUCTOR or record.kind == ROUGH_CONDUCTOR:
-        lobe.eta = evaluate(textures, record.eta, uv)
-        lobe.k = evaluate(textures, record.k, uv)
+        lobe.eta = evaluate(textures, record.eta, at)
+        lobe.k = evaluate(textures, record.k, at)
     lobe.facets.distribution = record.distribution
-    alpha_u = evaluate_scalar(textures, record.alpha_u, uv)
-    alpha_v = evaluate_scalar(textures, record.alpha_v, uv)
+    alpha_u = evaluate_scalar(textures, record.alpha_u, at)
+    alpha_v = evaluate_scalar(textures, record.alpha_v, at)
     lobe.facets.alpha_u = wp.max(MIN_ALPHA, alpha_u)
     lobe.facets.alpha_v = wp.max(MIN_ALPHA, alpha_v)
     # What is not finite shows in the colour, where the path tracer sees it, instead of getting lost in a comparison

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nrc_tracer.tracer.bsdf.coat import diffuse_fresnel_reflectance, rough_coat
-from nrc_tracer.tracer.bsdf.lobe import Lobe
+from nrc_tracer.tracer.bsdf.lobe import LAMBERT, THIN, Lobe
 from nrc_tracer.tracer.bsdf.microfacet import Microfacets
 from nrc_tracer.tracer.vocabulary import Distribution, LobeKind
 from tests.tracer.kernels import wp
@@ -66,3 +66,35 @@ def plastic(
         result.facets = facets(kind, alpha)
         table, result.inner_reflectance = rough_coat(alpha, ior, Distribution(kind))
     return result, table
+
+
+def principled(
+    *,
+    base: tuple = (0.8, 0.3, 0.1),
+    metallic: float = 0.0,
+    roughness: float = 0.5,
+    anisotropic: float = 0.0,
+    spec_tint: float = 0.0,
+    spec_trans: float = 0.0,
+    flatness: float = 0.0,
+    sheen: float = 0.0,
+    sheen_tint: float = 0.0,
+    clearcoat: float = 0.0,
+    clearcoat_gloss: float = 0.0,
+    diff_trans: float = 0.0,
+    eta: float = 1.5,
+    thin: bool = False,
+    lambert: bool = False,
+) -> Lobe:
+    """A principled lobe, packed as `resolve_principled` does."""
+    result = Lobe()
+    result.kind = int(LobeKind.PRINCIPLED_TRANSMISSIVE if thin or spec_trans else LobeKind.PRINCIPLED)
+    result.color = wp.vec3(*base)
+    result.second = wp.vec3(metallic, spec_trans, spec_tint)
+    result.eta = wp.vec3(roughness, clearcoat, 0.1 - 0.099 * clearcoat_gloss)
+    result.k = wp.vec3(flatness, sheen, sheen_tint)
+    result.inner_reflectance, result.ior = diff_trans, eta
+    aspect = np.sqrt(1.0 - 0.9 * anisotropic)
+    result.facets = facets(GGX, max(1e-3, roughness**2 / aspect), max(1e-3, roughness**2 * aspect))
+    result.nonlinear = int(THIN) * thin | int(LAMBERT) * lambert
+    return result

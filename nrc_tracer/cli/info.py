@@ -1,0 +1,134 @@
+"""`nrc-tracer info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nrc_tracer.cli.render import _debug, _pairs
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MOST_ROWS = 20
+"""Longer lists are cut in the table; `--json` has them whole."""
+
+
+@click.command(short_help="Say what is in a scene.")
+@click.argument("scene", metavar="SCENE", type=click.Path(path_type=Path))
+@click.option("-D", "parameters", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Set a Mitsuba $NAME.")
+@click.option("--strict", is_flag=True, help="Treat warnings about the scene as errors.")
+@click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help="Show a traceback with an error.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+def info(scene: Path, parameters: dict[str, str], strict: bool, as_json: bool) -> None:
+    """Say what is in SCENE: cameras, film, lights, shapes, materials, textures, memory, bounds, and what is not supported."""
+    from nrc_tracer.scene.load import load_scene
+    from nrc_tracer.scene.summary import summarize
+
+    summary = summarize(load_scene(scene, strict=strict, parameters=parameters))
+    if as_json:
+        import json
+
+        click.echo(json.dumps(summary))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=False)
+    console.print(_overview(summary))
+    if summary["images"]:
+        console.print(_images(summary["images"]))
+    for kind, style in (("note", ""), ("warning", "yellow")):
+        for line in summary[f"{kind}s"]:
+            console.print(f"{kind}: {line}", style=style, markup=False, soft_wrap=True)
+
+
+def _overview(summary: dict[str, Any]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    film, sampler, geometry = summary["film"], summary["sampler"], summary["geometry"]
+    crop = "" if film["crop"] is None else f", crop {' '.join(map(str, film['crop']))}"
+    depth = summary["integrator"]["max_depth"]
+    rows = [
+        ("scene", summary["scene"]),
+        *(("camera" if not index else "", _camera(camera)) for index, camera in _first(summary["cameras"])),
+        ("film", f"{film['width']} x {film['height']}{crop}, {sampler['spp']} spp ({sampler['type']})"),
+        ("paths", "without limit of length" if depth is None else f"up to {depth} segments"),
+        ("lights", _counts(summary["lights"], nouns=True) or "none"),
+        ("shapes", _counts(summary["shapes"], nouns=True) or "none"),
+        ("triangles", _triangles(geometry)),
+        ("materials", _counts(summary["materials"]) or "none (grey diffuse)"),
+        ("textures", _counts(summary["textures"]) or "none"),
+        ("bounds", _bounds(summary["bounds"])),
+        ("memory", _memory(summary["memory"])),
+    ]
+    for name, text in rows:
+        table.add_row(name, escape(text))
+    return table
+
+
+def _first(rows: list[Any]) -> list[tuple[int, Any]]:
+    return list(enumerate(rows[:MOST_ROWS]))
+
+
+def _camera(camera: dict[str, Any]) -> str:
+    angle = "" if camera["fov"] is None else f", {camera['fov']:.4g} degrees ({camera['fov_axis']})"
+    used = " (default)" if camera["used"] else ""
+    return f"{camera['index']} {camera['name']}: {camera['type']} at {_point(camera['position'])}{angle}{used}"
+
+
+def _triangles(geometry: dict[str, int]) -> str:
+    text = f"{geometry['triangles']:,}"
+    if geometry["instances"]:
+        text += f" ({geometry['unique_triangles']:,} before {geometry['instances']:,} instances)"
+    return text + (f", {geometry['spheres']:,} spheres" if geometry["spheres"] else "")
+
+
+def _counts(counts: dict[str, int], *, nouns: bool = False) -> str:
+    """`2 meshes, 1 sphere`; other words than nouns stay as they are."""
+
+    def words(name: str, count: int) -> str:
+        ending = ("es" if name.endswith("sh") else "s") if nouns and count != 1 else ""
+        return name.replace("_", " ") + ending
+
+    return ", ".join(f"{count:,} {words(name, count)}" for name, count in counts.items())
+
+
+def _bounds(bounds: dict[str, list[float]] | None) -> str:
+    return "nothing there" if bounds is None else f"{_point(bounds['low'])} to {_point(bounds['high'])}"
+
+
+def _point(values: list[float]) -> str:
+    return f"({', '.join(f'{value:.4g}' for value in values)})"
+
+
+def _memory(memory: dict[str, int]) -> str:
+    geometry, images = _size(memory["geometry"]), _size(memory["images"])
+    return f"about {_size(memory['total'])} on the device (geometry {geometry}, images {images})"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _images(images: list[dict[str, Any]]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
+    for name, justify in (("image", "left"), ("size", "right"), ("channels", "right"), ("memory", "right")):
+        table.add_column(name, justify=justify, header_style="bold", overflow="fold")
+    ordered = sorted(images, key=lambda image: -image["bytes"])
+    for image in ordered[:MOST_ROWS]:
+        what = f"{image['file']}{' (environment)' if image['environment'] else ''}"
+        size = f"{image['width']} x {image['height']}"
+        table.add_row(escape(what), size, f"{image['channels']} x {image['type']}", _size(image["bytes"]))
+    rest = ordered[MOST_ROWS:]
+    if rest:
+        table.add_row(f"and {len(rest)} more", "", "", _size(sum(image["bytes"] for image in rest)))
+    return table

@@ -1,0 +1,115 @@
+"""What a render leaves on the disk while it runs: checkpoints, and the image so far."""
+
+from __future__ import annotations
+
+import contextlib
+import time as clock
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nrc_tracer.errors import CheckpointError, NrcError, OutputError
+
+if TYPE_CHECKING:
+    from nrc_tracer.tracer import Renderer
+
+LARGEST_SHARE = 0.05
+"""Of the time, that may go into saving: where one save takes long, the next waits longer."""
+
+
+class Saves:
+    """Writes checkpoints and partial images between passes. Call it with the renderer after every pass.
+
+    What fails while the render goes on is a warning, and leaves the file before as it was.
+
+    Args:
+        checkpoint: The checkpoint's file.
+        kept: Whether it stays after success, then with all samples, so that more can be added to them.
+        checkpoint_every: Seconds between checkpoints.
+        save_image: Writes the image so far.
+        image_every: Seconds between partial images; none unless given.
+        warn: Shows a warning.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        *,
+        kept: bool,
+        checkpoint_every: float,
+        save_image: Callable[[Renderer], None],
+        image_every: float | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.checkpoint = checkpoint
+        self._kept = kept
+        self._is_ours = False
+        self._warn = warn
+        self._warned: set[str] = set()
+        self._jobs = [_Job(self._write_checkpoint, checkpoint_every)]
+        if image_every is not None:
+            self._jobs.append(_Job(save_image, image_every))
+
+    def resume(self, renderer: Renderer) -> None:
+        """Go on from the checkpoint. Raises `CheckpointError`."""
+        renderer.load_checkpoint(self.checkpoint)
+        self._is_ours = True
+
+    def start(self) -> None:
+        """Count the seconds from now on."""
+        for job in self._jobs:
+            job.start()
+
+    def __call__(self, renderer: Renderer) -> None:
+        for job in self._jobs:
+            try:
+                job.run_if_due(renderer)
+            except (CheckpointError, OutputError) as error:
+                if str(error) not in self._warned:  # once, however often it is tried again
+                    self._warned.add(str(error))
+                    self._warn(f"{error}; the render goes on")
+
+    def succeed(self, renderer: Renderer) -> None:
+        """Leave the checkpoint as it has to be once all images are written. Raises `CheckpointError`."""
+        if self._kept:
+            self._write_checkpoint(renderer)
+        elif self._is_ours:
+            with contextlib.suppress(OSError):
+                self.checkpoint.unlink(missing_ok=True)
+
+    def stop(self, renderer: Renderer) -> None:
+        """Write the last checkpoint of a render that is not at its end. Raises `CheckpointError`."""
+        self._write_checkpoint(renderer)
+
+    def rescue(self, renderer: Renderer, error: NrcError) -> NrcError:
+        """Keep the samples of a render whose image cannot be written; return the error to end with."""
+        try:
+            self._write_checkpoint(renderer)
+        except CheckpointError as problem:
+            return type(error)(f"{error}\n{problem}")
+        return type(error)(f"{error}; {self.checkpoint} has all samples, and --resume writes the image")
+
+    def _write_checkpoint(self, renderer: Renderer) -> None:
+        renderer.save_checkpoint(self.checkpoint)
+        self._is_ours = True
+
+
+class _Job:
+    """Something to be done every so many seconds."""
+
+    def __init__(self, work: Callable[[Renderer], None], every: float) -> None:
+        self._work, self._every = work, every
+        self._due = 0.0
+
+    def start(self) -> None:
+        self._due = clock.perf_counter() + self._every
+
+    def run_if_due(self, renderer: Renderer) -> None:
+        start = clock.perf_counter()
+        if start < self._due:
+            return
+        try:
+            self._work(renderer)
+        finally:
+            end = clock.perf_counter()
+            self._due = end + max(self._every, (end - start) / LARGEST_SHARE)

@@ -1,0 +1,110 @@
+"""Any scene in the package's own format: a JSON file, and beside it a folder with its meshes and images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from nrc_tracer.errors import OutputError
+from nrc_tracer.imaging import pixel_extension, write_pixels
+from nrc_tracer.scene.json_format import write_json
+from nrc_tracer.scene.model import Bitmap, EnvironmentMap, Mesh, Scene, Shape
+from nrc_tracer.scene.ply_writer import write_ply
+from nrc_tracer.scene.validate import image_files, mesh_files, validate_scene
+
+MAX_NAME = 80
+
+
+def write_scene(scene: Scene, path: str | Path) -> tuple[Path, ...]:
+    """Write a scene so that `load_scene` gives back one that renders to the same bits.
+
+    Meshes of files become binary PLY, images PNG (whole numbers) or EXR (floats), in the folder `NAME_files` beside
+    `NAME.json`. The JSON comes last, and every file is replaced only once the new one is complete.
+
+    Args:
+        scene: The scene, with everything it names loaded.
+        path: The file to write; its name ends in `.json`.
+
+    Returns:
+        All files written, the JSON file first.
+
+    Raises:
+        OutputError: The name does not end in `.json`, or the place cannot be written to.
+        SceneError: Something that the scene names is not loaded.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".json":
+        raise OutputError(f'{path}: the name of a scene to write must end in .json, not "{path.suffix}"')
+    validate_scene(scene)
+    folder = path.with_name(f"{path.stem}_files")
+    meshes = _file_names((name for _, name in mesh_files(scene.description)), lambda name: ".ply")
+    images = _file_names(
+        (name for _, name in image_files(scene.description)),
+        lambda name: pixel_extension(scene.images[name]),
+        taken=meshes.values(),
+    )
+    if meshes or images:
+        _make_folder(folder)
+    for name, file in meshes.items():
+        write_ply(scene.meshes[name], folder / file)
+    for name, file in images.items():
+        write_pixels(folder / file, scene.images[name])
+
+    def placed(shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        return tuple(_renamed(shape, scene, meshes, folder.name) for shape in shapes)
+
+    description = msgspec.structs.replace(
+        scene.description,
+        shapes=placed(scene.description.shapes),
+        groups={name: placed(group) for name, group in scene.description.groups.items()},
+        textures={
+            name: msgspec.structs.replace(texture, file=f"{folder.name}/{images[texture.file]}")
+            if isinstance(texture, Bitmap)
+            else texture
+            for name, texture in scene.description.textures.items()
+        },
+        lights=tuple(
+            msgspec.structs.replace(light, file=f"{folder.name}/{images[light.file]}")
+            if isinstance(light, EnvironmentMap)
+            else light
+            for light in scene.description.lights
+        ),
+    )
+    write_json(description, path)
+    return (path, *(folder / file for file in (*meshes.values(), *images.values())))
+
+
+def _renamed(shape: Shape, scene: Scene, files: dict[str, str], folder: str) -> Shape:
+    if not isinstance(shape, Mesh) or shape.file is None:
+        return shape
+    flat = shape.face_normals or scene.meshes[shape.file].normals is None
+    return msgspec.structs.replace(shape, file=f"{folder}/{files[shape.file]}", face_normals=flat)
+
+
+def _file_names(names: Iterable[str], extension, taken: Iterable[str] = ()) -> dict[str, str]:
+    """A file name for each name: only plain characters, no two alike, not even where capitals do not count."""
+    used = {name.lower() for name in taken}
+    result: dict[str, str] = {}
+    for name in names:
+        if name in result:
+            continue
+        last = name.replace("\\", "/").rsplit("/", 1)[-1]
+        plain = re.sub(r"\.(obj|ply|stl|serialized|png|jpe?g|tiff?|bmp|tga|exr|hdr)$", "", last, flags=re.IGNORECASE)
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "_", plain)[:MAX_NAME].strip("_") or "file"
+        number, candidate = 1, f"{stem}{extension(name)}"
+        while candidate.lower() in used:
+            number += 1
+            candidate = f"{stem}_{number}{extension(name)}"
+        used.add(candidate.lower())
+        result[name] = candidate
+    return result
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: the folder cannot be made: {error.strerror or error}") from error

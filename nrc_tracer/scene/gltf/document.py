@@ -1,0 +1,171 @@
+"""A glTF file as a whole: its arrays of objects, the bytes behind them, its extensions, and what was noted about it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from nrc_tracer.errors import SceneError
+from nrc_tracer.scene.gltf.container import read_container
+from nrc_tracer.scene.gltf.entry import Entry
+
+SUPPORTED = {
+    "KHR_lights_punctual",
+    "KHR_materials_clearcoat",
+    "KHR_materials_emissive_strength",
+    "KHR_materials_ior",
+    "KHR_materials_sheen",
+    "KHR_materials_specular",
+    "KHR_materials_transmission",
+    "KHR_materials_unlit",
+    "KHR_materials_volume",
+    "KHR_mesh_quantization",
+    "KHR_texture_transform",
+}
+"""Extensions that are read; all others named as required are an error, as used a warning."""
+COMPRESSED = {"KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression"}
+MAX_OBJECTS = 1 << 22
+"""Objects (nodes, accessors, ...) of one kind."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+class View(NamedTuple):
+    """A stretch of a buffer, and the distance between its elements if that is stated."""
+
+    data: memoryview
+    stride: int | None
+
+
+class Document:
+    """A glTF file: its JSON checked on the way out, its buffers opened when first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        value, self._binary = read_container(path)
+        self.root = Entry(self, value, "$")
+        self.warnings: list[str] = []
+        self._buffers: dict[int, memoryview] = {}
+        asset = self.root.entry("asset")
+        if asset is None:
+            self.root.fail('"asset" is missing, so this is not a glTF file')
+        version = asset.string("version")
+        if version.partition(".")[0] != "2" or asset.string("minVersion", "2.0") not in ("2.0",):
+            asset.fail(f'glTF version "{version[:20]}" is not supported (only 2.0)', "version")
+        self._check_extensions()
+
+    def warn(self, place: str, message: str) -> None:
+        """Note something once."""
+        warning = f"{self.path}: {place}: {message}"
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def count(self, kind: str) -> int:
+        """Return the number of objects of a kind, such as `meshes`."""
+        values = self.root.value.get(kind, [])
+        if not isinstance(values, list):
+            self.root.fail("expected an array", kind)
+        if len(values) > MAX_OBJECTS:
+            self.root.fail(f"has {len(values)} objects, more than the {MAX_OBJECTS} that are accepted", kind)
+        return len(values)
+
+    def get(self, kind: str, index: int) -> Entry:
+        """Return an object by its kind and its (checked) index."""
+        value = self.root.value[kind][index]
+        if not isinstance(value, dict):
+            raise SceneError(f"{self.path}: $.{kind}[{index}]: expected an object")
+        return Entry(self, value, f"$.{kind}[{index}]")
+
+    def view(self, index: int) -> View:
+        """Return a buffer view.
+
+        Raises:
+            SceneError: It reaches beyond its buffer, or that cannot be had.
+        """
+        view = self.get("bufferViews", index)
+        buffer = view.reference("buffer", "buffers")
+        if buffer is None:
+            view.fail('"buffer" is missing')
+        data = self._buffer(buffer)
+        offset, length = view.integer("byteOffset", 0), view.integer("byteLength", low=1)
+        if offset + length > len(data):
+            view.fail(f"bytes {offset} to {offset + length} are beyond the buffer's {len(data)}")
+        stride = view.integer("byteStride", low=4, high=252) if "byteStride" in view else None
+        return View(data[offset : offset + length], stride)
+
+    def file(self, entry: Entry) -> Path | bytes:
+        """Return what an object's `uri` stands for: the bytes of a data URI, or a file beside this one.
+
+        Raises:
+            SceneError: The URI is malformed, has another scheme, is absolute, or there is no such file.
+        """
+        uri = entry.string("uri")
+        if uri[:5].lower() == "data:":
+            return _decode_data_uri(entry, uri)
+        if _SCHEME.match(uri):
+            entry.fail("only data: URIs and relative file names are supported", "uri")
+        try:
+            name = unquote_to_bytes(uri).decode()
+            if name.startswith(("/", "\\")) or not name or _SCHEME.match(name):
+                entry.fail("must be a file name relative to the scene's folder", "uri")
+            file = self.path.parent / name
+            if not file.is_file():
+                entry.fail(f"{file}: there is no such file", "uri")
+        except (ValueError, OSError) as error:  # not UTF-8, a null character, a name too long
+            entry.fail(f"{uri[:80]!r} cannot be opened: {error}", "uri")
+        return file
+
+    def _buffer(self, index: int) -> memoryview:
+        if index not in self._buffers:
+            entry = self.get("buffers", index)
+            length = entry.integer("byteLength", low=1)
+            self._buffers[index] = self._read_buffer(entry, index, length)
+        return self._buffers[index]
+
+    def _read_buffer(self, entry: Entry, index: int, length: int) -> memoryview:
+        if "uri" in entry:
+            source = self.file(entry)
+            if isinstance(source, bytes):
+                data = memoryview(source)
+            else:
+                size = source.stat().st_size
+                if size < length:
+                    entry.fail(f"{source}: has {size} bytes, and byteLength is {length}")
+                try:
+                    with source.open("rb") as stream:
+                        data = memoryview(stream.read(length))
+                except OSError as error:
+                    entry.fail(f"{source}: cannot be read: {error.strerror or error}")
+        elif index == 0 and self._binary is not None:
+            data = self._binary
+        else:
+            entry.fail("has no data (neither a uri nor the GLB's binary chunk; is the file compressed?)")
+        if len(data) < length:
+            entry.fail(f"has {len(data)} bytes, and byteLength is {length}")
+        return data[:length]
+
+    def _check_extensions(self) -> None:
+        for index, name in enumerate(self.root.strings("extensionsRequired")):
+            place = f"{self.path}: $.extensionsRequired[{index}]"
+            if name in COMPRESSED:
+                raise SceneError(f"{place}: {name} is not supported; save the file without compression")
+            if name not in SUPPORTED:
+                raise SceneError(f'{place}: the file needs the extension "{name[:80]}", which is not supported')
+        for index, name in enumerate(self.root.strings("extensionsUsed")):
+            if name not in SUPPORTED:
+                self.warn(f"$.extensionsUsed[{index}]", f"{name[:80]} is not supported and left out")
+
+
+def _decode_data_uri(entry: Entry, uri: str) -> bytes:
+    header, comma, payload = uri.partition(",")
+    if not comma:
+        entry.fail("the data: URI has no comma", "uri")
+    if not header.lower().endswith(";base64"):
+        return unquote_to_bytes(payload)
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError) as error:
+        entry.fail(f"the data: URI is not base64: {error}", "uri")

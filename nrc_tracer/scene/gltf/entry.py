@@ -1,0 +1,167 @@
+"""One JSON object of a glTF file, read key by key with checks that name its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nrc_tracer.errors import SceneError, nearest
+from nrc_tracer.scene.explain import MAX_FLOAT, member
+
+if TYPE_CHECKING:
+    from nrc_tracer.scene.gltf.document import Document
+
+MAX_INTEGER = 2**53
+
+
+class Entry:
+    """A JSON object, and where it stands (`$.meshes[3].primitives[0]`). What is absent and has a default gets it."""
+
+    def __init__(self, document: Document, value: dict[str, Any], place: str) -> None:
+        self.document = document
+        self.value = value
+        self.place = place
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.value
+
+    def at(self, key: str) -> str:
+        """Return the place of a key."""
+        return member(self.place, key)
+
+    def fail(self, message: str, key: str | None = None) -> NoReturn:
+        """Raise a `SceneError` that begins with file and place."""
+        raise SceneError(f"{self.document.path}: {self.place if key is None else self.at(key)}: {message}")
+
+    def warn(self, message: str, key: str | None = None) -> None:
+        """Note what is not supported, and what is done instead."""
+        self.document.warn(self.place if key is None else self.at(key), message)
+
+    @property
+    def name(self) -> str:
+        """The name given in the file, or the empty string."""
+        return self.string("name", "")
+
+    def string(self, key: str, default: str | None = None) -> str:
+        value = self._get(key, default)
+        if not isinstance(value, str):
+            self.fail("expected a string", key)
+        return value
+
+    def boolean(self, key: str, default: bool) -> bool:
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            self.fail("expected true or false", key)
+        return value
+
+    def choice(self, key: str, known: tuple[str, ...], default: str | None = None) -> str:
+        value = self.string(key, default)
+        if value not in known:
+            self.fail(f"unknown value {json.dumps(value, ensure_ascii=False)[:60]}{nearest(value, known)}", key)
+        return value
+
+    def integer(self, key: str, default: int | None = None, low: int = 0, high: int = MAX_INTEGER) -> int:
+        value = self._get(key, default)
+        if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER:
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.fail("expected an integer", key)
+        if not low <= value <= high:
+            self.fail(f"must lie in {low} to {high}", key)
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A finite number (in 32 bits)."""
+        return self._number(self._get(key, default), self.at(key))
+
+    def vector(self, key: str, size: int, default: tuple[float, ...] | None = None) -> tuple[float, ...]:
+        """An array of `size` finite numbers."""
+        value = self._get(key, default)
+        if not isinstance(value, list | tuple) or len(value) != size:
+            self.fail(f"expected an array of {size} numbers", key)
+        return tuple(self._number(item, f"{self.at(key)}[{index}]") for index, item in enumerate(value))
+
+    def factor(self, key: str, default: float | None = None) -> float:
+        """A number in [0, 1]; one outside is brought in, with a warning."""
+        return self._clamp(key, self.number(key, default))
+
+    def factors(self, key: str, size: int, default: tuple[float, ...] | None = None) -> tuple[float, ...]:
+        """An array of numbers in [0, 1]; those outside are brought in, with a warning."""
+        return tuple(self._clamp(key, value) for value in self.vector(key, size, default))
+
+    def entry(self, key: str) -> Entry | None:
+        """The JSON object under `key`, if any."""
+        value = self.value.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.fail("expected an object", key)
+        return Entry(self.document, value, self.at(key))
+
+    def entries(self, key: str) -> list[Entry]:
+        """The JSON objects of the array under `key`; none if it is absent."""
+        return [
+            Entry(self.document, value, place)
+            if isinstance(value, dict)
+            else self._fail_at(place, "expected an object")
+            for value, place in self._items(key)
+        ]
+
+    def strings(self, key: str) -> list[str]:
+        """The strings of the array under `key`; none if it is absent."""
+        return [
+            value if isinstance(value, str) else self._fail_at(place, "expected a string")
+            for value, place in self._items(key)
+        ]
+
+    def extension(self, name: str) -> Entry | None:
+        """The extension of that name, if the object has it."""
+        extensions = self.entry("extensions")
+        return None if extensions is None else extensions.entry(name)
+
+    def reference(self, key: str, kind: str) -> int | None:
+        """An index into one of the file's arrays, such as `meshes`; None if absent."""
+        return self._index(self.value[key], kind, self.at(key)) if key in self.value else None
+
+    def references(self, key: str, kind: str) -> list[int]:
+        """Indices into one of the file's arrays; none if absent."""
+        return [self._index(value, kind, place) for value, place in self._items(key)]
+
+    def _get(self, key: str, default: Any) -> Any:
+        if key in self.value:
+            return self.value[key]
+        if default is None:
+            self.fail(f'"{key}" is missing')
+        return default
+
+    def _items(self, key: str) -> Iterator[tuple[Any, str]]:
+        values = self.value.get(key, [])
+        if not isinstance(values, list):
+            self.fail("expected an array", key)
+        for index, value in enumerate(values):
+            yield value, f"{self.at(key)}[{index}]"
+
+    def _index(self, value: Any, kind: str, place: str) -> int:
+        count = self.document.count(kind)
+        if not isinstance(value, int) or isinstance(value, bool):
+            self._fail_at(place, f"expected an index into {kind}")
+        if not 0 <= value < count:
+            self._fail_at(place, f"there is no {kind}[{value}] (the file has {count})")
+        return value
+
+    def _number(self, value: Any, place: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self._fail_at(place, "expected a number")
+        if not abs(value) <= MAX_FLOAT:
+            self._fail_at(place, "not a finite number (in 32 bits)")
+        return float(value)
+
+    def _clamp(self, key: str, value: float) -> float:
+        if -1e-6 < value < 1.0 + 1e-6:
+            return min(max(value, 0.0), 1.0)
+        self.warn(f"{value:g} is not in [0, 1]; the nearest number that is is used", key)
+        return min(max(value, 0.0), 1.0)
+
+    def _fail_at(self, place: str, message: str) -> NoReturn:
+        raise SceneError(f"{self.document.path}: {place}: {message}")

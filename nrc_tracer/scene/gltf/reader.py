@@ -1,0 +1,156 @@
+"""A whole glTF file as a scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nrc_tracer.scene.fitted import fitted_camera, soft_sky
+from nrc_tracer.scene.gltf.cameras import DEFAULT_ASPECT, film_of, read_camera
+from nrc_tracer.scene.gltf.document import Document
+from nrc_tracer.scene.gltf.images import ImageReader
+from nrc_tracer.scene.gltf.lights import read_environment, read_light
+from nrc_tracer.scene.gltf.materials import MaterialReader
+from nrc_tracer.scene.gltf.meshes import MeshReader, Primitive
+from nrc_tracer.scene.gltf.nodes import PlacedNode, as_transform, is_flat, walk
+from nrc_tracer.scene.gltf.textures import TextureReader, unique
+from nrc_tracer.scene.model import Camera, Instance, Light, Mesh, SceneDescription, Shape, TriangleMesh, Vec3
+
+INSTANCED = 256
+"""A mesh of several nodes is instanced if it has at least so many triangles; below that it is repeated."""
+
+
+class GltfScene(NamedTuple):
+    """What `read_gltf` returns.
+
+    Attributes:
+        description: The scene. Its mesh files are keys of `meshes`, its bitmaps' files keys of `images`; only an
+            environment's file lies beside the glTF file.
+        meshes: Triangles, by names as `scene.glb#mesh3.0` (primitive 0 of mesh 3).
+        images: Pixels, by names as `scene.glb#image2`.
+        warnings: What is not supported: file, place, and what was done instead.
+        notes: What was added because the file leaves it open: camera, light.
+    """
+
+    description: SceneDescription
+    meshes: dict[str, TriangleMesh]
+    images: dict[str, np.ndarray]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_gltf(path: str | Path) -> GltfScene:
+    """Read a glTF 2.0 file, JSON or GLB, with the buffers and images in it and beside it.
+
+    The default scene is read: its cameras, its lights (and the environment NAME.sky.exr beside the file), and its meshes,
+    instanced where several nodes share a large one. Without a camera or without any light it gets a fitted one. Animations,
+    skins and morph targets are left out: meshes stand as they were modelled.
+
+    Raises:
+        SceneError: Something is missing, malformed, or needs an extension that is not supported; the message names file
+            and place, as in `$.meshes[3].primitives[0].attributes.POSITION`.
+    """
+    document = Document(Path(path))
+    if document.count("animations"):
+        document.warn("$.animations", "animations are not supported; everything stands as the nodes place it")
+    images = ImageReader(document)
+    textures = TextureReader(document, images)
+    materials = MaterialReader(document, textures)
+    meshes = MeshReader(document, materials)
+    cameras: dict[str, tuple[Camera, float]] = {}
+    lights: list[Light] = []
+    placed: dict[int, list[PlacedNode]] = {}
+    for node in walk(document):
+        camera = node.entry.reference("camera", "cameras")
+        if camera is not None:
+            entry = document.get("cameras", camera)
+            label = entry.name or node.entry.name or f"camera {camera}"
+            cameras[unique(label, cameras)] = read_camera(entry, node)
+        light = read_light(node, document)
+        lights += [] if light is None else [light]
+        mesh = node.entry.reference("mesh", "meshes")
+        if mesh is not None:
+            _warn_unsupported(node)
+            if is_flat(node.to_world):
+                node.entry.warn("the transform flattens space; what it places is left out")
+            else:
+                placed.setdefault(mesh, []).append(node)
+    environment = read_environment(document)
+    lights += [] if environment is None else [environment]
+    shapes: list[Shape] = []
+    groups: dict[str, tuple[Mesh, ...]] = {}
+    for index, nodes in placed.items():
+        shapes += _shapes(document, index, nodes, meshes.read(index), groups)
+    if not shapes:
+        document.root.fail("there is nothing to see: the default scene has no triangles")
+    notes = []
+    views = {name: camera for name, (camera, _) in cameras.items()}
+    film = film_of(next((aspect for _, aspect in cameras.values()), DEFAULT_ASPECT))
+    if not views:
+        views["fitted"] = fitted_camera(_bounds(placed, meshes))
+        notes.append(f"{document.path}: there is no camera; one that sees everything is used")
+    shining = any(primitive.material.emission is not None for index in placed for primitive in meshes.read(index))
+    if not lights and not shining:
+        lights.append(soft_sky())
+        notes.append(f"{document.path}: nothing shines; a soft sky is used")
+    description = SceneDescription(
+        camera=next(iter(views.values())),
+        cameras=views,
+        film=film,
+        textures=textures.textures,
+        materials=materials.materials,
+        groups=groups,
+        shapes=tuple(shapes),
+        lights=tuple(lights),
+    )
+    return GltfScene(description, meshes.meshes, images.images, tuple(document.warnings), tuple(notes))
+
+
+def _shapes(
+    document: Document,
+    index: int,
+    nodes: list[PlacedNode],
+    primitives: tuple[Primitive, ...],
+    groups: dict[str, tuple[Mesh, ...]],
+) -> list[Shape]:
+    """Place a mesh at its nodes. What shines is never instanced, as every emitting triangle is a light of its own."""
+    if not primitives:
+        return []
+    label = document.get("meshes", index).name or f"mesh {index}"
+    shines = any(primitive.material.emission is not None for primitive in primitives)
+    if len(nodes) > 1 and not shines and sum(primitive.triangles for primitive in primitives) >= INSTANCED:
+        group = unique(label, groups)
+        groups[group] = tuple(_mesh(primitive, label, ()) for primitive in primitives)
+        return [Instance(group=group, name=node.entry.name, to_world=as_transform(node.to_world)) for node in nodes]
+    return [
+        _mesh(primitive, node.entry.name or label, as_transform(node.to_world))
+        for node in nodes
+        for primitive in primitives
+    ]
+
+
+def _mesh(primitive: Primitive, name: str, to_world: tuple) -> Mesh:
+    material = primitive.material
+    return Mesh(name=name, file=primitive.mesh, material=material.name, emission=material.emission, to_world=to_world)
+
+
+def _warn_unsupported(node: PlacedNode) -> None:
+    if "skin" in node.entry:
+        node.entry.warn("skins are not supported; the mesh stands as it was modelled", "skin")
+    if node.entry.extension("EXT_mesh_gpu_instancing") is not None:
+        node.entry.warn("EXT_mesh_gpu_instancing is not supported; the mesh is there once")
+
+
+def _bounds(placed: dict[int, list[PlacedNode]], meshes: MeshReader) -> tuple[Vec3, Vec3]:
+    """The box around all meshes, as placed."""
+    corners = []
+    for index, nodes in placed.items():
+        for primitive in meshes.read(index):
+            positions = meshes.meshes[primitive.mesh].positions.astype(np.float64)
+            for node in nodes:
+                points = positions @ node.to_world[:3, :3].T + node.to_world[:3, 3]
+                corners += [points.min(axis=0), points.max(axis=0)]
+    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+    return tuple(low.tolist()), tuple(high.tolist())

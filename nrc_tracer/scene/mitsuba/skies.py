@@ -1,0 +1,64 @@
+"""The emitter `sunsky`, and format 0.6's `sky` and `sun`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nrc_tracer.scene.mitsuba.document import Document
+from nrc_tracer.scene.mitsuba.node import Node
+from nrc_tracer.scene.mitsuba.sky import Moment, bake_sky, sun_direction
+from nrc_tracer.scene.mitsuba.sky.bake import SUN_APERTURE
+from nrc_tracer.scene.mitsuba.textures import TextureReader
+from nrc_tracer.scene.model import EnvironmentMap, Rotate
+from nrc_tracer.scene.transforms import matrix
+
+WHOLE, BROKEN = ("year", "month", "day"), ("latitude", "longitude", "timezone", "hour", "minute", "second")
+
+
+def read_sky(node: Node, document: Document, textures: TextureReader) -> EnvironmentMap:
+    """Bake sun and sky into an image of the document.
+
+    Raises:
+        SceneError: A parameter is malformed or out of range.
+    """
+    node.ignore("complex_sun")  # how the sun darkens towards its edge
+    to_world = node.transform()
+    to_sky = np.linalg.inv(matrix(to_world)[:3, :3])
+    if node.has("sun_direction"):
+        for name in (*WHOLE, *BROKEN):
+            if node.has(name):
+                node.place.fail(f"{node} has both sun_direction and {name}; give the direction or place and time")
+        sun = to_sky @ np.array(node.vector("sun_direction"))
+        if not np.linalg.norm(sun) > 0.0:
+            node.properties["sun_direction"].place.fail(f"{node}: sun_direction is zero")
+    else:
+        sun = sun_direction(_moment(node))
+    if sun[2] < 0.0:
+        document.warn(node.place, f"{node}: the sun is below the horizon, so the sky is black")
+    pixels = bake_sky(
+        sun,
+        turbidity=_within(node, "turbidity", 3.0, 1.0, 10.0),
+        albedo=textures.plain_color(node, "albedo", 0.3),
+        sky_scale=0.0 if node.plugin == "sun" else _within(node, "sky_scale", 1.0, 0.0, np.inf),
+        sun_scale=0.0 if node.plugin == "sky" else _within(node, "sun_scale", 1.0, 0.0, np.inf),
+        sun_aperture=_within(node, "sun_aperture", SUN_APERTURE, 1e-3, 179.0),
+    )
+    name = document.add_image(node.id or f"{node.plugin}-{node.place.line}", pixels)
+    # The image has y up, the sky z
+    return EnvironmentMap(file=name, to_world=(Rotate(axis=(1.0, 0.0, 0.0), angle=90.0), *to_world))
+
+
+def _moment(node: Node) -> Moment:
+    given = {name: node.integer(name, getattr(Moment, name)) for name in WHOLE}
+    given |= {name: node.number(name, getattr(Moment, name)) for name in BROKEN}
+    if not (1 <= given["month"] <= 12 and 1 <= given["day"] <= 31 and 0 <= given["year"] <= 9999):
+        node.place.fail(f"{node}: there is no date {given['year']}-{given['month']}-{given['day']}")
+    return Moment(**given)
+
+
+def _within(node: Node, name: str, default: float, lowest: float, highest: float) -> float:
+    value = node.number(name, default)
+    if not lowest <= value <= highest:
+        limits = f"in [{lowest:g}, {highest:g}]" if np.isfinite(highest) else f"at least {lowest:g}"
+        node.properties[name].place.fail(f"{node}: {name} must be {limits}, it is {value:g}")
+    return value

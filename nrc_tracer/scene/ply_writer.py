@@ -1,0 +1,45 @@
+"""Writing PLY, binary: what `read_ply` gives back bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from nrc_tracer.atomic import replacing
+from nrc_tracer.scene.model import TriangleMesh
+
+
+def write_ply(mesh: TriangleMesh, path: str | Path) -> None:
+    """Write positions, normals, texture coordinates (u, v), colours (linear, as floats) and triangles.
+
+    A file of that name is replaced only once the new one is complete. A mesh without normals comes back from `read_ply` with
+    smooth ones: PLY has no way to say that it is flat.
+
+    Raises:
+        OutputError: The place cannot be written to.
+    """
+    parts = (
+        (("x", "y", "z"), mesh.positions),
+        (("nx", "ny", "nz"), mesh.normals),
+        (("u", "v"), mesh.uvs),
+        (("red", "green", "blue", "alpha"), mesh.colors),
+    )
+    present = [(names, values) for names, values in parts if values is not None]
+    properties = [name for names, _ in present for name in names]
+    vertices = np.concatenate([np.asarray(values, "<f4") for _, values in present], axis=1)
+    faces = np.zeros(len(mesh.indices), np.dtype([("count", "u1"), ("corners", "<i4", 3)]))
+    faces["count"], faces["corners"] = 3, mesh.indices
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        f"element vertex {len(vertices)}",
+        *(f"property float {name}" for name in properties),
+        f"element face {len(faces)}",
+        "property list uchar int vertex_indices",
+        "end_header",
+    ]
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        file.write("".join(f"{line}\n" for line in header).encode("ascii"))
+        file.write(np.ascontiguousarray(vertices).tobytes())
+        file.write(faces.tobytes())

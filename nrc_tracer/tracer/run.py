@@ -1,0 +1,117 @@
+"""Rendering until there are enough samples, the time is over or the noise is low enough."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time as clock
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from nrc_tracer.imaging.image import Image
+from nrc_tracer.scene.model import Scene
+from nrc_tracer.tracer.noise import is_check, next_check
+from nrc_tracer.tracer.renderer import Renderer
+
+
+def run(
+    renderer: Renderer,
+    *,
+    spp: int | None = None,
+    time: float | None = None,
+    noise: float | None = None,
+    progress: Callable[[Renderer], None] | None = None,
+) -> bool:
+    """Add samples until a number per pixel, a time or a low enough noise is reached, whichever is given and comes first.
+
+    With `noise` alone the number of samples depends on the image alone, not on threads, passes or time.
+
+    Args:
+        renderer: The renderer, with its kernels loaded.
+        spp: Samples per pixel to end with.
+        time: Seconds.
+        noise: What `Renderer.noise` shall be at most, 0.05 for 5 %; it is asked for at 32 samples and then about every eighth
+            more.
+        progress: Called after each pass.
+
+    Returns:
+        False if Ctrl-C ended it early; the samples of finished passes are kept.
+    """
+    start = clock.perf_counter()
+    with _deferred_interrupt() as interrupted:
+        while spp is None or renderer.samples < spp:
+            if interrupted():
+                return False
+            if noise is not None and is_check(renderer.samples) and renderer.noise() <= noise:
+                break
+            samples = renderer.suggested_pass()
+            if noise is not None:
+                samples = min(samples, next_check(renderer.samples) - renderer.samples)
+            if spp is not None:
+                samples = min(samples, spp - renderer.samples)
+            if time is not None and renderer.samples > 0:
+                left = time - (clock.perf_counter() - start)
+                if left <= 0.0:
+                    break
+                samples = max(1, min(samples, int(left * renderer.samples / max(renderer.seconds, 1e-6))))
+            renderer.step(samples)
+            if progress is not None:
+                progress(renderer)
+    return True
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let a first Ctrl-C wait for the end of a pass, so that every pixel has the same samples; a second one raises at once."""
+    seen = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal seen
+        if seen:
+            raise KeyboardInterrupt
+        seen = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: seen
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def render(
+    scene: Scene,
+    *,
+    spp: int | None = None,
+    time: float | None = None,
+    noise: float | None = None,
+    progress: Callable[[Renderer], None] | None = None,
+    **options,
+) -> Image:
+    """Render a scene.
+
+    Args:
+        scene: What to render.
+        spp: Samples per pixel; the scene's unless this, `time` or `noise` is given.
+        time: Seconds to spend.
+        noise: Relative error to end with, as `run` has it.
+        progress: Called with the renderer after each pass.
+        **options: As for `Renderer`: device, threads, accel, seed, width, height, max_depth, sampler, filter.
+
+    Returns:
+        The image; `image.rgb` has the shape [height, width, 3], float32, linear Rec. 709.
+
+    Raises:
+        SceneError: The scene asks for something impossible.
+        DeviceError: The device or the acceleration structure cannot be had.
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    renderer = Renderer(scene, **options)
+    renderer.compile()
+    if spp is None and time is None and noise is None:
+        spp = scene.description.sampler.spp
+    if not run(renderer, spp=spp, time=time, noise=noise, progress=progress):
+        raise KeyboardInterrupt
+    return renderer.image()

@@ -1,0 +1,268 @@
+"""Checkpoints and partial images of the `render` command: what is written, kept, removed and said.
+
+The kill test is real: `python -m nrc_tracer render` in processes of its own. The rest has the stand-in of `test_render`.
+"""
+
+import errno
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import safetensors
+
+from nrc_tracer import atomic
+from nrc_tracer.cli import main, saving
+from nrc_tracer.errors import CheckpointError
+from nrc_tracer.imaging import Image, read_image
+from tests.cli.stand_in import FakeRenderer
+from tests.cli.stand_in import render as _render
+
+
+def _passes(count, *, then=True, every=lambda samples: None):
+    """A `run` of so many passes of one sample, each followed by `every`."""
+
+    def run(renderer, *, spp, time, noise, progress):
+        for _ in range(count):
+            if spp is not None and renderer.samples >= spp:
+                break
+            renderer.samples += 1
+            progress(renderer)
+            every(renderer.samples)
+        return then
+
+    return run
+
+
+EAGER = ["--checkpoint-every", "1e-9"]
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Lets `--checkpoint-every 1e-9` mean after every pass, however long saving takes."""
+    monkeypatch.setattr(saving, "LARGEST_SHARE", 1e9)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_checkpoint_is_there_while_rendering_and_gone_after(scene, tracer):
+    seen = []
+    place = scene.parent / "box.png.checkpoint"
+    tracer.run = _passes(3, every=lambda samples: seen.append(place.read_text()))
+    result = _render(scene, *EAGER)
+    assert (result.exit_code, seen) == (0, ["1", "2", "3"])
+    assert not place.exists()
+
+
+def test_a_short_render_writes_no_checkpoint(scene, tracer):
+    seen = []
+    tracer.run = _passes(3, every=lambda samples: seen.extend(scene.parent.glob("*.checkpoint")))
+    assert (_render(scene).exit_code, seen) == (0, [])
+
+
+def test_a_named_checkpoint_stays_with_all_samples_and_takes_more(scene, tracer):
+    tracer.run = _passes(9)
+    assert _render(scene, "--checkpoint", "mine").exit_code == 0
+    assert (scene.parent / "mine").read_text() == "3"
+    result = _render(scene, "--checkpoint", "mine", "--resume", "--spp", 5, "--json")
+    summary = json.loads(result.stdout)
+    assert (summary["resumed_from"], summary["samples"]) == (3, 5)
+    assert "going on from mine: 3 samples per pixel\n" in result.stderr
+
+
+@pytest.mark.usefixtures("tracer")
+def test_fewer_samples_than_the_checkpoint_has_are_refused(scene):
+    (scene.parent / "mine").write_text("64")
+    result = _render(scene, "--checkpoint", "mine", "--resume", "--spp", 32)
+    assert result.exit_code == 1
+    assert "mine: has 64 samples per pixel, more than the 32 asked for" in result.stderr
+
+
+@pytest.mark.usefixtures("tracer")
+def test_auto_resume_begins_anew_where_there_is_nothing(scene):
+    result = _render(scene, "--auto-resume", "--json")
+    assert json.loads(result.stdout)["resumed_from"] == 0
+    assert "going on" not in result.stderr
+
+
+@pytest.mark.usefixtures("tracer")
+def test_an_older_checkpoint_is_pointed_out_before_it_is_replaced(scene):
+    (scene.parent / "box.png.checkpoint").write_text("2")
+    result = _render(scene)
+    assert "warning: box.png.checkpoint is of an earlier render and will be replaced; --resume" in result.stderr
+    assert (scene.parent / "box.png.checkpoint").read_text() == "2"  # a short render replaces nothing
+
+
+def _full(monkeypatch, name):
+    """Let no file of a certain name be replaced any more, as if the disk were full."""
+    real = os.replace
+
+    def replace(source, target):
+        if os.path.basename(target) == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, target)
+
+    monkeypatch.setattr(atomic.os, "replace", replace)
+
+
+def _saved_atomically(self, path):
+    with atomic.replacing(path, error=CheckpointError) as temporary:
+        temporary.write_text(str(self.samples))
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_full_disk_costs_no_checkpoint_and_does_not_stop_the_render(scene, tracer, monkeypatch):
+    tracer.Renderer.save_checkpoint = _saved_atomically
+    place = scene.parent / "mine"
+    seen = []
+
+    def fill(samples):
+        if samples == 1:
+            _full(monkeypatch, "mine")
+        seen.append(place.read_text())
+
+    tracer.run = _passes(3, every=fill)
+    result = _render(scene, "--checkpoint", "mine", *EAGER)
+    assert seen == ["1", "1", "1"]
+    warning = "warning: mine: cannot be written: No space left on device; the render goes on\n"
+    assert result.stderr.count(warning) == 1
+    assert read_image("box.png").shape == (6, 8, 3)
+    assert result.exit_code == 1  # the last one was asked for by name
+    assert result.stderr.endswith("error: mine: cannot be written: No space left on device\n")
+    assert not list(scene.parent.glob(".nrc-*"))
+
+
+def test_an_image_that_cannot_be_written_leaves_its_samples(scene, tracer):
+    def fill_the_place(samples):
+        (scene.parent / "box.png").mkdir(exist_ok=True)
+
+    tracer.run = _passes(3, every=fill_the_place)
+    result = _render(scene)
+    assert result.exit_code == 1
+    assert "; box.png.checkpoint has all samples, and --resume writes the image\n" in result.stderr
+    assert (scene.parent / "box.png.checkpoint").read_text() == "3"
+
+
+@pytest.mark.usefixtures("eager")
+def test_partial_images(scene, tracer):
+    tracer.Renderer.image = lambda self: Image(np.full((6, 8, 3), self.samples), samples=self.samples)
+    seen = []
+    tracer.run = _passes(3, every=lambda samples: seen.append(float(np.load("a.npy")[0, 0, 0])))
+    result = _render(scene, "-o", "a.npy", "--save-every", "1e-9")
+    assert (result.exit_code, seen) == (0, [1.0, 2.0, 3.0])
+
+
+def test_saving_takes_a_small_share_of_the_time(scene, tracer):
+    """A write that takes 20 ms is not tried again for 0.4 s, although it is asked for all the time."""
+    times = []
+
+    def slow(self, path):
+        times.append(time.perf_counter())
+        time.sleep(0.02)
+
+    tracer.Renderer.save_checkpoint = slow
+    tracer.run = _passes(30, every=lambda samples: time.sleep(0.02))
+    assert _render(scene, *EAGER, "--spp", 30).exit_code == 0
+    assert len(times) == 2
+    assert min(b - a for a, b in itertools.pairwise(times)) > 0.4
+
+
+ROOM = {
+    "film": {"width": 24, "height": 16},
+    "camera": {"type": "perspective", "to_world": [{"type": "look_at", "origin": [0, 0, 4], "target": [0, 0, 0]}]},
+    "materials": {"glass": {"type": "dielectric"}, "red": {"type": "diffuse", "reflectance": [0.8, 0.1, 0.1]}},
+    "shapes": [
+        {"type": "sphere", "radius": 0.7, "material": "glass"},
+        {"type": "rectangle", "to_world": [{"type": "scale", "value": 3}, {"type": "translate", "value": [0, 0, -1]}]},
+        {"type": "cube", "to_world": [{"type": "scale", "value": 0.3}], "material": "red"},
+    ],
+    "lights": [{"type": "constant", "radiance": 0.5}, {"type": "point", "position": [1, 2, 2], "intensity": 4}],
+}
+
+
+def _command(*words):
+    return [sys.executable, "-m", "nrc_tracer", "render", "room.json", "--device", "cpu", *map(str, words)]
+
+
+def test_ten_kills_and_resumes_give_the_same_bits(tmp_path):
+    """SIGKILL at random moments of a real render; each time it goes on from its checkpoint, and ends with the same file."""
+    (tmp_path / "room.json").write_text(json.dumps(ROOM))
+    options = {
+        "cwd": tmp_path,
+        "env": {**os.environ, "PYTHONPATH": os.getcwd()},
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    place = tmp_path / "a.npy.checkpoint"
+    words = ["-o", "a.npy", "--auto-resume", "--checkpoint-every", 0.02]
+
+    delays = random.Random(5)
+    begun = []
+    for kill in range(10):
+        endless = _command(*words, "--spp", 10**9, "--threads", delays.choice([1, 2]), "--save-every", 0.01)
+        process = subprocess.Popen(endless, **options)
+        process.stderr.readline()  # the scene is loaded
+        # Every other one gets time to go on, however busy the machine is; a kill may come within any write or pass
+        limit = time.perf_counter() + (20.0 if kill % 2 else 0.0)
+        while time.perf_counter() < limit and _samples(place) == (begun[-1] if begun else 0):
+            time.sleep(0.02)
+        time.sleep(delays.uniform(0.0, 0.5))
+        process.kill()
+        process.communicate()
+        begun.append(_samples(place))
+    assert begun == sorted(begun)
+    assert len(set(begun)) >= 5
+
+    samples = begun[-1] + 100
+    last = subprocess.run(_command(*words, "--spp", samples), check=True, **options)
+    assert f"going on from a.npy.checkpoint: {begun[-1]} samples per pixel" in last.stderr
+    assert not place.exists()
+    subprocess.run(_command("-o", "whole.npy", "--spp", samples), check=True, **options)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_ctrl_c_leaves_an_image_and_a_checkpoint(tmp_path):
+    """SIGINT to a real render: exit code 130, both files, and the advice that it gives works."""
+    (tmp_path / "room.json").write_text(json.dumps(ROOM))
+    options = {
+        "cwd": tmp_path,
+        "env": {**os.environ, "PYTHONPATH": os.getcwd()},
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    process = subprocess.Popen(_command("-o", "a.npy", "--spp", 10**9), **options)
+    process.stderr.readline()
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "the same command with --resume goes on from a.npy.checkpoint" in said
+    samples = _samples(tmp_path / "a.npy.checkpoint")
+    before = np.load(tmp_path / "a.npy")
+
+    # With as many samples as there are, it only writes the image
+    (tmp_path / "a.npy").unlink()
+    subprocess.run(_command("-o", "a.npy", "--spp", samples, "--resume"), check=True, **options)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), before)
+
+
+def _samples(checkpoint):
+    """Samples per pixel of a checkpoint, 0 if there is none yet."""
+    if not checkpoint.exists():
+        return 0
+    with safetensors.safe_open(checkpoint, framework="numpy") as file:
+        return json.loads(file.metadata()["nrc_tracer"])["samples"]
+
+
+def test_the_stand_in_has_what_the_renderer_has():
+    from nrc_tracer.tracer import Renderer
+
+    for name in ("save_checkpoint", "load_checkpoint", "noise", "image", "compile", "dropped_pixels"):
+        assert callable(getattr(Renderer, name))
+        assert callable(getattr(FakeRenderer, name))
+    assert "render" in main.commands

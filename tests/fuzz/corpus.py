@@ -1,0 +1,237 @@
+"""Small whole files of every format that is read, to be damaged."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nrc_tracer.imaging import read_image
+from nrc_tracer.imaging.files import write_image
+from nrc_tracer.scene.load import load_scene
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A format.
+
+    Attributes:
+        format: Its name.
+        suffix: Of its files.
+        files: Whole files.
+        read: The reader.
+        text: Whether damage may replace its words and numbers.
+    """
+
+    format: str
+    suffix: str
+    files: tuple[bytes, ...]
+    read: Callable[[Path], object]
+    text: bool
+
+
+POSITIONS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
+INDICES = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]], dtype=np.int32)
+NORMALS = (POSITIONS - 0.25) / np.linalg.norm(POSITIONS - 0.25, axis=1, keepdims=True)
+
+SCENE = {
+    "camera": {
+        "type": "perspective",
+        "to_world": [{"type": "look_at", "origin": [0, 1, 4], "target": [0, 0, 0]}],
+        "fov": 40,
+    },
+    "film": {"width": 32, "height": 24, "filter": "gaussian"},
+    "sampler": {"type": "sobol", "spp": 4},
+    "integrator": {"max_depth": 6},
+    "textures": {"squares": {"type": "checkerboard", "color0": 0.2, "color1": [0.5, 0.6, 0.7]}},
+    "materials": {
+        "floor": {"type": "diffuse", "reflectance": "squares"},
+        "gold": {"type": "conductor", "eta": [0.14, 0.37, 1.44], "k": [3.98, 2.38, 1.6], "alpha": 0.2},
+        "glass": {"type": "dielectric", "int_ior": 1.5},
+        "paint": {"type": "principled", "base_color": [0.8, 0.2, 0.1], "metallic": 0.3, "roughness": 0.4},
+        "holes": {"type": "mask", "material": "paint", "opacity": 0.5},
+    },
+    "shapes": [
+        {"type": "rectangle", "material": "floor", "to_world": [{"type": "rotate", "axis": [1, 0, 0], "angle": -90}]},
+        {"type": "sphere", "material": "gold", "radius": 0.5},
+        {"type": "cube", "material": "holes", "emission": 2.0},
+        {"type": "mesh", "positions": POSITIONS.tolist(), "indices": INDICES.tolist(), "material": "glass"},
+    ],
+    "lights": [{"type": "constant", "radiance": 0.3}, {"type": "point", "position": [0, 3, 0], "intensity": 5}],
+}
+
+XML = """<?xml version="1.0"?>
+<scene version="3.0.0"><default name="spp" value="4"/>
+<integrator type="path"><integer name="max_depth" value="5"/></integrator>
+<sensor type="perspective"><float name="fov" value="40"/>
+<transform name="to_world"><lookat origin="0,1,4" target="0,0,0" up="0,1,0"/></transform>
+<sampler type="independent"><integer name="sample_count" value="$spp"/></sampler>
+<film type="hdrfilm"><integer name="width" value="32"/><integer name="height" value="24"/><rfilter type="gaussian"/></film>
+</sensor>
+<bsdf type="twosided" id="m"><bsdf type="roughplastic"><rgb name="diffuse_reflectance" value="0.5,0.4,0.3"/>
+<float name="alpha" value="0.1"/></bsdf></bsdf>
+<shape type="sphere"><point name="center" x="0" y="0" z="0"/><float name="radius" value="0.5"/><ref id="m"/></shape>
+<shape type="rectangle"><transform name="to_world"><rotate x="1" angle="-90"/><scale value="4"/></transform>
+<bsdf type="diffuse"><texture name="reflectance" type="checkerboard"><rgb name="color0" value="#ff8000"/></texture></bsdf></shape>
+<shape type="cube"><bsdf type="conductor"><spectrum name="eta" value="400:0.5, 700:1.5"/></bsdf>
+<emitter type="area"><rgb name="radiance" value="1,2,3"/></emitter></shape>
+<emitter type="constant"><spectrum name="radiance" value="0.4"/></emitter></scene>
+"""
+
+OBJ = "mtllib none.mtl\no tetrahedron\n" + "".join(
+    [f"v {x} {y} {z}\n" for x, y, z in POSITIONS.tolist()]
+    + ["vt 0 0\nvt 1 0\nvt 0.5 1\n"]
+    + [f"vn {x} {y} {z}\n" for x, y, z in NORMALS.tolist()]
+    + [f"f {a + 1}/1/{a + 1} {b + 1}/2/{b + 1} {c + 1}/3/{c + 1}\n" for a, b, c in INDICES.tolist()]
+    + ["s 1\nusemtl grey\nf -4 -3 -2 -1\n"]
+)
+
+
+@cache
+def samples() -> dict[str, Sample]:
+    """All formats by name."""
+    found = [
+        Sample("json", ".json", (json.dumps(SCENE, indent=1).encode(),), load_scene, True),
+        Sample("xml", ".xml", (XML.encode(),), load_scene, True),
+        Sample("obj", ".obj", (OBJ.encode(),), load_scene, True),
+        Sample("ply-text", ".ply", (_ply("ascii 1.0"),), load_scene, True),
+        Sample(
+            "ply-binary", ".ply", (_ply("binary_little_endian 1.0"), _ply("binary_big_endian 1.0")), load_scene, False
+        ),
+        Sample("stl-text", ".stl", (_stl_text(),), load_scene, True),
+        Sample("stl-binary", ".stl", (_stl_binary(),), load_scene, False),
+        Sample("gltf", ".gltf", (json.dumps(_gltf(embedded=True)).encode(),), load_scene, True),
+        Sample("glb", ".glb", (_glb(),), load_scene, False),
+        Sample(
+            "png",
+            ".png",
+            (_picture("PNG", "RGB"), _picture("PNG", "P"), _picture("PNG", "LA"), _png16()),
+            read_image,
+            False,
+        ),
+        Sample("jpeg", ".jpg", (_picture("JPEG", "RGB"), _picture("JPEG", "L")), read_image, False),
+        Sample("exr", ".exr", (_written(".exr"),), read_image, False),
+        Sample("hdr", ".hdr", (_written(".hdr"),), read_image, False),
+    ]
+    return {sample.format: sample for sample in found}
+
+
+def _ply(kind: str) -> bytes:
+    head = (
+        f"ply\nformat {kind}\ncomment a tetrahedron\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
+        "property uchar red\nproperty uchar green\nproperty uchar blue\n"
+        "element face 4\nproperty list uchar int vertex_indices\nend_header\n"
+    ).encode()
+    if kind.startswith("ascii"):
+        body = "".join(f"{x} {y} {z} 255 128 0\n" for x, y, z in POSITIONS.tolist())
+        return head + (body + "".join(f"3 {a} {b} {c}\n" for a, b, c in INDICES.tolist())).encode()
+    order = "<" if "little" in kind else ">"
+    vertices = b"".join(struct.pack(order + "3f3B", *p, 255, 128, 0) for p in POSITIONS.tolist())
+    return head + vertices + b"".join(struct.pack(order + "B3i", 3, *t) for t in INDICES.tolist())
+
+
+def _stl_text() -> bytes:
+    facets = "".join(
+        "facet normal 0 0 0\nouter loop\n"
+        + "".join("vertex {} {} {}\n".format(*p) for p in POSITIONS[t].tolist())
+        + "endloop\nendfacet\n"
+        for t in INDICES
+    )
+    return f"solid tetrahedron\n{facets}endsolid\n".encode()
+
+
+def _stl_binary() -> bytes:
+    facets = b"".join(struct.pack("<12fH", 0, 0, 0, *POSITIONS[t].ravel().tolist(), 0) for t in INDICES)
+    return b"binary".ljust(80, b"\0") + struct.pack("<I", len(INDICES)) + facets
+
+
+def _buffer() -> bytes:
+    uv = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=np.float32)
+    picture = _picture("PNG", "RGBA", 4)
+    parts = [POSITIONS, NORMALS.astype(np.float32), uv, INDICES.astype(np.uint16)]
+    return b"".join(part.tobytes() for part in parts) + picture
+
+
+def _gltf(*, embedded: bool) -> dict:
+    data = _buffer()
+    buffer = {"byteLength": len(data)}
+    if embedded:
+        buffer["uri"] = "data:application/octet-stream;base64," + base64.b64encode(data).decode()
+    sizes = [48, 48, 32, 24, len(data) - 152]
+    views, offset = [], 0
+    for size in sizes:
+        views.append({"buffer": 0, "byteOffset": offset, "byteLength": size})
+        offset += size
+    accessor = [
+        {"bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3", "min": [0, 0, 0], "max": [1, 1, 1]},
+        {"bufferView": 1, "componentType": 5126, "count": 4, "type": "VEC3"},
+        {"bufferView": 2, "componentType": 5126, "count": 4, "type": "VEC2"},
+        {"bufferView": 3, "componentType": 5123, "count": 12, "type": "SCALAR"},
+    ]
+    material = {
+        "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}, "metallicFactor": 0.5, "roughnessFactor": 0.4},
+        "alphaMode": "BLEND",
+        "emissiveFactor": [0.1, 0, 0],
+        "extensions": {"KHR_materials_emissive_strength": {"emissiveStrength": 3}},
+    }
+    primitive = {"attributes": {"POSITION": 0, "NORMAL": 1, "TEXCOORD_0": 2}, "indices": 3, "material": 0}
+    return {
+        "asset": {"version": "2.0"},
+        "extensionsUsed": ["KHR_materials_emissive_strength", "KHR_lights_punctual"],
+        "extensions": {"KHR_lights_punctual": {"lights": [{"type": "point", "intensity": 5, "color": [1, 1, 0]}]}},
+        "scene": 0,
+        "scenes": [{"nodes": [0, 2, 3]}],
+        "nodes": [
+            {"mesh": 0, "children": [1], "translation": [0, 1, 0]},
+            {"mesh": 0, "rotation": [0, 0.7071068, 0, 0.7071068], "scale": [1, 2, 1]},
+            {"camera": 0, "matrix": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 5, 1]},
+            {"extensions": {"KHR_lights_punctual": {"light": 0}}, "translation": [0, 4, 0]},
+        ],
+        "cameras": [{"type": "perspective", "perspective": {"yfov": 0.7, "znear": 0.1, "aspectRatio": 1.5}}],
+        "meshes": [{"primitives": [primitive]}],
+        "materials": [material],
+        "textures": [{"source": 0, "sampler": 0}],
+        "samplers": [{"wrapS": 33071, "wrapT": 33648}],
+        "images": [{"bufferView": 4, "mimeType": "image/png"}],
+        "accessors": accessor,
+        "bufferViews": views,
+        "buffers": [buffer],
+    }
+
+
+def _glb() -> bytes:
+    text = json.dumps(_gltf(embedded=False)).encode()
+    text += b" " * (-len(text) % 4)
+    data = _buffer()
+    data += b"\0" * (-len(data) % 4)
+    chunks = struct.pack("<II", len(text), 0x4E4F534A) + text + struct.pack("<II", len(data), 0x004E4942) + data
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def _picture(kind: str, mode: str, size: int = 8) -> bytes:
+    pixels = np.random.default_rng(1).integers(0, 255, (size, size, 4), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").convert(mode if mode != "P" else "RGB").convert(mode).save(stream, kind)
+    return stream.getvalue()
+
+
+def _png16() -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _written(suffix: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"image{suffix}"
+        write_image(path, np.random.default_rng(2).random((9, 12, 3), dtype=np.float32))
+        return path.read_bytes()

@@ -1,0 +1,177 @@
+"""Feeding damaged files to the readers in processes of their own, and noting what should not happen.
+
+Allowed are a scene, an image, or `SceneError`. Not allowed: any other exception, more than `SECONDS` for one input, more than
+`MEMORY` of address space beyond what the process begins with, and a crash.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fuzz.corpus import Sample, samples
+from tests.fuzz.mutations import damaged
+
+SECONDS = 10
+MEMORY = 2 * 2**30
+
+
+class TooLong(BaseException):
+    """An input took longer than `SECONDS`; no reader may catch this."""
+
+
+@dataclass
+class Failure:
+    """An input that did what none should.
+
+    Attributes:
+        format: Its format.
+        seed: Of its damage.
+        problem: What happened.
+    """
+
+    format: str
+    seed: int
+    problem: str
+
+
+@dataclass
+class Report:
+    """What a run found.
+
+    Attributes:
+        tried: Inputs by format.
+        refused: Of those, how many ended in `SceneError`.
+        slowest: Seconds of the slowest input by format.
+        failures: What should not have happened.
+    """
+
+    tried: Counter = field(default_factory=Counter)
+    refused: Counter = field(default_factory=Counter)
+    slowest: dict[str, float] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+
+def input_bytes(sample: Sample, seed: int) -> bytes:
+    """The damaged file of a seed."""
+    generator = random.Random(f"{sample.format} {seed}")
+    return damaged(generator.choice(sample.files), generator, text=sample.text)
+
+
+def run(inputs: int, *, seed: int = 0, only: str | None = None, processes: int = 2) -> Report:
+    """Try `inputs` damaged files, spread evenly over all formats, or over those whose name contains `only`."""
+    chosen = [name for name in samples() if only is None or only in name]
+    work = [(name, seed + index) for index in range(-(-inputs // len(chosen))) for name in chosen][:inputs]
+    report = Report()
+    context = multiprocessing.get_context("spawn")
+    parts = [work[index::processes] for index in range(processes)]
+    workers = [_Worker(context, part) for part in parts if part]
+    while workers:
+        for worker in list(workers):
+            if not worker.poll(report):
+                workers.remove(worker)
+        time.sleep(0.01)
+    return report
+
+
+class _Worker:
+    """A process that works through a list; when it dies, the input it had is a failure and another goes on."""
+
+    def __init__(self, context, work: list[tuple[str, int]]) -> None:
+        self._context = context
+        self._work = work
+        self._done = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._pipe, child = self._context.Pipe(duplex=False)
+        self._process = self._context.Process(target=_serve, args=(child, self._work[self._done :]), daemon=True)
+        self._process.start()
+        child.close()
+        self._last = time.monotonic()
+
+    def poll(self, report: Report) -> bool:
+        """Take what has been found; whether there is more to come."""
+        ended = False
+        try:
+            while self._pipe.poll():
+                name, seed, refused, seconds, problem = self._pipe.recv()
+                self._done += 1
+                self._last = time.monotonic()
+                report.tried[name] += 1
+                report.refused[name] += refused
+                report.slowest[name] = max(report.slowest.get(name, 0.0), seconds)
+                if problem:
+                    report.failures.append(Failure(name, seed, problem))
+        except EOFError:
+            ended = True
+        if self._done == len(self._work):
+            self._process.join()
+            return False
+        hangs = time.monotonic() - self._last > 6 * SECONDS
+        if hangs or ended:
+            self._process.kill()
+            self._process.join()
+            name, seed = self._work[self._done]
+            what = "hangs outside of Python" if hangs else f"crashed with exit code {self._process.exitcode}"
+            report.tried[name] += 1
+            report.failures.append(Failure(name, seed, what))
+            self._done += 1
+            if self._done == len(self._work):
+                return False
+            self._start()
+        return True
+
+
+def _serve(pipe, work: list[tuple[str, int]]) -> None:
+    """Work through a list in a process of limited memory."""
+    warnings.simplefilter("ignore")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries of image formats complain there
+    known = samples()
+    for sample in known.values():  # everything is loaded before the limit is set
+        _read(sample, sample.files[0], Path(tempfile.gettempdir()))
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def too_long(*_: object) -> None:
+        raise TooLong
+
+    signal.signal(signal.SIGALRM, too_long)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, seed in work:
+            data = input_bytes(known[name], seed)
+            start = time.monotonic()
+            signal.alarm(SECONDS)
+            try:
+                refused, problem = _read(known[name], data, Path(folder)), ""
+            except TooLong:
+                refused, problem = False, f"took more than {SECONDS} s"
+            except BaseException as error:
+                refused, problem = False, f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-4)}"
+            finally:
+                signal.alarm(0)
+            pipe.send((name, seed, refused, time.monotonic() - start, problem))
+
+
+def _read(sample: Sample, data: bytes, folder: Path) -> bool:
+    """Read a file; whether it was refused."""
+    from nrc_tracer.errors import SceneError
+
+    path = folder / f"input{sample.suffix}"
+    path.write_bytes(data)
+    try:
+        sample.read(path)
+    except SceneError:
+        return True
+    return False

@@ -1,0 +1,66 @@
+"""Damaged files end in a scene or in `SceneError`, quickly and within bounded memory."""
+
+import random
+
+import pytest
+
+from nrc_tracer.errors import SceneError
+from tests.fuzz import runner
+from tests.fuzz.corpus import samples
+from tests.fuzz.mutations import damaged
+
+
+@pytest.mark.parametrize("name", samples())
+def test_samples_are_whole(name, tmp_path):
+    """What is damaged below can be read as it is."""
+    sample = samples()[name]
+    for data in sample.files:
+        path = tmp_path / f"whole{sample.suffix}"
+        path.write_bytes(data)
+        sample.read(path)
+
+
+def test_damage_is_damage():
+    """The same seed gives the same bytes, and they are seldom those of the whole file."""
+    data = samples()["obj"].files[0]
+    inputs = [damaged(data, random.Random(seed), text=True) for seed in range(200)]
+    assert inputs == [damaged(data, random.Random(seed), text=True) for seed in range(200)]
+    assert sum(found != data for found in inputs) > 190
+
+
+def test_what_goes_wrong_is_noticed(tmp_path):
+    """Another exception than SceneError, raised by a reader, would be a failure."""
+    sample = samples()["obj"]
+
+    def reads(path):
+        raise KeyError("x")
+
+    broken = type(sample)(sample.format, sample.suffix, sample.files, reads, sample.text)
+    with pytest.raises(KeyError):
+        runner._read(broken, b"v 0 0 0", tmp_path)
+
+    def refuses(path):
+        raise SceneError("no")
+
+    assert runner._read(type(sample)("obj", ".obj", sample.files, refuses, True), b"", tmp_path)
+
+
+def report(inputs, seed):
+    found = runner.run(inputs, seed=seed)
+    print(f"{sum(found.tried.values())} damaged files: {dict(found.tried)}")
+    assert sum(found.tried.values()) == inputs
+    assert set(found.tried) == set(samples())
+    assert not found.failures, "\n".join(f"{f.format} {f.seed}: {f.problem}" for f in found.failures[:5])
+
+
+def test_damaged_files(capsys):
+    """A few thousand inputs over all readers; their number is printed."""
+    with capsys.disabled():
+        report(3000, seed=1_000_000)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_damaged_files(capsys):
+    """The same with 100,000."""
+    with capsys.disabled():
+        report(100_000, seed=0)

@@ -1,0 +1,130 @@
+"""A mesh file alone as a scene: all of it in view, its own colours, and a note of what was added."""
+
+import numpy as np
+import pytest
+
+from nrc_tracer.errors import SceneError
+from nrc_tracer.scene.fitted import FIELD_OF_VIEW, SOFT_SKY, fitted_camera, sky_pixels, soft_sky
+from nrc_tracer.scene.load import load_scene
+from nrc_tracer.scene.model import TriangleMesh, VertexColor
+from nrc_tracer.scene.ply_writer import write_ply
+from nrc_tracer.scene.transforms import matrix
+from nrc_tracer.scene.vertex_colors import decode_srgb
+
+OBJ = "v 0 0 0\nv 1 0 0\nv 0 2 0\nf 1 2 3\n"
+STL = (
+    "solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\nvertex 1 0 0\nvertex 0 2 0\nendloop\nendfacet\nendsolid a\n"
+)
+
+
+@pytest.mark.parametrize("up", [(0, 1, 0), (0, 0, 1), (1, 0, 0), (0, -1, 0), (0.6, 0.8, 0)])
+@pytest.mark.parametrize("bounds", [((-1, -2, -3), (4, 5, 6)), ((1e6, 1e6, 1e6), (1e6 + 1, 1e6 + 1, 1e6 + 1))])
+def test_the_fitted_camera_sees_the_whole_sphere_around_the_box(bounds, up):
+    camera = fitted_camera(bounds, up=up)
+    to_world = matrix(camera.to_world)
+    center = np.mean(bounds, axis=0)
+    radius = np.linalg.norm(np.subtract(*bounds)) / 2.0
+    to_center = center - to_world[:3, 3]
+    distance = np.linalg.norm(to_center)
+    np.testing.assert_allclose(to_center / distance, to_world[:3, 2], atol=1e-9)
+    # The cone around the sphere is narrower than the smaller side's angle, but not by much
+    angle = np.degrees(2.0 * np.arcsin(radius / distance))
+    assert camera.fov_axis == "smaller"
+    assert 0.9 * FIELD_OF_VIEW < angle < FIELD_OF_VIEW
+    # From above, and upright
+    upward = np.asarray(up) / np.linalg.norm(up)
+    assert to_world[:3, 2] @ upward == pytest.approx(-np.sin(np.radians(18.0)))
+    assert to_world[:3, 0] @ upward == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_point_has_a_camera_too():
+    assert np.all(np.isfinite(matrix(fitted_camera(((1, 2, 3), (1, 2, 3))).to_world)))
+
+
+def test_the_sky_is_brighter_above_than_below_whatever_is_up():
+    pixels = sky_pixels()
+    assert pixels.dtype == np.float32
+    assert np.all(pixels > 0.0)
+    assert pixels[:64].mean() > 2.0 * pixels[64:].mean()
+    for up in ((0, 1, 0), (0, 0, 1), (1, 0, 0), (0, -1, 0)):
+        np.testing.assert_allclose(matrix(soft_sky(up=up).to_world)[:3, :3] @ (0, 1, 0), up, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "text", "axis"), [("a.obj", OBJ, "y"), ("a.STL", STL, "z")])
+def test_a_mesh_alone_is_a_scene(tmp_path, name, text, axis):
+    path = tmp_path / name
+    path.write_text(text)
+    scene = load_scene(path, strict=True)  # what is added is a note, not a warning
+    assert scene.warnings == ()
+    assert scene.notes == (
+        f"{name} is a mesh alone: a fitted camera ({axis} is up), a soft sky and grey material were added",
+    )
+    assert scene.source == path
+    assert list(scene.meshes) == [name]
+    assert scene.images[SOFT_SKY].shape == (128, 256, 3)
+    forward = matrix(scene.description.camera.to_world)[:3, 2]
+    assert forward["xyz".index(axis)] == pytest.approx(-np.sin(np.radians(18.0)))  # looks down from where up is
+
+
+def test_materials_of_an_obj_file_are_left_out_with_a_note(tmp_path):
+    (tmp_path / "a.obj").write_text(f"mtllib a.mtl\n{OBJ}")
+    notes = load_scene(tmp_path / "a.obj").notes
+    assert len(notes) == 2
+    assert "names materials of a .mtl file; they are left out" in notes[1]
+
+
+def test_vertex_colours_become_the_material(tmp_path):
+    header = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+    header += "".join(f"property uchar {name}\n" for name in ("red", "green", "blue", "alpha"))
+    header += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    (tmp_path / "a.ply").write_text(header + "0 0 0 255 128 0 51\n1 0 0 0 0 0 255\n0 1 0 188 188 188 0\n3 0 1 2\n")
+    scene = load_scene(tmp_path / "a.ply")
+    description = scene.description
+    assert description.textures[description.materials["surface"].reflectance] == VertexColor()
+    assert "the file's vertex colours" in scene.notes[0]
+    expected = [[1, 0.2158605, 0, 0.2], [0, 0, 0, 1], [0.5028865, 0.5028865, 0.5028865, 0]]
+    np.testing.assert_allclose(scene.meshes["a.ply"].colors, expected, atol=1e-6)
+
+
+def test_obj_vertex_colours_are_srgb_and_white_where_there_are_none(tmp_path):
+    text = "v 0 0 0 1 0.5 0\nv 1 0 0\nv 0 1 0 0.25 0 0\nvt 0 0\nvt 1 1\nf 1/1 2/2 3/2\nf 1/2 3/2 2/2\n"
+    (tmp_path / "a.obj").write_text(text)
+    mesh = load_scene(tmp_path / "a.obj").meshes["a.obj"]
+    found = {tuple(p): c for p, c in zip(mesh.positions.tolist(), mesh.colors.tolist(), strict=True)}
+    np.testing.assert_allclose(found[0, 0, 0], [1, 0.2140411, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(found[1, 0, 0], [1, 1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(found[0, 1, 0], [0.0508761, 0, 0, 1], atol=1e-6)
+    (tmp_path / "b.obj").write_text("v 0 0 0 1 nan 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    with pytest.raises(SceneError, match=r"b.obj:1: v has a colour that is not finite"):
+        load_scene(tmp_path / "b.obj")
+
+
+def test_decoding_is_that_of_images():
+    from nrc_tracer.imaging import decode_srgb as of_images
+
+    values = np.linspace(0.0, 1.0, 1001)
+    np.testing.assert_allclose(decode_srgb(values), of_images(values), rtol=0, atol=4e-7)  # powers in float32
+
+
+@pytest.mark.parametrize("channels", ["", "n", "u", "c", "nuc"])
+def test_written_ply_comes_back_bit_for_bit(tmp_path, channels):
+    rng = np.random.default_rng(3)
+    normals = rng.normal(size=(50, 3))
+    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
+    mesh = TriangleMesh(
+        rng.normal(size=(50, 3)).astype(np.float32) * np.float32(1e3),
+        rng.integers(0, 50, (90, 3)).astype(np.int32),
+        normals if "n" in channels else None,
+        rng.normal(size=(50, 2)).astype(np.float32) if "u" in channels else None,
+        rng.uniform(0, 2, (50, 4)).astype(np.float32) if "c" in channels else None,
+    )
+    write_ply(mesh, tmp_path / "a.ply")
+    back = load_scene(tmp_path / "a.ply").meshes["a.ply"]
+    for name in ("positions", "indices", "uvs", "colors", *(["normals"] if mesh.normals is not None else [])):
+        np.testing.assert_array_equal(getattr(back, name), getattr(mesh, name), err_msg=name)
+
+
+def test_a_mesh_too_large_for_a_camera_is_an_error(tmp_path):
+    (tmp_path / "a.obj").write_text("v -3e38 0 0\nv 3e38 0 0\nv 0 3e38 0\nf 1 2 3\n")
+    with pytest.raises(SceneError, match=r"a\.obj: \$\.camera\.to_world"):
+        load_scene(tmp_path / "a.obj")
