@@ -27,7 +27,10 @@ SPP = dict.fromkeys(
         "depth-direct",
     ],
     2048,
-) | {"light-area-disk": 3072, "light-envmap": 4096, "reader-focal-length": 4096}
+)
+# Holes and blends choose at random once more
+SPP |= dict.fromkeys(modifier_scenes.all_scenes(), 1536)
+SPP |= {"light-area-disk": 3072, "light-envmap": 4096, "reader-focal-length": 4096}
 
 pytest.importorskip("mitsuba")
 
