@@ -136,7 +136,8 @@ class _Worker:
 def _serve(pipe, work: list[tuple[str, int]]) -> None:
     """Work through a list in a process of limited memory."""
     warnings.simplefilter("ignore")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries of image formats complain there
+    for stream in (1, 2):  # libraries of image formats complain there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     known = samples()
     for sample in known.values():  # everything is loaded before the limit is set
         _read(sample, sample.files[0], Path(tempfile.gettempdir()))
