@@ -30,7 +30,7 @@ SPP = dict.fromkeys(
 )
 # Holes and blends choose at random once more
 SPP |= dict.fromkeys(modifier_scenes.all_scenes(), 1536)
-SPP |= {"light-area-disk": 3072, "light-envmap": 4096, "reader-focal-length": 4096}
+SPP |= {"modifier-mask-bitmap": 3072, "light-area-disk": 3072, "light-envmap": 4096, "reader-focal-length": 4096}
 
 pytest.importorskip("mitsuba")
 
