@@ -196,7 +196,7 @@ class Renderer:
         """Estimated relative error of the image: the root of its `rel_mse` against the image without noise, 0.05 for 5 %.
 
         It comes from the spread of the samples in each pixel, as if they were independent: for `sobol`, whose samples are
-        spread more evenly, the error is smaller than this. Infinity with fewer than two samples.
+        spread more evenly, the error is usually smaller than this. Infinity with fewer than two samples.
         """
         if self.samples < 2:
             return math.inf
