@@ -41,3 +41,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if match:
         return f' (did you mean "{match[0]}"?)'
     return f" (known: {', '.join(known)})" if known else ""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message without line breaks, its type where it has none: for libraries that speak in paragraphs."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nrc_tracer.atomic import replacing
-from nrc_tracer.errors import OutputError, SceneError, nearest
+from nrc_tracer.errors import OutputError, SceneError, nearest, one_line
 from nrc_tracer.imaging import png16, radiance_hdr
 from nrc_tracer.imaging.tonemap import Tone, tone_map
 
@@ -60,7 +60,7 @@ def read_image(path: str | Path) -> np.ndarray:
     except MemoryError as error:
         raise SceneError(f"{path}: not enough memory to read this image") from error
     except Exception as error:  # decoders raise almost anything on damaged files
-        raise SceneError(f"{path}: not a readable image: {_one_line(error)}") from error
+        raise SceneError(f"{path}: not a readable image: {one_line(error)}") from error
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -82,7 +82,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     except MemoryError as error:
         raise SceneError(f"{name}: not enough memory to read this image") from error
     except Exception as error:  # decoders raise almost anything on damaged files
-        raise SceneError(f"{name}: not a readable image: {_one_line(error)}") from error
+        raise SceneError(f"{name}: not a readable image: {one_line(error)}") from error
 
 
 def write_image(path: str | Path, rgb: np.ndarray, *, tone: Tone = "srgb", exposure: float = 0.0) -> Path:
@@ -255,7 +255,7 @@ def _write_exr(path: Path, rgb: np.ndarray) -> None:
     try:
         OpenEXR.File(header, {"RGB": rgb}).write(str(path))
     except RuntimeError as error:
-        raise OSError(_one_line(error)) from error
+        raise OSError(one_line(error)) from error
 
 
 def _write_hdr(path: Path, rgb: np.ndarray) -> None:
@@ -274,7 +274,3 @@ def _write_png(path: Path, encoded: np.ndarray) -> None:
 
 
 _WRITERS = {".exr": _write_exr, ".hdr": _write_hdr, ".npy": _write_npy, ".png": _write_png}
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

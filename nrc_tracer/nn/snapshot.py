@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
-import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,12 +25,13 @@ import torch
 from torch import Tensor
 
 from nrc_tracer.atomic import replacing
-from nrc_tracer.errors import ConfigError, NrcError, SnapshotError
+from nrc_tracer.errors import ConfigError, NrcError, SnapshotError, one_line
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.config.document import decode
 from nrc_tracer.nn.model import Model, resolve_device
 from nrc_tracer.nn.precision import DTYPES
 from nrc_tracer.nn.structure import Structure
+from nrc_tracer.tensor_file import Entry, opened_tensors, write_tensors
 
 if TYPE_CHECKING:
     from nrc_tracer.nn.trainer import Trainer
@@ -271,23 +270,16 @@ def _json(path: Path, header: dict[str, Any]) -> str:
 
 
 def _write(path: Path, text: str, tensors: Mapping[str, Tensor]) -> None:
-    # safetensors' own writer gives a file that only its owner may read
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
-    header: dict[str, Any] = {"__metadata__": {KEY: text}}
-    end = 0
-    for name, tensor in ordered:
-        begin, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    if len(encoded) > MAX_HEADER_BYTES:
-        raise OSError(f"metadata and names are larger than {MAX_HEADER_BYTES // 2**20} MiB")
-    with path.open("xb") as file:
-        file.write(struct.pack("<Q", len(encoded)))
-        file.write(encoded)
-        for _, tensor in ordered:
-            flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-            file.write(memoryview(flat.view(torch.uint8).numpy()))
+    write_tensors(path, {KEY: text}, {name: _entry(tensor) for name, tensor in ordered}, max_header=MAX_HEADER_BYTES)
+
+
+def _entry(tensor: Tensor) -> Entry:
+    def data() -> memoryview:
+        flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+        return memoryview(flat.view(torch.uint8).numpy())
+
+    return Entry(_DTYPES[tensor.dtype], tensor.shape, tensor.numel() * tensor.element_size(), data)
 
 
 # Reading
@@ -358,42 +350,16 @@ def load_training(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     try:
         trainer.load_state(state)
     except (NrcError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise SnapshotError(f"{snapshot.path}: not a state of this trainer: {_one_line(error)}") from error
+        raise SnapshotError(f"{snapshot.path}: not a state of this trainer: {one_line(error)}") from error
     model.set_params(snapshot.params)
 
 
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[_File]:
     """Open a file and check all but the contents of tensors."""
-    import safetensors
-
     path = Path(path)
-    _check_header(path)
-    try:
-        with safetensors.safe_open(path, framework="pt") as tensors:
-            yield _File(path, tensors)
-    except OSError as error:
-        raise SnapshotError(f"{path}: cannot be read: {error.strerror or _one_line(error)}") from error
-    except safetensors.SafetensorError as error:
-        raise SnapshotError(f"{path}: not a snapshot, or damaged: {_one_line(error)}") from error
-
-
-def _check_header(path: Path) -> None:
-    """Make sure that this is a file with a header of sensible size, before anything is allocated for it."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise SnapshotError(f"{path}: cannot be read: it is not a file")
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError as error:
-        raise SnapshotError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # a null character in the name
-        raise SnapshotError(f"{str(path)!r}: not a file name: {error}") from error
-    if len(head) < 9 or head[8:] != b"{":
-        raise SnapshotError(f"{path}: not a snapshot: a safetensors file begins in another way")
-    size = struct.unpack("<Q", head[:8])[0]
-    if size > MAX_HEADER_BYTES:
-        raise SnapshotError(f"{path}: not a snapshot, or damaged: its header would have {size} bytes")
+    with opened_tensors(path, "pt", kind="snapshot", error=SnapshotError, max_header=MAX_HEADER_BYTES) as tensors:
+        yield _File(path, tensors)
 
 
 class _File:
@@ -416,7 +382,7 @@ class _File:
         except ConfigError as error:
             raise self._damaged(str(error)) from error
         except (msgspec.ValidationError, UnicodeError, OverflowError) as error:
-            raise self._damaged(f"metadata: {_one_line(error)}") from error
+            raise self._damaged(f"metadata: {one_line(error)}") from error
         if self.header.precision not in DTYPES:
             raise self._damaged(f"metadata: unknown precision {self.header.precision[:40]!r}")
         self._check_names()
@@ -476,7 +442,7 @@ class _File:
         try:
             return self._tensors.get_tensor(name)
         except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:  # a type that torch has not
-            raise self._damaged(f"{name[:60]!r} cannot be read: {_one_line(error)}") from error
+            raise self._damaged(f"{name[:60]!r} cannot be read: {one_line(error)}") from error
 
     def _params(self, name: str) -> Tensor:
         params = self._tensor(name)
@@ -533,7 +499,3 @@ class _File:
 
     def _damaged(self, problem: str) -> SnapshotError:
         return SnapshotError(f"{self.path}: not a snapshot, or damaged: {problem}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -12,8 +12,6 @@ import hashlib
 import json
 import math
 import os
-import stat
-import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +20,9 @@ import msgspec
 import numpy as np
 
 from nrc_tracer.atomic import replacing
-from nrc_tracer.errors import CheckpointError
+from nrc_tracer.errors import CheckpointError, one_line
 from nrc_tracer.scene.model import Scene, TriangleMesh
+from nrc_tracer.tensor_file import Entry, opened_tensors, write_tensors
 
 FORMAT = "nrc_tracer.tracer"
 VERSION = 1
@@ -126,19 +125,10 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint, ident
         identity=identity,
     )
     text = msgspec.json.encode(header)
-    document: dict[str, Any] = {"__metadata__": {_KEY: text.decode(), _DIGEST: _digest(text)}}
-    end = 0
-    for name, tensor in tensors.items():
-        begin, end = end, end + tensor.nbytes
-        document[name] = {"dtype": _TENSORS[name][0], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    encoded = json.dumps(document, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    # safetensors' own writer gives a file that only its owner may read
-    with replacing(path, error=CheckpointError) as temporary, temporary.open("xb") as file:
-        file.write(struct.pack("<Q", len(encoded)))
-        file.write(encoded)
-        for tensor in tensors.values():
-            file.write(memoryview(tensor).cast("B"))
+    metadata = {_KEY: text.decode(), _DIGEST: _digest(text)}
+    entries = {name: _entry(name, tensor) for name, tensor in tensors.items()}
+    with replacing(path, error=CheckpointError) as temporary:
+        write_tensors(temporary, metadata, entries, max_header=MAX_HEADER_BYTES)
     return path
 
 
@@ -148,45 +138,28 @@ def read_checkpoint(path: str | os.PathLike[str], identity: Identity, *, width: 
     Raises:
         CheckpointError: The file is missing, damaged, or of another render; the message says what differs.
     """
-    import safetensors
-
     path = Path(path)
-    _check_file(path)
+    missing = "there is no such checkpoint to go on from"
+    opened = opened_tensors(
+        path, "numpy", kind="checkpoint", error=CheckpointError, max_header=MAX_HEADER_BYTES, missing=missing
+    )
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
+        with opened as file:
             header = _read_header(path, file.metadata() or {})
             differences = identity.differences(header.identity)
             if differences:
                 raise CheckpointError(f"{path}: of another render: {'; '.join(differences)}")
             _check_tensors(path, file, width, height)
             tensors = {name: file.get_tensor(name) for name in _TENSORS}
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or _one_line(error)}") from error
-    except (safetensors.SafetensorError, msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
-        raise _damaged(path, _one_line(error)) from error
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
+        raise _damaged(path, one_line(error)) from error
     if _digest(*(np.ascontiguousarray(tensor) for tensor in tensors.values())) != header.data:
         raise _damaged(path, "its sums are not those that were written")
     return Checkpoint(samples=header.samples, seconds=header.seconds, **tensors)
 
 
-def _check_file(path: Path) -> None:
-    """Make sure that this is a file with a header of sensible size, before anything is allocated for it."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise CheckpointError(f"{path}: cannot be read: it is not a file")
-        with path.open("rb") as file:
-            head = file.read(9)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such checkpoint to go on from") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # a null character in the name
-        raise CheckpointError(f"{str(path)!r}: not a file name: {error}") from error
-    if len(head) < 9 or head[8:] != b"{":
-        raise CheckpointError(f"{path}: not a checkpoint: a safetensors file begins in another way")
-    size = struct.unpack("<Q", head[:8])[0]
-    if size > MAX_HEADER_BYTES:
-        raise _damaged(path, f"its header would have {size} bytes")
+def _entry(name: str, tensor: np.ndarray) -> Entry:
+    return Entry(_TENSORS[name][0], tensor.shape, tensor.nbytes, lambda: memoryview(tensor).cast("B"))
 
 
 def _read_header(path: Path, metadata: Mapping[str, str]) -> _Header:
@@ -253,7 +226,3 @@ def _label(name: object, item: Any) -> str:
 
 def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
