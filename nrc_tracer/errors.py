@@ -30,6 +30,10 @@ class SnapshotError(NrcError):
     """A file of saved parameters that is missing, malformed or of another model, or that cannot be written."""
 
 
+class CacheError(NrcError):
+    """A radiance cache cannot be made, loaded or saved as asked."""
+
+
 class CheckpointError(NrcError):
     """A file of an unfinished render that is missing, damaged or of another render, or that cannot be written."""
 

@@ -142,11 +142,12 @@ class Model:
             raise ArrayError(f"params: expected {self.n_params} floats, got {params.dtype} {list(params.shape)}")
         self.params.copy_(params)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, *, averaged: bool = True) -> Any:
         """The output for inputs, float32 [N, n_input_dims], without a graph for autograd.
 
         Args:
             x: Torch tensor, Warp array or NumPy array on the model's device.
+            averaged: Answer by `inference_params`, else by `params`, which are what is trained.
 
         Returns:
             [N, n_output_dims], float32 (float64 by a reference of that precision): a Warp array for a Warp array, else a tensor.
@@ -154,7 +155,8 @@ class Model:
         Raises:
             ArrayError: Another shape, type or device.
         """
-        y = self.backend.infer(as_rows(x, self.n_input_dims, self.device, "x"), self.inference_params)
+        params = self.inference_params if averaged else self.params
+        y = self.backend.infer(as_rows(x, self.n_input_dims, self.device, "x"), params)
         return wp.from_torch(y) if isinstance(x, wp.array) else y
 
     def apply(self, x: Tensor, params: Tensor) -> Tensor:

@@ -80,13 +80,14 @@ class Trainer:
             raise ConfigError(f"learning_rate: expected a number of at least 0, got {value!r:.40}")
         self.optimizer.learning_rate = float(value)
 
-    def step(self, x: Any, target: Any, *, data_pdf: Tensor | None = None) -> Tensor:
+    def step(self, x: Any, target: Any, *, data_pdf: Tensor | None = None, factor: Tensor | None = None) -> Tensor:
         """Take one step of training.
 
         Args:
             x: Inputs, float32 [N, n_input_dims]: torch tensor, Warp array or NumPy array on the model's device.
             target: What the model should give for them, float32 [N, n_output_dims].
             data_pdf: Density with which each sample was drawn, [N] or [N, n_output_dims], by which its loss is divided.
+            factor: What outputs are multiplied by before they are compared with the target, [N] or [N, n_output_dims].
 
         Returns:
             The mean loss before the step, 0-d; 0 for an empty batch, which is no step.
@@ -99,16 +100,24 @@ class Trainer:
         target = as_rows(target, model.n_output_dims, model.device, "target")
         if len(x) != len(target):
             raise ArrayError(f"target: {len(target)} rows for {len(x)} inputs")
-        if data_pdf is not None:
-            if not isinstance(data_pdf, Tensor) or data_pdf.dtype != torch.float32 or data_pdf.device != model.device:
-                raise ArrayError(f"data_pdf: expected a float32 tensor on {model.device}")
-            if data_pdf.shape not in (target.shape, target.shape[:1]):
-                raise ArrayError(f"data_pdf: expected shape {list(target.shape[:1])} or {list(target.shape)}")
+        for name, values in (("data_pdf", data_pdf), ("factor", factor)):
+            if values is None:
+                continue
+            if not isinstance(values, Tensor) or values.dtype != torch.float32 or values.device != model.device:
+                raise ArrayError(f"{name}: expected a float32 tensor on {model.device}")
+            if values.shape not in (target.shape, target.shape[:1]):
+                raise ArrayError(f"{name}: expected shape {list(target.shape[:1])} or {list(target.shape)}")
         if not len(x):
             return torch.zeros((), device=model.device)
+        if factor is not None and factor.ndim == 1:
+            factor = factor[:, None]
 
-        def evaluate(prediction: Tensor) -> tuple[Tensor, Tensor]:
-            return self._loss.evaluate(prediction, target.to(prediction.dtype), data_pdf)
+        def evaluate(output: Tensor) -> tuple[Tensor, Tensor]:
+            goal = target.to(output.dtype)
+            if factor is None:
+                return self._loss.evaluate(output, goal, data_pdf)
+            loss, gradient = self._loss.evaluate(output * factor, goal, data_pdf)
+            return loss, gradient * factor
 
         loss, gradient = model.backend.gradient(x, model.params, evaluate, loss_scale=self.loss_scale)
         if gradient is None:

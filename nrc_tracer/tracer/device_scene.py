@@ -20,8 +20,8 @@ from nrc_tracer.tracer.interaction import HAS_COLOR, HAS_UV, INWARD, SMOOTH, Sha
 from nrc_tracer.tracer.light_table import LightTable
 from nrc_tracer.tracer.lights import FAR
 from nrc_tracer.tracer.material_table import MaterialTable
-from nrc_tracer.tracer.path import SceneRecord
 from nrc_tracer.tracer.texture_table import TextureTable
+from nrc_tracer.tracer.transport import SceneRecord
 from nrc_tracer.tracer.vocabulary import Accel, CameraKind, FilterKind
 
 FEW_SPHERES = 16
@@ -79,15 +79,19 @@ class Geometry:
         )
         del self._positions, self._normals, self._uvs, self._colors, self._triangles, self._owners, self._locals
 
-    def bounds(self) -> tuple[np.ndarray, float]:
-        """Centre and radius of a sphere around everything."""
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper corner of the box around everything, float64 [3] each; both 0 where there is nothing."""
         low = [self.positions.min(axis=0)] if len(self.positions) else []
         high = [self.positions.max(axis=0)] if len(self.positions) else []
         low += [np.array(s.center) - s.radius for s in self.spheres]
         high += [np.array(s.center) + s.radius for s in self.spheres]
         if not low:
-            return np.zeros(3), 1.0
-        low, high = np.min(low, axis=0).astype(np.float64), np.max(high, axis=0).astype(np.float64)
+            return np.zeros(3), np.zeros(3)
+        return np.min(low, axis=0).astype(np.float64), np.max(high, axis=0).astype(np.float64)
+
+    def bounds(self) -> tuple[np.ndarray, float]:
+        """Centre and radius of a sphere around everything."""
+        low, high = self.box()
         return 0.5 * (low + high), float(0.5 * np.linalg.norm(high - low)) or 1.0
 
     def areas(self, first: int, count: int) -> np.ndarray:
@@ -203,6 +207,10 @@ class DeviceScene:
         device: Warp device.
         accel: What intersects triangles.
 
+    Attributes:
+        record: What kernels read.
+        box: Lower and upper corner of the box around everything, float64 [3] each.
+
     Raises:
         SceneError: The scene asks for something impossible.
         DeviceError: The device has no room for it.
@@ -211,6 +219,7 @@ class DeviceScene:
     def __init__(self, scene: Scene, device: str, accel: Accel) -> None:
         check_memory(geometry_size(scene), accel.value, device, _free_memory(device))
         geometry = Geometry(scene)
+        self.box = geometry.box()
         textures = TextureTable(scene)
         materials = MaterialTable(scene, textures)
         lights = LightTable(scene, textures, *geometry.bounds())

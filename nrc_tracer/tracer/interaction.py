@@ -197,11 +197,11 @@ def frame_along(n: wp.vec3, dpdu: wp.vec3) -> Frame:
 
 
 @wp.func
-def shading_frame(it: Interaction, anisotropic: bool) -> Frame:
+def shading_frame(n: wp.vec3, dpdu: wp.vec3, anisotropic: bool) -> Frame:
     """The frame in which scattering is computed; its tangent follows the texture's u where the lobe needs one."""
     if anisotropic:
-        return frame_along(it.shading_n, it.dpdu)
-    return frame_from_normal(it.shading_n)
+        return frame_along(n, dpdu)
+    return frame_from_normal(n)
 
 
 @wp.func

@@ -22,15 +22,8 @@ from nrc_tracer.tracer.bsdf.lobe import (
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord, camera_ray
 from nrc_tracer.tracer.interaction import offset_origin, surface_at, texture_point
 from nrc_tracer.tracer.lights import FAR
-from nrc_tracer.tracer.path import (
-    FILM,
-    FIRST_LEAF,
-    LENS,
-    PathSettings,
-    SceneRecord,
-    all_finite,
-)
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
+from nrc_tracer.tracer.transport import FILM, FIRST_LEAF, LENS, PathSettings, SceneRecord, all_finite
 
 LAYERS = ("albedo", "normal", "depth", "position", "shape", "material", "variance")
 """All there are, in the order in which they are written."""

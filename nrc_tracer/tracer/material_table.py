@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+import numpy as np
 import warp as wp
 
 from nrc_tracer.errors import SceneError
@@ -28,6 +29,7 @@ from nrc_tracer.scene.model import (
 from nrc_tracer.tracer.bsdf.coat import diffuse_fresnel_reflectance, rough_coat
 from nrc_tracer.tracer.bsdf.leaf import BLACK, FIRST_NODE, NOTHING, NodeRecord
 from nrc_tracer.tracer.bsdf.lobe import LAMBERT, MIN_ALPHA, PRINCIPLED_PARAMETERS, THIN, LobeRecord, Materials
+from nrc_tracer.tracer.bsdf.split_sum import split_sum_table
 from nrc_tracer.tracer.texture_table import TextureTable
 from nrc_tracer.tracer.textures import Param
 from nrc_tracer.tracer.vocabulary import Distribution, LobeKind, NodeKind
@@ -54,7 +56,7 @@ class MaterialTable:
         self._lobes: list[LobeRecord] = []
         self._sides: list[tuple[int, int]] = []
         self._nodes: list[NodeRecord] = []
-        self._coats: list = []
+        self._coats = [split_sum_table()]  # at the front, where `bsdf.reflectance` finds it
         self._more: list[Param] = []
         self._materials: dict[str | None, Material] = {None: Diffuse(), **scene.description.materials}
         self._lobe_of: dict[str | None, int] = {}
@@ -95,8 +97,7 @@ class MaterialTable:
         materials.more = wp.array(self._more or [Param()], dtype=Param, device=device)
         materials.sides = wp.array(self._sides, dtype=wp.vec2i, device=device)
         materials.nodes = wp.array(self._nodes or [NodeRecord()], dtype=NodeRecord, device=device)
-        tables = [value for table in self._coats for value in table] or [0.0]
-        materials.coat_tables = wp.array(tables, dtype=float, device=device)
+        materials.coat_tables = wp.array(np.concatenate(self._coats), dtype=float, device=device)
         return materials
 
     def _parts(self, name: str | None) -> tuple[list[LobeRecord], list[NodeRecord]]:

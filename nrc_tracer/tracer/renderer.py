@@ -6,8 +6,9 @@ import enum
 import math
 import os
 import time as clock
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -26,12 +27,19 @@ from nrc_tracer.tracer.checkpoint import Checkpoint, Identity, read_checkpoint, 
 from nrc_tracer.tracer.device_scene import DeviceScene, camera_record, film_record
 from nrc_tracer.tracer.layers import LAYERS, MOST_SAMPLES, make_layers, trace_first_hits
 from nrc_tracer.tracer.noise import relative_error
-from nrc_tracer.tracer.path import PathSettings, trace_paths
-from nrc_tracer.tracer.vocabulary import Accel, FilterKind, SamplerKind
+from nrc_tracer.tracer.path import trace_paths
+from nrc_tracer.tracer.transport import PathSettings
+from nrc_tracer.tracer.vocabulary import Accel, CacheMode, FilterKind, SamplerKind
+
+if TYPE_CHECKING:
+    from nrc_tracer.cache import RadianceCache
+    from nrc_tracer.tracer.cached_frames import CachedFrames
 
 UNLIMITED = 2**31 - 1
 PASS_SECONDS = 0.5
 CUDA_SAMPLES = 16
+USUAL_WARM_UP = 64
+"""Frames of a cache's warm-up at most, where there is no other budget for it."""
 
 
 class Renderer:
@@ -53,6 +61,10 @@ class Renderer:
         sampler: `sobol` or `independent` instead of the scene's.
         filter: `box`, `tent` or `gaussian` instead of the scene's.
         block_size: Pixels per launch on the CPU. The image does not depend on it.
+        cache: A radiance cache in which paths shall end. It learns while it is used, first in a warm-up that `step` begins with;
+            one that has been trained, in another render or loaded from a file, goes on from there.
+        cache_mode: `on`; `unbiased`, which lets some paths go on beyond the cache to correct it; or `view`, to look at what the
+            cache says about the first surface.
 
     Attributes:
         samples: Samples taken in every pixel so far.
@@ -80,6 +92,8 @@ class Renderer:
         sampler: str | None = None,
         filter: str | None = None,
         block_size: int = 1024,
+        cache: RadianceCache | None = None,
+        cache_mode: str = "on",
     ) -> None:
         validate_scene(scene)
         initialize()
@@ -113,7 +127,28 @@ class Renderer:
             self._dropped = wp.zeros(pixels, dtype=int, device=self.device)
         except (MemoryError, RuntimeError) as error:
             raise DeviceError(f"{self.device} cannot hold a film of {self.width} x {self.height} pixels") from error
+        self.cache, self._frames = cache, None
+        if cache is not None:
+            self._frames = self._begin_cache(cache, _known("mode of a cache", cache_mode, CacheMode), block_size)
         self.reset()
+
+    def _begin_cache(self, cache: RadianceCache, mode: str, block_size: int) -> CachedFrames:
+        from nrc_tracer.tracer.cached_frames import CachedFrames  # which loads torch
+
+        threads, seed = self._launcher.threads, int(self._settings.seed)
+        cache.begin(*self._scene.box, device=wp.device_to_torch(wp.get_device(self.device)), threads=threads, seed=seed)
+        return CachedFrames(
+            cache,
+            CacheMode[mode],
+            self._scene.record,
+            self._camera,
+            self._film,
+            self._settings,
+            size=(self.width, self.height),
+            device=self.device,
+            threads=threads,
+            block_size=block_size,
+        )
 
     def reset(self, *, seed: int | None = None, camera: str | int | Camera | None = None) -> None:
         """Begin a new image of the same scene, with another seed or seen by another camera if one is given."""
@@ -126,11 +161,18 @@ class Renderer:
         self._seconds = 0.0
         for film in (self._sums, self._squares, self._dropped):
             film.zero_()
+        if self._frames is not None:
+            self._frames.camera = self._camera
+            self._frames.reset()
 
     def compile(self) -> float:
         """Load the kernels, compiling them on the first run; return the seconds it took."""
         start = clock.perf_counter()
-        wp.load_module("nrc_tracer.tracer.path", device=self.device)
+        modules = ["nrc_tracer.tracer.path"]
+        if self._frames is not None:
+            modules = ["nrc_tracer.tracer.cut_path", "nrc_tracer.cache.assembly"]
+        for module in modules:
+            wp.load_module(module, device=self.device)
         self._compiled = True
         return clock.perf_counter() - start
 
@@ -143,6 +185,7 @@ class Renderer:
             raise NrcError(f"the number of samples must be at least 1, not {samples}")
         if not self._compiled:  # before threads launch: two first launches at once compile twice
             self.compile()
+        self.warm_up()
         start = clock.perf_counter()
         # On CUDA a launch is kept short, for displays whose drivers end long ones; the sum does not depend on it
         longest = CUDA_SAMPLES if self.device != "cpu" else samples
@@ -157,9 +200,59 @@ class Renderer:
 
     def _launch(self, first: int, count: int) -> None:
         """Add samples `first` .. `first + count - 1` to every pixel."""
+        if self._frames is not None:
+            for sample in range(first, first + count):
+                self._frames.render_frame(sample, self._sums, self._squares, self._dropped)
+            wp.synchronize_device(self.device)
+            return
         before = (self._scene.record, self._camera, self._film, self._settings, first, count)
         after = (self._sums, self._squares, self._dropped)
         self._launcher.run(trace_paths, self.width * self.height, lambda base: [*before, base, *after])
+
+    def warm_up(
+        self, *, frames: int | None = None, seconds: float | None = None, stop: Callable[[], bool] | None = None
+    ) -> bool:
+        """Train the cache before the first sample, until its measured bias is small; without a cache there is nothing to do.
+
+        Args:
+            frames: Frames at most; 64 unless frames or seconds are given. The cache's `train_frames` comes before both.
+            seconds: Seconds at most.
+            stop: Asked after every frame whether to break off.
+
+        Returns:
+            Whether the warm-up is over.
+        """
+        if self._frames is None:
+            return True
+        if not self._compiled:
+            self.compile()
+        if frames is None and seconds is None:
+            frames = USUAL_WARM_UP
+        start = clock.perf_counter()
+        while not self._frames.is_warm:
+            if self._frames.skips_warm_up():
+                break
+            spent = clock.perf_counter() - start
+            done = self._frames.warm_up_frames + 1
+            self._frames.warm_up_frame(
+                (frames is not None and done >= frames) or (seconds is not None and spent >= seconds)
+            )
+            if stop is not None and stop():
+                break
+        self._seconds += clock.perf_counter() - start
+        return self._frames.is_warm
+
+    def cache_report(self) -> dict[str, Any]:
+        """What the cache did, in numbers: frames, times, its measured bias; empty without a cache.
+
+        * `bias` and `bias_error`: the relative error of what it says at the ends of paths, as the image has it, and the standard
+          error of that measurement; above 0 it is too dark, None where nothing was measured;
+        * `warm_up_frames`, `warm_up_seconds`; `frames` with those after it; `training_steps` and `skipped_steps`;
+        * `seconds`: what went into tracing, queries, training and measuring;
+        * `mean_path_length`, `mean_query_depth`, `queries_per_path`; `bad_records` that were left out of training;
+        * in mode `unbiased`: `continue_probability` and the variances and costs that it comes from.
+        """
+        return {} if self._frames is None else self._frames.report()
 
     def suggested_pass(self) -> int:
         """Samples for the next step, so that it takes about half a second."""

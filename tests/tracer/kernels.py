@@ -19,10 +19,10 @@ from nrc_tracer.tracer.interaction import (
     surface_at,
 )
 from nrc_tracer.tracer.lights import background_emission, choose_light, sample_light, surface_emission
-from nrc_tracer.tracer.path import SceneRecord
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
 from nrc_tracer.tracer.sampling import concentric_disk, cosine_hemisphere, frame_from_normal, uniform_sphere
 from nrc_tracer.tracer.textures import TexturePoint, lookup
+from nrc_tracer.tracer.transport import SceneRecord
 
 COSINE = wp.constant(0)
 SPHERE = wp.constant(1)
@@ -215,7 +215,7 @@ def interaction_kernel(
     vectors[i, 2] = it.n
     vectors[i, 3] = it.shading_n
     vectors[i, 4] = it.dpdu
-    vectors[i, 5] = shading_frame(it, True).s
+    vectors[i, 5] = shading_frame(it.shading_n, it.dpdu, True).s
     vectors[i, 6] = offset_origin(it.p, it.error, it.n, it.n)
     uv[i] = it.uv
     numbers[i] = wp.vec3i(it.shape, it.light, hit.is_sphere)

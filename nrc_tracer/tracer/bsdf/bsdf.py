@@ -1,4 +1,4 @@
-"""Scattering of any lobe: the two functions the path tracer calls."""
+"""Scattering of any lobe: the functions that the path tracers call."""
 
 import warp as wp
 
@@ -10,6 +10,7 @@ from nrc_tracer.tracer.bsdf.dielectric import (
     sample_thin_dielectric,
 )
 from nrc_tracer.tracer.bsdf.diffuse import evaluate_diffuse, sample_diffuse
+from nrc_tracer.tracer.bsdf.fresnel import fresnel_dielectric
 from nrc_tracer.tracer.bsdf.lobe import (
     CONDUCTOR,
     DIELECTRIC,
@@ -25,6 +26,7 @@ from nrc_tracer.tracer.bsdf.lobe import (
     LobeSample,
 )
 from nrc_tracer.tracer.bsdf.plastic import (
+    coat_probability,
     evaluate_plastic,
     evaluate_rough_plastic,
     sample_plastic,
@@ -73,3 +75,19 @@ def sample_lobe(tables: wp.array[float], lobe: Lobe, wo: wp.vec3, u_lobe: float,
     if lobe.kind == PRINCIPLED or lobe.kind == PRINCIPLED_TRANSMISSIVE:
         return sample_principled(lobe, wo, u_lobe, u)
     return LobeSample()
+
+
+@wp.func
+def delta_probability(lobe: Lobe, wo: wp.vec3) -> float:
+    """Probability with which `sample_lobe` takes a delta function.
+
+    It does so if and only if `u_lobe < delta_probability`: one that decides by the same comparison knows beforehand which part
+    will be sampled. From below, where plastic and metal scatter nothing, it is 1: such a sample is absorbed.
+    """
+    if lobe.kind == CONDUCTOR or lobe.kind == DIELECTRIC or lobe.kind == THIN_DIELECTRIC:
+        return 1.0
+    if lobe.kind == PLASTIC:
+        if wo[2] <= 0.0:
+            return 1.0
+        return coat_probability(lobe, fresnel_dielectric(wo[2], lobe.ior).reflectance)
+    return 0.0

@@ -76,7 +76,7 @@ class Materials:
     more: wp.array[Param]  # parameters of principled lobes
     sides: wp.array[wp.vec2i]  # what is seen from the front and from the back: a lobe, or as `leaf` says
     nodes: wp.array[NodeRecord]
-    coat_tables: wp.array[float]
+    coat_tables: wp.array[float]  # of `bsdf.split_sum`, then one of each rough coat
 
 
 @wp.struct

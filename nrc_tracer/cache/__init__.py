@@ -1,0 +1,26 @@
+"""The radiance cache: what it learns from, when paths end in it, and the network itself. Knows nothing of scenes and tracing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nrc_tracer.cache.cache import RadianceCache
+    from nrc_tracer.cache.options import CacheOptions
+
+__all__ = ["CacheOptions", "RadianceCache"]
+
+_HOMES = {"CacheOptions": "options", "RadianceCache": "cache"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f'module "{__name__}" has no attribute "{name}"')
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

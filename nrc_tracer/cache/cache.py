@@ -1,0 +1,307 @@
+"""The radiance cache: a small network that says how much light a surface scatters towards a viewer.
+
+Mueller, Rousselle, Novak, Keller, *Real-time Neural Radiance Caching for Path Tracing* (SIGGRAPH 2021), with the hash encoding of
+Mueller, Evans, Schied, Keller, *Instant Neural Graphics Primitives with a Multiresolution Hash Encoding* (2022), section 5.3.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from nrc_tracer.cache.options import CacheOptions
+from nrc_tracer.cache.records import FEATURES
+from nrc_tracer.errors import CacheError, NrcError, one_line
+from nrc_tracer.nn import Model, Trainer, load_training, save_training
+from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.snapshot import read_snapshot
+
+MIN_REFLECTANCE = 0.01
+"""Of what radiance is divided by: a black surface scatters nothing, and its reflectance must not be divided by."""
+
+MARGIN = 0.01
+"""Of the cube around a scene, on each side, as a share of the scene's largest extent."""
+
+_STARTS = {"None": 1.0, "ReLU": 1.0, "LeakyReLU": 1.0, "Softplus": 0.9999954600, "Squareplus": 0.99, "Exponential": 0.0}
+"""For which argument an activation is 1."""
+
+_FORMAT = "nrc_tracer.cache"
+
+
+class RadianceCache:
+    """A network for the radiance that surfaces scatter, trained while it is used.
+
+    The network gives radiance / (gain x reflectance): see `predict`. It is made when a renderer first uses the cache, as it needs
+    to know where the scene is.
+
+    Args:
+        options: All settings; or some of them by name, as `CacheOptions` has them.
+
+    Attributes:
+        options: The settings.
+        model: The network, or None before `begin`.
+        trainer: Its optimizer, likewise.
+        low: Lower corner of the cube in which positions are told apart, float64 [3].
+        size: Its edge.
+        gain: Radiance for which the network stands at an output of 1 and a reflectance of 1; 0 before there was any light. It
+            comes from the first targets and stays, as other weights would belong to another.
+        scale: Radiance that the loss takes for 1. It may change without a change of what the cache says.
+        bad_records: Training records left out because they were not finite.
+
+    Raises:
+        CacheError: A setting that is out of range.
+    """
+
+    def __init__(self, options: CacheOptions | None = None, **settings: Any) -> None:
+        if options is not None and settings:
+            raise CacheError("either options or settings by name, not both")
+        unknown = set(settings) - set(CacheOptions.__struct_fields__)
+        if unknown:
+            raise CacheError(f"there is no setting {sorted(unknown)[0]!r} of a cache")
+        self.options = options or CacheOptions(**settings)
+        self.model: Model | None = None
+        self.trainer: Trainer | None = None
+        self.low, self.size = np.zeros(3), 1.0
+        self.gain = self.scale = 0.0
+        self.bad_records = 0
+        self.progress: dict[str, Any] = {}
+        self.held: dict[str, Tensor] = {}
+        self._stored: Path | None = None
+
+    # Life
+
+    def begin(self, low: np.ndarray, high: np.ndarray, *, device: str, threads: int | None, seed: int) -> bool:
+        """Make the network for a scene, unless it is there already for one whose cube holds this one.
+
+        Args:
+            low, high: Corners of the scene's bounding box.
+            device: Torch device.
+            threads: Threads on the CPU.
+            seed: Of the first parameters.
+
+        Returns:
+            Whether what was learnt before is still there.
+
+        Raises:
+            ConfigError, CacheError: The configuration is not one of a cache.
+            DeviceError: The device or the backend cannot be had.
+        """
+        low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+        if self._stored is not None:
+            self._restore(device, threads)
+        fits = bool(np.all(low >= self.low) and np.all(high <= self.low + self.size))
+        if self.model is not None and fits:
+            return True
+        extent = float(np.max(high - low)) or 1.0
+        self.size = extent * (1.0 + 2.0 * MARGIN)
+        self.low = 0.5 * (low + high) - 0.5 * self.size
+        self._build(self._config(), device, threads, seed)
+        self.gain = self.scale = 0.0
+        self.progress, self.held = {}, {}
+        return False
+
+    def _config(self) -> configuration.ModelConfig:
+        """The network's configuration, its grid not finer than the smallest feature."""
+        config = configuration.read_model(self.options.document(), n_input_dims=FEATURES)
+        if self.options.feature_size is None:
+            return config
+        finest = max(1.0, self.size / self.options.feature_size)
+        encoding = _bounded(config.encoding, finest)
+        return msgspec.structs.replace(config, encoding=encoding)
+
+    def _build(self, config: configuration.ModelConfig, device: str, threads: int | None, seed: int) -> None:
+        options = self.options
+        self.model = Model(
+            FEATURES,
+            3,
+            config,
+            device=device,
+            threads=threads,
+            seed=seed % 2**32,
+            backend=options.backend,
+            precision=options.precision,
+        )
+        self.trainer = Trainer(self.model)
+        _start_at_one(self.model)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is anything that it has learnt."""
+        return self.trainer is not None and self.trainer.steps > 0
+
+    # Use
+
+    def predict(self, features: Tensor, *, trained: bool = False) -> Tensor:
+        """The radiance that vertices scatter, [N, 3], float32, at least 0; NaN where the network has broken.
+
+        Args:
+            features: float32 [N, FEATURES].
+            trained: Answer by the weights that are trained instead of their average.
+        """
+        averaged = self.options.average and not trained
+        return torch.clamp_min(self.model(features, averaged=averaged), 0.0) * (self.gain * self._factor(features))
+
+    def _factor(self, features: Tensor) -> Tensor:
+        """What the network's output is multiplied by, beside the gain: max(alpha + beta, 0.01), [N, 3]."""
+        if not self.options.factorize:
+            return torch.ones_like(features[:, 8:11])
+        return (features[:, 8:11] + features[:, 11:14]).clamp_min_(MIN_REFLECTANCE)
+
+    def measure_scale(self, features: Tensor, targets: Tensor) -> None:
+        """Take scale, and the gain if there is none, from unbiased targets; without light, leave them as they are."""
+        if not len(targets):
+            return
+        mean = float(targets.mean(dtype=torch.float64))
+        if not (math.isfinite(mean) and mean > 0.0):
+            return
+        self.scale = mean / float(self._factor(features).mean(dtype=torch.float64))
+        if self.gain == 0.0:
+            self.gain = self.scale
+
+    def train(self, features: Tensor, targets: Tensor, *, records: int, steps: int, seed: int) -> float:
+        """Train on records in a random order.
+
+        Args:
+            features: float32 [N, FEATURES].
+            targets: The radiance scattered there, float32 [N, 3], finite.
+            records: Records to use at most.
+            steps: Into how many steps of the optimizer they are divided.
+            seed: Of the order.
+
+        Returns:
+            The mean loss.
+        """
+        if self.gain == 0.0 or not len(
+            targets
+        ):  # nothing has been seen of any light: it is dark, which is what it says
+            return 0.0
+        order = shuffle(len(targets), seed)[:records].to(features.device)
+        losses = []
+        for part in torch.tensor_split(order, min(steps, len(order))):
+            x = features.index_select(0, part)
+            factor = self._factor(x) * (self.gain / self.scale)
+            losses.append(self.trainer.step(x, targets.index_select(0, part) / self.scale, factor=factor))
+        return float(torch.stack(losses).mean())
+
+    # Files
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write all it has learnt, and what it needs to go on learning, to a file for `load`.
+
+        Raises:
+            CacheError: There is nothing to save.
+            SnapshotError: The place cannot be written to.
+        """
+        if self.trainer is None:
+            raise CacheError(f"{path}: not written, as the cache has not been used yet")
+        about = {
+            "format": _FORMAT,
+            "options": msgspec.to_builtins(self.options),
+            "low": self.low.tolist(),
+            "size": self.size,
+            "gain": self.gain,
+            "scale": self.scale,
+            "bad_records": self.bad_records,
+            "progress": self.progress,
+        }
+        return save_training(self.trainer, path, extra=self.held, metadata=about)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **settings: Any) -> RadianceCache:
+        """Read a cache that was saved; `settings` replace some of those it was saved with.
+
+        Raises:
+            CacheError, SnapshotError: The file cannot be read, or is of something else.
+        """
+        cache = cls()
+        cache._read(Path(path), settings)
+        return cache
+
+    def restore(self, path: str | os.PathLike[str], *, device: str, threads: int | None) -> None:
+        """Go on from a file of a cache with the same options, to the same bits.
+
+        Raises:
+            CacheError, SnapshotError: The file cannot be read, or is of something else.
+        """
+        self._read(Path(path), {})
+        self._restore(device, threads)
+
+    def _read(self, path: Path, settings: Mapping[str, Any]) -> None:
+        snapshot = read_snapshot(path)
+        about = snapshot.metadata
+        if about.get("format") != _FORMAT or snapshot.n_input_dims != FEATURES or snapshot.n_output_dims != 3:
+            raise CacheError(f"{path}: a snapshot, but not of a radiance cache")
+        try:
+            options = msgspec.convert({**about["options"], **settings}, CacheOptions)
+            low, size = np.array(about["low"], np.float64), float(about["size"])
+            gain, scale, bad = float(about["gain"]), float(about["scale"]), int(about["bad_records"])
+            progress = dict(about["progress"])
+            if low.shape != (3,) or not np.isfinite([*low, size, gain, scale]).all() or size <= 0.0:
+                raise ValueError("its cube or scale is impossible")
+        except NrcError:
+            raise
+        except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+            raise CacheError(f"{path}: not a radiance cache, or damaged: {one_line(error)}") from error
+        self.options, self.low, self.size, self.gain, self.scale = options, low, size, gain, scale
+        self.bad_records, self.progress, self.held = bad, progress, dict(snapshot.extra)
+        self._stored = path
+
+    def _restore(self, device: str, threads: int | None) -> None:
+        """Make the network of the file that was read."""
+        path, self._stored = self._stored, None
+        snapshot = read_snapshot(path)
+        self._build(snapshot.config, device, threads, snapshot.seed)
+        load_training(self.trainer, path)
+
+
+def shuffle(count: int, seed: int) -> Tensor:
+    """A random order of 0 .. count - 1, int64 [count], on the CPU: the same for the same seed on every machine."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
+
+
+def _start_at_one(model: Model) -> None:
+    """Let the network begin with an output of 1 for every input, where its activations allow it.
+
+    It has no biases, but the inputs that fill up its width are 1. One neuron of each layer hands that on, to the output alone;
+    the rest of the network begins as usual, and all of it is free to change.
+    """
+    network, config = model.network, model.config.network
+    argument = _STARTS.get(config.output_activation)
+    mlp = network.structure
+    if argument is None or config.activation not in ("ReLU", "None", "LeakyReLU") or not _has_constant_input(model):
+        return
+    last = network.n_layers - 1
+    for index in range(last):
+        weights = network.layer(index)
+        weights[0].zero_()
+        weights[0, -1 if index == 0 else 0] = 1.0
+    output = network.layer(last)
+    output.zero_()
+    output[: mlp.n_output_dims, 0 if last > 0 else -1] = argument
+
+
+def _has_constant_input(model: Model) -> bool:
+    """Whether the network's last input is 1, as it is where an encoding is filled up to the network's width."""
+    structure = model.structure
+    x = torch.linspace(0.1, 0.9, 2 * FEATURES).view(2, FEATURES).to(model.device)
+    encoded = structure.encoding.reference(x, structure.split(model.params)[1], structure.width)
+    return bool((encoded[:, -1] == 1.0).all())
+
+
+def _bounded(encoding: Any, finest: float) -> Any:
+    """An encoding whose grids are not finer than a resolution."""
+    nested = getattr(encoding, "nested", None)
+    if nested is not None:
+        return msgspec.structs.replace(encoding, nested=tuple(_bounded(part, finest) for part in nested))
+    if not hasattr(encoding, "per_level_scale") or encoding.n_levels < 2:
+        return encoding
+    most = max(1.0, finest / encoding.base_resolution) ** (1.0 / (encoding.n_levels - 1))
+    return msgspec.structs.replace(encoding, per_level_scale=min(encoding.per_level_scale, max(most, 1.0)))

@@ -1,0 +1,46 @@
+"""What the cache knows of a vertex, as numbers in [0, 1]."""
+
+import warp as wp
+
+INV_PI = wp.constant(0.3183098861837907)
+INV_2PI = wp.constant(0.15915494309189535)
+
+
+@wp.struct
+class SceneBox:
+    """The cube that the cache maps to [0, 1]^3: position p is at (p - low) * scale."""
+
+    low: wp.vec3
+    scale: float
+
+
+@wp.func
+def spherical(d: wp.vec3) -> wp.vec2:
+    """A direction's polar angle and azimuth, both mapped to [0, 1]."""
+    return wp.vec2(wp.acos(wp.clamp(d[2], -1.0, 1.0)) * INV_PI, wp.atan2(d[1], d[0]) * INV_2PI + 0.5)
+
+
+@wp.func
+def write_features(
+    features: wp.array2d[float],
+    row: int,
+    box: SceneBox,
+    p: wp.vec3,
+    wo: wp.vec3,
+    n: wp.vec3,
+    roughness: float,
+    diffuse: wp.vec3,
+    specular: wp.vec3,
+):
+    """Write a vertex's features: position, direction to the viewer, shading normal, roughness and reflectances."""
+    at = (p - box.low) * box.scale
+    direction = spherical(wo)
+    normal = spherical(n)
+    for i in range(3):
+        features[row, i] = wp.clamp(at[i], 0.0, 1.0)
+        features[row, 8 + i] = diffuse[i]
+        features[row, 11 + i] = specular[i]
+    for i in range(2):
+        features[row, 3 + i] = direction[i]
+        features[row, 5 + i] = normal[i]
+    features[row, 7] = 1.0 - wp.exp(-roughness)

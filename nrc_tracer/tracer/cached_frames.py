@@ -1,0 +1,342 @@
+"""Rendering with a radiance cache, frame by frame: paths that end in it, paths that train it, and what its error is."""
+
+from __future__ import annotations
+
+import math
+import time as clock
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.cache.assembly import add_samples, propagate_targets
+from nrc_tracer.cache.cache import RadianceCache
+from nrc_tracer.cache.features import SceneBox
+from nrc_tracer.cache.held_out import HeldOut, join
+from nrc_tracer.cache.records import IN_CACHE, RecordBuffers
+from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
+from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
+from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW, CutPolicy, trace_cut_paths
+from nrc_tracer.tracer.sampler import mix
+from nrc_tracer.tracer.transport import PathSettings, SceneRecord
+from nrc_tracer.tracer.vocabulary import CacheMode, SamplerKind
+
+TRAINING_STREAM = 0x7261696E5F6E7263
+PROBE_STREAM = 0x70726F62655F6E72
+"""What the seeds of training and of measuring differ by from the image's."""
+
+PROBE_PATHS = 4096
+"""Paths of a measurement, two through each pixel of 2048."""
+PROBE_EVERY = 4
+"""Frames of the warm-up between measurements."""
+MOST_PROBES = 16
+"""Measurements that are kept."""
+
+LEAST_WARM_UP = 32
+"""Frames of the warm-up at least."""
+TOLERATED_BIAS = 0.03
+"""Relative bias below which the warm-up ends."""
+
+QUERY_COST = 3.0
+"""Time of a query in segments of paths, on the CPU: to decide by how many paths go on without asking a clock."""
+PATHS_PER_RECORD = 1.1
+"""More training paths are begun than needed, as their number of vertices is random."""
+
+
+@dataclass
+class Seconds:
+    """Time spent on parts of the work."""
+
+    trace: float = 0.0
+    query: float = 0.0
+    train: float = 0.0
+    measure: float = 0.0
+
+
+class CachedFrames:
+    """Adds samples to a film whose paths end in a cache.
+
+    Args:
+        cache: The cache, which has begun.
+        mode: What is rendered.
+        scene: The scene on the device.
+        film: The film; `size` of it is width and height in pixels that are rendered.
+        settings: Of the paths.
+        size: Width and height [pixels].
+        device: Warp device.
+        threads: Threads on the CPU.
+        block_size: Paths per launch on the CPU.
+
+    Attributes:
+        camera: The camera; it may be changed between frames.
+        seconds: Time spent so far.
+    """
+
+    def __init__(
+        self,
+        cache: RadianceCache,
+        mode: CacheMode,
+        scene: SceneRecord,
+        camera: CameraRecord,
+        film: FilmRecord,
+        settings: PathSettings,
+        *,
+        size: tuple[int, int],
+        device: str,
+        threads: int | None,
+        block_size: int,
+    ) -> None:
+        self.cache, self.mode = cache, mode
+        self.camera = camera
+        self.seconds = Seconds()
+        self._scene, self._film, self._settings = scene, film, settings
+        self._width, self._height = size
+        self._launcher = TorchLauncher(wp.device_to_torch(wp.get_device(device)), threads=threads)
+        self._block_size = block_size
+        self._device = self._launcher.torch_device
+        self._pixels = RecordBuffers.allocate(self._width * self._height, 1, self._device)
+        self._training: RecordBuffers | None = None
+        self._probes: RecordBuffers | None = None
+        options, on_cuda = cache.options, self._device.type == "cuda"
+        self.steps = options.steps or (4 if on_cuda else 8)
+        share = self._width * self._height / (1920 * 1080) if on_cuda else 0.0
+        self.records = options.records or max(12288, int(65536 * share))
+        self.lengths = self.depths = self.paths = self.queries = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new image; the cache stays as it is."""
+        self.lengths = self.depths = self.paths = self.queries = 0
+
+    # State that decides the next frames. It is kept in the cache, and so in its files
+
+    @property
+    def frame(self) -> int:
+        """Frames in which the cache has trained or could have."""
+        return self.cache.progress.get("frame", 0)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the warm-up is over."""
+        return self.cache.options.freeze or bool(self.cache.progress.get("warm", False))
+
+    @property
+    def warm_up_frames(self) -> int:
+        """Frames of the warm-up so far."""
+        return self.cache.progress.get("warm_up_frames", 0)
+
+    def _set(self, **progress: Any) -> None:
+        self.cache.progress.update(progress)
+
+    # Frames
+
+    def warm_up_frame(self, budget_is_over: bool) -> None:
+        """Train for one frame, and find out whether the warm-up is over."""
+        options = self.cache.options
+        start = clock.perf_counter()
+        with single_threaded_torch(self._launcher):
+            if self.warm_up_frames % PROBE_EVERY == 0:
+                self.measure()
+            self._train(options.warm_up_unbiased)
+        frames = self.warm_up_frames + 1
+        self._set(warm_up_frames=frames)
+        if options.train_frames is not None:
+            over = frames >= options.train_frames
+        else:
+            over = budget_is_over
+            if frames >= LEAST_WARM_UP and frames % PROBE_EVERY == 0:
+                bias, error = self.bias()
+                over = over or (abs(bias) <= TOLERATED_BIAS + error and error <= TOLERATED_BIAS)
+        if over:
+            self.end_warm_up()
+        self._set(warm_up_seconds=self.cache.progress.get("warm_up_seconds", 0.0) + clock.perf_counter() - start)
+
+    def skips_warm_up(self) -> bool:
+        """End the warm-up if it is to have no frames, and say whether that is so."""
+        if self.cache.options.train_frames == 0 or self.cache.options.freeze:
+            self.end_warm_up()
+        return self.is_warm
+
+    def end_warm_up(self) -> None:
+        """Decide by what was measured how the image is rendered."""
+        self._set(warm=True, warm_frame=self.frame)
+        if self.mode is CacheMode.UNBIASED:
+            self._set(continue_probability=self.held_out().best_probability(self._predict, QUERY_COST))
+
+    def render_frame(self, sample: int, sums: wp.array, squares: wp.array, dropped: wp.array) -> None:
+        """Add sample number `sample` to every pixel, and train where it is time to."""
+        with single_threaded_torch(self._launcher):
+            self._render(sample, sums, squares, dropped)
+            options, since = self.cache.options, self.frame - self.cache.progress.get("warm_frame", 0)
+            if not options.freeze:
+                if since % options.train_every == 0:
+                    self._train(max(options.unbiased, 0.5 ** (1 + since // (4 * options.train_every))))
+                else:
+                    self._set(frame=self.frame + 1)
+
+    def _render(self, sample: int, sums: wp.array, squares: wp.array, dropped: wp.array) -> None:
+        probability = 0.0
+        if self.mode is CacheMode.UNBIASED:
+            probability = self.cache.progress.get("continue_probability", 1.0)
+        policy = self._policy(VIEW if self.mode is CacheMode.VIEW else RENDER, probability)
+        buffers = self._pixels
+        start = clock.perf_counter()
+        self._trace(buffers, policy, self._settings, sample)
+        traced = clock.perf_counter()
+        predictions = torch.zeros((buffers.paths, 3), device=self._device)
+        if probability < 1.0:
+            rows = buffers.count.nonzero()[:, 0]
+            predictions[rows] = self._predict(buffers.features[:, 0].index_select(0, rows))
+            self.queries += len(rows)
+        film = (wp.from_torch(predictions, dtype=wp.vec3), probability)
+        self._launch(add_samples, buffers.paths, lambda base: [buffers.record, *film, base, sums, squares, dropped])
+        self.paths += buffers.paths
+        self.lengths += int(buffers.length.sum())
+        self.depths += int(buffers.depth.sum())
+        self.seconds.trace += traced - start
+        self.seconds.query += clock.perf_counter() - traced
+
+    def _predict(self, features: Tensor) -> Tensor:
+        return self.cache.predict(features)
+
+    def _train(self, unbiased: float) -> None:
+        """Trace training paths, of whose suffixes a share of `unbiased` ends by roulette alone, and train on them."""
+        cache, options, frame = self.cache, self.cache.options, self.frame
+        start = clock.perf_counter()
+        across, down = self._tiles(int(cache.progress.get("training_paths", self.records // 4)))
+        paths = across * down
+        if self._training is None or self._training.paths < paths:
+            self._training = RecordBuffers.allocate(paths, options.capacity, self._device)
+        buffers = self._training
+        settings = self._other_stream(TRAINING_STREAM)
+        # Before the cache has seen any light it cannot stand in for it
+        policy = self._policy(TRAIN, 1.0 if cache.gain == 0.0 else unbiased, (across, down))
+        self._trace(buffers, policy, settings, frame, paths)
+        features, targets = self._targets(buffers, paths)
+        if not len(targets):
+            self._set(frame=frame + 1)
+            return
+        if cache.gain == 0.0 or cache.progress.get("rescale", False):
+            cache.measure_scale(features, targets)
+            self._set(rescale=False)
+        cache.train(features, targets, records=self.records, steps=self.steps, seed=mix(settings.seed, frame))
+        wanted = PATHS_PER_RECORD * self.records * paths / len(targets)
+        self._set(frame=frame + 1, training_paths=int(min(wanted, self.records)))
+        self.seconds.train += clock.perf_counter() - start
+
+    def _targets(self, buffers: RecordBuffers, paths: int) -> tuple[Tensor, Tensor]:
+        """Features and targets of all records of the first `paths` paths."""
+        ends = torch.zeros((paths, 3), device=self._device)
+        ended = (buffers.status[:paths] == int(IN_CACHE)).nonzero()[:, 0]
+        last = buffers.count[ended].long() - 1
+        ends[ended] = self.cache.predict(buffers.features[ended, last], trained=True)
+        rows = paths * buffers.capacity
+        targets = torch.zeros((rows, 3), device=self._device)
+        is_record = torch.zeros(rows, dtype=torch.uint8, device=self._device)
+        arrays = (wp.from_torch(targets, dtype=wp.vec3), wp.from_torch(is_record))
+        ends = wp.from_torch(ends, dtype=wp.vec3)
+        self._launch(propagate_targets, paths, lambda base: [buffers.record, ends, base, *arrays])
+        chosen = is_record.nonzero()[:, 0]
+        self.cache.bad_records += int(buffers.count[:paths].sum()) - len(ended) - len(chosen)
+        return buffers.features.view(-1, buffers.features.shape[2])[chosen], targets[chosen]
+
+    # Measuring
+
+    def measure(self) -> None:
+        """Trace paths that end in the cache and go on all the same, to hold it against; none of them ever trains it."""
+        start = clock.perf_counter()
+        if self._probes is None:
+            self._probes = RecordBuffers.allocate(PROBE_PATHS, 1, self._device)
+        count = self.cache.progress.get("probes", 0)
+        tiles = self._tiles(PROBE_PATHS // 2)
+        buffers, paths = self._probes, 2 * tiles[0] * tiles[1]
+        policy = self._policy(RENDER, 1.0, tiles, group=2)
+        self._trace(buffers, policy, self._other_stream(PROBE_STREAM), count, paths)
+        held = HeldOut.of(buffers, paths)
+        self.cache.held = join(self.cache.held, held, most=MOST_PROBES * PROBE_PATHS)
+        self._set(probes=count + 1)
+        self.seconds.measure += clock.perf_counter() - start
+
+    def held_out(self) -> HeldOut:
+        """All that was measured."""
+        return HeldOut(self.cache.held)
+
+    def bias(self) -> tuple[float, float]:
+        """The cache's relative error at the ends of paths, weighted as in the image, and its standard error; see `HeldOut`."""
+        with single_threaded_torch(self._launcher):
+            return self.held_out().bias(self._predict)
+
+    # Launching
+
+    def _policy(self, mode: int, probability: float, tiles: tuple[int, int] = (0, 0), *, group: int = 1) -> CutPolicy:
+        cache = self.cache
+        policy = CutPolicy()
+        policy.mode = int(mode)
+        policy.spread, policy.suffix_spread = cache.options.spread, cache.options.suffix_spread
+        policy.continue_probability = probability
+        policy.box = SceneBox()
+        policy.box.low, policy.box.scale = wp.vec3(*cache.low), 1.0 / cache.size
+        policy.tiles = wp.vec2i(*tiles)
+        if tiles[0]:
+            policy.tile_size = wp.vec2(self._width / tiles[0], self._height / tiles[1])
+        policy.group = group
+        return policy
+
+    def _tiles(self, count: int) -> tuple[int, int]:
+        """About `count` tiles that are as square as can be."""
+        across = max(1, round(math.sqrt(count * self._width / self._height)))
+        return across, max(1, count // across)
+
+    def _other_stream(self, stream: int) -> PathSettings:
+        """The settings with random numbers of their own."""
+        settings = PathSettings()
+        settings.sampler = int(SamplerKind.INDEPENDENT)
+        settings.seed = mix(int(self._settings.seed), stream)
+        settings.max_depth, settings.rr_depth = self._settings.max_depth, self._settings.rr_depth
+        return settings
+
+    def _trace(
+        self, buffers: RecordBuffers, policy: CutPolicy, settings: PathSettings, sample: int, paths: int | None = None
+    ) -> None:
+        before = (self._scene, self.camera, self._film, settings, policy, sample)
+        self._launch(trace_cut_paths, paths or buffers.paths, lambda base: [*before, base, buffers.record])
+
+    def _launch(self, kernel: wp.Kernel, count: int, arguments: Any) -> None:
+        self._launcher.run(kernel, count, arguments, block_size=self._block_size)
+
+    def report(self) -> dict[str, Any]:
+        """What happened so far, in numbers."""
+        cache = self.cache
+        bias, error = self.bias()
+        total = max(self.paths, 1)
+        report = {
+            "mode": self.mode.value,
+            "encoding": cache.options.encoding,
+            "frames": self.frame,
+            "warm_up_frames": self.warm_up_frames,
+            "warm_up_seconds": cache.progress.get("warm_up_seconds", 0.0),
+            "seconds": {name: getattr(self.seconds, name) for name in self.seconds.__dataclass_fields__},
+            "bias": bias,
+            "bias_error": error,
+            "mean_path_length": self.lengths / total,
+            "mean_query_depth": self.depths / max(self.queries, 1),
+            "queries_per_path": self.queries / total,
+            "bad_records": cache.bad_records,
+            "training_steps": cache.trainer.steps,
+            "skipped_steps": cache.trainer.skipped_steps,
+            "gain": cache.gain,
+        }
+        if "continue_probability" in cache.progress:
+            report["continue_probability"] = cache.progress["continue_probability"]
+            report |= self.held_out().variances(self._predict, QUERY_COST)
+        return {name: _plain(value) for name, value in report.items()}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no numbers that are not finite."""
+    if isinstance(value, float | np.floating) and not math.isfinite(value):
+        return None
+    return value

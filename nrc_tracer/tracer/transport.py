@@ -1,0 +1,172 @@
+"""The steps of a path, of which the integrators are made: what a vertex scatters, its direct light, its emission's weight.
+
+Names are those of Pharr, Jakob and Humphreys, *Physically Based Rendering* (4th ed., 13.4): `beta` is the throughput, `p_b` and
+`p_l` are the densities of sampling a direction by the BSDF and by the lights, `w_b` and `w_l` the weights that combine them.
+"""
+
+import warp as wp
+
+from nrc_tracer.tracer.accel.intersect import AccelHandles, occluded
+from nrc_tracer.tracer.bsdf.bsdf import evaluate_lobe
+from nrc_tracer.tracer.bsdf.leaf import BLACK, NOTHING, choose_leaf, map_shadowing
+from nrc_tracer.tracer.bsdf.lobe import Lobe, Materials, is_transmissive, resolve
+from nrc_tracer.tracer.interaction import Interaction, Surfaces, offset_origin, shading_frame, texture_point
+from nrc_tracer.tracer.lights import FAR, Lights, sample_light
+from nrc_tracer.tracer.sampler import SampleKey, sample_2d
+from nrc_tracer.tracer.sampling import Frame, power_heuristic, to_local
+from nrc_tracer.tracer.textures import Textures
+
+KERNEL_OPTIONS = {
+    # On the CPU the whole path is inlined into the kernel: a call would copy the scene record for every path
+    "cpu_compiler_flags": "-march=native -mllvm=-inline-threshold=100000"
+    " -mllvm=-inline-cold-callsite-threshold=3000 -mllvm=-slp-recursion-max-depth=4"
+}
+"""Warp's options for modules whose kernels follow paths."""
+
+# Pairs of random dimensions: two for the camera, then for each vertex
+FILM = wp.constant(0)
+LENS = wp.constant(1)
+FIRST_VERTEX = wp.constant(2)
+PAIRS_PER_VERTEX = wp.constant(4)
+LIGHT_CHOICE = wp.constant(0)
+LIGHT_POINT = wp.constant(1)
+DIRECTION = wp.constant(2)
+LOBE_AND_ROULETTE = wp.constant(3)
+# Choosing leaves has pairs of its own, far from the others: scenes that need none do not change by it
+FIRST_LEAF = wp.constant(1 << 20)
+
+# Shadow rays stop short of the light by this share of their length
+SHADOW_END = wp.constant(0.9999)
+
+MAX_SURVIVAL = wp.constant(0.95)
+
+# What a vertex does
+SCATTERS = wp.constant(0)
+ABSORBS = wp.constant(1)
+PASSES = wp.constant(2)  # a mask leaves the surface out
+BREAKS = wp.constant(3)  # a parameter is not finite
+
+
+@wp.struct
+class SceneRecord:
+    """A scene on a device."""
+
+    accel: AccelHandles
+    surfaces: Surfaces
+    materials: Materials
+    textures: Textures
+    lights: Lights
+
+
+@wp.struct
+class PathSettings:
+    """What decides a path beside the scene. `max_depth` counts segments, as in the scene format."""
+
+    sampler: int
+    seed: wp.uint64
+    max_depth: int
+    rr_depth: int
+
+
+@wp.struct
+class Vertex:
+    """What scatters at a hit: one lobe, in the frame of the side that is seen."""
+
+    status: int
+    lobe: Lobe
+    frame: Frame
+    wo: wp.vec3  # in that frame
+    is_mapped: int  # whether a bump or normal map has bent the frame's normal
+    unmapped_n: wp.vec3
+
+
+@wp.func
+def all_finite(v: wp.vec3) -> bool:
+    """Whether no component is infinite or not a number."""
+    return wp.isfinite(v[0]) and wp.isfinite(v[1]) and wp.isfinite(v[2])
+
+
+@wp.func
+def is_lit(v: wp.vec3) -> bool:
+    """Whether a colour adds anything; one that is not finite does, so that its sample is dropped instead of taken for dark."""
+    return not (v[0] + v[1] + v[2] <= 0.0)
+
+
+@wp.func
+def weighted_emission(e: wp.vec4, p_b: float, after_delta: int) -> wp.vec3:
+    """Emission met by a ray that the BSDF has sampled with density `p_b`, by its weight; `e` is (radiance, p_l)."""
+    w_b = float(1.0)
+    if after_delta == 0:
+        w_b = power_heuristic(p_b, e[3])
+    return wp.vec3(e[0], e[1], e[2]) * w_b
+
+
+@wp.func
+def vertex_at(scene: SceneRecord, it: Interaction, d: wp.vec3, key: SampleKey, depth: int) -> Vertex:
+    """Find the lobe of the side that a ray along `d` sees, and turn the frame to it. `depth` counts from 1."""
+    v = Vertex()
+    sides = scene.materials.sides[scene.surfaces.shapes[it.shape].material]
+    is_back = wp.dot(it.shading_n, d) > 0.0
+    lobe_index = wp.where(is_back, sides[1], sides[0])
+    if lobe_index == BLACK:
+        v.status = ABSORBS
+        return v
+    v.unmapped_n = it.shading_n
+    n = it.shading_n
+    if lobe_index < 0:
+        u_leaf = sample_2d(key, FIRST_LEAF + depth - 1)
+        leaf = choose_leaf(scene.materials.nodes, scene.textures, it, d, lobe_index, is_back, u_leaf[0])
+        if not all_finite(leaf.n):
+            v.status = BREAKS
+            return v
+        if leaf.code == BLACK:
+            v.status = ABSORBS
+            return v
+        if leaf.code == NOTHING:
+            v.status = PASSES
+            return v
+        lobe_index = leaf.code
+        is_back = leaf.is_back != 0
+        v.is_mapped = leaf.is_mapped
+        v.unmapped_n = leaf.unmapped_n
+        n = leaf.n
+    v.lobe = resolve(scene.textures, scene.materials.lobes[lobe_index], scene.materials.more, texture_point(it))
+    if not all_finite(v.lobe.color):
+        v.status = BREAKS
+        return v
+    if is_back and not is_transmissive(v.lobe.kind):
+        n = -n
+        v.unmapped_n = -v.unmapped_n
+    v.frame = shading_frame(n, it.dpdu, v.lobe.facets.alpha_u != v.lobe.facets.alpha_v)
+    v.wo = to_local(v.frame, -d)
+    return v
+
+
+@wp.func
+def direct_light(scene: SceneRecord, it: Interaction, v: Vertex, key: SampleKey, first_pair: int) -> wp.vec3:
+    """Sample a light and return what the vertex scatters of it, by its weight."""
+    u_choice = sample_2d(key, first_pair + LIGHT_CHOICE)
+    u_point = sample_2d(key, first_pair + LIGHT_POINT)
+    ls = sample_light(scene.lights, scene.surfaces, scene.accel, scene.textures, it.p, u_choice, u_point)
+    if ls.pdf <= 0.0 or not is_lit(ls.radiance):
+        return wp.vec3(0.0)
+    f = evaluate_lobe(scene.materials.coat_tables, v.lobe, v.wo, to_local(v.frame, ls.wi))
+    if v.is_mapped != 0:
+        shadowing = map_shadowing(v.unmapped_n, v.frame.n, ls.wi)
+        f = wp.vec4(f[0] * shadowing, f[1] * shadowing, f[2] * shadowing, f[3])
+    contribution = wp.cw_mul(wp.vec3(f[0], f[1], f[2]), ls.radiance) / ls.pdf
+    if not is_lit(contribution):
+        return wp.vec3(0.0)
+    # To a point on a light the ray's parameter runs from 0 to 1
+    start = offset_origin(it.p, it.error, it.n, ls.wi)
+    direction = ls.wi
+    t_light = float(FAR)
+    if ls.distant == 0:
+        direction = ls.p - start
+        t_light = SHADOW_END
+    if occluded(scene.accel, start, direction, t_light):
+        return wp.vec3(0.0)
+    w_l = float(1.0)
+    if ls.delta == 0:
+        w_l = power_heuristic(ls.pdf, f[3])
+    return contribution * w_l
