@@ -103,7 +103,7 @@ class RadianceCache:
         extent = float(np.max(high - low)) or 1.0
         self.size = extent * (1.0 + 2.0 * MARGIN)
         self.low = 0.5 * (low + high) - 0.5 * self.size
-        self._build(self._config(), device, threads, seed)
+        self._build(self._config(), device, threads, seed, self.options.precision)
         self.gain = self.scale = 0.0
         self.progress, self.held = {}, {}
         return False
@@ -117,8 +117,9 @@ class RadianceCache:
         encoding = _bounded(config.encoding, finest)
         return msgspec.structs.replace(config, encoding=encoding)
 
-    def _build(self, config: configuration.ModelConfig, device: str, threads: int | None, seed: int) -> None:
-        options = self.options
+    def _build(
+        self, config: configuration.ModelConfig, device: str, threads: int | None, seed: int, precision: str
+    ) -> None:
         self.model = Model(
             FEATURES,
             3,
@@ -126,8 +127,8 @@ class RadianceCache:
             device=device,
             threads=threads,
             seed=seed % 2**32,
-            backend=options.backend,
-            precision=options.precision,
+            backend=self.options.backend,
+            precision=precision,
         )
         self.trainer = Trainer(self.model)
         _start_at_one(self.model)
@@ -258,7 +259,7 @@ class RadianceCache:
         """Make the network of the file that was read."""
         path, self._stored = self._stored, None
         snapshot = read_snapshot(path)
-        self._build(snapshot.config, device, threads, snapshot.seed)
+        self._build(snapshot.config, device, threads, snapshot.seed, snapshot.precision)
         load_training(self.trainer, path)
 
 

@@ -7,6 +7,7 @@ import time as clock
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 import warp as wp
@@ -72,6 +73,7 @@ class CachedFrames:
 
     Attributes:
         camera: The camera; it may be changed between frames.
+        device: Torch device.
         seconds: Time spent so far.
     """
 
@@ -96,20 +98,19 @@ class CachedFrames:
         self._width, self._height = size
         self._launcher = TorchLauncher(wp.device_to_torch(wp.get_device(device)), threads=threads)
         self._block_size = block_size
-        self._device = self._launcher.torch_device
-        self._pixels = RecordBuffers.allocate(self._width * self._height, 1, self._device)
+        self.device = self._launcher.torch_device
+        self._pixels = RecordBuffers.allocate(self._width * self._height, 1, self.device)
         self._training: RecordBuffers | None = None
         self._probes: RecordBuffers | None = None
-        options, on_cuda = cache.options, self._device.type == "cuda"
+        options, on_cuda = cache.options, self.device.type == "cuda"
         self.steps = options.steps or (4 if on_cuda else 8)
         share = self._width * self._height / (1920 * 1080) if on_cuda else 0.0
         self.records = options.records or max(12288, int(65536 * share))
-        self.lengths = self.depths = self.paths = self.queries = 0
         self.reset()
 
     def reset(self) -> None:
         """Begin a new image; the cache stays as it is."""
-        self.lengths = self.depths = self.paths = self.queries = 0
+        self._set(paths=0, queries=0, path_vertices=0, query_vertices=0)
 
     # State that decides the next frames. It is kept in the cache, and so in its files
 
@@ -130,6 +131,16 @@ class CachedFrames:
 
     def _set(self, **progress: Any) -> None:
         self.cache.progress.update(progress)
+
+    def _add(self, **counts: int) -> None:
+        for name, count in counts.items():
+            self.cache.progress[name] += count
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the bits of the image besides the renderer's own settings."""
+        options = msgspec.to_builtins(self.cache.options)
+        code = [kernel.module.get_module_hash().hex()[:16] for kernel in (add_samples, propagate_targets)]
+        return {"mode": self.mode.value, "precision": self.cache.model.precision, "kernels": code, **options}
 
     # Frames
 
@@ -186,16 +197,15 @@ class CachedFrames:
         start = clock.perf_counter()
         self._trace(buffers, policy, self._settings, sample)
         traced = clock.perf_counter()
-        predictions = torch.zeros((buffers.paths, 3), device=self._device)
+        predictions = torch.zeros((buffers.paths, 3), device=self.device)
         if probability < 1.0:
             rows = buffers.count.nonzero()[:, 0]
             predictions[rows] = self._predict(buffers.features[:, 0].index_select(0, rows))
-            self.queries += len(rows)
+            self._add(queries=len(rows))
         film = (wp.from_torch(predictions, dtype=wp.vec3), probability)
         self._launch(add_samples, buffers.paths, lambda base: [buffers.record, *film, base, sums, squares, dropped])
-        self.paths += buffers.paths
-        self.lengths += int(buffers.length.sum())
-        self.depths += int(buffers.depth.sum())
+        vertices, to_cuts = int(buffers.length.sum()), int(buffers.depth.sum())
+        self._add(paths=buffers.paths, path_vertices=vertices, query_vertices=to_cuts)
         self.seconds.trace += traced - start
         self.seconds.query += clock.perf_counter() - traced
 
@@ -209,7 +219,7 @@ class CachedFrames:
         across, down = self._tiles(int(cache.progress.get("training_paths", self.records // 4)))
         paths = across * down
         if self._training is None or self._training.paths < paths:
-            self._training = RecordBuffers.allocate(paths, options.capacity, self._device)
+            self._training = RecordBuffers.allocate(paths, options.capacity, self.device)
         buffers = self._training
         settings = self._other_stream(TRAINING_STREAM)
         # Before the cache has seen any light it cannot stand in for it
@@ -229,13 +239,13 @@ class CachedFrames:
 
     def _targets(self, buffers: RecordBuffers, paths: int) -> tuple[Tensor, Tensor]:
         """Features and targets of all records of the first `paths` paths."""
-        ends = torch.zeros((paths, 3), device=self._device)
+        ends = torch.zeros((paths, 3), device=self.device)
         ended = (buffers.status[:paths] == int(IN_CACHE)).nonzero()[:, 0]
         last = buffers.count[ended].long() - 1
         ends[ended] = self.cache.predict(buffers.features[ended, last], trained=True)
         rows = paths * buffers.capacity
-        targets = torch.zeros((rows, 3), device=self._device)
-        is_record = torch.zeros(rows, dtype=torch.uint8, device=self._device)
+        targets = torch.zeros((rows, 3), device=self.device)
+        is_record = torch.zeros(rows, dtype=torch.uint8, device=self.device)
         arrays = (wp.from_torch(targets, dtype=wp.vec3), wp.from_torch(is_record))
         ends = wp.from_torch(ends, dtype=wp.vec3)
         self._launch(propagate_targets, paths, lambda base: [buffers.record, ends, base, *arrays])
@@ -249,7 +259,7 @@ class CachedFrames:
         """Trace paths that end in the cache and go on all the same, to hold it against; none of them ever trains it."""
         start = clock.perf_counter()
         if self._probes is None:
-            self._probes = RecordBuffers.allocate(PROBE_PATHS, 1, self._device)
+            self._probes = RecordBuffers.allocate(PROBE_PATHS, 1, self.device)
         count = self.cache.progress.get("probes", 0)
         tiles = self._tiles(PROBE_PATHS // 2)
         buffers, paths = self._probes, 2 * tiles[0] * tiles[1]
@@ -311,7 +321,8 @@ class CachedFrames:
         """What happened so far, in numbers."""
         cache = self.cache
         bias, error = self.bias()
-        total = max(self.paths, 1)
+        progress = cache.progress
+        paths = max(progress["paths"], 1)
         report = {
             "mode": self.mode.value,
             "encoding": cache.options.encoding,
@@ -321,16 +332,16 @@ class CachedFrames:
             "seconds": {name: getattr(self.seconds, name) for name in self.seconds.__dataclass_fields__},
             "bias": bias,
             "bias_error": error,
-            "mean_path_length": self.lengths / total,
-            "mean_query_depth": self.depths / max(self.queries, 1),
-            "queries_per_path": self.queries / total,
+            "mean_path_length": progress["path_vertices"] / paths,
+            "mean_query_depth": progress["query_vertices"] / max(progress["queries"], 1),
+            "queries_per_path": progress["queries"] / paths,
             "bad_records": cache.bad_records,
             "training_steps": cache.trainer.steps,
             "skipped_steps": cache.trainer.skipped_steps,
             "gain": cache.gain,
         }
-        if "continue_probability" in cache.progress:
-            report["continue_probability"] = cache.progress["continue_probability"]
+        if "continue_probability" in progress:
+            report["continue_probability"] = progress["continue_probability"]
             report |= self.held_out().variances(self._predict, QUERY_COST)
         return {name: _plain(value) for name, value in report.items()}
 

@@ -25,12 +25,14 @@ from nrc_tracer.scene.model import Scene, TriangleMesh
 from nrc_tracer.tensor_file import Entry, opened_tensors, write_tensors
 
 FORMAT = "nrc_tracer.tracer"
-VERSION = 1
+VERSION = 2
 MAX_HEADER_BYTES = 64 * 2**20
 
 _KEY, _DIGEST = "nrc_tracer", "digest"
-_DTYPES = {"F64": np.float64, "I32": np.int32}
-_TENSORS = {"sums": ("F64", (3,)), "squares": ("F64", (3,)), "dropped": ("I32", ())}
+_FILM = {"sums": ("F64", (3,)), "squares": ("F64", (3,)), "dropped": ("I32", ())}
+"""Tensors of a film's size, with their types and further dimensions."""
+_DTYPES = {**{name: dtype for name, (dtype, _) in _FILM.items()}, "cache": "U8"}
+MAX_CACHE_BYTES = 2**34
 _SETTINGS = ("camera", "cameras", "film", "sampler", "integrator")
 """Parts of a description that are among the settings, as a renderer may have others than the scene's."""
 _SHOWN = 3
@@ -84,6 +86,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         sums: Sums of the samples, shape [height, width, 3], float64.
         squares: Sums of their squares, likewise.
         dropped: Samples left out in each pixel, shape [height, width], int32.
+        cache: The file of the radiance cache, uint8 [bytes]; empty without one.
     """
 
     samples: int
@@ -91,6 +94,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     sums: np.ndarray
     squares: np.ndarray
     dropped: np.ndarray
+    cache: np.ndarray
 
 
 def scene_parts(scene: Scene) -> dict[str, dict[str, str]]:
@@ -115,7 +119,7 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint, ident
         CheckpointError: The place cannot be written to.
     """
     path = Path(path)
-    tensors = {name: np.ascontiguousarray(getattr(checkpoint, name)) for name in _TENSORS}
+    tensors = {name: np.ascontiguousarray(getattr(checkpoint, name)) for name in _DTYPES}
     header = _Header(
         format=FORMAT,
         version=VERSION,
@@ -150,7 +154,7 @@ def read_checkpoint(path: str | os.PathLike[str], identity: Identity, *, width: 
             if differences:
                 raise CheckpointError(f"{path}: of another render: {'; '.join(differences)}")
             _check_tensors(path, file, width, height)
-            tensors = {name: file.get_tensor(name) for name in _TENSORS}
+            tensors = {name: file.get_tensor(name) for name in _DTYPES}
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
         raise _damaged(path, one_line(error)) from error
     if _digest(*(np.ascontiguousarray(tensor) for tensor in tensors.values())) != header.data:
@@ -159,7 +163,7 @@ def read_checkpoint(path: str | os.PathLike[str], identity: Identity, *, width: 
 
 
 def _entry(name: str, tensor: np.ndarray) -> Entry:
-    return Entry(_TENSORS[name][0], tensor.shape, tensor.nbytes, lambda: memoryview(tensor).cast("B"))
+    return Entry(_DTYPES[name], tensor.shape, tensor.nbytes, lambda: memoryview(tensor).cast("B"))
 
 
 def _read_header(path: Path, metadata: Mapping[str, str]) -> _Header:
@@ -173,6 +177,8 @@ def _read_header(path: Path, metadata: Mapping[str, str]) -> _Header:
         raise CheckpointError(
             f"{path}: written by a newer release (format {version}, this one reads up to {VERSION}); upgrade nrc-tracer"
         )
+    if isinstance(version, int) and version < VERSION:
+        raise CheckpointError(f"{path}: written by an older release; begin anew")
     header = msgspec.json.decode(text, type=_Header)
     if header.format != FORMAT or not math.isfinite(header.seconds):
         raise _damaged(path, "its metadata are of another kind")
@@ -181,12 +187,17 @@ def _read_header(path: Path, metadata: Mapping[str, str]) -> _Header:
 
 def _check_tensors(path: Path, file: Any, width: int, height: int) -> None:
     """Make sure that the tensors are those of a film of this size, before they are read."""
-    if set(file.keys()) != set(_TENSORS):
+    if set(file.keys()) != set(_DTYPES):
         raise _damaged(path, "other tensors than those of a film")
-    for name, (dtype, rest) in _TENSORS.items():
+    for name, dtype in _DTYPES.items():
         view = file.get_slice(name)
-        if view.get_dtype() != dtype or tuple(view.get_shape()) != (height, width, *rest):
-            raise _damaged(path, f"{name} is {view.get_dtype()} of shape {view.get_shape()}")
+        shape = tuple(view.get_shape())
+        if name == "cache":
+            fits = len(shape) == 1 and shape[0] <= MAX_CACHE_BYTES
+        else:
+            fits = shape == (height, width, *_FILM[name][1])
+        if view.get_dtype() != dtype or not fits:
+            raise _damaged(path, f"{name} is {view.get_dtype()} of shape {list(shape)}")
 
 
 def _damaged(path: Path, problem: str) -> CheckpointError:

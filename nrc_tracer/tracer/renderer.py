@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import os
+import tempfile
 import time as clock
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -352,6 +353,7 @@ class Renderer:
             sums=self._sums.numpy().reshape(*shape, 3),
             squares=self._squares.numpy().reshape(*shape, 3),
             dropped=self._dropped.numpy().reshape(shape),
+            cache=self._cache_file(),
         )
         return write_checkpoint(path, checkpoint, self._identity())
 
@@ -363,10 +365,22 @@ class Renderer:
                 names; then nothing has changed.
         """
         checkpoint = read_checkpoint(path, self._identity(), width=self.width, height=self.height)
+        if self._frames is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "cache.safetensors"
+                file.write_bytes(checkpoint.cache)
+                self.cache.restore(file, device=self._frames.device, threads=self._launcher.threads)
         self._sums.assign(checkpoint.sums.reshape(-1, 3))
         self._squares.assign(checkpoint.squares.reshape(-1, 3))
         self._dropped.assign(checkpoint.dropped.reshape(-1))
         self.samples, self._seconds = checkpoint.samples, checkpoint.seconds
+
+    def _cache_file(self) -> np.ndarray:
+        """What the cache would be saved as, uint8 [bytes]."""
+        if self.cache is None:
+            return np.empty(0, np.uint8)
+        with tempfile.TemporaryDirectory() as folder:
+            return np.fromfile(self.cache.save(Path(folder) / "cache.safetensors"), np.uint8)
 
     def _identity(self) -> Identity:
         """What decides the bits of the image beside the number of samples. Threads and blocks do not."""
@@ -386,10 +400,19 @@ class Renderer:
                 "device": f"cuda (sm_{device.arch})" if device.is_cuda else "cpu",
                 "accel": self.accel.value,
                 "release": __version__,
-                "path kernel": trace_paths.module.get_module_hash().hex()[:16],
+                "path kernel": self._kernel().module.get_module_hash().hex()[:16],
+                "cache": "off" if self._frames is None else self._frames.identity(),
             },
             scene=self._parts,
         )
+
+    def _kernel(self) -> wp.Kernel:
+        """The kernel that follows this image's paths."""
+        if self._frames is None:
+            return trace_paths
+        from nrc_tracer.tracer.cut_path import trace_cut_paths
+
+        return trace_cut_paths
 
     def _counts(self) -> np.ndarray:
         """Samples that count in each pixel, at least 1, shape [height, width, 1]."""
