@@ -38,7 +38,7 @@ class Program(click.Group):
 def main(debug: bool) -> None:
     """A path tracer for any CPU and any CUDA GPU.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM.
     """
 
 

@@ -14,6 +14,7 @@ import click
 
 from nrc_tracer.cli.progress import Progress, announced, rate
 from nrc_tracer.cli.saving import Saves
+from nrc_tracer.cli.termination import TERMINATED, noted_termination
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,18 +136,18 @@ def _layers(ctx: click.Context, parameter: click.Parameter, value: str | None) -
 def render(ctx: click.Context, *, as_json: bool, **options: Any) -> None:
     """Render SCENE (.json, Mitsuba 3 .xml, or a mesh: .obj, .ply, .stl) to image files.
 
-    Ctrl-C ends the render after the current pass and writes the image so far and a checkpoint, from which the same command
-    with --resume goes on.
+    Ctrl-C or SIGTERM ends the render after the current pass and writes the image so far and a checkpoint, from which the
+    same command with --resume goes on.
     """
     # Whatever a library prints must not end up between the lines of the summary
     with contextlib.redirect_stdout(sys.stderr):
-        summary = _render(**options)
+        summary, exit_code = _render(**options)
     if as_json:
         import json
 
         click.echo(json.dumps(summary))
-    if summary["interrupted"]:
-        ctx.exit(130)
+    if exit_code:
+        ctx.exit(exit_code)
 
 
 def _render(
@@ -178,8 +179,8 @@ def _render(
     parameters: dict[str, str],
     strict: bool,
     quiet: bool,
-) -> dict[str, Any]:
-    """Render and write; return the summary."""
+) -> tuple[dict[str, Any], int]:
+    """Render and write; return the summary and the exit code."""
     from nrc_tracer.errors import OutputError
     from nrc_tracer.imaging import LAYER_EXTENSIONS, check_denoiser, check_writable
     from nrc_tracer.scene.load import load_scene
@@ -267,20 +268,21 @@ def _render(
 
     start = clock.perf_counter()
     saves.start()
-    with progress:
-        finished = run(renderer, spp=spp, time=seconds, noise=noise, progress=after_pass)
-    seconds = clock.perf_counter() - start
-    if renderer.samples == 0:
-        raise KeyboardInterrupt
+    with noted_termination() as terminated:
+        with progress:
+            finished = run(renderer, spp=spp, time=seconds, noise=noise, progress=after_pass, stop=terminated)
+        seconds = clock.perf_counter() - start
+        if renderer.samples == 0:
+            raise KeyboardInterrupt
 
-    image = renderer.image()
-    if denoise:
-        image = _denoised(image, renderer)
-    try:
-        _save(image, outputs, tone, exposure, renderer.layers(layers) if layers else {})
-    except OutputError as error:
-        raise saves.rescue(renderer, error) from error
-    (saves.succeed if finished else saves.stop)(renderer)
+        image = renderer.image()
+        if denoise:
+            image = _denoised(image, renderer)
+        try:
+            _save(image, outputs, tone, exposure, renderer.layers(layers) if layers else {})
+        except OutputError as error:
+            raise saves.rescue(renderer, error) from error
+        (saves.succeed if finished else saves.stop)(renderer)
     dropped, dropped_pixels = image.dropped, renderer.dropped_pixels()[:10]
     if dropped:
         places = ", ".join(f"({x}, {y})" for x, y in dropped_pixels)
@@ -314,7 +316,7 @@ def _render(
         )
     if not quiet:
         click.echo(_result_line(summary), err=True)
-    return summary
+    return summary, 0 if finished else TERMINATED if terminated() else 130
 
 
 def _check_checkpoint(checkpoint: Path, outputs: tuple[Path, ...], resume: bool) -> None:

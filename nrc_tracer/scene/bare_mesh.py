@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from nrc_tracer.scene.bare_obj import PLAIN, BareObj, read_bare_obj
 from nrc_tracer.scene.fitted import fitted_camera, soft_sky
 from nrc_tracer.scene.mesh_files import load_mesh
 from nrc_tracer.scene.model import (
-    Color,
     Diffuse,
     Film,
     Integrator,
@@ -18,42 +20,52 @@ from nrc_tracer.scene.model import (
     Vec3,
     VertexColor,
 )
+from nrc_tracer.scene.obj_materials import GREY
 
-GREY = 0.5
 UP: dict[str, Vec3] = {".stl": (0.0, 0.0, 1.0)}
 """What is up in files of a kind: z in those made for printing, else y."""
 
 
 def read_bare_mesh(path: Path) -> Scene:
-    """Read an OBJ, PLY or STL file and make a scene of it: grey, or with its own colours; its `notes` say what was added.
+    """Read an OBJ, PLY or STL file and make a scene of it: grey, with its own colours, or an OBJ's materials.
+
+    Its `notes` say what was added.
 
     Raises:
         SceneError: As `load_mesh`.
     """
-    mesh = load_mesh(path)
     up = UP.get(path.suffix.lower(), (0.0, 1.0, 0.0))
-    textures, color, look = {}, GREY, "grey material"
-    if mesh.colors is not None:
-        color: Color = "vertex colors"
-        textures, look = {color: VertexColor()}, "the file's vertex colours"
-    low, high = mesh.positions.min(axis=0).tolist(), mesh.positions.max(axis=0).tolist()
+    obj = read_bare_obj(path) if path.suffix.lower() == ".obj" else _one_material(path)
+    low = np.min([mesh.positions.min(axis=0) for mesh in obj.meshes.values()], axis=0).tolist()
+    high = np.max([mesh.positions.max(axis=0) for mesh in obj.meshes.values()], axis=0).tolist()
+    shining = any(shape.emission is not None for shape in obj.shapes)
     description = SceneDescription(
         camera=fitted_camera((tuple(low), tuple(high)), up=up),
         film=Film(width=1024, height=1024),
         sampler=Sampler(spp=64),
         integrator=Integrator(max_depth=8),
-        textures=textures,
-        materials={"surface": Diffuse(reflectance=color)},
-        shapes=(Mesh(name=path.stem, file=path.name, material="surface"),),
-        lights=(soft_sky(up=up),),
+        textures=obj.textures,
+        materials=obj.materials,
+        shapes=obj.shapes,
+        lights=() if shining else (soft_sky(up=up),),
     )
     axis = "xyz"[up.index(1.0)]
-    notes = [f"{path.name} is a mesh alone: a fitted camera ({axis} is up), a soft sky and {look} were added"]
-    if path.suffix.lower() == ".obj" and _names_materials(path):
-        notes.append(f"{path.name} names materials of a .mtl file; they are left out, and all of it has one material")
-    return Scene(description, meshes={path.name: mesh}, notes=tuple(notes))
+    colored = any(isinstance(texture, VertexColor) for texture in obj.textures.values())
+    look = "the file's vertex colours" if colored else "grey material"
+    added = [f"a fitted camera ({axis} is up)"]
+    added += [] if shining else ["a soft sky"]
+    added += [] if obj.look else [look]
+    was = "were" if len(added) > 1 else "was"
+    listed = " and ".join([", ".join(added[:-1]), added[-1]] if len(added) > 1 else added)
+    note = f"{path.name} is a mesh alone: {listed} {was} added" + (f"; it has {obj.look}" if obj.look else "")
+    return Scene(description, obj.meshes, obj.images, path, obj.warnings, (note,))
 
 
-def _names_materials(path: Path) -> bool:
-    with path.open("rb") as file:
-        return any(line.startswith((b"usemtl", b"mtllib")) for line in file)
+def _one_material(path: Path) -> BareObj:
+    """A file that names no materials: grey, or with its vertex colours."""
+    mesh = load_mesh(path)
+    colored = mesh.colors is not None
+    textures = {"vertex colors": VertexColor()} if colored else {}
+    materials = {PLAIN: Diffuse(reflectance="vertex colors" if colored else GREY)}
+    shapes = (Mesh(name=path.stem, file=path.name, material=PLAIN),)
+    return BareObj(shapes, {path.name: mesh}, materials, textures, {}, (), "")

@@ -9,7 +9,7 @@ import numpy as np
 
 from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.scene.model import TriangleMesh
-from nrc_tracer.scene.obj_format import read_obj
+from nrc_tracer.scene.obj_format import ObjMesh, read_obj, read_obj_with_materials
 from nrc_tracer.scene.ply_format import read_ply
 from nrc_tracer.scene.serialized_format import read_serialized
 from nrc_tracer.scene.stl_format import read_stl
@@ -55,6 +55,21 @@ def load_mesh(path: Path) -> TriangleMesh:
             mesh = READERS[path.suffix.lower()](path)
     except OSError as error:
         raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
+    _check(path, mesh)
+    return mesh
+
+
+def load_obj(path: Path) -> ObjMesh:
+    """Read an OBJ file that exists, with the names of its materials; errors as `load_mesh`."""
+    try:
+        found = read_obj_with_materials(path)
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
+    _check(path, found.mesh)
+    return found
+
+
+def _check(path: Path, mesh: TriangleMesh) -> None:
     if not len(mesh.indices):
         raise SceneError(f"{path}: no triangles in the file")
     finite = np.isfinite(mesh.positions).all(axis=1)
@@ -62,4 +77,3 @@ def load_mesh(path: Path) -> TriangleMesh:
         raise SceneError(f"{path}: vertex {np.argmin(finite)} has a position that is not finite")
     if mesh.uvs is not None and not np.all(np.isfinite(mesh.uvs)):
         raise SceneError(f"{path}: a texture coordinate is not finite")
-    return mesh

@@ -233,12 +233,15 @@ class Bump(Model, tag="bump"):
 class NormalMap(Model, tag="normal_map"):
     """A material whose shading normal is a texture's colour: 2 colour - 1 in the frame of tangent, bitangent and normal.
 
-    `scale` multiplies its x and y before normalization.
+    `scale` multiplies its x and y before normalization. The tangent follows the mesh's u, and a `right_handed` bitangent is
+    normal x tangent even where texture coordinates are mirrored, as in Mitsuba 3.9. With `up`, as in glTF, x and y point to
+    the right and the top of the image wherever it lies on the surface, turned and mirrored by the mesh or by `to_uv`.
     """
 
     material: str
     texture: str
     scale: float = 1.0
+    bitangent: Literal["right_handed", "up"] = "right_handed"
 
 
 class Sides(Model, tag="sides"):

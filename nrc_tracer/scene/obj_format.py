@@ -1,7 +1,7 @@
 """Wavefront OBJ, read with array operations: a million triangles take seconds.
 
 The file is read in blocks of whole lines. In each block the numbers of all lines of one kind (v, vt, vn, f) are parsed
-at once. Materials, groups, lines and curves are passed over.
+at once. Of materials the names are kept; groups, lines and curves are passed over.
 """
 
 from __future__ import annotations
@@ -29,6 +29,27 @@ CONTINUED = b" \v"
 KINDS = {"v": b"v ", "vt": b"vt", "vn": b"vn", "f": b"f "}
 NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 WIDTHS = {"v": 3, "vt": 2, "vn": 3}
+HASH = b"\x1f"
+"""Stands for a # inside a name, where it begins no comment."""
+MAX_MATERIALS = 65536
+MAX_LIBRARIES = 256
+
+
+@dataclass(frozen=True)
+class ObjMesh:
+    """An OBJ file's faces, and the materials it names.
+
+    Attributes:
+        mesh: All faces.
+        materials: The names after `usemtl`, in the order of their first use.
+        material_of: For each triangle an index into `materials`, -1 before the first `usemtl`, shape [triangle_count], int32.
+        libraries: What stands after `mtllib`, and the number of the first such line.
+    """
+
+    mesh: TriangleMesh
+    materials: tuple[str, ...]
+    material_of: np.ndarray
+    libraries: dict[str, int]
 
 
 @dataclass
@@ -41,6 +62,10 @@ class _Pools:
         counts: How many rows of each kind there are.
         corners: For each corner of each face the rows of v, vt and vn, shape [corner_count, 3], -1 if absent.
         sizes: How many corners each face has.
+        materials: Numbers of the names after `usemtl`.
+        current: The number of the last one, -1 before.
+        material_of: For each face the number of its material.
+        libraries: What stands after `mtllib`, and the number of the first such line.
     """
 
     values: dict[str, list[np.ndarray]] = field(default_factory=lambda: {kind: [] for kind in WIDTHS})
@@ -48,6 +73,10 @@ class _Pools:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WIDTHS, 0))
     corners: list[np.ndarray] = field(default_factory=list)
     sizes: list[np.ndarray] = field(default_factory=list)
+    materials: dict[str, int] = field(default_factory=dict)
+    current: int = -1
+    material_of: list[np.ndarray] = field(default_factory=list)
+    libraries: dict[str, int] = field(default_factory=dict)
 
 
 def read_obj(path: Path) -> TriangleMesh:
@@ -59,6 +88,15 @@ def read_obj(path: Path) -> TriangleMesh:
 
     Raises:
         SceneError: The file has a malformed line, or an index that is out of range.
+    """
+    return read_obj_with_materials(path).mesh
+
+
+def read_obj_with_materials(path: Path) -> ObjMesh:
+    """Read an OBJ file as `read_obj`, with the names of materials.
+
+    Raises:
+        SceneError: As `read_obj`, or more than `MAX_MATERIALS` materials are named.
     """
     pools = _Pools()
     line = 1
@@ -72,7 +110,11 @@ def read_obj(path: Path) -> TriangleMesh:
                 block, rest = b"", block + rest
             line = _read_block(path, block, line, pools)
         _read_block(path, rest + b"\n", line, pools)
-    return _assemble(path, pools)
+    mesh = _assemble(path, pools)
+    triangles = [
+        np.repeat(of, np.maximum(sizes - 2, 0)) for of, sizes in zip(pools.material_of, pools.sizes, strict=True)
+    ]
+    return ObjMesh(mesh, tuple(pools.materials), np.concatenate(triangles), pools.libraries)
 
 
 def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int:
@@ -80,6 +122,9 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
     next_line = first_line + block.count(b"\n")
     # Blank out what would hide numbers: comments, and the marks of lines that go on
     if b"#" in block:
+        for word in (b"usemtl", b"mtllib"):
+            if word in block:
+                block = re.sub(word + rb"[ \t][^\n]*", lambda match: re.sub(rb"(?<=\S)#", HASH, match[0]), block)
         block = re.sub(rb"#[^\n]*", b"", block)
     if b"\\" in block:
         block = re.sub(rb"\\\r?\n", CONTINUED, block)
@@ -100,6 +145,25 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
     second = np.where(space[first + 1], ord(" "), data[first + 1])
     long = ~space[np.minimum(first + 2, len(data) - 1)] & (second != ord(" "))
     code = np.where(long, 0, data[first].astype(np.int32) * 256 + second)
+
+    # Find which material each line is of
+    switches, numbers = [], [pools.current]
+    candidates = line_of_first[long & ((second == ord("s")) | (second == ord("t")))]
+    for row in candidates if b"usemtl" in block or b"mtllib" in block else ():
+        words = block[line_starts[row] : line_ends[row]].split(maxsplit=1)
+        name = words[1].strip().replace(HASH, b"#").decode("utf-8", "replace") if len(words) > 1 else ""
+        if words[0] == b"mtllib" and name:
+            where = _Lines(path, block, candidates, line_starts, line_ends, first_line)
+            if name not in pools.libraries:
+                pools.libraries[name] = where.number(row)
+            if len(pools.libraries) > MAX_LIBRARIES:
+                raise SceneError(f"{path}: more than {MAX_LIBRARIES} material libraries are named; use fewer")
+        elif words[0] == b"usemtl":
+            switches.append(row)
+            numbers.append(pools.materials.setdefault(name, len(pools.materials)) if name else -1)
+            if len(pools.materials) > MAX_MATERIALS:
+                raise SceneError(f"{path}: more than {MAX_MATERIALS} materials are named; use fewer")
+    pools.current = numbers[-1]
 
     face_rows: dict[str, np.ndarray] = {}
     lengths = line_ends - line_starts + 1
@@ -122,7 +186,8 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
         per_line = np.bincount(line_of_token[in_kind], minlength=len(line_ends))[lines]
         where = _Lines(path, block, lines, line_starts, line_ends, first_line)
         if kind == "f":
-            _read_faces(text, per_line, where, pools, face_rows)
+            of = np.array(numbers, dtype=np.int32)[np.searchsorted(switches, lines)]
+            _read_faces(text, per_line, where, pools, face_rows, of)
         else:
             face_rows[kind] = lines
             _read_rows(kind, text, per_line, where, pools)
@@ -145,9 +210,12 @@ class _Lines:
     def fail(self, row: int, problem: str) -> NoReturn:
         line = self.lines[row]
         text = self.block[self.line_starts[line] : self.line_ends[line]].decode("utf-8", "replace").strip()
+        raise SceneError(f'{self.path}:{self.number(line)}: {problem}: "{text[:80]}"')
+
+    def number(self, line: int) -> int:
+        """The number in the file of a line of the block."""
         before = self.block[: self.line_starts[line]]
-        number = self.first_line + before.count(b"\n") + before.count(CONTINUED)
-        raise SceneError(f'{self.path}:{number}: {problem}: "{text[:80]}"')
+        return self.first_line + before.count(b"\n") + before.count(CONTINUED)
 
 
 def _parse(text: bytes, dtype: type) -> np.ndarray | None:
@@ -204,7 +272,12 @@ def _first_malformed(text: bytes, per_line: np.ndarray) -> int:
 
 
 def _read_faces(
-    text: bytes, sizes: np.ndarray, where: _Lines, pools: _Pools, definitions: dict[str, np.ndarray]
+    text: bytes,
+    sizes: np.ndarray,
+    where: _Lines,
+    pools: _Pools,
+    definitions: dict[str, np.ndarray],
+    material_of: np.ndarray,
 ) -> None:
     if not sizes.sum():
         return
@@ -241,6 +314,7 @@ def _read_faces(
         corners[:, column] = rows
     pools.corners.append(corners)
     pools.sizes.append(sizes)
+    pools.material_of.append(material_of)
 
 
 def _first_malformed_face(text: bytes, sizes: np.ndarray) -> int:

@@ -139,7 +139,8 @@ class MaterialTable:
                 if side in (BLACK, NOTHING):
                     return side
                 kind = NodeKind.BUMP if isinstance(material, Bump) else NodeKind.NORMAL_MAP
-                return self._node(kind, side, side, material.texture, material.scale)
+                upright = isinstance(material, NormalMap) and material.bitangent == "up"
+                return self._node(kind, side, side, material.texture, material.scale, upright)
             case _:
                 if is_back and not (getattr(material, "two_sided", True) or transmits(material)):
                     return BLACK
@@ -153,8 +154,11 @@ class MaterialTable:
             return first
         return second if weight == 1.0 else self._node(NodeKind.MIX, first, second, weight)
 
-    def _node(self, kind: NodeKind, first: int, second: int, value: Scalar = 0.0, scale: float = 1.0) -> int:
+    def _node(
+        self, kind: NodeKind, first: int, second: int, value: Scalar = 0.0, scale: float = 1.0, upright: bool = False
+    ) -> int:
         node = NodeRecord()
+        node.is_upright = int(upright)
         node.kind, node.first, node.second, node.scale = int(kind), first, second, scale
         node.value = self._textures.param(value)
         self._nodes.append(node)

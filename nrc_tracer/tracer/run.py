@@ -21,6 +21,7 @@ def run(
     time: float | None = None,
     noise: float | None = None,
     progress: Callable[[Renderer], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> bool:
     """Add samples until a number per pixel, a time or a low enough noise is reached, whichever is given and comes first.
 
@@ -33,9 +34,10 @@ def run(
         noise: What `Renderer.noise` shall be at most, 0.05 for 5 %; it is asked for at 32 samples and then about every eighth
             more.
         progress: Called after each pass.
+        stop: Asked after each pass that is not the last: True ends it early.
 
     Returns:
-        False if Ctrl-C ended it early; the samples of finished passes are kept.
+        False if Ctrl-C or `stop` ended it early; the samples of finished passes are kept.
     """
     start = clock.perf_counter()
     with _deferred_interrupt() as interrupted:
@@ -57,6 +59,8 @@ def run(
             renderer.step(samples)
             if progress is not None:
                 progress(renderer)
+            if stop is not None and stop() and (spp is None or renderer.samples < spp):
+                return False
     return True
 
 

@@ -100,6 +100,7 @@ class TextureTable:
         record = TextureRecord()
         record.factor = wp.vec3(*as_rgb(getattr(texture, "factor", 1.0)))
         if isinstance(texture, VertexColor):
+            record.to_u, record.to_v = wp.vec3(1.0, 0.0, 0.0), wp.vec3(0.0, 1.0, 0.0)
             self._add_vertex_color(record, texture)
             return
         to_uv = matrix(texture.to_uv)

@@ -81,6 +81,12 @@ MODIFIERS = {
     ),
     "normalmap": (holding("normalmap", NORMALS, PLASTIC), BOARD, LAMP + SKY),
     "normalmap-sphere": (holding("normalmap", NORMALS, GREY), SPHERE, LAMP + SKY),
+    # u and v are a left-handed pair, and Mitsuba 3.9's bitangent is normal x tangent all the same
+    "normalmap-mirrored": (
+        holding("normalmap", NORMALS, PLASTIC),
+        '<shape type="ply"><string name="filename" value="mirrored.ply"/>BSDF</shape>',
+        LAMP + SKY,
+    ),
     "normalmap-turned": (two_sided(holding("normalmap", NORMALS, METAL)), TURNED_BOARD, LAMP + SKY),
     "normalmap-anisotropic": (
         holding("normalmap", NORMALS, MATERIALS["roughconductor-anisotropic"]),
@@ -137,3 +143,10 @@ def write_files(folder: Path) -> None:
     header = ["ply", "format ascii 1.0", "element vertex 49", *(f"property float {n}" for n in "xyzrgb")]
     header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"]
     (folder / "coloured.ply").write_text("\n".join([*header, *rows, *(" ".join(map(str, f)) for f in faces)]) + "\n")
+    rows = [f"{u:.5f} {v:.5f} 0 {0.5 - u / 2:.6f} {v / 2:.6f}" for u, v in zip(x, y, strict=True)]
+    header = [
+        line.replace("property float r", "property float u").replace("property float g", "property float v")
+        for line in header
+    ]
+    header.remove("property float b")
+    (folder / "mirrored.ply").write_text("\n".join([*header, *rows, *(" ".join(map(str, f)) for f in faces)]) + "\n")

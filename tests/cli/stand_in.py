@@ -44,7 +44,7 @@ class FakeRenderer:
         return [(1, 2)] * self.dropped
 
 
-def run(renderer, *, spp, time, noise, progress):
+def run(renderer, *, spp, time, noise, progress, stop):
     renderer.samples = spp if spp is not None else 5
     progress(renderer)
     return True

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nrc_tracer as nrc
-from nrc_tracer.imaging import tone_map
+from nrc_tracer.imaging import rel_mse, tone_map
 
 FILM = {"width": 8, "height": 8}
 BALL = {
@@ -101,6 +101,23 @@ def test_ctrl_c_keeps_the_image_so_far(ball):
     assert f"interrupted: the image has {summary['samples']} samples per pixel".encode() in seen
     assert b"Traceback" not in seen
     assert nrc.read_image(ball.parent / "a.png").shape == (8, 8, 3)
+
+
+def test_denoising(ball):
+    """`--denoise` with the real library: the EXR is nearer to an image of many samples, the PNG is its tone-mapped twin."""
+    pytest.importorskip("pyoidn", reason='needs pip install "nrc-tracer[denoise]"')
+    words = ["render", "ball.json", "--quiet", "--width", 64, "--height", 64, "--spp"]
+    for more in (
+        [2, "-o", "noisy.exr"],
+        [2, "-o", "clean.exr", "-o", "clean.png", "--denoise"],
+        [2048, "-o", "truth.exr", "--seed", 1],
+    ):
+        result = _run(ball.parent, *words, *more)
+        assert result.returncode == 0, result.stderr
+    noisy, clean, truth = (nrc.read_image(ball.parent / f"{name}.exr") for name in ("noisy", "clean", "truth"))
+    assert rel_mse(clean, truth) < 0.5 * rel_mse(noisy, truth)
+    codes = np.floor(tone_map(clean) * 255.0 + 0.5)
+    np.testing.assert_array_equal(nrc.read_image(ball.parent / "clean.png"), codes)
 
 
 def _unwritable(folder):

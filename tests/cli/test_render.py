@@ -133,7 +133,7 @@ def test_warnings_of_the_scene_are_printed_and_strictly_fatal(scene):
 
 
 def test_interrupting_writes_the_image_so_far(scene, tracer):
-    def interrupted(renderer, *, spp, time, noise, progress):
+    def interrupted(renderer, *, spp, time, noise, progress, stop):
         renderer.samples = 2
         return False
 
@@ -148,7 +148,7 @@ def test_interrupting_writes_the_image_so_far(scene, tracer):
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_interrupting_before_the_first_pass_writes_nothing(scene, tracer, at_once):
-    def interrupted(renderer, *, spp, time, noise, progress):
+    def interrupted(renderer, *, spp, time, noise, progress, stop):
         if at_once:
             raise KeyboardInterrupt
         return False
@@ -161,7 +161,7 @@ def test_interrupting_before_the_first_pass_writes_nothing(scene, tracer, at_onc
 
 
 def test_one_output_that_fails_does_not_cost_the_other(scene, tracer):
-    def fill_the_place(renderer, *, spp, time, noise, progress):
+    def fill_the_place(renderer, *, spp, time, noise, progress, stop):
         renderer.samples = 1
         (scene.parent / "a.png").mkdir()
         return True

@@ -28,7 +28,7 @@ from tests.cli.stand_in import render as _render
 def _passes(count, *, then=True, every=lambda samples: None):
     """A `run` of so many passes of one sample, each followed by `every`."""
 
-    def run(renderer, *, spp, time, noise, progress):
+    def run(renderer, *, spp, time, noise, progress, stop):
         for _ in range(count):
             if spp is not None and renderer.samples >= spp:
                 break
@@ -222,12 +222,15 @@ def test_ten_kills_and_resumes_give_the_same_bits(tmp_path):
     last = subprocess.run(_command(*words, "--spp", samples), check=True, **options)
     assert f"going on from a.npy.checkpoint: {begun[-1]} samples per pixel" in last.stderr
     assert not place.exists()
+    assert not list(tmp_path.glob(".nrc-*"))  # what a kill within a write left
     subprocess.run(_command("-o", "whole.npy", "--spp", samples), check=True, **options)
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
 
 
-def test_ctrl_c_leaves_an_image_and_a_checkpoint(tmp_path):
-    """SIGINT to a real render: exit code 130, both files, and the advice that it gives works."""
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals that a process can catch")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
+def test_a_signal_leaves_an_image_and_a_checkpoint(tmp_path, number, code):
+    """SIGINT or SIGTERM to a real render: its exit code, both files, and the advice that it gives works."""
     (tmp_path / "room.json").write_text(json.dumps(ROOM))
     options = {
         "cwd": tmp_path,
@@ -235,12 +238,14 @@ def test_ctrl_c_leaves_an_image_and_a_checkpoint(tmp_path):
         "stderr": subprocess.PIPE,
         "text": True,
     }
-    process = subprocess.Popen(_command("-o", "a.npy", "--spp", 10**9), **options)
-    process.stderr.readline()
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
+    process = subprocess.Popen(_command("-o", "a.npy", "--spp", 10**9, "--save-every", 0.01), **options)
+    while not (tmp_path / "a.npy").exists() and process.poll() is None:  # the first pass is over
+        time.sleep(0.02)
+    process.send_signal(number)
+    if number == signal.SIGTERM:  # queues send it to the process and to its group
+        process.send_signal(number)
     said = process.communicate(timeout=30)[1]
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "the same command with --resume goes on from a.npy.checkpoint" in said
     samples = _samples(tmp_path / "a.npy.checkpoint")
     before = np.load(tmp_path / "a.npy")

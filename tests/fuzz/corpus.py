@@ -95,6 +95,38 @@ OBJ = "mtllib none.mtl\no tetrahedron\n" + "".join(
     + ["s 1\nusemtl grey\nf -4 -3 -2 -1\n"]
 )
 
+MTL = """# a library
+newmtl paint
+Kd 0.8 0.3 0.1
+map_Kd -s 2 2 1 -o 0.5 0 0 -clamp on none.png
+Ks 0.5 0.5 0.5
+Ns 100
+illum 2
+newmtl glass
+Ni 1.5
+Tf 0.9 1 0.9
+illum 7
+newmtl gold
+Kd 1 0.8 0.3
+Pr 0.3
+Pm 1
+Pc 0.5
+Pcr 0.1
+map_bump -bm 0.1 -imfchan r none.png
+newmtl lamp
+Ke 5 5 4
+d 0.5
+"""
+
+
+def read_library(path: Path) -> object:
+    """Read a .mtl file through an OBJ file beside it that uses all that it has."""
+    obj = path.with_suffix(".obj")
+    names = ("paint", "glass", "gold", "lamp")
+    faces = "".join(f"usemtl {name}\nf {i + 1}/1 {i % 4 + 1}/2 {(i + 1) % 4 + 1}/3\n" for i, name in enumerate(names))
+    obj.write_text(f"mtllib {path.name}\n{OBJ}{faces}")
+    return load_scene(obj)
+
 
 @cache
 def samples() -> dict[str, Sample]:
@@ -103,6 +135,7 @@ def samples() -> dict[str, Sample]:
         Sample("json", ".json", (json.dumps(SCENE, indent=1).encode(),), load_scene, True),
         Sample("xml", ".xml", (XML.encode(),), load_scene, True),
         Sample("obj", ".obj", (OBJ.encode(),), load_scene, True),
+        Sample("mtl", ".mtl", (MTL.encode(),), read_library, True),
         Sample("ply-text", ".ply", (_ply("ascii 1.0"),), load_scene, True),
         Sample(
             "ply-binary", ".ply", (_ply("binary_little_endian 1.0"), _ply("binary_big_endian 1.0")), load_scene, False

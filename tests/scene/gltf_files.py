@@ -94,3 +94,15 @@ class GltfFile:
         root = {**self.root, "buffers": [{"byteLength": len(self.buffer), "uri": uri}]} if self.buffer else self.root
         path.write_text(json.dumps(root))
         return path
+
+
+def sphere(rings: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a unit sphere, which are its normals too, and triangles."""
+    theta, phi = np.linspace(0.0, np.pi, rings + 1), np.linspace(0.0, 2.0 * np.pi, 2 * rings, endpoint=False)
+    t, p = (a.ravel() for a in np.meshgrid(theta, phi, indexing="ij"))
+    points = np.column_stack((np.sin(t) * np.cos(p), np.cos(t), np.sin(t) * np.sin(p)))
+    row, column = (a.ravel() for a in np.meshgrid(np.arange(rings), np.arange(2 * rings), indexing="ij"))
+    a, b = row * 2 * rings + column, row * 2 * rings + (column + 1) % (2 * rings)
+    c, d = a + 2 * rings, b + 2 * rings
+    upper, lower = np.column_stack((a, b, c)), np.column_stack((b, d, c))
+    return points, np.concatenate((upper[row > 0], lower[row < rings - 1]))

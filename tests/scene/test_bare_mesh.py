@@ -66,13 +66,6 @@ def test_a_mesh_alone_is_a_scene(tmp_path, name, text, axis):
     assert forward["xyz".index(axis)] == pytest.approx(-np.sin(np.radians(18.0)))  # looks down from where up is
 
 
-def test_materials_of_an_obj_file_are_left_out_with_a_note(tmp_path):
-    (tmp_path / "a.obj").write_text(f"mtllib a.mtl\n{OBJ}")
-    notes = load_scene(tmp_path / "a.obj").notes
-    assert len(notes) == 2
-    assert "names materials of a .mtl file; they are left out" in notes[1]
-
-
 def test_vertex_colours_become_the_material(tmp_path):
     header = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
     header += "".join(f"property uchar {name}\n" for name in ("red", "green", "blue", "alpha"))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nrc_tracer.scene.geometry import tessellate
 from nrc_tracer.scene.model import (
     Conductor,
     ConstantLight,
@@ -14,6 +15,7 @@ from nrc_tracer.scene.model import (
     Disk,
     EnvironmentMap,
     LookAt,
+    Mesh,
     Orthographic,
     Perspective,
     Plastic,
@@ -389,19 +391,25 @@ def test_no_surface_shadows_itself(shape, offset, size, accel):
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e4])
 @pytest.mark.parametrize("shape", ["cube", "sphere", "mesh"])
 def test_no_light_leaks_through_closed_walls(shape, offset, accel):
-    """A floor beside a closed box with a lamp inside stays black to the last bit, far from the origin too."""
+    """A floor beside a closed box with a lamp inside stays black to the last bit, far from the origin too.
+
+    The mesh has 65,000 flat triangles. With vertex normals a few paths in a million do leak, here as in Mitsuba and PBRT: a
+    direction above the shading normal's horizon and below the triangle's leads through the wall. More do far from the origin,
+    where rounding tilts the triangles.
+    """
     c = np.array([offset, -0.7 * offset, 0.4 * offset])
     at = (Translate(tuple(c)),)
     walls = {
         "cube": Cube(to_world=(Rotate(axis=(0, 0, 1), angle=30.0), *at), material="grey"),
         "sphere": Sphere(to_world=at, material="grey"),
-        "mesh": Sphere(to_world=(Scale((1.0, 0.9, 1.0)), *at), material="grey"),
+        "mesh": Mesh(file="ball", to_world=(Scale((1.0, 0.9, 1.0)), *at), material="grey", face_normals=True),
     }[shape]
     lamp = Sphere(center=tuple(c), radius=0.3, emission=100.0)
     floor = Rectangle(to_world=(Scale(8.0), Translate((0, 0, -1.2)), *at), material="grey")
     camera = Perspective(to_world=(LookAt(origin=tuple(c + np.array([0.0, -6.0, 6.0])), target=tuple(c)),), fov=60.0)
-    described = scene(walls, lamp, floor, materials=GREY, camera=camera, film=(24, 24), max_depth=6)
-    np.testing.assert_array_equal(rendered(described, 64, accel=accel).image().rgb, 0.0)
+    ball = {"ball": tessellate(Sphere())}
+    described = scene(walls, lamp, floor, materials=GREY, meshes=ball, camera=camera, film=(24, 24), max_depth=6)
+    np.testing.assert_array_equal(rendered(described, 256, accel=accel).image().rgb, 0.0)
 
 
 @ACCELS

@@ -28,8 +28,9 @@ def test_path_compiles_for_cuda(tmp_path, capsys):
 
 def test_layers_compile_for_cuda(tmp_path):
     wp.init()
-    wp.compile_aot_module(nrc_tracer.tracer.layers, arch=[80], module_dir=tmp_path, use_ptx=False)
-    assert b"first_hits" in next(tmp_path.glob("*.cubin")).read_bytes()
+    for arch in (80, 90):
+        wp.compile_aot_module(nrc_tracer.tracer.layers, arch=[arch], module_dir=tmp_path / str(arch), use_ptx=False)
+        assert b"first_hits" in next((tmp_path / str(arch)).glob("*.cubin")).read_bytes()
 
 
 @pytest.mark.cuda

@@ -16,7 +16,7 @@ from nrc_tracer.scene.gltf.document import Document
 from nrc_tracer.scene.gltf.entry import Entry
 from nrc_tracer.scene.gltf.surfaces import Base, read_base, read_surface
 from nrc_tracer.scene.gltf.textures import TextureReader, unique
-from nrc_tracer.scene.model import Color, Diffuse, Mask, Material, NormalMap, Principled, VertexColor
+from nrc_tracer.scene.model import Color, Diffuse, Mask, Material, NormalMap, Principled, Transform, VertexColor
 
 KNOWN_EXTENSIONS = {
     "KHR_materials_clearcoat",
@@ -33,11 +33,13 @@ DEFAULT = "glTF default"
 
 
 class ReadMaterial(NamedTuple):
-    """A material as shapes use it: its name, what it emits, and the set of texture coordinates of its textures."""
+    """A material as shapes use it: its name, what it emits, the set of texture coordinates of its textures, and what is done
+    to those before its normal map is looked up (None without one)."""
 
     name: str
     emission: Color | None
     uv_set: int | None
+    normal_to_uv: Transform | None = None
 
 
 class MaterialReader:
@@ -89,6 +91,8 @@ class MaterialReader:
         name = self._name(inner, surface)
         if has_map:
             name = self._normal_map(entry, name, label if opacity is None else f"{label} (normals)")
+        mapped = self.materials[name]
+        to_uv = self.textures.textures[mapped.texture].to_uv if isinstance(mapped, NormalMap) else None
         if opacity is not None:
             name = self._name(label, Mask(material=name, opacity=opacity))
         if emission is not None:
@@ -96,7 +100,7 @@ class MaterialReader:
                 entry.warn("emission from both sides is not supported; it shines on its front side")
             if opacity is not None:
                 entry.warn("what a transparent material emits is not made less by its opacity")
-        return ReadMaterial(name, emission, self._uv_set(entry))
+        return ReadMaterial(name, emission, self._uv_set(entry), to_uv)
 
     def _name(self, label: str, material: Material) -> str:
         name = unique(label, self.materials)
@@ -112,7 +116,8 @@ class MaterialReader:
             info.warn("a grey image is not a normal map; it is left out")
             return material
         texture = self.textures.name(use.bitmap(), use.label)
-        return self._name(label, NormalMap(material=material, texture=texture, scale=info.number("scale", 1.0)))
+        scale = info.number("scale", 1.0)
+        return self._name(label, NormalMap(material=material, texture=texture, scale=scale, bitangent="up"))
 
     def _emission(self, entry: Entry) -> Color | None:
         factor = entry.vector("emissiveFactor", 3, (0.0, 0.0, 0.0))

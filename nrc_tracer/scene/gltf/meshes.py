@@ -11,7 +11,9 @@ from nrc_tracer.scene.gltf.accessors import AccessorReader
 from nrc_tracer.scene.gltf.document import Document
 from nrc_tracer.scene.gltf.entry import Entry
 from nrc_tracer.scene.gltf.materials import MaterialReader, ReadMaterial
-from nrc_tracer.scene.model import TriangleMesh
+from nrc_tracer.scene.gltf.tangents import TOLERATED, differing_tangents
+from nrc_tracer.scene.model import Transform, TriangleMesh
+from nrc_tracer.scene.transforms import matrix
 
 MODES = ("points", "lines", "a line loop", "a line strip", "triangles", "triangle strip", "triangle fan")
 MAX_TRIANGLES = 1 << 28
@@ -94,13 +96,24 @@ class MeshReader:
             entry.fail(f"the file has more than the {MAX_TRIANGLES:,} triangles that are accepted")
         if colors is not None and len(colors) != len(positions):
             attributes.fail(f"has {len(colors)} entries for {len(positions)} positions", "COLOR_0")
-        return TriangleMesh(
-            positions,
-            indices,
-            self._normals(attributes, positions, indices),
-            self._uvs(attributes, material, len(positions)),
-            colors,
-        )
+        normals = self._normals(attributes, positions, indices)
+        uvs = self._uvs(attributes, material, len(positions))
+        if uvs is not None and material.normal_to_uv is not None:
+            self._compare_tangents(attributes, TriangleMesh(positions, indices, normals, uvs), material.normal_to_uv)
+        return TriangleMesh(positions, indices, normals, uvs, colors)
+
+    def _compare_tangents(self, attributes: Entry, mesh: TriangleMesh, to_uv: Transform) -> None:
+        """Say so if the file's tangents, which are not used, are others than those of the normal map's coordinates."""
+        stored = self._attribute(attributes, "TANGENT", ("VEC4",), len(mesh.positions))
+        if stored is None:
+            return
+        m = matrix(to_uv)
+        uvs = mesh.uvs @ m[:2, :2].T + m[:2, 3]
+        share = differing_tangents(np.nan_to_num(stored), mesh.positions, mesh.normals, mesh.indices, uvs)
+        if share > TOLERATED:
+            attributes.warn(
+                "tangents other than those of the texture coordinates are not supported; the latter are used", "TANGENT"
+            )
 
     def _indices(self, entry: Entry, attributes: Entry, mode: int, count: int) -> np.ndarray:
         corners = self._accessors.integers(entry, "indices")

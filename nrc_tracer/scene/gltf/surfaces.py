@@ -1,8 +1,9 @@
 """What a glTF material's surface scatters: its metallic-roughness model and the extensions of it, as materials of the scene.
 
-Everything becomes `Principled` with Lambert's base, or what is exactly the same and simpler: `Diffuse` where nothing shines,
-`Dielectric` and `ThinDielectric` for clear glass of one colour. Approximations that are not worth a warning each:
+Everything becomes `Principled` with Lambert's base, or what is simpler: `Diffuse` where nothing shines, `Dielectric` and
+`ThinDielectric` for clear glass of one colour. Approximations that are not worth a warning each:
 
+* Clear thin glass is a pane with two boundaries, which lets (1 - F) / (1 + F) through where the format's one lets 1 - F.
 * KHR_materials_specular scales the reflectance at normal incidence, not that at grazing angles.
 * KHR_materials_clearcoat is Burley's coat: index of refraction 1.5 as in glTF, but a quarter as strong and with the longer
   tails of GTR1; its gloss g has the same width, 0.1 (1 - g) + 0.001 g = clearcoatRoughness^2, as far as it goes.

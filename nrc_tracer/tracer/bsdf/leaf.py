@@ -30,6 +30,7 @@ class NodeRecord:
     kind: int
     value: Param
     scale: float
+    is_upright: int  # 1 if a normal map's x and y are those of the image
     first: int
     second: int
 
@@ -59,14 +60,32 @@ def bumped_normal(textures: Textures, node: NodeRecord, it: Interaction, n: wp.v
 
 
 @wp.func
+def image_axes(textures: Textures, index: int, it: Interaction) -> tuple[wp.vec3, wp.vec3]:
+    """The directions on the surface in which the image `index` is seen to run, right and down, of any length."""
+    to_u = textures.records[index].to_u
+    to_v = textures.records[index].to_v
+    # The derivatives by what `to_u` and `to_v` make of u and v, but for a positive factor
+    right = it.dpdu * to_v[1] - it.dpdv * to_v[0]
+    down = it.dpdv * to_u[0] - it.dpdu * to_u[1]
+    if to_u[0] * to_v[1] - to_u[1] * to_v[0] < 0.0:
+        return -right, -down
+    return right, down
+
+
+@wp.func
 def mapped_normal(textures: Textures, node: NodeRecord, it: Interaction, n: wp.vec3, at: TexturePoint) -> wp.vec3:
     """The normal that a texture gives in the frame of tangent, bitangent and normal."""
     local = lookup(textures, node.value.texture, at) * 2.0 - wp.vec3(1.0)
     local = wp.vec3(local[0] * node.scale, local[1] * node.scale, local[2])
     if wp.length_sq(local) == 0.0:
         return n
-    frame = frame_along(n, it.dpdu)
-    return wp.normalize(frame.s * local[0] + frame.t * local[1] + n * local[2])
+    if node.is_upright == 0:
+        frame = frame_along(n, it.dpdu)
+        return wp.normalize(frame.s * local[0] + frame.t * local[1] + n * local[2])
+    right, down = image_axes(textures, node.value.texture, it)
+    frame = frame_along(n, right)
+    hand = wp.where(wp.dot(frame.t, down) > 0.0, -1.0, 1.0)
+    return wp.normalize(frame.s * local[0] + frame.t * (hand * local[1]) + n * local[2])
 
 
 @wp.func
