@@ -14,9 +14,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nrc_tracer.errors import CheckpointError, DeviceError, NrcError, OutputError, SceneError
+from nrc_tracer.errors import CacheError, CheckpointError, DeviceError, NrcError, OutputError, SceneError
 
 if TYPE_CHECKING:
+    from nrc_tracer.cache import RadianceCache
     from nrc_tracer.imaging import Image, read_image, rel_mse
     from nrc_tracer.scene.json_format import write_json
     from nrc_tracer.scene.load import load_scene
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CacheError",
     "CheckpointError",
     "DeviceError",
     "Image",
     "NrcError",
     "OutputError",
+    "RadianceCache",
     "Renderer",
     "Scene",
     "SceneDescription",
@@ -45,6 +48,7 @@ __all__ = [
 
 _HOMES = {
     "Image": "nrc_tracer.imaging",
+    "RadianceCache": "nrc_tracer.cache",
     "Renderer": "nrc_tracer.tracer",
     "Scene": "nrc_tracer.scene.model",
     "SceneDescription": "nrc_tracer.scene.model",

@@ -96,7 +96,7 @@ class Progress:
         self._bar.update(
             self._task,
             completed=min(1.0, max(by_samples, by_time, by_noise)),
-            samples=self._samples_word(renderer.samples),
+            samples=self._samples_word(renderer.samples) if renderer.samples else "warming up the cache",
             rate=rate(speed),
         )
 

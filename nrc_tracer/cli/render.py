@@ -7,20 +7,22 @@ import dataclasses
 import math
 import sys
 import time as clock
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.progress import Progress, announced, rate
+from nrc_tracer.cli.cache_options import bias_words, cache_line, cache_options, read_cache
+from nrc_tracer.cli.progress import Progress, announced
 from nrc_tracer.cli.saving import Saves
+from nrc_tracer.cli.summary import dropped_warning, result_line, scene_line, summarize
 from nrc_tracer.cli.termination import TERMINATED, noted_termination
 
 if TYPE_CHECKING:
     import numpy as np
 
     from nrc_tracer.imaging import Image
-    from nrc_tracer.scene.model import Scene
     from nrc_tracer.tracer import Renderer
 
 COUNT = click.IntRange(1, 2**31 - 1)
@@ -88,14 +90,18 @@ def _layers(ctx: click.Context, parameter: click.Parameter, value: str | None) -
 @click.option(
     "--camera", metavar="NAME|INDEX", help="One of the scene's cameras, as `info` lists them. Default: the scene's."
 )
-@click.option("--max-depth", type=click.IntRange(0, 2**31 - 1), help="Longest path: 1 shows lights, 2 direct light.")
+@click.option(
+    "--max-depth",
+    type=click.IntRange(-1, 2**31 - 1),
+    help="Longest path: 1 shows lights, 2 direct light; -1 is without limit.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the random numbers.")
 @click.option("--sampler", type=click.Choice(["sobol", "independent"]), help="Default: what the scene says.")
 @click.option("--filter", type=click.Choice(["box", "tent", "gaussian"]), help="Default: what the scene says.")
 @click.option("--device", metavar="NAME", help="cpu, or cuda:0 and so on. Default: CUDA if there, else cpu.")
 @click.option("--threads", type=click.IntRange(1, 4096), help="On the CPU. Default: all cores.")
 @click.option("--accel", type=click.Choice(["embree", "warp"]), help="Ray intersection. Default: the fastest there is.")
-@click.option("--cache", type=click.Choice(["off"]), default="off", expose_value=False, help="The radiance cache.")
+@cache_options
 @click.option(
     "--tone", type=click.Choice(["srgb", "aces", "agx"]), default="srgb", show_default=True, help="For PNG: the look."
 )
@@ -179,9 +185,11 @@ def _render(
     parameters: dict[str, str],
     strict: bool,
     quiet: bool,
+    **cache: Any,
 ) -> tuple[dict[str, Any], int]:
     """Render and write; return the summary and the exit code."""
-    from nrc_tracer.errors import OutputError
+    from nrc_tracer.atomic import replacing
+    from nrc_tracer.errors import CacheError, OutputError
     from nrc_tracer.imaging import LAYER_EXTENSIONS, check_denoiser, check_writable
     from nrc_tracer.scene.load import load_scene
 
@@ -189,6 +197,9 @@ def _render(
     outputs = tuple(dict.fromkeys(outputs)) or (Path(f"{scene.stem}.png"),)
     for output in outputs:
         check_writable(output)
+    if cache["save_cache"]:
+        with replacing(cache["save_cache"], keep=False, error=CacheError) as temporary:
+            temporary.touch()
     if denoise:
         check_denoiser()
     if layers and not any(output.suffix.lower() in LAYER_EXTENSIONS for output in outputs):
@@ -223,12 +234,18 @@ def _render(
         max_depth=max_depth,
         sampler=sampler,
         filter=filter,
+        cache=read_cache(cache),
+        cache_mode="on" if cache["cache_mode"] == "off" else cache["cache_mode"],
     )
     load_seconds = clock.perf_counter() - start
     if renderer.notice:
         warn(renderer.notice)
+    if renderer.cache is not None and renderer.cache_mode == "on" and renderer.max_depth is not None:
+        warn(
+            f"max_depth {renderer.max_depth} ends paths that the cache goes on for without limit; --max-depth -1 is like it"
+        )
     if not quiet:
-        click.echo(_scene_line(loaded, renderer), err=True)
+        click.echo(scene_line(loaded, renderer), err=True)
     with announced("compiling kernels (first run only) ...", after=1.0, quiet=quiet):
         compile_seconds = renderer.compile()
 
@@ -264,7 +281,8 @@ def _render(
 
     def after_pass(renderer: Renderer) -> None:
         progress(renderer)
-        saves(renderer)
+        if renderer.samples:
+            saves(renderer)
 
     start = clock.perf_counter()
     saves.start()
@@ -283,31 +301,22 @@ def _render(
         except OutputError as error:
             raise saves.rescue(renderer, error) from error
         (saves.succeed if finished else saves.stop)(renderer)
-    dropped, dropped_pixels = image.dropped, renderer.dropped_pixels()[:10]
+    dropped = dropped_warning(renderer)
     if dropped:
-        places = ", ".join(f"({x}, {y})" for x, y in dropped_pixels)
-        warn(f"{dropped} samples were not finite and were left out, first at pixels {places}")
-    noise_now = renderer.noise()
+        warn(dropped)
     summary = {
         "scene": str(scene),
-        "width": renderer.width,
-        "height": renderer.height,
-        "samples": renderer.samples,
-        "seconds": seconds,
+        **summarize(renderer, image, seconds=seconds, resumed_from=resumed_from),
         "compile_seconds": compile_seconds,
         "load_seconds": load_seconds,
-        "resumed_from": resumed_from,
-        "noise": noise_now if math.isfinite(noise_now) else None,
-        "samples_per_second": (renderer.samples - resumed_from) * renderer.width * renderer.height / max(seconds, 1e-9),
-        "mean": list(image.mean),
-        "dropped": dropped,
-        "dropped_pixels": [list(pixel) for pixel in dropped_pixels],
-        "device": renderer.device,
-        "accel": renderer.accel,
         "outputs": [str(output) for output in outputs],
-        "warnings": warnings,
         "interrupted": not finished,
     }
+    if renderer.cache is not None:
+        if cache["save_cache"] is not None:
+            renderer.cache.save(cache["save_cache"])
+        _judge_cache(summary["cache"], warn)
+    summary["warnings"] = warnings
     if not finished:
         click.echo(
             f"interrupted: the image has {renderer.samples} samples per pixel; the same command with --resume goes on "
@@ -315,8 +324,19 @@ def _render(
             err=True,
         )
     if not quiet:
-        click.echo(_result_line(summary), err=True)
+        if renderer.cache is not None:
+            click.echo(cache_line(summary["cache"]), err=True)
+        click.echo(result_line(summary), err=True)
     return summary, 0 if finished else TERMINATED if terminated() else 130
+
+
+def _judge_cache(report: dict[str, Any], warn: Callable[[str], None]) -> None:
+    """Warn where the cache is not known to be good enough to end paths in it."""
+    if report["mode"] == "on" and not report["converged"]:
+        warn(
+            f"the cache is not known to be right to 3 %: {bias_words(report)} after {report['warm_up_frames']} frames of "
+            "warm-up; more --time, --spp or --train-frames helps"
+        )
 
 
 def _check_checkpoint(checkpoint: Path, outputs: tuple[Path, ...], resume: bool) -> None:
@@ -372,23 +392,3 @@ def _denoised(image: Image, renderer: Renderer) -> Image:
     from nrc_tracer.imaging import denoise
 
     return dataclasses.replace(image, rgb=denoise(image.rgb, **renderer.layers(("albedo", "normal"))))
-
-
-def _scene_line(scene: Scene, renderer: Renderer) -> str:
-    """Summarise what is about to be rendered: `cornell-box.xml: 8 shapes, 5 materials, 512x512 on cpu (embree)`."""
-    description = scene.description
-    counts = (
-        ("shape", len(description.shapes)),
-        ("material", len(description.materials)),
-        ("texture", len(description.textures)),
-    )
-    parts = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts if count]
-    size = f"{renderer.width}x{renderer.height} on {renderer.device} ({renderer.accel})"
-    return f"{scene.source.name if scene.source else 'scene'}: {', '.join([*parts, size])}"
-
-
-def _result_line(summary: dict[str, Any]) -> str:
-    size = f"{summary['width']}x{summary['height']}, {summary['samples']} spp"
-    speed = f"{rate(summary['samples_per_second'])}, {summary['accel']} on {summary['device']}"
-    noise = "" if summary["noise"] is None else f"noise {100 * summary['noise']:.2g} %, "
-    return f"{', '.join(summary['outputs'])}  {size}, {noise}{summary['seconds']:.1f} s ({speed})"

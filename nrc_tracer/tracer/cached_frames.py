@@ -159,11 +159,15 @@ class CachedFrames:
         else:
             over = budget_is_over
             if frames >= LEAST_WARM_UP and frames % PROBE_EVERY == 0:
-                bias, error = self.bias()
-                over = over or (abs(bias) <= TOLERATED_BIAS + error and error <= TOLERATED_BIAS)
+                over = over or self._has_converged()
         if over:
             self.end_warm_up()
         self._set(warm_up_seconds=self.cache.progress.get("warm_up_seconds", 0.0) + clock.perf_counter() - start)
+
+    def _has_converged(self) -> bool:
+        """Whether the measured bias is small, as far as it is known."""
+        bias, error = self.bias()
+        return is_small(bias, error)
 
     def skips_warm_up(self) -> bool:
         """End the warm-up if it is to have no frames, and say whether that is so."""
@@ -330,6 +334,7 @@ class CachedFrames:
             "warm_up_frames": self.warm_up_frames,
             "warm_up_seconds": cache.progress.get("warm_up_seconds", 0.0),
             "seconds": {name: getattr(self.seconds, name) for name in self.seconds.__dataclass_fields__},
+            "converged": is_small(bias, error),
             "bias": bias,
             "bias_error": error,
             "mean_path_length": progress["path_vertices"] / paths,
@@ -344,6 +349,11 @@ class CachedFrames:
             report["continue_probability"] = progress["continue_probability"]
             report |= self.held_out().variances(self._predict, QUERY_COST)
         return {name: _plain(value) for name, value in report.items()}
+
+
+def is_small(bias: float, error: float) -> bool:
+    """Whether a bias that is known to a standard error is below 3 %, as far as it is known, and known to 3 %."""
+    return abs(bias) <= TOLERATED_BIAS + error and error <= TOLERATED_BIAS
 
 
 def _plain(value: Any) -> Any:

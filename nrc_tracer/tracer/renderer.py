@@ -72,6 +72,8 @@ class Renderer:
         device: The device's name.
         accel: What intersects triangles.
         notice: Why Embree is not used although nobody asked for another, or None.
+        cache: The radiance cache, or None.
+        cache_mode: What it is used for.
 
     Raises:
         SceneError: The scene asks for something impossible.
@@ -129,18 +131,19 @@ class Renderer:
         except (MemoryError, RuntimeError) as error:
             raise DeviceError(f"{self.device} cannot hold a film of {self.width} x {self.height} pixels") from error
         self.cache, self._frames = cache, None
+        self.cache_mode = CacheMode[_known("mode of a cache", cache_mode, CacheMode)].value
         if cache is not None:
-            self._frames = self._begin_cache(cache, _known("mode of a cache", cache_mode, CacheMode), block_size)
+            self._frames = self._begin_cache(cache, block_size)
         self.reset()
 
-    def _begin_cache(self, cache: RadianceCache, mode: str, block_size: int) -> CachedFrames:
+    def _begin_cache(self, cache: RadianceCache, block_size: int) -> CachedFrames:
         from nrc_tracer.tracer.cached_frames import CachedFrames  # which loads torch
 
         threads, seed = self._launcher.threads, int(self._settings.seed)
         cache.begin(*self._scene.box, device=wp.device_to_torch(wp.get_device(self.device)), threads=threads, seed=seed)
         return CachedFrames(
             cache,
-            CacheMode[mode],
+            CacheMode(self.cache_mode),
             self._scene.record,
             self._camera,
             self._film,
@@ -260,6 +263,11 @@ class Renderer:
         if self.samples == 0:
             return 1
         return max(1, min(int(PASS_SECONDS * self.samples / max(self._seconds, 1e-6)), 4 * self.samples))
+
+    @property
+    def max_depth(self) -> int | None:
+        """Longest path in segments, None without limit."""
+        return self._settings.max_depth if self._settings.max_depth < UNLIMITED else None
 
     @property
     def seconds(self) -> float:

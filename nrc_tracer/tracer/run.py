@@ -8,10 +8,11 @@ import time as clock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from nrc_tracer.errors import NrcError
 from nrc_tracer.imaging.image import Image
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.tracer.noise import is_check, next_check
-from nrc_tracer.tracer.renderer import Renderer
+from nrc_tracer.tracer.renderer import USUAL_WARM_UP, Renderer
 
 
 def run(
@@ -33,14 +34,31 @@ def run(
         time: Seconds.
         noise: What `Renderer.noise` shall be at most, 0.05 for 5 %; it is asked for at 32 samples and then about every eighth
             more.
-        progress: Called after each pass.
+        progress: Called after each pass, and after each frame of a cache's warm-up.
         stop: Asked after each pass that is not the last: True ends it early.
 
     Returns:
         False if Ctrl-C or `stop` ended it early; the samples of finished passes are kept.
+
+    Raises:
+        NrcError: `noise` is asked for with a cache in which paths end: its bias is no noise.
     """
+    if noise is not None and renderer.cache is not None and renderer.cache_mode != "unbiased":
+        raise NrcError(
+            "noise: the error of a cached image is not noise alone; stop by samples or time, or use cache unbiased"
+        )
     start = clock.perf_counter()
     with _deferred_interrupt() as interrupted:
+
+        def breaks_off() -> bool:
+            if progress is not None:
+                progress(renderer)
+            return interrupted() or (stop is not None and stop())
+
+        # A quarter of the budget goes into a cache's warm-up at most
+        most = None if time is not None else max(USUAL_WARM_UP, (spp or 0) // 4)
+        if not renderer.warm_up(frames=most, seconds=None if time is None else time / 4, stop=breaks_off):
+            return False
         while spp is None or renderer.samples < spp:
             if interrupted():
                 return False

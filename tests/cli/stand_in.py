@@ -13,7 +13,7 @@ SCENE = {"film": {"width": 8, "height": 6}, "sampler": {"spp": 3}, "lights": [{"
 class FakeRenderer:
     """Shows every pixel as 0.5; what it was asked for is in `arguments`."""
 
-    device, accel, dropped, notice = "cpu", "embree", 0, None
+    device, accel, dropped, notice, cache = "cpu", "embree", 0, None, None
 
     def __init__(self, scene, *, width=None, height=None, **arguments):
         self.arguments = arguments

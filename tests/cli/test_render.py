@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from nrc_tracer.cli import main
 from nrc_tracer.errors import DeviceError
 from nrc_tracer.imaging import TONES, read_image
+from nrc_tracer.tracer.layers import LAYERS
 from tests.cli.stand_in import SCENE, FakeRenderer
 from tests.cli.stand_in import lines as _lines
 from tests.cli.stand_in import render as _render
@@ -62,7 +63,7 @@ def test_options_reach_the_renderer(scene, tracer):
     options["camera"] = "left"
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     assert _render(scene, *words, "--accel", "warp", "--cache", "off", "--time", 0.5).exit_code == 0
-    assert FakeRenderer.last.arguments == {**options, "accel": "warp"}
+    assert FakeRenderer.last.arguments == {**options, "accel": "warp", "cache": None, "cache_mode": "on"}
     assert FakeRenderer.last.samples == 5  # --time alone: the scene's spp is no limit
 
 
@@ -85,8 +86,6 @@ def test_denoising_without_the_denoiser_fails_before_rendering(scene, monkeypatc
 
 
 def test_the_layers_offered_are_those_there_are(scene, tracer):
-    from nrc_tracer.tracer.layers import LAYERS
-
     seen = []
     tracer.Renderer.layers = lambda self, names: seen.append(names) or {}
     assert _render(scene, "--layers", "all").exit_code == 0
@@ -240,7 +239,8 @@ def test_failures_are_one_line_and_write_nothing(scene, case):
         ["--width", "0"],
         ["--tone", "film"],
         ["-D", "novalue"],
-        ["--cache", "on"],
+        ["--cache", "maybe"],
+        ["--max-depth", "-2"],
         ["--no-such-option"],
     ],
 )

@@ -132,9 +132,10 @@ def test_a_newer_format_is_named(written, tmp_path):
 
     renderer, _ = written
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "VERSION", 2)
+        patch.setattr(checkpoint, "VERSION", checkpoint.VERSION + 1)
         renderer.save_checkpoint(tmp_path / "newer")
-    assert "written by a newer release (format 2, this one reads up to 1)" in _refusal(renderer, tmp_path / "newer")
+    expected = f"written by a newer release (format {checkpoint.VERSION + 1}, this one reads up to {checkpoint.VERSION})"
+    assert expected in _refusal(renderer, tmp_path / "newer")
 
 
 def _with(described, **changes):

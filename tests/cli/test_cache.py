@@ -1,0 +1,91 @@
+"""Rendering with a cache from the command line: options, files, what is said."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import nrc_tracer as nrc
+from nrc_tracer.cli import main
+
+ROOM = "scenes/cornell-box.json"
+
+
+@pytest.fixture(scope="module")
+def room(request):
+    return request.config.rootpath / ROOM
+
+
+def run(*arguments):
+    small = ("--width", 24, "--height", 16, "--spp", 4, "--max-depth", -1)
+    return CliRunner().invoke(main, ["render", *map(str, (*arguments, *small))])
+
+
+@pytest.mark.parametrize("mode", ["on", "unbiased", "view"])
+def test_each_mode_renders_and_reports(room, mode, tmp_path):
+    result = run(room, "--cache", mode, "--train-frames", 4, "-o", tmp_path / "a.exr", "--json")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)["cache"]
+    assert (report["mode"], report["warm_up_frames"], report["encoding"]) == (mode, 4, "hash")
+    assert report["training_steps"] >= 4 * 8
+    assert abs(report["bias"]) < 1.0
+    assert 0.0 < report["bias_error"]
+    assert nrc.Image.load(tmp_path / "a.exr").mean[0] > 0.1
+    assert "cache: bias" in result.stderr
+
+
+def test_a_saved_cache_goes_on_without_a_warm_up(room, tmp_path):
+    cache = tmp_path / "room.safetensors"
+    first = run(room, "--cache", "on", "--train-frames", 4, "--save-cache", cache, "-o", tmp_path / "a.exr")
+    assert first.exit_code == 0, first.stderr
+    frozen = ("--cache", "on", "--load-cache", cache, "--freeze-cache")
+    second = run(room, *frozen, "-o", tmp_path / "b.exr", "--json")
+    assert second.exit_code == 0, second.stderr
+    report = json.loads(second.stdout)["cache"]
+    assert (report["warm_up_frames"], report["seconds"]["train"]) == (4, 0.0)
+
+
+def test_a_configuration_of_ones_own(room, tmp_path):
+    config = tmp_path / "small.json"
+    config.write_text(
+        json.dumps(
+            {
+                "encoding": {"otype": "Identity"},
+                "network": {"otype": "CutlassMLP", "n_neurons": 16, "n_hidden_layers": 1},
+                "optimizer": {"otype": "Adam", "learning_rate": 0.01},
+                "loss": {"otype": "RelativeL2Luminance"},
+            }
+        )
+    )
+    result = run(room, "--cache", "on", "--train-frames", 2, "--cache-config", config, "-o", tmp_path / "a.png")
+    assert result.exit_code == 0, result.stderr
+    config.write_text("{")
+    result = run(room, "--cache", "on", "--cache-config", config, "-o", tmp_path / "a.png")
+    assert result.exit_code == 1
+    assert "small.json" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--encoding", "hash"), 2, "--encoding needs --cache on, unbiased or view."),
+        (("--cache", "on", "--freeze-cache"), 2, "--freeze-cache needs --load-cache"),
+        (("--cache", "on", "--load-cache", "nowhere"), 1, "nowhere: cannot be read"),
+        (("--cache", "on", "--noise", "0.1"), 1, "not noise alone"),
+        (("--cache", "on", "--save-cache", "no/where"), 1, 'there is no folder "no"'),
+        (("--cache", "on", "--nn-backend", "tinycudann"), 1, "tinycudann"),
+        (("--cache", "on", "--spread", "-1"), 2, "--spread"),
+    ],
+)
+def test_what_is_refused(room, arguments, code, message, tmp_path):
+    result = run(room, *arguments, "-o", tmp_path / "a.png")
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_finite_depth_is_warned_of(room, tmp_path):
+    arguments = ["render", str(room), "--cache", "on", "--train-frames", "1", "--width", "8", "--spp", "1"]
+    result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "a.png")])
+    assert result.exit_code == 0, result.stderr
+    assert "max_depth 8 ends paths that the cache goes on for" in result.stderr
