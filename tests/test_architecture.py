@@ -22,11 +22,14 @@ ALLOWED = {
     "imaging": set(),
 }
 # scene reads images through imaging, in the module that loads files, and in the one that finds images inside of a glTF file
-EXCEPTIONS = {("scene", "imaging"): {"scene/load.py", "scene/obj_materials.py", "scene/convert.py", "scene/gltf/images.py"}}
+EXCEPTIONS = {
+    ("scene", "imaging"): {"scene/load.py", "scene/obj_materials.py", "scene/convert.py", "scene/gltf/images.py"}
+}
 # Packages that a part may not load at all
 FOREIGN = {"scene": {"torch", "warp"}, "imaging": {"torch", "warp"}}
 # Packages that not every installation has: only inside the functions that need them
 OPTIONAL = {"embreex", "mitsuba", "oidn", "pyoidn", "tinycudann", "viser", "scipy", "imageio"}
+OPTIONAL |= {"flip_evaluator", "matplotlib", "skimage"}
 
 
 def _modules():

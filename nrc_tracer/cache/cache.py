@@ -301,7 +301,8 @@ def _bounded(encoding: Any, finest: float) -> Any:
     """An encoding whose grids are not finer than a resolution."""
     nested = getattr(encoding, "nested", None)
     if nested is not None:
-        return msgspec.structs.replace(encoding, nested=tuple(_bounded(part, finest) for part in nested))
+        parts = (msgspec.structs.replace(part, encoding=_bounded(part.encoding, finest)) for part in nested)
+        return msgspec.structs.replace(encoding, nested=tuple(parts))
     if not hasattr(encoding, "per_level_scale") or encoding.n_levels < 2:
         return encoding
     most = max(1.0, finest / encoding.base_resolution) ** (1.0 / (encoding.n_levels - 1))

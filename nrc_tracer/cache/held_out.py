@@ -12,7 +12,8 @@ from nrc_tracer.cache.records import BROKEN, RecordBuffers
 
 Predict = Callable[[Tensor], Tensor]
 
-COLUMNS = ("features", "throughput", "tail", "before", "length", "depth")
+LEAST_PROBABILITY = 0.05
+"""Of going on beyond the cache: rarer corrections are fireflies."""
 
 
 class HeldOut:
@@ -66,27 +67,37 @@ class HeldOut:
     def variances(self, predict: Predict, query_cost: float) -> dict[str, float]:
         """Of a pixel's sample, mean over pixels and channels: what decides how many paths should go on beyond the cache.
 
+        Going on with probability q costs t_0 + q t_l and has the variance v_0 + v_l / q (a little less, as v_l counts what the
+        cache is wrong by in the mean at its full weight); the product of both is least at q = sqrt(v_l t_0 / (v_0 t_l)).
+
         Returns:
             `v_0`: the variance of gathered[0] + T C, the cached sample; `v_l`: the mean of (T (L - C))^2, what correcting it
-            costs; `t_0` and `t_l`: vertices to the end in the cache (and the query, as `query_cost` vertices) and beyond it;
-            `best_probability`: sqrt(v_l t_0 / (v_0 t_l)), at most 1.
+            costs; `v`: the variance of path tracing; `t_0` and `t_l`: vertices to the end in the cache (and the query, as
+            `query_cost` vertices) and beyond it; `t`: vertices of a whole path; `best_probability`: that q, at most 1; `gain`:
+            what path tracing needs of time for the same error, over what that q needs. NaN where nothing was measured, with a
+            `best_probability` of 1 and no gain.
         """
         if not len(self):
-            return {"v_0": math.nan, "v_l": math.nan, "t_0": math.nan, "t_l": math.nan, "best_probability": 1.0}
+            nothing = dict.fromkeys(("v_0", "v_l", "v", "t_0", "t_l", "t"), math.nan)
+            return {**nothing, "best_probability": 1.0, "gain": 0.0}
         tensors = {name: tensor.double() for name, tensor in self.tensors.items()}
         prediction = predict(self.tensors["features"]).double()
-        cached = (tensors["before"] + tensors["throughput"] * prediction).view(-1, 2, 3)
-        v_0 = float(0.5 * (cached[:, 0] - cached[:, 1]).square().mean())
+
+        def variance(scattered: Tensor) -> float:
+            pairs = (tensors["before"] + tensors["throughput"] * scattered).view(-1, 2, 3)
+            return float(0.5 * (pairs[:, 0] - pairs[:, 1]).square().mean())
+
+        v_0, v = variance(prediction), variance(tensors["tail"])
         v_l = float((tensors["throughput"] * (tensors["tail"] - prediction)).square().mean())
         cut = tensors["depth"] > 0
+        t = float(tensors["length"].mean())
         t_0 = float(torch.where(cut, tensors["depth"] + query_cost, tensors["length"]).mean())
         t_l = float(torch.where(cut, tensors["length"] - tensors["depth"], 0.0).mean())
-        best = math.sqrt(v_l * t_0 / (v_0 * t_l)) if v_0 > 0.0 and t_l > 0.0 and math.isfinite(v_l) else 1.0
-        return {"v_0": v_0, "v_l": v_l, "t_0": t_0, "t_l": t_l, "best_probability": min(max(best, 0.05), 1.0)}
-
-    def best_probability(self, predict: Predict, query_cost: float) -> float:
-        """With which probability paths should go on beyond the cache, to have the least error in a given time."""
-        return self.variances(predict, query_cost)["best_probability"]
+        best, gain = 1.0, 0.0
+        if v_0 > 0.0 and t_l > 0.0 and math.isfinite(v_l):
+            best = min(max(math.sqrt(v_l * t_0 / (v_0 * t_l)), LEAST_PROBABILITY), 1.0)
+            gain = v * t / ((v_0 + v_l / best) * (t_0 + best * t_l))
+        return {"v_0": v_0, "v_l": v_l, "v": v, "t_0": t_0, "t_l": t_l, "t": t, "best_probability": best, "gain": gain}
 
 
 def join(old: Mapping[str, Tensor], new: Mapping[str, Tensor], *, most: int) -> dict[str, Tensor]:

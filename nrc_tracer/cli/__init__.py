@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from nrc_tracer import __version__
+from nrc_tracer.cli.compare import compare
 from nrc_tracer.cli.convert import convert
 from nrc_tracer.cli.info import info
 from nrc_tracer.cli.render import render
@@ -44,5 +45,6 @@ def main(debug: bool) -> None:
 
 main.add_command(render)
 main.add_command(info)
+main.add_command(compare)
 main.add_command(convert)
 main.add_command(schema)

@@ -17,7 +17,7 @@ from nrc_tracer.cache.assembly import add_samples, propagate_targets
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.features import SceneBox
 from nrc_tracer.cache.held_out import HeldOut, join
-from nrc_tracer.cache.records import IN_CACHE, RecordBuffers
+from nrc_tracer.cache.records import BROKEN, IN_CACHE, RecordBuffers
 from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW, CutPolicy, trace_cut_paths
@@ -38,11 +38,21 @@ MOST_PROBES = 16
 
 LEAST_WARM_UP = 32
 """Frames of the warm-up at least."""
+ADAPTATION = 32
+"""Frames after a change of the scene in which the cache trains as in the warm-up."""
 TOLERATED_BIAS = 0.03
 """Relative bias below which the warm-up ends."""
 
 QUERY_COST = 3.0
 """Time of a query in segments of paths, on the CPU: to decide by how many paths go on without asking a clock."""
+FIRST_JUDGEMENT = 8
+"""Frames of the warm-up after which it is first asked whether correcting the cache can pay."""
+HOPELESS_GAIN = 0.5
+"""Of time, below which it cannot: what is missing will not come by more training."""
+LEAST_GAIN = 1.1
+"""Of time, below which paths all go on: training has its price too."""
+PATHS_PER_TRAINING_RECORD = 8
+"""Paths of the image for each training record, in a frame that trains."""
 PATHS_PER_RECORD = 1.1
 """More training paths are begun than needed, as their number of vertices is random."""
 
@@ -104,13 +114,20 @@ class CachedFrames:
         self._probes: RecordBuffers | None = None
         options, on_cuda = cache.options, self.device.type == "cuda"
         self.steps = options.steps or (4 if on_cuda else 8)
-        share = self._width * self._height / (1920 * 1080) if on_cuda else 0.0
-        self.records = options.records or max(12288, int(65536 * share))
+        pixels = self._width * self._height
+        usual = 65536 * pixels // (1920 * 1080) if on_cuda else pixels // PATHS_PER_TRAINING_RECORD
+        self.records = options.records or min(max(usual, 4096), 65536 if on_cuda else 12288)
         self.reset()
 
     def reset(self) -> None:
         """Begin a new image; the cache stays as it is."""
         self._set(paths=0, queries=0, path_vertices=0, query_vertices=0)
+
+    def update(self, scene: SceneRecord) -> None:
+        """Go on with another scene: what was measured is not of it, and what was learnt may not be."""
+        self._scene = scene
+        self.cache.held = {}
+        self._set(adapt_until=self.frame + ADAPTATION, rescale=self.cache.gain > 0.0)
 
     # State that decides the next frames. It is kept in the cache, and so in its files
 
@@ -153,16 +170,22 @@ class CachedFrames:
                 self.measure()
             self._train(options.warm_up_unbiased)
         frames = self.warm_up_frames + 1
-        self._set(warm_up_frames=frames)
+        self._set(warm_up_frames=frames, frame=self.frame + 1)
         if options.train_frames is not None:
             over = frames >= options.train_frames
         else:
             over = budget_is_over
-            if frames >= LEAST_WARM_UP and frames % PROBE_EVERY == 0:
-                over = over or self._has_converged()
+            if not over and frames % PROBE_EVERY == 0:
+                over = self._is_of_no_use(frames) or (frames >= LEAST_WARM_UP and self._has_converged())
         if over:
             self.end_warm_up()
         self._set(warm_up_seconds=self.cache.progress.get("warm_up_seconds", 0.0) + clock.perf_counter() - start)
+
+    def _is_of_no_use(self, frames: int) -> bool:
+        """Whether correcting the cache would cost so much that paths are better off without it."""
+        if self.mode is not CacheMode.UNBIASED or frames < FIRST_JUDGEMENT:
+            return False
+        return self.held_out().variances(self._predict, QUERY_COST)["gain"] < HOPELESS_GAIN
 
     def _has_converged(self) -> bool:
         """Whether the measured bias is small, as far as it is known."""
@@ -177,20 +200,34 @@ class CachedFrames:
 
     def end_warm_up(self) -> None:
         """Decide by what was measured how the image is rendered."""
-        self._set(warm=True, warm_frame=self.frame)
+        self._set(warm=True)
         if self.mode is CacheMode.UNBIASED:
-            self._set(continue_probability=self.held_out().best_probability(self._predict, QUERY_COST))
+            measured = self.held_out().variances(self._predict, QUERY_COST)
+            useful = measured["gain"] >= LEAST_GAIN
+            self._set(continue_probability=measured["best_probability"] if useful else 1.0)
 
     def render_frame(self, sample: int, sums: wp.array, squares: wp.array, dropped: wp.array) -> None:
         """Add sample number `sample` to every pixel, and train where it is time to."""
         with single_threaded_torch(self._launcher):
             self._render(sample, sums, squares, dropped)
-            options, since = self.cache.options, self.frame - self.cache.progress.get("warm_frame", 0)
-            if not options.freeze:
-                if since % options.train_every == 0:
-                    self._train(max(options.unbiased, 0.5 ** (1 + since // (4 * options.train_every))))
-                else:
-                    self._set(frame=self.frame + 1)
+            options, progress, frame = self.cache.options, self.cache.progress, self.frame
+            without_cache = self.mode is CacheMode.UNBIASED and progress.get("continue_probability") == 1.0
+            if options.freeze or without_cache:
+                return
+            if frame < progress.get("adapt_until", 0):
+                if frame % PROBE_EVERY == 0:
+                    self.measure()
+                self._train(options.warm_up_unbiased)
+                self._set(frame=frame + 1, turn=0)
+                return
+            # Training is in proportion to rendering, whatever the size of a frame
+            credit = progress.get("credit", 0.0) + self._pixels.paths / (PATHS_PER_TRAINING_RECORD * self.records)
+            if credit >= options.train_every:
+                credit -= options.train_every
+                turn = progress.get("turn", 0)
+                self._train(max(options.unbiased, 0.5 ** (1 + turn // 4)))
+                self._set(turn=turn + 1)
+            self._set(credit=min(credit, float(options.train_every)), frame=frame + 1)
 
     def _render(self, sample: int, sums: wp.array, squares: wp.array, dropped: wp.array) -> None:
         probability = 0.0
@@ -231,14 +268,13 @@ class CachedFrames:
         self._trace(buffers, policy, settings, frame, paths)
         features, targets = self._targets(buffers, paths)
         if not len(targets):
-            self._set(frame=frame + 1)
             return
         if cache.gain == 0.0 or cache.progress.get("rescale", False):
             cache.measure_scale(features, targets)
             self._set(rescale=False)
         cache.train(features, targets, records=self.records, steps=self.steps, seed=mix(settings.seed, frame))
         wanted = PATHS_PER_RECORD * self.records * paths / len(targets)
-        self._set(frame=frame + 1, training_paths=int(min(wanted, self.records)))
+        self._set(training_paths=int(min(wanted, self.records)))
         self.seconds.train += clock.perf_counter() - start
 
     def _targets(self, buffers: RecordBuffers, paths: int) -> tuple[Tensor, Tensor]:
@@ -273,6 +309,20 @@ class CachedFrames:
         self.cache.held = join(self.cache.held, held, most=MOST_PROBES * PROBE_PATHS)
         self._set(probes=count + 1)
         self.seconds.measure += clock.perf_counter() - start
+
+    def split(self, sample: int, continuation: int) -> Tensor:
+        """Samples of the image without the cache, [pixels, 3], whose paths go on beyond their cut in one of many ways.
+
+        Two numbers of `continuation` from 1 on share each path up to its cut, and have other random numbers beyond it: their
+        covariance is the variance that is left to samples that end in a perfect cache.
+        """
+        policy = self._policy(RENDER, 1.0)
+        policy.continuation = continuation
+        buffers = self._pixels
+        self._trace(buffers, policy, self._settings, sample)
+        cut = (buffers.count[:, None] > 0) & (buffers.status[:, None] != int(BROKEN))
+        tail = torch.where(cut, buffers.throughput[:, 0] * buffers.gathered[:, 1], 0.0)
+        return torch.where(buffers.status[:, None] != int(BROKEN), buffers.gathered[:, 0], 0.0) + tail
 
     def held_out(self) -> HeldOut:
         """All that was measured."""

@@ -17,7 +17,7 @@ from nrc_tracer.tracer.bsdf.reflectance import lobe_reflectance
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord, camera_ray
 from nrc_tracer.tracer.interaction import offset_origin, surface_at
 from nrc_tracer.tracer.lights import FAR, background_emission, surface_emission
-from nrc_tracer.tracer.sampler import SampleKey, sample_2d, sample_key
+from nrc_tracer.tracer.sampler import SampleKey, fork_key, sample_2d, sample_key
 from nrc_tracer.tracer.sampling import max_component, to_world
 from nrc_tracer.tracer.transport import (
     ABSORBS,
@@ -45,9 +45,11 @@ wp.set_module_options(KERNEL_OPTIONS)
 GOES_ON = wp.constant(1 << 21)
 PLACE = wp.constant((1 << 21) + 1)
 
+BELOW_ONE = wp.constant(0.99999994)
+
 # Which vertices are cuts
 RENDER = wp.constant(0)  # the one at which the path has spread, where it ends unless it goes on
-VIEW = wp.constant(1)  # the first, where it ends
+VIEW = wp.constant(1)  # the first, likewise
 TRAIN = wp.constant(2)  # all, to the end of the suffix beyond that at which the path has spread
 
 
@@ -60,6 +62,8 @@ class CutPolicy:
     suffix_spread: float  # c of a training suffix
     # The probability of going on: beyond the cut, or of a suffix that ends by roulette alone
     continue_probability: float
+    # Which of many ways it goes on beyond the first cut: 0 is that of the path as it is, others have other random numbers
+    continuation: int
     box: SceneBox
     # Tiles in each direction of the film, each with `group` paths through one random pixel of it; 0: path i is of pixel i
     tiles: wp.vec2i
@@ -165,10 +169,9 @@ def cut_path(
 
             # Cut the path, and end it where the cache stands in for what comes
             is_cut = count == 0
-            ends = bool(True)
             if policy.mode == RENDER:
                 is_cut = is_cut and has_spread(root_area, area, policy.spread)
-                ends = is_cut and not goes_on
+            ends = is_cut and not goes_on
             if policy.mode == TRAIN:
                 ends = False
                 if in_suffix == 0:
@@ -198,6 +201,11 @@ def cut_path(
             if ends:
                 status = IN_CACHE
                 break
+            # Go on another way, by the same lobes
+            if is_cut and count == 1 and policy.continuation != 0:
+                key = fork_key(key, policy.continuation)
+                u = sample_2d(key, first_pair + LOBE_AND_ROULETTE)
+                u_end = wp.vec2(wp.min(p_delta + (1.0 - p_delta) * u[0], BELOW_ONE), u[1])
 
         # Sample the BSDF
         bs = sample_lobe(scene.materials.coat_tables, v.lobe, v.wo, u_end[0], sample_2d(key, first_pair + DIRECTION))

@@ -113,6 +113,7 @@ class Renderer:
         self._launcher = Launcher(self.device, threads=threads, block_size=block_size)
         self._source, self._parts = scene, None
         self._scene = DeviceScene(scene, self.device, self.accel)
+        self._camera_choice = camera
         self._camera_model = choose_camera(description, camera)
         self._camera = camera_record(self._camera_model, film)
         self._film_model, self._film = film, film_record(film)
@@ -139,8 +140,7 @@ class Renderer:
     def _begin_cache(self, cache: RadianceCache, block_size: int) -> CachedFrames:
         from nrc_tracer.tracer.cached_frames import CachedFrames  # which loads torch
 
-        threads, seed = self._launcher.threads, int(self._settings.seed)
-        cache.begin(*self._scene.box, device=wp.device_to_torch(wp.get_device(self.device)), threads=threads, seed=seed)
+        self._begin_network(cache)
         return CachedFrames(
             cache,
             CacheMode(self.cache_mode),
@@ -150,8 +150,15 @@ class Renderer:
             self._settings,
             size=(self.width, self.height),
             device=self.device,
-            threads=threads,
+            threads=self._launcher.threads,
             block_size=block_size,
+        )
+
+    def _begin_network(self, cache: RadianceCache) -> bool:
+        """Make the cache's network for the scene; return whether it knows anything already."""
+        device = wp.device_to_torch(wp.get_device(self.device))
+        return cache.begin(
+            *self._scene.box, device=device, threads=self._launcher.threads, seed=int(self._settings.seed)
         )
 
     def reset(self, *, seed: int | None = None, camera: str | int | Camera | None = None) -> None:
@@ -159,6 +166,7 @@ class Renderer:
         if seed is not None:
             self._settings.seed = seed % 2**64
         if camera is not None:
+            self._camera_choice = camera
             self._camera_model = choose_camera(self._source.description, camera)
             self._camera = camera_record(self._camera_model, self._film_model)
         self.samples = 0
@@ -168,6 +176,33 @@ class Renderer:
         if self._frames is not None:
             self._frames.camera = self._camera
             self._frames.reset()
+
+    def update(self, scene: Scene) -> str | None:
+        """Begin a new image of another scene, or of the same after a change, with the same film and settings.
+
+        The camera is the new scene's, unless the renderer was given another. A cache that knows the place where the scene is
+        goes on with what it has learnt, and learns in every frame for a while: what has changed is forgotten in some tens of
+        frames, the rest stays. Where the scene is larger than what the cache knows, it begins anew.
+
+        Returns:
+            What became of the cache: `kept` or `reset`; None without one.
+
+        Raises:
+            SceneError: The scene asks for something impossible.
+            DeviceError: The device has no room for it.
+        """
+        validate_scene(scene)
+        device_scene = DeviceScene(scene, self.device, self.accel)
+        self._camera_model = choose_camera(scene.description, self._camera_choice)
+        self._camera = camera_record(self._camera_model, self._film_model)
+        self._source, self._parts, self._scene = scene, None, device_scene
+        outcome = None
+        if self._frames is not None:
+            kept = self._begin_network(self.cache)
+            self._frames.update(device_scene.record)
+            outcome = "kept" if kept else "reset"
+        self.reset()
+        return outcome
 
     def compile(self) -> float:
         """Load the kernels, compiling them on the first run; return the seconds it took."""

@@ -102,6 +102,16 @@ def sample_key(kind: int, seed: wp.uint64, pixel: int, index: int) -> SampleKey:
 
 
 @wp.func
+def fork_key(key: SampleKey, number: int) -> SampleKey:
+    """The same sample with other random numbers, for each `number`."""
+    forked = SampleKey()
+    forked.kind = key.kind
+    forked.index_reversed = key.index_reversed
+    forked.pixel = mix_bits(key.pixel + wp.uint64(number) * wp.uint64(0xD1B54A32D192ED03))
+    return forked
+
+
+@wp.func
 def sample_2d(key: SampleKey, dimension: int) -> wp.vec2:
     """Two random numbers in [0, 1): the pair of dimensions number `dimension`."""
     bits = pcg_output(key.pixel + wp.uint64(dimension) * wp.uint64(0x9E3779B97F4A7C15))

@@ -1,0 +1,1 @@
+"""Comparing ways to render a scene: what is rendered, what is measured, and the report of it."""

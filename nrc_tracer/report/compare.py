@@ -1,0 +1,256 @@
+"""A comparison from scene to report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nrc_tracer import __version__
+from nrc_tracer.atomic import replacing
+from nrc_tracer.errors import OutputError
+from nrc_tracer.imaging import write_image
+from nrc_tracer.report import figures
+from nrc_tracer.report.html import Page, Picture, write_page
+from nrc_tracer.report.measure import Look, Measured
+from nrc_tracer.report.pictures import bias_map, choose_crops, encode_png, error_map
+from nrc_tracer.report.references import Reference
+from nrc_tracer.report.settings import Budget, Setting
+from nrc_tracer.report.study import Shots
+from nrc_tracer.report.table import as_document, finite
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a report says of how it was made, beside the numbers.
+
+    Attributes:
+        scene: The file.
+        device: The device's name, and what intersects triangles.
+        sampler: `sobol`, `independent`, or "as the scene says".
+        max_depth: Longest path, -1 without limit.
+        seeds: Images of each setting and budget.
+        options: Of the cache, such as its spread.
+        warnings: What limits the results.
+    """
+
+    scene: str
+    device: str
+    sampler: str
+    max_depth: int
+    seeds: int
+    options: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder of a report and make sure that it can be written to; `OutputError` if not."""
+    try:
+        for place in (folder, folder / "figures", folder / "images"):
+            place.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{folder}: cannot be made: {reason}; choose another folder with --output") from error
+    with replacing(folder / "report.html", keep=False) as temporary:
+        temporary.touch()
+
+
+def document(measured: Measured, reference: Reference, about: Circumstances, shots: Shots) -> dict[str, Any]:
+    """Return what metrics.json holds."""
+    height, width = reference.first.shape[:2]
+    reports = [
+        {"setting": setting.name, "budget": budget.name, "seed": images[0].seed, "report": images[0].cache}
+        for (setting, budget), images in shots.images.items()
+        if images[0].cache
+    ]
+    return finite(
+        {
+            "scene": about.scene,
+            "width": width,
+            "height": height,
+            "device": about.device,
+            "sampler": about.sampler,
+            "max_depth": about.max_depth,
+            "seeds": about.seeds,
+            "options": about.options,
+            "release": __version__,
+            "reference": {
+                "error": reference.error,
+                "samples": list(reference.samples),
+                "independent": reference.second is not None,
+                "files": list(reference.source),
+                "reused": reference.reused,
+            },
+            **as_document(measured),
+            "reports": reports,
+            "warnings": list(about.warnings),
+        }
+    )
+
+
+def write_report(
+    folder: Path,
+    shots: Shots,
+    measured: Measured,
+    reference: Reference,
+    look: Look,
+    about: Circumstances,
+    *,
+    say: Callable[[str, float], None] = lambda words, share: None,
+) -> dict[str, Any]:
+    """Write metrics.json, report.html, figures/*.png and images/*.exr; return what metrics.json holds.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    say("writing the report", 1.0)
+    data = document(measured, reference, about, shots)
+    _write(folder / "metrics.json", (json.dumps(data, indent=1) + "\n").encode())
+    clean, settings = reference.mean, shots.settings
+    shown = [
+        (setting, budget, shots.images[setting, budget])
+        for budget in shown_budgets(shots.budgets)
+        for setting in settings
+    ]
+    write_image(folder / "images" / "reference.exr", clean)
+    for (setting, budget), images in shots.images.items():
+        write_image(folder / "images" / f"{_file_name(setting, budget)}.exr", images[0].rgb)
+
+    pictures, errors, biases = [Picture("reference", encode_png(look(clean)))], [], []
+    panels: dict[str, dict[str, list[tuple[str, np.ndarray]]]] = {"images": {}, "errors": {}, "bias": {}}
+    for setting, budget, images in shown:
+        result, name = measured.result(setting, budget), f"{setting.name}, {budget.name}"
+        maps = look(images[0].rgb), error_map(images[0].rgb, clean), bias_map([shot.rgb for shot in images], clean)
+        for kind, picture in zip(panels, maps, strict=True):
+            panels[kind].setdefault(budget.name, []).append((setting.name, picture))
+        caption = f"{images[0].samples} spp, {images[0].seconds:.3g} s, relMSE {result.rel_mse:.3g}"
+        pictures.append(Picture(name, encode_png(maps[0]), caption))
+        errors.append(Picture(name, encode_png(maps[1]), f"relMSE {result.rel_mse:.3g}"))
+        bias = f"bias\u00b2 {result.squared_bias:.2g} \u00b1 {result.squared_bias_error:.1g}"
+        biases.append(Picture(name, encode_png(maps[2]), bias))
+    for rows in panels["images"].values():
+        rows.insert(0, ("reference", look(clean)))
+
+    drawn = {
+        "convergence": {theme: figures.convergence(measured, theme=theme) for theme in figures.THEMES},
+        "parts": {theme: figures.parts(measured, settings, shots.budgets, theme=theme) for theme in figures.THEMES},
+        "error legend": {theme: figures.legend("error", theme=theme) for theme in figures.THEMES},
+        "bias legend": {theme: figures.legend("bias", theme=theme) for theme in figures.THEMES},
+    }
+    for name, files in drawn.items():
+        _write(folder / "figures" / f"{name.replace(' ', '-')}.png", files["light"])
+    for kind, rows in panels.items():
+        _write(folder / "figures" / f"{kind}.png", figures.gallery(list(rows.items())))
+
+    last = [images[0].rgb for _, _, images in shown[-len(settings) :]]
+    height, width = clean.shape[:2]
+    page = Page(
+        title=Path(about.scene).name,
+        facts=_facts(reference, about),
+        answers=answers(measured, settings, shots.budgets),
+        warnings=about.warnings,
+        measured=measured,
+        settings=settings,
+        budgets=shots.budgets,
+        width=width,
+        height=height,
+        pictures=pictures,
+        wiped=(len(pictures) - len(settings), min(len(pictures) - len(settings) + 1, len(pictures) - 1)),
+        crops=choose_crops(clean, last, [setting.name for setting in settings]),
+        errors=errors,
+        biases=biases,
+        figures=drawn,
+        notes=_notes(reference, about, look),
+        data=data,
+    )
+    _write(folder / "report.html", write_page(page).encode())
+    return data
+
+
+def shown_budgets(budgets: Sequence[Budget]) -> list[Budget]:
+    """The budgets whose pictures are shown: the most samples and the longest time."""
+    kinds = [[budget for budget in budgets if budget.kind == kind] for kind in ("samples", "time")]
+    return [max(kind, key=lambda budget: budget.value) for kind in kinds if kind]
+
+
+def answers(measured: Measured, settings: Sequence[Setting], budgets: Sequence[Budget]) -> list[str]:
+    """Say what came out: errors against the first setting's at the longest budgets, and when it overtakes."""
+    sentences = []
+    for budget in shown_budgets(budgets):
+        plain = measured.result(settings[0], budget)
+        words = "samples" if budget.kind == "samples" else "time"
+        for setting in settings[1:]:
+            result = measured.result(setting, budget)
+            if result.rel_mse <= 0.0:
+                continue
+            ratio, margin = plain.rel_mse / result.rel_mse, _margin(plain, result)
+            if abs(ratio - 1.0) <= margin:
+                verdict = f"the error of {settings[0].name} within what the seeds can tell"
+            elif ratio > 1.0:
+                verdict = f"{ratio:.3g} times less error than {settings[0].name}"
+            else:
+                verdict = f"{1.0 / ratio:.3g} times the error of {settings[0].name}"
+            sentences.append(f"{setting.name} has, at equal {words} ({budget.name}), {verdict}.")
+    sentences.extend(f"{settings[0].name} overtakes {c.setting.name}: {c.words}." for c in measured.crossings)
+    return sentences
+
+
+def _margin(plain: Any, result: Any) -> float:
+    """Two standard errors of the ratio of two errors."""
+    relative = [r.rel_mse_error / r.rel_mse for r in (plain, result) if r.rel_mse > 0.0]
+    return 2.0 * float(np.hypot(*relative)) if len(relative) == 2 else 0.0
+
+
+def _facts(reference: Reference, about: Circumstances) -> list[tuple[str, str]]:
+    height, width = reference.first.shape[:2]
+    error = "one image, taken as exact" if reference.error is None else f"{100 * reference.error:.2g} % error"
+    depth = "without limit" if about.max_depth < 0 else f"up to {about.max_depth} segments"
+    return [
+        ("size", f"{width} x {height}"),
+        ("device", about.device),
+        ("sampler", about.sampler),
+        ("paths", depth),
+        ("seeds", str(about.seeds)),
+        ("reference", error),
+        *((name, str(value)) for name, value in about.options.items()),
+        ("nrc-tracer", __version__),
+    ]
+
+
+def _notes(reference: Reference, about: Circumstances, look: Look) -> list[str]:
+    if reference.second is None:
+        source = (
+            "The reference is one image that was given and counts as exact: its noise is part of every error and bias."
+        )
+    else:
+        source = (
+            f"The reference is two independent images with {reference.samples[0]} and {reference.samples[1]} samples per "
+            f"pixel (0: not known); the relative error of their mean is {100 * reference.error:.2g} %. Errors are computed "
+            "as (x - r1)(x - r2), so that the references' noise cancels on average."
+        )
+    return [
+        source,
+        "relMSE = mean of (x - r)\u00b2 / (r\u00b2 + 0.01 mean(r)\u00b2) over pixels and channels, not trimmed; it is the sum "
+        "of squared bias and variance. The squared bias is the mean of products of errors of different seeds, which has no "
+        "bias of its own and may fall below zero by chance; it is given with its standard error. The block error is the RMS "
+        "relative error of the means of 16 x 16 pixels.",
+        f"Every image has a seed of its own; settings take turns, seed by seed ({about.seeds} of each). Times are those spent "
+        "rendering, with warm-up and training of a cache, without loading and compiling. Convergence curves are one run more.",
+        "When uncached rendering overtakes is a model: its error falls as 1 / t, the other's variance too, and the other's "
+        "squared bias stays. A bias that training goes on to mend makes the time longer.",
+        f"Pictures have the tone mapping {look.tone} at exposure {look.exposure:g} stops. PSNR and SSIM are of tone-mapped "
+        "images; FLIP is HDR-FLIP of the first seed.",
+    ]
+
+
+def _file_name(setting: Setting, budget: Budget) -> str:
+    return f"{setting.name} {budget.name}".replace(", ", "-").replace(" ", "-")
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

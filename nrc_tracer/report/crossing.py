@@ -1,0 +1,118 @@
+"""When uncached rendering overtakes: a small bias stays, noise goes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nrc_tracer.report.settings import Setting
+
+Line = tuple[Sequence[float], Sequence[float]]
+"""Times and errors."""
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The time from which uncached rendering has the smaller error.
+
+    The model: the uncached error falls as 1 / t from its measured value; the other is its squared bias, which stays, and its
+    variance, which falls as 1 / t. They are equal at (E_0 t_0 - V t) / B^2, with error E_0 at time t_0, and V and B^2 at t.
+    It is only that: a bias that training goes on to mend makes the time longer.
+
+    Attributes:
+        setting: What uncached rendering is held against.
+        seconds: By the model; 0 if uncached rendering is ahead from the start, infinity if no bias was found.
+        at_least: By the model, with a squared bias larger by two standard errors.
+        measured: Where the measured curves cross last, None if within their range they do not.
+        range: The times that both curves cover, None if there are none.
+    """
+
+    setting: Setting
+    seconds: float
+    at_least: float
+    measured: float | None
+    range: tuple[float, float] | None
+
+    @property
+    def words(self) -> str:
+        """In a few words."""
+        if self.seconds == 0.0:
+            text = "uncached is ahead at any time (model)"
+        elif math.isinf(self.seconds):
+            text = "never: no bias found"
+            text += f"; not before {_time(self.at_least)} (model)" if math.isfinite(self.at_least) else ""
+        else:
+            text = f"after {_time(self.seconds)} (model)"
+            text += f", not before {_time(self.at_least)}" if self.at_least < 0.95 * self.seconds else ""
+        if self.measured is not None:
+            text += f"; the curves cross at {_time(self.measured)}"
+        elif self.range is not None:
+            text += f"; the curves do not cross from {_time(self.range[0])} to {_time(self.range[1])}"
+        return text
+
+
+def find_crossing(
+    setting: Setting,
+    *,
+    plain_error: float,
+    plain_seconds: float,
+    squared_bias: float,
+    squared_bias_error: float,
+    variance: float,
+    seconds: float,
+    plain_curve: Line = ((), ()),
+    curve: Line = ((), ()),
+) -> Crossing:
+    """Find when uncached rendering overtakes, by the model of `Crossing` and from measured curves."""
+    lead = plain_error * plain_seconds - variance * seconds
+
+    def by_model(bias: float) -> float:
+        if lead <= 0.0:
+            return 0.0
+        return lead / bias if bias > 0.0 else math.inf
+
+    # A bias within its own error is none
+    found = squared_bias if squared_bias > 2.0 * squared_bias_error else 0.0
+    at_least = by_model(max(squared_bias, 0.0) + 2.0 * squared_bias_error)
+    measured, covered = _measured(plain_curve, curve)
+    return Crossing(setting, by_model(found), at_least, measured, covered)
+
+
+def slope(costs: Sequence[float], errors: Sequence[float]) -> float | None:
+    """Return the slope of log error over log samples, or time, by least squares; None of fewer than three points above zero."""
+    points = [(t, e) for t, e in zip(costs, errors, strict=True) if t > 0.0 and e > 0.0]
+    if len(points) < 3:
+        return None
+    t, e = np.log(np.array(points)).T
+    return None if np.ptp(t) == 0.0 else float(np.polyfit(t, e, 1)[0])
+
+
+def _measured(plain: Line, other: Line) -> tuple[float | None, tuple[float, float] | None]:
+    """The last time at which, between measured points joined in log-log, the uncached curve comes to lie below the other."""
+    lines = []
+    for times, errors in (plain, other):
+        points = [(t, e) for t, e in zip(times, errors, strict=True) if t > 0.0 and e > 0.0]
+        if len(points) < 2:
+            return None, None
+        lines.append(np.log(np.array(points)).T)
+    low, high = max(line[0][0] for line in lines), min(line[0][-1] for line in lines)
+    if low >= high:
+        return None, None
+    times = np.unique(np.concatenate([np.clip(line[0], low, high) for line in lines]))
+    lead = np.interp(times, *lines[0]) - np.interp(times, *lines[1])
+    crossing = None
+    for i in range(len(times) - 1):
+        if lead[i] > 0.0 >= lead[i + 1]:
+            share = lead[i] / (lead[i] - lead[i + 1])
+            crossing = float(np.exp(times[i] + share * (times[i + 1] - times[i])))
+    return crossing, (float(np.exp(low)), float(np.exp(high)))
+
+
+def _time(seconds: float) -> str:
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (120.0, "min")):
+        if seconds >= (size if unit != "min" else 120.0):
+            return f"{seconds / (60.0 if unit == 'min' else size):.3g} {unit}"
+    return f"{seconds:.3g} s"

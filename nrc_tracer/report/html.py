@@ -1,0 +1,197 @@
+"""The report as one HTML file that needs nothing else: styles, script and pictures are inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+
+from nrc_tracer.report.measure import Measured
+from nrc_tracer.report.pictures import Crop, data_uri
+from nrc_tracer.report.settings import Budget, Setting
+from nrc_tracer.report.table import COLUMNS, rows
+
+Themed = dict[str, bytes]
+"""A figure's PNG files by theme, `light` and `dark`."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the report.
+
+    Attributes:
+        name: What was rendered, and at what budget.
+        png: The file.
+        caption: Below it.
+    """
+
+    name: str
+    png: bytes
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the report shows.
+
+    Attributes:
+        title: The scene's name.
+        facts: Names and values, such as the size.
+        answers: What came out, a sentence each; they are shown first.
+        warnings: What limits it.
+        measured: The numbers.
+        settings: In the order of tables; the first is what others are compared with.
+        budgets: Likewise.
+        width: Of the pictures [pixels].
+        height: Of the pictures [pixels].
+        pictures: The reference, then the others.
+        wiped: Numbers of the two pictures that can be wiped against each other at first.
+        crops: Where to look closely.
+        errors: Error maps.
+        biases: Maps of the mean error of all seeds.
+        figures: `convergence`, `parts`, `error legend`, `bias legend`.
+        notes: How it was made, a paragraph each.
+        data: What is in metrics.json, shown in a folded block.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    answers: Sequence[str]
+    warnings: Sequence[str]
+    measured: Measured
+    settings: Sequence[Setting]
+    budgets: Sequence[Budget]
+    width: int
+    height: int
+    pictures: Sequence[Picture]
+    wiped: tuple[int, int]
+    crops: Sequence[Crop]
+    errors: Sequence[Picture]
+    biases: Sequence[Picture]
+    figures: dict[str, Themed]
+    notes: Sequence[str]
+    data: dict[str, object]
+
+
+def write_page(page: Page) -> str:
+    """Return the report as HTML."""
+    assets = resources.files("nrc_tracer.report")
+    style, script = (assets.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    facts = "".join(f"<li>{escape(name)} <b>{escape(value)}</b></li>" for name, value in page.facts)
+    answers = "".join(f"<li>{escape(answer)}</li>" for answer in page.answers)
+    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in page.warnings)
+    body = [
+        f"<h1>{escape(page.title)}</h1>",
+        f'<ul class="facts">{facts}</ul>',
+        f'<ul class="answers">{answers}</ul>' if answers else "",
+        warnings,
+        _stage(page),
+        "<h2>Numbers</h2>",
+        *(_table(page, budget) for budget in page.budgets),
+        "<h2>Convergence</h2>",
+        "<p>One long run of each setting. Noise of independent samples falls with slope -1 (dotted); a bias makes a curve flat."
+        "</p>",
+        _themed(page.figures["convergence"], "relMSE over time and over samples"),
+        "<h2>Bias and variance</h2>",
+        _themed(page.figures["parts"], "Squared bias and variance of each setting"),
+        "<h2>Errors</h2>",
+        "<p>The relative error of each pixel, all on one scale.</p>",
+        _themed(page.figures["error legend"], "Colour scale of the error maps", "legend"),
+        _grid(page.errors, "error"),
+        "<p>What is left when the seeds are averaged: where an image is too dark (blue) or too bright (red) on the whole.</p>",
+        _themed(page.figures["bias legend"], "Colour scale of the bias maps", "legend"),
+        _grid(page.biases, "bias"),
+        "<h2>Images</h2>",
+        "<p>All at the same exposure.</p>",
+        _grid(page.pictures, "image"),
+        "<h2>How this was made</h2>",
+        *(f"<p>{escape(note)}</p>" for note in page.notes),
+        f"<details><summary>metrics.json</summary><pre>{escape(json.dumps(page.data, indent=1))}</pre></details>",
+    ]
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(page.title)}: comparison</title>\n'
+        f"<style>\n{style}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in body if part)
+        + f'\n<script type="application/json" id="data">{_script_data(page)}</script>\n'
+        f"<script>\n{script}</script>\n</body>\n</html>\n"
+    )
+
+
+def _script_data(page: Page) -> str:
+    data = {
+        "width": page.width,
+        "height": page.height,
+        "images": [{"id": f"image-{i}", "name": picture.name} for i, picture in enumerate(page.pictures)],
+        "left": page.wiped[0],
+        "right": page.wiped[1],
+        "crops": [{"x": crop.x, "y": crop.y, "side": crop.side} for crop in page.crops],
+    }
+    return json.dumps(data).replace("<", "\\u003c")
+
+
+def _stage(page: Page) -> str:
+    places = ['<button type="button" data-place="" aria-pressed="true">whole image</button>']
+    for i, crop in enumerate(page.crops):
+        places.append(f'<button type="button" data-place="{i}" aria-pressed="false">{escape(crop.name)}</button>')
+    crops = []
+    for i, crop in enumerate(page.crops):
+        cells = "".join(
+            f'<button type="button" title="Wipe against the reference"><canvas data-crop="{i}" data-image="{j}"></canvas>'
+            f"{escape(picture.name)}</button>"
+            for j, picture in enumerate(page.pictures)
+        )
+        crops.append(f'<h3>{escape(crop.name)}</h3><div class="row">{cells}</div>')
+    return f"""<h2>Wipe</h2>
+<noscript><p>Wiping needs JavaScript; all pictures are below.</p></noscript>
+<div class="stage">
+<div class="bar">
+<label>left <select id="left"></select></label>
+<button type="button" id="swap" aria-label="Swap left and right">&#8646;</button>
+<label>right <select id="right"></select></label>
+<button type="button" id="closer" aria-label="Closer">+</button>
+<button type="button" id="farther" aria-label="Farther">&minus;</button>
+<span class="soft" id="zoom"></span>
+</div>
+<canvas id="stage"></canvas>
+<div class="bar"><label class="grow">wipe <input type="range" id="wipe" min="0" max="1000" value="500"></label>
+{"".join(places)}</div>
+</div>
+{"<h2>Close-ups</h2><p>Press one to wipe it against the reference.</p>" if crops else ""}
+<div class="crops">{"".join(crops)}</div>"""
+
+
+def _table(page: Page, budget: Budget) -> str:
+    cells = rows(page.measured, page.settings, budget)
+    kept = [i for i in range(len(COLUMNS)) if any(row[i] != "-" for row in cells)]
+    results = [page.measured.result(setting, budget) for setting in page.settings]
+    best = min(range(len(results)), key=lambda i: results[i].rel_mse)
+    relmse = next(i for i, (name, _) in enumerate(COLUMNS) if name == "relMSE")
+    head = "".join(f'<th title="{escape(COLUMNS[i][1])}">{escape(COLUMNS[i][0])}</th>' for i in kept)
+    lines = []
+    for number, row in enumerate(cells):
+        marked = [' class="best"' if (number, i) == (best, relmse) else "" for i in kept]
+        lines.append("".join(f"<td{mark}>{escape(row[i])}</td>" for mark, i in zip(marked, kept, strict=True)))
+    kind = "Equal samples" if budget.kind == "samples" else "Equal time"
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return (
+        f'<h3>{kind}: {escape(budget.name)}</h3><div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _themed(files: Themed, words: str, kind: str = "") -> str:
+    dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(files["dark"])}">'
+    mark = f' class="{kind}"' if kind else ""
+    return f'<picture{mark}>{dark}<img{mark} src="{data_uri(files["light"])}" alt="{escape(words)}"></picture>'
+
+
+def _grid(pictures: Sequence[Picture], kind: str) -> str:
+    cells = []
+    for i, picture in enumerate(pictures):
+        caption = f"{escape(picture.name)}{f'<br>{escape(picture.caption)}' if picture.caption else ''}"
+        image = f'<img id="{kind}-{i}" src="{data_uri(picture.png)}" alt="{escape(picture.name)}">'
+        cells.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
+    return f'<div class="grid">{"".join(cells)}</div>'

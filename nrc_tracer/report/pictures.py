@@ -1,0 +1,99 @@
+"""What a report shows of images: tone-mapped pixels, error maps on one scale, and where to look closely."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+from nrc_tracer.imaging import block_sums, relative_errors
+
+ERROR_RANGE = (0.01, 3.0)
+"""Relative errors from one end of the error maps' logarithmic scale to the other."""
+BIAS_RANGE = 0.5
+"""Signed relative error at the ends of the bias maps' linear scale."""
+ERROR_COLORS, BIAS_COLORS = "inferno", "RdBu_r"
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of the image that is worth a close look.
+
+    Attributes:
+        name: Why.
+        x, y, side: Its left upper corner and its side [pixels].
+    """
+
+    name: str
+    x: int
+    y: int
+    side: int
+
+
+def encode_png(encoded: np.ndarray) -> bytes:
+    """Return a PNG file of display values in [0, 1], shape [height, width, 3]."""
+    import PIL.Image
+
+    file = io.BytesIO()
+    pixels = (np.clip(encoded, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    PIL.Image.fromarray(pixels).save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """Return a PNG file as a `data:` address."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def error_map(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return colours for the size of the relative error in each pixel, on the logarithmic scale `ERROR_RANGE`."""
+    size = np.sqrt(np.mean(np.square(relative_errors(image, reference)), axis=2))
+    low, high = np.log(ERROR_RANGE)
+    return _colors(ERROR_COLORS, (np.log(np.maximum(size, ERROR_RANGE[0] / 10.0)) - low) / (high - low))
+
+
+def bias_map(images: list[np.ndarray], reference: np.ndarray) -> np.ndarray:
+    """Return colours for the signed relative error of the mean of images, means over 4 x 4 pixels: red is too bright."""
+    mean = sum(image.astype(np.float64) for image in images) / len(images)
+    error = relative_errors(mean, reference).mean(axis=2, keepdims=True)
+    blocks = block_sums(error, 4) / block_sums(np.ones_like(error), 4)
+    spread = np.repeat(np.repeat(blocks, 4, axis=0), 4, axis=1)[: error.shape[0], : error.shape[1], 0]
+    return _colors(BIAS_COLORS, spread / (2.0 * BIAS_RANGE) + 0.5)
+
+
+def _colors(name: str, values: np.ndarray) -> np.ndarray:
+    from matplotlib import colormaps
+
+    return colormaps[name](np.clip(values, 0.0, 1.0))[..., :3]
+
+
+def choose_crops(reference: np.ndarray, images: list[np.ndarray], names: list[str], *, count: int = 3) -> list[Crop]:
+    """Choose the places where images are furthest from the reference on the whole, one an image, without overlap.
+
+    Args:
+        reference: Linear, shape [height, width, 3].
+        images: Of the settings, the same shape.
+        names: Of the settings.
+        count: Crops at most.
+    """
+    height, width = reference.shape[:2]
+    side = max(8, min(height, width) // 4)
+    if side >= min(height, width):
+        return []
+    step = max(1, side // 4)
+    corners = [(x, y) for y in range(0, height - side + 1, step) for x in range(0, width - side + 1, step)]
+    crops: list[Crop] = []
+    for name, image in list(zip(names, images, strict=True))[:count]:
+        # The error of the mean over smaller blocks, so that noise alone does not decide
+        coarse = max(2, side // 8)
+        error = relative_errors(*(block_sums(values, coarse) for values in (image.astype(np.float64), reference)))
+        error = np.minimum(np.mean(np.square(error), axis=2), 1.0)
+        error = np.repeat(np.repeat(error, coarse, axis=0), coarse, axis=1)[:height, :width]
+        free = [(x, y) for x, y in corners if all(abs(x - c.x) >= side or abs(y - c.y) >= side for c in crops)]
+        if not free:
+            break
+        x, y = max(free, key=lambda corner: error[corner[1] : corner[1] + side, corner[0] : corner[0] + side].sum())
+        crops.append(Crop(f"largest error of {name}", x, y, side))
+    return crops

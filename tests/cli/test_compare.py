@@ -1,0 +1,168 @@
+"""The `compare` command from scene to report, and one clear line for everything a user can get wrong."""
+
+import importlib
+import json
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from nrc_tracer.cli import main
+from nrc_tracer.imaging import write_image
+from nrc_tracer.tracer import Renderer
+from tests.conftest import REPOSITORY
+
+BOX = REPOSITORY / "scenes" / "cornell-box.json"
+SMALL = ("--width", 24, "--height", 24, "--seeds", 2, "--device", "cpu", "--threads", 2)
+QUICK = (*SMALL, "--spp", "2,4", "--time", 0.2, "--reference-error", 0.3, "--reference-time", 5)
+
+
+def _compare(*arguments):
+    return CliRunner().invoke(main, ["compare", *map(str, arguments)])
+
+
+@pytest.fixture
+def uncached(monkeypatch):
+    """Every setting is uncached; `seen` has what renderers were asked for."""
+    seen = []
+
+    def maker(scene, cache_options, max_depth, options):
+        def make(setting, seed):
+            seen.append((setting, seed, cache_options, max_depth, options))
+            return Renderer(scene, seed=seed, max_depth=max_depth, **options)
+
+        return make
+
+    # The package has the command under the name of its module
+    monkeypatch.setattr(importlib.import_module("nrc_tracer.cli.compare"), "_maker", maker)
+    return seen
+
+
+def test_from_scene_to_report(tmp_path, uncached):
+    result = _compare(BOX, "-o", tmp_path / "out", *QUICK, "--sampler", "independent", "--seed", 5)
+    assert result.exit_code == 0, result.output
+    for words in (
+        "equal samples: 2 spp",
+        "equal samples: 4 spp",
+        "equal time: 0.2 s",
+        "unbiased",
+        "uncached overtakes cached",
+    ):
+        assert words in result.stdout
+    assert result.stdout.splitlines()[-1] == f"report: {tmp_path / 'out' / 'report.html'}"
+    data = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (data["width"], data["height"], data["seeds"], data["sampler"]) == (24, 24, 2, "independent")
+    assert data["reference"]["error"] <= 0.3
+    samples = {(r["setting"]["name"], r["budget"]["name"]): r["samples"] for r in data["results"]}
+    assert [samples[name, "4 spp"] for name in ("uncached", "cached", "unbiased")] == [4.0] * 3
+    assert {depth for _, _, _, depth, _ in uncached} == {-1}
+    stored = list((tmp_path / "nrc-references").iterdir())
+    assert len(stored) == 1
+    assert stored[0].name.startswith("cornell-box-")
+
+    # Once more: the reference is found again, and --json prints the same as is written
+    again = _compare(BOX, "-o", tmp_path / "two", *SMALL, "--spp", 1, "--reference-error", 0.3, "--json", "--view")
+    data = json.loads(again.stdout)
+    assert data == json.loads((tmp_path / "two" / "metrics.json").read_text())
+    assert data["reference"]["reused"]
+    assert [c["setting"] for c in data["crossings"]] == ["cached", "unbiased", "view"]
+    assert list((tmp_path / "nrc-references").iterdir()) == stored
+
+
+def test_given_references_and_quiet(tmp_path, uncached):
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        write_image(tmp_path / f"{name}.exr", 0.3 + 0.01 * rng.random((24, 24, 3)))
+    files = ("--reference", tmp_path / "a.exr", "--reference", tmp_path / "b.exr")
+    result = _compare(
+        BOX,
+        "-o",
+        tmp_path / "out",
+        *SMALL,
+        "--spp",
+        1,
+        "--quiet",
+        *files,
+        "--encoding",
+        "triangle-wave",
+        *("--spread", 0.1, "--cache-option", "steps=4", "--cache-option", "config=net.json"),
+    )
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert not (tmp_path / "nrc-references").exists()
+    data = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert data["reference"]["files"] == [str(tmp_path / "a.exr"), str(tmp_path / "b.exr")]
+    assert {setting.encoding for setting, *_ in uncached} == {None, "triangle-wave"}
+    assert uncached[-1][2] == data["options"] == {"spread": 0.1, "steps": 4, "config": "net.json"}
+
+
+def test_with_the_radiance_cache(tmp_path):
+    learning = [word for value in ("train_frames=2", "records=500", "steps=1") for word in ("--cache-option", value)]
+    result = _compare(BOX, "-o", tmp_path / "out", *SMALL, "--spp", 4, "--reference-error", 0.3, "--json", *learning)
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    cached = next(r for r in data["results"] if r["setting"]["mode"] == "on")
+    assert cached["setting"]["encoding"] == "hash"
+    assert (cached["samples"], cached["warm_up_frames"]) == (4.0, 2.0)
+    assert cached["path_length"] > 1.0
+    assert sum(cached["shares"].values()) == pytest.approx(1.0)
+    assert cached["shares"]["train"] > 0.0
+    assert cached["rel_mse"] == pytest.approx(cached["squared_bias"] + cached["variance"])
+    assert [r["setting"] for r in data["reports"]][-2:] == ["cached", "unbiased"]
+
+
+def test_settings_of_a_cache_that_it_does_not_have(tmp_path):
+    result = _compare(BOX, "-o", tmp_path / "out", *SMALL, "--cache-option", "colour=4")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert "'colour'" in result.stderr
+
+
+@pytest.mark.usefixtures("uncached")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.json"], "error: nowhere.json: there is no such file"),
+        ([BOX, "-o", "file/out"], "error: file/out: cannot be made: "),
+        ([BOX, "--reference-dir", "file/references"], "error: file/references: cannot be made: "),
+        (
+            [BOX, "--reference", "small.exr"],
+            "error: small.exr: a reference of 3 x 2 pixels cannot be held against 24 x 24",
+        ),
+        ([BOX, "--reference", "file"], "error: file: "),
+        ([BOX, "--device", "cuda:99"], 'error: there is no device "cuda:99" here'),
+    ],
+)
+def test_errors_are_one_line(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    write_image(tmp_path / "small.exr", np.ones((2, 3, 3)))
+    result = _compare(*SMALL, "--spp", 1, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith(message)
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--spp", "0"],
+        ["--spp", "1.5"],
+        ["--spp", "4,x"],
+        ["--time", "nan"],
+        ["--seeds", "1"],
+        ["--encoding", "cube"],
+        ["--cache-option", "steps"],
+    ],
+)
+def test_impossible_options(arguments):
+    assert _compare(BOX, *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("module", ["flip_evaluator", "skimage.metrics", "matplotlib"])
+def test_missing_packages_are_named_before_anything_is_done(tmp_path, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    result = _compare(BOX, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "pip install 'nrc-tracer[report]'" in result.stderr
+    assert not (tmp_path / "out").exists()

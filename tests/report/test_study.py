@@ -1,0 +1,127 @@
+"""A study of renderers whose bias, variance and speed are known exactly finds just these."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from nrc_tracer.errors import NrcError
+from nrc_tracer.report.measure import check_control
+from nrc_tracer.report.settings import Budget, Setting, make_settings
+from nrc_tracer.report.study import shoot
+from nrc_tracer.report.table import as_document, rows, terminal_tables
+from tests.report.conftest import BUDGETS
+from tests.report.stand_in import KINDS, SETTINGS, StandIn, expected, make_renderer, run
+
+
+def test_settings():
+    assert [s.name for s in make_settings()] == ["uncached", "cached", "unbiased"]
+    both = make_settings(("hash", "triangle-wave", "hash"), view=True)
+    assert [s.name for s in both][:2] == ["uncached", "cached, hash"]
+    assert [(s.mode, s.encoding) for s in both[4:]] == [(m, "triangle-wave") for m in ("on", "unbiased", "view")]
+
+
+def test_every_image_has_random_numbers_of_its_own(shots):
+    seeds = [shot.seed for images in shots.images.values() for shot in images]
+    seeds += [points[0].seed for points in shots.curves.values()]
+    assert len(set(seeds)) == len(seeds) == 3 * 2 * 4 + 3
+    assert all(len(images) == 4 for images in shots.images.values())
+
+
+def test_budgets_are_spent(shots):
+    samples, time = BUDGETS
+    for setting in SETTINGS:
+        assert all(shot.samples == 64 for shot in shots.images[setting, samples])
+        _, _, cost, start = KINDS[setting.mode]
+        assert all(shot.samples == round((4.0 - start) / cost) for shot in shots.images[setting, time])
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+@pytest.mark.parametrize("budget", BUDGETS, ids=lambda budget: budget.name)
+def test_bias_and_variance_are_those_put_in(measured, setting, budget):
+    result = measured.result(setting, budget)
+    bias, deviation, _, _ = KINDS[setting.mode]
+    variance = deviation**2 / result.samples
+    # 4 images of 2304 values: the variance has a relative error of sqrt(2 / (3 * 2304)) = 1.7 %
+    assert result.variance == pytest.approx(expected(variance), rel=0.07)
+    assert result.squared_bias == pytest.approx(expected(bias**2), abs=4.0 * result.squared_bias_error)
+    assert result.squared_bias_error < expected(0.05**2) / 4.0
+    assert result.rel_mse == pytest.approx(result.variance + result.squared_bias)
+    assert result.mean == pytest.approx(1.0 + bias, abs=0.01)
+    assert result.block_error == pytest.approx(np.sqrt(expected(bias**2 + variance / 256)), abs=0.01)
+    assert result.samples_per_second == pytest.approx(result.samples * 768 / result.seconds)
+    if bias:
+        assert result.squared_bias > 5.0 * result.squared_bias_error
+
+
+def test_what_renderers_report_is_averaged(measured):
+    cached, plain = measured.result(SETTINGS[1], BUDGETS[0]), measured.result(SETTINGS[0], BUDGETS[0])
+    assert (cached.path_length, cached.cache_bias) == (2.5, pytest.approx(0.05))
+    assert cached.shares == pytest.approx({"trace": 0.5, "query": 0.3, "train": 0.2})
+    assert (plain.path_length, plain.shares) == (None, {})
+
+
+def test_noise_falls_with_slope_minus_one_and_a_bias_makes_it_flat(measured):
+    slopes = {curve.setting.mode: curve.slope for curve in measured.curves}
+    assert slopes["off"] == pytest.approx(-1.0, abs=0.15)
+    assert slopes["on"] > -0.5
+    plain = measured.curves[0]
+    assert plain.samples == (1, 2, 4, 8, 16, 32, 64, 128, 256, 400)
+    assert plain.seconds[-1] == pytest.approx(4.0)
+
+
+def test_uncached_overtakes_when_it_should(measured):
+    found = {crossing.setting.mode: crossing for crossing in measured.crossings}
+    # Equal where 0.05^2 + 0.25^2 * 0.02 / (t - 0.1) = 0.01 / t; the model takes warm-up as part of the time
+    assert found["on"].seconds == pytest.approx(0.01 / 0.05**2 - 0.25**2 * 0.02 / 0.05**2, rel=0.25)
+    assert found["unbiased"].seconds == 0.0
+
+
+def test_a_reference_that_is_too_noisy_is_noticed(shots, reference):
+    import dataclasses
+
+    from nrc_tracer.report.measure import Look, measure
+
+    assert check_control(measure(shots, reference, Look())) is None
+    rng = np.random.default_rng(0)
+    draw = lambda: (reference.mean * rng.gamma(0.3, 1 / 0.3, reference.mean.shape)).astype(np.float32)  # noqa: E731
+    noisy = dataclasses.replace(reference, first=draw(), second=draw())
+    assert "the reference is too noisy" in check_control(measure(shots, noisy, Look()))
+
+
+def test_words_and_numbers_are_the_same(measured):
+    document = json.loads(json.dumps(as_document(measured), allow_nan=False))
+    assert len(document["results"]) == 6
+    assert document["results"][0]["rel_mse"] == measured.results[0].rel_mse
+    assert document["crossings"][0]["setting"] == "cached"
+    cells = rows(measured, SETTINGS, BUDGETS[0])
+    assert [row[0] for row in cells] == ["uncached", "cached", "unbiased"]
+    ratio = measured.results[0].rel_mse / measured.result(SETTINGS[1], BUDGETS[0]).rel_mse
+    assert cells[1][3].endswith(f"({ratio:.2g}x)")
+    tables = terminal_tables(measured, SETTINGS, BUDGETS)
+    assert [table.title for table in tables] == ["equal samples: 64 spp", "equal time: 4 s"]
+    assert "path" in [column.header for column in tables[0].columns]
+
+
+def test_infinities_become_null(measured):
+    from nrc_tracer.report.table import finite
+
+    assert finite({"a": [math.inf, 1.0], "b": math.nan}) == {"a": [None, 1.0], "b": None}
+
+
+def test_interruptions_and_empty_budgets(shots):
+    def interrupted(renderer, **budget):
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        shoot(SETTINGS, BUDGETS, make_renderer, seeds=2, run=interrupted)
+    with pytest.raises(NrcError, match="uncached made no sample within 1 s"):
+        shoot(SETTINGS, [Budget("time", 1.0)], make_renderer, seeds=2, run=lambda renderer, **budget: True)
+
+
+def test_a_run_in_progress_is_announced():
+    said = []
+    setting = Setting("off")
+    shoot([setting], BUDGETS[:1], lambda s, seed: StandIn("off", seed), seeds=2, run=run, say=lambda *a: said.append(a))
+    assert [share for _, share in said] == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])
