@@ -63,10 +63,7 @@ class RadianceCache:
     def __init__(self, options: CacheOptions | None = None, **settings: Any) -> None:
         if options is not None and settings:
             raise CacheError("either options or settings by name, not both")
-        unknown = set(settings) - set(CacheOptions.__struct_fields__)
-        if unknown:
-            raise CacheError(f"there is no setting {sorted(unknown)[0]!r} of a cache")
-        self.options = options or CacheOptions(**settings)
+        self.options = options or _options(settings)
         self.model: Model | None = None
         self.trainer: Trainer | None = None
         self.low, self.size = np.zeros(3), 1.0
@@ -241,16 +238,16 @@ class RadianceCache:
         if about.get("format") != _FORMAT or snapshot.n_input_dims != FEATURES or snapshot.n_output_dims != 3:
             raise CacheError(f"{path}: a snapshot, but not of a radiance cache")
         try:
-            options = msgspec.convert({**about["options"], **settings}, CacheOptions)
+            options = msgspec.convert(about["options"], CacheOptions)
             low, size = np.array(about["low"], np.float64), float(about["size"])
             gain, scale, bad = float(about["gain"]), float(about["scale"]), int(about["bad_records"])
             progress = dict(about["progress"])
             if low.shape != (3,) or not np.isfinite([*low, size, gain, scale]).all() or size <= 0.0:
                 raise ValueError("its cube or scale is impossible")
-        except NrcError:
-            raise
-        except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+        except (NrcError, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
             raise CacheError(f"{path}: not a radiance cache, or damaged: {one_line(error)}") from error
+        if settings:
+            options = _options({**msgspec.structs.asdict(options), **settings})
         self.options, self.low, self.size, self.gain, self.scale = options, low, size, gain, scale
         self.bad_records, self.progress, self.held = bad, progress, dict(snapshot.extra)
         self._stored = path
@@ -261,6 +258,14 @@ class RadianceCache:
         snapshot = read_snapshot(path)
         self._build(snapshot.config, device, threads, snapshot.seed, snapshot.precision)
         load_training(self.trainer, path)
+
+
+def _options(settings: Mapping[str, Any]) -> CacheOptions:
+    """Settings by name."""
+    unknown = set(settings) - set(CacheOptions.__struct_fields__)
+    if unknown:
+        raise CacheError(f"there is no setting {sorted(unknown)[0]!r} of a cache")
+    return CacheOptions(**settings)
 
 
 def shuffle(count: int, seed: int) -> Tensor:

@@ -38,6 +38,7 @@ class Records:
     status: wp.array[int]
     length: wp.array[int]  # vertices of each path
     depth: wp.array[int]  # number of the vertex of the first cut, counted from 1; 0 without a cut
+    pixel: wp.array[int]  # through which each path goes
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class RecordBuffers:
         status: How each path ended, [paths], int32.
         length: Vertices of each path, [paths], int32.
         depth: Number of the vertex of its first cut, counted from 1, [paths], int32; 0 without a cut.
+        pixel: Number of the pixel through which each path goes, [paths], int32.
         record: For kernels.
     """
 
@@ -66,6 +68,7 @@ class RecordBuffers:
     status: torch.Tensor
     length: torch.Tensor
     depth: torch.Tensor
+    pixel: torch.Tensor
     record: Records
 
     @classmethod
@@ -77,12 +80,12 @@ class RecordBuffers:
 
         features = floats(paths, capacity, FEATURES)
         throughput, gathered = floats(paths, capacity, 3), floats(paths, capacity + 1, 3)
-        numbers = [torch.zeros(paths, dtype=torch.int32, device=device) for _ in range(4)]
+        numbers = [torch.zeros(paths, dtype=torch.int32, device=device) for _ in range(5)]
         record = Records()
         record.capacity = capacity
         record.features = wp.from_torch(features.view(-1, FEATURES), dtype=wp.float32)
         record.throughput = wp.from_torch(throughput.view(-1, 3), dtype=wp.vec3)
         record.gathered = wp.from_torch(gathered.view(-1, 3), dtype=wp.vec3)
         arrays = (wp.from_torch(number, dtype=wp.int32) for number in numbers)
-        record.count, record.status, record.length, record.depth = arrays
+        record.count, record.status, record.length, record.depth, record.pixel = arrays
         return cls(paths, capacity, features, throughput, gathered, *numbers, record)

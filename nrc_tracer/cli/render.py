@@ -51,14 +51,18 @@ def _pairs(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
     return pairs
 
 
-def _layers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    known = ("albedo", "normal", "depth", "position", "shape", "material", "variance")
-    if not value:
-        return ()
-    names = known if value == "all" else tuple(dict.fromkeys(value.split(",")))
+LAYERS = ("albedo", "normal", "depth", "position", "shape", "material", "variance")
+CACHE_LAYERS = ("path_length", "cache_depth", "training_density", "cache_prediction", "cache_target")
+
+
+def _layers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """The layers asked for; None for all."""
+    if value == "all":
+        return None
+    names = tuple(dict.fromkeys(value.split(","))) if value else ()
     for name in names:
-        if name not in known:
-            raise click.BadParameter(f'there is no layer "{name}" (known: all, {", ".join(known)}).')
+        if name not in LAYERS + CACHE_LAYERS:
+            raise click.BadParameter(f'there is no layer "{name}" (known: all, {", ".join(LAYERS + CACHE_LAYERS)}).')
     return names
 
 
@@ -113,8 +117,8 @@ def _layers(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     "--layers",
     callback=_layers,
     metavar="NAMES",
-    help="What is seen first, beside the image: all, or of albedo,normal,depth,position,shape,material,variance. Parts of an "
-    ".exr, files of their own beside a .png or .npy.",
+    help=f"What is seen first, beside the image: all, or of {','.join(LAYERS)}; with a cache also {','.join(CACHE_LAYERS)}. "
+    "Parts of an .exr, files of their own beside a .png or .npy.",
 )
 @click.option(
     "--checkpoint",
@@ -175,7 +179,7 @@ def _render(
     tone: str,
     exposure: float,
     denoise: bool,
-    layers: tuple[str, ...],
+    layers: tuple[str, ...] | None,
     checkpoint: Path | None,
     checkpoint_every: float,
     resume: bool,
@@ -202,7 +206,8 @@ def _render(
             temporary.touch()
     if denoise:
         check_denoiser()
-    if layers and not any(output.suffix.lower() in LAYER_EXTENSIONS for output in outputs):
+    with_layers = layers is None or bool(layers)
+    if with_layers and not any(output.suffix.lower() in LAYER_EXTENSIONS for output in outputs):
         raise OutputError(f"--layers needs an output of {', '.join(LAYER_EXTENSIONS)}")
     kept, checkpoint = checkpoint is not None, checkpoint or Path(f"{outputs[0]}.checkpoint")
     _check_checkpoint(checkpoint, outputs, resume)
@@ -297,7 +302,7 @@ def _render(
         if denoise:
             image = _denoised(image, renderer)
         try:
-            _save(image, outputs, tone, exposure, renderer.layers(layers) if layers else {})
+            _save(image, outputs, tone, exposure, renderer.layers(layers) if with_layers else {})
         except OutputError as error:
             raise saves.rescue(renderer, error) from error
         (saves.succeed if finished else saves.stop)(renderer)

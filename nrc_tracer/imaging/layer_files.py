@@ -14,6 +14,8 @@ from nrc_tracer.imaging.tonemap import encode_srgb
 LAYER_EXTENSIONS = (".exr", ".npy", ".png")
 
 _CHANNELS = {"normal": "XYZ", "position": "XYZ", "depth": ("Z",), "shape": ("id",), "material": ("id",)}
+_NUMBERS = ("Y",)
+"""Channels of other layers of one number for a pixel."""
 _GOLDEN = 0.6180339887498949
 
 
@@ -24,8 +26,8 @@ def write_layers(path: str | Path, rgb: np.ndarray, layers: Mapping[str, np.ndar
         path: The image's file. `.exr` becomes one file of several parts: the image, named `beauty`, with channels R, G, B, and
             each layer under its name, with channels such as `albedo.R`, `normal.X`, `depth.Z` and `shape.id`, all float32.
             With `.npy` and `.png` each layer is a file of its own, `image.albedo.png` beside `image.png`: in a PNG, normals
-            and positions as colours, depth from white (near) to black (far), variance as its root, numbers in colours that
-            are easily told apart, black for none.
+            and positions as colours, depth from white (near) to black (far), variance as its root, ids in colours that are
+            easily told apart, black for none, other numbers from black (0) to white (the largest).
         rgb: The image, linear, shape [height, width, 3]; only written to `.exr`.
         layers: By name, shape [height, width, 3] or [height, width].
 
@@ -72,7 +74,7 @@ def _write_parts(path: Path, rgb: np.ndarray, layers: Mapping[str, np.ndarray]) 
         planes = layer[:, :, None] if layer.ndim == 2 else layer
         channels = {
             f"{name}.{letter}": np.ascontiguousarray(planes[:, :, i], dtype=np.float32)
-            for i, letter in enumerate(_CHANNELS.get(name, "RGB"))
+            for i, letter in enumerate(_CHANNELS.get(name, "RGB" if planes.shape[2] == 3 else _NUMBERS))
         }
         parts.append(OpenEXR.Part(_header(), channels, name))
     try:
@@ -102,6 +104,8 @@ def _picture(name: str, layer: np.ndarray) -> np.ndarray:
     if name == "variance":
         deviation = np.sqrt(np.maximum(layer, 0.0))
         return encode_srgb(np.clip(deviation / max(float(np.percentile(deviation, 99)), 1e-30), 0.0, 1.0))
+    if layer.ndim == 2:
+        return layer / max(float(layer.max()), 1e-30)
     return encode_srgb(np.clip(layer, 0.0, 1.0))
 
 

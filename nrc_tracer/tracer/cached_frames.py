@@ -84,6 +84,7 @@ class CachedFrames:
     Attributes:
         camera: The camera; it may be changed between frames.
         device: Torch device.
+        training_density: Training paths through each pixel since the image began, [pixels], int32.
         seconds: Time spent so far.
     """
 
@@ -122,6 +123,7 @@ class CachedFrames:
     def reset(self) -> None:
         """Begin a new image; the cache stays as it is."""
         self._set(paths=0, queries=0, path_vertices=0, query_vertices=0)
+        self.training_density = torch.zeros(self._pixels.paths, dtype=torch.int32, device=self.device)
 
     def update(self, scene: SceneRecord) -> None:
         """Go on with another scene: what was measured is not of it, and what was learnt may not be."""
@@ -266,6 +268,7 @@ class CachedFrames:
         # Before the cache has seen any light it cannot stand in for it
         policy = self._policy(TRAIN, 1.0 if cache.gain == 0.0 else unbiased, (across, down))
         self._trace(buffers, policy, settings, frame, paths)
+        self.training_density += torch.bincount(buffers.pixel[:paths], minlength=self._pixels.paths)
         features, targets = self._targets(buffers, paths)
         if not len(targets):
             return
@@ -332,6 +335,36 @@ class CachedFrames:
         """The cache's relative error at the ends of paths, weighted as in the image, and its standard error; see `HeldOut`."""
         with single_threaded_torch(self._launcher):
             return self.held_out().bias(self._predict)
+
+    def look(self, samples: int) -> dict[str, np.ndarray]:
+        """What is seen of the cache in the image's first `samples` samples: the layers that `Renderer.layers` describes.
+
+        Returns:
+            By name, float32 [height, width] or [height, width, 3].
+        """
+        pixels = self._pixels.paths
+        buffers = RecordBuffers.allocate(pixels, 1, self.device)
+        length, depth, cuts = (torch.zeros(pixels, device=self.device) for _ in range(3))
+        prediction, target = (torch.zeros((pixels, 3), device=self.device) for _ in range(2))
+        with single_threaded_torch(self._launcher):
+            for sample in range(samples):
+                self._trace(buffers, self._policy(RENDER, 0.0), self._settings, sample)
+                length += buffers.length
+                depth += buffers.depth
+                cuts += buffers.depth > 0
+                self._trace(buffers, self._policy(VIEW, 1.0), self._settings, sample)
+                held = HeldOut.of(buffers, pixels)
+                prediction += held["before"] + held["throughput"] * self._predict(held["features"])
+                target += held["before"] + held["throughput"] * held["tail"]
+        found = {
+            "path_length": length / samples,
+            "cache_depth": depth / cuts.clamp_min(1.0),
+            "training_density": self.training_density.float(),
+            "cache_prediction": prediction / samples,
+            "cache_target": target / samples,
+        }
+        shape = (self._height, self._width, -1)
+        return {name: layer.reshape(shape).squeeze(2).cpu().numpy() for name, layer in found.items()}
 
     # Launching
 

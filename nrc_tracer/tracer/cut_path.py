@@ -90,6 +90,7 @@ def cut_path(
     records.count[path] = 0
     records.length[path] = 0
     records.depth[path] = 0
+    records.pixel[path] = pixel
     records.gathered[first_segment] = wp.vec3(0.0)
     if settings.max_depth == 0:
         return

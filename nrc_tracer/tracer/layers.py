@@ -28,6 +28,12 @@ from nrc_tracer.tracer.transport import FILM, FIRST_LEAF, LENS, PathSettings, Sc
 LAYERS = ("albedo", "normal", "depth", "position", "shape", "material", "variance")
 """All there are, in the order in which they are written."""
 
+CACHE_LAYERS = ("path_length", "cache_depth", "training_density", "cache_prediction", "cache_target")
+"""Those that there are besides where paths end in a radiance cache."""
+
+MOST_CACHE_SAMPLES = 16
+"""Of the image's samples, those over which what is seen of a cache is averaged."""
+
 MOST_SAMPLES = 64
 """Of the image's samples, those whose first hits are averaged."""
 MOST_PASSED = wp.constant(64)

@@ -26,7 +26,14 @@ from nrc_tracer.scene.validate import validate_scene
 from nrc_tracer.tracer.accel import embree
 from nrc_tracer.tracer.checkpoint import Checkpoint, Identity, read_checkpoint, scene_parts, write_checkpoint
 from nrc_tracer.tracer.device_scene import DeviceScene, camera_record, film_record
-from nrc_tracer.tracer.layers import LAYERS, MOST_SAMPLES, make_layers, trace_first_hits
+from nrc_tracer.tracer.layers import (
+    CACHE_LAYERS,
+    LAYERS,
+    MOST_CACHE_SAMPLES,
+    MOST_SAMPLES,
+    make_layers,
+    trace_first_hits,
+)
 from nrc_tracer.tracer.noise import relative_error
 from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.transport import PathSettings
@@ -340,8 +347,8 @@ class Renderer:
         mean, variance = self.moments()
         return relative_error(mean, variance / self._counts())
 
-    def layers(self, names: Sequence[str] = LAYERS) -> dict[str, np.ndarray]:
-        """What the camera sees first in each pixel, by name.
+    def layers(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """What the camera sees first in each pixel, by name; all there are unless names are given.
 
         The means over the image's first 64 samples (all, if it has fewer; one, if it has none yet) of
 
@@ -358,14 +365,29 @@ class Renderer:
         and `variance`, [height, width, 3]: of one sample of the image, as `moments` has it. Surfaces that a mask leaves out
         are looked through.
 
+        With a cache, means over the first 16 samples of
+
+        * `path_length`, [height, width]: vertices of a path;
+        * `cache_depth`, [height, width]: which vertex of a path, counted from 1, is the one where it ends in the cache, over
+          those that do; 0 where none does;
+        * `cache_prediction` and `cache_target`, [height, width, 3]: what the cache says about the first surface that is no
+          mirror, and what paths find there, both as the camera sees them;
+
+        and `training_density`, [height, width]: training paths that began in each pixel.
+
         Raises:
-            NrcError: There is no layer of that name.
+            NrcError: There is no layer of that name, or not without a cache.
         """
+        known = LAYERS if self._frames is None else LAYERS + CACHE_LAYERS
+        names = known if names is None else names
         for name in names:
-            if name not in LAYERS:
-                raise NrcError(f'there is no layer "{name}"{nearest(name, LAYERS)}')
+            if name not in known:
+                without = " without a cache" if name in CACHE_LAYERS else ""
+                raise NrcError(f'there is no layer "{name}"{without}{nearest(name, known)}')
         found: dict[str, np.ndarray] = {}
-        if any(name != "variance" for name in names):
+        if any(name in CACHE_LAYERS for name in names):
+            found |= self._frames.look(max(1, min(self.samples, MOST_CACHE_SAMPLES)))
+        if any(name != "variance" and name in LAYERS for name in names):
             samples = max(1, min(self.samples, MOST_SAMPLES))
             hits = trace_first_hits(
                 self._launcher,
@@ -376,7 +398,7 @@ class Renderer:
                 pixels=self.width * self.height,
                 samples=samples,
             )
-            found = make_layers(hits, width=self.width, height=self.height, samples=samples)
+            found |= make_layers(hits, width=self.width, height=self.height, samples=samples)
         if "variance" in names:
             found["variance"] = self.moments()[1].astype(np.float32)
         return {name: found[name] for name in names}

@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from nrc_tracer.cli import main
+from nrc_tracer.cli.render import CACHE_LAYERS as OFFERED_WITH_CACHE
+from nrc_tracer.cli.render import LAYERS as OFFERED
 from nrc_tracer.errors import DeviceError
 from nrc_tracer.imaging import TONES, read_image
-from nrc_tracer.tracer.layers import LAYERS
+from nrc_tracer.tracer.layers import CACHE_LAYERS, LAYERS
 from tests.cli.stand_in import SCENE, FakeRenderer
 from tests.cli.stand_in import lines as _lines
 from tests.cli.stand_in import render as _render
@@ -89,7 +91,9 @@ def test_the_layers_offered_are_those_there_are(scene, tracer):
     seen = []
     tracer.Renderer.layers = lambda self, names: seen.append(names) or {}
     assert _render(scene, "--layers", "all").exit_code == 0
-    assert seen == [LAYERS]
+    assert _render(scene, "--layers", ",".join(LAYERS + CACHE_LAYERS)).exit_code == 0
+    assert seen == [None, LAYERS + CACHE_LAYERS]
+    assert (OFFERED, OFFERED_WITH_CACHE) == (LAYERS, CACHE_LAYERS)
 
 
 @pytest.mark.usefixtures("tracer")
