@@ -247,7 +247,7 @@ class CachedFrames:
             self._add(queries=len(rows))
         film = (wp.from_torch(predictions, dtype=wp.vec3), probability)
         self._launch(add_samples, buffers.paths, lambda base: [buffers.record, *film, base, sums, squares, dropped])
-        vertices, to_cuts = int(buffers.length.sum()), int(buffers.depth.sum())
+        vertices, to_cuts = int(buffers.length.sum()), int(buffers.depth.sum()) if probability < 1.0 else 0
         self._add(paths=buffers.paths, path_vertices=vertices, query_vertices=to_cuts)
         self.seconds.trace += traced - start
         self.seconds.query += clock.perf_counter() - traced
@@ -383,8 +383,8 @@ class CachedFrames:
         return policy
 
     def _tiles(self, count: int) -> tuple[int, int]:
-        """About `count` tiles that are as square as can be."""
-        across = max(1, round(math.sqrt(count * self._width / self._height)))
+        """At most `count` tiles, about as many, that are as square as can be."""
+        across = max(1, min(round(math.sqrt(count * self._width / self._height)), count))
         return across, max(1, count // across)
 
     def _other_stream(self, stream: int) -> PathSettings:

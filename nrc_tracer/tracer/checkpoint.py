@@ -35,6 +35,8 @@ _DTYPES = {**{name: dtype for name, (dtype, _) in _FILM.items()}, "cache": "U8"}
 MAX_CACHE_BYTES = 2**34
 _SETTINGS = ("camera", "cameras", "film", "sampler", "integrator")
 """Parts of a description that are among the settings, as a renderer may have others than the scene's."""
+_NAMED = ("cache",)
+"""Settings with settings of their own, which are named where they differ."""
 _SHOWN = 3
 
 
@@ -55,9 +57,13 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         here = msgspec.json.decode(msgspec.json.encode(self.settings))  # with lists for tuples, as in a file
         for name in {**here, **there.settings}:
             ours, theirs = here.get(name), there.settings.get(name)
-            if ours != theirs:
-                plain = not any(isinstance(value, dict | list) for value in (ours, theirs))
-                found.append(f"{name} is {_word(theirs)} there and {_word(ours)} here" if plain else f"{name} differs")
+            if ours == theirs:
+                continue
+            if name in _NAMED and isinstance(ours, dict) and isinstance(theirs, dict):
+                keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+                found += [_difference(f"{name} {key}", theirs.get(key), ours.get(key)) for key in keys]
+            else:
+                found.append(_difference(name, theirs, ours))
         for kind in {**self.scene, **there.scene}:
             ours, theirs = self.scene.get(kind, {}), there.scene.get(kind, {})
             names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
@@ -233,6 +239,12 @@ def _label(name: object, item: Any) -> str:
     """What to call a part: its name, or its number and its own name if it has one."""
     own = getattr(item, "name", "") if isinstance(name, int) else ""
     return f"{name} ({own})" if own else str(name)
+
+
+def _difference(name: str, theirs: Any, ours: Any) -> str:
+    if any(isinstance(value, dict | list) for value in (ours, theirs)):
+        return f"{name} differs"
+    return f"{name} is {_word(theirs)} there and {_word(ours)} here"
 
 
 def _word(value: Any) -> str:

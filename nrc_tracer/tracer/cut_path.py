@@ -196,7 +196,9 @@ def cut_path(
                 if count == 0:
                     records.depth[path] = depth
                 count += 1
-                carried *= max_component(beta)
+                # Roulette plays for what the path is worth to a pixel; to training each of its records is worth the same
+                if policy.mode != TRAIN:
+                    carried *= max_component(beta)
                 beta = wp.vec3(1.0)
                 gathered = wp.vec3(0.0)
             if ends:

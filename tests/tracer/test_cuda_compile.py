@@ -6,31 +6,47 @@ import numpy as np
 import pytest
 import warp as wp
 
+import nrc_tracer.cache.assembly
+import nrc_tracer.tracer.cut_path
 import nrc_tracer.tracer.layers
 import nrc_tracer.tracer.path
 from tests.tracer.test_determinism import room
 from tests.tracer.tiny_scenes import rendered
 
 
-def test_path_compiles_for_cuda(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("module", "kernel"),
+    [(nrc_tracer.tracer.path, b"trace_paths"), (nrc_tracer.tracer.cut_path, b"trace_cut_paths")],
+    ids=["path", "cut_path"],
+)
+def test_paths_compile_for_cuda(module, kernel, tmp_path, capsys):
     """Machine code for Ampere and Hopper comes out of the compiler; the seconds of each are printed."""
     wp.init()
     for arch in (80, 90):
         start = time.perf_counter()
-        wp.compile_aot_module(nrc_tracer.tracer.path, arch=[arch], module_dir=tmp_path / str(arch), use_ptx=False)
+        wp.compile_aot_module(module, arch=[arch], module_dir=tmp_path / str(arch), use_ptx=False)
         with capsys.disabled():
             print(f" sm_{arch}: {time.perf_counter() - start:.1f} s", end="", flush=True)
         binaries = list((tmp_path / str(arch)).glob("*.cubin"))
         assert len(binaries) == 1
         assert binaries[0].read_bytes()[:4] == b"\x7fELF"
-        assert b"trace_paths" in binaries[0].read_bytes()
+        assert kernel in binaries[0].read_bytes()
 
 
-def test_layers_compile_for_cuda(tmp_path):
+@pytest.mark.parametrize(
+    ("module", "kernels"),
+    [
+        (nrc_tracer.tracer.layers, [b"first_hits"]),
+        (nrc_tracer.cache.assembly, [b"propagate_targets", b"add_samples"]),
+    ],
+    ids=["layers", "assembly"],
+)
+def test_what_is_made_of_paths_compiles_for_cuda(module, kernels, tmp_path):
     wp.init()
     for arch in (80, 90):
-        wp.compile_aot_module(nrc_tracer.tracer.layers, arch=[arch], module_dir=tmp_path / str(arch), use_ptx=False)
-        assert b"first_hits" in next((tmp_path / str(arch)).glob("*.cubin")).read_bytes()
+        wp.compile_aot_module(module, arch=[arch], module_dir=tmp_path / str(arch), use_ptx=False)
+        code = next((tmp_path / str(arch)).glob("*.cubin")).read_bytes()
+        assert all(kernel in code for kernel in kernels)
 
 
 @pytest.mark.cuda
