@@ -27,6 +27,9 @@ from nrc_tracer.nn.snapshot import read_snapshot
 MIN_REFLECTANCE = 0.01
 """Of what radiance is divided by: a black surface scatters nothing, and its reflectance must not be divided by."""
 
+LEAST_LEARNING_RATE = 0.1
+"""As a share of the first."""
+
 MARGIN = 0.01
 """Of the cube around a scene, on each side, as a share of the scene's largest extent."""
 
@@ -128,6 +131,7 @@ class RadianceCache:
             precision=precision,
         )
         self.trainer = Trainer(self.model)
+        self._learning_rate = self.trainer.learning_rate
         _start_at_one(self.model)
 
     @property
@@ -167,6 +171,9 @@ class RadianceCache:
     def train(self, features: Tensor, targets: Tensor, *, records: int, steps: int, seed: int) -> float:
         """Train on records in a random order.
 
+        The targets are noisy, and what the network follows of their noise is an error of its own; so the learning rate falls from
+        one call to the next. `learn_anew` sets it back.
+
         Args:
             features: float32 [N, FEATURES].
             targets: The radiance scattered there, float32 [N, 3], finite.
@@ -181,6 +188,11 @@ class RadianceCache:
             targets
         ):  # nothing has been seen of any light: it is dark, which is what it says
             return 0.0
+        turn = self.progress.get("turns", 0)
+        self.progress["turns"] = turn + 1
+        if self.options.decay_frames is not None:
+            share = max(LEAST_LEARNING_RATE, 1.0 / (1.0 + turn / self.options.decay_frames))
+            self.trainer.learning_rate = self._learning_rate * share
         order = shuffle(len(targets), seed)[:records].to(features.device)
         losses = []
         for part in torch.tensor_split(order, min(steps, len(order))):
@@ -188,6 +200,10 @@ class RadianceCache:
             factor = self._factor(x) * (self.gain / self.scale)
             losses.append(self.trainer.step(x, targets.index_select(0, part) / self.scale, factor=factor))
         return float(torch.stack(losses).mean())
+
+    def learn_anew(self) -> None:
+        """Learn as quickly as in the beginning, after a change of what there is to learn."""
+        self.progress["turns"] = 0
 
     # Files
 

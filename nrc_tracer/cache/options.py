@@ -32,6 +32,8 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         steps: Steps of the optimizer in a frame; 8 on the CPU and 4 on CUDA unless given.
         train_every: After the warm-up, one frame in so many trains, where a frame has eight pixels for a record; where it has
             more or fewer, so that training stays in proportion to rendering.
+        decay_frames: The learning rate falls as 1 / (1 + n / decay_frames) in the n-th frame of training, but not below a tenth
+            of the configuration's; None keeps it.
         capacity: Vertices of a path that are recorded at most.
         unbiased: u: the share of suffixes that end by roulette alone instead of in the cache, after the warm-up.
         warm_up_unbiased: The same during the warm-up.
@@ -51,6 +53,7 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     records: int | None = None
     steps: int | None = None
     train_every: int = 8
+    decay_frames: float | None = 16.0
     capacity: int = 16
     unbiased: float = 0.25
     warm_up_unbiased: float = 1.0
@@ -68,6 +71,7 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         "records": (1, 2**24),
         "steps": (1, 2**16),
         "train_every": (1, 2**31 - 1),
+        "decay_frames": (1e-3, math.inf),
         "capacity": (2, 1024),
         "unbiased": (0.0, 1.0),
         "warm_up_unbiased": (0.0, 1.0),

@@ -129,6 +129,7 @@ class CachedFrames:
         """Go on with another scene: what was measured is not of it, and what was learnt may not be."""
         self._scene = scene
         self.cache.held = {}
+        self.cache.learn_anew()
         self._set(adapt_until=self.frame + ADAPTATION, rescale=self.cache.gain > 0.0)
 
     # State that decides the next frames. It is kept in the cache, and so in its files
