@@ -18,6 +18,7 @@ from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.features import SceneBox
 from nrc_tracer.cache.held_out import HeldOut, join
 from nrc_tracer.cache.records import BROKEN, IN_CACHE, RecordBuffers
+from nrc_tracer.errors import CacheError
 from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW, CutPolicy, trace_cut_paths
@@ -33,6 +34,8 @@ PROBE_PATHS = 4096
 """Paths of a measurement, two through each pixel of 2048."""
 PROBE_EVERY = 4
 """Frames of the warm-up between measurements."""
+FEWEST_MEASUREMENTS = 4
+"""Made at once where there are none, as for a cache from another render."""
 MOST_PROBES = 16
 """Measurements that are kept."""
 
@@ -142,7 +145,8 @@ class CachedFrames:
     @property
     def is_warm(self) -> bool:
         """Whether the warm-up is over."""
-        return self.cache.options.freeze or bool(self.cache.progress.get("warm", False))
+        decided = self.mode is not CacheMode.UNBIASED or "continue_probability" in self.cache.progress
+        return bool(self.cache.progress.get("warm", False)) and decided
 
     @property
     def warm_up_frames(self) -> int:
@@ -196,8 +200,11 @@ class CachedFrames:
         return is_small(bias, error)
 
     def skips_warm_up(self) -> bool:
-        """End the warm-up if it is to have no frames, and say whether that is so."""
-        if self.cache.options.train_frames == 0 or self.cache.options.freeze:
+        """End the warm-up if it is to have no frames, or has had them elsewhere, and say whether that is so."""
+        options, progress = self.cache.options, self.cache.progress
+        if options.freeze and not self.cache.is_trained:
+            raise CacheError("freeze: the cache has learnt nothing yet; load one, or let it learn")
+        if options.train_frames == 0 or options.freeze or progress.get("warm", False):
             self.end_warm_up()
         return self.is_warm
 
@@ -205,6 +212,7 @@ class CachedFrames:
         """Decide by what was measured how the image is rendered."""
         self._set(warm=True)
         if self.mode is CacheMode.UNBIASED:
+            self._measure_if_not_yet()
             measured = self.held_out().variances(self._predict, QUERY_COST)
             useful = measured["gain"] >= LEAST_GAIN
             self._set(continue_probability=measured["best_probability"] if useful else 1.0)
@@ -328,6 +336,11 @@ class CachedFrames:
         tail = torch.where(cut, buffers.throughput[:, 0] * buffers.gathered[:, 1], 0.0)
         return torch.where(buffers.status[:, None] != int(BROKEN), buffers.gathered[:, 0], 0.0) + tail
 
+    def _measure_if_not_yet(self) -> None:
+        if not self.cache.held:
+            for _ in range(FEWEST_MEASUREMENTS):
+                self.measure()
+
     def held_out(self) -> HeldOut:
         """All that was measured."""
         return HeldOut(self.cache.held)
@@ -335,6 +348,7 @@ class CachedFrames:
     def bias(self) -> tuple[float, float]:
         """The cache's relative error at the ends of paths, weighted as in the image, and its standard error; see `HeldOut`."""
         with single_threaded_torch(self._launcher):
+            self._measure_if_not_yet()
             return self.held_out().bias(self._predict)
 
     def look(self, samples: int) -> dict[str, np.ndarray]:

@@ -181,6 +181,8 @@ class Renderer:
         for film in (self._sums, self._squares, self._dropped):
             film.zero_()
         if self._frames is not None:
+            if camera is not None:
+                self.cache.held = {}  # which is of what the other camera saw
             self._frames.camera = self._camera
             self._frames.reset()
 

@@ -1,0 +1,274 @@
+"""Scenes rendered with a radiance cache and without: `unbiased` is free of bias, and the bias of `on` is as measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+import nrc_tracer as nrc
+from nrc_tracer.cache import RadianceCache
+from nrc_tracer.scene.model import Scene
+from nrc_tracer.tracer import Renderer
+from tests.agreement.statistics import Estimate, compare, sidak_band
+from tests.tracer.cached_renders import (
+    NEVER,
+    blocks,
+    cached,
+    estimate,
+    freeze,
+    niche,
+    replicates,
+    uncached,
+    wrong_cache,
+)
+
+SCENES = Path(__file__).resolve().parents[2] / "scenes"
+SIZE = {"width": 32, "height": 32}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Samples, and how well the image's mean and its median pixel must then be known.
+
+    `unbiased` takes `images` images of `samples` samples, each with a seed of its own; the plain path tracer `plain` samples.
+    """
+
+    images: int
+    samples: int
+    plain: int
+    known_mean: float
+    known_pixel: float
+
+
+QUICK = {
+    "cornell-box": Effort(64, 4, 1024, 0.01, 0.15),
+    "door-ajar": Effort(64, 4, 1024, 0.03, 0.8),
+    "many-lights": Effort(64, 4, 1024, 0.06, 0.4),
+    "material-spheres": Effort(64, 4, 1024, 0.01, 0.1),
+    "window-room": Effort(64, 4, 1024, 0.015, 0.4),
+}
+LONG = {
+    "cornell-box": Effort(64, 64, 4096, 0.003, 0.04),
+    "door-ajar": Effort(64, 128, 8192, 0.006, 0.16),
+    "many-lights": Effort(64, 64, 4096, 0.015, 0.1),
+    "material-spheres": Effort(64, 64, 4096, 0.0015, 0.03),
+    "window-room": Effort(64, 128, 8192, 0.003, 0.08),
+}
+GIVEN = {
+    "veach-ajar": Effort(32, 64, 2048, 0.02, 0.4),
+    "grey-white-room": Effort(32, 64, 2048, 0.01, 0.4),
+    "classroom": Effort(32, 64, 2048, 0.01, 0.3),
+    "modern-hall": Effort(32, 64, 2048, 0.005, 0.08),
+}
+
+
+def unbiased_and_plain(scene, effort, cache, probability, **options):
+    """Estimates of `unbiased` with a cache, beyond which paths go on with the given probability, and of the plain path tracer."""
+    renderer = cached(scene, "unbiased", cache, **SIZE, **options)
+    assert renderer.warm_up()
+    renderer.cache.progress["continue_probability"] = probability
+    ours = replicates(renderer, effort.images, effort.samples)
+    assert renderer.cache_report()["queries_per_path"] > 0.0
+    return ours, estimate(uncached(scene, effort.plain, seed=7, **SIZE, **options))
+
+
+def coarse(image: Estimate, size: int = 4) -> Estimate:
+    """The estimate of a smaller image, whose pixels are means of size x size: of rare bright paths each has its share."""
+    shape = (image.mean.shape[0] // size, size, image.mean.shape[1] // size, size, 3)
+    mean, variance = (array.reshape(shape).mean(axis=(1, 3)) for array in (image.mean, image.variance))
+    return Estimate(mean, variance / size**2, image.samples)
+
+
+def assert_means_agree(ours: Estimate, plain: Estimate, known_mean: float) -> None:
+    """The means of the image, and of 4 x 4 pixels everywhere, differ by no more than noise; the former is known well enough."""
+    whole, ours, plain = compare(ours, plain), coarse(ours), coarse(plain)
+    z = (ours.mean - plain.mean) / np.sqrt(np.maximum(ours.error2 + plain.error2, (1e-5 * plain.mean + 1e-12) ** 2))
+    print(
+        f"mean known to {whole.relative_mean_error:.2%}, off by {np.round(whole.relative_difference, 4)}: "
+        f"z {np.round(whole.z_mean, 2)}; worst block {np.abs(z).max():.2f}, mean z^2 of blocks {np.mean(z**2):.2f}"
+    )
+    assert whole.relative_mean_error < known_mean
+    assert np.all(np.abs(whole.z_mean) < 3.0)
+    assert np.mean(np.abs(z) < sidak_band(z.size)) > 0.98
+    # Channels have the same paths, so that there are as many numbers as blocks
+    assert np.mean(z**2) < 1.0 + 4.0 * np.sqrt(2.0 * 3.0 / z.size)
+
+
+def assert_images_agree(ours: Estimate, plain: Estimate, effort: Effort) -> None:
+    """Every pixel agrees; for scenes as noisy as these the bands of the known errors are wider than renderer.md has them."""
+    agreement = compare(ours, plain)
+    print(
+        f"mean known to {agreement.relative_mean_error:.2%}, pixels to {agreement.relative_pixel_error:.1%}; "
+        f"means off by {np.round(agreement.relative_difference, 4)}, z {np.round(agreement.z_mean, 2)}; "
+        f"mean z^2 {agreement.mean_z2:.3f}, inside {agreement.inside:.3%}, tile {agreement.worst_tile:.1f}"
+    )
+    assert not agreement.failures(known_mean=effort.known_mean, known_pixel=effort.known_pixel), agreement
+
+
+def poor_cache(**settings):
+    """One that has hardly learnt anything, and goes on learning while it renders."""
+    return RadianceCache(records=1024, train_frames=4, train_every=32, **settings)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_unbiased_has_the_plain_mean(name):
+    """A cache that has hardly learnt anything, beyond which three paths in ten go on, leaves no trace in the mean."""
+    effort = QUICK[name]
+    ours, plain = unbiased_and_plain(nrc.load_scene(SCENES / f"{name}.json"), effort, poor_cache(), 0.3)
+    assert_means_agree(ours, plain, effort.known_mean)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONG)
+def test_unbiased_is_the_plain_image(name):
+    """The same, pixel by pixel."""
+    effort = LONG[name]
+    ours, plain = unbiased_and_plain(nrc.load_scene(SCENES / f"{name}.json"), effort, poor_cache(), 0.4)
+    assert_images_agree(ours, plain, effort)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GIVEN)
+def test_unbiased_has_the_plain_mean_in_given_interiors(name, data_folder):
+    """Published interiors with their textures, masks, glass, rough metals and sky."""
+    effort = GIVEN[name]
+    path = data_folder / "scenes" / "mitsuba" / name / "scene.xml"
+    if not path.is_file():
+        pytest.skip(f"needs {path}")
+    ours, plain = unbiased_and_plain(nrc.load_scene(path), effort, poor_cache(), 0.4, filter="box")
+    assert_means_agree(ours, plain, effort.known_mean)
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(0.0, 0.0), (3.0, 0.0), (0.0, 0.2)], ids=["black", "tripled", "grey"])
+@pytest.mark.parametrize("name", ["cornell-box", pytest.param("material-spheres", marks=pytest.mark.slow)])
+def test_unbiased_needs_no_right_cache(name, factor, offset):
+    """A cache that answers black, three times as much or the same grey everywhere costs noise, not the mean."""
+    effort = QUICK[name]
+    cache = wrong_cache(factor, offset, train_every=NEVER)
+    ours, plain = unbiased_and_plain(nrc.load_scene(SCENES / f"{name}.json"), effort, cache, 0.5)
+    assert_means_agree(ours, plain, 1.5 * effort.known_mean)
+
+
+def test_a_wrong_cache_is_seen_without_correction():
+    """What the tests above would miss if they were blind: the same caches in mode `on` change the mean by many errors."""
+    plain = estimate(uncached(niche(film=(32, 32)), 256, seed=7))
+    for factor in (0.0, 3.0):
+        renderer = cached(niche(film=(32, 32)), "on", wrong_cache(factor, train_every=NEVER))
+        renderer.warm_up()
+        agreement = compare(replicates(renderer, 16, 8), plain)
+        assert np.all(np.abs(agreement.z_mean) > 20.0)
+
+
+# The bias of `on`
+
+
+def share_of_cache(renderer: Renderer) -> float:
+    """Which part of the image's light is found beyond the ends of paths, by the held-out paths."""
+    held = {name: tensor.double() for name, tensor in renderer.cache.held.items()}
+    beyond = float((held["throughput"] * held["tail"]).sum())
+    return beyond / (beyond + float(held["before"].sum()))
+
+
+def bias_of_image(
+    renderer: Renderer, plain: Estimate, *, samples: int = 256, seed: int = 3
+) -> tuple[float, float, np.ndarray]:
+    """What is missing in the image's mean, relative, its standard error, and the relative differences of 8 x 8 blocks."""
+    renderer.reset(seed=seed)
+    renderer.step(samples)
+    ours = estimate(renderer)
+    mean = plain.mean.mean()
+    # Channels of a pixel have the same paths: their errors are taken as fully correlated
+    error = np.sqrt(sum((np.sqrt(e.error2).mean(axis=2) ** 2).sum() for e in (ours, plain))) / plain.mean[..., 0].size
+    difference = blocks(plain.mean) - blocks(ours.mean)
+    return float(1.0 - ours.mean.mean() / mean), float(error / mean), difference / blocks(plain.mean).mean()
+
+
+def assert_bias_is_as_measured(renderer: Renderer, plain: Estimate, name: str) -> None:
+    """The image lacks what the report says is missing at the ends of paths, in proportion to their share of its light."""
+    report, share = renderer.cache_report(), share_of_cache(renderer)
+    missing, error, by_block = bias_of_image(renderer, plain)
+    expected, tolerance = report["bias"] * share, np.hypot(error, report["bias_error"] * share)
+    print(
+        f"{name}: bias reported {report['bias']:.3f} +- {report['bias_error']:.3f} of {share:.0%} of the light = "
+        f"{expected:.4f}; in the image {missing:.4f} +- {tolerance:.4f} (both), "
+        f"rms of blocks {np.sqrt(np.mean(by_block**2)):.3f}"
+    )
+    assert abs(missing - expected) < 4.0 * tolerance
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0, 2.0], ids=["black", "trained", "doubled"])
+def test_the_report_tells_the_bias_of_the_image(factor):
+    """A black cache lacks all (1), a trained one next to nothing (0), a doubled one has once too much (-1), and so the image."""
+    described = niche(film=(32, 32))
+    renderer = cached(described, "on", wrong_cache(factor, train_frames=32, records=2048))
+    renderer.warm_up()
+    freeze(renderer)
+    report = renderer.cache_report()
+    assert abs(report["bias"] - (1.0 - factor)) < 0.1 * factor + 4.0 * report["bias_error"] + 1e-6
+    assert_bias_is_as_measured(renderer, estimate(uncached(described, 1024, seed=7)), f"niche, {factor} of the truth")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK)
+def test_the_report_tells_the_bias_in_scenes(name):
+    """The same in every scene, with a cache that has trained as long as the warm-up lasts."""
+    scene = nrc.load_scene(SCENES / f"{name}.json")
+    renderer = cached(scene, "on", RadianceCache(records=4096), width=48, height=32)
+    renderer.warm_up()
+    freeze(renderer)
+    plain = estimate(uncached(scene, 8192, seed=7, width=48, height=32))
+    assert_bias_is_as_measured(renderer, plain, name)
+
+
+# Convergence
+
+
+PAIRED = {"samples": 256, "seed": 3}
+
+
+def plain_pair(described: Scene) -> Estimate:
+    """The plain image of the samples that `errors_while_warming` takes: their paths differ beyond the cache only."""
+    return estimate(uncached(described, PAIRED["samples"], seed=PAIRED["seed"]))
+
+
+def errors_while_warming(seed: int, frames: tuple[int, ...], plain: Estimate) -> list[tuple[float, float]]:
+    """Relative errors of the image's mean and RMS of those of its blocks, after so many frames of one warm-up."""
+    cache = RadianceCache(records=1024, train_frames=frames[0])
+    renderer = cached(niche(film=(32, 32)), "on", cache, seed=seed)
+    found = []
+    for count in frames:
+        renderer.reset(seed=seed)
+        cache.options = msgspec.structs.replace(cache.options, train_frames=count, freeze=False)
+        cache.progress["warm"] = False
+        renderer.warm_up()
+        assert renderer.cache_report()["warm_up_frames"] == count
+        freeze(renderer)
+        missing, _, by_block = bias_of_image(renderer, plain, **PAIRED)
+        found.append((abs(missing), float(np.sqrt(np.mean(by_block**2)))))
+    return found
+
+
+def test_the_image_converges_as_the_cache_does():
+    """From 2 to 32 frames of warm-up the error of blocks of the image falls by a third and more for every seed."""
+    plain = plain_pair(niche(film=(32, 32)))
+    for seed in (0, 1):
+        early, late = errors_while_warming(seed, (2, 32), plain)
+        print("mean and blocks after 2 and 32 frames", np.round(early, 4), np.round(late, 4))
+        assert late[1] < 0.7 * early[1]
+        assert late[0] < 0.03
+
+
+@pytest.mark.slow
+def test_the_image_goes_on_converging():
+    """Over five seeds, errors of mean and blocks after 8, 32 and 128 frames shrink, the blocks' to within 3 %."""
+    plain = plain_pair(niche(film=(32, 32)))
+    errors = np.array([errors_while_warming(seed, (8, 32, 128), plain) for seed in range(5)])
+    mean, block = np.sqrt(np.mean(errors**2, axis=0)).T
+    print("RMS over seeds after 8, 32 and 128 frames: mean", mean, "blocks", block)
+    assert block[0] > block[1] > block[2]
+    assert mean[2] < mean[0]
+    assert block[2] < 0.03

@@ -1,0 +1,272 @@
+"""The cache itself: what it says at first, how it is scaled and trained."""
+
+import numpy as np
+import pytest
+import torch
+
+from nrc_tracer.cache import RadianceCache
+from nrc_tracer.cache.cache import shuffle
+from nrc_tracer.nn import Model
+from tests.cache.small_cache import SMALL, began, samples, trained
+
+
+def _reflectance(features):
+    """max(diffuse + specular, 0.01)."""
+    return (features[:, 8:11] + features[:, 11:14]).clamp_min(0.01)
+
+
+def _with(**network):
+    return {**SMALL, "network": {**SMALL["network"], **network}}
+
+
+def _optimized(optimizer):
+    return {**SMALL, "optimizer": optimizer}
+
+
+# The first prediction
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"encoding": "hash"},
+        {"encoding": "triangle-wave"},
+        {"config": _with(output_activation="None")},
+        {"config": _with(output_activation="Softplus", n_hidden_layers=3)},
+        {"config": _with(output_activation="Exponential")},
+        {"config": _with(output_activation="ReLU", n_hidden_layers=5)},
+        {"config": _with(output_activation="Squareplus")},
+    ],
+    ids=["hash", "triangle-wave", "none", "softplus", "exponential", "relu", "squareplus"],
+)
+def test_it_begins_with_the_gain_times_the_reflectance(settings, precision):
+    """Wherever it is asked; and every parameter that matters is free to change: a step of training moves the answer."""
+    features, targets = samples(500, 1)
+    features[:3, 8:] = 0.0  # black: the least reflectance is 0.01
+    cache = began(RadianceCache(precision=precision, **settings))
+    assert not cache.is_trained
+    assert float(cache.predict(features).max()) == 0.0  # before any light
+    cache.measure_scale(features, targets)
+    output = (cache.predict(features) / (cache.gain * _reflectance(features))).numpy()
+    # A weight in bfloat16 is rounded by up to 2^-9; what is exact is that nothing depends on the input
+    np.testing.assert_allclose(output, 1.0, rtol=1e-5 if precision == "float32" else 2.0**-8)
+    assert np.ptp(output) < 5e-7
+    trained(cache, 20)
+    assert cache.is_trained
+    assert float((cache.predict(features, trained=True) / (cache.gain * _reflectance(features))).std()) > 2e-3
+
+
+def test_without_factorization_it_begins_with_the_gain():
+    features, targets = samples(500, 1)
+    cache = began(RadianceCache(config=SMALL, factorize=False))
+    cache.measure_scale(features, targets)
+    assert cache.gain == pytest.approx(float(targets.mean()), rel=1e-6)
+    np.testing.assert_allclose(cache.predict(features).numpy(), cache.gain, rtol=1e-5)
+
+
+def test_it_says_nothing_below_zero():
+    """A linear output trained on darkness beside light may fall below 0, which no radiance does."""
+    cache = began(RadianceCache(config=_with(output_activation="None")))
+    features, targets = samples(2048, 1)
+    targets[features[:, 0] < 0.5] = 0.0
+    cache.measure_scale(features, targets)
+    cache.train(features, targets, records=2048, steps=60, seed=0)
+    assert float(cache.model(features).min()) < 0.0
+    assert float(cache.predict(features).min()) == 0.0
+
+
+# Scale
+
+
+def test_the_scale_is_mean_radiance_over_mean_reflectance():
+    features, targets = samples(1000, 1)
+    cache = began(RadianceCache(config=SMALL))
+    cache.measure_scale(features, targets)
+    expected = float(targets.double().mean() / _reflectance(features).double().mean())
+    assert cache.scale == pytest.approx(expected, rel=1e-6)
+    assert cache.gain == cache.scale
+
+
+def test_darkness_and_what_is_not_finite_leave_the_scale_alone():
+    features, targets = samples(1000, 1)
+    cache = began(RadianceCache(config=SMALL))
+    nothing = (
+        torch.zeros(1000, 3),
+        torch.full((1000, 3), torch.nan),
+        torch.full((1000, 3), torch.inf),
+        torch.zeros(0, 3),
+    )
+    for dark in nothing:
+        cache.measure_scale(features[: len(dark)], dark)
+        assert cache.scale == cache.gain == 0.0
+    assert cache.train(features, torch.zeros(1000, 3), records=1000, steps=2, seed=0) == 0.0
+    assert not cache.is_trained  # there is nothing to take for 1
+    cache.measure_scale(features, targets)
+    before = cache.scale, cache.gain
+    for dark in nothing:
+        cache.measure_scale(features[: len(dark)], dark)
+        assert (cache.scale, cache.gain) == before
+
+
+def test_another_scale_does_not_change_what_it_says():
+    """After training, bit for bit; the gain stays, and training goes on from there to the new light."""
+    features, targets = samples(2048, 1)
+    cache = trained(began(RadianceCache(config=SMALL)))
+    gain, scale, before = cache.gain, cache.scale, cache.predict(features)
+    cache.measure_scale(features, 100.0 * targets)
+    assert cache.scale == pytest.approx(100.0 * scale, rel=1e-2)  # measured on other samples
+    assert cache.gain == gain
+    assert cache.predict(features).equal(before)
+    cache.train(features, 100.0 * targets, records=2048, steps=4, seed=0)
+    assert float(cache.predict(features, trained=True).mean()) > 1.02 * float(before.mean())
+
+
+@pytest.mark.parametrize("factor", [2.0**14, 2.0**-14])
+def test_brighter_light_gives_the_same_image_brighter(factor):
+    """A power of two is exact in float32: all that is learnt is the same to the last bit."""
+    features, targets = samples(2048, 1)
+    answers = []
+    for brightness in (1.0, factor):
+        cache = began(RadianceCache(config=SMALL))
+        cache.measure_scale(features, brightness * targets)
+        cache.train(features, brightness * targets, records=2048, steps=20, seed=3)
+        answers.append(cache.predict(features) / brightness)
+    assert answers[0].equal(answers[1])
+
+
+# Training
+
+
+def test_it_learns():
+    """What depends on position and reflectance is known to within a few per cent after 300 steps."""
+    cache = trained(began(RadianceCache(config=SMALL)), 150)
+    trained(cache, 150)
+    features, targets = samples(2000, 99)
+    error = (cache.predict(features) - targets) / targets
+    assert float(error.square().mean().sqrt()) < 0.1
+    assert abs(float(error.mean())) < 0.03
+    start = began(RadianceCache(config=SMALL))
+    start.measure_scale(features, targets)
+    assert float(((start.predict(features) - targets) / targets).square().mean().sqrt()) > 0.2
+
+
+def test_the_shuffle():
+    """A permutation; the same for the same seed, another for another; and all places are as likely."""
+    for count in (0, 1, 2, 1000):
+        assert sorted(shuffle(count, 5).tolist()) == list(range(count))
+    assert shuffle(1000, 5).equal(shuffle(1000, 5))
+    for seed in (6, 2**63 + 6, 2**64 - 1):
+        assert not shuffle(1000, 5).equal(shuffle(1000, seed))
+    places = np.array([shuffle(10, seed).tolist().index(0) for seed in range(2000)])
+    counts = np.bincount(places, minlength=10)
+    assert np.all(np.abs(counts - 200) < 5.0 * np.sqrt(200 * 0.9))
+
+
+class _Steps:
+    """Writes down the batches of a trainer."""
+
+    def __init__(self, cache, monkeypatch):
+        self.inputs = []
+        original = cache.trainer.step
+
+        def step(x, target, **options):
+            self.inputs.append(x.clone())
+            return original(x, target, **options)
+
+        monkeypatch.setattr(cache.trainer, "step", step)
+
+
+@pytest.mark.parametrize(("count", "records", "steps"), [(1000, 700, 4), (1000, 5000, 8), (3, 100, 8)])
+def test_batches(monkeypatch, count, records, steps):
+    """As many steps as wished, of equal sizes, of at most so many records, none of them twice."""
+    features, targets = samples(count, 1)
+    features[:, 1] = torch.arange(count) / count  # a name
+    cache = began(RadianceCache(config=SMALL))
+    cache.measure_scale(features, targets)
+    taken = _Steps(cache, monkeypatch)
+    cache.train(features, targets, records=records, steps=steps, seed=11)
+    sizes = [len(batch) for batch in taken.inputs]
+    assert len(sizes) == min(steps, count)
+    assert sum(sizes) == min(count, records)
+    assert max(sizes) - min(sizes) <= 1
+    names = torch.cat(taken.inputs)[:, 1]
+    assert len(names.unique()) == len(names)
+    if count > 3:
+        assert float(names[: sizes[0]].max() - names[: sizes[0]].min()) > 0.9  # in a random order
+
+
+def test_the_seed_decides_what_is_learnt():
+    features, targets = samples(2048, 1)
+    answers = []
+    for seed in (1, 1, 2):
+        cache = began(RadianceCache(config=SMALL))
+        cache.measure_scale(features, targets)
+        cache.train(features, targets, records=2048, steps=8, seed=seed)
+        answers.append(cache.predict(features))
+    assert answers[0].equal(answers[1])
+    assert not answers[0].equal(answers[2])
+
+
+# The average
+
+
+def test_the_average_of_weights_that_do_not_change_is_those_weights():
+    """With a learning rate of 0, after any number of steps."""
+    optimizer = {"otype": "Ema", "decay": 0.99, "nested": {"otype": "Adam", "learning_rate": 0.0}}
+    cache = began(RadianceCache(config=_optimized(optimizer), precision="float32"))
+    features, targets = samples(2048, 1)
+    cache.measure_scale(features, targets)
+    first = cache.predict(features, trained=True)
+    for steps in (1, 4, 30):
+        cache.train(features, targets, records=2048, steps=steps, seed=0)
+        assert cache.predict(features, trained=True).equal(first)
+        np.testing.assert_allclose(cache.predict(features).numpy(), first.numpy(), rtol=1e-5)
+
+
+def test_the_average_lags_behind():
+    """A step of size 1 of plain descent in weights that only then begin to move: E_1 = W_1, E_2 by the formula of the design."""
+    optimizer = {"otype": "Ema", "decay": 0.75, "nested": {"otype": "SGD", "learning_rate": 1.0}}
+    cache = began(RadianceCache(config=_optimized(optimizer), precision="float32"))
+    features, targets = samples(256, 1)
+    cache.measure_scale(features, targets)
+    weights = []
+    for t in range(1, 4):
+        cache.train(features, targets, records=256, steps=1, seed=t)
+        weights.append(cache.model.params.double().clone())
+        # The formula summed up: weights a^(t - i) (1 - a), over their sum
+        shares = np.array([0.25 * 0.75 ** (t - i) for i in range(1, t + 1)]) / (1.0 - 0.75**t)
+        average = sum(share * w for share, w in zip(shares, weights, strict=True))
+        plain = Model(14, 3, cache.model.config, device="cpu", seed=0, precision="float32")
+        plain.set_params(average.float())
+        expected = plain(features) * (cache.gain * _reflectance(features))
+        np.testing.assert_allclose(
+            cache.predict(features).numpy(), expected.clamp_min(0.0).numpy(), rtol=2e-5, atol=1e-7
+        )
+    assert not torch.allclose(cache.predict(features), cache.predict(features, trained=True), rtol=1e-4)
+
+
+def test_without_averaging_the_trained_weights_answer():
+    features, _ = samples(500, 5)
+    plain, averaged = (trained(began(RadianceCache(config=SMALL, average=average))) for average in (False, True))
+    assert plain.predict(features).equal(plain.predict(features, trained=True))
+    assert plain.predict(features).equal(averaged.predict(features, trained=True))
+    assert not plain.predict(features).equal(averaged.predict(features))
+
+
+# Scenes
+
+
+def test_a_scene_that_fits_goes_on_and_another_begins_anew():
+    """What was learnt stays for a scene within the cube, and its margin; a larger one has a network of its own."""
+    cache = trained(began(RadianceCache(config=SMALL)))
+    features, _ = samples(100, 5)
+    before, steps = cache.predict(features), cache.trainer.steps
+    inside = {"device": "cpu", "threads": 2, "seed": 9}
+    assert cache.begin([-1.01] * 3, [0.5, 0.9, 1.01], **inside)
+    assert cache.predict(features).equal(before)
+    assert cache.trainer.steps == steps
+    cache.progress["frame"], cache.held = 7, {"tail": torch.zeros(2, 3)}
+    assert not cache.begin([-1.0] * 3, [1.0, 1.0, 3.0], **inside)
+    assert (cache.gain, cache.scale, cache.is_trained, cache.progress, cache.held) == (0.0, 0.0, False, {}, {})
+    assert cache.size == pytest.approx(4.08)

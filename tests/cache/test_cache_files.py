@@ -1,0 +1,151 @@
+"""Caches in files: the same answers and the same learning, and one line about a file that is no cache."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from nrc_tracer.cache import RadianceCache
+from nrc_tracer.errors import CacheError, NrcError, SnapshotError
+from nrc_tracer.nn import Model, Trainer, save_training
+from tests.cache.small_cache import SMALL, began, samples, trained
+
+
+def test_a_loaded_cache_answers_and_learns_alike(tmp_path):
+    """Bit for bit: answers, average, further training, scale and what the frames keep in it."""
+    cache = trained(began(RadianceCache(config=SMALL, spread=0.25)))
+    cache.progress.update(frame=12, warm=True, probability=0.3)
+    cache.held = {"tail": torch.rand(6, 3)}
+    cache.bad_records = 4
+    path = cache.save(tmp_path / "cache.safetensors")
+    loaded = RadianceCache.load(path)
+    assert loaded.options == cache.options
+    assert began(loaded) is loaded
+    features, targets = samples(700, 5)
+    for options in ({}, {"trained": True}):
+        assert loaded.predict(features, **options).equal(cache.predict(features, **options))
+    assert (loaded.gain, loaded.scale, loaded.size, loaded.bad_records) == (cache.gain, cache.scale, cache.size, 4)
+    np.testing.assert_array_equal(loaded.low, cache.low)
+    assert loaded.progress == cache.progress
+    assert loaded.held["tail"].equal(cache.held["tail"])
+    for one in (cache, loaded):
+        one.train(features, targets, records=500, steps=6, seed=8)
+    assert loaded.trainer.steps == cache.trainer.steps == 26
+    for options in ({}, {"trained": True}):
+        assert loaded.predict(features, **options).equal(cache.predict(features, **options))
+
+
+def test_settings_replace_those_of_the_file(tmp_path):
+    cache = trained(began(RadianceCache(config=SMALL, spread=0.25)))
+    path = cache.save(tmp_path / "a")
+    loaded = RadianceCache.load(path, spread=0.5, freeze=True)
+    assert (loaded.options.spread, loaded.options.freeze, loaded.options.config) == (0.5, True, SMALL)
+    for settings, words in (({"capacity": 0}, "capacity"), ({"spred": 1.0}, "spred")):
+        with pytest.raises(CacheError, match=words) as caught:
+            RadianceCache.load(path, **settings)
+        assert "damaged" not in str(caught.value)  # it is not the file's fault
+
+
+def test_a_cache_restored_in_place_is_that_of_the_file(tmp_path):
+    """As a checkpoint does it: whatever it has learnt since is gone."""
+    features, _ = samples(100, 5)
+    cache = trained(began(RadianceCache(config=SMALL)))
+    path, before = cache.save(tmp_path / "a"), cache.predict(features)
+    trained(cache)
+    assert not cache.predict(features).equal(before)
+    cache.restore(path, device="cpu", threads=1)
+    assert cache.predict(features).equal(before)
+    assert cache.trainer.steps == 20
+
+
+def test_nothing_to_save(tmp_path):
+    with pytest.raises(CacheError, match="has not been used"):
+        RadianceCache().save(tmp_path / "a")
+    with pytest.raises(SnapshotError):
+        began(RadianceCache(config=SMALL)).save(tmp_path / "none" / "a")
+    assert not list(tmp_path.iterdir())
+
+
+def _refusal(path):
+    with pytest.raises((CacheError, SnapshotError)) as caught:
+        RadianceCache.load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert path.name in message
+    return message
+
+
+def test_files_that_are_no_caches(tmp_path):
+    """Missing, empty, text, a snapshot of another network: one line that names the file."""
+    _refusal(tmp_path / "missing")
+    for name, content in (("empty", b""), ("text", b"hello\n" * 100)):
+        (tmp_path / name).write_bytes(content)
+        _refusal(tmp_path / name)
+    for name, dims in (("image", (2, 3)), ("as wide", (14, 3)), ("narrow", (14, 1))):
+        config = {"loss": {"otype": "L2"}, "encoding": {"otype": "Identity"}, "network": SMALL["network"]}
+        model = Model(*dims, config, device="cpu")
+        save_training(Trainer(model), tmp_path / name)
+        assert "not of a radiance cache" in _refusal(tmp_path / name)
+    model = Model(2, 3, config, device="cpu")
+    save_training(Trainer(model), tmp_path / "disguised", metadata={"format": "nrc_tracer.cache"})
+    assert "not of a radiance cache" in _refusal(tmp_path / "disguised")
+
+
+def _header(path):
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + size]), data[8 + size :]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("size", 0.0),
+        ("size", -1.0),
+        ("size", "wide"),
+        ("low", [0.0, 0.0]),
+        ("low", None),
+        ("gain", None),
+        ("bad_records", "many"),
+        ("options", {"spread": -1.0}),
+        ("options", {"spred": 1.0}),
+        ("options", 3),
+        ("progress", 7),
+        ("scale", None),
+    ],
+)
+def test_damaged_metadata(tmp_path, name, value):
+    """Whatever part of a cache's own metadata is wrong or, where it is None, missing."""
+    path = began(RadianceCache(config=SMALL)).save(tmp_path / "cache")
+    header, tensors = _header(path)
+    about = json.loads(header["__metadata__"]["nrc_tracer"])
+    if value is None:
+        del about["metadata"][name]
+    else:
+        about["metadata"][name] = value
+    header["__metadata__"]["nrc_tracer"] = json.dumps(about)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + tensors)
+    _refusal(path)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_a_file_that_is_cut_off(tmp_path, share):
+    path = began(RadianceCache(config=SMALL)).save(tmp_path / "cache")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    _refusal(path)
+
+
+def test_a_failed_restore_changes_nothing(tmp_path):
+    cache = trained(began(RadianceCache(config=SMALL)))
+    features, _ = samples(100, 5)
+    before, options = cache.predict(features), cache.options
+    bad = tmp_path / "bad"
+    bad.write_bytes(b"nothing of this kind")
+    with pytest.raises(NrcError):
+        cache.restore(bad, device="cpu", threads=1)
+    assert cache.predict(features).equal(before)
+    assert cache.options == options

@@ -1,0 +1,104 @@
+"""Settings of a cache: what is refused, and with which words."""
+
+import math
+
+import msgspec
+import pytest
+
+from nrc_tracer.cache import CacheOptions, RadianceCache
+from nrc_tracer.errors import CacheError, ConfigError
+from tests.cache.small_cache import SMALL, began
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("spread", -0.1),
+        ("spread", math.nan),
+        ("spread", "0.1"),
+        ("train_spread", -1.0),
+        ("feature_size", 0.0),
+        ("feature_size", -1.0),
+        ("train_frames", -1),
+        ("records", 0),
+        ("records", 2**24 + 1),
+        ("steps", 0),
+        ("train_every", 0),
+        ("capacity", 1),
+        ("capacity", True),
+        ("unbiased", 1.5),
+        ("unbiased", math.nan),
+        ("warm_up_unbiased", -0.5),
+        ("warm_up_unbiased", math.inf),
+    ],
+)
+def test_out_of_range(name, value):
+    """One line that names the setting and the value."""
+    with pytest.raises(CacheError) as caught:
+        RadianceCache(**{name: value})
+    message = str(caught.value)
+    assert message.startswith(f"{name}: ")
+    assert "\n" not in message
+    assert repr(value)[:20] in message
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"spread": 0.0, "unbiased": 0.0, "warm_up_unbiased": 0, "train_frames": 0},
+        {"spread": math.inf, "unbiased": 1.0, "capacity": 2, "records": 2**24, "steps": 1},
+        {"train_spread": None, "feature_size": None, "train_frames": None},
+    ],
+)
+def test_the_bounds_themselves_are_allowed(settings):
+    options = CacheOptions(**settings)
+    assert {name: getattr(options, name) for name in settings} == settings
+
+
+def test_unknown_names():
+    """Settings and encodings that do not exist are named, and the encoding that was meant."""
+    with pytest.raises(CacheError, match="'spred'"):
+        RadianceCache(spred=0.1)
+    with pytest.raises(CacheError, match=r'"hsh".*hash'):
+        RadianceCache(encoding="hsh")
+    with pytest.raises(CacheError, match="not both"):
+        RadianceCache(CacheOptions(), spread=0.1)
+
+
+def test_settings_by_name_are_those_of_options():
+    assert RadianceCache(spread=0.5, capacity=4).options == CacheOptions(spread=0.5, capacity=4)
+    assert RadianceCache().options == CacheOptions()
+
+
+def test_the_spread_of_suffixes_follows_that_of_paths():
+    assert CacheOptions(spread=0.3).suffix_spread == 0.3
+    assert CacheOptions(spread=0.3, train_spread=0.0).suffix_spread == 0.0
+
+
+def test_configurations_that_are_none(tmp_path):
+    """A file that is missing, one that is no JSON, an unknown encoding: ConfigErrors of one line when the cache begins."""
+    (tmp_path / "bad.json").write_text("{")
+    wrong = {**SMALL, "encoding": {"otype": "HashGird"}}
+    for config in (str(tmp_path / "none.json"), str(tmp_path / "bad.json"), wrong):
+        with pytest.raises(ConfigError) as caught:
+            began(RadianceCache(config=config))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_from_a_file_is_that_of_its_contents(tmp_path):
+    path = tmp_path / "small.json"
+    path.write_bytes(msgspec.json.encode(SMALL))
+    a, b = began(RadianceCache(config=str(path))), began(RadianceCache(config=SMALL))
+    assert a.model.config.encoding == b.model.config.encoding
+    assert a.model.config.network == b.model.config.network
+    assert a.model.params.equal(b.model.params)
+
+
+@pytest.mark.parametrize("feature_size", [0.5, 0.05, 1e-3, 1e-9])
+def test_the_grid_is_not_finer_than_the_smallest_feature(feature_size):
+    """The finest level's cells are about that size, but never finer than without the bound; the levels are as many."""
+    cache = began(RadianceCache(feature_size=feature_size))
+    grid = cache.model.config.encoding.nested[0].encoding
+    finest = grid.base_resolution * grid.per_level_scale ** (grid.n_levels - 1)
+    assert grid.n_levels == 16
+    assert finest == pytest.approx(min(max(16.0, cache.size / feature_size), 2.0**19), rel=1e-5)

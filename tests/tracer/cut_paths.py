@@ -1,0 +1,122 @@
+"""What the kernel for cut paths leaves behind, as NumPy arrays, and sums over it in plain Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import warp as wp
+
+from nrc_tracer.cache.features import SceneBox
+from nrc_tracer.cache.records import FEATURES, IN_CACHE, RecordBuffers
+from nrc_tracer.scene.model import Scene
+from nrc_tracer.tracer import Renderer
+from nrc_tracer.tracer.cut_path import RENDER, CutPolicy, trace_cut_paths
+
+LOW, SIZE = -8.0, 16.0
+"""The cube of all these tests."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Paths one after the other, sample by sample of all pixels; arrays as in `RecordBuffers`, float64."""
+
+    features: np.ndarray
+    throughput: np.ndarray
+    gathered: np.ndarray
+    count: np.ndarray
+    status: np.ndarray
+    length: np.ndarray
+    depth: np.ndarray
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Of the cuts, [paths, capacity, 3]."""
+        return self.features[:, :, :3] * SIZE + LOW
+
+    @property
+    def to_viewer(self) -> np.ndarray:
+        """Direction from the cuts to where the path came from, [paths, capacity, 3]."""
+        return _direction(self.features[:, :, 3:5])
+
+    def scattered(self, ends: np.ndarray | float = 0.0) -> list[list[np.ndarray]]:
+        """T of all cuts of each path, from the first to the last, by the recursion; `ends` is what the cache says, [3]."""
+        found = []
+        for i in range(len(self.count)):
+            count = self.count[i]
+            in_cache = self.status[i] == int(IN_CACHE)
+            values: list[np.ndarray] = []
+            for slot in reversed(range(count)):
+                if slot == count - 1:
+                    value = np.broadcast_to(ends, 3) if in_cache else self.gathered[i, count]
+                else:
+                    value = self.gathered[i, slot + 1] + self.throughput[i, slot + 1] * values[-1]
+                values.append(np.asarray(value, float))
+            found.append(values[::-1])
+        return found
+
+    def radiance(self, ends: np.ndarray | float = 0.0) -> np.ndarray:
+        """What the camera sees along each path, [paths, 3]."""
+        seen = self.gathered[:, 0].copy()
+        for i, values in enumerate(self.scattered(ends)):
+            if values:
+                seen[i] += self.throughput[i, 0] * values[0]
+        return seen
+
+
+def _direction(angles: np.ndarray) -> np.ndarray:
+    theta, phi = np.pi * angles[..., 0], 2.0 * np.pi * (angles[..., 1] - 0.5)
+    return np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=-1)
+
+
+def cut_paths(
+    described: Scene,
+    *,
+    mode: int = RENDER,
+    spread: float = 0.01,
+    suffix_spread: float = 0.01,
+    go_on: float = 0.0,
+    capacity: int = 1,
+    samples: int = 1,
+    seed: int = 0,
+    continuation: int = 0,
+    tiles: tuple[int, int] = (0, 0),
+    group: int = 1,
+) -> Paths:
+    """Follow `samples` paths of every pixel, or through each of `tiles` tiles `group` of them."""
+    renderer = Renderer(described, device="cpu", seed=seed)
+    policy = CutPolicy()
+    policy.mode, policy.spread, policy.suffix_spread = int(mode), spread, suffix_spread
+    policy.continue_probability, policy.continuation = go_on, continuation
+    policy.box = SceneBox()
+    policy.box.low, policy.box.scale = wp.vec3(LOW), 1.0 / SIZE
+    policy.tiles, policy.group = wp.vec2i(*tiles), group
+    paths = renderer.width * renderer.height
+    if tiles[0]:
+        policy.tile_size = wp.vec2(renderer.width / tiles[0], renderer.height / tiles[1])
+        paths = tiles[0] * tiles[1] * group
+    parts = []
+    for sample in range(samples):
+        buffers = RecordBuffers.allocate(paths, capacity, torch.device("cpu"))
+        scene = (renderer._scene.record, renderer._camera, renderer._film, renderer._settings)
+        wp.launch(trace_cut_paths, dim=paths, inputs=[*scene, policy, sample, 0, buffers.record], device="cpu")
+        parts.append(buffers)
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name).numpy() for part in parts])
+
+    floats = {name: joined(name).astype(np.float64) for name in ("features", "throughput", "gathered")}
+    assert floats["features"].shape[2] == FEATURES
+    return Paths(**floats, **{name: joined(name) for name in ("count", "status", "length", "depth")})
+
+
+def traced_samples(described: Scene, samples: int, *, seed: int = 0) -> np.ndarray:
+    """Samples of ordinary path tracing, one by one, in the order of `cut_paths`, [samples * pixels, 3]."""
+    renderer = Renderer(described, device="cpu", seed=seed)
+    sums = [np.zeros((renderer.width * renderer.height, 3))]
+    for _ in range(samples):
+        renderer.step()
+        sums.append(renderer._sums.numpy().copy())
+    assert renderer.dropped == 0
+    return np.concatenate(np.diff(sums, axis=0))

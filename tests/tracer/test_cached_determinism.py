@@ -1,0 +1,166 @@
+"""With a cache: the same image, bit for bit, however the work is spread, and after going on from a file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nrc_tracer.cache import RadianceCache
+from nrc_tracer.errors import CheckpointError
+from nrc_tracer.tracer import Renderer
+from tests.tracer.test_determinism import room, sums
+
+MODES = pytest.mark.parametrize("mode", ["on", "unbiased", "view"])
+SAMPLES = 6
+SIZE = {"width": 60, "height": 48}
+
+
+def small_cache(**settings) -> RadianceCache:
+    """A cache that trains in every second frame of the image, on its own answers too: there are eight pixels for a record."""
+    return RadianceCache(**{"records": 360, "train_frames": 4, "train_every": 2, **settings})
+
+
+def begun(mode: str, cache: RadianceCache | None = None, **options) -> Renderer:
+    """A renderer after its warm-up; where paths go on beyond the cache, half of them do."""
+    options = {**SIZE, **options}
+    renderer = Renderer(room(), device="cpu", cache=cache or small_cache(), cache_mode=mode, **options)
+    assert renderer.warm_up()
+    if mode == "unbiased":
+        renderer.cache.progress["continue_probability"] = 0.5
+    return renderer
+
+
+def rendered(mode: str, *splits: int, **options) -> Renderer:
+    """One that has taken samples in these steps."""
+    renderer = begun(mode, **options)
+    for samples in splits:
+        renderer.step(samples)
+    return renderer
+
+
+def state(renderer: Renderer) -> dict[str, np.ndarray]:
+    """All that decides the next frame: the film, the weights, and what is written beside them."""
+    cache = renderer.cache
+    counted = {name: value for name, value in cache.progress.items() if "seconds" not in name}
+    return {
+        "film": sums(renderer),
+        "weights": cache.model.params.detach().numpy().copy(),
+        "held": np.concatenate([tensor.numpy().ravel() for _, tensor in sorted(cache.held.items())]),
+        "numbers": np.array([cache.gain, cache.scale, cache.bad_records, *(counted[name] for name in sorted(counted))]),
+    }
+
+
+def assert_same(ours: Renderer, theirs: Renderer, message: str = "") -> None:
+    """Film and cache have the same bits."""
+    a, b = state(ours), state(theirs)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=f"{message}: {name}")
+
+
+@MODES
+def test_threads_blocks_and_steps_do_not_matter(mode):
+    """One to three threads, other blocks, and six samples at once, as 3 + 3 or one by one: the same film and the same cache."""
+    reference = rendered(mode, SAMPLES, threads=1)
+    assert reference.dropped == 0
+    assert reference.cache_report()["queries_per_path"] > 0.1
+    assert reference.cache.trainer.steps == 4 * 8 + SAMPLES // 2 * 8
+    for split, options in (
+        ((3, 3), {"threads": 2, "block_size": 10_000}),
+        ((1,) * SAMPLES, {"threads": 3, "block_size": 37}),
+    ):
+        assert_same(rendered(mode, *split, **options), reference, f"{split} {options}")
+
+
+def test_an_image_of_more_pixels_than_the_network_answers_at_once():
+    """The network's own blocks are spread over threads too; 20,000 pixels are more than one of its blocks."""
+    options = {"width": 160, "height": 128}
+    one, two = (
+        rendered("view", 2, threads=threads, cache=small_cache(records=2560, train_every=1), **options)
+        for threads in (1, 2)
+    )
+    assert one.cache.trainer.steps == (4 + 2) * 8
+    assert_same(one, two)
+
+
+@MODES
+def test_the_seed_changes_the_image(mode):
+    a, b = (rendered(mode, 2, seed=seed).image().rgb for seed in (0, 1))
+    assert np.mean(a != b) > 0.5
+
+
+def test_modes_differ():
+    """They share the warm-up and give three images."""
+    images = [rendered(mode, 2).image().rgb for mode in ("on", "unbiased", "view")]
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert np.mean(images[i] != images[j]) > 0.05
+
+
+@MODES
+@pytest.mark.parametrize("samples", [pytest.param(1, marks=pytest.mark.slow), 4])
+def test_a_render_that_goes_on_has_the_same_bits(mode, samples, tmp_path):
+    """A file between the samples, read by a renderer with an untouched cache, other blocks and threads, changes nothing."""
+    whole = rendered(mode, SAMPLES, threads=1)
+    rendered(mode, samples).save_checkpoint(tmp_path / "a")
+    renderer = Renderer(room(), device="cpu", cache=small_cache(), cache_mode=mode, threads=2, block_size=7, **SIZE)
+    renderer.load_checkpoint(tmp_path / "a")
+    assert renderer.samples == samples
+    renderer.step(SAMPLES - samples)
+    assert_same(renderer, whole)
+    assert renderer.cache_report()["warm_up_frames"] == 4
+
+
+def test_a_file_is_gone_on_from_by_a_cache_that_has_trained_elsewhere(tmp_path):
+    """What the cache of the renderer that reads had learnt is replaced."""
+    whole = rendered("on", SAMPLES)
+    rendered("on", 3).save_checkpoint(tmp_path / "a")
+    renderer = rendered("on", 5)
+    renderer.load_checkpoint(tmp_path / "a")
+    renderer.step(SAMPLES - 3)
+    assert_same(renderer, whole)
+
+
+OTHERS = {
+    "mode": ("unbiased", {}),
+    "spread": ("on", {"spread": 0.02}),
+    "records": ("on", {"records": 600}),
+    "steps": ("on", {"steps": 3}),
+    "train_every": ("on", {"train_every": 3}),
+    "encoding": ("on", {"encoding": "triangle-wave"}),
+    "unbiased": ("on", {"unbiased": 0.5}),
+    "freeze": ("on", {"freeze": True}),
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The file of a render in mode `on`."""
+    return rendered("on", 1).save_checkpoint(tmp_path_factory.mktemp("cached") / "good")
+
+
+def refusal(renderer: Renderer, path) -> str:
+    """What loading says, in one line."""
+    with pytest.raises(CheckpointError) as caught:
+        renderer.load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert renderer.samples == 0
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_render_with_another_cache_is_refused_by_what_differs(written, name):
+    mode, settings = OTHERS[name]
+    renderer = Renderer(room(), device="cpu", cache=small_cache(**settings), cache_mode=mode, **SIZE)
+    message = refusal(renderer, written)
+    assert "of another render" in message
+    assert f"cache {name} is " in message
+    assert message.count(" there and ") == 1
+
+
+def test_a_render_without_a_cache_is_another(written, tmp_path):
+    """In both directions."""
+    plain = Renderer(room(), device="cpu", **SIZE)
+    assert "cache" in refusal(plain, written).split("of another render", 1)[1]
+    plain.step(1)
+    plain.save_checkpoint(tmp_path / "plain")
+    renderer = Renderer(room(), device="cpu", cache=small_cache(), **SIZE)
+    assert "cache" in refusal(renderer, tmp_path / "plain").split("of another render", 1)[1]
