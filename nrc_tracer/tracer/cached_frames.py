@@ -22,6 +22,7 @@ from nrc_tracer.errors import CacheError
 from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW, CutPolicy, trace_cut_paths
+from nrc_tracer.tracer.film_sums import FilmSums
 from nrc_tracer.tracer.sampler import mix
 from nrc_tracer.tracer.transport import PathSettings, SceneRecord
 from nrc_tracer.tracer.vocabulary import CacheMode, SamplerKind
@@ -217,10 +218,10 @@ class CachedFrames:
             useful = measured["gain"] >= LEAST_GAIN
             self._set(continue_probability=measured["best_probability"] if useful else 1.0)
 
-    def render_frame(self, sample: int, sums: wp.array, squares: wp.array, dropped: wp.array) -> None:
+    def render_frame(self, sample: int, sums: FilmSums) -> None:
         """Add sample number `sample` to every pixel, and train where it is time to."""
         with single_threaded_torch(self._launcher):
-            self._render(sample, sums, squares, dropped)
+            self._render(sample, sums)
             options, progress, frame = self.cache.options, self.cache.progress, self.frame
             without_cache = self.mode is CacheMode.UNBIASED and progress.get("continue_probability") == 1.0
             if options.freeze or without_cache:
@@ -240,7 +241,7 @@ class CachedFrames:
                 self._set(turn=turn + 1)
             self._set(credit=min(credit, float(options.train_every)), frame=frame + 1)
 
-    def _render(self, sample: int, sums: wp.array, squares: wp.array, dropped: wp.array) -> None:
+    def _render(self, sample: int, sums: FilmSums) -> None:
         probability = 0.0
         if self.mode is CacheMode.UNBIASED:
             probability = self.cache.progress.get("continue_probability", 1.0)
@@ -255,7 +256,7 @@ class CachedFrames:
             predictions[rows] = self._predict(buffers.features[:, 0].index_select(0, rows))
             self._add(queries=len(rows))
         film = (wp.from_torch(predictions, dtype=wp.vec3), probability)
-        self._launch(add_samples, buffers.paths, lambda base: [buffers.record, *film, base, sums, squares, dropped])
+        self._launch(add_samples, buffers.paths, lambda base: [buffers.record, *film, base, *sums.arrays])
         vertices, to_cuts = int(buffers.length.sum()), int(buffers.depth.sum()) if probability < 1.0 else 0
         self._add(paths=buffers.paths, path_vertices=vertices, query_vertices=to_cuts)
         self.seconds.trace += traced - start

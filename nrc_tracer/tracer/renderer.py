@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import math
 import os
 import tempfile
@@ -16,16 +15,17 @@ import numpy as np
 import warp as wp
 
 from nrc_tracer import __version__
-from nrc_tracer.errors import CheckpointError, DeviceError, NrcError, nearest
+from nrc_tracer.errors import CheckpointError, NrcError, nearest
 from nrc_tracer.imaging.image import Image
 from nrc_tracer.launch import Launcher, initialize
 from nrc_tracer.scene.cameras import choose_camera
 from nrc_tracer.scene.film import resize_film
 from nrc_tracer.scene.model import Camera, Scene
 from nrc_tracer.scene.validate import validate_scene
-from nrc_tracer.tracer.accel import embree
 from nrc_tracer.tracer.checkpoint import Checkpoint, Identity, read_checkpoint, scene_parts, write_checkpoint
+from nrc_tracer.tracer.choices import find_accel, find_device, known_name
 from nrc_tracer.tracer.device_scene import DeviceScene, camera_record, film_record
+from nrc_tracer.tracer.film_sums import FilmSums
 from nrc_tracer.tracer.layers import (
     CACHE_LAYERS,
     LAYERS,
@@ -37,7 +37,7 @@ from nrc_tracer.tracer.layers import (
 from nrc_tracer.tracer.noise import relative_error
 from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.transport import PathSettings
-from nrc_tracer.tracer.vocabulary import Accel, CacheMode, FilterKind, SamplerKind
+from nrc_tracer.tracer.vocabulary import CacheMode, FilterKind, SamplerKind
 
 if TYPE_CHECKING:
     from nrc_tracer.cache import RadianceCache
@@ -107,12 +107,12 @@ class Renderer:
     ) -> None:
         validate_scene(scene)
         initialize()
-        self.device = _find_device(device)
-        self.accel, self.notice = _find_accel(accel, self.device)
+        self.device = find_device(device)
+        self.accel, self.notice = find_accel(accel, self.device)
         description = scene.description
         film = resize_film(description.film, width, height)
         if filter is not None:
-            _known("filter", filter, FilterKind)
+            known_name("filter", filter, FilterKind)
             film = msgspec.structs.replace(film, filter=filter, filter_radius=None)
         _, _, self.width, self.height = film.crop or (0, 0, film.width, film.height)
 
@@ -125,21 +125,17 @@ class Renderer:
         self._camera = camera_record(self._camera_model, film)
         self._film_model, self._film = film, film_record(film)
         self._settings = PathSettings()
-        self._settings.sampler = int(SamplerKind[_known("sampler", sampler or description.sampler.type, SamplerKind)])
+        self._settings.sampler = int(
+            SamplerKind[known_name("sampler", sampler or description.sampler.type, SamplerKind)]
+        )
         self._settings.seed = seed % 2**64
         depth = description.integrator.max_depth if max_depth is None else max_depth
         self._settings.max_depth = UNLIMITED if depth is None or depth < 0 else min(depth, UNLIMITED)
         self._settings.rr_depth = description.integrator.rr_depth
 
-        pixels = self.width * self.height
-        try:
-            self._sums = wp.zeros(pixels, dtype=wp.vec3d, device=self.device)
-            self._squares = wp.zeros(pixels, dtype=wp.vec3d, device=self.device)
-            self._dropped = wp.zeros(pixels, dtype=int, device=self.device)
-        except (MemoryError, RuntimeError) as error:
-            raise DeviceError(f"{self.device} cannot hold a film of {self.width} x {self.height} pixels") from error
+        self._sums = FilmSums(self.width, self.height, self.device)
         self.cache, self._frames = cache, None
-        self.cache_mode = CacheMode[_known("mode of a cache", cache_mode, CacheMode)].value
+        self.cache_mode = CacheMode[known_name("mode of a cache", cache_mode, CacheMode)].value
         if cache is not None:
             self._frames = self._begin_cache(cache, block_size)
         self.reset()
@@ -178,8 +174,7 @@ class Renderer:
             self._camera = camera_record(self._camera_model, self._film_model)
         self.samples = 0
         self._seconds = 0.0
-        for film in (self._sums, self._squares, self._dropped):
-            film.zero_()
+        self._sums.clear()
         if self._frames is not None:
             if camera is not None:
                 self.cache.held = {}  # which is of what the other camera saw
@@ -250,12 +245,11 @@ class Renderer:
         """Add samples `first` .. `first + count - 1` to every pixel."""
         if self._frames is not None:
             for sample in range(first, first + count):
-                self._frames.render_frame(sample, self._sums, self._squares, self._dropped)
+                self._frames.render_frame(sample, self._sums)
             wp.synchronize_device(self.device)
             return
         before = (self._scene.record, self._camera, self._film, self._settings, first, count)
-        after = (self._sums, self._squares, self._dropped)
-        self._launcher.run(trace_paths, self.width * self.height, lambda base: [*before, base, *after])
+        self._launcher.run(trace_paths, self.width * self.height, lambda base: [*before, base, *self._sums.arrays])
 
     def warm_up(
         self, *, frames: int | None = None, seconds: float | None = None, stop: Callable[[], bool] | None = None
@@ -321,11 +315,11 @@ class Renderer:
     @property
     def dropped(self) -> int:
         """Samples left out so far because they were not finite."""
-        return int(self._dropped.numpy().sum())
+        return int(self._sums.dropped().sum())
 
     def dropped_pixels(self) -> list[tuple[int, int]]:
         """The pixels (x, y) that lost samples."""
-        y, x = np.nonzero(self._dropped.numpy().reshape(self.height, self.width))
+        y, x = np.nonzero(self._sums.dropped())
         return list(zip(x.tolist(), y.tolist(), strict=True))
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
@@ -333,10 +327,7 @@ class Renderer:
 
         The variance is the unbiased estimate for independent samples; Sobol samples of a pixel are not independent.
         """
-        mean = self._per_sample(self._sums)
-        spread = self._per_sample(self._squares) - mean**2
-        count = self._counts()
-        return mean, np.maximum(spread, 0.0) * count / np.maximum(count - 1, 1)
+        return self._sums.moments(self.samples)
 
     def noise(self) -> float:
         """Estimated relative error of the image: the root of its `rel_mse` against the image without noise, 0.05 for 5 %.
@@ -347,7 +338,7 @@ class Renderer:
         if self.samples < 2:
             return math.inf
         mean, variance = self.moments()
-        return relative_error(mean, variance / self._counts())
+        return relative_error(mean, variance / self._sums.counts(self.samples))
 
     def layers(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """What the camera sees first in each pixel, by name; all there are unless names are given.
@@ -413,14 +404,8 @@ class Renderer:
         """
         if self.samples == 0:
             raise CheckpointError(f"{path}: not written, as there are no samples yet")
-        shape = (self.height, self.width)
         checkpoint = Checkpoint(
-            samples=self.samples,
-            seconds=self._seconds,
-            sums=self._sums.numpy().reshape(*shape, 3),
-            squares=self._squares.numpy().reshape(*shape, 3),
-            dropped=self._dropped.numpy().reshape(shape),
-            cache=self._cache_file(),
+            samples=self.samples, seconds=self._seconds, cache=self._cache_file(), **self._sums.contents()
         )
         return write_checkpoint(path, checkpoint, self._identity())
 
@@ -437,9 +422,7 @@ class Renderer:
                 file = Path(folder) / "cache.safetensors"
                 file.write_bytes(checkpoint.cache)
                 self.cache.restore(file, device=self._frames.device, threads=self._launcher.threads)
-        self._sums.assign(checkpoint.sums.reshape(-1, 3))
-        self._squares.assign(checkpoint.squares.reshape(-1, 3))
-        self._dropped.assign(checkpoint.dropped.reshape(-1))
+        self._sums.assign(checkpoint.sums, checkpoint.squares, checkpoint.dropped)
         self.samples, self._seconds = checkpoint.samples, checkpoint.seconds
 
     def _cache_file(self) -> np.ndarray:
@@ -481,52 +464,7 @@ class Renderer:
 
         return trace_cut_paths
 
-    def _counts(self) -> np.ndarray:
-        """Samples that count in each pixel, at least 1, shape [height, width, 1]."""
-        return np.maximum(self.samples - self._dropped.numpy(), 1).reshape(self.height, self.width, 1)
-
-    def _per_sample(self, sums: wp.array) -> np.ndarray:
-        """Sums over the samples that make them up, shape [height, width, 3], float64."""
-        return sums.numpy().reshape(self.height, self.width, 3) / self._counts()
-
     def image(self) -> Image:
         """The image of all samples so far."""
-        mean = self._per_sample(self._sums)
+        mean, _ = self.moments()
         return Image(mean.astype(np.float32), samples=self.samples, dropped=self.dropped)
-
-
-def _find_device(name: str | None) -> str:
-    if name is None:
-        return "cuda:0" if wp.is_cuda_available() else "cpu"
-    known = [device.alias for device in wp.get_devices()]
-    if name == "cuda" and wp.is_cuda_available():
-        return "cuda:0"
-    if name not in known:
-        raise DeviceError(f'there is no device "{name}" here{nearest(name, known)}')
-    return name
-
-
-def _known(what: str, name: str, kinds: type[enum.Enum]) -> str:
-    """The member of `kinds` that a user's word stands for."""
-    names = [kind.name.lower() for kind in kinds]
-    if name not in names:
-        raise NrcError(f'there is no {what} "{name}"{nearest(name, names)}')
-    return name.upper()
-
-
-def _find_accel(name: str | None, device: str) -> tuple[Accel, str | None]:
-    if name is not None and name not in [a.value for a in Accel]:
-        raise DeviceError(f'there is no acceleration structure "{name}"{nearest(name, [a.value for a in Accel])}')
-    if device != "cpu":
-        if name == Accel.EMBREE.value:
-            raise DeviceError(f"Embree runs on the CPU only; on {device} use --accel warp")
-        return Accel.WARP, None
-    if name == Accel.WARP.value:
-        return Accel.WARP, None
-    try:
-        embree.load()
-    except DeviceError as error:
-        if name is not None:
-            raise
-        return Accel.WARP, f"{error}; Warp's BVH is used instead, which is slower"
-    return Accel.EMBREE, None

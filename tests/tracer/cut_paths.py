@@ -117,6 +117,6 @@ def traced_samples(described: Scene, samples: int, *, seed: int = 0) -> np.ndarr
     sums = [np.zeros((renderer.width * renderer.height, 3))]
     for _ in range(samples):
         renderer.step()
-        sums.append(renderer._sums.numpy().copy())
+        sums.append(renderer._sums.contents()["sums"].reshape(-1, 3).copy())
     assert renderer.dropped == 0
     return np.concatenate(np.diff(sums, axis=0))

@@ -38,9 +38,7 @@ def room(**options):
 
 def sums(renderer):
     """All that is accumulated: sums, squares and lost samples."""
-    return np.concatenate(
-        [renderer._sums.numpy().ravel(), renderer._squares.numpy().ravel(), renderer._dropped.numpy().ravel()]
-    )
+    return np.concatenate([array.ravel() for array in renderer._sums.contents().values()])
 
 
 @pytest.mark.parametrize("sampler", ["independent", "sobol"])
