@@ -27,8 +27,8 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         train_spread: The same for the suffixes of training paths; `spread` unless given.
         feature_size: Smallest distance [scene units] that the hash grid tells apart; as fine as it goes unless given.
         train_frames: Frames of the warm-up; until the measured bias is small, or the budget for it is spent, unless given.
-        records: Training records of a frame, about; unless given, one for eight pixels on the CPU, and 65,536 at 1920 x 1080
-            on CUDA, but from 4,096 to 12,288 and 65,536.
+        records: Training records of a frame, about; unless given 12,288 on the CPU, and on CUDA 65,536 at 1920 x 1080 and in
+            proportion to the pixels below that, but not fewer than 12,288.
         steps: Steps of the optimizer in a frame; 8 on the CPU and 4 on CUDA unless given.
         train_every: After the warm-up, one frame in so many trains, where a frame has eight pixels for a record; where it has
             more or fewer, so that training stays in proportion to rendering.

@@ -119,9 +119,8 @@ class CachedFrames:
         self._probes: RecordBuffers | None = None
         options, on_cuda = cache.options, self.device.type == "cuda"
         self.steps = options.steps or (4 if on_cuda else 8)
-        pixels = self._width * self._height
-        usual = 65536 * pixels // (1920 * 1080) if on_cuda else pixels // PATHS_PER_TRAINING_RECORD
-        self.records = options.records or min(max(usual, 4096), 65536 if on_cuda else 12288)
+        usual = 65536 * self._width * self._height // (1920 * 1080) if on_cuda else 0
+        self.records = options.records or min(max(usual, 12288), 65536)
         self.reset()
 
     def reset(self) -> None:

@@ -1,0 +1,144 @@
+"""Errors at equal time, all ways to render in turn so that a busy machine slows all alike; and when uncached overtakes."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cache_references import Stage
+from nrc_tracer.cache import RadianceCache
+from nrc_tracer.imaging import rel_mse
+from nrc_tracer.tracer import Renderer
+
+TURN = 0.5
+"""Seconds after which it is another's turn."""
+WARM_UP_SHARE = 0.25
+"""Of the time at most, as the `render` command has it."""
+MEASURED = ("v_0", "v_l", "v", "t_0", "t_l", "t")
+"""What decides how many paths go on beyond the cache."""
+TRIM = 0.001
+"""Share of the worst pixels that the trimmed error leaves out."""
+
+
+@dataclass
+class Runner:
+    """One way to render, with a time for it.
+
+    Attributes:
+        renderer: What renders; its time includes the warm-up.
+        seconds: The time it has.
+        stops: At which its error is taken, the last of them at the end.
+        points: The errors so far.
+    """
+
+    renderer: Renderer
+    seconds: float
+    stops: list[float]
+    points: list[dict[str, Any]] = field(default_factory=list)
+    _frame: float = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its time is over."""
+        return len(self.points) == len(self.stops)
+
+    def take_turn(self, stage: Stage) -> None:
+        """Render for a while, and take the error when it is time to."""
+        renderer = self.renderer
+        begin = time.perf_counter()
+        most = max(0.0, WARM_UP_SHARE * self.seconds - renderer.seconds)
+        if not renderer.warm_up(seconds=most, stop=lambda: time.perf_counter() - begin > TURN):
+            return
+        stop = self.stops[len(self.points)]
+        # So many samples that the time is met as well as their number allows, at least one
+        left = min(TURN, stop - renderer.seconds)
+        samples = max(1, round(left / self._frame)) if self._frame > 0.0 else 1
+        before = renderer.seconds
+        renderer.step(samples)
+        self._frame = (renderer.seconds - before) / samples
+        if renderer.seconds + 0.5 * self._frame >= stop:
+            self.points.append(_point(renderer, stage))
+
+
+def _point(renderer: Renderer, stage: Stage) -> dict[str, Any]:
+    """Error and variance of the image so far."""
+    image, variance = renderer.moments()
+    first, second = stage.references
+    reference = np.asarray(stage.reference.mean, np.float64)
+    relative = variance / (np.square(reference) + 0.01 * reference.mean() ** 2)
+    return {
+        "seconds": renderer.seconds,
+        "samples": renderer.samples,
+        "rel_mse": rel_mse(image, first, second),
+        "rel_mse_trimmed": rel_mse(image, first, second, trim=TRIM),
+        "variance": float(relative.mean()) / renderer.samples,
+        "mean": float(image.mean() / reference.mean()),
+    }
+
+
+def race(stage: Stage, times: list[float], *, unbiased: bool = True) -> dict[str, Any]:
+    """Render uncached, cached and unbiased for equal time.
+
+    Uncached and unbiased rendering have one run each, whose errors are taken on its way; cached rendering has one for each time,
+    because what the warm-up may cost depends on it.
+    """
+    longest = max(times)
+    runners = {"off": Runner(stage.renderer(seed=1), longest, list(times))}
+    for seconds in times:
+        runners[f"on {seconds:g}"] = Runner(stage.renderer(RadianceCache(), seed=2), seconds, [seconds])
+    if unbiased:
+        renderer = stage.renderer(RadianceCache(), "unbiased", seed=3)
+        runners["unbiased"] = Runner(renderer, longest, list(times))
+    while not all(runner.is_done for runner in runners.values()):
+        for runner in runners.values():
+            if not runner.is_done:
+                runner.take_turn(stage)
+    off = runners["off"].points
+    found: dict[str, Any] = {"points": []}
+    for number, seconds in enumerate(times):
+        on = runners[f"on {seconds:g}"]
+        point = {"seconds": seconds, "off": off[number], "on": on.points[0], "on_report": on.renderer.cache_report()}
+        for name, values in (("on", on), ("unbiased", runners.get("unbiased"))):
+            if values is not None:
+                other = values.points[number if name == "unbiased" else 0]
+                point[name] = other
+                for key in ("rel_mse", "rel_mse_trimmed"):
+                    point[f"{name}_ratio{key.removeprefix('rel_mse')}"] = ratio_at_equal_time(other, off[number], key)
+        point["crossing_seconds"] = crossing(point["off"], point["on"])
+        found["points"].append(point)
+    if unbiased:
+        found["unbiased"] = describe_unbiased(runners["unbiased"].renderer.cache_report())
+    return found
+
+
+def ratio_at_equal_time(error: dict[str, float], plain: dict[str, float], key: str = "rel_mse") -> float:
+    """An error over that of uncached rendering, whose 1 / t makes up for the frame by which they differ in time."""
+    return error[key] / (plain[key] * plain["seconds"] / error["seconds"])
+
+
+def crossing(plain: dict[str, float], cached: dict[str, float]) -> float | None:
+    """Seconds after which uncached rendering has the smaller error, if the cache learns nothing more; None for never.
+
+    Uncached it is E t_0 / t; cached B^2 + V t_1 / t, B^2 being what the samples' variance V does not account for.
+    """
+    squared_bias = cached["rel_mse"] - cached["variance"]
+    lead = plain["rel_mse"] * plain["seconds"] - cached["variance"] * cached["seconds"]
+    if lead <= 0.0:
+        return 0.0
+    return lead / squared_bias if squared_bias > 0.0 else None
+
+
+def describe_unbiased(report: dict[str, Any]) -> dict[str, Any]:
+    """Variances and costs of mode `unbiased` as the cache measured them, and what they promise at equal time."""
+    found = {name: report[name] for name in (*MEASURED, "best_probability", "continue_probability", "gain")}
+    v_l, v, t_0, t_l, t, q = (
+        math.nan if found[n] is None else found[n] for n in (*MEASURED[1:], "continue_probability")
+    )
+    # With q = 1 no cache is asked
+    ratio = 1.0 if q == 1.0 else (v + (1.0 / q - 1.0) * v_l) * (t_0 + q * t_l) / (v * t)
+    found["predicted_error_ratio"] = ratio if math.isfinite(ratio) else None
+    return found | {name: report[name] for name in ("warm_up_seconds", "warm_up_frames")}

@@ -1,0 +1,126 @@
+"""Scenes of the cache's benchmark, and the references that they are held against: rendered once, and stored."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import nrc_tracer as nrc
+from nrc_tracer.cache import RadianceCache
+from nrc_tracer.report.references import Reference, find_reference, reference_key
+from nrc_tracer.scene.model import Scene
+from nrc_tracer.tracer import Renderer
+
+ROOT = Path(__file__).parent.parent
+OWN = ("door-ajar", "window-room")
+"""Of our own scenes: a room lit through a door ajar, and one whose coloured walls bleed into each other."""
+GIVEN = ("veach-ajar", "grey-white-room", "classroom", "modern-hall")
+"""Published interiors, of which the first two that are there are used."""
+DIRECT = "many-lights"
+"""A scene that is lit directly."""
+
+REFERENCE_ERROR = 0.01
+"""At which a reference is good enough, however much time there is for it."""
+TOO_NOISY = 0.15
+"""Above it relMSE says little of dark pixels: what it divides by is as noisy as the reference."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A scene as the benchmark renders it.
+
+    Attributes:
+        name: Its name.
+        scene: What is rendered.
+        width: Of the film [pixels]; its height follows.
+        sampler: Of all renderings. The benchmark tells bias and variance apart, for which samples have to be independent.
+        threads: Threads on the CPU, one per core unless given.
+        reference: Two independent images, shape [height, width, 3] each.
+    """
+
+    name: str
+    scene: Scene
+    width: int
+    reference: Reference | None = None
+    sampler: str = "independent"
+    threads: int | None = None
+
+    def renderer(self, cache: RadianceCache | None = None, mode: str = "on", *, seed: int = 0) -> Renderer:
+        """A renderer of paths without limit, compiled."""
+        renderer = Renderer(
+            self.scene,
+            device="cpu",
+            threads=self.threads,
+            width=self.width,
+            max_depth=-1,
+            sampler=self.sampler,
+            seed=seed,
+            cache=cache,
+            cache_mode=mode,
+        )
+        renderer.compile()
+        return renderer
+
+    @property
+    def references(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both images of the reference."""
+        return self.reference.first, self.reference.second
+
+
+def data_folder() -> Path:
+    """Where scenes that are not ours are."""
+    return Path(os.environ.get("NRC_DATA") or ROOT.parent / "shared" / "data")
+
+
+def find_scene(name: str) -> Path | None:
+    """The file of a scene by its name, or None if it is not here; a path stays what it is."""
+    places = (Path(name), ROOT / "scenes" / f"{name}.json", data_folder() / "scenes" / "mitsuba" / name / "scene.xml")
+    return next((place for place in places if place.is_file()), None)
+
+
+def usual_scenes() -> list[str]:
+    """The scenes that targets are given for; a line is printed where a given one is missing."""
+    given = [name for name in GIVEN if find_scene(name) is not None][:2]
+    if len(given) < 2:
+        print(
+            f"skipped: {2 - len(given)} of 2 given interiors, as of {', '.join(GIVEN)} only {given or 'none'} are in "
+            f"{data_folder()} (set NRC_DATA)"
+        )
+    return [*OWN, *given]
+
+
+def usual_cache_folder() -> Path:
+    """Where references are kept unless told otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nrc-tracer" / "references"
+
+
+def open_stage(name: str, *, width: int, folder: Path, seconds: float, threads: int | None = None) -> Stage | None:
+    """Load a scene and find its reference, rendering it for about `seconds` if there is none; None if there is no such scene."""
+    path = find_scene(name)
+    if path is None:
+        print(f"skipped: {name}, which is neither a file nor in {ROOT / 'scenes'} or {data_folder()}")
+        return None
+    stage = Stage(path.stem if path.suffix == ".json" else name, nrc.load_scene(path), width, threads=threads)
+    probe = stage.renderer()
+    key = reference_key(stage.scene, width=probe.width, height=probe.height, max_depth=-1)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{stage.name}-{key}-{seconds:g}s.npz"
+    # One that is there has had its time, whatever its error is
+    reference = find_reference(
+        file,
+        lambda seed: replace(stage, sampler="sobol").renderer(seed=seed),
+        error=float("inf") if file.exists() else REFERENCE_ERROR,
+        most_seconds=seconds,
+    )
+    samples, error = reference.samples, 100.0 * reference.error
+    print(
+        f"\n{stage.name}, {probe.width} x {probe.height}; reference: 2 x {samples[0]} samples, error {error:.2g} %"
+        f"{', stored before' if reference.reused else ''}",
+        flush=True,
+    )
+    if reference.error > TOO_NOISY:
+        print("  too noisy a reference for relMSE of dark pixels: give more --reference-seconds")
+    return replace(stage, reference=reference)
