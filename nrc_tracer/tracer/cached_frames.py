@@ -44,6 +44,8 @@ LEAST_WARM_UP = 32
 """Frames of the warm-up at least."""
 ADAPTATION = 32
 """Frames after a change of the scene in which the cache trains as in the warm-up."""
+LATE_TRAINING = 2
+"""Instead of `train_every`, for the frames by which a warm-up was shorter than it should be."""
 TOLERATED_BIAS = 0.03
 """Relative bias below which the warm-up ends."""
 
@@ -210,7 +212,7 @@ class CachedFrames:
 
     def end_warm_up(self) -> None:
         """Decide by what was measured how the image is rendered."""
-        self._set(warm=True)
+        self._set(warm=True, late_frames=max(0, LEAST_WARM_UP - self.warm_up_frames))
         if self.mode is CacheMode.UNBIASED:
             self._measure_if_not_yet()
             measured = self.held_out().variances(self._predict, QUERY_COST)
@@ -233,12 +235,19 @@ class CachedFrames:
                 return
             # Training is in proportion to rendering, whatever the size of a frame
             credit = progress.get("credit", 0.0) + self._pixels.paths / (PATHS_PER_TRAINING_RECORD * self.records)
-            if credit >= options.train_every:
-                credit -= options.train_every
-                turn = progress.get("turn", 0)
-                self._train(max(options.unbiased, 0.5 ** (1 + turn // 4)))
-                self._set(turn=turn + 1)
-            self._set(credit=min(credit, float(options.train_every)), frame=frame + 1)
+            # Where the budget of the warm-up was too small, it goes on between the frames of the image
+            still_warming = options.train_frames is None and progress.get("late_frames", 0) > 0
+            every = min(options.train_every, LATE_TRAINING) if still_warming else options.train_every
+            if credit >= every:
+                credit -= every
+                if still_warming:
+                    self._train(options.warm_up_unbiased)
+                    self._set(late_frames=progress["late_frames"] - 1)
+                else:
+                    turn = progress.get("turn", 0)
+                    self._train(max(options.unbiased, 0.5 ** (1 + turn // 4)))
+                    self._set(turn=turn + 1)
+            self._set(credit=min(credit, float(every)), frame=frame + 1)
 
     def _render(self, sample: int, sums: FilmSums) -> None:
         probability = 0.0
