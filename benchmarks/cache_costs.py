@@ -95,7 +95,7 @@ def measure_encodings(stage: Stage, *, train_frames: int, frames: int) -> dict[s
         image = renderer.moments()[0]
         first, second = stage.references
         found[encoding] = {
-            "rel_mse": rel_mse(image, first, second),
+            "rel_mse": rel_mse(image, first, second, level=stage.level),
             "mean": float(image.mean() / stage.reference.mean.mean()),
             "training_frame_seconds": statistics.median(seconds[encoding]),
             "view_frame_seconds": statistics.median(looks[encoding]),

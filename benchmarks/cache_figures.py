@@ -38,7 +38,7 @@ class Variance:
     @classmethod
     def of(cls, variance: np.ndarray, stage: Stage) -> Variance:
         """Of each pixel's variance, shape [height, width, 3]."""
-        r = np.asarray(stage.reference.mean, np.float64)
+        r = stage.level
         return cls(float(variance.mean()), float((variance / (np.square(r) + 0.01 * r.mean() ** 2)).mean()))
 
 

@@ -68,15 +68,15 @@ def _point(renderer: Renderer, stage: Stage) -> dict[str, Any]:
     """Error and variance of the image so far."""
     image, variance = renderer.moments()
     first, second = stage.references
-    reference = np.asarray(stage.reference.mean, np.float64)
-    relative = variance / (np.square(reference) + 0.01 * reference.mean() ** 2)
+    level = stage.level
+    relative = variance / (np.square(level) + 0.01 * level.mean() ** 2)
     return {
         "seconds": renderer.seconds,
         "samples": renderer.samples,
-        "rel_mse": rel_mse(image, first, second),
-        "rel_mse_trimmed": rel_mse(image, first, second, trim=TRIM),
+        "rel_mse": rel_mse(image, first, second, level=level),
+        "rel_mse_trimmed": rel_mse(image, first, second, trim=TRIM, level=level),
         "variance": float(relative.mean()) / renderer.samples,
-        "mean": float(image.mean() / reference.mean()),
+        "mean": float(image.mean() / level.mean()),
     }
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 import nrc_tracer as nrc
 from nrc_tracer.cache import RadianceCache
+from nrc_tracer.imaging.metrics import block_sums
 from nrc_tracer.report.references import Reference, find_reference, reference_key
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.tracer import Renderer
@@ -24,8 +26,10 @@ DIRECT = "many-lights"
 
 REFERENCE_ERROR = 0.01
 """At which a reference is good enough, however much time there is for it."""
-TOO_NOISY = 0.15
-"""Above it relMSE says little of dark pixels: what it divides by is as noisy as the reference."""
+TOO_NOISY = 1.0
+"""Above it relMSE says little: what it divides by, means over blocks of 8 x 8 pixels, is known to an eighth of it."""
+SMOOTH = 8
+"""Pixels of a block over which the reference is averaged for denominators."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,16 @@ class Stage:
     def references(self) -> tuple[np.ndarray, np.ndarray]:
         """Both images of the reference."""
         return self.reference.first, self.reference.second
+
+    @cached_property
+    def level(self) -> np.ndarray:
+        """What errors are relative to: the reference's means over 8 x 8 pixels, [height, width, 3].
+
+        A noisy pixel of the reference would get its weight from its own noise, and look like a bias of whatever is compared.
+        """
+        mean = np.asarray(self.reference.mean, np.float64)
+        sums = block_sums(mean, SMOOTH) / block_sums(np.ones((*mean.shape[:2], 1)), SMOOTH)
+        return sums.repeat(SMOOTH, axis=0).repeat(SMOOTH, axis=1)[: mean.shape[0], : mean.shape[1]]
 
 
 def data_folder() -> Path:
@@ -122,5 +136,5 @@ def open_stage(name: str, *, width: int, folder: Path, seconds: float, threads: 
         flush=True,
     )
     if reference.error > TOO_NOISY:
-        print("  too noisy a reference for relMSE of dark pixels: give more --reference-seconds")
+        print("  too noisy a reference for relMSE: give more --reference-seconds")
     return replace(stage, reference=reference)

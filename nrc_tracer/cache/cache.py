@@ -30,6 +30,9 @@ MIN_REFLECTANCE = 0.01
 LEAST_LEARNING_RATE = 0.1
 """As a share of the first."""
 
+OTHER_LIGHT = 2.0
+"""Factor of brightness beyond which a change of the light is taken for one of all light."""
+
 MARGIN = 0.01
 """Of the cube around a scene, on each side, as a share of the scene's largest extent."""
 
@@ -202,8 +205,30 @@ class RadianceCache:
         return float(torch.stack(losses).mean())
 
     def learn_anew(self) -> None:
-        """Learn as quickly as in the beginning, after a change of what there is to learn."""
+        """Learn as quickly as in the beginning, after a change of what there is to learn.
+
+        It goes on from the average of the weights. What the optimizer knows of their gradients, and the average itself, in which
+        what was right before the change would last for a hundred steps, begin anew.
+        """
         self.progress["turns"] = 0
+        if self.trainer is None:
+            return
+        before = self.trainer
+        self.model.params.copy_(self.model.inference_params)
+        self.trainer = Trainer(self.model)
+        self.trainer.steps, self.trainer.skipped_steps = before.steps, before.skipped_steps
+
+    def follow_brightness(self, features: Tensor, targets: Tensor) -> None:
+        """After a change of the light, multiply all that the cache says, if unbiased targets are of quite another brightness.
+
+        Steps of the optimizer take long over a factor of a thousand. Smaller factors than `OTHER_LIGHT` are left to them: there
+        one light may have gone and another stayed, and it is not all that has changed.
+        """
+        said, found = (float(x.mean(dtype=torch.float64)) for x in (self.predict(features), targets))
+        if not (math.isfinite(said) and math.isfinite(found) and said > 0.0 and found > 0.0):
+            return
+        if not 1.0 / OTHER_LIGHT <= found / said <= OTHER_LIGHT:
+            self.gain *= found / said
 
     # Files
 

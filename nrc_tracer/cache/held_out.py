@@ -21,8 +21,8 @@ class HeldOut:
 
     Args:
         tensors: By name: `features` [N, FEATURES] of the vertex of the cut; `throughput` [N, 3] to it, 0 where there is no cut;
-            `tail` [N, 3], the radiance that was found to scatter there; `before` [N, 3], what was gathered up to it; `length` and
-            `depth`, vertices of the whole path and up to the cut, [N].
+            `tail` [N, 3], the radiance that was found to scatter there, and, where it was looked for twice, `again`; `before`
+            [N, 3], what was gathered up to it; `length` and `depth`, vertices of the whole path and up to the cut, [N].
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -78,8 +78,7 @@ class HeldOut:
             `best_probability` of 1 and no gain.
         """
         if not len(self):
-            nothing = dict.fromkeys(("v_0", "v_l", "v", "t_0", "t_l", "t"), math.nan)
-            return {**nothing, "best_probability": 1.0, "gain": 0.0}
+            return _judge(math.nan, math.nan, math.nan, {}, query_cost)
         tensors = {name: tensor.double() for name, tensor in self.tensors.items()}
         prediction = predict(self.tensors["features"]).double()
 
@@ -89,19 +88,42 @@ class HeldOut:
 
         v_0, v = variance(prediction), variance(tensors["tail"])
         v_l = float((tensors["throughput"] * (tensors["tail"] - prediction)).square().mean())
-        cut = tensors["depth"] > 0
-        t = float(tensors["length"].mean())
-        t_0 = float(torch.where(cut, tensors["depth"] + query_cost, tensors["length"]).mean())
-        t_l = float(torch.where(cut, tensors["length"] - tensors["depth"], 0.0).mean())
-        best, gain = 1.0, 0.0
-        if v_0 > 0.0 and t_l > 0.0 and math.isfinite(v_l):
-            best = min(max(math.sqrt(v_l * t_0 / (v_0 * t_l)), LEAST_PROBABILITY), 1.0)
-            gain = v * t / ((v_0 + v_l / best) * (t_0 + best * t_l))
-        return {"v_0": v_0, "v_l": v_l, "v": v, "t_0": t_0, "t_l": t_l, "t": t, "best_probability": best, "gain": gain}
+        return _judge(v_0, v_l, v, tensors, query_cost)
+
+    def perfect(self, query_cost: float) -> dict[str, float]:
+        """`variances` of a cache that gives just the mean of what is found: the best that any could do.
+
+        It takes what was found `again` at the same vertices: the variance of what is found there is half of the mean square of
+        the difference. Without it, as without anything measured, there is no gain.
+        """
+        if "again" not in self.tensors:
+            return _judge(math.nan, math.nan, math.nan, {}, query_cost)
+        tensors = {name: tensor.double() for name, tensor in self.tensors.items()}
+        pairs = (tensors["before"] + tensors["throughput"] * tensors["tail"]).view(-1, 2, 3)
+        v = float(0.5 * (pairs[:, 0] - pairs[:, 1]).square().mean())
+        v_l = float(0.5 * (tensors["throughput"] * (tensors["tail"] - tensors["again"])).square().mean())
+        return _judge(max(v - v_l, 0.0), v_l, v, tensors, query_cost)
+
+
+def _judge(v_0: float, v_l: float, v: float, tensors: Mapping[str, Tensor], query_cost: float) -> dict[str, float]:
+    """What variances mean for the probability of going on, and what it gains; see `HeldOut.variances`."""
+    if not tensors:
+        nothing = dict.fromkeys(("v_0", "v_l", "v", "t_0", "t_l", "t"), math.nan)
+        return {**nothing, "best_probability": 1.0, "gain": 0.0}
+    cut = tensors["depth"] > 0
+    t = float(tensors["length"].mean())
+    t_0 = float(torch.where(cut, tensors["depth"] + query_cost, tensors["length"]).mean())
+    t_l = float(torch.where(cut, tensors["length"] - tensors["depth"], 0.0).mean())
+    best, gain = 1.0, 0.0
+    if v > 0.0 and t_l > 0.0 and math.isfinite(v_l):
+        best = min(math.sqrt(v_l * t_0 / (v_0 * t_l)), 1.0) if v_0 > 0.0 else 1.0
+        best = max(best, LEAST_PROBABILITY)
+        gain = v * t / ((v_0 + v_l / best) * (t_0 + best * t_l))
+    return {"v_0": v_0, "v_l": v_l, "v": v, "t_0": t_0, "t_l": t_l, "t": t, "best_probability": best, "gain": gain}
 
 
 def join(old: Mapping[str, Tensor], new: Mapping[str, Tensor], *, most: int) -> dict[str, Tensor]:
-    """Both together, and of them the last `most`."""
-    if not old:
+    """Both together, and of them the last `most`; the new ones alone where they hold something else than the old."""
+    if set(old) != set(new):
         return dict(new)
     return {name: torch.cat((old[name], new[name]))[-most:] for name in new}

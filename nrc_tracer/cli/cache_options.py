@@ -122,6 +122,8 @@ def _flag(name: str) -> str:
 
 def cache_line(report: dict[str, Any]) -> str:
     """Say what the cache did: `cache: bias +0.4 % (+- 0.7 %); 64 frames of warm-up (2.3 s), 0.98 queries a path, ...`."""
+    if report.get("continue_probability") == 1.0:
+        return "cache: not used, as correcting it would cost more here than it saves; paths were traced to their end"
     seconds = report["seconds"]
     total = sum(seconds.values()) or 1.0
     shares = ", ".join(

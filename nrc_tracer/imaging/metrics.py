@@ -38,7 +38,14 @@ def mse(image: np.ndarray, reference: np.ndarray) -> float:
     return float(np.mean(np.square(x - r)))
 
 
-def rel_mse(image: np.ndarray, reference: np.ndarray, other: np.ndarray | None = None, *, trim: float = 0.0) -> float:
+def rel_mse(
+    image: np.ndarray,
+    reference: np.ndarray,
+    other: np.ndarray | None = None,
+    *,
+    trim: float = 0.0,
+    level: np.ndarray | None = None,
+) -> float:
     """Return mean((x - r)^2 / (r^2 + 0.01 mean(r)^2)): dark regions count as much as bright ones.
 
     Source: Rousselle, Knaus, Zwicker, "Adaptive Sampling and Reconstruction using Greedy Error Minimization" (2011),
@@ -50,19 +57,23 @@ def rel_mse(image: np.ndarray, reference: np.ndarray, other: np.ndarray | None =
         reference: The same shape.
         other: A second, independent reference; then the value may by chance fall below zero.
         trim: Share of the pixels, those with the largest errors, that is left out: 0.001 for the worst thousandth.
+        level: What r in the denominator is, instead of the mean of the references. Where those are noisy it should be smooth: a
+            pixel that is too dark by chance has the error of that chance, and a large weight, at once.
     """
-    errors = relative_squared_errors(image, reference, other)
+    errors = relative_squared_errors(image, reference, other, level=level)
     if trim > 0.0:
         errors = np.sort(errors.mean(axis=-1), axis=None)
         errors = errors[: max(1, errors.size - int(np.ceil(trim * errors.size)))]
     return float(np.mean(errors))
 
 
-def relative_squared_errors(image: np.ndarray, reference: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
+def relative_squared_errors(
+    image: np.ndarray, reference: np.ndarray, other: np.ndarray | None = None, *, level: np.ndarray | None = None
+) -> np.ndarray:
     """Return what `rel_mse` is the mean of, in the images' shape, float64."""
     x, r = _pair(image, reference)
     _, second = _pair(image, reference if other is None else other)
-    return _relative((x - r) * (x - second), (r + second) / 2.0)
+    return _relative((x - r) * (x - second), (r + second) / 2.0 if level is None else _pair(image, level)[1])
 
 
 def relative_errors(image: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW, CutPolicy, trace_cut_paths
 from nrc_tracer.tracer.film_sums import FilmSums
+from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.sampler import mix
 from nrc_tracer.tracer.transport import PathSettings, SceneRecord
 from nrc_tracer.tracer.vocabulary import CacheMode, SamplerKind
@@ -51,12 +52,8 @@ TOLERATED_BIAS = 0.03
 
 QUERY_COST = 3.0
 """Time of a query in segments of paths, on the CPU: to decide by how many paths go on without asking a clock."""
-FIRST_JUDGEMENT = 8
-"""Frames of the warm-up after which it is first asked whether correcting the cache can pay."""
-HOPELESS_GAIN = 0.5
-"""Of time, below which it cannot: what is missing will not come by more training."""
 LEAST_GAIN = 1.1
-"""Of time, below which paths all go on: training has its price too."""
+"""Of time, below which the cache is not worth its corrections: training has its price too."""
 PATHS_PER_TRAINING_RECORD = 8
 """Paths of the image for each training record, in a frame that trains."""
 PATHS_PER_RECORD = 1.1
@@ -165,7 +162,8 @@ class CachedFrames:
     def identity(self) -> dict[str, Any]:
         """What decides the bits of the image besides the renderer's own settings."""
         options = msgspec.to_builtins(self.cache.options)
-        code = [kernel.module.get_module_hash().hex()[:16] for kernel in (add_samples, propagate_targets)]
+        kernels = (add_samples, propagate_targets, *((trace_paths,) if self.mode is CacheMode.UNBIASED else ()))
+        code = [kernel.module.get_module_hash().hex()[:16] for kernel in kernels]
         return {"mode": self.mode.value, "precision": self.cache.model.precision, "kernels": code, **options}
 
     # Frames
@@ -185,16 +183,18 @@ class CachedFrames:
         else:
             over = budget_is_over
             if not over and frames % PROBE_EVERY == 0:
-                over = self._is_of_no_use(frames) or (frames >= LEAST_WARM_UP and self._has_converged())
+                over = frames >= LEAST_WARM_UP and self._has_converged()
         if over:
             self.end_warm_up()
         self._set(warm_up_seconds=self.cache.progress.get("warm_up_seconds", 0.0) + clock.perf_counter() - start)
 
-    def _is_of_no_use(self, frames: int) -> bool:
-        """Whether correcting the cache would cost so much that paths are better off without it."""
-        if self.mode is not CacheMode.UNBIASED or frames < FIRST_JUDGEMENT:
+    def _is_of_no_use(self) -> bool:
+        """Whether even a perfect cache would be corrected at more cost than it saves."""
+        chosen = self.cache.options.train_frames is not None
+        if self.mode is not CacheMode.UNBIASED or chosen or self.warm_up_frames > 0:
             return False
-        return self.held_out().variances(self._predict, QUERY_COST)["gain"] < HOPELESS_GAIN
+        self._measure_if_not_yet()
+        return self.held_out().perfect(QUERY_COST)["gain"] < LEAST_GAIN
 
     def _has_converged(self) -> bool:
         """Whether the measured bias is small, as far as it is known."""
@@ -206,7 +206,7 @@ class CachedFrames:
         options, progress = self.cache.options, self.cache.progress
         if options.freeze and not self.cache.is_trained:
             raise CacheError("freeze: the cache has learnt nothing yet; load one, or let it learn")
-        if options.train_frames == 0 or options.freeze or progress.get("warm", False):
+        if options.train_frames == 0 or options.freeze or progress.get("warm", False) or self._is_of_no_use():
             self.end_warm_up()
         return self.is_warm
 
@@ -219,19 +219,27 @@ class CachedFrames:
             useful = measured["gain"] >= LEAST_GAIN
             self._set(continue_probability=measured["best_probability"] if useful else 1.0)
 
+    @property
+    def is_path_tracing(self) -> bool:
+        """Whether all paths go on, and nothing is left for the cache to do."""
+        return self.mode is CacheMode.UNBIASED and self.cache.progress.get("continue_probability") == 1.0
+
     def render_frame(self, sample: int, sums: FilmSums) -> None:
         """Add sample number `sample` to every pixel, and train where it is time to."""
         with single_threaded_torch(self._launcher):
-            self._render(sample, sums)
             options, progress, frame = self.cache.options, self.cache.progress, self.frame
             without_cache = self.mode is CacheMode.UNBIASED and progress.get("continue_probability") == 1.0
-            if options.freeze or without_cache:
-                return
-            if frame < progress.get("adapt_until", 0):
+            learns = not (options.freeze or without_cache)
+            if learns and frame < progress.get("adapt_until", 0):
+                # First, for what it says of another scene is not to be seen
                 if frame % PROBE_EVERY == 0:
                     self.measure()
                 self._train(options.warm_up_unbiased)
                 self._set(frame=frame + 1, turn=0)
+                self._render(sample, sums)
+                return
+            self._render(sample, sums)
+            if not learns:
                 return
             # Training is in proportion to rendering, whatever the size of a frame
             credit = progress.get("credit", 0.0) + self._pixels.paths / (PATHS_PER_TRAINING_RECORD * self.records)
@@ -292,6 +300,8 @@ class CachedFrames:
             return
         if cache.gain == 0.0 or cache.progress.get("rescale", False):
             cache.measure_scale(features, targets)
+            if cache.progress.get("rescale", False):
+                cache.follow_brightness(features, targets)
             self._set(rescale=False)
         cache.train(features, targets, records=self.records, steps=self.steps, seed=mix(settings.seed, frame))
         wanted = PATHS_PER_RECORD * self.records * paths / len(targets)
@@ -327,6 +337,10 @@ class CachedFrames:
         policy = self._policy(RENDER, 1.0, tiles, group=2)
         self._trace(buffers, policy, self._other_stream(PROBE_STREAM), count, paths)
         held = HeldOut.of(buffers, paths)
+        if self.mode is CacheMode.UNBIASED:
+            policy.continuation = 1
+            self._trace(buffers, policy, self._other_stream(PROBE_STREAM), count, paths)
+            held["again"] = HeldOut.of(buffers, paths)["tail"]
         self.cache.held = join(self.cache.held, held, most=MOST_PROBES * PROBE_PATHS)
         self._set(probes=count + 1)
         self.seconds.measure += clock.perf_counter() - start

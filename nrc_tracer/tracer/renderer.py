@@ -213,7 +213,8 @@ class Renderer:
         start = clock.perf_counter()
         modules = ["nrc_tracer.tracer.path"]
         if self._frames is not None:
-            modules = ["nrc_tracer.tracer.cut_path", "nrc_tracer.cache.assembly"]
+            others = ["nrc_tracer.tracer.cut_path", "nrc_tracer.cache.assembly"]
+            modules = modules + others if self.cache_mode == CacheMode.UNBIASED else others
         for module in modules:
             wp.load_module(module, device=self.device)
         self._compiled = True
@@ -243,7 +244,7 @@ class Renderer:
 
     def _launch(self, first: int, count: int) -> None:
         """Add samples `first` .. `first + count - 1` to every pixel."""
-        if self._frames is not None:
+        if self._frames is not None and not self._frames.is_path_tracing:
             for sample in range(first, first + count):
                 self._frames.render_frame(sample, self._sums)
             wp.synchronize_device(self.device)
