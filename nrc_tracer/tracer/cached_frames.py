@@ -15,18 +15,17 @@ from torch import Tensor
 
 from nrc_tracer.cache.assembly import add_samples, propagate_targets
 from nrc_tracer.cache.cache import RadianceCache
-from nrc_tracer.cache.features import SceneBox
 from nrc_tracer.cache.held_out import HeldOut, join
 from nrc_tracer.cache.records import BROKEN, IN_CACHE, RecordBuffers
 from nrc_tracer.errors import CacheError
-from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
-from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
-from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW, CutPolicy, trace_cut_paths
+from nrc_tracer.nn.torch_launcher import single_threaded_torch
+from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW
+from nrc_tracer.tracer.cut_tracer import CutTracer
 from nrc_tracer.tracer.film_sums import FilmSums
 from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.sampler import mix
-from nrc_tracer.tracer.transport import PathSettings, SceneRecord
-from nrc_tracer.tracer.vocabulary import CacheMode, SamplerKind
+from nrc_tracer.tracer.transport import SceneRecord
+from nrc_tracer.tracer.vocabulary import CacheMode
 
 TRAINING_STREAM = 0x7261696E5F6E7263
 PROBE_STREAM = 0x70726F62655F6E72
@@ -76,16 +75,10 @@ class CachedFrames:
     Args:
         cache: The cache, which has begun.
         mode: What is rendered.
-        scene: The scene on the device.
-        film: The film; `size` of it is width and height in pixels that are rendered.
-        settings: Of the paths.
-        size: Width and height [pixels].
-        device: Warp device.
-        threads: Threads on the CPU.
-        block_size: Paths per launch on the CPU.
+        tracer: What traces paths.
 
     Attributes:
-        camera: The camera; it may be changed between frames.
+        tracer: What traces paths; its scene and camera may be changed between frames.
         device: Torch device.
         training_density: Training paths through each pixel since the image began, [pixels], int32.
         seconds: Time spent so far.
@@ -95,30 +88,18 @@ class CachedFrames:
         self,
         cache: RadianceCache,
         mode: CacheMode,
-        scene: SceneRecord,
-        camera: CameraRecord,
-        film: FilmRecord,
-        settings: PathSettings,
-        *,
-        size: tuple[int, int],
-        device: str,
-        threads: int | None,
-        block_size: int,
+        tracer: CutTracer,
     ) -> None:
-        self.cache, self.mode = cache, mode
-        self.camera = camera
+        self.cache, self.mode, self.tracer = cache, mode, tracer
         self.seconds = Seconds()
-        self._scene, self._film, self._settings = scene, film, settings
-        self._width, self._height = size
-        self._launcher = TorchLauncher(wp.device_to_torch(wp.get_device(device)), threads=threads)
-        self._block_size = block_size
-        self.device = self._launcher.torch_device
-        self._pixels = RecordBuffers.allocate(self._width * self._height, 1, self.device)
+        self.device = tracer.launcher.torch_device
+        pixels = tracer.width * tracer.height
+        self._pixels = RecordBuffers.allocate(pixels, 1, self.device)
         self._training: RecordBuffers | None = None
         self._probes: RecordBuffers | None = None
         options, on_cuda = cache.options, self.device.type == "cuda"
         self.steps = options.steps or (4 if on_cuda else 8)
-        usual = 65536 * self._width * self._height // (1920 * 1080) if on_cuda else 0
+        usual = 65536 * pixels // (1920 * 1080) if on_cuda else 0
         self.records = options.records or min(max(usual, 12288), 65536)
         self.reset()
 
@@ -129,7 +110,7 @@ class CachedFrames:
 
     def update(self, scene: SceneRecord) -> None:
         """Go on with another scene: what was measured is not of it, and what was learnt may not be."""
-        self._scene = scene
+        self.tracer.scene = scene
         self.cache.held = {}
         self.cache.learn_anew()
         self._set(adapt_until=self.frame + ADAPTATION, rescale=self.cache.gain > 0.0)
@@ -172,7 +153,7 @@ class CachedFrames:
         """Train for one frame, and find out whether the warm-up is over."""
         options = self.cache.options
         start = clock.perf_counter()
-        with single_threaded_torch(self._launcher):
+        with single_threaded_torch(self.tracer.launcher):
             if self.warm_up_frames % PROBE_EVERY == 0:
                 self.measure()
             self._train(options.warm_up_unbiased)
@@ -226,7 +207,7 @@ class CachedFrames:
 
     def render_frame(self, sample: int, sums: FilmSums) -> None:
         """Add sample number `sample` to every pixel, and train where it is time to."""
-        with single_threaded_torch(self._launcher):
+        with single_threaded_torch(self.tracer.launcher):
             options, progress, frame = self.cache.options, self.cache.progress, self.frame
             without_cache = self.mode is CacheMode.UNBIASED and progress.get("continue_probability") == 1.0
             learns = not (options.freeze or without_cache)
@@ -261,10 +242,10 @@ class CachedFrames:
         probability = 0.0
         if self.mode is CacheMode.UNBIASED:
             probability = self.cache.progress.get("continue_probability", 1.0)
-        policy = self._policy(VIEW if self.mode is CacheMode.VIEW else RENDER, probability)
+        policy = self.tracer.policy(self.cache, VIEW if self.mode is CacheMode.VIEW else RENDER, probability)
         buffers = self._pixels
         start = clock.perf_counter()
-        self._trace(buffers, policy, self._settings, sample)
+        self.tracer.trace(buffers, policy, sample)
         traced = clock.perf_counter()
         predictions = torch.zeros((buffers.paths, 3), device=self.device)
         if probability < 1.0:
@@ -272,7 +253,7 @@ class CachedFrames:
             predictions[rows] = self._predict(buffers.features[:, 0].index_select(0, rows))
             self._add(queries=len(rows))
         film = (wp.from_torch(predictions, dtype=wp.vec3), probability)
-        self._launch(add_samples, buffers.paths, lambda base: [buffers.record, *film, base, *sums.arrays])
+        self.tracer.launch(add_samples, buffers.paths, lambda base: [buffers.record, *film, base, *sums.arrays])
         vertices, to_cuts = int(buffers.length.sum()), int(buffers.depth.sum()) if probability < 1.0 else 0
         self._add(paths=buffers.paths, path_vertices=vertices, query_vertices=to_cuts)
         self.seconds.trace += traced - start
@@ -285,15 +266,15 @@ class CachedFrames:
         """Trace training paths, of whose suffixes a share of `unbiased` ends by roulette alone, and train on them."""
         cache, options, frame = self.cache, self.cache.options, self.frame
         start = clock.perf_counter()
-        across, down = self._tiles(int(cache.progress.get("training_paths", self.records // 4)))
+        across, down = self.tracer.tiles(int(cache.progress.get("training_paths", self.records // 4)))
         paths = across * down
         if self._training is None or self._training.paths < paths:
             self._training = RecordBuffers.allocate(paths, options.capacity, self.device)
         buffers = self._training
-        settings = self._other_stream(TRAINING_STREAM)
+        settings = self.tracer.stream(TRAINING_STREAM)
         # Before the cache has seen any light it cannot stand in for it
-        policy = self._policy(TRAIN, 1.0 if cache.gain == 0.0 else unbiased, (across, down))
-        self._trace(buffers, policy, settings, frame, paths)
+        policy = self.tracer.policy(self.cache, TRAIN, 1.0 if cache.gain == 0.0 else unbiased, (across, down))
+        self.tracer.trace(buffers, policy, frame, settings=settings, paths=paths)
         self.training_density += torch.bincount(buffers.pixel[:paths], minlength=self._pixels.paths)
         features, targets = self._targets(buffers, paths)
         if not len(targets):
@@ -319,7 +300,7 @@ class CachedFrames:
         is_record = torch.zeros(rows, dtype=torch.uint8, device=self.device)
         arrays = (wp.from_torch(targets, dtype=wp.vec3), wp.from_torch(is_record))
         ends = wp.from_torch(ends, dtype=wp.vec3)
-        self._launch(propagate_targets, paths, lambda base: [buffers.record, ends, base, *arrays])
+        self.tracer.launch(propagate_targets, paths, lambda base: [buffers.record, ends, base, *arrays])
         chosen = is_record.nonzero()[:, 0]
         self.cache.bad_records += int(buffers.count[:paths].sum()) - len(ended) - len(chosen)
         return buffers.features.view(-1, buffers.features.shape[2])[chosen], targets[chosen]
@@ -332,14 +313,14 @@ class CachedFrames:
         if self._probes is None:
             self._probes = RecordBuffers.allocate(PROBE_PATHS, 1, self.device)
         count = self.cache.progress.get("probes", 0)
-        tiles = self._tiles(PROBE_PATHS // 2)
+        tiles = self.tracer.tiles(PROBE_PATHS // 2)
         buffers, paths = self._probes, 2 * tiles[0] * tiles[1]
-        policy = self._policy(RENDER, 1.0, tiles, group=2)
-        self._trace(buffers, policy, self._other_stream(PROBE_STREAM), count, paths)
+        policy, settings = self.tracer.policy(self.cache, RENDER, 1.0, tiles, group=2), self.tracer.stream(PROBE_STREAM)
+        self.tracer.trace(buffers, policy, count, settings=settings, paths=paths)
         held = HeldOut.of(buffers, paths)
         if self.mode is CacheMode.UNBIASED:
             policy.continuation = 1
-            self._trace(buffers, policy, self._other_stream(PROBE_STREAM), count, paths)
+            self.tracer.trace(buffers, policy, count, settings=settings, paths=paths)
             held["again"] = HeldOut.of(buffers, paths)["tail"]
         self.cache.held = join(self.cache.held, held, most=MOST_PROBES * PROBE_PATHS)
         self._set(probes=count + 1)
@@ -351,10 +332,10 @@ class CachedFrames:
         Two numbers of `continuation` from 1 on share each path up to its cut, and have other random numbers beyond it: their
         covariance is the variance that is left to samples that end in a perfect cache.
         """
-        policy = self._policy(RENDER, 1.0)
+        policy = self.tracer.policy(self.cache, RENDER, 1.0)
         policy.continuation = continuation
         buffers = self._pixels
-        self._trace(buffers, policy, self._settings, sample)
+        self.tracer.trace(buffers, policy, sample)
         cut = (buffers.count[:, None] > 0) & (buffers.status[:, None] != int(BROKEN))
         tail = torch.where(cut, buffers.throughput[:, 0] * buffers.gathered[:, 1], 0.0)
         return torch.where(buffers.status[:, None] != int(BROKEN), buffers.gathered[:, 0], 0.0) + tail
@@ -370,7 +351,7 @@ class CachedFrames:
 
     def bias(self) -> tuple[float, float]:
         """The cache's relative error at the ends of paths, weighted as in the image, and its standard error; see `HeldOut`."""
-        with single_threaded_torch(self._launcher):
+        with single_threaded_torch(self.tracer.launcher):
             self._measure_if_not_yet()
             return self.held_out().bias(self._predict)
 
@@ -384,13 +365,13 @@ class CachedFrames:
         buffers = RecordBuffers.allocate(pixels, 1, self.device)
         length, depth, cuts = (torch.zeros(pixels, device=self.device) for _ in range(3))
         prediction, target = (torch.zeros((pixels, 3), device=self.device) for _ in range(2))
-        with single_threaded_torch(self._launcher):
+        with single_threaded_torch(self.tracer.launcher):
             for sample in range(samples):
-                self._trace(buffers, self._policy(RENDER, 0.0), self._settings, sample)
+                self.tracer.trace(buffers, self.tracer.policy(self.cache, RENDER, 0.0), sample)
                 length += buffers.length
                 depth += buffers.depth
                 cuts += buffers.depth > 0
-                self._trace(buffers, self._policy(VIEW, 1.0), self._settings, sample)
+                self.tracer.trace(buffers, self.tracer.policy(self.cache, VIEW, 1.0), sample)
                 held = HeldOut.of(buffers, pixels)
                 prediction += held["before"] + held["throughput"] * self._predict(held["features"])
                 target += held["before"] + held["throughput"] * held["tail"]
@@ -401,46 +382,8 @@ class CachedFrames:
             "cache_prediction": prediction / samples,
             "cache_target": target / samples,
         }
-        shape = (self._height, self._width, -1)
+        shape = (self.tracer.height, self.tracer.width, -1)
         return {name: layer.reshape(shape).squeeze(2).cpu().numpy() for name, layer in found.items()}
-
-    # Launching
-
-    def _policy(self, mode: int, probability: float, tiles: tuple[int, int] = (0, 0), *, group: int = 1) -> CutPolicy:
-        cache = self.cache
-        policy = CutPolicy()
-        policy.mode = int(mode)
-        policy.spread, policy.suffix_spread = cache.options.spread, cache.options.suffix_spread
-        policy.continue_probability = probability
-        policy.box = SceneBox()
-        policy.box.low, policy.box.scale = wp.vec3(*cache.low), 1.0 / cache.size
-        policy.tiles = wp.vec2i(*tiles)
-        if tiles[0]:
-            policy.tile_size = wp.vec2(self._width / tiles[0], self._height / tiles[1])
-        policy.group = group
-        return policy
-
-    def _tiles(self, count: int) -> tuple[int, int]:
-        """At most `count` tiles, about as many, that are as square as can be."""
-        across = max(1, min(round(math.sqrt(count * self._width / self._height)), count))
-        return across, max(1, count // across)
-
-    def _other_stream(self, stream: int) -> PathSettings:
-        """The settings with random numbers of their own."""
-        settings = PathSettings()
-        settings.sampler = int(SamplerKind.INDEPENDENT)
-        settings.seed = mix(int(self._settings.seed), stream)
-        settings.max_depth, settings.rr_depth = self._settings.max_depth, self._settings.rr_depth
-        return settings
-
-    def _trace(
-        self, buffers: RecordBuffers, policy: CutPolicy, settings: PathSettings, sample: int, paths: int | None = None
-    ) -> None:
-        before = (self._scene, self.camera, self._film, settings, policy, sample)
-        self._launch(trace_cut_paths, paths or buffers.paths, lambda base: [*before, base, buffers.record])
-
-    def _launch(self, kernel: wp.Kernel, count: int, arguments: Any) -> None:
-        self._launcher.run(kernel, count, arguments, block_size=self._block_size)
 
     def report(self) -> dict[str, Any]:
         """What happened so far, in numbers."""

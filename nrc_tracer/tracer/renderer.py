@@ -141,12 +141,12 @@ class Renderer:
         self.reset()
 
     def _begin_cache(self, cache: RadianceCache, block_size: int) -> CachedFrames:
-        from nrc_tracer.tracer.cached_frames import CachedFrames  # which loads torch
+        # Which load torch
+        from nrc_tracer.tracer.cached_frames import CachedFrames
+        from nrc_tracer.tracer.cut_tracer import CutTracer
 
         self._begin_network(cache)
-        return CachedFrames(
-            cache,
-            CacheMode(self.cache_mode),
+        tracer = CutTracer(
             self._scene.record,
             self._camera,
             self._film,
@@ -156,6 +156,7 @@ class Renderer:
             threads=self._launcher.threads,
             block_size=block_size,
         )
+        return CachedFrames(cache, CacheMode(self.cache_mode), tracer)
 
     def _begin_network(self, cache: RadianceCache) -> bool:
         """Make the cache's network for the scene; return whether it knows anything already."""
@@ -178,7 +179,7 @@ class Renderer:
         if self._frames is not None:
             if camera is not None:
                 self.cache.held = {}  # which is of what the other camera saw
-            self._frames.camera = self._camera
+            self._frames.tracer.camera = self._camera
             self._frames.reset()
 
     def update(self, scene: Scene) -> str | None:

@@ -174,7 +174,7 @@ def test_tiles_of_a_long_row_fit_where_they_are_recorded():
     for film in ((4999, 1), (1, 4999), (3, 2)):
         frames = cached(niche(film=film))._frames
         for count in (1, 7, 2048):
-            across, down = frames._tiles(count)
+            across, down = frames.tracer.tiles(count)
             assert 0.2 * count <= across * down <= count
 
 
