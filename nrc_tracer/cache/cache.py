@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from nrc_tracer.cache.options import CacheOptions
-from nrc_tracer.cache.records import FEATURES
+from nrc_tracer.cache.records import DIFFUSE, FEATURES, SPECULAR
 from nrc_tracer.errors import CacheError, NrcError, one_line
 from nrc_tracer.nn import Model, Trainer, load_training, save_training
 from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.nn.snapshot import read_snapshot
 
 MIN_REFLECTANCE = 0.01
@@ -102,6 +103,10 @@ class RadianceCache:
             self._restore(device, threads)
         fits = bool(np.all(low >= self.low) and np.all(high <= self.low + self.size))
         if self.model is not None and fits:
+            if self.model.device != resolve_device(device):
+                raise CacheError(
+                    f"the cache is on {self.model.device}; save it, and load it for a renderer on {device}"
+                )
             return True
         extent = float(np.max(high - low)) or 1.0
         self.size = extent * (1.0 + 2.0 * MARGIN)
@@ -123,7 +128,15 @@ class RadianceCache:
     def _build(
         self, config: configuration.ModelConfig, device: str, threads: int | None, seed: int, precision: str
     ) -> None:
-        self.model = Model(
+        self.model = self._model(config, device, threads, seed, precision)
+        self.trainer = Trainer(self.model)
+        self._learning_rate = self.trainer.learning_rate
+        _start_at_one(self.model)
+
+    def _model(
+        self, config: configuration.ModelConfig, device: Any, threads: int | None, seed: int, precision: str
+    ) -> Model:
+        return Model(
             FEATURES,
             3,
             config,
@@ -133,9 +146,13 @@ class RadianceCache:
             backend=self.options.backend,
             precision=precision,
         )
-        self.trainer = Trainer(self.model)
-        self._learning_rate = self.trainer.learning_rate
-        _start_at_one(self.model)
+
+    def load_kernels(self) -> None:
+        """Load, and on a first run compile, the network's kernels, by a step of another one like it."""
+        model = self._model(self.model.config, self.model.device, self.model.threads, 0, self.model.precision)
+        features, target = torch.full((64, FEATURES), 0.5, device=model.device), torch.ones(64, 3, device=model.device)
+        Trainer(model).step(features, target, factor=target)
+        model(features)
 
     @property
     def is_trained(self) -> bool:
@@ -157,8 +174,8 @@ class RadianceCache:
     def _factor(self, features: Tensor) -> Tensor:
         """What the network's output is multiplied by, beside the gain: max(alpha + beta, 0.01), [N, 3]."""
         if not self.options.factorize:
-            return torch.ones_like(features[:, 8:11])
-        return (features[:, 8:11] + features[:, 11:14]).clamp_min_(MIN_REFLECTANCE)
+            return torch.ones_like(features[:, DIFFUSE])
+        return (features[:, DIFFUSE] + features[:, SPECULAR]).clamp_min_(MIN_REFLECTANCE)
 
     def measure_scale(self, features: Tensor, targets: Tensor) -> None:
         """Take scale, and the gain if there is none, from unbiased targets; without light, leave them as they are."""
@@ -258,8 +275,12 @@ class RadianceCache:
         """Read a cache that was saved; `settings` replace some of those it was saved with.
 
         Raises:
-            CacheError, SnapshotError: The file cannot be read, or is of something else.
+            CacheError, SnapshotError: The file cannot be read, or is of something else; or a setting is of the network, which is
+                that of the file.
         """
+        for name in ("encoding", "config", "feature_size"):
+            if name in settings:
+                raise CacheError(f"{path}: its {name} cannot be another than it was saved with")
         cache = cls()
         cache._read(Path(path), settings)
         return cache
@@ -297,8 +318,10 @@ class RadianceCache:
         """Make the network of the file that was read."""
         path, self._stored = self._stored, None
         snapshot = read_snapshot(path)
-        self._build(snapshot.config, device, threads, snapshot.seed, snapshot.precision)
+        precision = snapshot.precision if self.options.precision == "auto" else self.options.precision
+        self._build(snapshot.config, device, threads, snapshot.seed, precision)
         load_training(self.trainer, path)
+        self.held = {name: tensor.to(self.model.device) for name, tensor in self.held.items()}
 
 
 def _options(settings: Mapping[str, Any]) -> CacheOptions:

@@ -77,13 +77,21 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         "warm_up_unbiased": (0.0, 1.0),
     }
 
+    _WHOLE: ClassVar[frozenset[str]] = frozenset({"train_frames", "records", "steps", "train_every", "capacity"})
+
     def __post_init__(self) -> None:
         for name, (low, high) in self._BOUNDS.items():
             value = getattr(self, name)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise CacheError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r:.40}")
+            whole = name in self._WHOLE
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int if whole else int | float)
+                or not low <= value <= high
+            ):
+                kind = "whole number" if whole else "number"
+                raise CacheError(f"{name}: expected a {kind} from {low:g} to {high:g}, got {value!r:.40}")
         if self.encoding not in ENCODINGS:
             raise CacheError(f'encoding: there is no "{self.encoding}"{nearest(self.encoding, ENCODINGS)}')
 

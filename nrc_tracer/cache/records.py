@@ -20,6 +20,9 @@ import warp as wp
 FEATURES = 14
 """Columns of a vertex's features: position 3, direction 2, normal 2, roughness 1, diffuse and specular reflectance 3 + 3."""
 
+DIFFUSE, SPECULAR = slice(8, 11), slice(11, 14)
+"""Of these columns, those of the two reflectances."""
+
 # How a path ended
 COMPLETE = wp.constant(0)
 IN_CACHE = wp.constant(1)  # at its last cut, where the cache stands in

@@ -54,7 +54,8 @@ _OPTIONS = (
         "--train-frames",
         type=click.IntRange(0, 2**31 - 1),
         metavar="N",
-        help="Frames of the warm-up. Default: until the measured bias is below 3 %, a quarter of the time at most.",
+        help="Frames of the warm-up. Default: until the measured bias is small, at most a quarter of --time; without "
+        "it, at most 64 frames or a quarter of --spp, whichever is more.",
     ),
     click.option("--load-cache", type=click.Path(path_type=Path), metavar="FILE", help="Go on with a saved cache."),
     click.option("--save-cache", type=click.Path(path_type=Path), metavar="FILE", help="Save the cache at the end."),

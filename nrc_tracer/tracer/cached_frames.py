@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time as clock
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
@@ -101,6 +101,7 @@ class CachedFrames:
         self.steps = options.steps or (4 if on_cuda else 8)
         usual = 65536 * pixels // (1920 * 1080) if on_cuda else 0
         self.records = options.records or min(max(usual, 12288), 65536)
+        self.forget_view()
         self.reset()
 
     def reset(self) -> None:
@@ -108,12 +109,25 @@ class CachedFrames:
         self._set(paths=0, queries=0, path_vertices=0, query_vertices=0)
         self.training_density = torch.zeros(self._pixels.paths, dtype=torch.int32, device=self.device)
 
+    def forget_view(self) -> None:
+        """Measure anew, and decide anew by what is measured: what there is was seen of another scene, or by another camera."""
+        self.cache.held = {}
+        self.cache.progress.pop("continue_probability", None)
+
     def update(self, scene: SceneRecord) -> None:
         """Go on with another scene: what was measured is not of it, and what was learnt may not be."""
         self.tracer.scene = scene
-        self.cache.held = {}
+        self.forget_view()
+        self._adapt()
+
+    def _adapt(self) -> None:
+        """Learn in every frame for a while."""
         self.cache.learn_anew()
         self._set(adapt_until=self.frame + ADAPTATION, rescale=self.cache.gain > 0.0)
+
+    def load_kernels(self) -> None:
+        """Load what the network needs, by using one like it: nothing of this is to count as time of the warm-up."""
+        self.cache.load_kernels()
 
     # State that decides the next frames. It is kept in the cache, and so in its files
 
@@ -157,16 +171,16 @@ class CachedFrames:
             if self.warm_up_frames % PROBE_EVERY == 0:
                 self.measure()
             self._train(options.warm_up_unbiased)
-        frames = self.warm_up_frames + 1
-        self._set(warm_up_frames=frames, frame=self.frame + 1)
-        if options.train_frames is not None:
-            over = frames >= options.train_frames
-        else:
-            over = budget_is_over
-            if not over and frames % PROBE_EVERY == 0:
-                over = frames >= LEAST_WARM_UP and self._has_converged()
-        if over:
-            self.end_warm_up()
+            frames = self.warm_up_frames + 1
+            self._set(warm_up_frames=frames, frame=self.frame + 1)
+            if options.train_frames is not None:
+                over = frames >= options.train_frames
+            else:
+                over = budget_is_over
+                if not over and frames % PROBE_EVERY == 0:
+                    over = frames >= LEAST_WARM_UP and self._has_converged()
+            if over:
+                self.end_warm_up()
         self._set(warm_up_seconds=self.cache.progress.get("warm_up_seconds", 0.0) + clock.perf_counter() - start)
 
     def _is_of_no_use(self) -> bool:
@@ -187,8 +201,14 @@ class CachedFrames:
         options, progress = self.cache.options, self.cache.progress
         if options.freeze and not self.cache.is_trained:
             raise CacheError("freeze: the cache has learnt nothing yet; load one, or let it learn")
-        if options.train_frames == 0 or options.freeze or progress.get("warm", False) or self._is_of_no_use():
-            self.end_warm_up()
+        with single_threaded_torch(self.tracer.launcher):
+            if progress.get("warm", False) and not options.freeze:
+                # It comes from elsewhere, and may be of something else
+                bias, error = self.bias()
+                if abs(bias) > TOLERATED_BIAS + 2.0 * error:
+                    self._adapt()
+            if options.train_frames == 0 or options.freeze or progress.get("warm", False) or self._is_of_no_use():
+                self.end_warm_up()
         return self.is_warm
 
     def end_warm_up(self) -> None:
@@ -209,8 +229,7 @@ class CachedFrames:
         """Add sample number `sample` to every pixel, and train where it is time to."""
         with single_threaded_torch(self.tracer.launcher):
             options, progress, frame = self.cache.options, self.cache.progress, self.frame
-            without_cache = self.mode is CacheMode.UNBIASED and progress.get("continue_probability") == 1.0
-            learns = not (options.freeze or without_cache)
+            learns = not options.freeze
             if learns and frame < progress.get("adapt_until", 0):
                 # First, for what it says of another scene is not to be seen
                 if frame % PROBE_EVERY == 0:
@@ -264,7 +283,7 @@ class CachedFrames:
 
     def _train(self, unbiased: float) -> None:
         """Trace training paths, of whose suffixes a share of `unbiased` ends by roulette alone, and train on them."""
-        cache, options, frame = self.cache, self.cache.options, self.frame
+        cache, options, progress, frame = self.cache, self.cache.options, self.cache.progress, self.frame
         start = clock.perf_counter()
         across, down = self.tracer.tiles(int(cache.progress.get("training_paths", self.records // 4)))
         paths = across * down
@@ -272,8 +291,9 @@ class CachedFrames:
             self._training = RecordBuffers.allocate(paths, options.capacity, self.device)
         buffers = self._training
         settings = self.tracer.stream(TRAINING_STREAM)
-        # Before the cache has seen any light it cannot stand in for it
-        policy = self.tracer.policy(self.cache, TRAIN, 1.0 if cache.gain == 0.0 else unbiased, (across, down))
+        # Before the cache has seen any light it cannot stand in for it, and a scale is not taken from its own word
+        is_scaled = cache.gain == 0.0 or progress.get("rescale", False)
+        policy = self.tracer.policy(self.cache, TRAIN, 1.0 if is_scaled else unbiased, (across, down))
         self.tracer.trace(buffers, policy, frame, settings=settings, paths=paths)
         self.training_density += torch.bincount(buffers.pixel[:paths], minlength=self._pixels.paths)
         features, targets = self._targets(buffers, paths)
@@ -301,6 +321,7 @@ class CachedFrames:
         arrays = (wp.from_torch(targets, dtype=wp.vec3), wp.from_torch(is_record))
         ends = wp.from_torch(ends, dtype=wp.vec3)
         self.tracer.launch(propagate_targets, paths, lambda base: [buffers.record, ends, base, *arrays])
+        is_record &= buffers.features.view(-1, buffers.features.shape[2])[:rows].isfinite().all(dim=1)
         chosen = is_record.nonzero()[:, 0]
         self.cache.bad_records += int(buffers.count[:paths].sum()) - len(ended) - len(chosen)
         return buffers.features.view(-1, buffers.features.shape[2])[chosen], targets[chosen]
@@ -386,7 +407,7 @@ class CachedFrames:
         return {name: layer.reshape(shape).squeeze(2).cpu().numpy() for name, layer in found.items()}
 
     def report(self) -> dict[str, Any]:
-        """What happened so far, in numbers."""
+        """What happened so far, in numbers; where nothing was measured yet, that is done now."""
         cache = self.cache
         bias, error = self.bias()
         progress = cache.progress
@@ -397,7 +418,7 @@ class CachedFrames:
             "frames": self.frame,
             "warm_up_frames": self.warm_up_frames,
             "warm_up_seconds": cache.progress.get("warm_up_seconds", 0.0),
-            "seconds": {name: getattr(self.seconds, name) for name in self.seconds.__dataclass_fields__},
+            "seconds": asdict(self.seconds),
             "converged": is_small(bias, error),
             "bias": bias,
             "bias_error": error,
@@ -416,7 +437,7 @@ class CachedFrames:
 
 
 def is_small(bias: float, error: float) -> bool:
-    """Whether a bias that is known to a standard error is below 3 %, as far as it is known, and known to 3 %."""
+    """Whether a bias is not more than 3 % beyond its standard error, and that is not more than 3 % either."""
     return abs(bias) <= TOLERATED_BIAS + error and error <= TOLERATED_BIAS
 
 

@@ -197,7 +197,9 @@ def cut_path(
                     records.depth[path] = depth
                 count += 1
                 # Roulette plays for what the path is worth to a pixel; to training each of its records is worth the same
-                if policy.mode != TRAIN:
+                if policy.mode == TRAIN:
+                    eta = float(1.0)
+                else:
                     carried *= max_component(beta)
                 beta = wp.vec3(1.0)
                 gathered = wp.vec3(0.0)

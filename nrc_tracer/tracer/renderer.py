@@ -54,7 +54,8 @@ class Renderer:
     """Adds samples to a film.
 
     Each sample depends on the seed, its pixel and its index alone, and sums are taken in float64 in the order of the samples:
-    the image is the same, bit for bit, however the samples are spread over steps, blocks and threads.
+    the image is the same, bit for bit, however the samples are spread over steps, blocks and threads. With a cache that holds on
+    the CPU.
 
     Args:
         scene: What to render.
@@ -174,11 +175,11 @@ class Renderer:
             self._camera_model = choose_camera(self._source.description, camera)
             self._camera = camera_record(self._camera_model, self._film_model)
         self.samples = 0
-        self._seconds = 0.0
+        self._seconds = self._warm_up_seconds = 0.0
         self._sums.clear()
         if self._frames is not None:
             if camera is not None:
-                self.cache.held = {}  # which is of what the other camera saw
+                self._frames.forget_view()
             self._frames.tracer.camera = self._camera
             self._frames.reset()
 
@@ -218,6 +219,8 @@ class Renderer:
             modules = modules + others if self.cache_mode == CacheMode.UNBIASED else others
         for module in modules:
             wp.load_module(module, device=self.device)
+        if self._frames is not None:
+            self._frames.load_kernels()
         self._compiled = True
         return clock.perf_counter() - start
 
@@ -283,7 +286,7 @@ class Renderer:
             )
             if stop is not None and stop():
                 break
-        self._seconds += clock.perf_counter() - start
+        self._warm_up_seconds += clock.perf_counter() - start
         return self._frames.is_warm
 
     def cache_report(self) -> dict[str, Any]:
@@ -302,7 +305,7 @@ class Renderer:
         """Samples for the next step, so that it takes about half a second."""
         if self.samples == 0:
             return 1
-        return max(1, min(int(PASS_SECONDS * self.samples / max(self._seconds, 1e-6)), 4 * self.samples))
+        return max(1, min(int(PASS_SECONDS / self.seconds_per_sample), 4 * self.samples))
 
     @property
     def max_depth(self) -> int | None:
@@ -311,8 +314,13 @@ class Renderer:
 
     @property
     def seconds(self) -> float:
-        """Time spent in `step`."""
-        return self._seconds
+        """Time spent in `step` and `warm_up`."""
+        return self._seconds + self._warm_up_seconds
+
+    @property
+    def seconds_per_sample(self) -> float:
+        """Time that a sample of every pixel has taken so far, without the warm-up of a cache."""
+        return max(self._seconds, 1e-6) / max(self.samples, 1)
 
     @property
     def dropped(self) -> int:

@@ -73,7 +73,7 @@ def run(
                 left = time - (clock.perf_counter() - start)
                 if left <= 0.0:
                     break
-                samples = max(1, min(samples, int(left * renderer.samples / max(renderer.seconds, 1e-6))))
+                samples = max(1, min(samples, int(left / renderer.seconds_per_sample)))
             renderer.step(samples)
             if progress is not None:
                 progress(renderer)
