@@ -1,6 +1,6 @@
 """Make pictures/cache-view.png: what the cache says about the first surface, by both encodings, beside path tracing.
 
-    python scenes/make_cache_picture.py
+python scenes/make_cache_picture.py
 """
 
 from pathlib import Path

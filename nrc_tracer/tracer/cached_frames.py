@@ -422,7 +422,7 @@ class CachedFrames:
             "converged": is_small(bias, error),
             "bias": bias,
             "bias_error": error,
-            "mean_path_length": progress["path_vertices"] / paths,
+            "mean_path_length": progress["path_vertices"] / paths if progress["paths"] else None,
             "mean_query_depth": progress["query_vertices"] / max(progress["queries"], 1),
             "queries_per_path": progress["queries"] / paths,
             "bad_records": cache.bad_records,

@@ -134,7 +134,9 @@ def test_a_newer_format_is_named(written, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "VERSION", checkpoint.VERSION + 1)
         renderer.save_checkpoint(tmp_path / "newer")
-    expected = f"written by a newer release (format {checkpoint.VERSION + 1}, this one reads up to {checkpoint.VERSION})"
+    expected = (
+        f"written by a newer release (format {checkpoint.VERSION + 1}, this one reads up to {checkpoint.VERSION})"
+    )
     assert expected in _refusal(renderer, tmp_path / "newer")
 
 
