@@ -145,6 +145,7 @@ class RadianceCache:
             seed=seed % 2**32,
             backend=self.options.backend,
             precision=precision,
+            deterministic=self.options.deterministic,
         )
 
     def load_kernels(self) -> None:

@@ -42,6 +42,7 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         freeze: Whether a cache that has been trained learns no more.
         backend: What runs the network: `warp`, `reference` or `tinycudann`.
         precision: Of matrix products, as in `nrc_tracer.nn.Model`.
+        deterministic: On a GPU, train to the same bits every time, which takes longer. On the CPU it is always so.
     """
 
     encoding: str = "hash"
@@ -62,6 +63,7 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     freeze: bool = False
     backend: str = "warp"
     precision: str = "auto"
+    deterministic: bool = False
 
     _BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
         "spread": (0.0, math.inf),

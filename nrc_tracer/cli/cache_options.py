@@ -65,6 +65,11 @@ _OPTIONS = (
         type=click.Choice(["warp", "tinycudann", "reference"]),
         help="What runs the cache's network. Default: warp.",
     ),
+    click.option(
+        "--deterministic",
+        is_flag=True,
+        help="On a GPU, train the cache to the same bits every time; on the CPU it always is.",
+    ),
 )
 
 _SETTINGS = {
@@ -76,6 +81,7 @@ _SETTINGS = {
     "train_frames": "train_frames",
     "freeze_cache": "freeze",
     "nn_backend": "backend",
+    "deterministic": "deterministic",
 }
 """The options that are settings of a cache, with the names that they have there."""
 
