@@ -10,7 +10,7 @@ import numpy as np
 import nrc_tracer as nrc
 
 HERE = Path(__file__).parent
-SIZE = {"width": 400, "height": 250, "max_depth": -1}
+SIZE = {"width": 320, "height": 200, "max_depth": -1}
 FRAMES = 192
 
 
