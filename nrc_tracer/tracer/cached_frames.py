@@ -16,7 +16,7 @@ from torch import Tensor
 from nrc_tracer.cache.assembly import add_samples, propagate_targets
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.held_out import HeldOut, join
-from nrc_tracer.cache.records import BROKEN, IN_CACHE, RecordBuffers
+from nrc_tracer.cache.records import IN_CACHE, RecordBuffers
 from nrc_tracer.errors import CacheError
 from nrc_tracer.nn.torch_launcher import single_threaded_torch
 from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW
@@ -125,10 +125,6 @@ class CachedFrames:
         self.cache.learn_anew()
         self._set(adapt_until=self.frame + ADAPTATION, rescale=self.cache.gain > 0.0)
 
-    def load_kernels(self) -> None:
-        """Load what the network needs, by using one like it: nothing of this is to count as time of the warm-up."""
-        self.cache.load_kernels()
-
     # State that decides the next frames. It is kept in the cache, and so in its files
 
     @property
@@ -216,7 +212,7 @@ class CachedFrames:
         self._set(warm=True, late_frames=max(0, LEAST_WARM_UP - self.warm_up_frames))
         if self.mode is CacheMode.UNBIASED:
             self._measure_if_not_yet()
-            measured = self.held_out().variances(self._predict, QUERY_COST)
+            measured = self.held_out().variances(self.cache.predict, QUERY_COST)
             useful = measured["gain"] >= LEAST_GAIN
             self._set(continue_probability=measured["best_probability"] if useful else 1.0)
 
@@ -269,7 +265,7 @@ class CachedFrames:
         predictions = torch.zeros((buffers.paths, 3), device=self.device)
         if probability < 1.0:
             rows = buffers.count.nonzero()[:, 0]
-            predictions[rows] = self._predict(buffers.features[:, 0].index_select(0, rows))
+            predictions[rows] = self.cache.predict(buffers.features[:, 0].index_select(0, rows))
             self._add(queries=len(rows))
         film = (wp.from_torch(predictions, dtype=wp.vec3), probability)
         self.tracer.launch(add_samples, buffers.paths, lambda base: [buffers.record, *film, base, *sums.arrays])
@@ -278,30 +274,28 @@ class CachedFrames:
         self.seconds.trace += traced - start
         self.seconds.query += clock.perf_counter() - traced
 
-    def _predict(self, features: Tensor) -> Tensor:
-        return self.cache.predict(features)
-
     def _train(self, unbiased: float) -> None:
         """Trace training paths, of whose suffixes a share of `unbiased` ends by roulette alone, and train on them."""
         cache, options, progress, frame = self.cache, self.cache.options, self.cache.progress, self.frame
         start = clock.perf_counter()
-        across, down = self.tracer.tiles(int(cache.progress.get("training_paths", self.records // 4)))
+        across, down = self.tracer.tiles(int(progress.get("training_paths", self.records // 4)))
         paths = across * down
         if self._training is None or self._training.paths < paths:
             self._training = RecordBuffers.allocate(paths, options.capacity, self.device)
         buffers = self._training
         settings = self.tracer.stream(TRAINING_STREAM)
         # Before the cache has seen any light it cannot stand in for it, and a scale is not taken from its own word
-        is_scaled = cache.gain == 0.0 or progress.get("rescale", False)
-        policy = self.tracer.policy(self.cache, TRAIN, 1.0 if is_scaled else unbiased, (across, down))
+        is_changed = progress.get("rescale", False)
+        is_scaled = cache.gain == 0.0 or is_changed
+        policy = self.tracer.policy(cache, TRAIN, 1.0 if is_scaled else unbiased, (across, down))
         self.tracer.trace(buffers, policy, frame, settings=settings, paths=paths)
         self.training_density += torch.bincount(buffers.pixel[:paths], minlength=self._pixels.paths)
         features, targets = self._targets(buffers, paths)
         if not len(targets):
             return
-        if cache.gain == 0.0 or cache.progress.get("rescale", False):
+        if is_scaled:
             cache.measure_scale(features, targets)
-            if cache.progress.get("rescale", False):
+            if is_changed:
                 cache.follow_brightness(features, targets)
             self._set(rescale=False)
         cache.train(features, targets, records=self.records, steps=self.steps, seed=mix(settings.seed, frame))
@@ -355,11 +349,9 @@ class CachedFrames:
         """
         policy = self.tracer.policy(self.cache, RENDER, 1.0)
         policy.continuation = continuation
-        buffers = self._pixels
-        self.tracer.trace(buffers, policy, sample)
-        cut = (buffers.count[:, None] > 0) & (buffers.status[:, None] != int(BROKEN))
-        tail = torch.where(cut, buffers.throughput[:, 0] * buffers.gathered[:, 1], 0.0)
-        return torch.where(buffers.status[:, None] != int(BROKEN), buffers.gathered[:, 0], 0.0) + tail
+        self.tracer.trace(self._pixels, policy, sample)
+        held = HeldOut.of(self._pixels, self._pixels.paths)
+        return held["before"] + held["throughput"] * held["tail"]
 
     def _measure_if_not_yet(self) -> None:
         if not self.cache.held:
@@ -374,7 +366,7 @@ class CachedFrames:
         """The cache's relative error at the ends of paths, weighted as in the image, and its standard error; see `HeldOut`."""
         with single_threaded_torch(self.tracer.launcher):
             self._measure_if_not_yet()
-            return self.held_out().bias(self._predict)
+            return self.held_out().bias(self.cache.predict)
 
     def look(self, samples: int) -> dict[str, np.ndarray]:
         """What is seen of the cache in the image's first `samples` samples: the layers that `Renderer.layers` describes.
@@ -394,7 +386,7 @@ class CachedFrames:
                 cuts += buffers.depth > 0
                 self.tracer.trace(buffers, self.tracer.policy(self.cache, VIEW, 1.0), sample)
                 held = HeldOut.of(buffers, pixels)
-                prediction += held["before"] + held["throughput"] * self._predict(held["features"])
+                prediction += held["before"] + held["throughput"] * self.cache.predict(held["features"])
                 target += held["before"] + held["throughput"] * held["tail"]
         found = {
             "path_length": length / samples,
@@ -417,7 +409,7 @@ class CachedFrames:
             "encoding": cache.options.encoding,
             "frames": self.frame,
             "warm_up_frames": self.warm_up_frames,
-            "warm_up_seconds": cache.progress.get("warm_up_seconds", 0.0),
+            "warm_up_seconds": progress.get("warm_up_seconds", 0.0),
             "seconds": asdict(self.seconds),
             "converged": is_small(bias, error),
             "bias": bias,
@@ -432,7 +424,7 @@ class CachedFrames:
         }
         if "continue_probability" in progress:
             report["continue_probability"] = progress["continue_probability"]
-            report |= self.held_out().variances(self._predict, QUERY_COST)
+            report |= self.held_out().variances(self.cache.predict, QUERY_COST)
         return {name: _plain(value) for name, value in report.items()}
 
 

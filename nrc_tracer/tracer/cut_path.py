@@ -12,9 +12,9 @@ from nrc_tracer.cache.records import BROKEN, COMPLETE, IN_CACHE, Records
 from nrc_tracer.cache.spread import clamped_cosine, has_spread, primary_area, spread_term
 from nrc_tracer.tracer.accel.intersect import intersect
 from nrc_tracer.tracer.bsdf.bsdf import delta_probability, sample_lobe
-from nrc_tracer.tracer.bsdf.leaf import map_shadowing
+from nrc_tracer.tracer.bsdf.leaf import BELOW_ONE, map_shadowing
 from nrc_tracer.tracer.bsdf.reflectance import lobe_reflectance
-from nrc_tracer.tracer.camera import CameraRecord, FilmRecord, camera_ray
+from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.interaction import offset_origin, surface_at
 from nrc_tracer.tracer.lights import FAR, background_emission, surface_emission
 from nrc_tracer.tracer.sampler import SampleKey, fork_key, sample_2d, sample_key
@@ -23,10 +23,8 @@ from nrc_tracer.tracer.transport import (
     ABSORBS,
     BREAKS,
     DIRECTION,
-    FILM,
     FIRST_VERTEX,
     KERNEL_OPTIONS,
-    LENS,
     LOBE_AND_ROULETTE,
     MAX_SURVIVAL,
     PAIRS_PER_VERTEX,
@@ -35,6 +33,8 @@ from nrc_tracer.tracer.transport import (
     SceneRecord,
     all_finite,
     direct_light,
+    film_pixel,
+    first_ray,
     vertex_at,
     weighted_emission,
 )
@@ -44,8 +44,6 @@ wp.set_module_options(KERNEL_OPTIONS)
 # Pairs of random dimensions of their own: whether the path goes on beyond its cut, and which pixel it is of
 GOES_ON = wp.constant(1 << 21)
 PLACE = wp.constant((1 << 21) + 1)
-
-BELOW_ONE = wp.constant(0.99999994)
 
 # Which vertices are cuts
 RENDER = wp.constant(0)  # the one at which the path has spread, where it ends unless it goes on
@@ -95,10 +93,7 @@ def cut_path(
     if settings.max_depth == 0:
         return
     goes_on = sample_2d(key, GOES_ON)[0] < policy.continue_probability
-    u_lens = wp.vec2(0.0)
-    if camera.aperture_radius > 0.0:
-        u_lens = sample_2d(key, LENS)
-    ray = camera_ray(camera, film, pixel, sample_2d(key, FILM), u_lens)
+    ray = first_ray(camera, film, pixel, key)
     o = ray.o
     d = ray.d
     t_min = ray.t_min
@@ -282,7 +277,6 @@ def trace_cut_paths(
         height = int(float(policy.tiles[1]) * policy.tile_size[1] + 0.5)
         pixel = wp.min(y, height - 1) * film.crop_width + wp.min(x, film.crop_width - 1)
     else:
-        row = film.crop_y + pixel // film.crop_width
-        name = row * int(film.size[0]) + film.crop_x + pixel % film.crop_width
+        name = film_pixel(film, pixel)
     key = sample_key(settings.sampler, settings.seed, name, sample)
     cut_path(scene, camera, film, settings, policy, records, path, pixel, key)

@@ -19,11 +19,11 @@ from nrc_tracer.tracer.bsdf.lobe import (
     Lobe,
     resolve,
 )
-from nrc_tracer.tracer.camera import CameraRecord, FilmRecord, camera_ray
+from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.interaction import offset_origin, surface_at, texture_point
 from nrc_tracer.tracer.lights import FAR
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
-from nrc_tracer.tracer.transport import FILM, FIRST_LEAF, LENS, PathSettings, SceneRecord, all_finite
+from nrc_tracer.tracer.transport import FIRST_LEAF, PathSettings, SceneRecord, all_finite, film_pixel, first_ray
 
 LAYERS = ("albedo", "normal", "depth", "position", "shape", "material", "variance")
 """All there are, in the order in which they are written."""
@@ -93,7 +93,7 @@ def first_hits(
 ):
     """Follow the image's first `sample_count` camera rays of pixel `base + tid` to what they hit first."""
     pixel = base + wp.tid()
-    film_pixel = (film.crop_y + pixel // film.crop_width) * int(film.size[0]) + film.crop_x + pixel % film.crop_width
+    number_on_film = film_pixel(film, pixel)
     shape[pixel] = -1
     material[pixel] = -1
     total_albedo = wp.vec3(0.0)
@@ -102,11 +102,8 @@ def first_hits(
     total_depth = float(0.0)
     count = int(0)
     for s in range(sample_count):
-        key = sample_key(settings.sampler, settings.seed, film_pixel, s)
-        u_lens = wp.vec2(0.0)
-        if camera.aperture_radius > 0.0:
-            u_lens = sample_2d(key, LENS)
-        ray = camera_ray(camera, film, pixel, sample_2d(key, FILM), u_lens)
+        key = sample_key(settings.sampler, settings.seed, number_on_film, s)
+        ray = first_ray(camera, film, pixel, key)
         o = ray.o
         t_min = ray.t_min
         t_max = ray.t_max

@@ -6,7 +6,7 @@ from nrc_tracer.tracer.accel.intersect import intersect
 from nrc_tracer.tracer.bsdf.bsdf import sample_lobe
 from nrc_tracer.tracer.bsdf.leaf import map_shadowing
 from nrc_tracer.tracer.bsdf.lobe import has_smooth_part
-from nrc_tracer.tracer.camera import CameraRecord, FilmRecord, camera_ray
+from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.interaction import offset_origin, surface_at
 from nrc_tracer.tracer.lights import FAR, background_emission, surface_emission
 from nrc_tracer.tracer.sampler import SampleKey, sample_2d, sample_key
@@ -15,10 +15,8 @@ from nrc_tracer.tracer.transport import (
     ABSORBS,
     BREAKS,
     DIRECTION,
-    FILM,
     FIRST_VERTEX,
     KERNEL_OPTIONS,
-    LENS,
     LOBE_AND_ROULETTE,
     MAX_SURVIVAL,
     PAIRS_PER_VERTEX,
@@ -27,6 +25,8 @@ from nrc_tracer.tracer.transport import (
     SceneRecord,
     all_finite,
     direct_light,
+    film_pixel,
+    first_ray,
     vertex_at,
     weighted_emission,
 )
@@ -42,10 +42,7 @@ def path_radiance(
     radiance = wp.vec3(0.0)
     if settings.max_depth == 0:
         return radiance
-    u_lens = wp.vec2(0.0)
-    if camera.aperture_radius > 0.0:
-        u_lens = sample_2d(key, LENS)
-    ray = camera_ray(camera, film, pixel, sample_2d(key, FILM), u_lens)
+    ray = first_ray(camera, film, pixel, key)
     o = ray.o
     d = ray.d
     t_min = ray.t_min
@@ -145,9 +142,9 @@ def trace_paths(
     total = sums[pixel]
     total_squares = squares[pixel]
     lost = dropped[pixel]
-    film_pixel = (film.crop_y + pixel // film.crop_width) * int(film.size[0]) + film.crop_x + pixel % film.crop_width
+    number = film_pixel(film, pixel)
     for s in range(sample_count):
-        key = sample_key(settings.sampler, settings.seed, film_pixel, first_sample + s)
+        key = sample_key(settings.sampler, settings.seed, number, first_sample + s)
         radiance = path_radiance(scene, camera, film, settings, pixel, key)
         if all_finite(radiance):
             value = wp.vec3d(wp.float64(radiance[0]), wp.float64(radiance[1]), wp.float64(radiance[2]))

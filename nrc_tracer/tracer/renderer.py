@@ -219,8 +219,8 @@ class Renderer:
             modules = modules + others if self.cache_mode == CacheMode.UNBIASED else others
         for module in modules:
             wp.load_module(module, device=self.device)
-        if self._frames is not None:
-            self._frames.load_kernels()
+        if self.cache is not None:
+            self.cache.load_kernels()
         self._compiled = True
         return clock.perf_counter() - start
 

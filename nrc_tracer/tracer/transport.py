@@ -10,6 +10,7 @@ from nrc_tracer.tracer.accel.intersect import AccelHandles, occluded
 from nrc_tracer.tracer.bsdf.bsdf import evaluate_lobe
 from nrc_tracer.tracer.bsdf.leaf import BLACK, NOTHING, choose_leaf, map_shadowing
 from nrc_tracer.tracer.bsdf.lobe import Lobe, Materials, is_transmissive, resolve
+from nrc_tracer.tracer.camera import CameraRay, CameraRecord, FilmRecord, camera_ray
 from nrc_tracer.tracer.interaction import Interaction, Surfaces, offset_origin, shading_frame, texture_point
 from nrc_tracer.tracer.lights import FAR, Lights, sample_light
 from nrc_tracer.tracer.sampler import SampleKey, sample_2d
@@ -90,6 +91,21 @@ def all_finite(v: wp.vec3) -> bool:
 def is_lit(v: wp.vec3) -> bool:
     """Whether a colour adds anything; one that is not finite does, so that its sample is dropped instead of taken for dark."""
     return not (v[0] + v[1] + v[2] <= 0.0)
+
+
+@wp.func
+def film_pixel(film: FilmRecord, pixel: int) -> int:
+    """The number, on the whole film, of pixel number `pixel` of the crop window: random numbers do not depend on the crop."""
+    return (film.crop_y + pixel // film.crop_width) * int(film.size[0]) + film.crop_x + pixel % film.crop_width
+
+
+@wp.func
+def first_ray(camera: CameraRecord, film: FilmRecord, pixel: int, key: SampleKey) -> CameraRay:
+    """The ray with which a sample of pixel number `pixel` of the crop window begins."""
+    u_lens = wp.vec2(0.0)
+    if camera.aperture_radius > 0.0:
+        u_lens = sample_2d(key, LENS)
+    return camera_ray(camera, film, pixel, sample_2d(key, FILM), u_lens)
 
 
 @wp.func

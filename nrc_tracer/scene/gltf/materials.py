@@ -12,22 +12,13 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from nrc_tracer.scene.gltf.document import Document
+from nrc_tracer.scene.gltf.document import SUPPORTED, Document
 from nrc_tracer.scene.gltf.entry import Entry
 from nrc_tracer.scene.gltf.surfaces import Base, read_base, read_surface
 from nrc_tracer.scene.gltf.textures import TextureReader, unique
 from nrc_tracer.scene.model import Color, Diffuse, Mask, Material, NormalMap, Principled, Transform, VertexColor
 
-KNOWN_EXTENSIONS = {
-    "KHR_materials_clearcoat",
-    "KHR_materials_emissive_strength",
-    "KHR_materials_ior",
-    "KHR_materials_sheen",
-    "KHR_materials_specular",
-    "KHR_materials_transmission",
-    "KHR_materials_unlit",
-    "KHR_materials_volume",
-}
+KNOWN_EXTENSIONS = {name for name in SUPPORTED if name.startswith("KHR_materials_")}
 DEFAULT = "glTF default"
 """The material of a primitive that names none: a rough white metal, as the format has it."""
 
