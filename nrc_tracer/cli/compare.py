@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nrc_tracer.cli.parameters import (
+    SECONDS,
+    debug_option,
+    device_options,
+    finite,
+    pairs,
+    parameters_option,
+    size_options,
+)
 from nrc_tracer.cli.progress import announced
-from nrc_tracer.cli.render import SECONDS, _debug, _finite, _pairs
 
 if TYPE_CHECKING:
     from nrc_tracer.report.settings import Budget, Setting
@@ -44,7 +52,7 @@ def _values(ctx: click.Context, parameter: click.Parameter, words: tuple[str, ..
     import json
 
     values: dict[str, Any] = {}
-    for name, word in _pairs(ctx, parameter, words).items():
+    for name, word in pairs(ctx, parameter, words).items():
         try:
             values[name] = json.loads(word)
         except ValueError:
@@ -88,7 +96,7 @@ def _values(ctx: click.Context, parameter: click.Parameter, words: tuple[str, ..
 )
 @click.option("--view", is_flag=True, help="Also compare the cache's own values, seen directly.")
 @click.option(
-    "--spread", type=click.FloatRange(0, min_open=True), callback=_finite, help="c: larger, and paths go on for longer."
+    "--spread", type=click.FloatRange(0, min_open=True), callback=finite, help="c: larger, and paths go on for longer."
 )
 @click.option(
     "--cache-option",
@@ -109,13 +117,13 @@ def _values(ctx: click.Context, parameter: click.Parameter, words: tuple[str, ..
 @click.option(
     "--reference-error",
     type=click.FloatRange(0, min_open=True),
-    callback=_finite,
+    callback=finite,
     default=0.02,
     show_default=True,
     metavar="REL",
     help="Relative error that a rendered reference has to reach.",
 )
-@click.option("--reference-time", type=SECONDS, callback=_finite, help="Longest time for a reference, in seconds.")
+@click.option("--reference-time", type=SECONDS, callback=finite, help="Longest time for a reference, in seconds.")
 @click.option(
     "--reference-dir",
     metavar="DIR",
@@ -125,24 +133,21 @@ def _values(ctx: click.Context, parameter: click.Parameter, words: tuple[str, ..
 @click.option(
     "--max-depth", type=click.IntRange(-1, 2**31 - 1), default=-1, show_default=True, help="-1: without limit."
 )
-@click.option("--width", type=click.IntRange(1, 65536), help="Width in pixels; alone, it keeps the aspect ratio.")
-@click.option("--height", type=click.IntRange(1, 65536), help="Height in pixels; alone, it keeps the aspect ratio.")
+@size_options
 @click.option("--camera", metavar="NAME|INDEX", help="One of the scene's cameras, as `info` lists them.")
 @click.option("--seed", type=click.IntRange(0, 2**39), default=0, show_default=True, help="Where seeds start.")
 @click.option("--sampler", type=click.Choice(["sobol", "independent"]), help="Default: what the scene says.")
-@click.option("--device", metavar="NAME", help="cpu, or cuda:0 and so on. Default: CUDA if there, else cpu.")
-@click.option("--threads", type=click.IntRange(1, 4096), help="On the CPU. Default: all cores.")
-@click.option("--accel", type=click.Choice(["embree", "warp"]), help="Ray intersection. Default: the fastest there is.")
+@device_options
 @click.option(
     "--tone", type=click.Choice(["srgb", "aces", "agx"]), default="srgb", show_default=True, help="The pictures' look."
 )
 @click.option(
-    "--exposure", type=float, callback=_finite, default=0.0, show_default=True, help="Of all pictures, in stops."
+    "--exposure", type=float, callback=finite, default=0.0, show_default=True, help="Of all pictures, in stops."
 )
-@click.option("-D", "parameters", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Set a Mitsuba $NAME.")
+@parameters_option
 @click.option("--strict", is_flag=True, help="Treat warnings about the scene as errors.")
 @click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
-@click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help="Show a traceback with an error.")
+@debug_option
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json on stdout instead of tables.")
 def compare(*, as_json: bool, quiet: bool, **options: Any) -> None:
     """Render SCENE uncached, cached and unbiased, at equal samples and at equal time, and hold all against a reference.

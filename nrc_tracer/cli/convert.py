@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from nrc_tracer.cli.render import _debug, _pairs
+from nrc_tracer.cli.parameters import debug_option, parameters_option
 
 
 @click.command(short_help="Write any scene in the package's own JSON format.")
 @click.argument("scene", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("output", metavar="OUT.json", type=click.Path(path_type=Path))
-@click.option("-D", "parameters", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Set a Mitsuba $NAME.")
+@parameters_option
 @click.option("--strict", is_flag=True, help="Treat warnings about the scene as errors.")
 @click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
-@click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help="Show a traceback with an error.")
+@debug_option
 def convert(scene: Path, output: Path, parameters: dict[str, str], strict: bool, quiet: bool) -> None:
     """Write the scene IN (any format) as OUT.json, with its meshes (PLY) and images (PNG, EXR) in OUT_files beside it.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.render import _debug, _pairs
+from nrc_tracer.cli.parameters import debug_option, parameters_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,9 +18,9 @@ MOST_ROWS = 20
 
 @click.command(short_help="Say what is in a scene.")
 @click.argument("scene", metavar="SCENE", type=click.Path(path_type=Path))
-@click.option("-D", "parameters", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Set a Mitsuba $NAME.")
+@parameters_option
 @click.option("--strict", is_flag=True, help="Treat warnings about the scene as errors.")
-@click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help="Show a traceback with an error.")
+@debug_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def info(scene: Path, parameters: dict[str, str], strict: bool, as_json: bool) -> None:
     """Say what is in SCENE: cameras, film, lights, shapes, materials, textures, memory, bounds, and what is not supported."""

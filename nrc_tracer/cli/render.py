@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import sys
 import time as clock
 from collections.abc import Callable
@@ -14,6 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nrc_tracer.cli.cache_options import bias_words, cache_line, cache_options, read_cache
+from nrc_tracer.cli.parameters import (
+    COUNT,
+    SECONDS,
+    debug_option,
+    device_options,
+    finite,
+    parameters_option,
+    size_options,
+)
 from nrc_tracer.cli.progress import Progress, announced
 from nrc_tracer.cli.saving import Saves
 from nrc_tracer.cli.summary import dropped_warning, result_line, scene_line, summarize
@@ -24,32 +32,6 @@ if TYPE_CHECKING:
 
     from nrc_tracer.imaging import Image
     from nrc_tracer.tracer import Renderer
-
-COUNT = click.IntRange(1, 2**31 - 1)
-SECONDS = click.FloatRange(0, min_open=True)
-
-
-def _finite(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
-
-
-def _debug(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-    """Set the program's own --debug, which may stand before or after the command."""
-    if value:
-        ctx.find_root().params["debug"] = True
-
-
-def _pairs(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for value in values:
-        name, equals, content = value.partition("=")
-        if not name or not equals:
-            raise click.BadParameter(f'"{value}" is not of the form name=value.')
-        pairs[name] = content
-    return pairs
-
 
 LAYERS = ("albedo", "normal", "depth", "position", "shape", "material", "variance")
 CACHE_LAYERS = ("path_length", "cache_depth", "training_density", "cache_prediction", "cache_target")
@@ -81,16 +63,15 @@ def _layers(ctx: click.Context, parameter: click.Parameter, value: str | None) -
 @click.option(
     "--spp", type=COUNT, help="Samples per pixel. Default: what the scene says, unless --time or --noise is given."
 )
-@click.option("--time", "seconds", type=SECONDS, callback=_finite, help="Stop after so many seconds.")
+@click.option("--time", "seconds", type=SECONDS, callback=finite, help="Stop after so many seconds.")
 @click.option(
     "--noise",
     type=click.FloatRange(0, min_open=True),
-    callback=_finite,
+    callback=finite,
     metavar="REL",
     help="Stop when the estimated relative error is so low: 0.05 is 5 %.",
 )
-@click.option("--width", type=click.IntRange(1, 65536), help="Width in pixels; alone, it keeps the aspect ratio.")
-@click.option("--height", type=click.IntRange(1, 65536), help="Height in pixels; alone, it keeps the aspect ratio.")
+@size_options
 @click.option(
     "--camera", metavar="NAME|INDEX", help="One of the scene's cameras, as `info` lists them. Default: the scene's."
 )
@@ -102,14 +83,12 @@ def _layers(ctx: click.Context, parameter: click.Parameter, value: str | None) -
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the random numbers.")
 @click.option("--sampler", type=click.Choice(["sobol", "independent"]), help="Default: what the scene says.")
 @click.option("--filter", type=click.Choice(["box", "tent", "gaussian"]), help="Default: what the scene says.")
-@click.option("--device", metavar="NAME", help="cpu, or cuda:0 and so on. Default: CUDA if there, else cpu.")
-@click.option("--threads", type=click.IntRange(1, 4096), help="On the CPU. Default: all cores.")
-@click.option("--accel", type=click.Choice(["embree", "warp"]), help="Ray intersection. Default: the fastest there is.")
+@device_options
 @cache_options
 @click.option(
     "--tone", type=click.Choice(["srgb", "aces", "agx"]), default="srgb", show_default=True, help="For PNG: the look."
 )
-@click.option("--exposure", type=float, callback=_finite, default=0.0, show_default=True, help="For PNG: in stops.")
+@click.option("--exposure", type=float, callback=finite, default=0.0, show_default=True, help="For PNG: in stops.")
 @click.option(
     "--denoise", is_flag=True, help="Remove noise with Open Image Denoise (extra: denoise), guided by the layers."
 )
@@ -128,19 +107,17 @@ def _layers(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     "removed at the end; a FILE named here stays, and --resume with a larger --spp adds samples to it.",
 )
 @click.option(
-    "--checkpoint-every", type=SECONDS, callback=_finite, default=60.0, show_default=True, help="Seconds between them."
+    "--checkpoint-every", type=SECONDS, callback=finite, default=60.0, show_default=True, help="Seconds between them."
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint, to the same bits as without an interruption.")
 @click.option(
     "--auto-resume", is_flag=True, help="As --resume, but begin anew where there is no checkpoint: for job scripts."
 )
-@click.option(
-    "--save-every", type=SECONDS, callback=_finite, metavar="SECONDS", help="Write the image so far so often."
-)
-@click.option("-D", "parameters", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Set a Mitsuba $NAME.")
+@click.option("--save-every", type=SECONDS, callback=finite, metavar="SECONDS", help="Write the image so far so often.")
+@parameters_option
 @click.option("--strict", is_flag=True, help="Treat warnings about the scene as errors.")
 @click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
-@click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help="Show a traceback with an error.")
+@debug_option
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as one JSON object on stdout.")
 @click.pass_context
 def render(ctx: click.Context, *, as_json: bool, **options: Any) -> None:
