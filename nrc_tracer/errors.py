@@ -14,6 +14,10 @@ class SceneError(NrcError):
     """A scene, mesh or image file that is missing, malformed or asks for something impossible."""
 
 
+class DataError(NrcError):
+    """An image, a mesh or a set of photographs to learn from that is missing, malformed or asks for something impossible."""
+
+
 class ConfigError(NrcError):
     """A model configuration that cannot be read, or that asks for something unknown or impossible."""
 

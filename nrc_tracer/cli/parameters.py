@@ -57,9 +57,12 @@ size_options = _together(
     click.option("--width", type=click.IntRange(1, 65536), help="Width in pixels; alone, it keeps the aspect ratio."),
     click.option("--height", type=click.IntRange(1, 65536), help="Height in pixels; alone, it keeps the aspect ratio."),
 )
-device_options = _together(
+compute_options = _together(
     click.option("--device", metavar="NAME", help="cpu, or cuda:0 and so on. Default: CUDA if there, else cpu."),
     click.option("--threads", type=click.IntRange(1, 4096), help="On the CPU. Default: all cores."),
+)
+device_options = _together(
+    compute_options,
     click.option(
         "--accel", type=click.Choice(["embree", "warp"]), help="Ray intersection. Default: the fastest there is."
     ),

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import time as clock
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nrc_tracer.cli.periodic import Periodic
 from nrc_tracer.errors import CheckpointError, NrcError, OutputError
 
 if TYPE_CHECKING:
     from nrc_tracer.tracer import Renderer
-
-LARGEST_SHARE = 0.05
-"""Of the time, that may go into saving: where one save takes long, the next waits longer."""
 
 
 class Saves:
@@ -46,9 +43,9 @@ class Saves:
         self._is_ours = False
         self._warn = warn
         self._warned: set[str] = set()
-        self._jobs = [_Job(self._write_checkpoint, checkpoint_every)]
+        self._jobs = [Periodic(self._write_checkpoint, checkpoint_every)]
         if image_every is not None:
-            self._jobs.append(_Job(save_image, image_every))
+            self._jobs.append(Periodic(save_image, image_every))
 
     def resume(self, renderer: Renderer) -> None:
         """Go on from the checkpoint. Raises `CheckpointError`."""
@@ -92,24 +89,3 @@ class Saves:
     def _write_checkpoint(self, renderer: Renderer) -> None:
         renderer.save_checkpoint(self.checkpoint)
         self._is_ours = True
-
-
-class _Job:
-    """Something to be done every so many seconds."""
-
-    def __init__(self, work: Callable[[Renderer], None], every: float) -> None:
-        self._work, self._every = work, every
-        self._due = 0.0
-
-    def start(self) -> None:
-        self._due = clock.perf_counter() + self._every
-
-    def run_if_due(self, renderer: Renderer) -> None:
-        start = clock.perf_counter()
-        if start < self._due:
-            return
-        try:
-            self._work(renderer)
-        finally:
-            end = clock.perf_counter()
-            self._due = end + max(self._every, (end - start) / LARGEST_SHARE)

@@ -15,7 +15,9 @@ from nrc_tracer.launch import initialize
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.arrays import ArrayError, as_rows
 from nrc_tracer.nn.backends.backend import Backend
+from nrc_tracer.nn.mlp import Mlp
 from nrc_tracer.nn.precision import NAMES, choose_precision
+from nrc_tracer.nn.radiance_field import RadianceField
 from nrc_tracer.nn.structure import Structure
 from nrc_tracer.nn.views import EncodingView, NetworkView
 
@@ -118,9 +120,18 @@ class Model:
 
     @property
     def network(self) -> NetworkView | None:
-        """The network with views of its weights, or None."""
+        """The network with views of its weights, or None; of a radiance field, `networks` has the two."""
         mlp = self.structure.mlp
-        return NetworkView(mlp, self.structure.split(self.params)[0]) if mlp else None
+        return NetworkView(mlp, self.structure.split(self.params)[0]) if isinstance(mlp, Mlp) else None
+
+    @property
+    def networks(self) -> tuple[NetworkView, ...]:
+        """All networks with views of their weights: of a radiance field that of density and that of colour."""
+        mlp = self.structure.mlp
+        if isinstance(mlp, RadianceField):
+            density, rgb = mlp.split(self.structure.split(self.params)[0])
+            return NetworkView(mlp.density, density), NetworkView(mlp.rgb, rgb)
+        return () if self.network is None else (self.network,)
 
     @property
     def inference_params(self) -> Tensor:
@@ -158,6 +169,24 @@ class Model:
         params = self.inference_params if averaged else self.params
         y = self.backend.infer(as_rows(x, self.n_input_dims, self.device, "x"), params)
         return wp.from_torch(y) if isinstance(x, wp.array) else y
+
+    def density(self, x: Any, *, averaged: bool = True) -> Tensor:
+        """Of a radiance field, the density before its activation at positions, without its colour network.
+
+        Args:
+            x: float32 [N, dims of a position]: torch tensor, Warp array or NumPy array on the model's device.
+            averaged: As in `__call__`.
+
+        Returns:
+            float32 [N] (float64 by a reference of that precision).
+
+        Raises:
+            ConfigError: The network is no "RadianceField".
+            ArrayError: Another shape, type or device.
+        """
+        encoding = self.structure.density_parts(self.params)[0]
+        params = self.inference_params if averaged else self.params
+        return self.backend.density(as_rows(x, encoding.n_input_dims, self.device, "x"), params)
 
     def apply(self, x: Tensor, params: Tensor) -> Tensor:
         """The output as a function of inputs [N, n_input_dims] and flat parameters that autograd can differentiate.

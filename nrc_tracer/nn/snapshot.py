@@ -324,6 +324,12 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
         return file.copied()
 
 
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the JSON data that was added to a model, and none of its tensors. Raises `SnapshotError`."""
+    with _opened(path) as file:
+        return file.header.metadata
+
+
 def load_training(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Go on with a saved training: its parameters to the trainer's model, its state to the trainer.
 
@@ -404,10 +410,9 @@ class _File:
             raise ConfigError("config.parent: a snapshot has none")
         config = configuration.read_model(data, n_input_dims=self.header.n_input_dims)
         # Before a list is made of the layers, of which each has parameters
-        if config.network and config.network.n_hidden_layers > self._shape("params")[0]:
-            raise ConfigError(
-                f"config.network: {config.network.n_hidden_layers} layers are more than there are parameters"
-            )
+        layers = sum(network.n_hidden_layers for network in configuration.networks(config))
+        if layers > self._shape("params")[0]:
+            raise ConfigError(f"config.network: {layers} layers are more than there are parameters")
         return config
 
     def _check_names(self) -> None:

@@ -8,8 +8,10 @@ from torch import Tensor
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.encodings.build import build_encoding
+from nrc_tracer.nn.encodings.encoding import Encoding
 from nrc_tracer.nn.initialization import Pcg32
 from nrc_tracer.nn.mlp import ALIGNMENT, Mlp
+from nrc_tracer.nn.radiance_field import RadianceField
 
 
 class Structure:
@@ -22,7 +24,8 @@ class Structure:
         network: Configuration of the network, None for an encoding alone.
 
     Attributes:
-        encoding, mlp: What is run; `mlp` is None for an encoding alone.
+        encoding, mlp: What is run; `mlp` is a `RadianceField` where the configuration asks for its two networks, and None for an
+            encoding alone.
         width: Columns of the encoding's output, padding included.
         n_output_dims: Output columns.
         n_matrix_params: Parameters of the network.
@@ -37,7 +40,7 @@ class Structure:
         n_input_dims: int,
         n_output_dims: int | None,
         encoding: configuration.Encoding,
-        network: configuration.Network | None,
+        network: configuration.Network | configuration.RadianceField | None,
     ) -> None:
         for name, value in (("n_input_dims", n_input_dims), ("n_output_dims", n_output_dims)):
             if isinstance(value, bool) or not isinstance(value, int | None) or (value is not None and value < 1):
@@ -50,13 +53,16 @@ class Structure:
                     f"n_output_dims: an encoding alone has {self.encoding.n_output_dims} outputs, got {n_output_dims}; "
                     "give a network, or leave it out"
                 )
-            self.mlp = None
+            self.mlp: Mlp | RadianceField | None = None
             self.width = self.n_output_dims = self.encoding.n_output_dims
         else:
             if n_output_dims is None:
                 raise ConfigError("n_output_dims: a model with a network needs it")
             self.width = self.encoding.width(ALIGNMENT)
-            self.mlp = Mlp(network, self.width, n_output_dims)
+            if isinstance(network, configuration.RadianceField):
+                self.mlp = RadianceField(network, self.encoding, self.width, n_output_dims)
+            else:
+                self.mlp = Mlp(network, self.width, n_output_dims)
             self.n_output_dims = n_output_dims
         self.n_matrix_params = self.mlp.n_params if self.mlp else 0
         self.n_params = self.n_matrix_params + self.encoding.n_params
@@ -72,6 +78,18 @@ class Structure:
         """Views of the network's and of the encoding's parameters."""
         weights, own = params.split([self.n_matrix_params, self.n_params - self.n_matrix_params])
         return weights, own
+
+    def density_parts(self, params: Tensor) -> tuple[Encoding, Tensor, Tensor]:
+        """Of a radiance field: the encoding of positions, its parameters and those of the density network.
+
+        Raises:
+            ConfigError: This is none.
+        """
+        if not isinstance(self.mlp, RadianceField):
+            raise ConfigError('density: only a model whose network is a "RadianceField" has one')
+        weights, own = self.split(params)
+        encoding = self.encoding.nested[0]
+        return encoding, own[: encoding.n_params], self.mlp.split(weights)[0]
 
     def reference(self, x: Tensor, params: Tensor) -> Tensor:
         """The output [N, n_output_dims] by plain torch operations, in the precision of `params`."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.arrays import ArrayError, as_rows
+from nrc_tracer.nn.backends.backend import Evaluate
 from nrc_tracer.nn.losses import build_loss
 from nrc_tracer.nn.model import Model, read_config
 from nrc_tracer.nn.optimizers import StateError, build_optimizer
@@ -119,6 +120,26 @@ class Trainer:
             loss, gradient = self._loss.evaluate(output * factor, goal, data_pdf)
             return loss, gradient * factor
 
+        return self._descend(x, evaluate)
+
+    def descend(self, x: Any, evaluate: Evaluate) -> Tensor:
+        """Take one step of training by a loss of the caller's, such as one of rays that many rows of `x` belong to.
+
+        Args:
+            x: Inputs, float32 [N, n_input_dims]: torch tensor, Warp array or NumPy array on the model's device.
+            evaluate: Given outputs [N, n_output_dims], returns the loss, 0-d, and its gradient with respect to them.
+
+        Returns:
+            The loss before the step, 0-d; 0 for an empty batch, which is no step.
+
+        Raises:
+            ArrayError: Another shape, type or device.
+        """
+        x = as_rows(x, self.model.n_input_dims, self.model.device, "x")
+        return self._descend(x, evaluate) if len(x) else torch.zeros((), device=self.model.device)
+
+    def _descend(self, x: Tensor, evaluate: Evaluate) -> Tensor:
+        model = self.model
         loss, gradient = model.backend.gradient(x, model.params, evaluate, loss_scale=self.loss_scale)
         if gradient is None:
             self._skip(loss)

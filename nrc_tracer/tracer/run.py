@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time as clock
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from nrc_tracer.errors import NrcError
 from nrc_tracer.imaging.image import Image
+from nrc_tracer.interruption import deferred_interrupt
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.tracer.noise import is_check, next_check
 from nrc_tracer.tracer.renderer import USUAL_WARM_UP, Renderer
@@ -48,7 +46,7 @@ def run(
             "noise: the error of a cached image is not noise alone; stop by samples or time, or use cache unbiased"
         )
     start = clock.perf_counter()
-    with _deferred_interrupt() as interrupted:
+    with deferred_interrupt() as interrupted:
 
         def breaks_off() -> bool:
             if progress is not None:
@@ -80,27 +78,6 @@ def run(
             if stop is not None and stop() and (spp is None or renderer.samples < spp):
                 return False
     return True
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let a first Ctrl-C wait for the end of a pass, so that every pixel has the same samples; a second one raises at once."""
-    seen = False
-
-    def note(number: int, frame: object) -> None:
-        nonlocal seen
-        if seen:
-            raise KeyboardInterrupt
-        seen = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    previous = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: seen
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def render(

@@ -18,7 +18,7 @@ import pytest
 import safetensors
 
 from nrc_tracer import atomic
-from nrc_tracer.cli import main, saving
+from nrc_tracer.cli import main, periodic
 from nrc_tracer.errors import CheckpointError
 from nrc_tracer.imaging import Image, read_image
 from tests.cli.stand_in import FakeRenderer
@@ -46,7 +46,7 @@ EAGER = ["--checkpoint-every", "1e-9"]
 @pytest.fixture
 def eager(monkeypatch):
     """Lets `--checkpoint-every 1e-9` mean after every pass, however long saving takes."""
-    monkeypatch.setattr(saving, "LARGEST_SHARE", 1e9)
+    monkeypatch.setattr(periodic, "LARGEST_SHARE", 1e9)
 
 
 @pytest.mark.usefixtures("eager")

@@ -36,6 +36,17 @@ class Backend(ABC):
     def infer(self, x: Tensor, params: Tensor) -> Tensor:
         """The output, [N, n_output_dims], without a graph for autograd."""
 
+    def density(self, x: Tensor, params: Tensor) -> Tensor:
+        """Of a radiance field, the density before its activation at positions [N, position dims]: [N], without a graph.
+
+        Raises:
+            ConfigError: This is no radiance field.
+        """
+        encoding, own, weights = self.structure.density_parts(params.to(self.precision))
+        with torch.no_grad():
+            network = self.structure.mlp
+            return network.density.reference(encoding.reference(x, own, network.position_width), weights)[:, 0]
+
     @abstractmethod
     def differentiable(self, x: Tensor, params: Tensor) -> Tensor:
         """The output as a function of `x` and `params` that autograd can differentiate."""

@@ -11,6 +11,7 @@ from nrc_tracer.errors import ConfigError, DeviceError
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.backends.backend import Backend, Evaluate
 from nrc_tracer.nn.gradients import Gradient
+from nrc_tracer.nn.radiance_field import RadianceField
 from nrc_tracer.nn.structure import Structure
 
 
@@ -33,6 +34,8 @@ class TinyCudaNNBackend(Backend):
 
     def __init__(self, structure: Structure, device: torch.device, precision: torch.dtype) -> None:
         super().__init__(structure, device, precision)
+        if isinstance(structure.mlp, RadianceField):
+            raise ConfigError('backend tinycudann: has no "RadianceField"; use backend="warp"')
         tcnn = import_tinycudann()
         encoding = configuration.to_json(structure.encoding.config)
         try:

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from nrc_tracer.nn.backends.backend import Backend, Evaluate
 from nrc_tracer.nn.blocked_mlp import BlockedMlp
+from nrc_tracer.nn.blocked_radiance_field import BlockedRadianceField
 from nrc_tracer.nn.encodings.encoding import Encoding
 from nrc_tracer.nn.encodings.grid import GridEncoding
 from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid, Regions
+from nrc_tracer.nn.radiance_field import RadianceField
 from nrc_tracer.nn.structure import Structure
 from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
 
@@ -37,7 +39,11 @@ class WarpBackend(Backend):
         super().__init__(structure, launcher.torch_device, precision)
         self.launcher = launcher
         self.deterministic = deterministic
-        self.network = BlockedMlp(structure.mlp, launcher, precision) if structure.mlp else None
+        self.network: BlockedMlp | BlockedRadianceField | None = None
+        if isinstance(structure.mlp, RadianceField):
+            self.network = BlockedRadianceField(structure.mlp, launcher, precision)
+        elif structure.mlp is not None:
+            self.network = BlockedMlp(structure.mlp, launcher, precision)
         self._flat: Tensor | None = None
         self._listed: list[ListedGrid] | None = None
         self._regions: dict[GridEncoding, Regions] = {}
@@ -60,6 +66,17 @@ class WarpBackend(Backend):
                 features = self.encode(x[begin : begin + CHUNK], params)
                 y = self.network.infer(features, weights)
                 out[begin : begin + CHUNK] = y[:, : self.structure.n_output_dims]
+        return out
+
+    def density(self, x: Tensor, params: Tensor) -> Tensor:
+        encoding, own, weights = self.structure.density_parts(params.detach())
+        out = x.new_empty(len(x))
+        with single_threaded_torch(self.launcher), torch.no_grad():
+            for begin in range(0, len(x), CHUNK):
+                piece = x[begin : begin + CHUNK]
+                features = x.new_empty(len(piece), self.structure.mlp.position_width)
+                encoding.forward(self.launcher, piece, own, features)
+                out[begin : begin + CHUNK] = self.network.density.infer(features, weights)[:, 0]
         return out
 
     def differentiable(self, x: Tensor, params: Tensor) -> Tensor:
@@ -146,7 +163,7 @@ class _NetworkFunction(torch.autograd.Function):
     """A blocked network as a torch function, `apply(x, params, network)`; derivatives of derivatives by plain torch."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, params: Tensor, network: BlockedMlp) -> Tensor:
+    def forward(ctx: Any, x: Tensor, params: Tensor, network: BlockedMlp | BlockedRadianceField) -> Tensor:
         ctx.save_for_backward(x, params)
         ctx.network = network
         with single_threaded_torch(network.launcher), torch.autocast(x.device.type, enabled=False):
@@ -162,7 +179,7 @@ class _NetworkFunction(torch.autograd.Function):
     @staticmethod
     def _backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, params = ctx.saved_tensors
-        network: BlockedMlp = ctx.network
+        network: BlockedMlp | BlockedRadianceField = ctx.network
         needs_x, needs_params = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():
             y = network.mlp.reference(x, params)

@@ -21,7 +21,7 @@ from nrc_tracer.nn.config.encodings import (
     check_input_dims,
     input_slices,
 )
-from nrc_tracer.nn.config.model import Loss, ModelConfig, Network
+from nrc_tracer.nn.config.model import Loss, ModelConfig, Network, RadianceField, networks
 from nrc_tracer.nn.config.optimizers import (
     SGD,
     Adam,
@@ -68,12 +68,14 @@ __all__ = [
     "Network",
     "OneBlob",
     "Optimizer",
+    "RadianceField",
     "SphericalHarmonics",
     "TriangleWave",
     "check_input_dims",
     "growth_factor",
     "input_slices",
     "merge_patch",
+    "networks",
     "read_document",
     "read_encoding",
     "read_loss",

@@ -8,7 +8,7 @@ import msgspec
 
 from nrc_tracer.nn.config.encodings import Encoding, OneBlob
 from nrc_tracer.nn.config.optimizers import Adam, Optimizer
-from nrc_tracer.nn.config.part import Misfit, Part, expect
+from nrc_tracer.nn.config.part import Misfit, Part, Typed, expect
 from nrc_tracer.nn.config.rules import Choice, Integer, Number, listed
 
 FUSED_WIDTHS = (16, 32, 64, 128)
@@ -18,7 +18,9 @@ _ACTIVATION = Choice(
     "activation",
     ("None", "ReLU", "LeakyReLU", "SiLU", "Exponential", "Sine", "Sigmoid", "Squareplus", "Softplus", "Tanh"),
 )
-_NETWORK = Choice("network", ("FullyFusedMLP", "CutlassMLP"), {"MLP": "CutlassMLP", "MegakernelMLP": "FullyFusedMLP"})
+_ALIASES = {"MLP": "CutlassMLP", "MegakernelMLP": "FullyFusedMLP"}
+_MLP = Choice("network", ("FullyFusedMLP", "CutlassMLP"), _ALIASES)
+NETWORK_OTYPE = Choice("network", ("FullyFusedMLP", "CutlassMLP", "RadianceField"), _ALIASES)
 _LOSS = Choice(
     "loss",
     ("L1", "L2", "RelativeL1", "RelativeL2", "RelativeL2Luminance", "MAPE", "SMAPE", "CrossEntropy", "Huber"),
@@ -38,7 +40,7 @@ class Network(Part, frozen=True, kw_only=True):
         n_hidden_layers: Number of hidden layers, 0 to 1024; FullyFusedMLP has at least 1.
     """
 
-    otype: Annotated[str, _NETWORK] = "CutlassMLP"
+    otype: Annotated[str, _MLP] = "CutlassMLP"
     activation: Annotated[str, _ACTIVATION] = "ReLU"
     output_activation: Annotated[str, _ACTIVATION] = "None"
     n_neurons: Annotated[int, Integer(1, 65536)] = 128
@@ -55,6 +57,25 @@ class Network(Part, frozen=True, kw_only=True):
         if self.n_hidden_layers < 1:
             problem = "expected at least 1 with FullyFusedMLP, got 0; use CutlassMLP for none"
             raise Misfit(self, "n_hidden_layers", problem)
+
+
+class RadianceField(Typed, frozen=True, kw_only=True, tag="RadianceField"):
+    """The two networks of a radiance field (Mueller et al. 2022, section 5.4), which tiny-cuda-nn has not.
+
+    The encoding is a Composite of two, of the position and of the direction. `density` takes the position's features to 16
+    numbers, the first of them the density before its activation; `rgb` takes these and the direction's features to a colour.
+
+    Args:
+        density: The network of positions.
+        rgb: The network of colours.
+    """
+
+    density: Network = Network(otype="FullyFusedMLP", n_neurons=64, n_hidden_layers=1)
+    rgb: Network = Network(otype="FullyFusedMLP", n_neurons=64, n_hidden_layers=2)
+
+    def relate(self) -> None:
+        expect(self, "density", Network, "a network")
+        expect(self, "rgb", Network, "a network")
 
 
 class Loss(Part, frozen=True, kw_only=True):
@@ -85,12 +106,19 @@ class ModelConfig(Part, frozen=True, kw_only=True):
     """
 
     encoding: Encoding = msgspec.field(default_factory=OneBlob)
-    network: Network | None = msgspec.field(default_factory=Network)
+    network: Network | RadianceField | None = msgspec.field(default_factory=Network)
     loss: Loss = msgspec.field(default_factory=Loss)
     optimizer: Optimizer = msgspec.field(default_factory=Adam)
 
     def relate(self) -> None:
         expect(self, "encoding", Encoding, "an encoding")
-        expect(self, "network", Network | None, "a network or None")
+        expect(self, "network", Network | RadianceField | None, "a network or None")
         expect(self, "loss", Loss, "a loss")
         expect(self, "optimizer", Optimizer, "an optimizer")
+
+
+def networks(config: ModelConfig) -> tuple[Network, ...]:
+    """All networks of a model: none, one, or the two of a radiance field."""
+    if isinstance(config.network, RadianceField):
+        return config.network.density, config.network.rgb
+    return () if config.network is None else (config.network,)

@@ -25,7 +25,7 @@ from nrc_tracer.nn.config.encodings import (
     TriangleWave,
     check_input_dims,
 )
-from nrc_tracer.nn.config.model import Loss, ModelConfig, Network
+from nrc_tracer.nn.config.model import NETWORK_OTYPE, Loss, ModelConfig, Network, RadianceField
 from nrc_tracer.nn.config.optimizers import (
     SGD,
     Adam,
@@ -140,12 +140,12 @@ def read_encoding(
 
 
 def read_network(
-    source: Mapping[str, Any] | Network,
+    source: Mapping[str, Any] | Network | RadianceField,
     *,
     dialect: str = "tiny-cuda-nn",
     place: str = "network",
     file: str | os.PathLike[str] | None = None,
-) -> Network:
+) -> Network | RadianceField:
     """Read a network; one that is already built is passed through. Arguments as in `read_encoding`."""
     reader = _Reader(Dialect(dialect), file)
     return reader.run(lambda: reader.network(source, place))
@@ -175,7 +175,7 @@ def read_optimizer(
     return reader.run(lambda: reader.optimizer(source, place))
 
 
-def to_json(part: ModelConfig | Encoding | Network | Loss | Optimizer) -> dict[str, Any]:
+def to_json(part: ModelConfig | Encoding | Network | RadianceField | Loss | Optimizer) -> dict[str, Any]:
     """Return a part as JSON data, every key written out; read again, it gives an equal part.
 
     Raises:
@@ -184,12 +184,14 @@ def to_json(part: ModelConfig | Encoding | Network | Loss | Optimizer) -> dict[s
     if isinstance(part, ModelConfig):
         sections = {name: getattr(part, name) for name in part.__struct_fields__}
         return {name: None if section is None else to_json(section) for name, section in sections.items()}
-    if not isinstance(part, Encoding | Network | Loss | Optimizer):
+    if not isinstance(part, Encoding | Network | RadianceField | Loss | Optimizer):
         raise ConfigError(f"expected a configuration or a part of one, got {shown(part)}")
     data = {"otype": getattr(part, "otype", part.__struct_config__.tag)}
     data |= {name: getattr(part, name) for name in part.__struct_fields__}
     if isinstance(part, Loss) and part.otype != "Huber":
         del data["delta"]
+    elif isinstance(part, RadianceField):
+        data |= {"density": to_json(part.density), "rgb": to_json(part.rgb)}
     elif isinstance(part, Wrapper):
         data["nested"] = to_json(part.nested)
     elif isinstance(part, Composite):
@@ -302,10 +304,14 @@ class _Reader:
 
         return self.part(Composite, data, place, extra, _ENCODING_KEYS, _entries(data, place, entry))
 
-    def network(self, raw: object, place: str) -> Network:
-        if isinstance(raw, Network):
+    def network(self, raw: object, place: str) -> Network | RadianceField:
+        if isinstance(raw, Network | RadianceField):
             return raw
-        return self.part(Network, _object(raw, place), place, _NETWORK_KEYS)
+        data = _object(raw, place)
+        if NETWORK_OTYPE.read(data.get("otype", "CutlassMLP"), join(place, "otype")) != "RadianceField":
+            return self.part(Network, data, place, _NETWORK_KEYS)
+        nested = {name: self.network(data[name], join(place, name)) for name in ("density", "rgb") if name in data}
+        return self.part(RadianceField, data, place, _NETWORK_KEYS, nested=nested)
 
     def loss(self, raw: object, place: str) -> Loss:
         if isinstance(raw, Loss):

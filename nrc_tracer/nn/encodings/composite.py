@@ -61,6 +61,10 @@ class CompositeEncoding(Encoding):
             columns.append(-(-end // following) * following)
         return columns
 
+    def first_column(self, index: int) -> int:
+        """Where the output of a nested encoding begins, concatenated with those before it."""
+        return self._columns[index]
+
     def _parts(self, width: int) -> Iterator[tuple[Encoding, slice, slice, slice]]:
         """Each nested encoding with its input columns, its parameters and its columns of an output `width` wide."""
         first_param = 0

@@ -1,0 +1,70 @@
+"""A radiance field's two networks run fast, with the interface of one `BlockedMlp`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nrc_tracer.nn.blocked_mlp import Activations, BlockedMlp
+from nrc_tracer.nn.radiance_field import DENSITY_OUTPUTS, OUTPUTS, RadianceField
+from nrc_tracer.nn.torch_launcher import TorchLauncher
+
+COLORS = OUTPUTS - 1
+
+
+class Kept(NamedTuple):
+    """What a forward pass keeps of both networks."""
+
+    density: list[Activations]
+    rgb: list[Activations]
+
+
+class BlockedRadianceField:
+    """A `RadianceField` run in blocks of rows; arguments and methods as those of `BlockedMlp`.
+
+    Between the networks there is float32, of which the colour network's first layer takes what its precision holds.
+    """
+
+    def __init__(self, mlp: RadianceField, launcher: TorchLauncher, precision: torch.dtype) -> None:
+        self.mlp = mlp
+        self.launcher = launcher
+        self.precision = precision
+        self.density = BlockedMlp(mlp.density, launcher, precision)
+        self.rgb = BlockedMlp(mlp.rgb, launcher, precision)
+
+    def infer(self, x: Tensor, params: Tensor) -> Tensor:
+        """The output, float32 [N, 4], for x, float32 [N, n_input_dims]."""
+        density, rgb = self.mlp.split(params)
+        hidden = self.density.infer(x[:, : self.mlp.position_width], density)
+        return self._outputs(self.rgb.infer(self._joined(hidden, x), rgb), hidden)
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Kept]:
+        """`infer`, and what `backward` needs."""
+        density, rgb = self.mlp.split(params)
+        hidden, kept_density = self.density.forward(x[:, : self.mlp.position_width], density)
+        color, kept_rgb = self.rgb.forward(self._joined(hidden, x), rgb)
+        return self._outputs(color, hidden), Kept(kept_density, kept_rgb)
+
+    def backward(
+        self, d_out: Tensor, kept: Kept, params: Tensor, d_params: Tensor, *, need_input: bool = True
+    ) -> Tensor | None:
+        """Gradients of weights and input; see `BlockedMlp.backward`."""
+        density, rgb = self.mlp.split(params)
+        d_density, d_rgb = self.mlp.split(d_params)
+        d_color = d_out.new_zeros(len(d_out), self.mlp.rgb.padded_output_dims)
+        d_color[:, :COLORS] = d_out[:, :COLORS]
+        d_joined = self.rgb.backward(d_color, kept.rgb, rgb, d_rgb)
+        d_hidden = d_joined[:, :DENSITY_OUTPUTS].contiguous()
+        d_hidden[:, 0] += d_out[:, COLORS]
+        d_position = self.density.backward(d_hidden, kept.density, density, d_density, need_input=need_input)
+        if d_position is None:
+            return None
+        return torch.cat([d_position, d_joined[:, DENSITY_OUTPUTS:]], dim=1)
+
+    def _joined(self, hidden: Tensor, x: Tensor) -> Tensor:
+        return torch.cat([hidden, x[:, self.mlp.position_width :]], dim=1)
+
+    def _outputs(self, color: Tensor, hidden: Tensor) -> Tensor:
+        return torch.cat([color[:, :COLORS], hidden[:, :1]], dim=1)

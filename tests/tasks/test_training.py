@@ -1,0 +1,136 @@
+"""What all tasks share: steps, time, snapshots to go on from, and Ctrl-C between steps."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from nrc_tracer import nn
+from nrc_tracer.errors import SnapshotError
+from nrc_tracer.tasks.task import read_kind, read_task
+from nrc_tracer.tasks.training import train
+from tests.tasks.toy import CONFIG, Wave
+
+
+def test_it_learns():
+    task = Wave()
+    before = task.score()["error"]
+    progress = train(task, steps=200)
+    assert progress.finished
+    assert (progress.first, progress.steps, task.number) == (0, 200, 200)
+    assert task.score()["error"] < 0.2 * before
+    assert math.isfinite(progress.loss)
+
+
+def test_it_ends_by_time_not_counting_what_watches():
+    """A watcher that sleeps does not use up the time of training."""
+    task = Wave()
+    calls = 0
+
+    def watch(progress):
+        nonlocal calls
+        calls += 1
+        if calls < 4:
+            time.sleep(0.3)
+
+    progress = train(task, seconds=0.2, watch=watch)
+    assert progress.finished
+    assert progress.seconds >= 0.2
+    assert progress.steps > 3
+    assert progress.until == 1.0
+
+
+def test_steps_or_time_whichever_comes_first():
+    assert train(Wave(), steps=3, seconds=1e9).steps == 3
+    assert train(Wave(), steps=10**9, seconds=0.01).steps < 10**9
+    assert train(Wave()).steps == 0
+
+
+@pytest.mark.parametrize("split", [1, 7, 19])
+def test_a_training_that_is_resumed_comes_to_the_same_bits(tmp_path, split):
+    whole = Wave()
+    train(whole, steps=20)
+    whole.save(tmp_path / "whole.safetensors")
+    begun = Wave()
+    train(begun, steps=split)
+    begun.save(tmp_path / "part.safetensors")
+    resumed = Wave()
+    resumed.resume(tmp_path / "part.safetensors")
+    assert resumed.number == split
+    assert train(resumed, steps=20).first == split
+    resumed.save(tmp_path / "resumed.safetensors")
+    assert (tmp_path / "resumed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+def test_another_seed_gives_another_snapshot(tmp_path):
+    """Else the test above would show nothing."""
+    for seed in (7, 8):
+        task = Wave(seed)
+        train(task, steps=2)
+        task.save(tmp_path / f"{seed}.safetensors")
+    assert (tmp_path / "7.safetensors").read_bytes() != (tmp_path / "8.safetensors").read_bytes()
+
+
+def test_compiling_changes_nothing():
+    plain, compiled = Wave(), Wave()
+    compiled.compile()
+    for task in (plain, compiled):
+        train(task, steps=3)
+    assert torch.equal(plain.trainer.model.params, compiled.trainer.model.params)
+
+
+def test_random_numbers_are_those_of_seed_step_and_stream():
+    def draw(task, **options):
+        return torch.rand(4, generator=task.generator(**options))
+
+    task = Wave()
+    first = draw(task)
+    assert torch.equal(first, draw(Wave()))
+    assert not torch.equal(first, draw(task, stream=1))
+    assert not torch.equal(first, draw(Wave(seed=8)))
+    task.step()
+    assert not torch.equal(first, draw(task))
+
+
+def test_ctrl_c_ends_after_the_step_and_leaves_the_state_whole():
+    task = Wave()
+
+    def watch(progress):
+        if progress.steps == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    progress = train(task, steps=100, watch=watch)
+    assert not progress.finished
+    assert progress.steps == task.number == 4
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_watcher_can_end_it():
+    progress = train(Wave(), steps=100, watch=lambda progress: progress.steps == 5)
+    assert (progress.finished, progress.steps) == (False, 5)
+
+
+def test_what_cannot_be_resumed_is_said(tmp_path):
+    path = tmp_path / "wave.safetensors"
+    task = Wave()
+    train(task, steps=1)
+    task.save(path)
+    assert read_kind(path) == "wave"
+    for other, words in (
+        (Wave(seed=1), "begun with seed 7, not 1"),
+        (Wave(frequency=2.0), "of another wave"),
+        (Wave(precision="bfloat16"), "trained in float32, this is bfloat16"),
+    ):
+        with pytest.raises(SnapshotError, match=words):
+            other.resume(path)
+    with pytest.raises(SnapshotError, match='snapshot of "fit wave", not of "fit sdf"'):
+        read_task(path, "sdf")
+    nn.Model(2, 1, CONFIG, device="cpu").save(tmp_path / "model.safetensors")
+    with pytest.raises(SnapshotError, match="not of an image, a shape or a radiance field"):
+        read_kind(tmp_path / "model.safetensors")
