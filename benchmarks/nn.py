@@ -128,7 +128,7 @@ class Torch:
     def _prepare(self, model: nn.Model) -> None:
         """Choose the network's precision by the time of inference and gradient, and build the models."""
         x, target = batch(BATCH, self._device)
-        candidates = {dtype: TorchModel(model, PLAIN, dtype) for dtype in {torch.float32, DTYPES[model.precision]}}
+        candidates = {dtype: TorchModel.of(model, PLAIN, dtype) for dtype in {torch.float32, DTYPES[model.precision]}}
         features = in_chunks(candidates[torch.float32].encode, x, BATCH)
 
         def network(peer: TorchModel) -> Callable[[], None]:
@@ -141,7 +141,7 @@ class Torch:
 
         seconds = time_in_turn({str(d): network(peer) for d, peer in candidates.items()}, self._device, 5)
         self.dtype = min(candidates, key=lambda dtype: seconds[str(dtype)])
-        self._models = {layout: TorchModel(model, layout, self.dtype) for layout in LAYOUTS}
+        self._models = {layout: TorchModel.of(model, layout, self.dtype) for layout in LAYOUTS}
 
     def model(self, layout: str) -> TorchModel:
         """The model with its tables in one layout."""

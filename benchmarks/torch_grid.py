@@ -1,8 +1,8 @@
-"""The peer of `benchmarks.nn`: the same hash grid and network in plain torch, as fast as we could make them.
+"""The peer of `benchmarks.nn` and `benchmarks.tasks`: the same hash grid and network in plain torch, as fast as we could.
 
 The loop is over levels; hashes are int32 products that wrap around, power-of-two tables are masked, and a position is one
 fused multiply-add (`torch.add` with `alpha`). What torch does best with a table differs from machine to machine, so there are
-several ways to read one, and `benchmarks.nn` times them all and takes the fastest:
+several ways to read one, and the benchmarks time them all and take the fastest:
 
 * `index`: rows [entries, F] by `table[index]`, a corner at a time: the plain way. Its gradient is several times faster than
   that of `index_select` and of `torch.nn.functional.embedding`, which were left out.
@@ -13,7 +13,7 @@ several ways to read one, and `benchmarks.nn` times them all and takes the faste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from nrc_tracer.nn import Model
 from nrc_tracer.nn.encodings.grid import GridLevel
+from nrc_tracer.nn.views import EncodingView, NetworkView
 
 LOSS_SCALE = 128.0
 """Of the loss in float16. Adam does not see it, as its epsilon is 1e-15, so gradients are left scaled."""
@@ -51,24 +52,31 @@ class TorchModel(torch.nn.Module):
     """A hash grid of linear interpolation and an MLP with ReLU, without biases.
 
     Args:
-        model: Whose shape to have, and a copy of whose parameters.
+        grid: Whose shape to have, and a copy of whose parameters.
+        network: The same of the network; None for the encoding alone.
+        n_output_dims: Of the network's outputs, without padding.
         layout: One of `LAYOUTS`.
         dtype: Of the network's operands.
     """
 
-    def __init__(self, model: Model, layout: str, dtype: torch.dtype) -> None:
+    def __init__(
+        self, grid: EncodingView, network: NetworkView | None, n_output_dims: int, layout: str, dtype: torch.dtype
+    ) -> None:
         super().__init__()
         self._layout = LAYOUTS[layout]
         self._dtype = dtype
         self.loss_scale = LOSS_SCALE if dtype == torch.float16 else 1.0
-        self._n_output_dims = model.n_output_dims
-        self._levels: Sequence[GridLevel] = model.structure.encoding.levels
-        tables = (model.encoding.level(index) for index in range(len(self._levels)))
+        self._n_output_dims = n_output_dims
+        self._levels: Sequence[GridLevel] = grid.structure.levels
+        tables = (grid.level(index) for index in range(len(self._levels)))
         self.tables = torch.nn.ParameterList(self._layout.stored(table.clone()) for table in tables)
-        network = model.network
-        layers = (network.layer(index) for index in range(network.n_layers)) if network else ()
-        self.layers = torch.nn.ParameterList(layer.clone() for layer in layers)
-        self.register_buffer("_half", torch.tensor(0.5, device=model.device))
+        self.layers = copied_layers(network)
+        self.register_buffer("_half", torch.tensor(0.5, device=grid.params.device))
+
+    @staticmethod
+    def of(model: Model, layout: str, dtype: torch.dtype) -> TorchModel:
+        """The same model as one whose encoding is a grid."""
+        return TorchModel(model.encoding, model.network, model.n_output_dims, layout, dtype)
 
     def encode(self, x: Tensor) -> Tensor:
         """Features [N, L F] of points [N, D]."""
@@ -100,11 +108,7 @@ class TorchModel(torch.nn.Module):
 
     def network(self, features: Tensor) -> Tensor:
         """Outputs [N, n_output_dims] for features [N, L F]."""
-        h = features.to(self._dtype)
-        *hidden, last = (layer.to(self._dtype) for layer in self.layers)
-        for matrix in hidden:
-            h = torch.relu(h @ matrix.T)
-        return (h @ last.T)[:, : self._n_output_dims].float()
+        return run_layers(features, self.layers, self._dtype)[:, : self._n_output_dims]
 
     def flat_gradient(self) -> Tensor:
         """The gradient in the order of our model's parameters: the network's, then the grid's."""
@@ -146,6 +150,21 @@ class TorchTraining:
         """Take one step."""
         self.backward(x, target)
         self._optimizer.step()
+
+
+def copied_layers(network: NetworkView | None) -> torch.nn.ParameterList:
+    """The matrices of a network as parameters of their own."""
+    layers = (network.layer(index) for index in range(network.n_layers)) if network else ()
+    return torch.nn.ParameterList(layer.clone() for layer in layers)
+
+
+def run_layers(x: Tensor, layers: Iterable[Tensor], dtype: torch.dtype) -> Tensor:
+    """The output, float32, of matrices with ReLU between them, operands in `dtype`."""
+    h = x.to(dtype)
+    *hidden, last = (layer.to(dtype) for layer in layers)
+    for matrix in hidden:
+        h = torch.relu(h @ matrix.T)
+    return (h @ last.T).float()
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> Tensor:

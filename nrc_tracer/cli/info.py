@@ -86,7 +86,8 @@ def _triangles(geometry: dict[str, int]) -> str:
     text = f"{geometry['triangles']:,}"
     if geometry["instances"]:
         text += f" ({geometry['unique_triangles']:,} before {geometry['instances']:,} instances)"
-    return text + (f", {geometry['spheres']:,} spheres" if geometry["spheres"] else "")
+    text += f", {geometry['spheres']:,} spheres" if geometry["spheres"] else ""
+    return text + (f", and those of {geometry['neural']:,} neural-sdf" if geometry["neural"] else "")
 
 
 def _counts(counts: dict[str, int], *, nouns: bool = False) -> str:

@@ -204,21 +204,22 @@ def _render(
 
     from nrc_tracer.tracer import Renderer, run
 
-    renderer = Renderer(
-        loaded,
-        device=device,
-        threads=threads,
-        accel=accel,
-        seed=seed,
-        camera=camera,
-        width=width,
-        height=height,
-        max_depth=max_depth,
-        sampler=sampler,
-        filter=filter,
-        cache=read_cache(cache),
-        cache_mode="on" if cache["cache_mode"] == "off" else cache["cache_mode"],
-    )
+    with announced("making triangles of learnt shapes ...", after=1.0, quiet=quiet or not loaded.snapshots):
+        renderer = Renderer(
+            loaded,
+            device=device,
+            threads=threads,
+            accel=accel,
+            seed=seed,
+            camera=camera,
+            width=width,
+            height=height,
+            max_depth=max_depth,
+            sampler=sampler,
+            filter=filter,
+            cache=read_cache(cache),
+            cache_mode="on" if cache["cache_mode"] == "off" else cache["cache_mode"],
+        )
     load_seconds = clock.perf_counter() - start
     if renderer.notice:
         warn(renderer.notice)

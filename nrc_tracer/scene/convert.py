@@ -1,19 +1,21 @@
-"""Any scene in the package's own format: a JSON file, and beside it a folder with its meshes and images."""
+"""Any scene in the package's own format: a JSON file, and beside it a folder with its meshes, images and snapshots."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from nrc_tracer.errors import OutputError
+from nrc_tracer.atomic import replacing
+from nrc_tracer.errors import OutputError, SceneError
 from nrc_tracer.imaging import pixel_extension, write_pixels
 from nrc_tracer.scene.json_format import write_json
-from nrc_tracer.scene.model import Bitmap, EnvironmentMap, Mesh, Scene, Shape
+from nrc_tracer.scene.model import Bitmap, EnvironmentMap, Mesh, NeuralSdf, Scene, SdfSnapshot, Shape
 from nrc_tracer.scene.ply_writer import write_ply
-from nrc_tracer.scene.validate import image_files, mesh_files, validate_scene
+from nrc_tracer.scene.validate import image_files, mesh_files, snapshot_files, validate_scene
 
 MAX_NAME = 80
 
@@ -21,8 +23,8 @@ MAX_NAME = 80
 def write_scene(scene: Scene, path: str | Path) -> tuple[Path, ...]:
     """Write a scene so that `load_scene` gives back one that renders to the same bits.
 
-    Meshes of files become binary PLY, images PNG (whole numbers) or EXR (floats), in the folder `NAME_files` beside
-    `NAME.json`. The JSON comes last, and every file is replaced only once the new one is complete.
+    Meshes of files become binary PLY, images PNG (whole numbers) or EXR (floats), and snapshots are copied, in the folder
+    `NAME_files` beside `NAME.json`. The JSON comes last, and every file is replaced only once the new one is complete.
 
     Args:
         scene: The scene, with everything it names loaded.
@@ -33,7 +35,7 @@ def write_scene(scene: Scene, path: str | Path) -> tuple[Path, ...]:
 
     Raises:
         OutputError: The name does not end in `.json`, or the place cannot be written to.
-        SceneError: Something that the scene names is not loaded.
+        SceneError: Something that the scene names is not loaded, or a snapshot cannot be read.
     """
     path = Path(path)
     if path.suffix.lower() != ".json":
@@ -46,15 +48,23 @@ def write_scene(scene: Scene, path: str | Path) -> tuple[Path, ...]:
         lambda name: pixel_extension(scene.images[name]),
         taken=meshes.values(),
     )
-    if meshes or images:
+    snapshots = _file_names(
+        (name for _, name in snapshot_files(scene.description)),
+        lambda name: ".safetensors",
+        taken=(*meshes.values(), *images.values()),
+    )
+    if meshes or images or snapshots:
         _make_folder(folder)
     for name, file in meshes.items():
         write_ply(scene.meshes[name], folder / file)
     for name, file in images.items():
         write_pixels(folder / file, scene.images[name])
 
+    for name, file in snapshots.items():
+        _copy(scene.snapshots[name], folder / file)
+
     def placed(shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
-        return tuple(_renamed(shape, scene, meshes, folder.name) for shape in shapes)
+        return tuple(_renamed(shape, scene, {**meshes, **snapshots}, folder.name) for shape in shapes)
 
     description = msgspec.structs.replace(
         scene.description,
@@ -74,10 +84,12 @@ def write_scene(scene: Scene, path: str | Path) -> tuple[Path, ...]:
         ),
     )
     write_json(description, path)
-    return (path, *(folder / file for file in (*meshes.values(), *images.values())))
+    return (path, *(folder / file for file in (*meshes.values(), *images.values(), *snapshots.values())))
 
 
 def _renamed(shape: Shape, scene: Scene, files: dict[str, str], folder: str) -> Shape:
+    if isinstance(shape, NeuralSdf):
+        return msgspec.structs.replace(shape, file=f"{folder}/{files[shape.file]}")
     if not isinstance(shape, Mesh) or shape.file is None:
         return shape
     flat = shape.face_normals or scene.meshes[shape.file].normals is None
@@ -92,7 +104,9 @@ def _file_names(names: Iterable[str], extension, taken: Iterable[str] = ()) -> d
         if name in result:
             continue
         last = name.replace("\\", "/").rsplit("/", 1)[-1]
-        plain = re.sub(r"\.(obj|ply|stl|serialized|png|jpe?g|tiff?|bmp|tga|exr|hdr)$", "", last, flags=re.IGNORECASE)
+        plain = re.sub(
+            r"\.(obj|ply|stl|serialized|png|jpe?g|tiff?|bmp|tga|exr|hdr|safetensors)$", "", last, flags=re.IGNORECASE
+        )
         stem = re.sub(r"[^A-Za-z0-9_-]+", "_", plain)[:MAX_NAME].strip("_") or "file"
         number, candidate = 1, f"{stem}{extension(name)}"
         while candidate.lower() in used:
@@ -101,6 +115,19 @@ def _file_names(names: Iterable[str], extension, taken: Iterable[str] = ()) -> d
         used.add(candidate.lower())
         result[name] = candidate
     return result
+
+
+def _copy(snapshot: SdfSnapshot, path: Path) -> None:
+    """Copy a snapshot, unless it is there already."""
+    if path.exists() and path.samefile(snapshot.path):
+        return
+    with replacing(path) as temporary:
+        try:
+            source = snapshot.path.open("rb")
+        except OSError as error:
+            raise SceneError(f"{snapshot.path}: cannot be read: {error.strerror or error}") from error
+        with source, temporary.open("wb") as target:
+            shutil.copyfileobj(source, target)
 
 
 def _make_folder(folder: Path) -> None:

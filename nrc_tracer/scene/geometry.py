@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from nrc_tracer.errors import SceneError
-from nrc_tracer.scene.model import Cube, Cylinder, Disk, GroupShape, Mesh, Rectangle, Sphere, TriangleMesh
+from nrc_tracer.scene.model import Cube, Cylinder, Disk, GroupShape, Mesh, NeuralSdf, Rectangle, Sphere, TriangleMesh
 from nrc_tracer.scene.transforms import matrix
 
 SEGMENTS = 256
@@ -31,8 +31,8 @@ def tessellate(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> Tria
         The triangles; int32 indices, float32 everything else.
 
     Raises:
-        SceneError: A cylinder of no length, or a `Mesh` whose arrays do not fit together or that is neither given in
-            place nor by `file_mesh`.
+        SceneError: A cylinder of no length, a `Mesh` whose arrays do not fit together or that is neither given in
+            place nor by `file_mesh`, or a `NeuralSdf`, which only the tracer makes triangles of.
     """
     match shape:
         case Mesh():
@@ -47,6 +47,10 @@ def tessellate(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> Tria
             return _cylinder(shape)
         case Sphere():
             return _sphere(shape)
+        case NeuralSdf():
+            raise SceneError(
+                "a neural-sdf becomes triangles only when it is rendered; nrc-tracer decode makes a mesh of it"
+            )
 
 
 def transform_mesh(mesh: TriangleMesh, to_world: np.ndarray, flip_normals: bool = False) -> TriangleMesh:
@@ -101,8 +105,10 @@ def place_mesh(mesh: TriangleMesh, shape: GroupShape) -> TriangleMesh:
 
 
 def triangle_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> int:
-    """How many triangles `tessellate` makes; 0 for a sphere that stays one."""
+    """How many triangles `tessellate` makes; 0 for a sphere that stays one, and for a neural SDF, whose are not known yet."""
     match shape:
+        case NeuralSdf():
+            return 0
         case Mesh():
             return len(shape.indices or ()) if file_mesh is None else len(file_mesh.indices)
         case Rectangle():
@@ -118,8 +124,10 @@ def triangle_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> 
 
 
 def vertex_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> int:
-    """How many vertices `tessellate` makes; 0 for a sphere that stays one."""
+    """How many vertices `tessellate` makes; 0 where `triangle_count` is."""
     match shape:
+        case NeuralSdf():
+            return 0
         case Mesh():
             return len(shape.positions or ()) if file_mesh is None else len(file_mesh.positions)
         case Rectangle():

@@ -10,7 +10,16 @@ import msgspec
 
 from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.scene.geometry import triangle_count, vertex_count
-from nrc_tracer.scene.model import GroupShape, Instance, Scene, SceneDescription, Shape, TriangleMesh
+from nrc_tracer.scene.model import (
+    GroupShape,
+    Instance,
+    NeuralSdf,
+    Scene,
+    SceneDescription,
+    Shape,
+    Sphere,
+    TriangleMesh,
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,7 @@ class GeometrySize:
         unique_triangles: Each mesh file, each mesh in place and each group's shape counted once.
         shapes: After instancing.
         spheres: Analytic ones among the shapes.
+        neural: Neural SDFs among the shapes, whose triangles are not counted: they are made when the scene is rendered.
     """
 
     triangles: int = 0
@@ -71,24 +81,26 @@ class GeometrySize:
     unique_triangles: int = 0
     shapes: int = 0
     spheres: int = 0
+    neural: int = 0
 
 
 def geometry_size(scene: Scene) -> GeometrySize:
     """Count triangles and vertices before and after instancing, without making any."""
-    triangles = vertices = unique = shapes = spheres = 0
+    triangles = vertices = unique = shapes = spheres = neural = 0
     known: set = set()
     for placed in placed_shapes(scene.description):
         mesh = _file_mesh(placed.shape, scene.meshes)
         count = triangle_count(placed.shape, mesh)
         shapes += 1
-        spheres += count == 0
+        neural += isinstance(placed.shape, NeuralSdf)
+        spheres += count == 0 and isinstance(placed.shape, Sphere)
         triangles += count
         vertices += vertex_count(placed.shape, mesh)
         key = getattr(placed.prototype, "file", None) or id(placed.prototype)
         if key not in known:
             known.add(key)
             unique += count
-    return GeometrySize(triangles, vertices, unique, shapes, spheres)
+    return GeometrySize(triangles, vertices, unique, shapes, spheres, neural)
 
 
 def _file_mesh(shape: GroupShape, meshes: Mapping[str, TriangleMesh]) -> TriangleMesh | None:

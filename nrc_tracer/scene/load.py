@@ -15,13 +15,14 @@ from nrc_tracer.scene.instances import placed_shapes
 from nrc_tracer.scene.json_format import read_json
 from nrc_tracer.scene.mesh_files import READERS, load_mesh, mesh_path
 from nrc_tracer.scene.model import Scene
-from nrc_tracer.scene.validate import image_files, mesh_files, validate
+from nrc_tracer.scene.neural_sdf import read_sdf_snapshot
+from nrc_tracer.scene.validate import image_files, mesh_files, snapshot_files, validate
 
 SUPPORTED = ".json, .xml, .glb, .gltf, .obj, .ply, .stl"
 
 
 def load_scene(path: str | Path, *, strict: bool = False, parameters: Mapping[str, str] | None = None) -> Scene:
-    """Read a scene file and every mesh and image it names, each file once.
+    """Read a scene file and every mesh and image it names, each file once; of the snapshot of a learnt shape, its header.
 
     Args:
         path: `.json` (the package's own format), `.xml` (Mitsuba 3), `.glb` or `.gltf` (glTF 2.0), or a mesh alone
@@ -42,18 +43,22 @@ def load_scene(path: str | Path, *, strict: bool = False, parameters: Mapping[st
     if strict and warnings:
         raise SceneError(f"{path}: {warnings[0]}" + (f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""))
     folder = path.parent
-    meshes, images = dict(scene.meshes), dict(scene.images)
+    meshes, images, snapshots = dict(scene.meshes), dict(scene.images), dict(scene.snapshots)
     for place, name in mesh_files(description):
         if name not in meshes:
             with _at(path, place, mesh_path(folder / name)):
                 meshes[name] = load_mesh(folder / name)
+    for place, name in snapshot_files(description):
+        if name not in snapshots:
+            with _at(path, place, folder / name):
+                snapshots[name] = read_sdf_snapshot(folder / name)
     for place, name in image_files(description):
         if name == SOFT_SKY:
             images[name] = sky_pixels()
         elif name not in images:
             with _at(path, place, folder / name):
                 images[name] = read_image(folder / name)
-    return replace(scene, meshes=meshes, images=images, source=path, warnings=warnings)
+    return replace(scene, meshes=meshes, images=images, snapshots=snapshots, source=path, warnings=warnings)
 
 
 def _read(path: Path, parameters: Mapping[str, str] | None) -> Scene:

@@ -316,6 +316,17 @@ class Cylinder(ShapeModel, tag="cylinder"):
     radius: Positive = 1.0
 
 
+class NeuralSdf(ShapeModel, kw_only=True, tag="neural-sdf"):
+    """The surface of a signed distance that a network has learnt: a snapshot that `nrc-tracer fit sdf` wrote, as its `file`.
+
+    The shape lies where the mesh lay that was learnt, and its normals point outwards. Before rendering it becomes triangles,
+    from `resolution` cells along its longest side; it has no texture coordinates.
+    """
+
+    file: str
+    resolution: Annotated[int, Meta(ge=8, le=2048)] = 256
+
+
 class Instance(Model, tag="instance"):
     """All shapes of a group of the scene, placed once more by `to_world` after their own transforms."""
 
@@ -324,7 +335,7 @@ class Instance(Model, tag="instance"):
     to_world: Transform = ()
 
 
-GroupShape = Mesh | Sphere | Rectangle | Cube | Disk | Cylinder
+GroupShape = Mesh | Sphere | Rectangle | Cube | Disk | Cylinder | NeuralSdf
 Shape = GroupShape | Instance
 
 
@@ -475,6 +486,25 @@ class TriangleMesh:
 
 
 @dataclass(frozen=True)
+class SdfSnapshot:
+    """What is known of a learnt signed distance before its network is loaded.
+
+    The network takes u = (x - `center`) `scale` + 1/2 in the unit cube to the distance times `scale`, negative inside.
+
+    Attributes:
+        path: The file.
+        center: Shape [3], float64.
+        scale: Above 0.
+        bounds: Lower and upper corner of the box around the mesh that was learnt, shape [2, 3], float64.
+    """
+
+    path: Path
+    center: np.ndarray
+    scale: float
+    bounds: np.ndarray
+
+
+@dataclass(frozen=True)
 class Scene:
     """A scene ready to render: the description and everything its file names stand for.
 
@@ -484,6 +514,7 @@ class Scene:
         images: The pixels of every `Bitmap.file` and `EnvironmentMap.file`, by that name: shape [height, width, 3]
             (or 1 or 4 channels), uint8, uint16 or float32; float is linear.
         source: The file it was read from, if any.
+        snapshots: The headers of every `NeuralSdf.file`, by that name.
         warnings: What the file asks for that is not supported, and what was done instead.
         notes: What was added because the file leaves it open, such as a camera.
     """
@@ -494,3 +525,4 @@ class Scene:
     source: Path | None = None
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    snapshots: dict[str, SdfSnapshot] = field(default_factory=dict)

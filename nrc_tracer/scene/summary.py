@@ -10,7 +10,8 @@ import numpy as np
 from nrc_tracer.scene.geometry import triangle_count, world_mesh, world_sphere
 from nrc_tracer.scene.instances import geometry_size, placed_shapes
 from nrc_tracer.scene.memory import geometry_bytes, image_bytes
-from nrc_tracer.scene.model import Bitmap, EnvironmentMap, Instance, Mesh, Scene, Sphere
+from nrc_tracer.scene.model import Bitmap, EnvironmentMap, Instance, Mesh, NeuralSdf, Scene, Sphere
+from nrc_tracer.scene.neural_sdf import box_corners
 from nrc_tracer.scene.transforms import matrix
 
 
@@ -45,6 +46,7 @@ def summarize(scene: Scene, accel: str = "embree") -> dict[str, Any]:
             "unique_triangles": size.unique_triangles,
             "vertices": size.vertices,
             "spheres": size.spheres,
+            "neural": size.neural,
         },
         "materials": _kinds(description.materials.values()),
         "textures": _kinds(description.textures.values()),
@@ -132,6 +134,10 @@ def _bounds(scene: Scene) -> dict[str, list[float]] | None:
         sphere = world_sphere(shape) if isinstance(shape, Sphere) else None
         if sphere is not None:
             corners += [sphere[0] - sphere[1], sphere[0] + sphere[1]]
+        elif isinstance(shape, NeuralSdf):
+            to_world = matrix(shape.to_world)
+            box = box_corners(scene.snapshots[shape.file]) @ to_world[:3, :3].T + to_world[:3, 3]
+            corners += [box.min(axis=0), box.max(axis=0)]
         else:
             mesh = world_mesh(shape, scene.meshes.get(shape.file) if isinstance(shape, Mesh) else None)
             corners += [mesh.positions.min(axis=0), mesh.positions.max(axis=0)]

@@ -79,6 +79,13 @@ def mesh_files(description: model.SceneDescription) -> Iterator[tuple[str, str]]
             yield f"{place}.file", shape.file
 
 
+def snapshot_files(description: model.SceneDescription) -> Iterator[tuple[str, str]]:
+    """Yield every snapshot of a learnt shape that the scene names, with its place."""
+    for place, shape in shapes_with_places(description):
+        if isinstance(shape, model.NeuralSdf):
+            yield f"{place}.file", shape.file
+
+
 def image_files(description: model.SceneDescription) -> Iterator[tuple[str, str]]:
     """Yield every image file that the scene names, with its place."""
     for name, texture in description.textures.items():
@@ -92,7 +99,8 @@ def image_files(description: model.SceneDescription) -> Iterator[tuple[str, str]
 def validate_scene(scene: model.Scene) -> None:
     """As `validate`, and make sure that every file the scene names has been loaded; `SceneError` if not."""
     validate(scene.description, scene.source)
-    for names, loaded in ((mesh_files, scene.meshes), (image_files, scene.images)):
+    files = ((mesh_files, scene.meshes), (image_files, scene.images), (snapshot_files, scene.snapshots))
+    for names, loaded in files:
         for place, name in names(scene.description):
             if name not in loaded:
                 _fail(place, f'"{name}" is not among the loaded files of the scene')

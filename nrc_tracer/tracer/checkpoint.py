@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from nrc_tracer.atomic import replacing
-from nrc_tracer.errors import CheckpointError, one_line
+from nrc_tracer.errors import CheckpointError, SceneError, one_line
 from nrc_tracer.scene.model import Scene, TriangleMesh
 from nrc_tracer.tensor_file import Entry, opened_tensors, write_tensors
 
@@ -114,6 +114,8 @@ def scene_parts(scene: Scene) -> dict[str, dict[str, str]]:
         items = content.items() if isinstance(content, dict) else enumerate(content)
         parts[kind] = {_label(name, item): _digest(msgspec.json.encode(item)) for name, item in items}
     parts["mesh files"] = {name: _mesh_digest(mesh) for name, mesh in scene.meshes.items()}
+    if scene.snapshots:
+        parts["snapshots"] = {name: _file_digest(snapshot.path) for name, snapshot in scene.snapshots.items()}
     parts["image files"] = {name: _array_digest(image) for name, image in scene.images.items()}
     return parts
 
@@ -215,6 +217,13 @@ def _digest(*parts: bytes | np.ndarray) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return _digest(path.read_bytes())
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _array_digest(*arrays: np.ndarray | None) -> str:

@@ -31,9 +31,11 @@ from nrc_tracer.tracer.layers import (
     LAYERS,
     MOST_CACHE_SAMPLES,
     MOST_SAMPLES,
+    FirstHits,
     make_layers,
     trace_first_hits,
 )
+from nrc_tracer.tracer.neural_shapes import with_triangles
 from nrc_tracer.tracer.noise import relative_error
 from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.transport import PathSettings
@@ -119,6 +121,7 @@ class Renderer:
 
         self._compiled = False
         self._launcher = Launcher(self.device, threads=threads, block_size=block_size)
+        scene = with_triangles(scene, self.device, threads)
         self._source, self._parts = scene, None
         self._scene = DeviceScene(scene, self.device, self.accel)
         self._camera_choice = camera
@@ -198,6 +201,7 @@ class Renderer:
             DeviceError: The device has no room for it.
         """
         validate_scene(scene)
+        scene = with_triangles(scene, self.device, self._launcher.threads)
         device_scene = DeviceScene(scene, self.device, self.accel)
         self._camera_model = choose_camera(scene.description, self._camera_choice)
         self._camera = camera_record(self._camera_model, self._film_model)
@@ -391,20 +395,30 @@ class Renderer:
         if any(name in CACHE_LAYERS for name in names):
             found |= self._frames.look(max(1, min(self.samples, MOST_CACHE_SAMPLES)))
         if any(name != "variance" and name in LAYERS for name in names):
-            samples = max(1, min(self.samples, MOST_SAMPLES))
-            hits = trace_first_hits(
-                self._launcher,
-                self._scene.record,
-                self._camera,
-                self._film,
-                self._settings,
-                pixels=self.width * self.height,
-                samples=samples,
-            )
+            hits, samples = self._first_hits()
             found |= make_layers(hits, width=self.width, height=self.height, samples=samples)
         if "variance" in names:
             found["variance"] = self.moments()[1].astype(np.float32)
         return {name: found[name] for name in names}
+
+    def coverage(self) -> np.ndarray:
+        """Share of each pixel that shows a surface, [height, width], float32, by the samples that layers are made of."""
+        hits, samples = self._first_hits()
+        return (hits.hits.astype(np.float32) / samples).reshape(self.height, self.width)
+
+    def _first_hits(self) -> tuple[FirstHits, int]:
+        """What the image's first samples hit first, and how many samples these are."""
+        samples = max(1, min(self.samples, MOST_SAMPLES))
+        hits = trace_first_hits(
+            self._launcher,
+            self._scene.record,
+            self._camera,
+            self._film,
+            self._settings,
+            pixels=self.width * self.height,
+            samples=samples,
+        )
+        return hits, samples
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> Path:
         """Write all samples so far to a file that `load_checkpoint` goes on from; an older one is replaced as a whole.

@@ -58,6 +58,7 @@ def test_info_counts_what_is_there(scene):
         "unique_triangles": 4,
         "vertices": 2 * (4 + 4) + 4,
         "spheres": 1,
+        "neural": 0,
     }
     assert summary["lights"] == {"point": 2, "environment": 1, "shining_shape": 2, "shining_triangle": 4}
     assert summary["materials"] == {"diffuse": 2, "plastic": 1}

@@ -1,0 +1,156 @@
+"""What `benchmarks.tasks` trains: an image, a shape and a radiance field each, with their scores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nrc_tracer.errors import DataError
+from nrc_tracer.tasks.task import Task
+
+DATA = Path(os.environ.get("NRC_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
+"""Published images, meshes and photographs."""
+CACHE = Path(os.environ.get("NRC_BENCHMARK_CACHE", "benchmark-data"))
+"""Where data that the cases make themselves are kept."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to train on.
+
+    Attributes:
+        name: For the command line.
+        what: In words.
+        seconds: Of training.
+        unit: Of the score, more of which is better.
+        digits: With which it is printed.
+        make: Makes the task on a device with so many threads.
+        score: Its score while training.
+        final: All scores at the end.
+    """
+
+    name: str
+    what: str
+    seconds: float
+    unit: str
+    digits: int
+    make: Callable[[str, int], Task]
+    score: Callable[[Task], float]
+    final: Callable[[Task], dict[str, Any]]
+
+
+def _data(*parts: str) -> Path:
+    path = DATA.joinpath(*parts)
+    if not path.exists():
+        raise DataError(f"needs {path.name}, which is not there (set NRC_DATA to its place)")
+    return path
+
+
+# Images
+
+
+def _image(path: Path, space: str | None, device: str, threads: int) -> Task:
+    from nrc_tracer.tasks.image.fit import ImageTask
+    from nrc_tracer.tasks.image.opening import open_source
+
+    return ImageTask(open_source(path, 8 * 2**30), space=space, device=device, threads=threads)
+
+
+def _albert(device: str, threads: int) -> Task:
+    return _image(_data("image", "albert.exr"), "srgb", device, threads)
+
+
+def _iss_window(device: str, threads: int) -> Task:
+    """The photograph reduced to 1536 x 1024 by averages, and of that the 1024 x 1024 in the middle."""
+    from PIL import Image
+
+    path = CACHE / "iss_window-1024.png"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (source,) = list(_data("image").glob("iss_window*"))[:1]
+        with Image.open(source) as picture:
+            reduced = picture.convert("RGB").resize((1536, 1024), Image.Resampling.BOX)
+        reduced.crop((256, 0, 1280, 1024)).save(path)
+    return _image(path, None, device, threads)
+
+
+def _earth(device: str, threads: int) -> Task:
+    (path,) = list(_data("image").glob("earth_viirs*"))[:1]
+    return _image(path, None, device, threads)
+
+
+def _whole_image(task: Task) -> dict[str, Any]:
+    from nrc_tracer.tasks.image.quality import evaluate
+
+    return {name: value for name, value in evaluate(task).items() if name.startswith("psnr")}
+
+
+# Shapes
+
+
+def _armadillo(device: str, threads: int) -> Task:
+    from nrc_tracer.tasks.sdf.fit import SdfTask
+    from nrc_tracer.tasks.sdf.mesh import load_surface
+
+    return SdfTask(load_surface(_data("sdf", "armadillo.obj")), device=device, threads=threads)
+
+
+# Radiance fields
+
+
+def _fox(device: str, threads: int) -> Task:
+    from nrc_tracer.tasks.nerf.fit import NerfTask
+    from nrc_tracer.tasks.nerf.views import read_views
+
+    return NerfTask(read_views(_data("nerf", "fox")), device=device, threads=threads)
+
+
+def _room(device: str, threads: int) -> Task:
+    """Views of a scene of this project, made by its own path tracer."""
+    from nrc_tracer.tasks.nerf.fit import NerfTask
+    from nrc_tracer.tasks.nerf.views import read_views
+
+    folder = CACHE / "room"
+    if not folder.exists():
+        raise DataError(
+            f"there is no {folder}; make it by: nrc-tracer dataset scenes/window-room.json -o {folder} --views 100 "
+            "--width 200 --height 200"
+        )
+    return NerfTask(read_views(folder), device=device, threads=threads)
+
+
+def _psnr(task: Task) -> float:
+    return float(np.mean([value for name, value in task.score().items() if name.startswith("psnr")]))
+
+
+def _test_views(task: Task) -> dict[str, Any]:
+    from nrc_tracer.tasks.nerf.evaluation import summary
+
+    return summary(task.evaluation.full())
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("albert", "1024 x 1024 pixels, EXR in sRGB", 60.0, "dB", 2, _albert, _psnr, _whole_image),
+        Case("iss-window", "1024 x 1024 pixels of a photograph", 60.0, "dB", 2, _iss_window, _psnr, _whole_image),
+        Case("earth", "15,000 x 15,000 pixels", 600.0, "dB", 2, _earth, _psnr, _whole_image),
+        Case(
+            "armadillo",
+            "signed distance of 99,976 triangles",
+            180.0,
+            "IoU",
+            5,
+            _armadillo,
+            lambda task: task.score()["iou"],
+            lambda task: task.evaluate(resolution=None),
+        ),
+        Case("fox", "50 photographs, every 8th held out", 600.0, "dB", 2, _fox, _psnr, _test_views),
+        Case("room", "100 views of window-room, 200 x 200", 300.0, "dB", 2, _room, _psnr, _test_views),
+    )
+}

@@ -1,0 +1,75 @@
+"""Snapshots of learnt signed distances, as far as a scene needs to know them: their headers, without the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from nrc_tracer.errors import SceneError, one_line
+from nrc_tracer.scene.model import SdfSnapshot
+from nrc_tracer.tensor_file import opened_tensors
+
+MAX_HEADER_BYTES = 64 * 2**20
+MARGIN = 0.01
+"""Beyond the box around the mesh that was learnt, in units of the cube, where the learnt surface may still be."""
+
+_KEY, _FORMAT = "nrc_tracer", "nrc_tracer.nn"
+_Corner = tuple[float, float, float]
+
+
+class _Sdf(msgspec.Struct):
+    center: _Corner
+    scale: float
+    bounds: tuple[_Corner, _Corner]
+
+
+class _Header(msgspec.Struct):
+    format: str
+    n_input_dims: int
+    n_output_dims: int
+    metadata: dict[str, Any] = {}
+
+
+def read_sdf_snapshot(path: Path) -> SdfSnapshot:
+    """Read the header of a snapshot that `nrc-tracer fit sdf` wrote, and none of its parameters.
+
+    Raises:
+        SceneError: The file is missing, damaged, no snapshot, or one of something else than a shape.
+    """
+    if not path.is_file():
+        raise SceneError(f"{path}: {'is not a file' if path.exists() else 'no such snapshot'}")
+    with opened_tensors(path, "numpy", kind="snapshot", error=SceneError, max_header=MAX_HEADER_BYTES) as file:
+        text = (file.metadata() or {}).get(_KEY, "")
+    try:
+        header = msgspec.json.decode(text, type=_Header)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise SceneError(
+            f"{path}: a safetensors file, but not a snapshot of a fitted shape: {one_line(error)}"
+        ) from error
+    task = header.metadata.get("task")
+    if header.format != _FORMAT or task != "sdf":
+        what = f"of fit {task}" if task in ("image", "nerf") else "of a model that is not a fitted shape"
+        raise SceneError(f"{path}: a snapshot {what}; a neural-sdf needs one that nrc-tracer fit sdf wrote")
+    try:
+        sdf = msgspec.convert(header.metadata.get("sdf"), _Sdf)
+    except msgspec.ValidationError as error:
+        raise SceneError(f"{path}: the snapshot of a shape, but malformed: {one_line(error)}") from error
+    bounds = np.array(sdf.bounds)
+    fits = np.all(np.isfinite([*sdf.center, *bounds.ravel()])) and np.all(bounds[0] <= bounds[1])
+    if not fits or not 0.0 < sdf.scale < np.inf or (header.n_input_dims, header.n_output_dims) != (3, 1):
+        raise SceneError(f"{path}: the snapshot of a shape, but malformed: it has no usable center, scale and bounds")
+    return SdfSnapshot(path, np.array(sdf.center), sdf.scale, bounds)
+
+
+def cube_box(snapshot: SdfSnapshot) -> np.ndarray:
+    """Where the surface is in the unit cube of the network: lower and upper corner, shape [2, 3]."""
+    box = (snapshot.bounds - snapshot.center) * snapshot.scale + 0.5
+    return np.clip(box + np.array([[-MARGIN], [MARGIN]]), 0.0, 1.0)
+
+
+def box_corners(snapshot: SdfSnapshot) -> np.ndarray:
+    """The eight corners of the box around the mesh that was learnt, shape [8, 3]."""
+    return np.stack(np.meshgrid(*snapshot.bounds.T, indexing="ij"), axis=-1).reshape(8, 3)

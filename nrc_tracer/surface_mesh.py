@@ -1,0 +1,154 @@
+"""Triangle meshes of level sets: their clean-up, and their files for other programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nrc_tracer.atomic import replacing
+from nrc_tracer.errors import DataError, OutputError, nearest
+
+FORMATS = (".ply", ".obj", ".glb", ".stl")
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A triangle mesh.
+
+    Attributes:
+        positions: Vertices, float32 [V, 3].
+        indices: Corners of the triangles, int32 [T, 3], counter-clockwise seen from the outside.
+        normals: Unit vectors at the vertices, float32 [V, 3], or None.
+        attributes: What else is known at the vertices, float32 [V, K], or None.
+        evaluations: Points at which the function was evaluated to get the triangles.
+    """
+
+    positions: np.ndarray
+    indices: np.ndarray
+    normals: np.ndarray | None = None
+    attributes: np.ndarray | None = None
+    evaluations: int = 0
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Vectors, [N, 3], at unit length, float32; what has none, or is not finite, becomes 0."""
+    rows = np.asarray(rows, np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    usable = np.isfinite(lengths) & (lengths > 0.0)
+    return np.where(usable, rows / np.where(usable, lengths, 1.0), 0.0).astype(np.float32)
+
+
+def mesh_normals(positions: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Normals at vertices, float32 [V, 3]: of the triangles around, weighted by their areas."""
+    corners = positions[indices].astype(np.float64)
+    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    sums = np.stack([np.bincount(indices.ravel(), np.repeat(faces[:, i], 3), len(positions)) for i in range(3)], axis=1)
+    return unit_rows(sums)
+
+
+def collapsed(positions: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A mesh without the triangles whose corners are at one place, their vertices joined so that it stays as closed as it was.
+
+    Where that would make more than two triangles share an edge, they are kept.
+
+    Args:
+        positions: float32 [V, 3].
+        indices: int32 [T, 3].
+
+    Returns:
+        Positions and indices.
+    """
+    edges = np.concatenate([indices[:, [0, 1]], indices[:, [1, 2]], indices[:, [2, 0]]])
+    edges = edges[np.all(positions[edges[:, 0]] == positions[edges[:, 1]], axis=1)]
+    while len(edges):
+        place = _joined(len(positions), edges)
+        joined = place[indices]
+        joined = joined[
+            (joined[:, 0] != joined[:, 1]) & (joined[:, 1] != joined[:, 2]) & (joined[:, 2] != joined[:, 0])
+        ]
+        joined = _without_pairs(joined)
+        crowded = _crowded_vertices(joined)
+        if not len(crowded):
+            indices = joined
+            break
+        edges = edges[~np.isin(place[edges[:, 0]], crowded)]
+    used, indices = np.unique(indices, return_inverse=True)
+    return positions[used], indices.reshape(-1, 3).astype(np.int32)
+
+
+def _joined(count: int, edges: np.ndarray) -> np.ndarray:
+    """The first of all vertices that edges connect, for each vertex, int64 [count]."""
+    place = np.arange(count)
+    while True:
+        before = place.copy()
+        low = np.minimum(place[edges[:, 0]], place[edges[:, 1]])
+        np.minimum.at(place, edges[:, 0], low)
+        np.minimum.at(place, edges[:, 1], low)
+        place = place[place]
+        if np.array_equal(place, before):
+            return place
+
+
+def _without_pairs(indices: np.ndarray) -> np.ndarray:
+    """The triangles but for those that are one and the same with its two sides."""
+    _, kind, counts = np.unique(np.sort(indices, axis=1), axis=0, return_inverse=True, return_counts=True)
+    turn = np.argmin(indices, axis=1)[:, None]
+    even = np.take_along_axis(indices, (turn + 1) % 3, 1)[:, 0] < np.take_along_axis(indices, (turn + 2) % 3, 1)[:, 0]
+    balance = np.bincount(kind.ravel(), np.where(even, 1.0, -1.0))
+    return indices[~((counts == 2) & (balance == 0.0))[kind.ravel()]]
+
+
+def _crowded_vertices(indices: np.ndarray) -> np.ndarray:
+    """Vertices of edges that more than one triangle has in the same direction."""
+    edges = np.concatenate([indices[:, [0, 1]], indices[:, [1, 2]], indices[:, [2, 0]]]).astype(np.int64)
+    keys, counts = np.unique(edges[:, 0] << 32 | edges[:, 1], return_counts=True)
+    keys = keys[counts > 1]
+    return np.unique(np.concatenate([keys >> 32, keys & 0xFFFFFFFF]))
+
+
+def write_surface(surface: Surface, path: str | Path) -> Path:
+    """Write a surface for other programs, by the ending of the name: PLY, OBJ, glTF (`.glb`) or STL.
+
+    Normals go with it but into STL, and three or four attributes, linear RGB and opacity in [0, 1], as colours of the vertices
+    but into STL: in 8 bits, as sRGB codes in PLY and OBJ and linear in glTF. A file of that name is replaced only once the new
+    one is complete.
+
+    Raises:
+        OutputError: The ending is another one, or the place cannot be written to.
+        DataError: trimesh is missing.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in FORMATS:
+        raise OutputError(f'{path}: "{path.suffix}" is not a format to write a mesh in{nearest(kind, FORMATS)}')
+    try:
+        import trimesh
+    except ImportError as error:
+        raise DataError("writing a mesh needs trimesh: pip install 'nrc-tracer[tasks]'") from error
+    mesh = trimesh.Trimesh(
+        surface.positions, surface.indices, vertex_normals=surface.normals, process=False, validate=False
+    )
+    has_normals = surface.normals is not None
+    if kind != ".stl" and surface.attributes is not None and surface.attributes.shape[1] in (3, 4):
+        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=_codes(surface.attributes, linear=kind == ".glb"))
+    options = {
+        ".ply": {"vertex_normal": has_normals},
+        ".obj": {"include_normals": has_normals},
+        ".glb": {"include_normals": has_normals},
+        ".stl": {},
+    }[kind]
+    data = mesh.export(file_type=kind[1:], **options)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def _codes(colors: np.ndarray, *, linear: bool) -> np.ndarray:
+    """Colours in 8 bits, uint8 [V, 3 or 4]."""
+    codes = np.clip(np.nan_to_num(colors.astype(np.float64)), 0.0, 1.0)
+    if not linear:
+        rgb = codes[:, :3]
+        codes[:, :3] = np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1.0 / 2.4) - 0.055)
+    return np.round(255.0 * codes).astype(np.uint8)

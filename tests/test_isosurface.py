@@ -1,0 +1,334 @@
+"""Level sets as triangles: against closed forms, scikit-image on the whole lattice, and trimesh's opinion of what is closed."""
+
+import builtins
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from nrc_tracer.errors import DataError, OutputError
+from nrc_tracer.isosurface import Surface, extract, write_surface
+from nrc_tracer.scene.load import load_scene
+from nrc_tracer.scene.mesh_files import load_mesh
+from nrc_tracer.surface_mesh import collapsed
+
+trimesh = pytest.importorskip("trimesh")
+cKDTree = pytest.importorskip("scipy.spatial").cKDTree
+marching_cubes = pytest.importorskip("skimage.measure").marching_cubes
+
+BOX = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
+
+
+def sphere(points, radius=0.5):
+    return np.linalg.norm(points, axis=1) - np.float32(radius)
+
+
+def sphere_gradient(points):
+    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-20)
+
+
+def torus(points):
+    return np.hypot(np.hypot(points[:, 0], points[:, 1]) - 0.6, points[:, 2]) - 0.2
+
+
+def two_balls(points):
+    return np.minimum(sphere(points - np.float32([0.4, 0, 0]), 0.3), sphere(points + np.float32([0.4, 0, 0]), 0.3))
+
+
+def gyroid(points):
+    x, y, z = 8.0 * points.T
+    return np.sin(x) * np.cos(y) + np.sin(y) * np.cos(z) + np.sin(z) * np.cos(x)
+
+
+def cube(points):
+    return np.abs(points).max(axis=1) - np.float32(0.5)
+
+
+def noise(points):
+    """Unrelated values at the corners of 20^3 cells: all cases of marching cubes, the ambiguous ones among them."""
+    values = np.random.default_rng(5).standard_normal((21, 21, 21)).astype(np.float32)
+    return values[tuple(np.round((points + 1.0) * 10.0).astype(int).T)]
+
+
+def as_trimesh(surface):
+    return trimesh.Trimesh(surface.positions, surface.indices, process=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "options", "euler"),
+    [
+        (sphere, {}, 2),
+        (sphere, {"lipschitz": 1.0, "refine": 3}, 2),
+        (torus, {}, 0),
+        (torus, {"lipschitz": 1.0, "refine": 3}, 0),
+        (two_balls, {"lipschitz": 1.0}, 4),
+        (cube, {}, 2),
+        (gyroid, {"closed": True}, None),
+        (noise, {"closed": True, "resolution": 20}, None),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_closed_and_the_same_for_every_size_of_blocks(field, options, euler):
+    options = {"resolution": 40, **options}
+    surface = extract(field, *BOX, **options, block=64)
+    mesh = as_trimesh(surface)
+    assert mesh.is_watertight
+    assert mesh.is_winding_consistent
+    assert mesh.volume > 0.0
+    assert euler is None or mesh.euler_number == euler
+    for block in (4, 12, 32):
+        other = extract(field, *BOX, **options, block=block)
+        np.testing.assert_array_equal(other.positions, surface.positions)
+        np.testing.assert_array_equal(other.indices, surface.indices)
+        assert other.evaluations == surface.evaluations  # a corner that blocks share is evaluated once
+
+
+def test_open_where_the_surface_leaves_the_box():
+    surface = extract(gyroid, *BOX, 24)
+    mesh = as_trimesh(surface)
+    assert not mesh.is_watertight
+    edges, counts = np.unique(mesh.edges_sorted, axis=0, return_counts=True)
+    border = surface.positions[edges[counts == 1]]
+    on_side = np.any(np.all(np.abs(border) == 1.0, axis=1), axis=1)  # both ends on the same side of the box
+    assert counts.max() == 2
+    assert np.all(on_side)
+
+
+def test_closing_at_the_border_cuts_off_what_is_outside():
+    surface = extract(lambda p: sphere(p, 3.0), *BOX, 16, closed=True)
+    mesh = as_trimesh(surface)
+    assert mesh.is_watertight
+    np.testing.assert_array_equal(mesh.bounds, [[-1.0] * 3, [1.0] * 3])
+    # The box but for its edges, which are cut by half a cell's section along 12 edges of about 2
+    assert 8.0 - 12 * 2.0 * 0.5 * 0.125**2 < mesh.volume < 8.0
+
+
+@pytest.mark.parametrize("refine", [0, 3])
+def test_area_and_volume_of_a_sphere_converge_at_second_order(refine):
+    volume, area = 4.0 / 3.0 * math.pi * 0.5**3, 4.0 * math.pi * 0.5**2
+    errors = []
+    for resolution in (20, 40, 80):
+        mesh = as_trimesh(extract(sphere, *BOX, resolution, refine=refine))
+        errors.append((abs(mesh.volume / volume - 1.0), abs(mesh.area / area - 1.0)))
+    orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
+    assert np.all(np.abs(orders - 2.0) < 0.25), orders
+
+
+def _by_edges(positions, triangles):
+    """Triangles by the edges of the unit lattice that their corners lie on, as a sorted list."""
+    off = np.abs(positions - np.round(positions)) > 1e-4  # positions are rounded to 32 bits
+    key = np.concatenate([np.where(off, np.floor(positions), np.round(positions)), off], axis=1).astype(int).tolist()
+    corners = [tuple(sorted(tuple(key[corner]) for corner in triangle)) for triangle in triangles]
+    return sorted(corners)
+
+
+@pytest.mark.parametrize(
+    "field", [lambda p: torus(p + np.float32([0.012, 0.023, 0.031])), gyroid], ids=["torus", "gyroid"]
+)
+def test_triangles_are_those_of_the_whole_lattice(field):
+    lower, upper = (-1.0, -1.0, -0.75), (1.0, 0.5, 0.75)
+    cells = (30, 22, 19)
+    surface = extract(field, lower, upper, cells, block=8)
+    spacing = (np.array(upper) - lower) / cells
+    corners = np.stack(np.meshgrid(*(np.arange(n + 1) for n in cells), indexing="ij"), axis=-1)
+    values = field((lower + corners.reshape(-1, 3) * spacing).astype(np.float32)).reshape(corners.shape[:3])
+    positions, triangles, _, _ = marching_cubes(values, 0.0)
+    ours = (surface.positions - lower) / spacing
+    assert len(ours) == len(positions)
+    assert _by_edges(ours, surface.indices) == _by_edges(positions, triangles)
+    distances, nearest = cKDTree(ours).query(positions)
+    assert distances.max() < 1e-4
+    assert len(np.unique(nearest)) == len(ours)
+
+
+def test_far_from_the_surface_a_distance_is_not_evaluated():
+    seen = []
+
+    def counted(points):
+        seen.append(points.copy())
+        return torus(points)
+
+    surface = extract(counted, *BOX, 96, lipschitz=1.0)
+    everywhere = extract(torus, *BOX, 96)
+    np.testing.assert_array_equal(surface.positions, everywhere.positions)
+    np.testing.assert_array_equal(surface.indices, everywhere.indices)
+    points = np.concatenate(seen)
+    assert surface.evaluations == len(points) < 0.25 * everywhere.evaluations
+    assert len(np.unique(points, axis=0)) > 0.9 * len(points)  # centres of bricks may be corners of cells as well
+
+
+@pytest.mark.parametrize("lipschitz", [None, 1.0])
+def test_refined_vertices_lie_on_the_surface(lipschitz):
+    plain = extract(torus, *BOX, 32, lipschitz=lipschitz)
+    refined = extract(torus, *BOX, 32, lipschitz=lipschitz, refine=8)
+    cell = 2.0 / 32
+    assert np.abs(torus(plain.positions)).max() > 1e-3
+    # But for those that are moved to a corner, by 1e-4 edges at most
+    assert np.abs(torus(refined.positions)).max() < 1.1e-4 * cell
+    lattice = (refined.positions + 1.0) / cell
+    off = np.abs(lattice - np.round(lattice)) > 1e-4
+    assert np.all(off.sum(axis=1) <= 1)  # still on the edges, or a cell's middle, of which a torus has none
+
+
+def test_refinement_finds_the_roots_of_what_is_not_linear():
+    surface = extract(lambda p: np.expm1(30.0 * sphere(p)), *BOX, 24, refine=10)
+    assert np.abs(sphere(surface.positions)).max() < 1e-3 * 2.0 / 24
+
+
+def test_corners_that_lie_on_the_surface_make_no_triangles_without_area():
+    """All vertices of the cube lie on corners of the lattice: marching cubes alone gives hundreds of points for triangles."""
+    surface = extract(cube, *BOX, 40)
+    mesh = as_trimesh(surface)
+    assert mesh.is_watertight
+    assert len(np.unique(surface.positions, axis=0)) == len(surface.positions)
+    assert mesh.area_faces.min() > 1e-4
+    np.testing.assert_array_equal(mesh.bounds, [[-0.5] * 3, [0.5] * 3])
+
+
+def test_collapsing_keeps_what_it_would_have_to_join():
+    """Two tetrahedra whose edges (0, 1) and (4, 5) are at one place: joining each to a point would leave no triangle of either,
+    joining all would make one vertex of four; without triangles between them, they stay apart."""
+    tetrahedron = np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]], np.int32)
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    positions, indices = collapsed(
+        np.concatenate([corners, corners]), np.concatenate([tetrahedron, tetrahedron + 4]).astype(np.int32)
+    )
+    assert len(positions) == 8
+    assert len(indices) == 8
+    flat = corners.copy()
+    flat[1] = flat[0]  # a tetrahedron with no length between 0 and 1 is two triangles back to back
+    positions, indices = collapsed(
+        np.concatenate([flat, corners]), np.concatenate([tetrahedron, tetrahedron + 4]).astype(np.int32)
+    )
+    assert len(positions) == len(indices) == 4
+    mesh = trimesh.Trimesh(positions, indices, process=False)
+    assert mesh.is_watertight
+
+
+def test_normals_and_attributes():
+    surface = extract(sphere, *BOX, 32, gradient=lambda p: 3.0 * sphere_gradient(p), attributes=lambda p: p[:, :2])
+    outward = sphere_gradient(surface.positions)
+    np.testing.assert_allclose(surface.normals, outward, atol=1e-6)
+    np.testing.assert_array_equal(surface.attributes, surface.positions[:, :2])
+    corners = surface.positions[surface.indices]
+    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert np.all(np.sum(faces * corners.mean(axis=1), axis=1) > 0.0)
+
+
+def test_where_the_gradient_is_none_normals_are_the_triangles():
+    def gradient(points):
+        rows = sphere_gradient(points)
+        rows[points[:, 0] > 0.0] = 0.0
+        rows[points[:, 0] < -0.3] = np.nan
+        return rows
+
+    surface = extract(sphere, *BOX, 32, gradient=gradient)
+    outward = sphere_gradient(surface.positions)
+    np.testing.assert_allclose(np.linalg.norm(surface.normals, axis=1), 1.0, atol=1e-6)
+    assert np.sum(surface.normals * outward, axis=1).min() > math.cos(0.1)
+
+
+def test_another_level_and_a_box_of_other_proportions():
+    surface = extract(sphere, (-1.0, -1.0, 0.0), (1.0, 1.0, 0.5), 64, level=0.25)
+    radii = np.linalg.norm(surface.positions, axis=1)
+    np.testing.assert_allclose(radii, 0.75, atol=(2.0 / 64) ** 2)
+    assert surface.positions[:, 2].min() == 0.0
+    assert surface.positions[:, 2].max() == 0.5
+
+
+def test_memory_stays_below_that_of_all_values():
+    tracemalloc.start()
+    try:
+        extract(torus, *BOX, 256)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 257**3
+
+
+def test_progress_counts_blocks():
+    calls = []
+    extract(sphere, *BOX, 40, block=16, progress=lambda *call: calls.append(call))
+    assert calls == [(number, 27) for number in range(1, 28)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((lambda p: sphere(p) + 5.0, *BOX, 8), {}, r"no surface: .* \(-1, -1, -1\) to \(1, 1, 1\) .* between 4\.5"),
+        ((sphere, *BOX, 8), {"level": 7.0}, "the value 7; at .* between -0.5 and 1.23"),
+        ((lambda p: sphere(p) + 5.0, *BOX, 8), {"lipschitz": 1.0}, "no surface"),
+        ((lambda p: np.where(p[:, 0] > 0.4, np.nan, sphere(p)), *BOX, 8), {}, r"not finite at \(0\.\d+, "),
+        ((lambda p: p, *BOX, 8), {}, r"shape \[729, 3\]|shape \[\d+, 3\] for points"),
+        ((sphere, BOX[1], BOX[0], 8), {}, r"the box from \(1, 1, 1\)"),
+        ((sphere, BOX[0], (1.0, 1.0, math.nan), 8), {}, "the box from"),
+        ((sphere, *BOX, 0), {}, "resolution: must be from 1"),
+        ((sphere, *BOX, 10**7), {}, "resolution: must be from 1"),
+        ((sphere, *BOX, (4, 0, 4)), {}, "resolution: must be from 1"),
+        ((sphere, *BOX, 8), {"block": 0}, "block: must be at least 1"),
+        ((sphere, *BOX, 8), {"refine": -1}, "refine: must be at least 0"),
+        ((sphere, *BOX, 8), {"lipschitz": 0.0}, "lipschitz: must be above 0"),
+        ((sphere, *BOX, 8), {"gradient": lambda p: p[:, :2]}, r"gradient: gave shape \[\d+, 2\]"),
+    ],
+)
+def test_errors_are_one_line(arguments, options, message):
+    with pytest.raises(DataError, match=message) as caught:
+        extract(*arguments, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("package", "call"), [("skimage", "extract"), ("trimesh", "write")])
+def test_missing_packages_are_named(monkeypatch, tmp_path, package, call):
+    surface = extract(sphere, *BOX, 8)
+    imported = builtins.__import__
+
+    def without(name, *rest):
+        if name.split(".")[0] == package:
+            raise ImportError(name)
+        return imported(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(DataError, match=r"nrc-tracer\[tasks\]"):
+        extract(sphere, *BOX, 8) if call == "extract" else write_surface(surface, tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("ending", [".ply", ".obj", ".glb", ".stl", ".PLY"])
+def test_files_hold_what_was_extracted(tmp_path, ending):
+    colors = np.float32([0.2, 0.5, 1.0])
+    surface = extract(sphere, *BOX, 16, gradient=sphere_gradient, attributes=lambda p: np.tile(colors, (len(p), 1)))
+    path = write_surface(surface, tmp_path / f"sphere{ending}")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    mesh = trimesh.load_mesh(path, process=False)
+    written = as_trimesh(surface)
+    np.testing.assert_allclose(mesh.area, written.area, rtol=1e-5)
+    np.testing.assert_allclose(mesh.volume, written.volume, rtol=1e-5)
+    if ending == ".stl":
+        return
+    np.testing.assert_allclose(mesh.vertices, surface.positions, atol=1e-6)
+    np.testing.assert_array_equal(mesh.faces, surface.indices)
+    srgb = [124, 188, 255]  # IEC 61966-2-1 of 0.2, 0.5 and 1
+    expected = [51, 128, 255] if ending == ".glb" else srgb
+    np.testing.assert_allclose(mesh.visual.vertex_colors[0, :3], expected, atol=1)
+
+
+@pytest.mark.parametrize("ending", [".ply", ".obj", ".glb"])
+def test_our_own_readers_give_normals_and_colours_back(tmp_path, ending):
+    colors = np.float32([0.2, 0.5, 1.0])
+    surface = extract(sphere, *BOX, 16, gradient=sphere_gradient, attributes=lambda p: np.tile(colors, (len(p), 1)))
+    path = write_surface(surface, tmp_path / f"sphere{ending}")
+    if ending == ".glb":
+        (mesh,) = load_scene(path).meshes.values()
+    else:
+        mesh = load_mesh(path)
+    np.testing.assert_allclose(mesh.positions[mesh.indices], surface.positions[surface.indices], atol=1e-6)
+    np.testing.assert_allclose(mesh.colors[:, :3], np.tile(colors, (len(mesh.colors), 1)), atol=5e-3)
+    np.testing.assert_allclose(mesh.normals[mesh.indices], surface.normals[surface.indices], atol=1e-5)
+
+
+def test_unknown_formats_and_places_are_refused(tmp_path):
+    surface = Surface(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]], np.int32))
+    with pytest.raises(OutputError, match=r'"\.plyy" is not a format .*"\.ply"'):
+        write_surface(surface, tmp_path / "a.plyy")
+    with pytest.raises(OutputError, match="there is no folder"):
+        write_surface(surface, tmp_path / "nowhere" / "a.ply")
