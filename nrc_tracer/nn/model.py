@@ -42,6 +42,7 @@ class Model:
         threads: Threads on the CPU; one per core unless given.
         params: Parameters to begin with, any float type [n_params], instead of those drawn from the seed.
         deterministic: Training on a GPU gives the same bits every time, and takes longer. On the CPU it always does.
+        fused: Encoding and network in one CUDA kernel, precision float16. **It has never run on a GPU**: use it to try it.
 
     Attributes:
         params: All parameters, float32 [n_params], the network's first; change them in place as you like.
@@ -68,6 +69,7 @@ class Model:
         threads: int | None = None,
         params: Tensor | None = None,
         deterministic: bool = False,
+        fused: bool = False,
     ) -> None:
         for name, value, low in (("seed", seed, None), ("threads", threads, 1)):
             fits = isinstance(value, int) and not isinstance(value, bool) and (low is None or value >= low)
@@ -80,7 +82,9 @@ class Model:
         self.threads = threads
         structure = Structure(n_input_dims, n_output_dims, self.config.encoding, self.config.network)
         self.device = resolve_device(device)
-        self.backend = build_backend(backend, structure, self.device, precision, threads, deterministic=deterministic)
+        self.backend = build_backend(
+            backend, structure, self.device, precision, threads, deterministic=deterministic, fused=fused
+        )
         if params is None:
             self.params = structure.initial_params(seed).to(self.device)
         else:
@@ -263,16 +267,19 @@ def build_backend(
     threads: int | None,
     *,
     deterministic: bool = False,
+    fused: bool = False,
 ) -> Backend:
     """The backend of a name.
 
     Raises:
-        ConfigError: There is none of that name, or not with this precision.
+        ConfigError: There is none of that name, or not with this precision or in one kernel.
         DeviceError: It cannot run on this device, or is not installed.
     """
     if name not in BACKENDS:
         raise ConfigError(f'backend: unknown "{name}"{nearest(str(name), BACKENDS)}')
-    dtype = choose_precision(precision, name, device)
+    if fused and name != "warp":
+        raise ConfigError(f"fused: the {name} backend has no such choice; leave fused=True out")
+    dtype = choose_precision("float16" if fused and precision == "auto" else precision, name, device)
     if name == "reference":
         from nrc_tracer.nn.backends.reference import ReferenceBackend
 
@@ -284,4 +291,5 @@ def build_backend(
     from nrc_tracer.nn.backends.warp import WarpBackend
     from nrc_tracer.nn.torch_launcher import TorchLauncher
 
-    return WarpBackend(structure, TorchLauncher(device, threads=threads), dtype, deterministic=deterministic)
+    launcher = TorchLauncher(device, threads=threads)
+    return WarpBackend(structure, launcher, dtype, deterministic=deterministic, fused=fused)

@@ -7,12 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.backends.backend import Backend, Evaluate
 from nrc_tracer.nn.blocked_mlp import BlockedMlp
 from nrc_tracer.nn.blocked_radiance_field import BlockedRadianceField
 from nrc_tracer.nn.encodings.encoding import Encoding
 from nrc_tracer.nn.encodings.grid import GridEncoding
+from nrc_tracer.nn.fused.features import FusedGrid, Inputs
+from nrc_tracer.nn.fused.network import FusedMlp
 from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid, Regions
+from nrc_tracer.nn.mlp import Mlp
 from nrc_tracer.nn.radiance_field import RadianceField
 from nrc_tracer.nn.structure import Structure
 from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
@@ -29,18 +33,37 @@ class WarpBackend(Backend):
         launcher: Of the device that it runs on.
         precision: Of the operands of matrix products: float32, bfloat16 or float16. All else is float32.
         deterministic: Sum gradients of grids up as integers, so that a GPU gives the same bits every time; slower.
+        fused: Encoding and network in one kernel, for float16. **It has never run on a GPU.** On the CPU the instructions of a
+            GPU are emulated, which only tests have a use for.
+
+    Raises:
+        ConfigError: The network cannot be fused.
     """
 
     name = "warp"
 
     def __init__(
-        self, structure: Structure, launcher: TorchLauncher, precision: torch.dtype, *, deterministic: bool = False
+        self,
+        structure: Structure,
+        launcher: TorchLauncher,
+        precision: torch.dtype,
+        *,
+        deterministic: bool = False,
+        fused: bool = False,
     ) -> None:
         super().__init__(structure, launcher.torch_device, precision)
         self.launcher = launcher
         self.deterministic = deterministic
-        self.network: BlockedMlp | BlockedRadianceField | None = None
-        if isinstance(structure.mlp, RadianceField):
+        self.network: BlockedMlp | BlockedRadianceField | FusedMlp | None = None
+        self.fused: FusedMlp | None = None
+        if fused:
+            if not isinstance(structure.mlp, Mlp) or precision != torch.float16:
+                raise ConfigError(
+                    "fused: only a model with one network of precision float16 can be; leave fused=True out"
+                )
+            self.network = FusedMlp(structure.mlp, launcher)
+            self.fused = FusedMlp(structure.mlp, launcher, FusedGrid.of(structure.encoding, structure.width))
+        elif isinstance(structure.mlp, RadianceField):
             self.network = BlockedRadianceField(structure.mlp, launcher, precision)
         elif structure.mlp is not None:
             self.network = BlockedMlp(structure.mlp, launcher, precision)
@@ -62,11 +85,19 @@ class WarpBackend(Backend):
                 self.structure.encoding.forward(self.launcher, x, params, out)
                 return out
             weights = self.structure.split(params)[0]
+            if self.fused:
+                return self.fused.infer(self._fused_inputs(x, params), weights)
             for begin in range(0, len(x), CHUNK):
                 features = self.encode(x[begin : begin + CHUNK], params)
                 y = self.network.infer(features, weights)
                 out[begin : begin + CHUNK] = y[:, : self.structure.n_output_dims]
         return out
+
+    def _fused_inputs(self, x: Tensor, params: Tensor) -> Inputs:
+        grid = self.fused.grid
+        if grid is None:
+            return Inputs(self.encode(x, params))
+        return grid.encode(self.launcher, x, self.structure.split(params)[1])
 
     def density(self, x: Tensor, params: Tensor) -> Tensor:
         encoding, own, weights = self.structure.density_parts(params.detach())
@@ -91,6 +122,8 @@ class WarpBackend(Backend):
     ) -> tuple[Tensor, Gradient | None]:
         params = params.detach()
         with single_threaded_torch(self.launcher), torch.no_grad():
+            if self.fused:
+                return self._fused_gradient(x, params, evaluate, loss_scale)
             return self._gradient(x, params, evaluate, loss_scale)
 
     def _gradient(
@@ -135,11 +168,45 @@ class WarpBackend(Backend):
             structure.encoding.backward_params(self.launcher, x, own, d_features, sink)
         return loss, Gradient(flat, structure.n_matrix_params, self._listed)
 
+    def _fused_gradient(
+        self, x: Tensor, params: Tensor, evaluate: Evaluate, loss_scale: float
+    ) -> tuple[Tensor, Gradient | None]:
+        structure, fused = self.structure, self.fused
+        weights, own = structure.split(params)
+        flat = self._flat_gradient()
+        d_weights, d_own = structure.split(flat)
+        d_own.zero_()
+        y, kept = fused.forward(self._fused_inputs(x, params), weights)
+        loss, d_y = evaluate(y)
+
+        # Atomics inside the kernel make sums whose last bits change
+        sink = GradientSink(d_own, self._regions, deterministic=self.deterministic or None)
+        grid = None if sink.deterministic else fused.grid
+        rest = structure.encoding.n_params > 0 and not (grid and grid.alone)
+        d_features = fused.backward(
+            d_y * loss_scale,
+            kept,
+            weights,
+            d_weights,
+            need_input=rest,
+            d_table=d_own[grid.own] if grid else None,
+            unscale=1.0 / loss_scale,
+        )
+        if not torch.isfinite(loss.abs() + d_weights.abs().sum() + fused.magnitude):
+            return loss, None
+        if rest:
+            d_features /= loss_scale
+            if grid:
+                grid.backward_others(self.launcher, x, own, d_features, sink)
+            else:
+                structure.encoding.backward_params(self.launcher, x, own, d_features, sink)
+        return loss, Gradient(flat, structure.n_matrix_params)
+
     def _flat_gradient(self) -> Tensor:
         """The gradient's memory; on the CPU with lists of touched entries for every grid."""
         if self._flat is None:
             self._flat = torch.zeros(self.structure.n_params, device=self.device)
-            if not self.launcher.device.is_cuda and not self.deterministic:
+            if not self.launcher.device.is_cuda and not self.deterministic and not self.fused:
                 self._listed = []
                 for grid, begin in grids(self.structure.encoding, self.structure.n_matrix_params):
                     regions = Regions(grid, self.launcher.device, self.launcher.threads, listed=True)
@@ -163,7 +230,7 @@ class _NetworkFunction(torch.autograd.Function):
     """A blocked network as a torch function, `apply(x, params, network)`; derivatives of derivatives by plain torch."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, params: Tensor, network: BlockedMlp | BlockedRadianceField) -> Tensor:
+    def forward(ctx: Any, x: Tensor, params: Tensor, network: BlockedMlp | BlockedRadianceField | FusedMlp) -> Tensor:
         ctx.save_for_backward(x, params)
         ctx.network = network
         with single_threaded_torch(network.launcher), torch.autocast(x.device.type, enabled=False):
@@ -179,10 +246,10 @@ class _NetworkFunction(torch.autograd.Function):
     @staticmethod
     def _backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, params = ctx.saved_tensors
-        network: BlockedMlp | BlockedRadianceField = ctx.network
+        network: BlockedMlp | BlockedRadianceField | FusedMlp = ctx.network
         needs_x, needs_params = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():
-            y = network.mlp.reference(x, params)
+            y = network.mlp.reference(x, params)[:, : d_out.shape[1]]
             wanted = [tensor for tensor, need in ((x, needs_x), (params, needs_params)) if need]
             found = iter(torch.autograd.grad(y, wanted, d_out, create_graph=True))
             return next(found) if needs_x else None, next(found) if needs_params else None

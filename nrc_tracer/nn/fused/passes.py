@@ -1,0 +1,37 @@
+"""Two small kernels around the fused ones: the weights as halfs, and the sum of a gradient's parts."""
+
+import warp as wp
+
+from nrc_tracer.nn.fused.fragments import block_index
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.kernel
+def pack_weights(
+    base: int,
+    params: wp.array[float],
+    ends: wp.array[int],
+    columns: wp.array[int],
+    packed: wp.array[wp.float16],
+):
+    """Round the weights to halfs and put those of each matrix, which ends at `ends`, into blocks."""
+    i = base + wp.tid()
+    layer = int(0)
+    begin = int(0)
+    while i >= ends[layer]:
+        begin = ends[layer]
+        layer += 1
+    row = (i - begin) // columns[layer]
+    column = i - begin - row * columns[layer]
+    packed[begin + block_index(row, column, columns[layer])] = wp.float16(params[i])
+
+
+@wp.kernel
+def add_parts(base: int, parts: wp.array2d[float], scale: float, total: wp.array[float]):
+    """`scale` times the sum of all rows, from the first to the last."""
+    i = base + wp.tid()
+    result = float(0.0)
+    for row in range(parts.shape[0]):
+        result += parts[row, i]
+    total[i] = scale * result

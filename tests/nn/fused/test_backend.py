@@ -1,0 +1,203 @@
+"""Models with fused networks: encodings inside the kernel and beside it, training, and on a GPU beside the reference."""
+
+import pytest
+import torch
+
+import nrc_tracer.nn as nn
+from nrc_tracer.errors import ConfigError
+from tests.nn.fused.samples import quickly_compiled
+from tests.nn.samples import GRID, SMALL, make_model, relative, same_bits, spread_params, uniform
+
+OUTPUT, WEIGHTS, TABLE = 2e-2, 3e-2, 0.06
+"""Of the largest output; of gradients in relative L2 norm."""
+
+BESIDE = {"otype": "OneBlob", "n_bins": 4, "n_dims_to_encode": 2}
+ENCODINGS = {
+    "2d-8f": (GRID | {"n_features_per_level": 8, "n_levels": 3, "interpolation": "Smoothstep"}, 2),
+    "3d-2f": (GRID, 3),
+    "3d-1f-odd": (GRID | {"n_features_per_level": 1, "n_levels": 7}, 3),
+    "4d-4f": (GRID | {"n_features_per_level": 4, "n_levels": 3, "interpolation": "Nearest"}, 4),
+    "tiled": (GRID | {"otype": "TiledGrid", "base_resolution": 5}, 3),
+    "first": ({"otype": "Composite", "nested": [GRID | {"n_dims_to_encode": 3}, BESIDE]}, 5),
+    "last": ({"otype": "Composite", "nested": [BESIDE, GRID | {"n_dims_to_encode": 3}]}, 5),
+    "odd-beside": (
+        {
+            "otype": "Composite",
+            "nested": [
+                {"otype": "Identity", "n_dims_to_encode": 3},
+                GRID | {"n_dims_to_encode": 3, "n_features_per_level": 1},
+                BESIDE,
+            ],
+        },
+        8,
+    ),
+    "two-grids": (
+        {
+            "otype": "Composite",
+            "nested": [GRID | {"n_dims_to_encode": 2, "n_levels": 3}, GRID | {"n_dims_to_encode": 3}],
+        },
+        5,
+    ),
+    "product": ({"otype": "Composite", "reduction": "Product", "nested": [BESIDE, BESIDE]}, 4),
+    "no-grid": ({"otype": "Frequency", "n_frequencies": 2}, 3),
+}
+
+
+def squares(target):
+    def evaluate(y):
+        difference = y - target.to(y)
+        return (difference**2).mean(), 2.0 * difference / difference.numel()
+
+    return evaluate
+
+
+def pair(encoding, n_input_dims, **options):
+    """A fused model and the reference in float64, with the same parameters."""
+    fused = make_model(encoding, SMALL, n_input_dims, fused=True, precision="float16", threads=1, **options)
+    fused.params.copy_(spread_params(fused))
+    exact = make_model(encoding, SMALL, n_input_dims, backend="reference", precision="float64")
+    exact.params.copy_(fused.params)
+    return fused, exact
+
+
+def compiled(model):
+    return quickly_compiled(model.backend.fused, model.backend.network)
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_models_are_the_reference(name):
+    """Outputs, and gradients of network and grids, with a scaled loss; positions outside of the cube too."""
+    encoding, n_dims = ENCODINGS[name]
+    fused, exact = pair(encoding, n_dims)
+    x, target = uniform(150, n_dims, low=-0.1, high=1.1), uniform(150, 3, low=1.0, high=2.0, seed=3)
+    split = fused.structure.n_matrix_params
+    with compiled(fused):
+        y, expected = fused(x), exact(x)
+        assert y.shape == (150, 3)
+        assert (y - expected).abs().max() < OUTPUT * expected.abs().max()
+        loss, gradient = fused.backend.gradient(x, fused.params, squares(target), loss_scale=128.0)
+        _, wanted = exact.backend.gradient(x, exact.params, squares(target))
+        assert loss > 0
+        assert relative(gradient.flat[:split], wanted.flat[:split]) < WEIGHTS
+        if fused.n_params > split:
+            assert relative(gradient.flat[split:], wanted.flat[split:]) < TABLE
+            assert torch.equal(gradient.flat[split:] == 0, wanted.flat[split:] == 0)
+
+
+@pytest.mark.parametrize("name", ["3d-2f", "first"])
+def test_grids_inside_are_those_outside(name):
+    """The kernel's own encoding and gradient beside the grid's kernels, which `deterministic` takes, as close as float32."""
+    encoding, n_dims = ENCODINGS[name]
+    inside, _ = pair(encoding, n_dims)
+    outside, _ = pair(encoding, n_dims, deterministic=True)
+    x, target = uniform(150, n_dims), uniform(150, 3, low=1.0, high=2.0, seed=3)
+    with compiled(inside):
+        features = inside.backend.encode(x, inside.params)
+        weights = inside.structure.split(inside.params)[0]
+        y = inside.backend.network.infer(features, weights)
+        assert (inside(x) - y).abs().max() < 1e-3 * y.abs().max()
+        gradients = [
+            model.backend.gradient(x, model.params, squares(target))[1].flat.clone() for model in (inside, outside)
+        ]
+        split = inside.structure.n_matrix_params
+        assert same_bits(gradients[0][:split], gradients[1][:split])
+        assert relative(gradients[0][split:], gradients[1][split:]) < 1e-5
+
+
+def test_training_goes_as_without_fusing():
+    """Ten steps of Adam: the loss falls as it does with blocked products of halfs."""
+    x = uniform(256, 3)
+    target = 1.5 + torch.sin(5.0 * x)
+
+    def losses(**options):
+        optimizer = {"otype": "Adam", "learning_rate": 1e-2, "epsilon": 1e-10}
+        model = make_model(GRID, SMALL, precision="float16", loss={"otype": "L2"}, optimizer=optimizer, **options)
+        trainer = nn.Trainer(model)
+        if not model.backend.fused:
+            return [float(trainer.step(x, target)) for _ in range(10)]
+        with compiled(model):
+            return [float(trainer.step(x, target)) for _ in range(10)]
+
+    fused, blocked = losses(fused=True), losses()
+    assert fused[-1] < 0.9 * fused[0]
+    for a, b in zip(fused, blocked, strict=True):
+        assert a == pytest.approx(b, rel=0.01)
+
+
+def test_autograd_goes_through():
+    """Gradients with respect to inputs and parameters, and of such a gradient."""
+    fused, exact = pair(GRID, 3)
+    x = uniform(60, 3)
+    with compiled(fused):
+        found = []
+        for model in (fused, exact):
+            inputs = x.clone().requires_grad_()
+            params = model.params.clone().requires_grad_()
+            y = model.apply(inputs, params)
+            (slope,) = torch.autograd.grad(y.sum(), inputs, create_graph=True)
+            found.append((y.detach(), slope.detach(), *torch.autograd.grad((slope**2).sum() + (y**2).sum(), params)))
+        (y, slope, second), expected = found
+        assert (y - expected[0]).abs().max() < OUTPUT * expected[0].abs().max()
+        assert relative(slope, expected[1]) < TABLE
+        assert relative(second, expected[2]) < 0.1
+
+
+def test_a_gradient_that_is_not_finite_is_none():
+    """By a position, a target, a weight or a feature that is not a number."""
+    fused, _ = pair(GRID, 3)
+    x, target = uniform(40, 3), uniform(40, 3, seed=3)
+    with compiled(fused):
+        for values, place in ((x, (3, 1)), (target, (5, 2)), (fused.params, 40), (fused.params, fused.n_params - 1)):
+            kept, values[place] = values[place].clone(), torch.nan
+            used = values is not fused.params or place == 40
+            assert not used or fused.backend.gradient(x, fused.params, squares(target))[1] is None
+            values[place] = kept
+        assert fused.backend.gradient(x, fused.params, squares(target))[1] is not None
+
+
+def test_only_what_fits_is_fused():
+    """Other backends and precisions, and networks that are no one MLP, say so."""
+    with pytest.raises(ConfigError, match="fused: the reference backend"):
+        make_model(fused=True, backend="reference", precision="float64")
+    with pytest.raises(ConfigError, match="fused: only a model with one network of precision float16"):
+        make_model(fused=True, precision="float32")
+    with pytest.raises(ConfigError, match="fused: only a model with one network"):
+        make_model(GRID, None, fused=True, precision="float16")
+    assert make_model(fused=True, precision="auto").precision == "float16"
+
+
+# On a GPU
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("n", [1, 1000, 2**17 + 3])
+@pytest.mark.parametrize("network", [(16, 2), (32, 3), (64, 2), (64, 5), (128, 2), (128, 4)])
+@pytest.mark.parametrize("name", ["3d-2f", "2d-8f", "4d-4f", "first", "no-grid"])
+def test_cuda_is_the_reference(name, network, n):
+    """Every width on a GPU, with memory poisoned before; weights' gradients the same bits every time."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    encoding, n_dims = ENCODINGS[name]
+    width, layers = network
+    config = {
+        "encoding": encoding,
+        "network": {"otype": "FullyFusedMLP", "n_neurons": width, "n_hidden_layers": layers},
+    }
+    fused = nn.Model(n_dims, 3, config, device="cuda", fused=True)
+    exact = nn.Model(n_dims, 3, config, device="cuda", backend="reference")
+    fused.params.copy_(spread_params(fused))
+    exact.params.copy_(fused.params)
+    x, target = uniform(n, n_dims).cuda(), uniform(n, 3, low=1.0, high=2.0, seed=3).cuda()
+    poison = torch.full((2**26,), torch.nan, device="cuda")
+    del poison  # what is allocated next has it
+    y, expected = fused(x), exact(x)
+    assert (y - expected).abs().max() < OUTPUT * expected.abs().max()
+    gradients = [fused.backend.gradient(x, fused.params, squares(target))[1].flat.clone() for _ in range(3)]
+    wanted = exact.backend.gradient(x, exact.params, squares(target))[1].flat
+    split = fused.structure.n_matrix_params
+    if n > 1:  # one row is at the mercy of one ReLU
+        assert relative(gradients[0][:split], wanted[:split]) < WEIGHTS
+        assert fused.n_params == split or relative(gradients[0][split:], wanted[split:]) < TABLE
+    for gradient in gradients[1:]:
+        assert same_bits(gradient[:split], gradients[0][:split])
+        assert fused.n_params == split or relative(gradient[split:], gradients[0][split:]) < 1e-5

@@ -1,0 +1,65 @@
+"""The fused kernels compile for CUDA on machines without a GPU, to code with the tensor cores' instructions."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import warp as wp
+
+from nrc_tracer.launch import initialize
+from nrc_tracer.nn.fused.backward import backward_kernel
+from nrc_tracer.nn.fused.forward import forward_kernel
+from nrc_tracer.nn.fused.passes import pack_weights
+from nrc_tracer.nn.fused.plan import GridColumns, Shape, backward_variant, forward_variant
+
+GRID = GridColumns(3, 2, 16)
+VARIANTS = {
+    "32x2": (Shape(16, 32, 2, 16), None),
+    "64x2": (Shape(32, 64, 2, 16), GRID),
+    "128x2": (Shape(32, 128, 2, 16, "LeakyReLU", "Softplus"), None),
+}
+
+
+def compiled(module, arch, folder) -> Path:
+    initialize()
+    wp.compile_aot_module(module, arch=[arch], module_dir=folder, use_ptx=False)
+    (binary,) = folder.glob("*.cubin")
+    assert binary.read_bytes()[:4] == b"\x7fELF"
+    return binary
+
+
+def products(binary) -> int | None:
+    """Matrix instructions in a binary, or None where there is no disassembler."""
+    bundled = list(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/cu*/bin/nvdisasm"))
+    program = shutil.which("nvdisasm") or (str(bundled[0]) if bundled else None)
+    if program is None:
+        return None
+    code = subprocess.run([program, "-c", str(binary)], capture_output=True, text=True, check=True).stdout
+    return code.count("HMMA.16816.F32")
+
+
+@pytest.mark.parametrize("arch", [80, 90])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_compiles_for_cuda(name, arch, tmp_path):
+    """Forward and backward; where a disassembler is at hand, with as many products as the shapes say."""
+    shape, grid = VARIANTS[name]
+    forward, backward = forward_variant(shape, grid), backward_variant(shape, grid)
+    tiles = sum(rows // 16 * (columns // 16) for rows, columns, _ in shape.matrices)
+    binary = compiled(forward_kernel(forward).kernel.module, arch, tmp_path / "forward")
+    found = products(binary)
+    assert found in (None, 2 * tiles * forward.tiling.row_tiles)
+    binary = compiled(backward_kernel(backward).kernel.module, arch, tmp_path / "backward")
+    found = products(binary)
+    # Forwards, input gradients, and the share of one warp in the weights' over 16 rows, whose loop may be unrolled
+    share = sum(2 * share.own_rows * share.own_columns for share in backward.shares)
+    assert found is None or found >= 4 * tiles * backward.tiling.row_tiles + share
+
+
+@pytest.mark.parametrize("arch", [80, 90])
+def test_small_passes_compile_for_cuda(arch, tmp_path):
+    """Packing weights and adding parts."""
+    binary = compiled(pack_weights.module, arch, tmp_path)
+    assert b"pack_weights" in binary.read_bytes()
+    assert b"add_parts" in binary.read_bytes()
