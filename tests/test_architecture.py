@@ -14,7 +14,7 @@ FOLDERS = ("cli", "scene", "tracer", "cache", "nn", "tasks", "imaging", "report"
 ALLOWED = {
     "cli": set(FOLDERS),
     "report": {"tracer", "cache", "nn", "scene", "imaging", "tasks"},
-    "tasks": {"nn", "imaging"},
+    "tasks": {"tracer", "nn", "scene", "imaging"},
     "tracer": {"scene", "imaging", "cache", "nn"},
     "cache": {"nn"},
     "scene": {"imaging"},
@@ -29,7 +29,7 @@ EXCEPTIONS = {
 FOREIGN = {"scene": {"torch", "warp"}, "imaging": {"torch", "warp"}}
 # Packages that not every installation has: only inside the functions that need them
 OPTIONAL = {"embreex", "mitsuba", "oidn", "pyoidn", "tinycudann", "viser", "scipy", "imageio"}
-OPTIONAL |= {"flip_evaluator", "matplotlib", "skimage"}
+OPTIONAL |= {"flip_evaluator", "matplotlib", "skimage", "trimesh", "tifffile", "imageio_ffmpeg", "pyvips"}
 
 
 def _modules():
@@ -94,6 +94,8 @@ HEAVY = ("numpy", "warp", "torch", "msgspec", "rich", "PIL", "OpenEXR", "lxml", 
         "import nrc_tracer",
         "from nrc_tracer.cli import main; main(['--help'], standalone_mode=False)",
         "from nrc_tracer.cli import main; main(['render', '--help'], standalone_mode=False)",
+        "from nrc_tracer.cli import main; main(['fit', 'nerf', '--help'], standalone_mode=False)",
+        "from nrc_tracer.cli import main; main(['decode', '--help'], standalone_mode=False)",
     ],
 )
 def test_starting_loads_nothing_heavy(statement):

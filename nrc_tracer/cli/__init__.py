@@ -10,6 +10,9 @@ import click
 from nrc_tracer import __version__
 from nrc_tracer.cli.compare import compare
 from nrc_tracer.cli.convert import convert
+from nrc_tracer.cli.dataset import dataset
+from nrc_tracer.cli.decode import decode
+from nrc_tracer.cli.fit import fit
 from nrc_tracer.cli.info import info
 from nrc_tracer.cli.render import render
 from nrc_tracer.cli.schema import schema
@@ -47,4 +50,7 @@ main.add_command(render)
 main.add_command(info)
 main.add_command(compare)
 main.add_command(convert)
+main.add_command(dataset)
+main.add_command(fit)
+main.add_command(decode)
 main.add_command(schema)

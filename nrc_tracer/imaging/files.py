@@ -145,7 +145,7 @@ def _read_with_pillow(path: Path) -> np.ndarray:
 def _decode_with_pillow(source: Path | io.BytesIO, path: Path | str) -> np.ndarray:
     import PIL.Image
 
-    with _pillow_without_limit():
+    with pillow_without_limit():
         try:
             file = PIL.Image.open(source, formats=_PILLOW_FORMATS)
         except PIL.UnidentifiedImageError as error:
@@ -172,7 +172,7 @@ def _decode_with_pillow(source: Path | io.BytesIO, path: Path | str) -> np.ndarr
 
 
 @contextlib.contextmanager
-def _pillow_without_limit() -> Iterator[None]:
+def pillow_without_limit() -> Iterator[None]:
     """Lift Pillow's limit on pixels, a global of its module, while a file is opened: ours is checked right after."""
     import PIL.Image
 
@@ -213,7 +213,7 @@ def _read_exr(path: Path) -> np.ndarray:
         raise SceneError(f"{path}: not a readable image: deep EXR is not supported")
     (left, top), (right, bottom) = (corner.tolist() for corner in header["dataWindow"])
     _check_size(path, bottom - top + 1, right - left + 1)
-    names = _exr_channels([channel.name for channel in header["channels"]])
+    names = exr_channels([channel.name for channel in header["channels"]])
     if not names:
         found = ", ".join(channel.name for channel in header["channels"])
         raise SceneError(f"{path}: not a readable image: no channels R, G, B or Y (found: {found})")
@@ -224,7 +224,7 @@ def _read_exr(path: Path) -> np.ndarray:
     return np.stack(planes, axis=2).astype(np.float32)
 
 
-def _exr_channels(names: list[str]) -> list[str]:
+def exr_channels(names: list[str]) -> list[str]:
     """Choose the channels that make a picture: plain RGB(A), else the first layer's, else Y, else the only channel."""
     layers = sorted({name.rpartition(".")[0] for name in names}, key=lambda layer: (layer != "", layer))
     for layer in layers:

@@ -1,8 +1,8 @@
-"""Where gradients of parameters are summed up: a flat tensor and, on the CPU, lists of the grid entries that got any.
+"""Where gradients of parameters are summed up: a flat tensor or, for grids on the CPU, only room for the entries that get any.
 
-A grid of 2^19 entries a level has twelve million parameters of which a step touches a few per cent. The lists let an
-optimizer go over those alone. A step has a number, its *stamp*: an entry whose stamp is older holds nothing yet, so nothing has
-to be cleared between steps.
+A grid of 2^19 entries a level has twelve million parameters of which a step touches a few per cent. Lists let an optimizer go
+over those alone, and their sums are kept side by side. Where, is in the *slot* of an entry, beside the *stamp* of the step that
+put it there: an entry with an older stamp has nothing yet, so nothing has to be cleared between steps.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from nrc_tracer.errors import ConfigError
 from nrc_tracer.launch import Launcher
 from nrc_tracer.nn.arrays import as_warp
 from nrc_tracer.nn.encodings.grid_kernels import Region
@@ -33,7 +34,15 @@ class Regions:
         grid: The grid.
         device: Where the arrays live.
         threads: Threads that share the work: with few levels to a thread, levels are cut. Sums do not depend on it.
-        listed: Keep lists of touched entries (CPU only).
+        listed: Keep lists of touched entries (CPU only), with their sums: else gradients go to a tensor for all entries.
+
+    Attributes:
+        begins: Where each region's list begins in `touched`, and its sums in `values`, int64 [regions].
+        slots: Of each entry, the stamp of the step that last touched it, and in the lowest `slot_bits` the place of its sum,
+            counted from the region's begin, int32 [entries].
+        touched: Entries, int32 [n].
+        values: Sums, float32 [n, features].
+        counts: Entries in each list, int32 [regions].
     """
 
     def __init__(self, grid: GridEncoding, device: wp.Device, threads: int, *, listed: bool) -> None:
@@ -45,36 +54,98 @@ class Regions:
         self.count = len(rows)
         self.first = np.array([grid.levels[level].offset + first for level, first, _ in rows], dtype=np.int64)
         self.sizes = np.array([last - first for _, first, last in rows], dtype=np.int64)
-        """The first entry of each region, counted from the grid's first; its list of touched entries begins there too."""
+        """The first entry of each region, counted from the grid's first, and how many it has."""
         self.rows = wp.array(np.array(rows, dtype=Region.numpy_dtype()), dtype=Region, device=device)
-        size = grid.n_entries if listed else 0
-        torch_device = wp.device_to_torch(device)
+        self.listed = listed
+        self._corners = 2**grid.n_input_dims
+        self._level_entries = np.array([grid.levels[level].entries for level, _, _ in rows], dtype=np.int64)
+        self._points = 0
+        self._n_points_reserved = -1
+        self._torch_device = wp.device_to_torch(device)
+        self._n_features = grid.n_features
         self.stamp = 1 if listed else 0
-        self.stamps = torch.zeros(size, dtype=torch.int32, device=torch_device)
-        self.touched = torch.empty(size, dtype=torch.int32, device=torch_device)
-        self.counts = torch.zeros(self.count if listed else 0, dtype=torch.int32, device=torch_device)
+        self.slot_bits = 1
+        self.slots = torch.zeros(grid.n_entries if listed else 0, dtype=torch.int32, device=self._torch_device)
+        self.counts = torch.zeros(self.count if listed else 0, dtype=torch.int32, device=self._torch_device)
+        self._make_room(0)
+
+    def reserve(self, n_points: int) -> None:
+        """Make room for the entries that so many points may touch. What is listed is lost if there was too little."""
+        self._points = n_points
+        if n_points > self._n_points_reserved:
+            self._make_room(
+                n_points if self._n_points_reserved < 1 else max(n_points, 3 * self._n_points_reserved // 2)
+            )
+
+    def _make_room(self, n_points: int) -> None:
+        self._n_points_reserved = n_points
+        rooms = np.minimum(self.sizes, self._corners * (n_points + 1)) if self.listed else np.zeros(0, np.int64)
+        ends = np.cumsum(rooms)
+        size = int(ends[-1]) if len(ends) else 0
+        if size > 2**31 - 1:
+            raise ConfigError(f"a batch of {n_points:,} points: a grid on the CPU sums up 2^31 touched entries at most")
+        self.begins = ends - rooms
+        self._begins = torch.from_numpy(self.begins.astype(np.int32)).to(self._torch_device)
+        self.touched = torch.empty(size, dtype=torch.int32, device=self._torch_device)
+        self.values = torch.empty(size, self._n_features, device=self._torch_device)
+        slot_bits = max(1, int(rooms.max(initial=1) - 1).bit_length())
+        if slot_bits != self.slot_bits:
+            self.slot_bits = slot_bits
+            self.slots.zero_()
+            self.stamp = min(self.stamp, 1)
 
     def lists(self) -> list:
         """The lists as kernels take them."""
-        return [self.stamp, as_warp(self.stamps), as_warp(self.touched), as_warp(self.counts)]
+        arrays = [as_warp(self.slots), as_warp(self.touched), as_warp(self.counts)]
+        return [as_warp(self._begins), self.stamp, self.slot_bits, *arrays]
 
     def begin_step(self) -> None:
         """Empty the lists."""
-        if self.stamp == 2**31 - 1:
-            self.stamps.zero_()
+        if self.stamp == 2 ** (32 - self.slot_bits) - 1:
+            self.slots.zero_()
             self.stamp = 0
         self.stamp += 1
         self.counts.zero_()
 
-    def stretches(self) -> Iterator[tuple[int, int, bool]]:
-        """Begin and end, in `touched`, of each list that is not empty, and whether it has all entries of its region.
-
-        Then these are the entries numbered begin to end - 1, and the list itself may not have been written.
-        """
-        rows = zip(self.first.tolist(), self.sizes.tolist(), self.counts.tolist(), strict=True)
-        for first, size, count in rows:
+    def stretches(self) -> Iterator[Stretch]:
+        """The lists that are not empty."""
+        whole = self._points >= self._level_entries // self._corners
+        rows = zip(
+            self.begins.tolist(), self.first.tolist(), self.sizes.tolist(), self.counts.tolist(), whole, strict=True
+        )
+        for begin, first, size, count, all_listed in rows:
             if count:
-                yield first, first + count, count == size
+                in_order = count > size // 16 and not all_listed
+                yield Stretch(begin, begin + count, first if all_listed else None, in_order)
+
+    def entries(self, stretch: Stretch) -> Tensor:
+        """The entries of a list, int64 [n], counted from the grid's first."""
+        if stretch.first is not None:
+            return torch.arange(stretch.first, stretch.first + stretch.end - stretch.begin, device=self._torch_device)
+        return self.touched[stretch.begin : stretch.end].long()
+
+    def sums(self, stretch: Stretch) -> Tensor:
+        """The gradients of the entries of a list, float32 [n, features]."""
+        if not stretch.in_order:
+            return self.values[stretch.begin : stretch.end]
+        slots = self.slots[self.entries(stretch)].long() & ((1 << self.slot_bits) - 1)
+        return self.values[stretch.begin + slots]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The list of one region in a step.
+
+    Attributes:
+        begin, end: Its place in `Regions.touched` and the place of its sums in `Regions.values`.
+        first: Where it has all entries of the region, the first of them: the list itself is not written then. Else None.
+        in_order: Whether the list was put in order after the sums were made: an entry's slot tells where its sum is.
+    """
+
+    begin: int
+    end: int
+    first: int | None
+    in_order: bool
 
 
 class GradientSink:
@@ -131,7 +202,8 @@ class ListedGrid:
 class Gradient:
     """The gradient of all parameters of a model, in the order of its flat parameters.
 
-    Where `listed` is not None, entries of those grids that are not listed have gradient zero **whatever `flat` holds there**.
+    Where `listed` is not None, the gradients of those grids are in their lists, **whatever `flat` holds**; entries that are not
+    listed have gradient zero.
 
     Attributes:
         flat: float32 [n_params].
@@ -152,9 +224,7 @@ class Gradient:
         result[: self.n_matrix_params] = self.flat[: self.n_matrix_params]
         for grid in self.listed:
             size = grid.n_entries * grid.n_features
-            source = self.flat[grid.begin : grid.begin + size].view(-1, grid.n_features)
             target = result[grid.begin : grid.begin + size].view(-1, grid.n_features)
-            for first, last, whole in grid.regions.stretches():
-                entries = slice(first, last) if whole else grid.regions.touched[first:last].long()
-                target[entries] = source[entries]
+            for stretch in grid.regions.stretches():
+                target[grid.regions.entries(stretch)] = grid.regions.sums(stretch)
         return result

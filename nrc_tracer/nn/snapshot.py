@@ -42,6 +42,8 @@ KEY = "nrc_tracer"
 """Of the metadata. Only one: safetensors keeps several in no order, and equal models should give equal files."""
 
 MAX_HEADER_BYTES = 16 * 2**20
+_PIECE = 2**22
+"""Values that are looked at at once."""
 
 _EXTRA = "extra/"
 _TRAINING = "training/"
@@ -206,7 +208,7 @@ def _save(
     if averaged is not model.params:
         tensors["inference_params"] = averaged
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
+        if not _is_finite(tensor):
             raise SnapshotError(f"{path}: not written, as {name} has values that are not finite: training has diverged")
     for name, tensor in (extra or {}).items():
         _check_tensor(path, f"extra[{name!r}]", name, tensor)
@@ -225,12 +227,17 @@ def _save(
         "config": configuration.to_json(config),
     }
     if trainer is not None:
-        header["training"] = _flatten(path, trainer.state(), _TRAINING, tensors)
+        header["training"] = _flatten(path, trainer.state(copy=False), _TRAINING, tensors)
     if metadata:
         header["metadata"] = dict(metadata)
     with replacing(path, error=SnapshotError) as temporary:
         _write(temporary, _json(path, header), tensors)
     return path
+
+
+def _is_finite(params: Tensor) -> bool:
+    """Whether all values are finite, found out piece by piece: torch takes more memory than the values to tell of all."""
+    return all(bool(torch.isfinite(piece).all()) for piece in params.split(_PIECE))
 
 
 def _flatten(path: Path, state: Mapping[str, Any], prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -451,7 +458,7 @@ class _File:
 
     def _params(self, name: str) -> Tensor:
         params = self._tensor(name)
-        if not torch.isfinite(params).all():
+        if not _is_finite(params):
             raise self._damaged(f"{name} has values that are not finite")
         return params
 

@@ -169,14 +169,18 @@ class Trainer:
 
     # State
 
-    def state(self) -> dict[str, Any]:
-        """All that the next steps depend on besides the model's parameters: numbers, tensors, and dicts of them."""
+    def state(self, *, copy: bool = True) -> dict[str, Any]:
+        """All that the next steps depend on besides the model's parameters: numbers, tensors, and dicts of them.
+
+        Args:
+            copy: Else tensors are those in use, which the next step changes.
+        """
         return {
             "steps": self.steps,
             "skipped_steps": self.skipped_steps,
             "loss_scale": self.loss_scale,
             "since_overflow": self._since_overflow,
-            "optimizer": self.optimizer.state(),
+            "optimizer": self.optimizer.state(copy=copy),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:

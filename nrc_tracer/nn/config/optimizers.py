@@ -6,13 +6,17 @@ from typing import Annotated
 
 import msgspec
 
-from nrc_tracer.nn.config.part import Part, Typed, expect, expect_all
-from nrc_tracer.nn.config.rules import Flag, Integer, Number
+from nrc_tracer.nn.config.part import Misfit, Part, Typed, expect, expect_all
+from nrc_tracer.nn.config.rules import Choice, Flag, Integer, Number
 
 _NOT_NEGATIVE = Number(0)
 _DECAY = Number(0, 1, below=True)
 _STEPS = Integer(0)
 _COUNT = Integer(1)
+_MOMENTS = Choice("type", ("float32", "bfloat16"))
+
+MOST_BETA2 = 0.9995
+"""With moments in bfloat16, steps are counted up to 32,767: this to that power is nothing beside 1."""
 
 
 class Adam(Typed, frozen=True, kw_only=True, tag="Adam"):
@@ -34,6 +38,8 @@ class Adam(Typed, frozen=True, kw_only=True, tag="Adam"):
         optimize_matrix_params: Whether matrix parameters are trained.
         optimize_non_matrix_params: Whether all other parameters are trained.
         skip_zero_grad_non_matrix_params: Whether other parameters rest while their gradient is exactly zero.
+        moments: In which type they are kept, "float32" or "bfloat16", which takes half the memory and which tiny-cuda-nn has
+            not; then beta2 may be 0.9995 at most.
     """
 
     learning_rate: Annotated[float, _NOT_NEGATIVE] = 1e-3
@@ -51,6 +57,11 @@ class Adam(Typed, frozen=True, kw_only=True, tag="Adam"):
     optimize_matrix_params: Annotated[bool, Flag()] = True
     optimize_non_matrix_params: Annotated[bool, Flag()] = True
     skip_zero_grad_non_matrix_params: Annotated[bool, Flag()] = True
+    moments: Annotated[str, _MOMENTS] = "float32"
+
+    def relate(self) -> None:
+        if self.moments == "bfloat16" and self.beta2 > MOST_BETA2:
+            raise Misfit(self, "beta2", f"expected {MOST_BETA2} at most with moments bfloat16, got {self.beta2}")
 
 
 class SGD(Typed, frozen=True, kw_only=True, tag="SGD"):

@@ -190,6 +190,8 @@ def to_json(part: ModelConfig | Encoding | Network | RadianceField | Loss | Opti
     data |= {name: getattr(part, name) for name in part.__struct_fields__}
     if isinstance(part, Loss) and part.otype != "Huber":
         del data["delta"]
+    elif isinstance(part, Adam) and part.moments == "float32":  # what tiny-cuda-nn has not
+        del data["moments"]
     elif isinstance(part, RadianceField):
         data |= {"density": to_json(part.density), "rgb": to_json(part.rgb)}
     elif isinstance(part, Wrapper):

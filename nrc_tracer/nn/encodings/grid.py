@@ -249,6 +249,9 @@ class GridEncoding(Encoding):
             run(kernels.scatter_fixed, [as_warp(d_values), as_warp(scale), as_warp(totals), regions.rows])
             table += (totals / scale).to(table.dtype)
         else:
+            if regions.listed:
+                regions.reserve(n)
+                gradient = as_warp(regions.values, kernels.features)
             run(kernels.scatter, [as_warp(d_values), gradient, regions.rows, *regions.lists()])
 
 

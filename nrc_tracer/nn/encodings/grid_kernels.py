@@ -236,8 +236,10 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
         column: int,
         gradient: wp.array[features],
         region: Region,
+        shift: int,
         stamp: int,
-        stamps: wp.array[int],
+        slot_bits: int,
+        slots: wp.array[int],
         touched: wp.array[int],
         count: int,
     ) -> int: ...
@@ -302,12 +304,16 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
         d_out: wp.array2d[float],
         gradient: wp.array[features],
         regions: wp.array[Region],
+        begins: wp.array[int],
         stamp: int,
-        stamps: wp.array[int],
+        slot_bits: int,
+        slots: wp.array[int],
         touched: wp.array[int],
         counts: wp.array[int],
     ):
         """Add up a region's gradients over a stretch of points; with a stamp, list the entries that get some.
+
+        With a stamp, `gradient` has room for those entries only, from `begins` of the region on; see `Regions`.
 
         Where the points have as many corners as the level entries, all entries are listed: one after the other costs less. The
         level decides, not the region: what is listed must not depend on the number of threads.
@@ -319,12 +325,15 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
         level = levels[region.level]
         count = int(0)
         mark = stamp
-        if stamp != 0 and n >= int(level.entries) // wp.static(CORNERS):
-            first = int(level.offset + region.first)
-            count = int(region.last - region.first)
-            for k in range(first, first + count):
-                gradient[k] = features()
-            mark = 0
+        shift = int(0)
+        if stamp != 0:
+            shift = begins[r]
+            if n >= int(level.entries) // wp.static(CORNERS):
+                count = int(region.last - region.first)
+                for k in range(shift, shift + count):
+                    gradient[k] = features()
+                shift -= int(level.offset + region.first)
+                mark = 0
         count = add_up(
             level,
             interpolation,
@@ -335,8 +344,10 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
             region.level * wp.static(n_features),
             gradient,
             region,
+            shift,
             mark,
-            stamps,
+            slot_bits,
+            slots,
             touched,
             count,
         )

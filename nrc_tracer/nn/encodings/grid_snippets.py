@@ -84,7 +84,6 @@ _CORNERS = """
                 }
                 for (int j = 0; j < W; ++j) {
                     const size_t at = (size_t)level.offset + NRC_LANE(index[c], j);
-                    NRC_PREFETCH(entry_data + at * F);
                     $prefetch
                 }
             }
@@ -122,19 +121,24 @@ _SCATTER = """
                 const unsigned place = index[c * W + j];
                 if (w == 0.0f || place < region.first || place >= region.last) continue;
                 const size_t at = (size_t)level.offset + place;
-                float* entry = entry_data + at * F;
                 if (stamp == 0) {
+                    float* entry = entry_data + ((long long)at + shift) * F;
 #if defined(__CUDA_ARCH__)
                     for (int f = 0; f < F; ++f) atomicAdd(entry + f, w * d_value[f]);
 #else
                     for (int f = 0; f < F; ++f) entry[f] += w * d_value[f];
 #endif
-                } else if (stamps.data[at] == stamp) {
+                    continue;
+                }
+                const unsigned slot = (unsigned)slots.data[at];
+                if (slot >> slot_bits == (unsigned)stamp) {
+                    float* entry = entry_data + ((size_t)shift + (slot & ((1u << slot_bits) - 1u))) * F;
                     for (int f = 0; f < F; ++f) entry[f] += w * d_value[f];
                 } else {
-                    stamps.data[at] = stamp;
+                    slots.data[at] = (int)((unsigned)stamp << slot_bits | (unsigned)count);
+                    float* entry = entry_data + ((size_t)shift + count) * F;
                     for (int f = 0; f < F; ++f) entry[f] = w * d_value[f];
-                    touched.data[level.offset + region.first + count++] = (int)at;
+                    touched.data[shift + count++] = (int)at;
                 }
             }
         }
@@ -143,12 +147,12 @@ _SCATTER = """
     // Where much of the region is touched, list it in order: memory likes that better than the order of hashes
     const int size = region.last - region.first, offset = level.offset + region.first;
     if (stamp != 0 && count > size / 16) {
-        const int* marks = stamps.data + offset;
-        int* list = touched.data + offset;
+        const int* marks = slots.data + offset;
+        int* list = touched.data + shift;
         int length = 0;
         for (int k = 0; length < count; ++k) {
             list[length] = offset + k;
-            length += marks[k] == stamp;
+            length += (unsigned)marks[k] >> slot_bits == (unsigned)stamp;
         }
     }
     return count;
@@ -158,11 +162,13 @@ _SCATTER = """
 def forward_snippet(n_dims: int, n_features: int) -> str:
     """Body of (level, interpolation, x, begin, end, table, out, column): a level's values into columns of `out`."""
     begin = "const float* entry_data = (const float*)table.data;"
-    return begin + Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch="") + _FORWARD
+    fetch = "NRC_PREFETCH(entry_data + at * F);"
+    return begin + Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch) + _FORWARD
 
 
 def scatter_snippet(n_dims: int, n_features: int) -> str:
-    """Body of (level, interpolation, x, begin, end, d_out, column, gradient, region, stamp, stamps, touched, count) -> count."""
+    """Body of (level, interpolation, x, begin, end, d_out, column, gradient, region, shift, stamp, slot_bits, slots, touched,
+    count) -> count."""
     begin = "float* entry_data = (float*)gradient.data;"
-    stamps = "if (stamp) NRC_PREFETCH(stamps.data + at);"
-    return begin + Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch=stamps) + _SCATTER
+    fetch = "if (stamp) NRC_PREFETCH(slots.data + at); else NRC_PREFETCH(entry_data + ((long long)at + shift) * F);"
+    return begin + Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch) + _SCATTER

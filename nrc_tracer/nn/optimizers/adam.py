@@ -35,6 +35,9 @@ class Adam(Optimizer):
     they are, regularized or not. Where the gradient lists the touched entries of grids, the others are not even looked at.
     With `skip_zero_grad_non_matrix_params` false, every step goes over all parameters.
 
+    With `moments` bfloat16, the state of a parameter takes 6 bytes instead of 12. Moments are rounded up or down by chance, so
+    that small changes of theirs add up all the same; the chance depends on the parameter and the step alone.
+
     The correction of the moments' bias is computed in float64: tiny-cuda-nn's, in float32, is off by up to 3e-5 of itself in
     the first steps.
     """
@@ -46,8 +49,12 @@ class Adam(Optimizer):
         wp.load_module(KERNELS, device=launcher.device)
         self.learning_rate = config.learning_rate
         self.steps = 0
-        self.moments = torch.zeros(n_params, 2, device=self._torch_device)
-        self.counts = torch.zeros(n_params, dtype=torch.int32, device=self._torch_device)
+        self.compact = config.moments == "bfloat16"
+        kinds = (torch.bfloat16, torch.int16) if self.compact else (torch.float32, torch.int32)
+        self.moments = torch.zeros(n_params, 2, dtype=kinds[0], device=self._torch_device)
+        self.counts = torch.zeros(n_params, dtype=kinds[1], device=self._torch_device)
+        self._dense_kernel = kernels.adam_dense_compact if self.compact else kernels.adam_dense
+        self._listed_kernel = kernels.adam_listed_compact if self.compact else kernels.adam_listed
 
         # Hyperparameters are float32 in tiny-cuda-nn: 1 - beta2 is 1 - 0.999f, which is not 0.001
         beta1, beta2 = float(np.float32(config.beta1)), float(np.float32(config.beta2))
@@ -91,21 +98,24 @@ class Adam(Optimizer):
         if self.config.optimize_matrix_params:
             rule = self._at_this_step(self._matrix_rule, 1.0)
             arrays = [rule, corrections, *self._arrays(gradient.flat, params)]
-            self._run_dense(kernels.adam_dense, 0, self.n_matrix_params, arrays)
+            self._run_dense(self._dense_kernel, 0, self.n_matrix_params, arrays)
         if not self.config.optimize_non_matrix_params:
             return
         rule = self._at_this_step(self._other_rule, self.config.non_matrix_learning_rate_factor)
         if gradient.listed is not None and self.config.skip_zero_grad_non_matrix_params:
-            arrays = [rule, corrections, *self._arrays(gradient.flat, params)]
             for listed in gradient.listed:
-                self._run_listed(kernels.adam_listed, ListedWork(listed), arrays)
+                regions = listed.regions
+                arrays = [as_warp(regions.slots), regions.slot_bits, rule, corrections]
+                arrays += self._arrays(regions.values.view(-1), params)
+                self._run_listed(self._listed_kernel, ListedWork(listed), arrays)
         else:
             flat = gradient.dense()
             arrays = [rule, corrections, *self._arrays(flat, params)]
-            self._run_dense(kernels.adam_dense, self.n_matrix_params, self.n_params, arrays)
+            self._run_dense(self._dense_kernel, self.n_matrix_params, self.n_params, arrays)
 
     def _at_this_step(self, rule: kernels.AdamRule, factor: float) -> kernels.AdamRule:
         rule.learning_rate = np.float32(self.learning_rate) * np.float32(factor)
+        rule.step = self.steps
         if self.config.adabound:
             speed = self._bound_speed * self.steps
             rule.lowest_rate = FINAL_RATE - FINAL_RATE / (speed + 1)
@@ -113,7 +123,8 @@ class Adam(Optimizer):
         return rule
 
     def _arrays(self, gradient: Tensor, params: Tensor) -> list:
-        return [as_warp(gradient), as_warp(params), as_warp(self.moments, wp.vec2), as_warp(self.counts)]
+        moments = as_warp(self.moments.view(torch.int32)[:, 0]) if self.compact else as_warp(self.moments, wp.vec2)
+        return [as_warp(gradient), as_warp(params), moments, as_warp(self.counts)]
 
     def _tensors(self) -> dict[str, Tensor]:
         return {"moments": self.moments, "counts": self.counts}

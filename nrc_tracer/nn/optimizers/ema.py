@@ -27,9 +27,8 @@ class Ema(Wrapper):
     `full_precision` says.
 
     An entry of a grid that rests from step s to step t has e_t = w + (e_s - w) d^(t-s) (1 - d^s) / (1 - d^t): where the gradient
-    lists the touched entries, the others are left until they are touched or the average is asked for. That takes for
-    granted that nobody changes the parameters between steps. Asking for the average does not change how training goes on,
-    except that the average is rounded once more.
+    lists the touched entries, the others are left until they are touched. That takes for granted that nobody changes the
+    parameters between steps. Asking for the average brings a copy up to date, so that it changes nothing, not even by rounding.
 
     Attributes:
         averages: float32 [n_params], up to date where ...
@@ -46,6 +45,7 @@ class Ema(Wrapper):
         self.updated = torch.zeros(n_params, dtype=torch.int32, device=self._torch_device)
         self.complete = 0
         self._gathered = torch.empty(0, device=self._torch_device)
+        self._answer: Tensor | None = None
 
         def powers(t: np.ndarray) -> np.ndarray:
             power = self.decay**t
@@ -60,8 +60,13 @@ class Ema(Wrapper):
     def inference_params(self, params: Tensor) -> Tensor | None:
         if self.steps == 0:
             return None
-        self._catch_up(params)
-        return self.averages
+        if self.complete == self.steps:
+            return self.averages
+        if self._answer is None:
+            self._answer = torch.empty_like(self.averages)
+        self._answer.copy_(self.averages)
+        self._bring_up(params, self._answer)
+        return self._answer
 
     def step(self, params: Tensor, gradient: Gradient) -> None:
         lazy = gradient.listed is not None and self.nested.rests_at_zero and not self.nested.has_inference_params
@@ -116,20 +121,23 @@ class Ema(Wrapper):
 
     def _catch_up(self, params: Tensor) -> None:
         """Bring the averages of all parameters up to the last step."""
+        if self.complete != self.steps:
+            self._bring_up(params, self.averages)
+            self.complete = self.steps
+
+    def _bring_up(self, params: Tensor, averages: Tensor) -> None:
+        """Bring averages, or a copy of them, from where they are up to the last step."""
         step = self.steps
-        if self.complete == step:
-            return
         arguments = [
             step,
             self.complete,
             self._powers.up_to(step),
             1 - self.decay**step,
             as_warp(params),
-            as_warp(self.averages),
+            as_warp(averages),
             as_warp(self.updated),
         ]
         self._run_dense(kernels.ema_catch_up, self.n_matrix_params, self.n_params, arguments)
-        self.complete = step
 
     def _tensors(self) -> dict[str, Tensor]:
         return {"averages": self.averages, "updated": self.updated}

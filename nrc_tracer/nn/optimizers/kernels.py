@@ -6,6 +6,8 @@ lists name. An item is a stretch of parameters or of a list (one parameter on CU
 
 from __future__ import annotations
 
+from string import Template
+
 import warp as wp
 
 wp.set_module_options({"enable_backward": False})
@@ -34,6 +36,10 @@ def prefetch(values: wp.array[int], i: int): ...  # noqa: F811
 def prefetch(values: wp.array[wp.vec2], i: int): ...  # noqa: F811
 
 
+@wp.func_native(_PREFETCH)
+def prefetch(values: wp.array[wp.int16], i: int): ...  # noqa: F811
+
+
 @wp.struct
 class AdamRule:
     """What Adam does to one kind of parameters in one step.
@@ -47,6 +53,7 @@ class AdamRule:
         gradient_limit, weight_limit: Greatest magnitudes; 0 for any.
         lowest_rate, highest_rate: Bounds of the learning rate over the root of the second moment (AdaBound).
         skip_zero: 1 if a parameter whose gradient is exactly zero rests.
+        step: Number of the step, for what is rounded by chance.
     """
 
     learning_rate: wp.float32
@@ -61,15 +68,15 @@ class AdamRule:
     lowest_rate: wp.float32
     highest_rate: wp.float32
     skip_zero: wp.int32
+    step: wp.int32
 
 
-_ADAM = """
+_ADAM = Template("""
     // A loop without branches, which the compiler turns into vector instructions on the CPU
-    const float* gradients = gradient.data;
+    const float* gradients = gradient.data + shift;
     const float* table = corrections.data;
     float* weights = params.data;
-    float* moment = (float*)moments.data;
-    int* steps = counts.data;
+    $open
     const int last = corrections.shape[0] - 1;
     const bool skip_zero = rule.skip_zero != 0;
     const float learning_rate = rule.learning_rate, epsilon = rule.epsilon, l2_reg = rule.l2_reg;
@@ -83,7 +90,7 @@ _ADAM = """
 #endif
     for (int i = begin; i < end; ++i) {
         const float gradient = gradients[i], before = weights[i];
-        const float m_before = moment[2 * i], v_before = moment[2 * i + 1];
+        $load
         const int t_before = steps[i];
 
         // Regularize, then clip the gradient
@@ -110,17 +117,55 @@ _ADAM = """
 
         const bool rests = skip_zero && gradient == 0.0f;
         weights[i] = rests ? before : w;
+        $store
+    }
+""")
+
+_EXACT = _ADAM.substitute(
+    open="float* moment = (float*)moments.data; int* steps = counts.data;",
+    load="const float m_before = moment[2 * i], v_before = moment[2 * i + 1];",
+    store="""
         moment[2 * i] = rests ? m_before : m;
         moment[2 * i + 1] = rests ? v_before : v;
         steps[i] = rests ? t_before : t;
-    }
-"""
+""",
+)
+
+_COMPACT = _ADAM.substitute(
+    open="""
+    unsigned* moment = (unsigned*)moments.data;
+    short* steps = counts.data;
+    const unsigned key = (unsigned)rule.step * 0x9e3779b9u;
+""",
+    load="""
+        const unsigned packed = moment[i];
+        union Bits { unsigned u; float f; };
+        Bits low, high;
+        low.u = packed << 16;
+        high.u = packed & 0xffff0000u;
+        const float m_before = low.f, v_before = high.f;
+""",
+    store="""
+        // Round to bfloat16 up or down by chance, so that on average nothing is lost
+        unsigned dice = ((unsigned)i ^ key) * 0x85ebca6bu;
+        dice = (dice ^ dice >> 15) * 0xc2b2ae35u;
+        dice ^= dice >> 16;
+        low.f = m;
+        high.f = v;
+        low.u += dice & 0xffffu;
+        high.u += dice >> 16;
+        const unsigned rounded = low.u >> 16 | (high.u & 0xffff0000u);
+        moment[i] = rests ? packed : rounded;
+        steps[i] = (short)(rests || t > 32767 ? t_before : t);
+""",
+)
 
 
-@wp.func_native(_ADAM)
+@wp.func_native(_EXACT)
 def adam_update(
     begin: int,
     end: int,
+    shift: int,
     rule: AdamRule,
     corrections: wp.array[float],
     gradient: wp.array[float],
@@ -128,7 +173,23 @@ def adam_update(
     moments: wp.array[wp.vec2],
     counts: wp.array[int],
 ):
-    """One step of the parameters begin .. end - 1, each by its own step count."""
+    """One step of the parameters i = begin .. end - 1, each by its own step count; their gradients are at i + shift."""
+    ...
+
+
+@wp.func_native(_COMPACT)
+def adam_update_compact(
+    begin: int,
+    end: int,
+    shift: int,
+    rule: AdamRule,
+    corrections: wp.array[float],
+    gradient: wp.array[float],
+    params: wp.array[float],
+    moments: wp.array[int],
+    counts: wp.array[wp.int16],
+):
+    """The same with both moments of a parameter as bfloat16, the first in the lower half, and counts up to 32,767."""
     ...
 
 
@@ -147,7 +208,7 @@ def adam_dense(
 ):
     """Step the parameters begin .. end - 1."""
     first = begin + (base + wp.tid()) * stretch
-    adam_update(first, wp.min(first + stretch, end), rule, corrections, gradient, params, moments, counts)
+    adam_update(first, wp.min(first + stretch, end), 0, rule, corrections, gradient, params, moments, counts)
 
 
 @wp.kernel
@@ -157,6 +218,8 @@ def adam_listed(
     touched: wp.array[int],
     begin: int,
     n_features: int,
+    slots: wp.array[int],
+    slot_bits: int,
     rule: AdamRule,
     corrections: wp.array[float],
     gradient: wp.array[float],
@@ -164,21 +227,92 @@ def adam_listed(
     moments: wp.array[wp.vec2],
     counts: wp.array[int],
 ):
-    """Step the listed entries of a grid whose first parameter is `begin`."""
+    """Step the listed entries of a grid whose first parameter is `begin`; `gradient` has their sums, see `Regions`."""
     stretch = stretches[base + wp.tid()]
-    if stretch[3] != 0:
-        first = begin + stretch[0] * n_features
-        last = begin + stretch[1] * n_features
-        adam_update(first, last, rule, corrections, gradient, params, moments, counts)
+    how = stretch[3]
+    if how > 0:
+        first = begin + (stretch[0] + how - 1) * n_features
+        last = begin + (stretch[1] + how - 1) * n_features
+        adam_update(first, last, stretch[0] * n_features - first, rule, corrections, gradient, params, moments, counts)
         return
+    mask = (1 << slot_bits) - 1
     for k in range(stretch[0], stretch[1]):
-        ahead = begin + touched[wp.min(k + AHEAD, stretch[1] - 1)] * n_features
-        prefetch(gradient, ahead)
+        next = touched[wp.min(k + AHEAD, stretch[1] - 1)]
+        ahead = begin + next * n_features
         prefetch(params, ahead)
         prefetch(moments, ahead)
         prefetch(counts, ahead)
-        first = begin + touched[k] * n_features
-        adam_update(first, first + n_features, rule, corrections, gradient, params, moments, counts)
+        entry = touched[k]
+        row = k
+        if how < 0:
+            prefetch(slots, next)
+            row = (slots[entry] & mask) - how - 1
+        first = begin + entry * n_features
+        adam_update(
+            first, first + n_features, row * n_features - first, rule, corrections, gradient, params, moments, counts
+        )
+
+
+@wp.kernel
+def adam_dense_compact(
+    base: int,
+    begin: int,
+    end: int,
+    stretch: int,
+    rule: AdamRule,
+    corrections: wp.array[float],
+    gradient: wp.array[float],
+    params: wp.array[float],
+    moments: wp.array[int],
+    counts: wp.array[wp.int16],
+):
+    """`adam_dense` with `adam_update_compact`."""
+    first = begin + (base + wp.tid()) * stretch
+    adam_update_compact(first, wp.min(first + stretch, end), 0, rule, corrections, gradient, params, moments, counts)
+
+
+@wp.kernel
+def adam_listed_compact(
+    base: int,
+    stretches: wp.array[wp.vec4i],
+    touched: wp.array[int],
+    begin: int,
+    n_features: int,
+    slots: wp.array[int],
+    slot_bits: int,
+    rule: AdamRule,
+    corrections: wp.array[float],
+    gradient: wp.array[float],
+    params: wp.array[float],
+    moments: wp.array[int],
+    counts: wp.array[wp.int16],
+):
+    """`adam_listed` with `adam_update_compact`."""
+    stretch = stretches[base + wp.tid()]
+    how = stretch[3]
+    if how > 0:
+        first = begin + (stretch[0] + how - 1) * n_features
+        last = begin + (stretch[1] + how - 1) * n_features
+        adam_update_compact(
+            first, last, stretch[0] * n_features - first, rule, corrections, gradient, params, moments, counts
+        )
+        return
+    mask = (1 << slot_bits) - 1
+    for k in range(stretch[0], stretch[1]):
+        next = touched[wp.min(k + AHEAD, stretch[1] - 1)]
+        ahead = begin + next * n_features
+        prefetch(params, ahead)
+        prefetch(moments, ahead)
+        prefetch(counts, ahead)
+        entry = touched[k]
+        row = k
+        if how < 0:
+            prefetch(slots, next)
+            row = (slots[entry] & mask) - how - 1
+        first = begin + entry * n_features
+        adam_update_compact(
+            first, first + n_features, row * n_features - first, rule, corrections, gradient, params, moments, counts
+        )
 
 
 @wp.func
@@ -236,9 +370,9 @@ def ema_catch_up(
 
 @wp.func
 def listed_entry(stretch: wp.vec4i, touched: wp.array[int], k: int) -> int:
-    """The k-th entry of a list; where the list has all entries of its region, k itself."""
-    if stretch[3] != 0:
-        return k
+    """The entry at place k of the lists; where its list has all entries of its region, they follow each other."""
+    if stretch[3] > 0:
+        return k + stretch[3] - 1
     return touched[k]
 
 

@@ -99,11 +99,15 @@ class Optimizer(ABC):
 
     # State
 
-    def state(self) -> dict[str, Any]:
-        """A copy of all that the next steps depend on: numbers, tensors, and states of nested optimizers as dicts."""
+    def state(self, *, copy: bool = True) -> dict[str, Any]:
+        """All that the next steps depend on: numbers, tensors, and states of nested optimizers as dicts.
+
+        Args:
+            copy: Else tensors are those in use, which the next step changes.
+        """
         numbers = {name: getattr(self, name) for name in self._numbers}
-        tensors = {name: tensor.clone() for name, tensor in self._tensors().items()}
-        return {**numbers, **tensors, **{name: nested.state() for name, nested in self._nested().items()}}
+        tensors = {name: tensor.clone() if copy else tensor for name, tensor in self._tensors().items()}
+        return {**numbers, **tensors, **{name: nested.state(copy=copy) for name, nested in self._nested().items()}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: the same steps give bit-identical parameters.
@@ -149,7 +153,8 @@ class Optimizer(ABC):
                     f"got {value.dtype} of shape {list(value.shape)}; was it saved from another model?"
                 )
             # Kernels look tables up by these
-            if not tensor.is_floating_point() and tensor.numel() and not 0 <= value.min() <= value.max() <= MAX_STEPS:
+            whole = not tensor.is_floating_point() and tensor.numel() > 0
+            if whole and not 0 <= int(value.min()) <= int(value.max()) <= MAX_STEPS:
                 raise StateError(f"{place}.{key}: holds numbers outside of 0 to {MAX_STEPS}; the file may be damaged")
         for key, optimizer in nested.items():
             optimizer._check_state(state[key], f"{place}.{key}")
@@ -183,17 +188,23 @@ class ListedWork:
         gathered: Where, counted in scalars, its first entry is in an array of all touched entries in the order of lists.
 
     Attributes:
-        stretches: int32 [n, 4]: begin and end in the lists, place in that array, and 1 where the list has all entries of its
-            region, which are then those numbered begin to end - 1.
+        stretches: int32 [n, 4]: begin and end in the lists, place in that array, and how to read them: above 0, the list has all
+            entries of its region and the k-th place stands for entry k + that - 1; below 0, it was put in order, and the sums
+            begin at -that - 1; see `Stretch`.
         end: Where the array goes on after its last entry.
     """
 
     def __init__(self, listed: ListedGrid, gathered: int = 0) -> None:
         rows = []
-        for first, last, whole in listed.regions.stretches():
-            for begin in range(first, last, ENTRIES_PER_ITEM):
-                end = min(begin + ENTRIES_PER_ITEM, last)
-                rows.append((begin, end, gathered, whole))
+        for stretch in listed.regions.stretches():
+            how = 0
+            if stretch.first is not None:
+                how = 1 + stretch.first - stretch.begin
+            elif stretch.in_order:
+                how = -1 - stretch.begin
+            for begin in range(stretch.begin, stretch.end, ENTRIES_PER_ITEM):
+                end = min(begin + ENTRIES_PER_ITEM, stretch.end)
+                rows.append((begin, end, gathered, how))
                 gathered += (end - begin) * listed.n_features
         self.end = gathered
         self.stretches = torch.from_numpy(np.array(rows, dtype=np.int32).reshape(-1, 4))

@@ -211,8 +211,8 @@ def scatter(encoding, x, d_out, threads, *, listed=False, direction=None, before
 
 def touched(regions):
     listed = []
-    for first, last, whole in regions.stretches():
-        listed += range(first, last) if whole else regions.touched[first:last].tolist()
+    for stretch in regions.stretches():
+        listed += regions.entries(stretch).tolist()
     return sorted(listed)
 
 
@@ -293,7 +293,7 @@ def test_integer_sums_do_not_depend_on_the_order():
 
 
 def test_stamps_begin_anew_before_they_overflow():
-    """After 2^31 - 1 steps, entries stamped long ago count as untouched."""
+    """When all stamps were used, entries stamped long ago count as untouched."""
     encoding, launcher = make_encoding(GRID, 3), make_launcher()
     regions = Regions(encoding, launcher.device, 2, listed=True)
     flat = torch.full((encoding.n_params,), torch.nan)
@@ -301,10 +301,10 @@ def test_stamps_begin_anew_before_they_overflow():
     x, d_out = uniform(3, 3), uniform(3, encoding.n_output_dims)
     regions.begin_step()  # stamps that the first step after the overflow must not take for its own
     encoding.backward_params(launcher, x, flat, d_out, sink)
-    regions.stamp = 2**31 - 2
+    regions.stamp = 2 ** (32 - regions.slot_bits) - 2
     for _ in range(3):
         regions.begin_step()
-        assert 0 < regions.stamp < 2**31
+        assert 0 < regions.stamp < 2 ** (32 - regions.slot_bits)
         encoding.backward_params(launcher, x, flat, d_out, sink)
         listing = ListedGrid(0, encoding.n_entries, encoding.n_features, regions)
         assert torch.equal(Gradient(flat, 0, [listing]).dense(), scatter(encoding, x, d_out, 1)[0])

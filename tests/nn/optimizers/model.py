@@ -53,8 +53,8 @@ class GridModel:
         """Which parameters belong to matrices or to listed entries in the last gradient, bool [n_params]."""
         touched = torch.zeros(self.n_params, dtype=torch.bool)
         touched[:N_MATRIX] = True
-        for first, last, _ in self.regions.stretches():
-            touched[N_MATRIX:].view(-1, 2)[self.regions.touched[first:last].long()] = True
+        for stretch in self.regions.stretches():
+            touched[N_MATRIX:].view(-1, 2)[self.regions.entries(stretch)] = True
         return touched
 
 

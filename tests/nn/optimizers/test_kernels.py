@@ -16,5 +16,13 @@ def test_compiles_for_cuda(arch, tmp_path):
     (binary,) = tmp_path.glob("*.cubin")
     code = binary.read_bytes()
     assert code[:4] == b"\x7fELF"
-    for name in ("adam_dense", "adam_listed", "ema_dense", "ema_listed", "ema_catch_up"):
+    for name in (
+        "adam_dense",
+        "adam_listed",
+        "adam_dense_compact",
+        "adam_listed_compact",
+        "ema_dense",
+        "ema_listed",
+        "ema_catch_up",
+    ):
         assert name.encode() in code

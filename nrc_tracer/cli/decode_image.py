@@ -1,0 +1,93 @@
+"""What `nrc-tracer decode` makes of an image: the whole or a crop, at any scale."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nrc_tracer.cli.fit_image import read_point
+from nrc_tracer.cli.parameters import finite
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options for images."""
+    for option in reversed(
+        (
+            click.option(
+                "--crop", metavar="X,Y,W,H", help="Image: a part of it, in its own pixels. Default: the whole."
+            ),
+            click.option(
+                "--scale",
+                type=click.FloatRange(0, min_open=True),
+                callback=finite,
+                default=1.0,
+                show_default=True,
+                help="Image: pixels written for one of the image along each side.",
+            ),
+            click.option(
+                "--zoom-at",
+                metavar="X,Y",
+                callback=read_point,
+                help="Image: views side by side that zoom in on this pixel (PNG).",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def decode(
+    path: Path,
+    outputs: tuple[Path, ...],
+    *,
+    device: str | None,
+    threads: int | None,
+    quiet: bool,
+    crop: str | None,
+    scale: float,
+    zoom_at: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """Write pictures of a model of an image, some rows at a time; what was written, as JSON data.
+
+    Raises:
+        SnapshotError: The snapshot cannot be read.
+        DataError: A crop or scale that the image has not.
+        OutputError: An output has an unknown ending or cannot be written.
+    """
+    from nrc_tracer.errors import DataError, OutputError
+    from nrc_tracer.imaging.row_files import check_row_file
+    from nrc_tracer.tasks.image import decode as pictures
+    from nrc_tracer.tasks.image.memory import resident_memory
+    from nrc_tracer.tasks.task import read_task
+
+    if zoom_at is not None and (crop is not None or scale != 1.0):
+        raise DataError("zoom-at: has crops and scales of its own; leave out --crop and --scale")
+    for output in outputs:
+        if zoom_at is not None and output.suffix.lower() != ".png":
+            raise OutputError(f"{output}: views that zoom in are written as .png")
+        check_row_file(output, None)
+    snapshot = read_task(path, "image")
+    model = snapshot.model(device=device, threads=threads)
+    picture = pictures.Picture.read(path, snapshot.metadata["image"], model)
+    del snapshot
+    part = pictures.read_crop(crop, picture)
+    written = []
+    for output in outputs:
+        start = clock.perf_counter()
+        if zoom_at is not None:
+            facts = pictures.write_zoom(model, picture, output, zoom_at)
+        else:
+            facts = pictures.write_picture(model, picture, output, crop=part, scale=scale)
+        written.append({"file": str(output), **facts})
+        if not quiet:
+            words = f"{facts['width']} x {facts['height']} pixels, {facts['samples']}"
+            click.echo(f"{output}: {words}, {clock.perf_counter() - start:.1f} s", err=True)
+    return {
+        "image": {"width": picture.width, "height": picture.height, "space": picture.space},
+        "outputs": written,
+        "memory": resident_memory(),
+    }

@@ -1,0 +1,82 @@
+"""Opening an image of any format, told apart by content, within the memory that may be used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from nrc_tracer.errors import DataError, NrcError, one_line
+from nrc_tracer.imaging import png16, radiance_hdr
+from nrc_tracer.imaging.files import read_image
+from nrc_tracer.tasks.image import exr, raw, tiff
+from nrc_tracer.tasks.image.decoded import ALPHA, check_size, decode
+from nrc_tracer.tasks.image.memory import format_size
+from nrc_tracer.tasks.image.pillow import open_with_pillow
+from nrc_tracer.tasks.image.source import Source, whole
+
+WHOLE_BYTES = 24
+"""Of a pixel while the package's own readers of 16-bit PNG and Radiance HDR decode an image, about."""
+
+
+def open_source(path: str | os.PathLike[str], memory: int) -> Source:
+    """Open an image.
+
+    Args:
+        path: TIFF, BigTIFF, EXR, PNG, JPEG, BMP, TGA, Radiance HDR or .npy.
+        memory: Bytes that may be used for it while it is opened.
+
+    Raises:
+        DataError: The file is missing, damaged, no image, or there is no room for it.
+    """
+    path = Path(path)
+    name = path.name or str(path)
+    try:
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder; give an image file")
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a null character in the name
+        raise DataError(f"{str(path)!r}: not a file name: {error}") from error
+    if not head:
+        raise DataError(f"{path}: not an image: the file is empty")
+    try:
+        if head.startswith(tiff.MAGIC):
+            return tiff.open_tiff(path, name, memory)
+        if head.startswith(raw.MAGIC):
+            return raw.open_npy(path, name)
+        if head.startswith(exr.MAGIC):
+            return decode(exr.open_exr(path, name, memory), memory)
+        if head.startswith(radiance_hdr.MAGIC):
+            return _whole(path, name, *radiance_hdr.read_size(path.read_bytes()), memory)
+        if png16.is_png16(head):
+            return _whole(path, name, *png16.read_size(head), memory)
+        return decode(open_with_pillow(path, name, memory), memory)
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{name}: not enough memory to decode this image") from error
+    except Exception as error:  # decoders raise almost anything on damaged files
+        raise DataError(f"{name}: not a readable image: {one_line(error)}") from error
+
+
+def _whole(path: Path, name: str, height: int, width: int, memory: int) -> Source:
+    """An image of a format that only the package's own readers have, decoded as a whole."""
+    check_size(name, width, height)
+    needed = WHOLE_BYTES * width * height
+    if needed > memory:
+        raise DataError(
+            f"{name}: {width} x {height} pixels of this format take {format_size(needed)} to decode, and "
+            f"{format_size(memory)} may be used; give a larger --memory, or convert it to TIFF or EXR"
+        )
+    try:
+        pixels = read_image(path)
+    except NrcError as error:
+        raise DataError(str(error)) from error
+    channels = 3 if pixels.shape[2] >= 3 else 1
+    notes = [ALPHA] if pixels.shape[2] > channels else []
+    picture = np.ascontiguousarray(pixels[:, :, :channels])
+    return whole(name, picture, linear=picture.dtype.kind == "f", notes=notes)

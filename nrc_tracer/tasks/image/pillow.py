@@ -1,0 +1,119 @@
+"""JPEG, PNG, BMP and TGA through Pillow, and through pyvips where Pillow would take too much memory.
+
+Pillow decodes an image as a whole, with four bytes for a colour pixel of three: no argument makes it stream. So the size in the
+header is held against the memory that may be used first; beyond it pyvips, which streams, is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from nrc_tracer.errors import DataError, one_line
+from nrc_tracer.imaging.files import pillow_without_limit
+from nrc_tracer.tasks.image.decoded import Decoder, check_size
+from nrc_tracer.tasks.image.memory import format_size
+
+FORMATS = ("PNG", "JPEG", "BMP", "TGA")
+BAND_PIXELS = 2**22
+"""Pixels in a block, about."""
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I": 4, "F": 4}
+"""Of a pixel in Pillow's memory, by mode; 4 where it is not listed."""
+
+
+def open_with_pillow(path: Path, name: str, memory: int) -> Decoder:
+    """The image in a file.
+
+    Args:
+        path: The file.
+        name: What messages call it.
+        memory: Bytes that may be used.
+
+    Raises:
+        DataError: It is none, or decoding it takes more memory than that and there is no pyvips.
+    """
+    import PIL.Image
+
+    with pillow_without_limit():
+        try:
+            image = PIL.Image.open(path, formats=FORMATS)
+        except PIL.UnidentifiedImageError as error:
+            raise DataError(
+                f"{name}: not an image of a known format (TIFF, EXR, PNG, JPEG, BMP, TGA, HDR, NPY)"
+            ) from error
+    width, height = image.size
+    check_size(name, width, height)
+    needed = width * height * _BYTES.get(image.mode, 4)
+    if needed > memory:
+        image.close()
+        return _open_with_vips(path, name, width, height, needed, memory)
+    notes = []
+    if image.format == "JPEG" and image.getexif().get(0x0112, 1) != 1:  # of a PNG this would decode all of it
+        notes.append("its EXIF orientation is not applied")
+    if image.mode in ("L", "RGB") or image.mode.startswith("I;16"):
+        mode = image.mode
+    elif image.mode == "1":
+        mode = "L"
+    elif image.mode in ("LA", "La", "PA", "RGBa", "RGBA") or "transparency" in image.info:
+        mode = "RGBA"
+    elif image.mode in ("I", "F"):
+        raise DataError(
+            f"{name}: not a readable image: pixels of 32 bits are not supported in this format; use TIFF or EXR"
+        )
+    else:
+        mode = "RGB"
+        if image.mode not in ("P", "YCbCr", "RGBX"):
+            notes.append(f"{image.mode} colours are converted to RGB without their profile")
+    wide = mode.startswith("I;16")
+    channels = 1 if mode == "L" or wide else len(mode)
+    dtype = np.dtype(np.uint16 if wide else np.uint8)
+
+    def blocks() -> Iterator[np.ndarray]:
+        try:
+            with image:
+                image.load()
+                rows = max(1, BAND_PIXELS // width)
+                for y in range(0, height, rows):
+                    band = image.crop((0, y, width, min(y + rows, height)))
+                    band = band if band.mode == mode else band.convert(mode)
+                    yield np.asarray(band).reshape(band.height, width, channels).astype(dtype, copy=False)
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise DataError(f"{name}: not a readable image, or cut off: {one_line(error)}") from error
+
+    return Decoder(name, width, height, channels, dtype, False, blocks(), notes)
+
+
+def _open_with_vips(path: Path, name: str, width: int, height: int, needed: int, memory: int) -> Decoder:
+    """The same through pyvips, which decodes some rows at a time."""
+    try:
+        import pyvips
+    except (ImportError, OSError) as error:
+        raise DataError(
+            f"{name}: {width} x {height} pixels take {format_size(needed)} to decode, and {format_size(memory)} may be used: "
+            "give a larger --memory, convert the image to an uncompressed TIFF, which is read in place, or install "
+            "pyvips-binary, which decodes it in strips"
+        ) from error
+    try:
+        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")
+        if image.format not in ("uchar", "ushort"):
+            image = image.cast("uchar")
+        if image.interpretation not in ("srgb", "rgb", "rgb16", "b-w", "grey16"):
+            image = image.colourspace("srgb")
+    except pyvips.Error as error:
+        raise DataError(f"{name}: not a readable image: {one_line(error)}") from error
+    dtype = np.dtype(np.uint16 if image.format == "ushort" else np.uint8)
+    channels = image.bands
+
+    def blocks() -> Iterator[np.ndarray]:
+        try:
+            rows = max(1, BAND_PIXELS // width)
+            for y in range(0, height, rows):
+                n = min(rows, height - y)
+                data = image.crop(0, y, width, n).write_to_memory()
+                yield np.frombuffer(data, dtype).reshape(n, width, channels)
+        except pyvips.Error as error:
+            raise DataError(f"{name}: not a readable image, or cut off: {one_line(error)}") from error
+
+    return Decoder(name, width, height, channels, dtype, False, blocks(), ["decoded by pyvips, in strips"])

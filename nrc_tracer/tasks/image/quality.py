@@ -1,0 +1,109 @@
+"""How near a model comes to all pixels of its image, band by band, so that neither is ever in memory as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from nrc_tracer.nn import Model
+from nrc_tracer.tasks.image.fit import psnr
+from nrc_tracer.tasks.image.pixels import Space, to_space
+from nrc_tracer.tasks.image.source import Source
+
+BLACK = 4 / 255
+"""A pixel whose largest channel, in sRGB, is not above this counts as black."""
+MUCH_BLACK = 0.05
+"""From this share of black pixels on, the others have a figure of their own."""
+PIECE = 2**20
+"""Pixels that are predicted at a time."""
+
+
+def positions(
+    width: int,
+    height: int,
+    corner: tuple[float, float],
+    columns: int,
+    rows: int,
+    step: tuple[float, float] = (1.0, 1.0),
+) -> torch.Tensor:
+    """Inputs of the model for a lattice of places in an image, [rows x columns, 2].
+
+    Args:
+        width, height: Of the image [pixels].
+        corner: Left and top of the lattice [pixels]; the first place is half a step from it.
+        columns, rows: Places.
+        step: Distance of places along x and y [pixels].
+    """
+    u = (corner[0] + (torch.arange(columns, dtype=torch.float64) + 0.5) * step[0]) / width
+    v = (corner[1] + (torch.arange(rows, dtype=torch.float64) + 0.5) * step[1]) / height
+    x = torch.empty(rows, columns, 2)
+    x[:, :, 0] = u.float()
+    x[:, :, 1] = v.float()[:, None]
+    return x.view(-1, 2)
+
+
+def predict(model: Model, x: torch.Tensor) -> np.ndarray:
+    """The model's values for inputs [n, 2], float32 [n, channels]."""
+    return model(x.to(model.device)).cpu().numpy()
+
+
+def evaluate(model: Model, source: Source, space: Space, *, release: bool = True) -> dict[str, Any]:
+    """PSNR over all pixels and channels with a peak of 1 in the space the model learned, and how small the model is.
+
+    Predictions are clipped to [0, 1] unless the image is linear float. `psnr_not_black` is over the pixels that are not black, if
+    many are. `compression` is the image's raw bytes over the model's, its parameters as float32 and as half.
+    """
+    clip = space == "srgb" or not source.linear
+    sums = np.zeros(2)
+    counts = np.zeros(2, np.int64)
+    threshold = BLACK if space == "srgb" else float(to_space(np.array([4], np.uint8), linear=False, space="linear")[0])
+    for target, found in _pairs(model, source, space):
+        if clip:
+            found = np.clip(found, 0.0, 1.0)
+        errors = np.square(found - target, dtype=np.float32).sum(axis=1, dtype=np.float64)
+        bright = target.max(axis=1) > threshold
+        sums += errors.sum(), errors[bright].sum()
+        counts += len(target), int(bright.sum())
+        if release:
+            source.release()
+    scores: dict[str, Any] = {
+        "psnr": psnr(float(sums[0]) / max(counts[0] * source.channels, 1)),
+        "space": space,
+        "peak": 1.0,
+        "pixels": int(counts[0]),
+        "black": 1.0 - float(counts[1]) / max(counts[0], 1),
+    }
+    if scores["black"] >= MUCH_BLACK and counts[1]:
+        scores["psnr_not_black"] = psnr(float(sums[1]) / (counts[1] * source.channels))
+    scores["raw_bytes"] = source.raw_bytes
+    scores["compression"] = {
+        "float32": source.raw_bytes / (4 * model.n_params),
+        "half": source.raw_bytes / (2 * model.n_params),
+    }
+    return scores
+
+
+def _pairs(model: Model, source: Source, space: Space) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Targets and predictions [n, channels], some rows at a time."""
+    for top, band in source.bands():
+        rows = max(1, PIECE // source.width)
+        for y in range(0, len(band), rows):
+            block = band[y : y + rows]
+            x = positions(source.width, source.height, (0, top + y), source.width, len(block))
+            target = to_space(block, linear=source.linear, space=space).reshape(-1, source.channels)
+            yield target, predict(model, x)
+
+
+def describe(scores: dict[str, Any]) -> str:
+    """The scores in words."""
+    if "pixels" not in scores:
+        return f"PSNR {scores['psnr']:.2f} dB on a sample"
+    space = "sRGB" if scores["space"] == "srgb" else "linear light"
+    words = f"PSNR {scores['psnr']:.2f} dB over {scores['pixels']:,} pixels ({space}, peak 1)"
+    if "psnr_not_black" in scores:
+        words += f", {scores['psnr_not_black']:.2f} dB on the {1 - scores['black']:.1%} that are not black"
+    ratios = scores["compression"]
+    return f"{words}, {ratios['float32']:.3g} times smaller than its samples ({ratios['half']:.3g} as half)"

@@ -1,0 +1,235 @@
+"""Training samples: stratified over an image whose pixels are at hand, or over a set of its tiles that moves on step by step."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from functools import lru_cache
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.errors import DataError
+from nrc_tracer.launch import Launcher
+from nrc_tracer.nn.arrays import as_warp
+from nrc_tracer.tasks.image import kernels
+from nrc_tracer.tasks.image.pixels import Space
+from nrc_tracer.tasks.image.source import Source
+
+PER_ITEM = 1024
+"""Samples that an item of a kernel draws on the CPU."""
+POOL_TILE_PIXELS = 2**16
+"""Of the tiles that are kept of an image whose rows are stored as a whole; those of tiled files are kept as they are up to ..."""
+LARGEST_TILE_PIXELS = 2**19
+REUSE = 1.0
+"""How often a pixel is drawn, on average, until its tile moves on."""
+
+
+class _Samples:
+    """What both samplers have: a picture and the memory of a batch."""
+
+    def __init__(self, source: Source, space: Space, batch: int, launcher: Launcher) -> None:
+        self.source = source
+        self.batch = batch
+        self.launcher = launcher
+        self.device = torch.device(wp.device_to_torch(launcher.device))
+        self.x = torch.empty(batch, 2, device=self.device)
+        self.target = torch.empty(batch, source.channels, device=self.device)
+        self.stretch = 1 if launcher.device.is_cuda else PER_ITEM
+        self.picture = picture(source, space)
+
+    def _run(self, kernel: wp.Kernel, arguments: list) -> tuple[Tensor, Tensor]:
+        every = [*arguments, as_warp(self.x), as_warp(self.target)]
+        items = -(-self.batch // self.stretch)
+        self.launcher.run(kernel, items, lambda base: [base, self.batch, self.stretch, self.picture, *every])
+        return self.x, self.target
+
+
+class WholeImage(_Samples):
+    """Stratified over the whole image: a lattice of as many cells as samples, of about the image's shape, one in each.
+
+    Args:
+        source: The image, in memory or mapped.
+        space: Of the targets.
+        batch: Samples, a power of two.
+        launcher: Where samples are drawn; on CUDA the pixels are copied to the GPU.
+        bilinear: Draw between pixels, not at their centres.
+    """
+
+    def __init__(self, source: Source, space: Space, batch: int, launcher: Launcher, *, bilinear: bool = False) -> None:
+        super().__init__(source, space, batch, launcher)
+        self.across, self.down = lattice(source.width, source.height, batch)
+        self.bilinear = bilinear
+        self.offsets = wp.array(source.offsets.reshape(-1), dtype=wp.int64, device=launcher.device)
+        self.buffer: Tensor | None = None
+        if launcher.device.is_cuda:
+            self.buffer = torch.from_numpy(np.array(source.buffer)).to(self.device)
+            self.picture.address = self.buffer.data_ptr()
+
+    def close(self) -> None:
+        """Let go of what was read for samples."""
+        self.source.release()
+
+    def draw(self, step: int, key: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step by a random key."""
+        arguments = [self.offsets, wp.uint64(key), self.across, self.down, int(self.bilinear)]
+        return self._run(kernels.draw_pixels, arguments)
+
+
+class MovingTiles(_Samples):
+    """Over a set of tiles in memory, of which some are replaced at every step.
+
+    All tiles of the image come one after the other in random order, and again in another; step k has those from the k r-th on,
+    r being the number that is replaced. So every tile stays for equally many steps, and which tiles a step has depends on the
+    seed and its number alone. Within the set, every pixel is as likely.
+
+    Args:
+        source: The image, mapped.
+        space: Of the targets.
+        batch: Samples.
+        launcher: Of the CPU.
+        seed: Of the order of tiles.
+        memory: Bytes for the set of tiles.
+    """
+
+    def __init__(self, source: Source, space: Space, batch: int, launcher: Launcher, *, seed: int, memory: int) -> None:
+        super().__init__(source, space, batch, launcher)
+        self.seed = seed
+        self.rectangles = tiles(source)
+        largest = int((self.rectangles[:, 2].astype(np.int64) * self.rectangles[:, 3]).max())
+        self.slot_bytes = largest * source.channels * source.dtype.itemsize
+        self.slots = min(len(self.rectangles), memory // self.slot_bytes)
+        if self.slots < 1:
+            raise DataError(
+                f"{source.name}: one tile takes {self.slot_bytes:,} bytes, and {memory:,} are left; give it a larger --memory"
+            )
+        self.replaced = min(self.slots, math.ceil(batch / (REUSE * largest)))
+        self.pool = np.empty((0, self.slot_bytes), np.uint8)
+        self.held = np.full(self.slots, -1, np.int64)
+        self.picture.pixel_bytes = source.channels * source.dtype.itemsize
+        self.picture.swapped = 0
+
+    def describe(self) -> dict[str, int]:
+        """What the batches depend on besides the seed."""
+        return {"slots": self.slots, "replaced": self.replaced, "tiles": len(self.rectangles)}
+
+    def close(self) -> None:
+        """Let go of the tiles; they come back when they are needed."""
+        self.pool = np.empty((0, self.slot_bytes), np.uint8)
+        self.held[:] = -1
+
+    def draw(self, step: int, key: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step by a random key."""
+        self.move_to(step)
+        chosen = self.rectangles[self.held]
+        order = np.lexsort((chosen[:, 0], chosen[:, 1]))
+        chosen = np.ascontiguousarray(chosen[order])
+        areas = chosen[:, 2].astype(np.int64) * chosen[:, 3]
+        device = self.launcher.device
+        arguments = [
+            wp.array(chosen, dtype=wp.vec4i, device=device),
+            wp.array(order.astype(np.int64) * self.slot_bytes, dtype=wp.int64, device=device),
+            wp.array(np.cumsum(areas), dtype=wp.int64, device=device),
+            wp.uint64(key),
+        ]
+        return self._run(kernels.draw_pool, arguments)
+
+    def move_to(self, step: int) -> None:
+        """Bring in the tiles of a step that are not there yet."""
+        if not len(self.pool):
+            self.pool = np.empty((self.slots, self.slot_bytes), np.uint8)
+            self.picture.address = self.pool.ctypes.data
+        numbers = step * self.replaced + np.arange(self.slots)
+        wanted = np.empty(self.slots, np.int64)
+        wanted[numbers % self.slots] = [self._tile(int(number)) for number in numbers]
+        loaded = False
+        for slot in np.flatnonzero(wanted != self.held):
+            x, y, width, height = (int(value) for value in self.rectangles[wanted[slot]])
+            block = self.source.read(x, y, width, height).reshape(-1).view(np.uint8)
+            self.pool[slot, : len(block)] = block
+            self.held[slot] = wanted[slot]
+            loaded = True
+        if loaded:
+            self.source.release()
+
+    def _tile(self, number: int) -> int:
+        """The tile at a place in the endless sequence of them."""
+        turn, place = divmod(number, len(self.rectangles))
+        return int(_shuffled(self.seed, turn, len(self.rectangles))[place])
+
+
+@lru_cache(maxsize=3)
+def _shuffled(seed: int, turn: int, count: int) -> np.ndarray:
+    """The numbers below `count` in the random order of a turn."""
+    digest = hashlib.blake2b(f"tiles/{seed}/{turn}".encode(), digest_size=8).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little"))).permutation(count)
+
+
+class Places:
+    """Some pixels of an image, drawn once: inputs [n, 2] and targets [n, channels] on the CPU.
+
+    Args:
+        source: The image.
+        space: Of the targets.
+        launcher: Of the CPU.
+        places: Columns and rows, int32 [n, 2].
+    """
+
+    def __init__(self, source: Source, space: Space, launcher: Launcher, places: np.ndarray) -> None:
+        self.x = torch.empty(len(places), 2)
+        self.target = torch.empty(len(places), source.channels)
+        offsets = wp.array(source.offsets.reshape(-1), dtype=wp.int64, device="cpu")
+        picked = wp.array(places, dtype=int, device="cpu")
+        shape = picture(source, space)
+        arrays = [shape, offsets, picked, as_warp(self.x), as_warp(self.target)]
+        n = len(places)
+        launcher.run(kernels.take_pixels, -(-n // PER_ITEM), lambda base: [base, n, PER_ITEM, *arrays])
+        source.release()
+
+
+def picture(source: Source, space: Space) -> kernels.Picture:
+    """An image as the kernels take it."""
+    found = kernels.Picture()
+    found.address = source.buffer.ctypes.data
+    found.width, found.height = source.width, source.height
+    found.tile_width, found.tile_height = source.tile_width, source.tile_height
+    found.tiles_across = source.offsets.shape[1]
+    found.pixel_bytes, found.sample_bytes = source.pixel_bytes, source.dtype.itemsize
+    found.channels = source.channels
+    order = source.dtype.byteorder
+    little = order == "<" or (order in "=|" and sys.byteorder == "little")
+    found.swapped = int(not little)
+    found.floating = int(source.dtype.kind == "f")
+    found.scale = 1.0 if found.floating else 1.0 / np.iinfo(source.dtype).max
+    found.transfer = 0
+    if source.linear and space == "srgb":
+        found.transfer = int(kernels.ENCODE)
+    elif not source.linear and space == "linear":
+        found.transfer = int(kernels.DECODE)
+    found.u_scale, found.v_scale = 1.0 / source.width, 1.0 / source.height
+    return found
+
+
+def lattice(width: int, height: int, batch: int) -> tuple[int, int]:
+    """Columns and rows of cells whose product is `batch`, a power of two, and whose shape is nearest to square."""
+    bits = batch.bit_length() - 1
+    if batch != 1 << bits:
+        raise DataError(f"batch: {batch} is not a power of two, such as {1 << bits}")
+    half = round((bits + math.log2(width / height)) / 2)
+    across = 1 << min(max(half, 0), bits)
+    return across, batch // across
+
+
+def tiles(source: Source) -> np.ndarray:
+    """Left, top, width and height of the tiles that an image is brought in by, int32 [n, 4]."""
+    width, height = source.tile_width, source.tile_height
+    if width == source.width or width * height > LARGEST_TILE_PIXELS:
+        width = min(source.width, 1024)
+        height = max(1, min(source.height, POOL_TILE_PIXELS // width))
+    left, top = np.arange(0, source.width, width), np.arange(0, source.height, height)
+    corners = np.stack(np.meshgrid(left, top), axis=-1).reshape(-1, 2)
+    sizes = np.minimum((width, height), np.array((source.width, source.height)) - corners)
+    return np.concatenate((corners, sizes), axis=1).astype(np.int32)

@@ -1,0 +1,83 @@
+"""A temporary file with all pixels of an image that cannot be read at random: decoded once, in order, then mapped into memory."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from typing import BinaryIO
+
+import numpy as np
+
+from nrc_tracer.errors import DataError
+from nrc_tracer.tasks.image.memory import format_size
+
+SPARE = 64 * 2**20
+"""Bytes that stay free beside a scratch file."""
+
+
+class Scratch:
+    """A file without a name, rows one after the other, in the system's folder for temporary files (TMPDIR).
+
+    The system removes it once the process has ended, however it ended.
+
+    Args:
+        name: Of the image, for messages.
+        width, height, channels: Its size.
+        dtype: Of its samples.
+
+    Attributes:
+        size: Bytes.
+        folder: Where it is.
+
+    Raises:
+        DataError: The folder cannot be written to or has no room.
+    """
+
+    def __init__(self, name: str, width: int, height: int, channels: int, dtype: np.dtype) -> None:
+        self.name = name
+        self.row_bytes = width * channels * dtype.itemsize
+        self.size = self.row_bytes * height
+        self.folder = tempfile.gettempdir()
+        free = shutil.disk_usage(self.folder).free
+        if self.size + SPARE > free:
+            raise DataError(
+                f"{name}: its pixels take {format_size(self.size)} in a scratch file, and {self.folder} has "
+                f"{format_size(free)} free; set TMPDIR to a folder with more room"
+            )
+        try:
+            self._file: BinaryIO = tempfile.TemporaryFile(prefix="nrc-scratch-", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise DataError(f"{name}: no scratch file in {self.folder}: {error.strerror or error}") from error
+
+    def fill(self, blocks: Iterable[np.ndarray]) -> mmap.mmap:
+        """Write blocks of rows [n, width, channels] in order, and map the file.
+
+        Raises:
+            DataError: There are too few or too many rows, or the disk is full.
+        """
+        written = 0
+        try:
+            for block in blocks:
+                data = memoryview(np.ascontiguousarray(block)).cast("B")
+                written += len(data)
+                while len(data):
+                    data = data[self._file.write(data) :]
+        except OSError as error:
+            raise DataError(f"{self.name}: its scratch file cannot be written: {error.strerror or error}") from error
+        if written != self.size:
+            raise DataError(f"{self.name}: not a readable image: {written} bytes of pixels instead of {self.size}")
+        self._file.flush()
+        return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def close(self) -> None:
+        """Remove the file; what is mapped of it stays valid."""
+        self._file.close()
+
+
+def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
+    """Map a file for reading."""
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

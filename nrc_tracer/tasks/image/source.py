@@ -1,0 +1,141 @@
+"""An image whose pixels can be read at random, whatever its format: in memory, or mapped from a file."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nrc_tracer.tasks.image.memory import format_size
+
+BAND_PIXELS = 2**20
+"""Pixels that `bands` gives at a time, about."""
+
+DTYPES = ("u1", "u2", "f2", "f4")
+"""Samples that are read in place, big-endian ones too."""
+
+
+@dataclass(eq=False)
+class Source:
+    """Pixels in tiles, all of one size, those at the right and bottom perhaps with padding; one tile is as good as many.
+
+    Attributes:
+        name: Of the file, for messages.
+        width, height: In pixels.
+        channels: Of the picture, 1 or 3: the first ones of a pixel. What comes after, alpha, is left out.
+        stored_channels: Of a pixel in the buffer.
+        dtype: Of a sample, in the buffer's byte order.
+        buffer: uint8 [bytes], perhaps of a mapped file.
+        offsets: Where each tile begins in the buffer, int64 [tiles down, tiles across].
+        tile_width, tile_height: In pixels; a tile's rows are one after the other.
+        linear: Whether samples are linear light; else they are sRGB.
+        mapped: The mapping that the buffer is of, or None where it is in memory.
+        scratch_bytes: Size of the scratch file that it is decoded into, 0 if it is read in place.
+        notes: What a user may want to know.
+    """
+
+    name: str
+    width: int
+    height: int
+    channels: int
+    stored_channels: int
+    dtype: np.dtype
+    buffer: np.ndarray
+    offsets: np.ndarray
+    tile_width: int
+    tile_height: int
+    linear: bool
+    mapped: mmap.mmap | None = None
+    scratch_bytes: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.width * self.height
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of a pixel in the buffer."""
+        return self.stored_channels * self.dtype.itemsize
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of the picture's samples, without alpha and padding."""
+        return self.pixels * self.channels * self.dtype.itemsize
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of all tiles."""
+        return self.offsets.size * self.tile_width * self.tile_height * self.pixel_bytes
+
+    @property
+    def kind(self) -> str:
+        """Samples in words, such as `8-bit sRGB`."""
+        bits = f"{8 * self.dtype.itemsize}-bit"
+        return f"{bits}{' float' if self.dtype.kind == 'f' else ''} {'linear' if self.linear else 'sRGB'}"
+
+    @property
+    def place(self) -> str:
+        """Where the pixels are, in words."""
+        if self.mapped is None:
+            return "in memory"
+        return f"scratch file of {format_size(self.scratch_bytes)}" if self.scratch_bytes else "read in place"
+
+    def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """The samples of a rectangle inside the image, in the machine's byte order, shape [height, width, channels]."""
+        out = np.empty((height, width, self.channels), self.dtype.newbyteorder("="))
+        row_bytes = self.tile_width * self.pixel_bytes
+        for row in range(y // self.tile_height, (y + height - 1) // self.tile_height + 1):
+            top, bottom = max(y, row * self.tile_height), min(y + height, (row + 1) * self.tile_height)
+            for column in range(x // self.tile_width, (x + width - 1) // self.tile_width + 1):
+                left, right = max(x, column * self.tile_width), min(x + width, (column + 1) * self.tile_width)
+                first = int(self.offsets[row, column]) + (top - row * self.tile_height) * row_bytes
+                rows = self.buffer[first : first + (bottom - top) * row_bytes].reshape(bottom - top, row_bytes)
+                begin = (left - column * self.tile_width) * self.pixel_bytes
+                part = np.ascontiguousarray(rows[:, begin : begin + (right - left) * self.pixel_bytes])
+                samples = part.view(self.dtype).reshape(bottom - top, right - left, self.stored_channels)
+                out[top - y : bottom - y, left - x : right - x] = samples[:, :, : self.channels]
+        return out
+
+    def bands(self) -> Iterator[tuple[int, np.ndarray]]:
+        """All rows from the top, some at a time: the first row's number and the samples [rows, width, channels]."""
+        rows = max(1, BAND_PIXELS // self.width)
+        if self.tile_width < self.width:  # whole rows of tiles
+            rows = max(1, rows // self.tile_height) * self.tile_height
+        for y in range(0, self.height, rows):
+            yield y, self.read(0, y, self.width, min(rows, self.height - y))
+
+    def release(self) -> None:
+        """Let go of the pages of a mapped file that have been read: they count as resident until then."""
+        if self.mapped is not None and hasattr(self.mapped, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def whole(
+    name: str,
+    pixels: np.ndarray,
+    *,
+    linear: bool,
+    channels: int | None = None,
+    notes: list[str] | None = None,
+) -> Source:
+    """A source of pixels in memory, shape [height, width, channels], of which the first `channels` (1 or 3) are the picture."""
+    height, width, stored = pixels.shape
+    buffer = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+    return Source(
+        name=name,
+        width=width,
+        height=height,
+        channels=channels or (3 if stored >= 3 else 1),
+        stored_channels=stored,
+        dtype=pixels.dtype,
+        buffer=buffer,
+        offsets=np.zeros((1, 1), np.int64),
+        tile_width=width,
+        tile_height=height,
+        linear=linear,
+        notes=notes or [],
+    )

@@ -1,0 +1,190 @@
+"""TIFF and BigTIFF through tifffile: uncompressed strips and tiles in place, compressed ones decoded once."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nrc_tracer.errors import DataError, one_line
+from nrc_tracer.tasks.image.decoded import ALPHA, Decoder, check_size, decode
+from nrc_tracer.tasks.image.memory import format_size
+from nrc_tracer.tasks.image.scratch import map_file
+from nrc_tracer.tasks.image.source import DTYPES, Source
+
+if TYPE_CHECKING:
+    import tifffile
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+_NONE, _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 1, 0, 1, 2, 3, 6
+_CONTIGUOUS = 1
+
+
+def open_tiff(path: Path, name: str, memory: int) -> Source:
+    """The first page of a file: grey or RGB, with or without alpha, 8 or 16 bits or float.
+
+    Args:
+        path: The file.
+        name: What messages call it.
+        memory: Bytes that may be used.
+
+    Raises:
+        DataError: It is damaged, of another kind, or compressed in a way that needs a package which is not there.
+    """
+    try:
+        import tifffile
+    except ImportError as error:
+        raise DataError(f"{name}: reading TIFF needs the package tifffile: pip install nrc-tracer[tasks]") from error
+    try:
+        file = tifffile.TiffFile(path)
+    except (tifffile.TiffFileError, ValueError, OSError) as error:
+        raise DataError(f"{name}: not a readable image: {one_line(error)}") from error
+    try:
+        if not len(file.pages):
+            raise DataError(f"{name}: not a readable image: it has no page")
+        page = file.pages[0]
+        notes = [f"the first of its {len(file.pages)} pages"] if len(file.pages) > 1 else []
+        _check(page, name)
+        dtype = np.dtype(page.dtype).newbyteorder(file.byteorder)
+        plain = page.compression == _NONE and page.fillorder == 1 and page.photometric in (_MIN_IS_BLACK, _RGB)
+        contiguous = page.planarconfig == _CONTIGUOUS or page.samplesperpixel == 1
+        if plain and contiguous and page.predictor == 1 and dtype.str[1:] in DTYPES:
+            return _in_place(page, path, name, dtype, notes)
+        decoder = _decoder(page, name, memory, notes)
+        return decode(decoder, memory)
+    finally:
+        file.close()
+
+
+def _check(page: tifffile.TiffPage, name: str) -> None:
+    check_size(name, page.imagewidth, page.imagelength)
+    if page.imagedepth != 1:
+        raise DataError(f"{name}: not a readable image: volumes are not supported")
+    if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR):
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise DataError(f"{name}: not a readable image: {kind} colours are not supported; convert it to RGB")
+    if page.dtype is None or np.dtype(page.dtype).str[1:] not in (*DTYPES, "f8", "b1"):
+        raise DataError(
+            f"{name}: not a readable image: samples of {page.bitspersample} bits ({page.dtype}) are not supported; convert it "
+            "to 8 or 16 bits or to float"
+        )
+
+
+def _in_place(page: tifffile.TiffPage, path: Path, name: str, dtype: np.dtype, notes: list[str]) -> Source:
+    width, height, stored = page.imagewidth, page.imagelength, page.samplesperpixel
+    if page.is_tiled:
+        tile_width, tile_height = page.tilewidth, page.tilelength
+    else:
+        tile_width, tile_height = width, min(page.rowsperstrip or height, height)
+    down, across = -(-height // tile_height), -(-width // tile_width)
+    offsets = np.asarray(page.dataoffsets, np.int64)
+    if len(offsets) != down * across or page.imagedepth != 1:
+        raise DataError(f"{name}: not a readable image: {len(offsets)} pieces instead of {down * across}")
+    row_bytes = tile_width * stored * dtype.itemsize
+    last_rows = height - (down - 1) * tile_height if not page.is_tiled else tile_height
+    sizes = np.full((down, across), tile_height * row_bytes, np.int64)
+    sizes[-1] = last_rows * row_bytes
+    mapped = map_file(path)
+    ends = offsets.reshape(down, across) + sizes
+    if offsets.min() < 8 or ends.max() > len(mapped):
+        raise DataError(
+            f"{name}: not a readable image, or cut off: its pixels end at byte {ends.max()}, the file at {len(mapped)}"
+        )
+    with suppress(AttributeError, OSError):
+        mapped.madvise(mmap.MADV_RANDOM)
+    channels = 3 if stored >= 3 and page.photometric == _RGB else 1
+    if stored > channels:
+        notes.append(ALPHA)
+    return Source(
+        name=name,
+        width=width,
+        height=height,
+        channels=channels,
+        stored_channels=stored,
+        dtype=dtype,
+        buffer=np.frombuffer(mapped, np.uint8),
+        offsets=offsets.reshape(down, across),
+        tile_width=tile_width,
+        tile_height=tile_height,
+        linear=dtype.kind == "f",
+        mapped=mapped,
+        notes=notes,
+    )
+
+
+def _decoder(page: tifffile.TiffPage, name: str, memory: int, notes: list[str]) -> Decoder:
+    """The rows of a page that cannot be read in place."""
+    dtype = np.dtype(page.dtype).newbyteorder("=")
+    palette = None
+    if page.photometric == _PALETTE:
+        palette = np.asarray(page.colormap).T.astype(np.uint16)
+        stored, channels, dtype = 1, 3, np.dtype(np.uint16)
+    else:
+        stored = page.samplesperpixel
+        color = stored >= 3 and page.photometric in (_RGB, _YCBCR)
+        channels = min(stored, 4) if color else min(stored, 2)
+    if dtype.kind == "b":
+        dtype = np.dtype(np.uint8)
+    elif dtype == np.float64:
+        dtype = np.dtype(np.float32)
+        notes.append("float64 is read as float32")
+
+    def finished(band: np.ndarray) -> np.ndarray:
+        if palette is not None:
+            return palette[band[:, :, 0]]
+        if band.dtype.kind == "b":
+            band = band.astype(np.uint8) * 255
+        if page.photometric == _MIN_IS_WHITE and dtype.kind == "u":
+            band = np.iinfo(dtype).max - band
+        return band[:, :, :channels].astype(dtype, copy=False)
+
+    def blocks() -> Iterator[np.ndarray]:
+        try:
+            for band in _bands(page, name, memory):
+                yield finished(band)
+        except DataError:
+            raise
+        except Exception as error:  # decoders raise almost anything on damaged files
+            message = one_line(error)
+            if "imagecodecs" in message:
+                raise DataError(
+                    f"{name}: its compression needs the package imagecodecs: pip install imagecodecs, or convert the image to "
+                    "an uncompressed TIFF"
+                ) from error
+            raise DataError(f"{name}: not a readable image, or cut off: {message}") from error
+
+    return Decoder(name, page.imagewidth, page.imagelength, channels, dtype, dtype.kind == "f", blocks(), notes)
+
+
+def _bands(page: tifffile.TiffPage, name: str, memory: int) -> Iterator[np.ndarray]:
+    """Decoded rows [n, width, samples], a row of strips or tiles at a time."""
+    width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
+    if page.planarconfig != _CONTIGUOUS and samples > 1:
+        size = width * height * samples * np.dtype(page.dtype).itemsize
+        if size > memory:
+            raise DataError(
+                f"{name}: its channels are stored one after the other, which take {format_size(size)} to bring together; give a "
+                "larger --memory or convert it to interleaved samples"
+            )
+        yield np.moveaxis(page.asarray().reshape(samples, height, width), 0, 2)
+        return
+    band, top = None, 0
+    for data, index, shape in page.segments(maxworkers=1):
+        _, _, y, x, _ = index
+        rows, columns = min(shape[1], height - y), min(shape[2], width - x)
+        if band is None or y != top:
+            if band is not None:
+                yield band
+            band, top = np.zeros((rows, width, samples), page.dtype), y
+        if data is None:
+            continue
+        if data.shape[-3] < rows:
+            raise DataError(f"{name}: not a readable image, or cut off: {data.shape[-3]} rows of {rows} from row {y}")
+        band[:, x : x + columns] = data.reshape(data.shape[-3:])[:rows, :columns]
+    if band is not None:
+        yield band

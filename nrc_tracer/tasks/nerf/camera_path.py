@@ -1,0 +1,241 @@
+"""Paths of a camera through a scene, for videos: around it, along the cameras of its photographs, or from a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nrc_tracer.errors import DataError
+from nrc_tracer.tasks.nerf.camera import Camera, check_camera, rigid_pose
+from nrc_tracer.tasks.nerf.rotations import quaternion, rotation_of
+from nrc_tracer.tasks.nerf.scene_box import center_of_attention
+from nrc_tracer.tasks.nerf.scene_camera import looking_at
+
+KEYS = 24
+"""Of the photographs, so many cameras at most are gone past on a path: more make it shaky."""
+PATHS = ("spline", "orbit", "spiral")
+
+
+def camera_path(kind: str, cameras: Sequence[Camera], frames: int) -> list[Camera]:
+    """A path of one of the kinds `PATHS`: see `spline_path`, `orbit_path` and `spiral_path`."""
+    make = {"spline": spline_path, "orbit": orbit_path, "spiral": spiral_path}
+    if kind not in make:
+        raise DataError(f'there is no camera path "{kind}" (known: {", ".join(PATHS)})')
+    if not cameras:
+        raise DataError("there are no cameras to make a path of")
+    return make[kind](cameras, frames)
+
+
+def spline_path(cameras: Sequence[Camera], frames: int) -> list[Camera]:
+    """A smooth path through cameras: Catmull-Rom splines of positions and of unit quaternions.
+
+    Args:
+        cameras: Of photographs. Up to 24 of them are gone past, in the order given or, where that is shorter, always on to the
+            nearest that is left; the lens is that of the first.
+        frames: Frames of the path, the first at the first camera and the last at the last.
+    """
+    keys = [
+        cameras[i] for i in np.unique(np.linspace(0, len(cameras) - 1, min(len(cameras), KEYS)).round().astype(int))
+    ]
+    keys = _shorter(keys)
+    positions = np.array([camera.position for camera in keys])
+    turns = np.array([quaternion(camera.to_world[:, :3]) for camera in keys])
+    for i in range(1, len(turns)):  # of the two quaternions of a rotation, the one that is nearer
+        if turns[i] @ turns[i - 1] < 0.0:
+            turns[i] = -turns[i]
+    path = []
+    for t in np.linspace(0.0, len(keys) - 1.0, frames):
+        pose = np.column_stack((rotation_of(_catmull_rom(turns, t)), _catmull_rom(positions, t)))
+        path.append(cameras[0].placed(pose))
+    return path
+
+
+def orbit_path(cameras: Sequence[Camera], frames: int) -> list[Camera]:
+    """A circle around what the cameras look at, at their mean height and distance, looking at it; `frames` from one full turn."""
+    center, up = center_of_attention(cameras)[0], mean_up(cameras)
+    offsets = np.array([camera.position for camera in cameras]) - center
+    height = float((offsets @ up).mean())
+    radius = float(np.linalg.norm(offsets - np.outer(offsets @ up, up), axis=1).mean())
+    if radius < 1e-6 * max(float(np.linalg.norm(offsets, axis=1).mean()), 1e-30):
+        raise DataError("the cameras stand above what they look at, so there is no circle to go; choose another path")
+    east = offsets[0] - (offsets[0] @ up) * up
+    if np.linalg.norm(east) < 1e-6 * radius:
+        east = np.cross(up, np.roll(up, 1))
+    east = east / np.linalg.norm(east)
+    north = np.cross(up, east)
+    path = []
+    for angle in 2.0 * math.pi * np.arange(frames) / frames:
+        place = center + height * up + radius * (math.cos(angle) * east + math.sin(angle) * north)
+        path.append(cameras[0].placed(looking_at(place, center, up)))
+    return path
+
+
+def spiral_path(cameras: Sequence[Camera], frames: int, turns: float = 2.0) -> list[Camera]:
+    """A spiral about the mean camera, as wide as the cameras are spread, looking where they look (Mildenhall et al. 2019)."""
+    center, up = center_of_attention(cameras)[0], mean_up(cameras)
+    positions = np.array([camera.position for camera in cameras])
+    middle = positions.mean(axis=0)
+    if np.linalg.norm(center - middle) < 1e-6 * max(float(np.abs(positions - middle).max()), 1e-30):
+        center = middle + np.mean([camera.forward for camera in cameras], axis=0)
+    axes = looking_at(middle, center, up)[:, :3]
+    spread = np.percentile(np.abs((positions - middle) @ axes), 90, axis=0)
+    path = []
+    for t in np.arange(frames) / frames:
+        angle = 2.0 * math.pi * turns * t
+        sway = spread * (math.cos(angle), math.sin(angle), math.sin(0.5 * angle))
+        path.append(cameras[0].placed(looking_at(middle + axes @ sway, center, up)))
+    return path
+
+
+def mean_up(cameras: Sequence[Camera]) -> np.ndarray:
+    """The direction that is up for most cameras, a unit vector, float64 [3]."""
+    total = np.sum([camera.to_world[:, 1] for camera in cameras], axis=0)
+    length = np.linalg.norm(total)
+    return total / length if length > 1e-6 else cameras[0].to_world[:, 1]
+
+
+def write_camera_path(path: Path, cameras: Sequence[Camera], fps: float = 30.0) -> None:
+    """Write a path that `read_camera_path` reads: a transforms.json without images. Raises `OutputError`."""
+    from nrc_tracer.atomic import replacing
+
+    frames = [
+        {
+            "transform_matrix": [*camera.to_world.tolist(), [0.0, 0.0, 0.0, 1.0]],
+            "fl_x": camera.fx,
+            "fl_y": camera.fy,
+            "cx": camera.cx,
+            "cy": camera.cy,
+        }
+        for camera in cameras
+    ]
+    document = {"w": cameras[0].width, "h": cameras[0].height, "fps": fps, "frames": frames}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def read_camera_path(
+    path: Path, template: Camera, scale: float = 0.33, offset: Sequence[float] = (0.5,) * 3
+) -> list[Camera]:
+    """Read a path, frame by frame.
+
+    Three formats: `frames` with `transform_matrix`, as in transforms.json; nerfstudio's `camera_path` with `camera_to_world` and
+    `fov` (vertical), whose matrices must be in the units and axes of the data; and instant-ngp's `path` of key frames `R`
+    (x, y, z, w), `T` and `fov` (vertical), which are joined by a spline, 30 frames each.
+
+    Args:
+        path: The file.
+        template: Gives the size of the image, and the lens where the file has none.
+        scale: Of the data's units, for instant-ngp's files, which are in its own.
+        offset: Likewise.
+
+    Raises:
+        DataError: It cannot be read, or a frame is off; the message names it.
+    """
+    try:
+        root = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON: {error}") from error
+    keys = {"frames": _plain_frame, "camera_path": _nerfstudio_frame, "path": _instant_ngp_frame}
+    for key, read in keys.items():
+        frames = root.get(key) if isinstance(root, dict) else None
+        if not isinstance(frames, list) or not frames:
+            continue
+        cameras = []
+        for index, frame in enumerate(frames):
+            place = f"{path}: {key}[{index}]"
+            try:
+                camera = read(root, frame, template, scale, np.asarray(offset))
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                raise DataError(f"{place}: not a camera: {type(error).__name__}: {error}") from error
+            cameras.append(check_camera(camera.placed(rigid_pose(camera.to_world, place)), place))
+        return spline_path(cameras, 30 * len(cameras)) if key == "path" and len(cameras) > 1 else cameras
+    raise DataError(f"{path}: has none of the lists frames, camera_path and path, or it is empty")
+
+
+def _plain_frame(root: dict, frame: dict, template: Camera, scale: float, offset: np.ndarray) -> Camera:
+    camera = template
+    if "w" in root and "h" in root:
+        camera = camera.resized(int(root["w"]), int(root["h"]))
+    found = {
+        key: float(frame.get(key, root.get(key))) for key in ("fl_x", "fl_y", "cx", "cy") if key in frame or key in root
+    }
+    if "fl_x" in found:
+        found.setdefault("fl_y", found["fl_x"])
+    elif "camera_angle_x" in root:
+        found["fl_x"] = found["fl_y"] = 0.5 * camera.width / math.tan(0.5 * float(root["camera_angle_x"]))
+    names = {"fl_x": "fx", "fl_y": "fy", "cx": "cx", "cy": "cy"}
+    camera = dataclasses.replace(camera, **{names[key]: value for key, value in found.items()})
+    return camera.placed(_rows(frame["transform_matrix"]))
+
+
+def _nerfstudio_frame(root: dict, frame: dict, template: Camera, scale: float, offset: np.ndarray) -> Camera:
+    camera = template
+    if "render_width" in root and "render_height" in root:
+        camera = camera.resized(int(root["render_width"]), int(root["render_height"]))
+    matrix = np.array(frame["camera_to_world"], np.float64).reshape(4, 4)
+    return _with_fov(camera, frame.get("fov")).placed(_rows(matrix))
+
+
+def _instant_ngp_frame(root: dict, frame: dict, template: Camera, scale: float, offset: np.ndarray) -> Camera:
+    """instant-ngp's own space has the data's y, z, x as its axes, and cameras look along +z with y down."""
+    x, y, z, w = (float(value) for value in frame["R"])
+    if not w * w + x * x + y * y + z * z > 0.0:
+        raise ValueError("R is no quaternion")
+    axes = rotation_of(np.array((w, x, y, z))) * (1.0, -1.0, -1.0)
+    position = np.array(frame["T"], np.float64).reshape(3)
+    back = [2, 0, 1]  # its axes 2, 0, 1 are the data's x, y, z
+    return _with_fov(template, frame.get("fov")).placed(
+        np.column_stack((axes[back], (position[back] - offset) / scale))
+    )
+
+
+def _with_fov(camera: Camera, fov: Any) -> Camera:
+    if fov is None:
+        return camera
+    focal = 0.5 * camera.height / math.tan(math.radians(float(fov)) / 2.0)
+    return Camera(
+        camera.width, camera.height, focal, focal, 0.5 * camera.width, 0.5 * camera.height, to_world=camera.to_world
+    )
+
+
+def _rows(matrix: Any) -> np.ndarray:
+    rows = np.array(matrix, np.float64)
+    if rows.shape not in ((3, 4), (4, 4)):
+        raise ValueError(f"a matrix has 4 rows of 4 numbers, not the shape {rows.shape}")
+    return rows[:3]
+
+
+def _shorter(keys: list[Camera]) -> list[Camera]:
+    """The cameras in the order given, or in that of a walk that always goes on to the nearest, whichever way is shorter."""
+    positions = np.array([camera.position for camera in keys])
+    left, walk = set(range(1, len(keys))), [0]
+    while left:
+        nearest = min(left, key=lambda i: (float(np.linalg.norm(positions[i] - positions[walk[-1]])), i))
+        walk.append(nearest)
+        left.remove(nearest)
+
+    def length(order: Sequence[int]) -> float:
+        return float(np.linalg.norm(np.diff(positions[list(order)], axis=0), axis=1).sum())
+
+    return [keys[i] for i in walk] if length(walk) < length(range(len(keys))) else keys
+
+
+def _catmull_rom(values: np.ndarray, t: float) -> np.ndarray:
+    """The spline through `values`, [N, D], at t in [0, N - 1]; at its ends the neighbours beyond are mirrored."""
+    last = len(values) - 1
+    if last == 0:
+        return values[0]
+    i = min(int(t), last - 1)
+    f = t - i
+    b, c = values[i], values[i + 1]
+    a = values[i - 1] if i > 0 else 2.0 * b - c
+    d = values[i + 2] if i + 2 <= last else 2.0 * c - b
+    return b + 0.5 * f * (c - a + f * (2.0 * a - 5.0 * b + 4.0 * c - d + f * (3.0 * (b - c) + d - a)))

@@ -1,0 +1,336 @@
+"""COLMAP's models on the disk: cameras, images and points3D, as text and in binary.
+
+Source: colmap.github.io/format.html; the binary layout is that of COLMAP's scripts/python/read_write_model.py.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nrc_tracer.errors import DataError
+
+MODELS = {
+    "SIMPLE_PINHOLE": (0, 3),
+    "PINHOLE": (1, 4),
+    "SIMPLE_RADIAL": (2, 4),
+    "RADIAL": (3, 5),
+    "OPENCV": (4, 8),
+    "OPENCV_FISHEYE": (5, 8),
+    "FULL_OPENCV": (6, 12),
+    "FOV": (7, 5),
+    "SIMPLE_RADIAL_FISHEYE": (8, 4),
+    "RADIAL_FISHEYE": (9, 5),
+    "THIN_PRISM_FISHEYE": (10, 12),
+}
+"""Number and count of parameters of each camera model, as COLMAP has them."""
+NAMES = {number: name for name, (number, _) in MODELS.items()}
+NO_POINT = -1
+
+
+@dataclass(frozen=True, eq=False)
+class ColmapCamera:
+    """A line of cameras: model, size in pixels, and the model's parameters in COLMAP's order."""
+
+    model: str
+    width: int
+    height: int
+    parameters: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ColmapImage:
+    """An image: world to camera (x right, y down, z forward) as quaternion (w, x, y, z) and translation, and its features.
+
+    `points` are pixels, float64 [M, 2]; `point_ids` the points3D that they show, int64 [M], -1 for none.
+    """
+
+    rotation: tuple[float, float, float, float]
+    translation: tuple[float, float, float]
+    camera: int
+    name: str
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    point_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class ColmapPoint:
+    """A point of the scene: position, 8-bit colour, reprojection error, and where it is seen: image and feature, int32 [M, 2]."""
+
+    position: tuple[float, float, float]
+    color: tuple[int, int, int]
+    error: float
+    track: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class ColmapModel:
+    """Cameras, images and points by their numbers."""
+
+    cameras: dict[int, ColmapCamera]
+    images: dict[int, ColmapImage]
+    points: dict[int, ColmapPoint] = field(default_factory=dict)
+
+
+def read_model(folder: Path, *, points: bool = True) -> ColmapModel:
+    """Read a model, binary where there is a binary one, else text.
+
+    Args:
+        folder: With cameras, images and, unless left out, points3D.
+        points: Whether features and points are wanted.
+
+    Raises:
+        DataError: A file is missing or damaged; the message has its name, and the line or byte.
+    """
+    cameras = _read(folder, "cameras", _cameras_from_text, _cameras_from_bytes)
+    images = _read(
+        folder, "images", lambda path: _images_from_text(path, points), lambda file: _images_from_bytes(file, points)
+    )
+    if not points:
+        return ColmapModel(cameras, images)
+    return ColmapModel(cameras, images, _read(folder, "points3D", _points_from_text, _points_from_bytes))
+
+
+def write_model(model: ColmapModel, folder: Path, *, binary: bool = True) -> None:
+    """Write cameras, images and points3D into a folder, which is made if there is none. Raises `DataError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, to_bytes, to_text in (
+            ("cameras", _cameras_to_bytes, _cameras_to_text),
+            ("images", _images_to_bytes, _images_to_text),
+            ("points3D", _points_to_bytes, _points_to_text),
+        ):
+            if binary:
+                (folder / f"{name}.bin").write_bytes(to_bytes(model))
+            else:
+                (folder / f"{name}.txt").write_text(to_text(model), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _read(folder: Path, name: str, from_text, from_bytes):
+    binary, text = folder / f"{name}.bin", folder / f"{name}.txt"
+    try:
+        if binary.is_file():
+            return from_bytes(_Bytes(binary))
+        if text.is_file():
+            return from_text(text)
+    except OSError as error:
+        raise DataError(f"{folder / name}: cannot be read: {error.strerror or error}") from error
+    raise DataError(f"{folder}: has neither {name}.bin nor {name}.txt")
+
+
+# --- Text
+
+
+def _lines(path: Path, *, empty: bool = False) -> Iterator[tuple[str, list[str]]]:
+    """The place and the words of each line that is no comment."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not text: {error.reason} at byte {error.start}") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.lstrip().startswith("#") and (empty or line.strip()):
+            yield f"{path}:{number}", line.split()
+
+
+def _numbers(words: list[str], place: str, kind: type = float) -> list:
+    try:
+        return [kind(word) for word in words]
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from None
+
+
+def _need(words: list[str], count: int, place: str, what: str) -> None:
+    if len(words) < count:
+        raise DataError(f"{place}: {len(words)} words, and {what} takes {count}")
+
+
+def _cameras_from_text(path: Path) -> dict[int, ColmapCamera]:
+    cameras = {}
+    for place, words in _lines(path):
+        _need(words, 4, place, "a camera")
+        number, width, height = _numbers([words[0], *words[2:4]], place, int)
+        _check_model(words[1], place)
+        parameters = _numbers(words[4:], place)
+        if len(parameters) != MODELS[words[1]][1]:
+            raise DataError(f"{place}: {words[1]} takes {MODELS[words[1]][1]} parameters, not {len(parameters)}")
+        cameras[number] = ColmapCamera(words[1], width, height, tuple(parameters))
+    return cameras
+
+
+def _check_model(name: str | None, place: str) -> None:
+    if name not in MODELS:
+        raise DataError(f'{place}: unknown camera model "{name}" (known: {", ".join(MODELS)})')
+
+
+def _images_from_text(path: Path, points: bool) -> dict[int, ColmapImage]:
+    images = {}
+    lines = _lines(path, empty=True)
+    for place, words in lines:
+        if not words:
+            continue
+        _need(words, 10, place, "an image")
+        number, camera = _numbers([words[0], words[8]], place, int)
+        pose = _numbers(words[1:8], place)
+        # The features stand in the next line, which may be empty, or left out at the end of the file
+        place, features = next(lines, (place, []))
+        seen = {}
+        if points:
+            if len(features) % 3:
+                raise DataError(f"{place}: features must be triples x, y, point3D; there are {len(features)} words")
+            values = np.array(_numbers(features, place)).reshape(-1, 3)
+            seen = {"points": values[:, :2], "point_ids": np.array(_numbers(features[2::3], place, int), np.int64)}
+        images[number] = ColmapImage(tuple(pose[:4]), tuple(pose[4:]), camera, " ".join(words[9:]), **seen)
+    return images
+
+
+def _points_from_text(path: Path) -> dict[int, ColmapPoint]:
+    points = {}
+    for place, words in _lines(path):
+        _need(words, 8, place, "a point")
+        if len(words) % 2:
+            raise DataError(f"{place}: the track must be pairs of image and feature; there are {len(words) - 8} words")
+        number, *color = _numbers([words[0], *words[4:7]], place, int)
+        *position, error = _numbers([*words[1:4], words[7]], place)
+        track = np.array(_numbers(words[8:], place, int), np.int32).reshape(-1, 2)
+        points[number] = ColmapPoint(tuple(position), tuple(color), error, track)
+    return points
+
+
+def _cameras_to_text(model: ColmapModel) -> str:
+    lines = ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]", f"# Number of cameras: {len(model.cameras)}"]
+    for number, camera in model.cameras.items():
+        lines.append(f"{number} {camera.model} {camera.width} {camera.height} {_words(camera.parameters)}")
+    return "\n".join(lines) + "\n"
+
+
+def _images_to_text(model: ColmapModel) -> str:
+    lines = ["# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME", "# POINTS2D[] as (X, Y, POINT3D_ID)"]
+    for number, image in model.images.items():
+        lines.append(f"{number} {_words((*image.rotation, *image.translation))} {image.camera} {image.name}")
+        features = zip(image.points.tolist(), image.point_ids.tolist(), strict=True)
+        lines.append(" ".join(f"{x!r} {y!r} {point}" for (x, y), point in features))
+    return "\n".join(lines) + "\n"
+
+
+def _points_to_text(model: ColmapModel) -> str:
+    lines = ["# POINT3D_ID, X, Y, Z, R, G, B, ERROR, TRACK[] as (IMAGE_ID, POINT2D_IDX)"]
+    for number, point in model.points.items():
+        track = " ".join(str(value) for value in point.track.ravel().tolist())
+        color = " ".join(str(value) for value in point.color)
+        lines.append(f"{number} {_words(point.position)} {color} {float(point.error)!r} {track}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _words(values) -> str:
+    """Numbers that read back as the same."""
+    return " ".join(repr(float(value)) for value in values)
+
+
+# --- Binary, little endian
+
+
+class _Bytes:
+    """A binary file and how far it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.data, self.at = path, path.read_bytes(), 0
+
+    def take(self, form: str) -> tuple:
+        size = struct.calcsize("<" + form)
+        if self.at + size > len(self.data):
+            raise DataError(f"{self.path}: ends at byte {len(self.data)} in the middle of an entry; it is damaged")
+        values = struct.unpack_from("<" + form, self.data, self.at)
+        self.at += size
+        return values
+
+    def count(self, smallest: int) -> int:
+        """A number of entries of so many bytes at least, which must fit into what is left."""
+        (count,) = self.take("Q")
+        if count * smallest > len(self.data) - self.at:
+            raise DataError(
+                f"{self.path}: says at byte {self.at - 8} that {count:,} entries follow, more than it has room for; it is damaged"
+            )
+        return count
+
+    def array(self, dtype: np.dtype, count: int) -> np.ndarray:
+        size = np.dtype(dtype).itemsize * count
+        values = np.frombuffer(self.data, dtype, count, self.at)
+        self.at += size
+        return values
+
+    def text(self) -> str:
+        end = self.data.find(b"\0", self.at)
+        if end < 0:
+            raise DataError(f"{self.path}: has no end of the name at byte {self.at}; it is damaged")
+        name = self.data[self.at : end].decode(errors="replace")
+        self.at = end + 1
+        return name
+
+
+_FEATURE = np.dtype([("x", "<f8"), ("y", "<f8"), ("point", "<i8")])
+
+
+def _cameras_from_bytes(file: _Bytes) -> dict[int, ColmapCamera]:
+    cameras = {}
+    for _ in range(file.count(24)):
+        begin = file.at
+        number, model, width, height = file.take("iiQQ")
+        name = NAMES.get(model)
+        _check_model(name or str(model), f"{file.path}: byte {begin}")
+        cameras[number] = ColmapCamera(name, width, height, file.take(f"{MODELS[name][1]}d"))
+    return cameras
+
+
+def _images_from_bytes(file: _Bytes, points: bool) -> dict[int, ColmapImage]:
+    images = {}
+    for _ in range(file.count(73)):
+        number, *pose, camera = file.take("i7di")
+        name = file.text()
+        features = file.array(_FEATURE, file.count(_FEATURE.itemsize))
+        seen = {}
+        if points:
+            seen = {"points": np.column_stack((features["x"], features["y"])), "point_ids": features["point"].copy()}
+        images[number] = ColmapImage(tuple(pose[:4]), tuple(pose[4:]), camera, name, **seen)
+    return images
+
+
+def _points_from_bytes(file: _Bytes) -> dict[int, ColmapPoint]:
+    points = {}
+    for _ in range(file.count(51)):
+        number, x, y, z, *color, error = file.take("Q3d3Bd")
+        track = file.array(np.dtype("<i4"), 2 * file.count(8)).reshape(-1, 2).copy()
+        points[number] = ColmapPoint((x, y, z), tuple(color), error, track)
+    return points
+
+
+def _cameras_to_bytes(model: ColmapModel) -> bytes:
+    parts = [struct.pack("<Q", len(model.cameras))]
+    for number, camera in model.cameras.items():
+        parts.append(struct.pack("<iiQQ", number, MODELS[camera.model][0], camera.width, camera.height))
+        parts.append(struct.pack(f"<{len(camera.parameters)}d", *camera.parameters))
+    return b"".join(parts)
+
+
+def _images_to_bytes(model: ColmapModel) -> bytes:
+    parts = [struct.pack("<Q", len(model.images))]
+    for number, image in model.images.items():
+        parts.append(struct.pack("<i7di", number, *image.rotation, *image.translation, image.camera))
+        parts.append(image.name.encode() + b"\0" + struct.pack("<Q", len(image.points)))
+        features = np.zeros(len(image.points), _FEATURE)
+        features["x"], features["y"], features["point"] = image.points[:, 0], image.points[:, 1], image.point_ids
+        parts.append(features.tobytes())
+    return b"".join(parts)
+
+
+def _points_to_bytes(model: ColmapModel) -> bytes:
+    parts = [struct.pack("<Q", len(model.points))]
+    for number, point in model.points.items():
+        parts.append(struct.pack("<Q3d3Bd", number, *point.position, *point.color, point.error))
+        parts.append(struct.pack("<Q", len(point.track)) + point.track.astype("<i4").tobytes())
+    return b"".join(parts)

@@ -1,0 +1,132 @@
+"""How near views of a radiance field come to photographs that it was not trained on.
+
+All in sRGB, as the photographs are. Transparent ones are compared over black and over white backgrounds, opaque ones over black.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nrc_tracer.imaging.metrics import ssim
+from nrc_tracer.tasks.nerf.rays import rays_of
+from nrc_tracer.tasks.nerf.rendering import Rendered, Volume
+from nrc_tracer.tasks.nerf.views import View
+
+QUICK_STEP = 16
+"""While training, every so many pixels in x and y are compared."""
+BACKGROUNDS = {"black": 0.0, "white": 1.0}
+
+
+@dataclass(frozen=True)
+class ViewScore:
+    """How near one view comes.
+
+    Attributes:
+        name: The view's.
+        psnr: Peak signal-to-noise ratio [dB] by background.
+        ssim: Structural similarity by background; none where only some pixels were compared, or the view has a mask.
+    """
+
+    name: str
+    psnr: dict[str, float]
+    ssim: dict[str, float]
+
+
+class Evaluation:
+    """Compares a field with photographs.
+
+    Args:
+        volume: The field.
+        views: What it is compared with.
+        scale: From the views' units to unit-cube space.
+        offset: Three numbers.
+    """
+
+    def __init__(self, volume: Volume, views: Sequence[View], scale: float, offset: Sequence[float]) -> None:
+        self.volume = volume
+        self.views = tuple(views)
+        self.scale, self.offset = scale, tuple(offset)
+        self._kept: list[tuple[np.ndarray, np.ndarray | None]] | None = None
+
+    @property
+    def backgrounds(self) -> tuple[str, ...]:
+        """Names of the backgrounds that are compared."""
+        return tuple(BACKGROUNDS) if any(view.has_alpha for view in self.views) else ("black",)
+
+    def quick(self) -> dict[str, float]:
+        """PSNR [dB] of every QUICK_STEP-th pixel in x and y, mean over the views: `psnr`, by background where there are two."""
+        if not self.views:
+            return {}
+        if self._kept is None:
+            self._kept = [self._photograph(view, QUICK_STEP) for view in self.views]
+        scores = [
+            self._psnr(self.render(view, QUICK_STEP), *kept) for view, kept in zip(self.views, self._kept, strict=True)
+        ]
+        means = {name: float(np.mean([score[name] for score in scores])) for name in self.backgrounds}
+        return {"psnr": means["black"]} if len(means) == 1 else {f"psnr_{name}": value for name, value in means.items()}
+
+    def full(self, progress: Callable[[int], None] | None = None) -> list[ViewScore]:
+        """PSNR and SSIM of every view, all pixels.
+
+        Args:
+            progress: Called with the number of views done.
+        """
+        scores = []
+        for view in self.views:
+            pixels, mask = self._photograph(view, 1)
+            rendered = self.render(view)
+            similarity = {}
+            if mask is None:
+                for name in self.backgrounds:
+                    pair = (self._over(rendered, name, pixels.shape), _composed(pixels, BACKGROUNDS[name]))
+                    similarity[name] = ssim(*pair)
+            scores.append(ViewScore(view.name, self._psnr(rendered, pixels, mask), similarity))
+            if progress is not None:
+                progress(len(scores))
+        return scores
+
+    def render(self, view: View, step: int = 1) -> Rendered:
+        """What the field shows of a view, every `step`-th pixel in x and y."""
+        rays = rays_of(view.camera, self.scale, self.offset, self.volume.launcher, step=step)
+        return self.volume.render(rays.origins, rays.directions)
+
+    def _photograph(self, view: View, step: int) -> tuple[np.ndarray, np.ndarray | None]:
+        mask = view.mask
+        return view.pixels[::step, ::step].copy(), None if mask is None else mask[::step, ::step].copy()
+
+    def _over(self, rendered: Rendered, background: str, shape: tuple[int, ...]) -> np.ndarray:
+        color = rendered.over(BACKGROUNDS[background]).clamp(0.0, 1.0)
+        return color.cpu().numpy().reshape(*shape[:2], 3)
+
+    def _psnr(self, rendered: Rendered, pixels: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
+        result = {}
+        for name in self.backgrounds:
+            errors = self._over(rendered, name, pixels.shape) - _composed(pixels, BACKGROUNDS[name])
+            errors = errors if mask is None else errors[mask]
+            squared = float(np.mean(np.square(errors, dtype=np.float64))) if errors.size else 0.0
+            result[name] = -10.0 * math.log10(squared) if squared > 0.0 else math.inf
+        return result
+
+
+def _composed(pixels: np.ndarray, background: float) -> np.ndarray:
+    """A photograph in [0, 1] over a background, float32 [height, width, 3]."""
+    values = pixels.astype(np.float32) / 255.0
+    if values.shape[2] == 3:
+        return values
+    return values[:, :, :3] * values[:, :, 3:] + background * (1.0 - values[:, :, 3:])
+
+
+def summary(scores: Sequence[ViewScore]) -> dict[str, float]:
+    """Means over views: `psnr` and `ssim`, or by background `psnr_black` ... where there are two."""
+    result = {}
+    for figure in ("psnr", "ssim"):
+        names = list(dict.fromkeys(name for score in scores for name in getattr(score, figure)))
+        for name in names:
+            values = [getattr(score, figure)[name] for score in scores if name in getattr(score, figure)]
+            key = figure if len(scores[0].psnr) == 1 else f"{figure}_{name}"
+            result[key] = float(np.mean(values))
+    return result

@@ -1,0 +1,251 @@
+"""Fitting a radiance field to photographs (Mueller et al. 2022, section 5.4 and appendix E)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nrc_tracer import nn
+from nrc_tracer.errors import DataError, SnapshotError
+from nrc_tracer.nn.backends.backend import Evaluate
+from nrc_tracer.nn.losses import build_loss
+from nrc_tracer.nn.model import resolve_device
+from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
+from nrc_tracer.tasks.nerf.camera_records import record_cameras
+from nrc_tracer.tasks.nerf.config import default_config
+from nrc_tracer.tasks.nerf.evaluation import Evaluation
+from nrc_tracer.tasks.nerf.frusta import frusta
+from nrc_tracer.tasks.nerf.marching import Samples
+from nrc_tracer.tasks.nerf.occupancy import OccupancyGrid, Visits
+from nrc_tracer.tasks.nerf.rays import Rays, RayTable
+from nrc_tracer.tasks.nerf.refinement import (
+    GAIN_RATE,
+    POSE_RATE,
+    START,
+    Corrected,
+    by_view,
+    exposed_loss,
+    pose_gradient,
+)
+from nrc_tracer.tasks.nerf.rendering import Volume
+from nrc_tracer.tasks.nerf.space import Space
+from nrc_tracer.tasks.nerf.views import Views
+from nrc_tracer.tasks.task import Task
+
+BATCH = {"cpu": 1 << 15, "cuda": 1 << 18}
+"""Samples of a step."""
+LIMIT = 1024
+"""Samples of one ray at most."""
+FEWEST_RAYS = 64
+MOST_RAYS = {"cpu": 1 << 14, "cuda": 1 << 17}
+RAYS_ROUNDED = 16
+STEPS = {"cpu": 6000, "cuda": 35_000}
+"""Steps where nothing else is asked for."""
+NEAR = 0.1
+"""Distance from a camera at which its rays begin [unit cubes]."""
+VISITS = {"cpu": Visits(warm_up=((16, 4), (8, 2)), at_most=1 << 17, decay=0.6), "cuda": Visits()}
+
+
+MODULES = tuple(f"nrc_tracer.tasks.nerf.{name}" for name in ("marching", "compositing", "occupancy", "ray_kernels"))
+
+
+@dataclass(frozen=True)
+class NerfOptions:
+    """How a radiance field is fitted.
+
+    Attributes:
+        near: Distance from a camera at which its rays begin [unit cubes].
+        batch: Samples of a step, about; chosen for the device unless given.
+        visits: Updates of the occupancy grid; chosen for the device unless given.
+        background: What is behind the scene: `random`, a colour for each ray, against which transparent photographs are laid
+            and opaque ones must be made of something; or `black`, which may pass for what is black in them.
+        refine_poses: Correct the cameras while training; a step then takes about half as long again.
+        refine_exposure: Correct the photographs' exposures, which must be opaque.
+    """
+
+    near: float = NEAR
+    batch: int | None = None
+    visits: Visits | None = None
+    background: str = "random"
+    refine_poses: bool = False
+    refine_exposure: bool = False
+
+
+class NerfTask(Task):
+    """A radiance field in training.
+
+    Args:
+        views: The photographs.
+        config: Of the model, its loss and optimizer: `nrc_tracer.tasks.nerf.config` unless given.
+        options: How it is fitted.
+        device: Torch device; CUDA where there is one unless given.
+        seed: Of everything random.
+        threads: Threads on the CPU; one per core unless given.
+
+    Attributes:
+        volume: The field with its occupancy grid.
+        rays_per_step: Rays of the next step: adapted so that their samples fill the batch.
+    """
+
+    kind = "nerf"
+    modules = (*Task.modules, *MODULES)
+
+    def __init__(
+        self,
+        views: Views,
+        config: Any = None,
+        *,
+        options: NerfOptions | None = None,
+        device: str | torch.device | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> None:
+        self.views = views
+        self.options = options or NerfOptions()
+        self.seed = seed
+        if self.options.refine_exposure and views.has_alpha:
+            raise DataError("exposure refinement: needs opaque photographs, and some of these are transparent")
+        space = Space(views.aabb_scale, self.options.near)
+        place = resolve_device(device)
+        if config is None:
+            config = default_config(space.extent, on_cpu=place.type == "cpu")
+        model = nn.Model(6, 4, config, device=place, seed=seed, threads=threads)
+        self.trainer = nn.Trainer(model)
+        self._loss = build_loss(self.trainer.config.loss)
+        self.launcher = TorchLauncher(place, threads=threads)
+        self.batch = self.options.batch or BATCH[place.type]
+        self.visits = self.options.visits or VISITS[place.type]
+        grid = OccupancyGrid(
+            space, self.launcher, frusta([view.camera for view in views.train], views.scale, views.offset)
+        )
+        self.volume = Volume(model, space, grid, self.launcher)
+        self.table = RayTable(views.train, views.scale, views.offset, device=place, threads=threads)
+        self.evaluation = Evaluation(self.volume, views.test, views.scale, views.offset)
+        self.rays_per_step = self._rounded(self.batch / 128.0)
+        count = len(views.train)
+        self.poses = Corrected.zeros(count, 6, place) if self.options.refine_poses else None
+        self.gains = Corrected.zeros(count, 1, place) if self.options.refine_exposure else None
+
+    def step(self) -> Tensor:
+        with single_threaded_torch(self.launcher), torch.no_grad():
+            return self._step()
+
+    def _step(self) -> Tensor:
+        device = self.launcher.torch_device
+        model, volume = self.volume.model, self.volume
+        if self.number % self.visits.every == 0:
+            generator = self.generator(device, stream=1)
+            volume.grid.update(lambda x: model.density(x, averaged=False), generator, self.visits)
+
+        generator = self.generator(device)
+        poses = None if self.poses is None else self.poses.values
+        rays = self.table.sample(self.rays_per_step, generator, poses=poses)
+        jitter = torch.rand(self.rays_per_step, generator=generator, device=device)
+        # A random background leaves nothing to gain by passing for it
+        background = torch.rand(self.rays_per_step, 3, generator=generator, device=device)
+        if self.options.background == "black":
+            background.zero_()
+        samples = volume.marcher.march(
+            volume.grid.words, rays.origins, rays.directions, jitter, limit=LIMIT, most=max(2 * self.batch, LIMIT)
+        )
+        count = len(samples.rays)
+        alpha = rays.colors[:count, 3:]
+        background = background[:count]
+        view = rays.view[:count].long()
+        d_gain = torch.zeros(count, device=device)
+        target = rays.colors[:count, :3] * alpha + background * (1.0 - alpha)
+
+        def evaluate(raw: Tensor) -> tuple[Tensor, Tensor]:
+            color, _, transmittance = volume.compositor.composite(samples, raw, count)
+            shown = color + transmittance[:, None] * background
+            if self.gains is None:
+                loss, d_color = self._loss.evaluate(shown, target)
+            else:
+                loss, d_color, d_gain[:] = exposed_loss(self._loss, shown, self.gains.values[view, 0], target)
+            d_transmittance = (d_color * background).sum(dim=1)
+            return loss, volume.compositor.backward(samples, raw, color, transmittance, d_color, d_transmittance)
+
+        share = len(samples) / max(count, 1)
+        self.rays_per_step = self._rounded(min(self.batch / max(share, 1.0), 2.0 * self.rays_per_step))
+        if not len(samples):
+            # Counted, so that the next step draws other rays and the grid is visited again
+            self.trainer.skipped_steps += 1
+            return torch.zeros((), device=device)
+        if self.poses is not None and self.number >= START:
+            self._correct_poses(samples, rays, evaluate)
+        loss = self.trainer.descend(samples.x, evaluate)
+        if self.gains is not None and self.number > START:
+            self.gains.step(by_view(d_gain[:, None], view, len(self.views.train)), GAIN_RATE)
+            self.gains.values -= self.gains.values.mean()
+        return loss
+
+    def _correct_poses(self, samples: Samples, rays: Rays, evaluate: Evaluate) -> None:
+        """Take a step of the cameras against the loss."""
+        model = self.volume.model
+        with torch.enable_grad():
+            x = samples.x.detach().requires_grad_()
+            raw = model.apply(x, model.params.detach())
+            _, d_raw = evaluate(raw.detach())
+            (d_x,) = torch.autograd.grad(raw, x, d_raw)
+        self.poses.step(pose_gradient(samples, d_x, rays, self.volume.space.extent, len(self.views.train)), POSE_RATE)
+
+    def _rounded(self, rays: float) -> int:
+        most = MOST_RAYS[self.launcher.torch_device.type]
+        return max(FEWEST_RAYS, min(most, round(rays / RAYS_ROUNDED) * RAYS_ROUNDED))
+
+    def score(self) -> dict[str, float]:
+        return self.evaluation.quick()
+
+    # State
+
+    def metadata(self) -> dict[str, Any]:
+        grid = self.volume.grid
+        return {
+            "aabb_scale": self.views.aabb_scale,
+            "scale": self.views.scale,
+            "offset": list(self.views.offset),
+            "near": self.options.near,
+            "batch": self.batch,
+            "background": self.options.background,
+            "has_alpha": self.views.has_alpha,
+            "split": self.views.split,
+            "cameras": {"train": record_cameras(self.views.train), "test": record_cameras(self.views.test)},
+            "rays_per_step": self.rays_per_step,
+            "occupancy_updates": grid.updates,
+            "corrections": {name: corrected.steps for name, corrected in self._corrections().items()},
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        tensors = {"occupancy": self.volume.grid.thickness}
+        for name, corrected in self._corrections().items():
+            tensors |= corrected.tensors(name)
+        return tensors
+
+    def _corrections(self) -> dict[str, Corrected]:
+        both = {"poses": self.poses, "gains": self.gains}
+        return {name: corrected for name, corrected in both.items() if corrected is not None}
+
+    def restore(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        ours = json.loads(json.dumps(self.metadata()))
+        for name in ("aabb_scale", "scale", "offset", "near", "batch", "background", "has_alpha", "cameras"):
+            if metadata.get(name) != ours[name]:
+                words = (
+                    "has other cameras" if name == "cameras" else f"has {name} {metadata.get(name)}, not {ours[name]}"
+                )
+                raise SnapshotError(f"the snapshot cannot go on with these photographs: it {words}")
+        grid, thickness = self.volume.grid, tensors.get("occupancy")
+        corrections = metadata.get("corrections")
+        if not isinstance(corrections, dict) or set(corrections) != set(self._corrections()):
+            raise SnapshotError("the snapshot was made with other corrections of poses and exposures")
+        numbers = [metadata.get("rays_per_step"), metadata.get("occupancy_updates")]
+        if thickness is None or thickness.shape != grid.thickness.shape or not all(isinstance(n, int) for n in numbers):
+            raise SnapshotError("the snapshot is damaged: its occupancy grid is missing or of another size")
+        for name, corrected in self._corrections().items():
+            corrected.restore(name, corrections[name], tensors)
+        self.rays_per_step = numbers[0]
+        grid.restore(thickness, numbers[1])

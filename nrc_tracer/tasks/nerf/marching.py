@@ -1,0 +1,231 @@
+"""Where rays sample a radiance field: on their lattice of distances, in cells of the grid that are occupied.
+
+Two kernels. `march` finds the distances of up to `limit` samples of each ray, which every ray writes to a row of its own; a
+prefix sum of their counts gives each ray its place among all samples; `gather` writes the model's input there. No counter is
+shared, so that results depend on nothing but rays and grid. A view is rendered a few samples of each ray at a time: `numbers`
+keeps where each ray goes on.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.nn.arrays import as_warp
+from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.tasks.nerf.space import (
+    NEVER,
+    RESOLUTION,
+    Box,
+    Space,
+    cascade_of,
+    cell_at,
+    distance_of,
+    in_cells,
+    model_position,
+    number_at,
+    step_at,
+)
+
+RAYS_PER_LAUNCH = 128
+"""Rays of one launch on the CPU."""
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.func
+def crossing(low: float, high: float, origin: float, direction: float, span: wp.vec2) -> wp.vec2:
+    """The part of a span of distances for which a ray is between two planes."""
+    if wp.abs(direction) < 1.0e-12:
+        if origin < low or origin > high:
+            return wp.vec2(1.0, 0.0)
+        return span
+    a = (low - origin) / direction
+    b = (high - origin) / direction
+    return wp.vec2(wp.max(span[0], wp.min(a, b)), wp.min(span[1], wp.max(a, b)))
+
+
+@wp.func
+def to_next(position: float, direction: float) -> float:
+    """How far it is to the next whole number along an axis."""
+    if direction > 0.0:
+        return (wp.floor(position) + 1.0 - position) / direction
+    if direction < 0.0:
+        return (wp.floor(position) - position) / direction
+    return NEVER
+
+
+@wp.func
+def to_next_block(q: wp.vec3, direction: wp.vec3, size: float) -> float:
+    """How far it is to the next block of size^3 cells, in cells."""
+    p = q / size
+    return size * wp.min(wp.min(to_next(p[0], direction[0]), to_next(p[1], direction[1])), to_next(p[2], direction[2]))
+
+
+@wp.kernel
+def march(
+    base: int,
+    box: Box,
+    words: wp.array[int],
+    rays: wp.array[int],
+    origins: wp.array[wp.vec3],
+    directions: wp.array[wp.vec3],
+    jitter: wp.array[float],
+    limit: int,
+    numbers: wp.array[float],
+    distances: wp.array2d[float],
+    counts: wp.array[int],
+):
+    """Distances of the next samples of a ray; `numbers` is NEVER once it has left the box."""
+    i = base + wp.tid()
+    ray = rays[i]
+    origin = origins[ray]
+    direction = directions[ray]
+    shift = jitter[ray]
+    low = 0.5 - 0.5 * box.extent
+    high = 0.5 + 0.5 * box.extent
+    span = wp.vec2(box.near, NEVER)
+    for axis in range(3):
+        span = crossing(low, high, origin[axis], direction[axis], span)
+    number = wp.max(numbers[ray], wp.ceil(number_at(box, wp.max(span[0], 0.0)) - shift))
+    count = int(0)
+    while count < limit and number < NEVER:
+        t = distance_of(box, number + shift)
+        if not (t < span[1]):  # for NaN too
+            number = NEVER
+        else:
+            p = origin + t * direction
+            cascade = cascade_of(box, p)
+            index = cell_at(p, cascade)
+            word = words[index >> 5]
+            if (word >> (index & 31)) & 1 == 1:
+                distances[i, count] = t
+                count += 1
+                number += 1.0
+            else:
+                # Skip to the first sample beyond the largest empty block
+                size = float(1.0)
+                if word == 0 and words[(index >> 5) ^ 1] == 0:
+                    size = 4.0
+                elif (word >> (index & 24)) & 255 == 0:
+                    size = 2.0
+                cell = float(1 << cascade) / float(RESOLUTION)
+                beyond = cell * to_next_block(in_cells(p, cascade), direction, size)
+                number = wp.max(number + 1.0, wp.ceil(number_at(box, t + beyond) - shift))
+    numbers[ray] = number
+    counts[i] = count
+
+
+@wp.kernel
+def gather(
+    base: int,
+    box: Box,
+    rays: wp.array[int],
+    origins: wp.array[wp.vec3],
+    directions: wp.array[wp.vec3],
+    distances: wp.array2d[float],
+    ends: wp.array[int],
+    x: wp.array2d[float],
+    t: wp.array[float],
+    steps: wp.array[float],
+):
+    """The model's input for the samples of a ray, which end at ends[i]."""
+    i = base + wp.tid()
+    ray = rays[i]
+    origin = origins[ray]
+    direction = directions[ray]
+    begin = int(0)
+    if i > 0:
+        begin = ends[i - 1]
+    for k in range(ends[i] - begin):
+        row = begin + k
+        distance = distances[i, k]
+        p = model_position(box, origin + distance * direction)
+        for axis in range(3):
+            x[row, axis] = p[axis]
+            x[row, 3 + axis] = 0.5 * direction[axis] + 0.5
+        t[row] = distance
+        steps[row] = step_at(box, distance)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of rays, one ray after the other.
+
+    Attributes:
+        rays: Whose samples they are: rows of the rays marched, int32 [M].
+        ends: One past the last sample of each, int32 [M].
+        x: The model's input, float32 [S, 6]: position, then (direction + 1) / 2.
+        t: Distance from the origin, float32 [S].
+        steps: Length of the step that each stands for, float32 [S].
+    """
+
+    rays: Tensor
+    ends: Tensor
+    x: Tensor
+    t: Tensor
+    steps: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+class Marcher:
+    """Marches rays through a space.
+
+    Args:
+        space: The space.
+        launcher: Of the device.
+    """
+
+    def __init__(self, space: Space, launcher: TorchLauncher) -> None:
+        self.launcher = launcher
+        self._box = space.box()
+
+    def march(
+        self,
+        words: Tensor,
+        origins: Tensor,
+        directions: Tensor,
+        jitter: Tensor,
+        *,
+        limit: int,
+        rays: Tensor | None = None,
+        numbers: Tensor | None = None,
+        most: int | None = None,
+    ) -> Samples:
+        """The next samples of rays.
+
+        Args:
+            words: Bits of the grid, int32 (`OccupancyGrid.words`).
+            origins, directions: float32 [N, 3], directions of length 1.
+            jitter: Shift of each ray's samples along its lattice, float32 [N], in [0, 1).
+            limit: Samples of one ray at most.
+            rays: Which rays to march, int32 [M]; all unless given.
+            numbers: Where each is on its lattice, float32 [N]; moved on, to NEVER for those that have left the box.
+            most: Samples of all rays at most: rays after those that fill them are left out of the result.
+        """
+        device = origins.device
+        if rays is None:
+            rays = torch.arange(len(origins), dtype=torch.int32, device=device)
+        if numbers is None:
+            numbers = torch.zeros(len(origins), device=device)
+        distances = torch.empty(len(rays), limit, device=device)
+        counts = torch.zeros(len(rays), dtype=torch.int32, device=device)
+        who = [as_warp(origins, wp.vec3), as_warp(directions, wp.vec3)]
+        arguments = [as_warp(jitter), limit, as_warp(numbers), as_warp(distances), as_warp(counts)]
+        self._run(march, len(rays), [self._box, as_warp(words), as_warp(rays), *who, *arguments])
+        ends = torch.cumsum(counts, 0, dtype=torch.int32)
+        if most is not None:
+            kept = int((ends <= most).sum())
+            rays, ends, distances = rays[:kept], ends[:kept], distances[:kept]
+        total = int(ends[-1]) if len(ends) else 0
+        x = torch.empty(total, 6, device=device)
+        t, steps = torch.empty(total, device=device), torch.empty(total, device=device)
+        arguments = [as_warp(distances), as_warp(ends), as_warp(x), as_warp(t), as_warp(steps)]
+        self._run(gather, len(rays), [self._box, as_warp(rays), *who, *arguments])
+        return Samples(rays, ends, x, t, steps)
+
+    def _run(self, kernel: wp.Kernel, count: int, arguments: list) -> None:
+        self.launcher.run(kernel, count, lambda base: [base, *arguments], block_size=RAYS_PER_LAUNCH)

@@ -1,0 +1,83 @@
+"""A radiance field as a triangle mesh: the surface of a density, with the colours seen from in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from nrc_tracer.errors import DataError
+from nrc_tracer.imaging.tonemap import decode_srgb
+from nrc_tracer.isosurface import Surface, extract
+from nrc_tracer.surface_mesh import mesh_normals
+from nrc_tracer.tasks.nerf.compositing import MAX_LOG_DENSITY
+from nrc_tracer.tasks.nerf.field import Field
+
+DENSITY = 20.0
+"""Per unit cube: light is halved over a thirtieth of the cube's side."""
+RESOLUTION = 256
+BATCH = 1 << 17
+
+
+def extract_mesh(
+    field: Field,
+    *,
+    density: float = DENSITY,
+    resolution: int = RESOLUTION,
+    side: float = 1.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Surface:
+    """The surface on which the field has a density, closed, in the units of the data.
+
+    Cells of the occupancy grid that are empty count as empty.
+
+    Args:
+        field: The field.
+        density: Per unit cube, above 0.
+        resolution: Cells along each side of the box.
+        side: Of the box around the middle of the scene that is meshed [unit cubes], at most the field's own.
+        progress: See `nrc_tracer.isosurface.extract`.
+
+    Returns:
+        The mesh, with linear RGB in [0, 1] as its attributes.
+
+    Raises:
+        DataError: There is no such surface, or a number is out of range.
+    """
+    if not 0.0 < density < np.exp(MAX_LOG_DENSITY):
+        raise DataError(f"density: must be above 0 and below {np.exp(MAX_LOG_DENSITY):.3g}, not {density:g}")
+    extent = field.volume.space.extent
+    if not 0.0 < side <= extent:
+        raise DataError(
+            f"side of the mesh's box: must be above 0 and at most {extent}, which the scene has, not {side:g}"
+        )
+    volume = field.volume
+    device = volume.launcher.torch_device
+
+    def emptiness(points: np.ndarray) -> np.ndarray:
+        """-log density: the inside, where it is low, is dense."""
+        result = np.empty(len(points), np.float32)
+        for begin in range(0, len(points), BATCH):
+            u = torch.from_numpy(points[begin : begin + BATCH]).to(device)
+            raw = volume.model.density(((u - 0.5) / extent + 0.5).clamp(0.0, 1.0))
+            raw = torch.nan_to_num(raw, nan=-MAX_LOG_DENSITY).clamp(-MAX_LOG_DENSITY, MAX_LOG_DENSITY)
+            raw = torch.where(volume.grid.occupied(u), raw, -MAX_LOG_DENSITY)
+            result[begin : begin + BATCH] = -raw.cpu().numpy()
+        return result
+
+    low, high = 0.5 - 0.5 * side, 0.5 + 0.5 * side
+    surface = extract(
+        emptiness, (low,) * 3, (high,) * 3, resolution, level=-float(np.log(density)), closed=True, progress=progress
+    )
+    normals = mesh_normals(surface.positions, surface.indices)
+    colors = np.empty((len(surface.positions), 3), np.float32)
+    for begin in range(0, len(colors), BATCH):
+        rows = slice(begin, begin + BATCH)
+        u, n = (torch.from_numpy(values[rows]).to(device) for values in (surface.positions, normals))
+        # Seen along the normal
+        x = torch.cat([((u - 0.5) / extent + 0.5).clamp(0.0, 1.0), 0.5 - 0.5 * n], dim=1)
+        colors[rows] = torch.sigmoid(volume.model(x)[:, :3]).cpu().numpy()
+    positions = ((surface.positions - np.asarray(field.offset)) / field.scale).astype(np.float32)
+    return replace(surface, positions=positions, normals=normals, attributes=decode_srgb(colors).astype(np.float32))

@@ -1,0 +1,302 @@
+"""Where a scene may hold something: a grid of bits in cascades, kept up to date while the field is trained.
+
+Mueller et al., *Instant Neural Graphics Primitives* (2022), appendix E.2: each cell holds the density found in it, which falls by
+a factor at each visit and is raised to the density at a random place in the cell. Cells above a threshold are occupied. While
+warming up all cells are visited at each update; later some at random, and as many of those that are occupied. Two kinds of cells
+are never visited and never occupied: those that no camera sees, and those of a cascade that a smaller one covers.
+
+A step on a CPU costs less than a visit to all cells. There, while the field is still smooth, whole blocks of cells are visited at
+one place each; see `Visits`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.nn.arrays import as_warp
+from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.tasks.nerf.compositing import MAX_LOG_DENSITY
+from nrc_tracer.tasks.nerf.space import CELLS, MIN_STEP, RESOLUTION, Box, Space, cascade_of, cell_at, cell_of
+
+MAX_THICKNESS = 0.01
+"""Optical thickness of the shortest step above which a cell is occupied; ..."""
+MEAN_SHARE = 0.95
+"""... or this share of the mean over all cells if that is lower: in the beginning all are about equal, and not to be empty."""
+UNSEEN = -1.0
+"""What cells hold that are never visited."""
+LARGEST = 6e4
+"""Thickness that a cell holds at most: float16 has no more."""
+WORD = 32
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.kernel
+def occupied_bits(base: int, thickness: wp.array2d[wp.float16], threshold: float, words: wp.array[int]):
+    """The bits of 32 cells."""
+    i = base + wp.tid()
+    word = int(0)
+    for bit in range(WORD):
+        if float(thickness[i, bit]) > threshold:
+            word = word | (1 << bit)
+    words[i] = word
+
+
+@wp.kernel
+def look_up(base: int, box: Box, words: wp.array[int], points: wp.array[wp.vec3], found: wp.array[int]):
+    """Whether the cell that a point is in is occupied."""
+    i = base + wp.tid()
+    p = points[i]
+    number = cell_at(p, cascade_of(box, p))
+    found[i] = (words[number >> 5] >> (number & 31)) & 1
+
+
+@wp.kernel
+def total(base: int, thickness: wp.array2d[wp.float16], sums: wp.array[float], counts: wp.array[int]):
+    """Sum and number of 32 cells' thicknesses that were found by a visit."""
+    i = base + wp.tid()
+    sum = float(0.0)
+    count = int(0)
+    for bit in range(WORD):
+        value = float(thickness[i, bit])
+        if value >= 0.0 and value <= wp.static(LARGEST):
+            sum += value
+            count += 1
+    sums[i] = sum
+    counts[i] = count
+
+
+@wp.kernel
+def see(
+    base: int,
+    cascades: int,
+    near: float,
+    to_camera: wp.array[wp.mat44],
+    bounds: wp.array[wp.vec4],
+    thickness: wp.array[wp.float16],
+):
+    """Tell whether any camera sees a cell: 0 if one does, else UNSEEN."""
+    i = base + wp.tid()
+    cascade = i // CELLS
+    cell = cell_of(i)
+    size = float(1 << cascade) / float(RESOLUTION)
+    x = float(cell[0]) - 0.5 * float(RESOLUTION) + 0.5
+    y = float(cell[1]) - 0.5 * float(RESOLUTION) + 0.5
+    z = float(cell[2]) - 0.5 * float(RESOLUTION) + 0.5
+    center = wp.vec3(x * size + 0.5, y * size + 0.5, z * size + 0.5)
+    radius = 0.8660254 * size
+    seen = bool(False)
+    covered = cascade > 0 and wp.max(wp.max(wp.abs(x), wp.abs(y)), wp.abs(z)) < 0.25 * float(RESOLUTION)
+    if not covered:
+        k = int(0)
+        while k < to_camera.shape[0] and not seen:
+            p = wp.transform_point(to_camera[k], center)
+            b = bounds[k]
+            if p[2] > near - radius:
+                # The cone of a picture's edge, widened by the cell's radius in every direction
+                depth = wp.max(p[2], 0.0)
+                seen = (
+                    p[0] > b[0] * depth - radius * wp.sqrt(1.0 + b[0] * b[0])
+                    and p[0] < b[1] * depth + radius * wp.sqrt(1.0 + b[1] * b[1])
+                    and p[1] > b[2] * depth - radius * wp.sqrt(1.0 + b[2] * b[2])
+                    and p[1] < b[3] * depth + radius * wp.sqrt(1.0 + b[3] * b[3])
+                )
+            k += 1
+    if seen:
+        thickness[i] = wp.float16(0.0)
+    else:
+        thickness[i] = wp.float16(wp.static(UNSEEN))
+
+
+@wp.kernel
+def places(
+    base: int,
+    extent: float,
+    cells: wp.array[int],
+    side: int,
+    random: wp.array[wp.vec3],
+    x: wp.array[wp.vec3],
+):
+    """The model's input for a place, in [0, 1]^3, in the block of side^3 cells that begins with a cell."""
+    i = base + wp.tid()
+    number = cells[i]
+    cell = cell_of(number)
+    u = random[i]
+    size = float(1 << (number // CELLS)) / extent
+    corner = wp.vec3(float(cell[0]), float(cell[1]), float(cell[2]))
+    x[i] = ((corner + float(side) * u) / float(RESOLUTION) - wp.vec3(0.5)) * size + wp.vec3(0.5)
+
+
+@dataclass(frozen=True)
+class Frustum:
+    """What a camera sees, a little too large.
+
+    Attributes:
+        to_camera: From unit-cube space to the camera's, in which it looks along +z; 4 x 4.
+        bounds: Least and largest x / z and y / z.
+    """
+
+    to_camera: Tensor
+    bounds: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Visits:
+    """When cells are visited, and how many.
+
+    Attributes:
+        every: Steps between updates.
+        warm_up: Numbers of updates that visit all blocks of cells, and the side of those blocks: 1, 2 or 4.
+        share: Cells visited in each update after that, as a share of those that may be occupied.
+        at_most: Visits in an update at most.
+        decay: Factor of what a cell holds at each visit.
+    """
+
+    every: int = 16
+    warm_up: tuple[tuple[int, int], ...] = ((16, 1),)
+    share: float = 0.5
+    at_most: int = 1 << 30
+    decay: float = 0.95
+
+    def side(self, update: int) -> int | None:
+        """Side of the blocks in an update of the warm-up, None after it."""
+        for updates, side in self.warm_up:
+            if update < updates:
+                return side
+            update -= updates
+        return None
+
+
+class OccupancyGrid:
+    """The grid.
+
+    Args:
+        space: The space.
+        launcher: Of the device.
+        frusta: What the cameras see; everything unless given.
+
+    Attributes:
+        thickness: Optical thickness of the shortest step in each cell, UNSEEN, or infinite before the first visit; float16
+            [cascades * RESOLUTION^3].
+        words: The bits of 32 cells each, int32.
+        threshold: Thickness above which cells are occupied now.
+        updates: Updates so far.
+    """
+
+    def __init__(self, space: Space, launcher: TorchLauncher, frusta: Sequence[Frustum] | None = None) -> None:
+        self.space = space
+        self.launcher = launcher
+        device = launcher.torch_device
+        count = space.cascades * CELLS
+        self.thickness = torch.zeros(count, dtype=torch.float16, device=device)
+        self.words = torch.zeros(count // WORD, dtype=torch.int32, device=device)
+        if frusta is None:
+            behind = Frustum(torch.eye(4), (-1.0, 1.0, -1.0, 1.0))
+            turned = Frustum(torch.diag(torch.tensor([1.0, 1.0, -1.0, 1.0])), (-1.0, 1.0, -1.0, 1.0))
+            frusta = [Frustum(f.to_camera, (-1e6, 1e6, -1e6, 1e6)) for f in (behind, turned)]
+        matrices = torch.stack([frustum.to_camera for frustum in frusta]).float().to(device)
+        bounds = torch.tensor([frustum.bounds for frustum in frusta], dtype=torch.float32, device=device)
+        arguments = [as_warp(matrices, wp.mat44), as_warp(bounds, wp.vec4), as_warp(self.thickness)]
+        launcher.run(see, count, lambda base: [base, space.cascades, space.near, *arguments], block_size=1 << 14)
+        self._open = self._open_blocks(1)
+        self.updates = 0
+        self.thickness[self._open.long()] = math.inf
+        self._set_bits()
+
+    def restore(self, thickness: Tensor, updates: int) -> None:
+        """Go on from what `thickness` and `updates` were."""
+        self.thickness.copy_(thickness)
+        self.updates = updates
+        self._open = self._open_blocks(1)
+        self._set_bits()
+
+    def _open_blocks(self, side: int) -> Tensor:
+        """The blocks of side^3 cells of which any may be occupied, each by its number in the order of cells, int32."""
+        return torch.nonzero((self.thickness.view(-1, side**3) >= 0.0).any(dim=1))[:, 0].int()
+
+    @property
+    def open_cells(self) -> int:
+        """Number of the cells that may be occupied."""
+        return len(self._open)
+
+    def occupied_share(self) -> float:
+        """Share of the cells that are occupied, of those that may be."""
+        return float((self.thickness > self.threshold).sum()) / max(self.open_cells, 1)
+
+    def occupied(self, points: Tensor) -> Tensor:
+        """Whether points of unit-cube space, float32 [N, 3], are in occupied cells, bool [N]."""
+        found = torch.empty(len(points), dtype=torch.int32, device=points.device)
+        arguments = [self.space.box(), as_warp(self.words), as_warp(points.contiguous(), wp.vec3), as_warp(found)]
+        self.launcher.run(look_up, len(points), lambda base: [base, *arguments], block_size=1 << 13)
+        return found > 0
+
+    def update(self, log_density: Callable[[Tensor], Tensor], generator: torch.Generator, visits: Visits) -> None:
+        """Visit cells.
+
+        Args:
+            log_density: Raw density [N] of the model's positions [N, 3].
+            generator: On the grid's device.
+            visits: How many cells.
+        """
+        if not self.open_cells:
+            return
+        side = visits.side(self.updates)
+        if side is not None:
+            blocks = self._open if side == 1 else self._open_blocks(side)
+            self._visit(self._some(blocks, visits.at_most, generator), side, log_density, generator, visits.decay)
+        else:
+            half = max(min(visits.at_most, math.ceil(visits.share * self.open_cells)) // 2, 1)
+            occupied = torch.nonzero(self.thickness > self.threshold)[:, 0].int()
+            for cells in (self._open, occupied):
+                self._visit(self._some(cells, half, generator), 1, log_density, generator, visits.decay)
+        self.updates += 1
+        self._set_bits()
+
+    def _some(self, cells: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """About `count` different cells, one at random of each of as many stretches."""
+        if count >= len(cells):
+            return cells
+        place = torch.arange(count, dtype=torch.float64, device=cells.device)
+        place += torch.rand(count, generator=generator, device=cells.device)
+        return cells[torch.unique_consecutive((place * (len(cells) / count)).long().clamp(max=len(cells) - 1))]
+
+    def _visit(
+        self,
+        blocks: Tensor,
+        side: int,
+        log_density: Callable[[Tensor], Tensor],
+        generator: torch.Generator,
+        decay: float,
+    ) -> None:
+        """Hold what cells have, decayed, against the density at a random place in their block; no block twice."""
+        device = blocks.device
+        random = torch.rand(len(blocks), 3, generator=generator, device=device)
+        x = torch.empty_like(random)
+        first = blocks * side**3
+        arguments = [float(self.space.extent), as_warp(first), side, as_warp(random, wp.vec3), as_warp(x, wp.vec3)]
+        self.launcher.run(places, len(blocks), lambda base: [base, *arguments], block_size=1 << 13)
+        raw = log_density(x).clamp(-MAX_LOG_DENSITY, MAX_LOG_DENSITY)
+        found = torch.nan_to_num(raw.exp() * MIN_STEP, nan=0.0).clamp(max=LARGEST)[:, None]
+        held = self.thickness.view(-1, side**3)
+        rows = blocks.long()
+        before = held[rows].float()
+        after = torch.where(before < math.inf, torch.maximum(decay * before, found), found)
+        held[rows] = torch.where(before < 0.0, before, after).half()
+
+    def _set_bits(self) -> None:
+        """Bits and threshold; cells not yet visited are occupied and have no part in the mean."""
+        rows = as_warp(self.thickness.view(-1, WORD))
+        sums = torch.empty(len(self.words), device=self.words.device)
+        counts = torch.empty_like(self.words)
+        self._run(total, [rows, as_warp(sums), as_warp(counts)])
+        count = int(counts.sum())
+        mean = float(sums.sum(dtype=torch.float64)) / count if count else 0.0
+        self.threshold = min(MAX_THICKNESS, MEAN_SHARE * mean)
+        self._run(occupied_bits, [rows, self.threshold, as_warp(self.words)])
+
+    def _run(self, kernel: wp.Kernel, arguments: list) -> None:
+        self.launcher.run(kernel, len(self.words), lambda base: [base, *arguments], block_size=1 << 13)

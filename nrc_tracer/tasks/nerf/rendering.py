@@ -1,0 +1,98 @@
+"""Views of a radiance field: rays a few samples at a time, those that have ended left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nrc_tracer.nn import Model
+from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
+from nrc_tracer.tasks.nerf.compositing import MIN_TRANSMITTANCE, Compositor
+from nrc_tracer.tasks.nerf.marching import Marcher
+from nrc_tracer.tasks.nerf.occupancy import OccupancyGrid
+from nrc_tracer.tasks.nerf.space import NEVER, Space
+
+BLOCK = {"cpu": 1 << 16, "cuda": 1 << 20}
+"""Rays rendered at a time."""
+BATCH = {"cpu": 1 << 17, "cuda": 1 << 21}
+"""Samples that the model is given at a time, about."""
+FEWEST, MOST = 4, 64
+"""Samples of one ray at a time."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What rays see.
+
+    Attributes:
+        color: sRGB times alpha, float32 [N, 3].
+        alpha: float32 [N].
+        distance: Mean distance of what is seen, in unit cubes, float32 [N]; 0 where nothing is.
+    """
+
+    color: Tensor
+    alpha: Tensor
+    distance: Tensor
+
+    def over(self, background: Tensor | float) -> Tensor:
+        """The colour over a background in sRGB, [N, 3]."""
+        return self.color + (1.0 - self.alpha)[:, None] * background
+
+
+class Volume:
+    """A radiance field with its occupancy grid.
+
+    Args:
+        model: The model.
+        space: Its space.
+        grid: Where it may hold something.
+        launcher: Of the model's device.
+    """
+
+    def __init__(self, model: Model, space: Space, grid: OccupancyGrid, launcher: TorchLauncher) -> None:
+        self.model = model
+        self.space = space
+        self.grid = grid
+        self.launcher = launcher
+        self.marcher = Marcher(space, launcher)
+        self.compositor = Compositor(launcher)
+
+    def render(self, origins: Tensor, directions: Tensor, *, progress: Callable[[int], None] | None = None) -> Rendered:
+        """What rays see.
+
+        Args:
+            origins, directions: In unit-cube space, directions of length 1, float32 [N, 3].
+            progress: Called with the number of rays done.
+        """
+        size = BLOCK[self.launcher.torch_device.type]
+        parts = []
+        with single_threaded_torch(self.launcher), torch.no_grad():
+            for begin in range(0, max(len(origins), 1), size):
+                rows = slice(begin, begin + size)
+                parts.append(self._render(origins[rows].contiguous(), directions[rows].contiguous()))
+                if progress is not None:
+                    progress(min(begin + size, len(origins)))
+        return Rendered(
+            *(torch.cat([getattr(part, name) for part in parts]) for name in ("color", "alpha", "distance"))
+        )
+
+    def _render(self, origins: Tensor, directions: Tensor) -> Rendered:
+        count, device = len(origins), origins.device
+        color, distance = torch.zeros(count, 3, device=device), torch.zeros(count, device=device)
+        transmittance = torch.ones(count, device=device)
+        numbers, jitter = torch.zeros(count, device=device), torch.full((count,), 0.5, device=device)
+        rays = torch.arange(count, dtype=torch.int32, device=device)
+        while len(rays):
+            limit = max(FEWEST, min(MOST, BATCH[device.type] // len(rays)))
+            samples = self.marcher.march(
+                self.grid.words, origins, directions, jitter, limit=limit, rays=rays, numbers=numbers
+            )
+            self.compositor.accumulate(samples, self.model(samples.x), color, distance, transmittance)
+            index = rays.long()
+            going = (transmittance[index] >= MIN_TRANSMITTANCE) & (numbers[index] < 0.5 * NEVER)
+            rays = rays[going]
+        alpha = 1.0 - transmittance
+        return Rendered(color, alpha, distance / alpha.clamp(min=1e-6))

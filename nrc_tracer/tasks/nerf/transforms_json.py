@@ -1,0 +1,299 @@
+"""Reading transforms.json, as instant-ngp, nerfstudio and the Blender data sets of NeRF have it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from nrc_tracer.errors import DataError, nearest
+from nrc_tracer.tasks.nerf.camera import Camera, check_camera, rigid_pose
+from nrc_tracer.tasks.nerf.photographs import read_size
+from nrc_tracer.tasks.nerf.scene_box import (
+    UNBOUNDED_AABB_SCALE,
+    USUAL_OFFSET,
+    USUAL_SCALE,
+    check_placement,
+    from_cameras,
+    power_of_two,
+)
+from nrc_tracer.tasks.nerf.views import Placement, View, Views, hold_out
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".PNG", ".JPG", ".JPEG")
+"""Tried in this order where a file_path has none."""
+DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+PERSPECTIVE = {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE"}
+FISHEYE = {"OPENCV_FISHEYE", "FISHEYE"}
+UNSUPPORTED_LENSES = ("ftheta_p0", "is_latlong", "is_orthographic", "is_360")
+IGNORED_WITH_NOTE = {
+    "ply_file_path": "the point cloud is not used",
+    "rolling_shutter": "every image is taken to be exposed at once",
+}
+DYNAMIC_MASK = "dynamic_mask_{}.png"
+"""instant-ngp's masks lie beside the images, white where pixels do not count."""
+
+
+def read_transforms(path: Path, placement: Placement | None = None, *, with_splits: bool = False) -> Views:
+    """Read a transforms.json.
+
+    What a frame has comes before what the file has. Focal lengths are `fl_x`, `fl_y`, else from `camera_angle_x`,
+    `camera_angle_y` [radians]; `fl_y` alone missing is `fl_x`. `cx` and `cy` are the middle, `w` and `h` the image's size unless
+    given. Distortion without `camera_model` is OpenCV's. Unknown keys are left alone. Masks are nerfstudio's `mask_path` (black
+    pixels do not count), or instant-ngp's `dynamic_mask_NAME.png` beside an image (white ones do not).
+
+    With none of `scale`, `offset`, `aabb` and `aabb_scale` in the file, and focal lengths in pixels (nerfstudio), units are
+    arbitrary, and the cameras decide; else scale is 0.33 and offset 0.5 where the file has no other, as in instant-ngp.
+
+    Args:
+        path: The file; with splits, that of the training frames.
+        placement: What a user wants instead of what the file says.
+        with_splits: Whether the files transforms_val.json and transforms_test.json beside it belong to it.
+
+    Raises:
+        DataError: Something in it is off; the message names the file and the frame.
+    """
+    placement = placement or Placement()
+    files = {"train": _File(path)}
+    if with_splits:
+        for split in ("val", "test"):
+            other = path.with_name(f"transforms_{split}.json")
+            if other.is_file():
+                files[split] = _File(other)
+    views = {split: file.views() for split, file in files.items()}
+    missing = tuple(name for file in files.values() for name in file.missing)
+    if not views["train"]:
+        raise DataError(f"{path}: none of the {len(missing)} images that it names exists (the first is {missing[0]})")
+
+    validation: tuple[View, ...] = tuple(views.get("val", ()))
+    first = files["train"]
+    if views.get("test"):
+        train, test, words = tuple(views["train"]), tuple(views["test"]), files["test"].path.name
+    elif (listed := first.listed_split(views["train"])) is not None:
+        train, validation, test, words = listed
+    else:
+        train, test, words = hold_out(views["train"])
+    everything = [*train, *validation, *test]
+    box, notes = first.box(placement, [view.camera for view in everything])
+    return Views(
+        train,
+        validation,
+        test,
+        **box,
+        missing=missing,
+        has_alpha=any(view.has_alpha for view in everything),
+        split=words,
+        source=str(path),
+        notes=(*first.notes, *notes),
+    )
+
+
+class _File:
+    """One transforms.json."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.missing: list[str] = []
+        self.notes: list[str] = []
+        try:
+            self.root = json.loads(path.read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: not JSON: {error}") from error
+        if not isinstance(self.root, dict):
+            raise DataError(f"{path}: must be an object with frames, not a {type(self.root).__name__}")
+        self.frames = self.root.get("frames")
+        if not isinstance(self.frames, list):
+            raise DataError(f'{path}: has no list "frames"')
+        if not self.frames:
+            raise DataError(f"{path}: frames: the list is empty, so there are no photographs")
+        for key in UNSUPPORTED_LENSES:
+            if self.root.get(key):
+                raise DataError(f"{path}: {key}: this kind of lens is not supported; undistort the images first")
+        self.notes += [f"{key}: {words}" for key, words in IGNORED_WITH_NOTE.items() if self.root.get(key)]
+
+    def views(self) -> list[View]:
+        """Every frame whose image exists."""
+        views = []
+        for index, frame in enumerate(self.frames):
+            place = f"{self.path}: frames[{index}]"
+            if not isinstance(frame, dict):
+                raise DataError(f"{place}: must be an object, not a {type(frame).__name__}")
+            name = frame.get("file_path")
+            if not isinstance(name, str) or not name or "\0" in name:
+                raise DataError(f"{place}: has no file_path")
+            place = f"{place} ({name})"
+            image = self._find(name)
+            if image is None:
+                self.missing.append(name)
+                continue
+            camera, has_alpha = self._camera(frame, image, place)
+            mask, inverted = self._mask(frame, image, place)
+            views.append(View(name, camera, image, mask, inverted, has_alpha))
+        return views
+
+    def _find(self, name: str) -> Path | None:
+        """The image of a file_path, relative to the file, with or without extension."""
+        path = self.path.parent / PurePosixPath(name.replace("\\", "/"))
+        try:
+            if path.is_file():
+                return path
+            for extension in EXTENSIONS:
+                # with_name, as a stem may have dots
+                candidate = path.with_name(path.name + extension)
+                if candidate.is_file():
+                    return candidate
+        except (OSError, ValueError):  # a name that no file can have
+            pass
+        return None
+
+    def _mask(self, frame: Mapping[str, Any], image: Path, place: str) -> tuple[Path | None, bool]:
+        name = frame.get("mask_path")
+        if name is not None:
+            if not isinstance(name, str):
+                raise DataError(f"{place}: mask_path must be a file name")
+            mask = self._find(name)
+            if mask is None:
+                raise DataError(f"{place}: there is no mask {name}")
+            return mask, False
+        mask = image.with_name(DYNAMIC_MASK.format(image.stem))
+        return (mask, True) if mask.is_file() else (None, False)
+
+    def _camera(self, frame: Mapping[str, Any], image: Path, place: str) -> tuple[Camera, bool]:
+        matrix = frame.get("transform_matrix")
+        pose = rigid_pose(_matrix(matrix, place), place)
+
+        def number(key: str) -> float | None:
+            value = frame.get(key, self.root.get(key))
+            return None if value is None else _number(value, f"{place}: {key}")
+
+        width, height, has_alpha = read_size(image, place)
+        for key, size in (("w", width), ("h", height)):
+            given = number(key)
+            if given is not None and round(given) != size:
+                raise DataError(
+                    f"{place}: {key} is {given:g} and the image has {width} x {height} pixels; "
+                    "correct the file or resize the image"
+                )
+        fx, fy = number("fl_x"), number("fl_y")
+        if fx is None and (angle := number("camera_angle_x")) is not None:
+            fx = _focal_length(width, angle, f"{place}: camera_angle_x")
+        if fy is None and number("fl_x") is None and (angle := number("camera_angle_y")) is not None:
+            fy = _focal_length(height, angle, f"{place}: camera_angle_y")
+        if fx is None and fy is None:
+            raise DataError(f"{place}: no focal length: neither fl_x nor camera_angle_x is given")
+        fx, fy = (fy if fx is None else fx), (fx if fy is None else fy)
+        cx, cy = number("cx"), number("cy")
+        distortion = tuple(number(key) or 0.0 for key in DISTORTION)
+        camera = Camera(
+            width=width,
+            height=height,
+            fx=fx,
+            fy=fy,
+            cx=0.5 * width if cx is None else cx,
+            cy=0.5 * height if cy is None else cy,
+            distortion=distortion,
+            model=self._model(frame, any(distortion), place),
+            to_world=pose,
+        )
+        return check_camera(camera, place), has_alpha
+
+    def _model(self, frame: Mapping[str, Any], distorts: bool, place: str) -> str:
+        name = frame.get("camera_model", self.root.get("camera_model", "PERSPECTIVE"))
+        if (
+            self.root.get("is_fisheye")
+            or frame.get("is_fisheye")
+            or (isinstance(name, str) and name.upper() in FISHEYE)
+        ):
+            return "fisheye"
+        if not isinstance(name, str) or name.upper() not in PERSPECTIVE:
+            known = (*PERSPECTIVE, *FISHEYE)
+            hint = nearest(name.upper(), known) if isinstance(name, str) else ""
+            raise DataError(f'{place}: camera_model "{name}" is not supported{hint}')
+        return "opencv" if distorts else "pinhole"
+
+    def listed_split(self, views: list[View]) -> tuple[tuple, tuple, tuple, str] | None:
+        """nerfstudio's lists of file names, if the file has them."""
+        train, validation, test = (self.root.get(f"{split}_filenames") for split in ("train", "val", "test"))
+        if not isinstance(train, list) or not isinstance(test, list) or not test:
+            return None
+        by_name = {view.name: view for view in views}
+        lists = (train, validation if isinstance(validation, list) else [], test)
+        chosen = [tuple(by_name[n] for n in names if isinstance(n, str) and n in by_name) for names in lists]
+        if not chosen[0]:
+            raise DataError(
+                f"{self.path}: train_filenames: none of them is the file_path of a frame whose image exists"
+            )
+        return *chosen, f"test_filenames of {self.path.name}"
+
+    def box(self, placement: Placement, cameras: list[Camera]) -> tuple[dict[str, Any], list[str]]:
+        """Scale, offset and aabb_scale, and what is to be said about them."""
+        root, notes = self.root, []
+        scale, offset = USUAL_SCALE, USUAL_OFFSET
+        arbitrary = "fl_x" in root or "fl_x" in self.frames[0]
+        arbitrary &= not any(key in root for key in ("scale", "offset", "aabb", "aabb_scale"))
+        if arbitrary and None in (placement.scale, placement.offset):
+            scale, offset, note = from_cameras(cameras)
+            notes.append(note)
+        if "aabb" in root:
+            scale, offset = self._from_box(root["aabb"])
+        if "scale" in root:
+            scale = _number(root["scale"], f"{self.path}: scale")
+        if "offset" in root:
+            given = root["offset"]
+            given = given if isinstance(given, list) else [given] * 3
+            offset = [_number(value, f"{self.path}: offset") for value in given]
+        if placement.scale is not None:
+            scale = placement.scale
+        if placement.offset is not None:
+            offset = placement.offset
+        scale, offset = check_placement(scale, offset, str(self.path))
+        side = placement.aabb_scale
+        if side is None:
+            side = _number(root.get("aabb_scale", UNBOUNDED_AABB_SCALE if arbitrary else 1), f"{self.path}: aabb_scale")
+        power = power_of_two(side, str(self.path))
+        if power != side:
+            notes.append(f"aabb_scale {side:g} becomes {power}, the next power of two")
+        elif arbitrary and placement.aabb_scale is None:
+            notes.append(f"aabb_scale is {power}, as nothing tells how far the scene reaches")
+        return {"aabb_scale": power, "scale": scale, "offset": offset}, notes
+
+    def _from_box(self, box: Any) -> tuple[float, list[float]]:
+        """The scale and offset that bring a box [[lowest corner], [highest corner]] into the middle of the unit cube."""
+        place = f"{self.path}: aabb"
+        if not (isinstance(box, list) and len(box) == 2 and all(isinstance(c, list) and len(c) == 3 for c in box)):
+            raise DataError(f"{place}: must be two corners of three numbers")
+        low, high = ([_number(value, place) for value in corner] for corner in box)
+        side = max(b - a for a, b in zip(low, high, strict=True))
+        if side <= 0.0:
+            raise DataError(f"{place}: the second corner must lie above the first")
+        return 1.0 / side, [0.5 - 0.5 * (a + b) / side for a, b in zip(low, high, strict=True)]
+
+
+def _number(value: Any, place: str) -> float:
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError
+        value = float(value)
+        if not math.isfinite(value):
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise DataError(f"{place}: must be a finite number, not {str(value)[:40]}") from None
+    return value
+
+
+def _matrix(rows: Any, place: str) -> list[list[float]]:
+    is_matrix = (
+        isinstance(rows, list) and len(rows) in (3, 4) and all(isinstance(r, list) and len(r) == 4 for r in rows)
+    )
+    if not is_matrix:
+        raise DataError(f"{place}: transform_matrix must have 4 rows of 4 numbers")
+    return [[_number(value, f"{place}: transform_matrix") for value in row] for row in rows]
+
+
+def _focal_length(size: int, angle: float, place: str) -> float:
+    if not 0.0 < angle < math.pi:
+        raise DataError(f"{place}: must lie between 0 and pi, not {angle:g}")
+    return 0.5 * size / math.tan(0.5 * angle)

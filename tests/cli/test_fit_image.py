@@ -1,0 +1,122 @@
+"""`nrc-tracer fit image` and `decode` of its snapshots: files, summaries and one clear line for what goes wrong."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+from click.testing import CliRunner
+
+from nrc_tracer.cli import main
+from nrc_tracer.imaging import read_image
+from nrc_tracer.imaging.tonemap import encode_srgb
+from tests.tasks.image.big_map import tile
+
+WIDTH, HEIGHT = 96, 64
+
+
+@pytest.fixture
+def picture(tmp_path, monkeypatch):
+    """A small map as PNG; the current folder is its folder."""
+    monkeypatch.chdir(tmp_path)
+    PIL.Image.fromarray(tile(3000, 3000, WIDTH, HEIGHT)).save(tmp_path / "map.png")
+    return tmp_path / "map.png"
+
+
+def _run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def _fit(picture, *arguments):
+    return _run("fit", "image", picture, "--batch", 2048, "--device", "cpu", *arguments)
+
+
+def test_fit_and_decode(picture, tmp_path):
+    """A snapshot, a preview and a summary; from the snapshot the image again, crops, and views that zoom in."""
+    result = _fit(picture, "--steps", 150, "--preview", "p.png", "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["task"] == "image"
+    assert summary["steps"] == 150
+    assert summary["scores"]["psnr"] > 30
+    assert (summary["width"], summary["height"], summary["space"]) == (WIDTH, HEIGHT, "srgb")
+    assert summary["scores"]["pixels"] == WIDTH * HEIGHT
+    assert summary["memory"]["allowed"] > 0
+    assert "PSNR" in result.stderr
+    assert "T 2^12" in result.stderr
+    assert read_image("p.png").shape == (HEIGHT, WIDTH, 3)
+
+    result = _run("decode", "map.safetensors", "-o", "a.png", "-o", "a.exr", "--json")
+    assert result.exit_code == 0, result.output
+    original = read_image(picture) / 255.0
+    error = np.mean((encode_srgb(read_image("a.exr")) - original) ** 2)
+    assert -10 * np.log10(error) == pytest.approx(summary["scores"]["psnr"], abs=0.05)
+    assert np.abs(read_image("a.png") / 255.0 - encode_srgb(read_image("a.exr"))).max() < 0.51 / 255
+    assert json.loads(result.stdout)["outputs"][0] == {"file": "a.png", "width": 96, "height": 64, "samples": "uint8"}
+
+    result = _run("decode", "map.safetensors", "-o", "b.png", "--crop", "10,20,30,40", "--scale", 2, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+    assert read_image("b.png").shape == (80, 60, 3)
+    result = _run("decode", "map.safetensors", "-o", "z.png", "--zoom-at", "50,30")
+    assert result.exit_code == 0, result.output
+    assert len(read_image("z.png")) == 320
+
+
+def test_resume(picture, tmp_path):
+    """A run that was stopped and goes on ends in the same snapshot as one that was not."""
+    assert _fit(picture, "--steps", 20, "--snapshot", "a.safetensors").exit_code == 0
+    assert _fit(picture, "--steps", 8, "--snapshot", "b.safetensors").exit_code == 0
+    assert _fit(picture, "--steps", 20, "--snapshot", "b.safetensors", "--resume").exit_code == 0
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    (picture).write_bytes((tmp_path / "map.png").read_bytes())
+    PIL.Image.fromarray(tile(0, 0, WIDTH, HEIGHT)).save(picture)
+    result = _fit(picture, "--steps", 30, "--snapshot", "b.safetensors", "--resume")
+    assert result.exit_code == 1
+    assert "other pixels" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", "image", "missing.png"], "cannot be read"),
+        (["fit", "image", "."], "is a folder"),
+        (["fit", "image", "words.png"], "not an image"),
+        (["fit", "image", "cut.png"], "cut off"),
+        (["fit", "image", "map.png", "--memory", "lots"], "is not a size"),
+        (["fit", "image", "map.png", "--memory", "1MB"], "too few"),
+        (["fit", "image", "map.png", "--batch", "1000"], "power of two"),
+        (["fit", "image", "map.png", "--zoom-at", "96,3"], "outside"),
+        (["fit", "image", "map.png", "--preview", "p.gif"], "p.gif"),
+        (["decode", "missing.safetensors", "-o", "a.png"], "missing.safetensors"),
+        (["decode", "map.png", "-o", "a.png"], "not a snapshot"),
+    ],
+)
+def test_errors_are_one_line(picture, tmp_path, arguments, words):
+    """Exit code 1 and one line on stderr that says what is wrong."""
+    (tmp_path / "words.png").write_text("no image")
+    (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:2000])
+    result = _run(*arguments)
+    assert result.exit_code == 1, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert words in line
+    assert "Traceback" not in result.output
+
+
+def test_decode_refuses_what_the_image_has_not(picture):
+    """Crops outside, endings without a writer, views with a crop."""
+    assert _fit(picture, "--steps", 2, "--quiet").exit_code == 0
+    for arguments, words in (
+        (["-o", "a.png", "--crop", "90,0,10,10"], "crop: 90,0,10,10 is not inside"),
+        (["-o", "a.gif"], "unknown image format"),
+        (["-o", "a.exr", "--zoom-at", "1,1"], "written as .png"),
+        (["-o", "a.png", "--zoom-at", "1,1", "--scale", "2"], "leave out"),
+    ):
+        result = _run("decode", "map.safetensors", *arguments)
+        assert result.exit_code == 1
+        assert words in result.stderr
+
+
+def test_usage(picture):
+    """What click refuses has exit code 2."""
+    assert _fit(picture, "--zoom-at", "here").exit_code == 2
+    assert _run("decode", "map.safetensors", "-o", "a.png", "--scale", "0").exit_code == 2

@@ -1,0 +1,173 @@
+"""`nrc-tracer fit nerf` and `decode` of what it keeps."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import PIL.Image
+import pytest
+from click.testing import CliRunner
+
+from nrc_tracer.cli import main
+from nrc_tracer.imaging.files import read_image
+from tests.tasks.nerf.analytic import ball_photographs
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A ball's photographs as a Blender data set."""
+    folder = tmp_path_factory.mktemp("ball")
+    views = ball_photographs(count=10, side=24, test=2)
+    for split, members in (("train", views.train), ("test", views.test)):
+        frames = []
+        for view in members:
+            PIL.Image.fromarray(view.pixels).save(folder / f"{view.name}.png")
+            pose = [*view.camera.to_world.tolist(), [0.0, 0.0, 0.0, 1.0]]
+            frames.append({"file_path": f"./{view.name}", "transform_matrix": pose})
+        angle = 2.0 * math.atan(0.5 * 24 / view.camera.fx)
+        document = {"camera_angle_x": angle, "scale": 1.0, "offset": [0.0, 0.0, 0.0], "frames": frames}
+        (folder / f"transforms_{split}.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A small model."""
+    from tests.tasks.nerf.test_fit import small_config
+
+    path = tmp_path_factory.mktemp("config") / "small.json"
+    path.write_text(json.dumps(small_config()))
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def fitted(data, config, tmp_path_factory):
+    """A fit's result and snapshot."""
+    snapshot = tmp_path_factory.mktemp("fit") / "ball.safetensors"
+    arguments = ["--steps", STEPS, "--config", config, "--batch", 4096, "--snapshot", snapshot, "--device", "cpu"]
+    result = run("fit", "nerf", data, *arguments, "--json", "--preview", snapshot.with_suffix(".png"))
+    assert result.exit_code == 0, result.output
+    return result, snapshot, arguments
+
+
+def test_result_names_what_makes_it_reproducible(fitted):
+    """Steps, seed, split, backgrounds, and scores for each."""
+    result, snapshot, _ = fitted
+    summary = json.loads(result.stdout)
+    assert (summary["task"], summary["steps"], summary["train_views"], summary["test_views"]) == ("nerf", STEPS, 8, 2)
+    assert summary["backgrounds"] == ["black", "white"]
+    assert summary["space"] == "srgb"
+    assert {"psnr_black", "psnr_white", "ssim_black", "ssim_white", "views"} == set(summary["scores"])
+    assert "on held-out views" in result.stderr
+    assert read_image(snapshot.with_suffix(".png")).shape == (24, 24, 3)
+
+
+def test_resumes_to_the_same_bytes(fitted, data, tmp_path):
+    """Half of the steps, then the rest from the snapshot."""
+    _, snapshot, arguments = fitted
+    place = tmp_path / "ball.safetensors"
+    arguments = [place if argument == snapshot else argument for argument in arguments]
+    arguments[1] = STEPS // 2
+    assert run("fit", "nerf", data, *arguments, "--quiet", "--evaluate", "quick").exit_code == 0
+    arguments[1] = STEPS
+    result = run("fit", "nerf", data, *arguments, "--resume", "--quiet", "--evaluate", "quick")
+    assert result.exit_code == 0, result.output
+    assert place.read_bytes() == snapshot.read_bytes()
+
+
+def test_decodes_views_depth_video_and_mesh(fitted, tmp_path):
+    """Without the data."""
+    _, snapshot, _ = fitted
+    outputs = [tmp_path / name for name in ("view.png", "views", "view.exr")]
+    result = run(
+        "decode", snapshot, "-o", outputs[0], "--depth", "--background", "transparent", "--device", "cpu", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    assert read_image(outputs[0]).shape == (24, 24, 4)
+    largest = json.loads(result.stdout)["outputs"][0]["largest_distance"][0]
+    exr, png = read_image(tmp_path / "view.depth.exr"), read_image(tmp_path / "view.depth.png")
+    assert exr.max() == pytest.approx(largest)
+    np.testing.assert_allclose(png[..., 0] / 65535.0 * largest, exr[..., 0], atol=1e-4 * largest)
+
+    assert run("decode", snapshot, "-o", outputs[1], "--view", "test", "--view-scale", "0.5", "--quiet").exit_code == 0
+    images = sorted(outputs[1].iterdir())
+    assert [read_image(image).shape for image in images] == [(12, 12, 3)] * 2
+    assert run("decode", snapshot, "-o", outputs[2], "--view", "train:3", "--quiet").exit_code == 0
+    assert read_image(outputs[2]).dtype == np.float32
+
+    frames = tmp_path / "frames"
+    result = run("decode", snapshot, "-o", frames, "--path", "orbit", "--frames", 3, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert len(list(frames.iterdir())) == 3
+
+    trimesh = pytest.importorskip("trimesh")
+    pytest.importorskip("skimage")
+    mesh = tmp_path / "mesh.ply"
+    result = run("decode", snapshot, "-o", mesh, "--mesh-resolution", 32, "--mesh-density", 0.7, "--quiet")
+    assert result.exit_code == 0, result.output
+    loaded = trimesh.load(mesh)
+    assert len(loaded.faces) > 20
+    assert np.abs(loaded.vertices - 0.5).max() <= 0.5 + 1e-5  # the data's units are unit cubes here
+    assert loaded.visual.kind == "vertex"
+
+
+def test_video(fitted, tmp_path):
+    """An .mp4 with the frames asked for."""
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    _, snapshot, _ = fitted
+    video = tmp_path / "ball.mp4"
+    result = run("decode", snapshot, "-o", video, "--frames", 5, "--fps", 10, "--quiet")
+    assert result.exit_code == 0, result.output
+    frames, _ = imageio_ffmpeg.count_frames_and_secs(str(video))
+    assert frames == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-o", "a.gif"], "not written as"),
+        (["-o", "a.png", "--view", "7"], "numbered 0 to 1"),
+        (["-o", "a.png", "--view", "test"], "give a folder"),
+        (["-o", "a.mp4", "--background", "transparent"], "not transparent"),
+        (["-o", "a.ply", "--mesh-density", "1e6", "--mesh-resolution", "16"], "no surface"),
+        (["-o", "a.ply", "--mesh-box", "3"], "at most 1"),
+        (["-o", "a.png", "--path", "orbit"], "makes a video"),
+        (["-o", "nowhere/a.png"], "there is no folder"),
+    ],
+)
+def test_what_cannot_be_decoded(fitted, arguments, words, tmp_path, monkeypatch):
+    """One line each, and no file."""
+    _, snapshot, _ = fitted
+    monkeypatch.chdir(tmp_path)
+    result = run("decode", snapshot, *arguments)
+    assert result.exit_code != 0
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_images_are_listed_once(data, config, tmp_path):
+    """They are left out, with one warning."""
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    (folder / "ball-0.png").unlink()
+    arguments = ["--steps", 1, "--config", config, "--batch", 1024, "--snapshot", tmp_path / "a.safetensors"]
+    result = run("fit", "nerf", folder, *arguments, "--evaluate", "quick", "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("ball-0") == 1
+    assert json.loads(result.stdout)["train_views"] == 7
+
+
+def test_data_that_is_not_there(tmp_path):
+    """One clear line."""
+    result = run("fit", "nerf", tmp_path / "nothing")
+    assert result.exit_code != 0
+    assert "no such file or folder" in result.stderr
+    assert "Traceback" not in result.stderr

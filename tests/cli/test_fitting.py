@@ -1,0 +1,174 @@
+"""What all `fit` commands share: options, snapshots, previews, summary and exit codes; with a toy task."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from nrc_tracer.cli import Program, periodic
+from nrc_tracer.cli.fitting import FitOptions, fit_options, run_fit
+from nrc_tracer.errors import OutputError
+from nrc_tracer.nn.snapshot import load_model
+from tests.tasks.toy import Wave
+
+
+@pytest.fixture
+def fit(tmp_path, monkeypatch):
+    """Runs the toy's command in a folder of its own; keyword arguments are the task's, or of `run_fit`."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*words: str, preview=None, during=None, **changes):
+        class Watched(Wave):
+            def step(self):
+                if during is not None:
+                    during(self)
+                return super().step()
+
+        @click.group(cls=Program)
+        def program() -> None:
+            pass
+
+        @program.command("wave")
+        @fit_options
+        def wave(options: FitOptions) -> None:
+            task = Watched(options.seed, **changes)
+            run_fit(
+                task,
+                options,
+                name="wave",
+                data_line="a wave",
+                default_steps=7,
+                evaluate=lambda: {"error": task.score()["error"], "never": float("nan")},
+                describe=lambda scores: f"error {scores['error']:.3f}",
+                preview=preview,
+                facts={"frequency": task.frequency},
+                warnings=("the sea is rough",),
+            )
+
+        return CliRunner().invoke(program, ["wave", *words])
+
+    return invoke
+
+
+def test_a_run_leaves_a_snapshot_and_says_what_came_of_it(fit):
+    run = fit("--device", "cpu")
+    assert run.exit_code == 0, run.output
+    assert run.stdout == ""
+    lines = run.stderr.splitlines()
+    assert lines[0] == "warning: the sea is rough"
+    assert lines[1].startswith("a wave; ")
+    assert any(line.startswith("wave: error 0.") for line in lines)
+    assert any(line.startswith("wave.safetensors: 7 steps, ") for line in lines)
+    assert load_model("wave.safetensors", device="cpu").n_input_dims == 2
+
+
+def test_the_summary_is_one_json_object_alone_on_stdout(fit):
+    run = fit("--json", "--quiet", "--steps", "3", "--seed", "5", "--snapshot", "other.safetensors")
+    summary = json.loads(run.stdout)
+    assert run.stderr == "warning: the sea is rough\n"
+    assert (summary["task"], summary["steps"], summary["seed"], summary["frequency"]) == ("wave", 3, 5, 1.0)
+    assert (summary["snapshot"], summary["interrupted"], summary["resumed_from"]) == ("other.safetensors", False, 0)
+    assert summary["warnings"] == ["the sea is rough"]
+    assert summary["scores"]["never"] is None
+    assert 0.0 < summary["scores"]["error"] < 1.0
+    assert {"seconds", "load_seconds", "compile_seconds", "evaluation_seconds", "loss"} <= set(summary)
+    assert Path("other.safetensors").exists()
+
+
+def test_the_same_seed_gives_the_same_file_and_resuming_too(fit):
+    assert fit("--steps", "9", "--snapshot", "whole.safetensors").exit_code == 0
+    assert fit("--steps", "4", "--snapshot", "part.safetensors").exit_code == 0
+    run = fit("--steps", "9", "--snapshot", "part.safetensors", "--resume")
+    assert "going on from part.safetensors: 4 steps" in run.stderr
+    assert Path("part.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
+
+
+def test_an_earlier_snapshot_is_replaced_but_not_without_a_word(fit):
+    fit("--steps", "2")
+    assert "note: wave.safetensors is of an earlier training and will be replaced" in fit("--steps", "2").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--resume", "--snapshot", "none.safetensors"), "there is no snapshot none.safetensors to go on from"),
+        (("--snapshot", "no/such/folder.safetensors"), 'there is no folder "no/such"'),
+        (("--snapshot", "."), "cannot be written: it is a folder"),
+        (("--preview", "preview.gif"), "preview.gif"),
+        (("--resume", "--steps", "1", "--snapshot", "old.safetensors"), "has 5 steps, more than the 1 asked for"),
+        (("--resume", "--seed", "3", "--snapshot", "old.safetensors"), "begun with seed 1337, not 3"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_before_any_step(fit, words, message):
+    fit("--steps", "5", "--snapshot", "old.safetensors")
+    before = Path("old.safetensors").read_bytes()
+
+    def never(task) -> None:
+        raise AssertionError("a step was taken")
+
+    run = fit(*words, during=never)
+    assert run.exit_code == 1
+    (error,) = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+    assert message in error
+    assert Path("old.safetensors").read_bytes() == before
+
+
+def test_auto_resume_begins_anew_where_there_is_nothing(fit):
+    assert fit("--auto-resume", "--steps", "2").exit_code == 0
+    run = fit("--auto-resume", "--steps", "4", "--json")
+    assert json.loads(run.stdout)["resumed_from"] == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_after_the_step_with_a_snapshot(fit, number, code):
+    def during(task) -> None:
+        if task.number == 3:
+            os.kill(os.getpid(), number)
+
+    run = fit("--steps", "9", "--json", during=during)
+    assert run.exit_code == code
+    assert "interrupted: the same command with --resume goes on from wave.safetensors" in run.stderr
+    summary = json.loads(run.stdout)
+    assert (summary["steps"], summary["interrupted"]) == (4, True)
+    assert fit("--steps", "9", "--resume").exit_code == 0
+    assert fit("--steps", "9", "--snapshot", "whole.safetensors").exit_code == 0
+    assert Path("wave.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
+
+
+def test_snapshots_and_previews_are_written_while_it_trains(fit, monkeypatch):
+    monkeypatch.setattr(periodic, "LARGEST_SHARE", 1e9)
+    seen = []
+
+    def preview(path: Path) -> None:
+        path.write_text("a picture")
+
+    def during(task) -> None:
+        if task.number == 2:
+            seen.extend(sorted(str(path) for path in Path.cwd().iterdir()))
+
+    run = fit(
+        "--snapshot-every", "1e-9", "--preview-every", "1e-9", "--preview", "now.png", preview=preview, during=during
+    )
+    assert run.exit_code == 0, run.output
+    assert {Path(name).name for name in seen} == {"wave.safetensors", "now.png"}
+
+
+def test_a_preview_that_cannot_be_written_does_not_stop_the_training(fit, monkeypatch):
+    monkeypatch.setattr(periodic, "LARGEST_SHARE", 1e9)
+    calls = []
+
+    def preview(path: Path) -> None:
+        calls.append(path)
+        if len(calls) < 4:
+            raise OutputError("the disk is full")
+
+    run = fit("--preview-every", "1e-9", "--preview", "now.png", "--json", preview=preview)
+    assert run.exit_code == 0
+    assert len(calls) > 4
+    assert json.loads(run.stdout)["warnings"] == ["the sea is rough", "the disk is full"]

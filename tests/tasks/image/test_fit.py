@@ -1,0 +1,268 @@
+"""Fitting images: what is learned, what it is judged by, and that a training goes on to the same bits."""
+
+import math
+
+import numpy as np
+import pytest
+import skimage.metrics
+
+from nrc_tracer.errors import DataError, SnapshotError
+from nrc_tracer.nn.snapshot import read_snapshot
+from nrc_tracer.tasks.image import fit, model, quality, source
+from nrc_tracer.tasks.image.fit import ImageTask
+from nrc_tracer.tasks.image.memory import format_size, read_size, resident_memory
+from nrc_tracer.tasks.image.opening import open_source
+from nrc_tracer.tasks.image.pixels import to_space
+from nrc_tracer.tasks.image.sampling import MovingTiles, WholeImage
+from nrc_tracer.tasks.image.source import whole
+from nrc_tracer.tasks.training import train
+from tests.tasks.image.big_map import floor_psnr, tile, write_map
+
+BATCH = 2**11
+MIB = 2**20
+
+
+def _map(width=96, height=64):
+    return whole("map", tile(3000, 3000, width, height), linear=False)
+
+
+def _prediction(task):
+    """The whole image as the model has it, [height, width, channels]."""
+    found = task.source
+    x = quality.positions(found.width, found.height, (0, 0), found.width, found.height)
+    return quality.predict(task.trainer.model, x).reshape(found.height, found.width, found.channels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_is_learned(channels):
+    """A small map comes to within 35 dB, by scikit-image's PSNR of all pixels, which `evaluate` agrees with."""
+    pixels = tile(3000, 3000, 96, 64)[:, :, :channels]
+    task = ImageTask(whole("map", np.ascontiguousarray(pixels), linear=False), batch=BATCH, device="cpu", seed=3)
+    train(task, steps=200)
+    scores = quality.evaluate(task.trainer.model, task.source, task.space)
+    clipped = np.clip(_prediction(task), 0, 1)
+    expected = skimage.metrics.peak_signal_noise_ratio(pixels / 255.0, clipped.astype(np.float64), data_range=1.0)
+    assert scores["psnr"] == pytest.approx(expected, abs=1e-3)
+    assert scores["psnr"] > 35
+    assert task.score()["psnr"] == pytest.approx(scores["psnr"], abs=0.3)
+    assert scores["compression"]["float32"] == pytest.approx(pixels.nbytes / (4 * task.trainer.model.n_params))
+
+
+def test_psnr_is_band_by_band(monkeypatch):
+    """Bands of a few rows, and pieces of them, give the same figure."""
+    task = ImageTask(_map(), batch=BATCH, device="cpu")
+    train(task, steps=5)
+    first = quality.evaluate(task.trainer.model, task.source, task.space)
+    monkeypatch.setattr(source, "BAND_PIXELS", 96 * 7)
+    monkeypatch.setattr(quality, "PIECE", 96 * 2)
+    second = quality.evaluate(task.trainer.model, task.source, task.space)
+    assert second["psnr"] == pytest.approx(first["psnr"], abs=1e-6)
+
+
+def test_black_space_has_a_figure_of_its_own():
+    """Where much is black, the PSNR of the rest is reported too, against scikit-image on those pixels."""
+    pixels = tile(3000, 3000, 96, 64)
+    pixels[:, :50] = 3
+    task = ImageTask(whole("map", pixels, linear=False), batch=BATCH, device="cpu")
+    train(task, steps=20)
+    scores = quality.evaluate(task.trainer.model, task.source, task.space)
+    rest = pixels.max(axis=2) > 4
+    clipped = np.clip(_prediction(task), 0, 1)
+    expected = skimage.metrics.peak_signal_noise_ratio(
+        pixels[rest] / 255.0, clipped[rest].astype(float), data_range=1.0
+    )
+    assert scores["psnr_not_black"] == pytest.approx(expected, abs=1e-3)
+    assert scores["black"] == pytest.approx(1 - rest.mean())
+    assert "not black" in quality.describe(scores)
+
+
+def test_an_all_black_image_works():
+    """All black is learned, has no other figure, and its score is finite or infinite but no error."""
+    task = ImageTask(whole("black", np.zeros((40, 50, 3), np.uint8), linear=False), batch=256, device="cpu")
+    train(task, steps=60)
+    scores = quality.evaluate(task.trainer.model, task.source, task.space)
+    assert scores["psnr"] > 40
+    assert scores["black"] == 1.0
+    assert "psnr_not_black" not in scores
+
+
+def test_one_pixel_works():
+    """An image of one pixel is no special case."""
+    task = ImageTask(whole("dot", np.full((1, 1, 3), 77, np.uint8), linear=False), batch=64, device="cpu")
+    train(task, steps=200)
+    assert quality.evaluate(task.trainer.model, task.source, task.space)["psnr"] > 30
+
+
+@pytest.mark.parametrize(
+    ("dtype", "space", "default", "loss"),
+    [
+        (np.uint8, None, "srgb", "L2"),
+        (np.uint8, "linear", "srgb", "L2"),
+        (np.float32, None, "linear", "RelativeL2"),
+        (np.float32, "srgb", "linear", "L2"),
+    ],
+)
+def test_spaces(dtype, space, default, loss):
+    """Floats are learned in linear light by a relative loss, integers in sRGB, unless asked otherwise."""
+    pixels = tile(3000, 3000, 32, 32)
+    pixels = pixels if dtype == np.uint8 else (pixels / 64.0).astype(dtype)
+    task = ImageTask(whole("map", pixels, linear=dtype != np.uint8), space=space, batch=256, device="cpu")
+    assert task.space == (space or default)
+    assert task.trainer.config.loss.otype == loss
+    _, target = task.sampler.draw(0, 1)
+    values = to_space(pixels, linear=dtype != np.uint8, space=task.space)
+    assert target.max() <= values.max() * 1.0001
+    assert target.mean() == pytest.approx(values.mean(), rel=0.1)
+
+
+def test_the_table_follows_the_pixels():
+    """One entry for eight pixels, from 2^12 to 2^24; the finest level has half the larger side; less where memory is short."""
+    for width, height, expected in (
+        (10, 10, 12),
+        (1024, 1024, 17),
+        (1536, 1024, 17),
+        (20000, 23466, 24),
+        (10**6, 10**6, 24),
+    ):
+        encoding = model.image_config(width, height, space="srgb", floating=False)["encoding"]
+        assert encoding["log2_hashmap_size"] == expected
+        finest = 16 * encoding["per_level_scale"] ** 15
+        assert finest == pytest.approx(max(16, width / 2, height / 2))
+    short = model.image_config(20000, 23466, space="srgb", floating=False, memory=2**30)
+    assert model.state_bytes(short) <= model.state_room(2**30)
+    larger = {
+        **short,
+        "encoding": {**short["encoding"], "log2_hashmap_size": short["encoding"]["log2_hashmap_size"] + 1},
+    }
+    assert model.state_bytes(larger) > model.state_room(2**30)
+
+
+def _moving_task(tmp_path, monkeypatch, seed=1):
+    """A task whose image does not fit beside what is reserved."""
+    pytest.importorskip("tifffile")
+    path = tmp_path / "map.tif"
+    if not path.exists():
+        write_map(path, 200, 150, side=32)
+    monkeypatch.setattr(fit, "LEAST_POOL", 1)
+    found = open_source(path, 2**30)
+    config = model.image_config(200, 150, space="srgb", floating=False)
+    memory = int(model.RESERVED_BYTES + model.state_bytes(config) + 60_000)
+    return ImageTask(found, config=config, memory=memory, batch=512, device="cpu", seed=seed)
+
+
+def _task(kind, tmp_path, monkeypatch, **options):
+    if kind == "moving":
+        return _moving_task(tmp_path, monkeypatch, **options)
+    return ImageTask(_map(), batch=512, device="cpu", **{"seed": 1, **options})
+
+
+def test_memory_decides_where_samples_come_from(tmp_path, monkeypatch):
+    """An image that does not fit beside the model is sampled by a moving set of tiles; none at all is an error."""
+    pytest.importorskip("tifffile")
+    write_map(tmp_path / "map.tif", 300, 200, side=64)
+    found = open_source(tmp_path / "map.tif", 2**30)
+    config = model.image_config(300, 200, space="srgb", floating=False)
+    fixed = int(model.RESERVED_BYTES + model.state_bytes(config))
+    assert isinstance(ImageTask(found, config=config, memory=fixed + 400_000, device="cpu").sampler, WholeImage)
+    monkeypatch.setattr(fit, "LEAST_POOL", 1)
+    tiles = ImageTask(found, config=config, memory=fixed + 100_000, device="cpu")
+    assert isinstance(tiles.sampler, MovingTiles)
+    assert tiles.sampler.slots * tiles.sampler.slot_bytes <= 100_000
+    assert "moving set" in tiles.sampling
+    with pytest.raises(DataError, match="bilinear"):
+        ImageTask(found, config=config, memory=fixed + 100_000, device="cpu", bilinear=True)
+    with pytest.raises(DataError, match="--memory"):
+        ImageTask(found, config=config, memory=fixed + 1000, device="cpu")
+    with pytest.raises(DataError, match="--memory"):
+        ImageTask(found, config=config, memory=fixed - 1000, device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["whole", "moving"])
+def test_resuming_gives_the_same_bits(kind, tmp_path, monkeypatch):
+    """Steps on end, and steps with a snapshot between them, end in the same bytes."""
+    first = _task(kind, tmp_path, monkeypatch)
+    assert isinstance(first.sampler, MovingTiles if kind == "moving" else WholeImage)
+    train(first, steps=10)
+    first.save(tmp_path / "a.safetensors")
+    train(first, steps=25)
+    first.save(tmp_path / "b.safetensors")
+    second = _task(kind, tmp_path, monkeypatch)
+    second.resume(tmp_path / "a.safetensors")
+    train(second, steps=25)
+    second.save(tmp_path / "c.safetensors")
+    assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "c.safetensors").read_bytes()
+
+
+def test_another_image_or_batch_cannot_go_on(tmp_path):
+    """A snapshot of other pixels, or begun with other batches, is refused in one line."""
+    task = ImageTask(_map(), batch=512, device="cpu")
+    train(task, steps=2)
+    task.save(tmp_path / "a.safetensors")
+    changed = tile(3000, 3000, 96, 64)
+    changed[::2] += 1
+    other = ImageTask(whole("map", changed, linear=False), batch=512, device="cpu")
+    with pytest.raises(SnapshotError, match="other pixels"):
+        other.resume(tmp_path / "a.safetensors")
+    with pytest.raises(SnapshotError, match="batch 512"):
+        ImageTask(_map(), batch=1024, device="cpu").resume(tmp_path / "a.safetensors")
+
+
+def test_snapshots_hold_nothing_of_this_machine(tmp_path):
+    """Metadata have the file's name, not its place."""
+    np.save(tmp_path / "a.npy", tile(0, 0, 20, 20))
+    task = ImageTask(open_source(tmp_path / "a.npy", 2**30), batch=64, device="cpu")
+    task.save(tmp_path / "a.safetensors")
+    metadata = read_snapshot(tmp_path / "a.safetensors").metadata["image"]
+    assert metadata["name"] == "a.npy"
+    assert str(tmp_path) not in str(metadata)
+
+
+def test_a_map_beats_its_floor(tmp_path):
+    """A BigTIFF made tile by tile, of which a few seconds of training come near the PSNR of its 2 x 2 means."""
+    tifffile = pytest.importorskip("tifffile")
+    path = write_map(tmp_path / "map.tif", 400, 300, side=128)
+    with tifffile.TiffFile(path) as file:
+        assert file.is_bigtiff
+    np.testing.assert_array_equal(tifffile.imread(path)[17:40, 250:390], tile(250, 17, 140, 23))
+    pixels = tifffile.imread(path).astype(np.float64) / 255
+    means = pixels.reshape(150, 2, 200, 2, 3).mean(axis=(1, 3)).repeat(2, 0).repeat(2, 1)
+    floor = floor_psnr(path)
+    assert floor == pytest.approx(skimage.metrics.peak_signal_noise_ratio(pixels, means, data_range=1.0), abs=1e-3)
+    task = ImageTask(open_source(path, 2**30), batch=2**13, device="cpu")
+    train(task, steps=150)
+    assert quality.evaluate(task.trainer.model, task.source, task.space)["psnr"] > floor - 12
+
+
+def test_sizes_in_words():
+    """Sizes of memory are read in the usual ways; what is none is one line."""
+    assert read_size("1GiB") == read_size("1 G") == 2**30
+    assert read_size("800MB") == 800_000_000
+    assert read_size("1.5g") == 3 * 2**29
+    assert read_size(str(2**29)) == 2**29
+    for wrong in ("", "a lot", "12 QB", "-1GiB", "10MB", "0"):
+        with pytest.raises(DataError):
+            read_size(wrong)
+    assert format_size(1.3 * 2**30) == "1.3 GiB"
+
+
+def test_resident_memory_is_told_apart(tmp_path):
+    """Pages of a mapped file count as file-backed, and no longer once they are released."""
+    if not resident_memory():
+        pytest.skip("the system does not tell")
+    np.save(tmp_path / "a.npy", np.ones((4096, 4096, 3), np.uint8))
+    found = open_source(tmp_path / "a.npy", 2**30)
+    before = resident_memory()
+    for _ in found.bands():
+        pass
+    read = resident_memory()
+    found.release()
+    after = resident_memory()
+    assert read["file_backed"] - before["file_backed"] > 40 * MIB
+    assert after["file_backed"] - before["file_backed"] < 8 * MIB
+    assert read["anonymous"] - before["anonymous"] < 40 * MIB
+
+
+def test_psnr():
+    """By its formula; infinity for none."""
+    assert fit.psnr(1e-4) == pytest.approx(40)
+    assert fit.psnr(0.0) == math.inf

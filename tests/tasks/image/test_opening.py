@@ -1,0 +1,263 @@
+"""Images of all formats, read at random places: against the arrays they were written from, and what cannot be read."""
+
+import gc
+import os
+import sys
+import tempfile
+import zlib
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from nrc_tracer.errors import DataError
+from nrc_tracer.imaging import png16
+from nrc_tracer.tasks.image import decoded, opening, source
+from nrc_tracer.tasks.image.opening import open_source
+
+GIB = 2**30
+RECTANGLES = [(0, 0, 130, 100), (17, 33, 1, 1), (60, 30, 70, 70), (129, 99, 1, 1), (31, 31, 2, 35)]
+
+
+def _pixels(dtype, channels=3, height=100, width=130):
+    rng = np.random.default_rng(5)
+    if np.dtype(dtype).kind == "f":
+        return rng.random((height, width, channels)).astype(dtype)
+    return rng.integers(0, np.iinfo(dtype).max, (height, width, channels), dtype=dtype, endpoint=True)
+
+
+def _check(found, expected):
+    assert (found.width, found.height, found.channels) == (expected.shape[1], expected.shape[0], expected.shape[2])
+    for x, y, width, height in RECTANGLES:
+        block = found.read(x, y, width, height)
+        assert block.dtype == expected.dtype.newbyteorder("=")
+        np.testing.assert_array_equal(block, expected[y : y + height, x : x + width])
+    rows = [(y, band) for y, band in found.bands()]
+    np.testing.assert_array_equal(np.concatenate([band for _, band in rows]), expected)
+    assert [y for y, _ in rows] == np.cumsum([0, *(len(band) for _, band in rows)])[:-1].tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32])
+@pytest.mark.parametrize("layout", ["strips", "tiles", "big", "big-endian"])
+def test_tiff_in_place(tmp_path, monkeypatch, dtype, layout):
+    """Uncompressed strips and tiles are mapped, in either byte order, and bands that end within a tile are right."""
+    tifffile = pytest.importorskip("tifffile")
+    monkeypatch.setattr(source, "BAND_PIXELS", 130 * 7)
+    pixels = _pixels(dtype)
+    options = {
+        "strips": {"rowsperstrip": 16},
+        "tiles": {"tile": (32, 48)},
+        "big": {"tile": (64, 64), "bigtiff": True},
+        "big-endian": {"rowsperstrip": 7, "byteorder": ">"},
+    }[layout]
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", **options)
+    found = open_source(tmp_path / "a.tif", GIB)
+    assert found.mapped is not None
+    assert found.scratch_bytes == 0
+    assert found.linear == (np.dtype(dtype).kind == "f")
+    _check(found, pixels)
+
+
+@pytest.mark.parametrize("tile", [None, (32, 48)])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_compressed_tiff_is_decoded(tmp_path, monkeypatch, tile, in_memory):
+    """Compressed strips or tiles are decoded once, into memory or into a scratch file of the size of the pixels."""
+    tifffile = pytest.importorskip("tifffile")
+    if not in_memory:
+        monkeypatch.setattr(decoded, "IN_MEMORY", 0)
+    pixels = _pixels(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", tile=tile, compression="zlib", predictor=False)
+    found = open_source(tmp_path / "a.tif", GIB if in_memory else 1000)
+    assert found.scratch_bytes == (0 if in_memory else pixels.nbytes)
+    _check(found, pixels)
+
+
+def test_planes_white_is_zero_and_palette(tmp_path):
+    """Separate planes are brought together; the kinds of TIFF that are not plain samples are resolved."""
+    tifffile = pytest.importorskip("tifffile")
+    pixels = _pixels(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(pixels, 2, 0), photometric="rgb", planarconfig="separate")
+    _check(open_source(tmp_path / "a.tif", GIB), pixels)
+    tifffile.imwrite(tmp_path / "b.tif", pixels[:, :, 0], photometric="miniswhite")
+    _check(open_source(tmp_path / "b.tif", GIB), 255 - pixels[:, :, :1])
+    colors = np.random.default_rng(1).integers(0, 2**16, (3, 256), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "c.tif", pixels[:, :, 0], photometric="palette", colormap=colors)
+    _check(open_source(tmp_path / "c.tif", GIB), np.moveaxis(colors[:, pixels[:, :, 0]], 0, 2))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1"])
+def test_png(tmp_path, mode):
+    """Of what Pillow converts to grey or RGB, alpha is left out and said so."""
+    image = PIL.Image.fromarray(_pixels(np.uint8)).convert("RGBA" if mode == "LA" else mode).convert(mode)
+    image.save(tmp_path / "a.png")
+    found = open_source(tmp_path / "a.png", GIB)
+    grey = mode in ("L", "1")
+    expected = np.asarray(image.convert("L" if grey else "RGB")).reshape(100, 130, 1 if grey else 3)
+    _check(found, expected)
+    assert (decoded.ALPHA in found.notes) == ("A" in mode)
+
+
+def test_png_of_16_bits(tmp_path):
+    """Sixteen bits of colour, of which Pillow would keep eight, and of grey."""
+    pixels = _pixels(np.uint16)
+    (tmp_path / "a.png").write_bytes(png16.encode(pixels))
+    _check(open_source(tmp_path / "a.png", GIB), pixels)
+    PIL.Image.fromarray(pixels[:, :, 0]).save(tmp_path / "b.png")
+    _check(open_source(tmp_path / "b.png", GIB), pixels[:, :, :1])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_exr(tmp_path, monkeypatch, dtype):
+    """Scanline ranges of an EXR, by channels R, G, B and without A, in the file's precision."""
+    import OpenEXR
+
+    from nrc_tracer.tasks.image import exr
+
+    monkeypatch.setattr(exr, "BAND_PIXELS", 130 * 9)
+    pixels = _pixels(dtype, channels=4)
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    OpenEXR.File(header, {"RGBA": pixels}).write(str(tmp_path / "a.exr"))
+    found = open_source(tmp_path / "a.exr", GIB)
+    assert found.linear
+    _check(found, pixels[:, :, :3])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_npy(tmp_path, channels):
+    """Arrays are mapped; one that is grey may have no last axis."""
+    pixels = _pixels(np.uint16, channels=channels)
+    np.save(tmp_path / "a.npy", pixels[:, :, 0] if channels == 1 else pixels)
+    found = open_source(tmp_path / "a.npy", GIB)
+    assert found.mapped is not None
+    _check(found, pixels[:, :, : 3 if channels >= 3 else 1])
+
+
+def test_jpeg_goes_to_a_scratch_file_that_has_no_name(tmp_path, monkeypatch):
+    """A JPEG that is not small is decoded into a file that nobody sees, and that is gone at the end, errors or not."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(decoded, "IN_MEMORY", 0)
+    PIL.Image.fromarray(_pixels(np.uint8)).save(tmp_path / "a.jpg")
+    found = open_source(tmp_path / "a.jpg", 130 * 100 * 4)
+    assert found.scratch_bytes == 130 * 100 * 3
+    assert any("scratch file" in note for note in found.notes)
+    _check(found, np.asarray(PIL.Image.open(tmp_path / "a.jpg")))
+    if os.name == "posix":
+        assert not list((tmp_path / "scratch").iterdir())
+    del found
+    gc.collect()
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def _broken(tmp_path):
+    """Files that are no images, by name, with words that the error must have."""
+    pixels = _pixels(np.uint8)
+    for name in ("a.png", "a.jpg"):
+        PIL.Image.fromarray(pixels).save(tmp_path / name)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / f"cut-{name}").write_bytes(data[: len(data) // 2])
+    np.save(tmp_path / "a.npy", pixels)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:1000])
+    np.save(tmp_path / "bool.npy", pixels > 7)
+    np.save(tmp_path / "shape.npy", pixels[None])
+    np.save(tmp_path / "fortran.npy", np.asfortranarray(pixels))
+    (tmp_path / "words.png").write_text("not an image at all")
+    (tmp_path / "empty.png").touch()
+    for name, side in (("huge.png", 10**6), ("nothing.png", 0)):
+        data = bytearray((tmp_path / "a.png").read_bytes())
+        data[16:24] = side.to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+        (tmp_path / name).write_bytes(data)
+    return {
+        "cut-a.png": "cut off",
+        "cut-a.jpg": "cut off",
+        "cut.npy": "cut off",
+        "bool.npy": "bool",
+        "shape.npy": "shape",
+        "fortran.npy": "columns",
+        "words.png": "not an image",
+        "empty.png": "empty",
+        "huge.png": "--memory",
+        "nothing.png": "not",
+        "missing.png": "cannot be read",
+        ".": "folder",
+    }
+
+
+def test_broken_files_are_one_line(tmp_path, monkeypatch):
+    """Whatever is wrong with a file is one line that names it."""
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    for name, words in _broken(tmp_path).items():
+        with pytest.raises(DataError) as caught:
+            open_source(tmp_path / name, GIB)
+        message = str(caught.value)
+        assert words in message, (name, message)
+        assert "\n" not in message
+        assert len(message) < 400
+        assert name == "." or name in message
+
+
+def test_broken_tiff(tmp_path):
+    """A TIFF that ends early, compressed or not, or has samples that are no picture's, is one line."""
+    tifffile = pytest.importorskip("tifffile")
+    for options, words in (
+        ({"rowsperstrip": 10}, "cut off"),
+        ({"compression": "zlib", "rowsperstrip": 10}, "cut off"),
+    ):
+        tifffile.imwrite(tmp_path / "a.tif", _pixels(np.uint8), photometric="rgb", **options)
+        with tifffile.TiffFile(tmp_path / "a.tif") as file:
+            offset = file.pages[0].dataoffsets[5]
+        (tmp_path / "cut.tif").write_bytes((tmp_path / "a.tif").read_bytes()[: offset + 10])
+        with pytest.raises(DataError, match=words):
+            open_source(tmp_path / "cut.tif", GIB)
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((10, 10), np.complex64))
+    with pytest.raises(DataError, match="complex64"):
+        open_source(tmp_path / "b.tif", GIB)
+    (tmp_path / "c.tif").write_bytes(b"II*\0" + bytes(40))
+    with pytest.raises(DataError):
+        open_source(tmp_path / "c.tif", GIB)
+
+
+def test_no_pyvips_is_said(tmp_path, monkeypatch):
+    """A JPEG that takes more memory to decode than may be used is refused, with what to do, where there is no pyvips."""
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    PIL.Image.fromarray(_pixels(np.uint8)).save(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match="convert the image to an uncompressed TIFF"):
+        open_source(tmp_path / "a.jpg", 130 * 100 * 4 - 1)
+
+
+def test_pyvips_decodes_in_strips(tmp_path, monkeypatch):
+    """The same image through pyvips; a cut one is an error too."""
+    pytest.importorskip("pyvips")
+    from nrc_tracer.tasks.image import pillow
+
+    monkeypatch.setattr(pillow, "BAND_PIXELS", 130 * 16)
+    PIL.Image.fromarray(_pixels(np.uint8)).save(tmp_path / "a.png")
+    _check(open_source(tmp_path / "a.png", 1000), _pixels(np.uint8))
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"cut off|not a readable"):
+        open_source(tmp_path / "b.png", 1000)
+
+
+def test_pillow_limit_is_put_back(tmp_path, monkeypatch):
+    """Pillow's limit on pixels is lifted for the call alone."""
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    before = PIL.Image.MAX_IMAGE_PIXELS
+    PIL.Image.fromarray(_pixels(np.uint8)).save(tmp_path / "a.png")
+    open_source(tmp_path / "a.png", GIB)
+    with pytest.raises(DataError):
+        open_source(tmp_path / "a.png", 100)
+    assert before == PIL.Image.MAX_IMAGE_PIXELS
+
+
+def test_all_errors_of_decoders_are_caught(tmp_path, monkeypatch):
+    """What a reader did not think of is one line as well."""
+
+    def fail(*arguments):
+        raise ZeroDivisionError("division\nby zero")
+
+    monkeypatch.setattr(opening, "open_with_pillow", fail)
+    PIL.Image.fromarray(_pixels(np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: not a readable image: division by zero"):
+        open_source(tmp_path / "a.png", GIB)

@@ -1,0 +1,192 @@
+"""Paths of cameras, and videos of them."""
+
+import json
+import math
+import sys
+
+import imageio_ffmpeg
+import numpy as np
+import PIL.Image
+import pytest
+
+from nrc_tracer.errors import DataError, NrcError, OutputError
+from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera_path import PATHS, camera_path, read_camera_path, spline_path, write_camera_path
+from nrc_tracer.tasks.nerf.rotations import quaternion, rotation_of
+from nrc_tracer.tasks.nerf.video import VideoWriter
+from nrc_tracer.tasks.nerf.views import read_views
+from tests.tasks.nerf.photo_sets import camera, pixels, pose
+
+
+def ring(count=12):
+    return [camera().placed(pose(2.0 * math.pi * i / count)) for i in range(count)]
+
+
+@pytest.mark.parametrize("kind", PATHS)
+def test_every_path_is_smooth_and_rigid(kind):
+    """No frame is more than three times as far from the one before as most are, and all are rotations."""
+    path = camera_path(kind, ring(), 90)
+    assert len(path) == 90
+    poses = np.array([eye.to_world for eye in path])
+    axes = poses[:, :, :3]
+    np.testing.assert_allclose(axes.transpose(0, 2, 1) @ axes, np.tile(np.eye(3), (90, 1, 1)), atol=1e-9)
+    np.testing.assert_allclose(np.linalg.det(axes), 1.0, atol=1e-9)
+    steps = np.linalg.norm(np.diff(poses[:, :, 3], axis=0), axis=1)
+    assert steps.max() < 3.0 * np.median(steps)
+    turns = np.arccos(np.clip((np.einsum("nij,nij->n", axes[1:], axes[:-1]) - 1.0) / 2.0, -1.0, 1.0))
+    assert turns.max() < 3.0 * np.median(turns) + 1e-6
+
+
+def test_a_spline_goes_through_its_cameras():
+    keys = ring()[:5]
+    path = spline_path(keys, 41)
+    for i, key in enumerate(keys):
+        np.testing.assert_allclose(path[10 * i].to_world, key.to_world, atol=1e-9)
+
+
+def test_a_spline_takes_the_shorter_way():
+    """Cameras in the order of their names jump about; the path goes from neighbour to neighbour."""
+    keys = ring()
+    order = [0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11]
+    path = spline_path([keys[i] for i in order], 100)
+    places = np.array([eye.position for eye in path])
+    length = np.linalg.norm(np.diff(places, axis=0), axis=1).sum()
+    assert length < 2.0 * math.pi * 4.0
+
+
+def test_an_orbit_is_a_circle_around_what_is_looked_at():
+    path = camera_path("orbit", ring(), 60)
+    places = np.array([eye.position for eye in path])
+    np.testing.assert_allclose(np.linalg.norm(places[:, :2], axis=1), 4.0, atol=1e-9)
+    np.testing.assert_allclose(places[:, 2], 1.0, atol=1e-9)
+    for eye in path:
+        np.testing.assert_allclose(eye.project(np.zeros((1, 3)))[0], [[eye.cx, eye.cy]], atol=1e-9)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    eyes = [camera(angle=0.1 * i) for i in range(4)]
+    write_camera_path(tmp_path / "path.json", eyes)
+    template = Camera(30, 20, 9.0, 9.0, 15.0, 10.0)
+    for found, eye in zip(read_camera_path(tmp_path / "path.json", template), eyes, strict=True):
+        assert (found.width, found.height, found.fx, found.fy, found.cx) == (60, 40, 50.0, 52.0, 29.0)
+        np.testing.assert_allclose(found.to_world, eye.to_world, atol=1e-12)
+
+
+def test_nerfstudios_path(tmp_path):
+    rows = np.eye(4)
+    rows[:3] = pose(0.2)
+    document = {
+        "render_width": 64,
+        "render_height": 48,
+        "camera_path": [{"camera_to_world": rows.ravel().tolist(), "fov": 90.0, "aspect": 4 / 3}],
+    }
+    (tmp_path / "path.json").write_text(json.dumps(document))
+    (found,) = read_camera_path(tmp_path / "path.json", camera())
+    assert (found.width, found.height, found.fx) == (64, 48, pytest.approx(24.0))
+    np.testing.assert_allclose(found.to_world, pose(0.2), atol=1e-12)
+
+
+def test_instant_ngps_path(tmp_path):
+    """Its space has the data's (y, z, x) for axes, at u = scale x + offset, and its cameras look along +z with y down."""
+    scale, offset = 0.33, np.array([0.5, 0.4, 0.6])
+    eye = camera()
+    cycle = [1, 2, 0]
+    axes = (eye.to_world[:, :3] * (1.0, -1.0, -1.0))[cycle]
+    w, x, y, z = quaternion(axes)
+    place = (eye.position * scale + offset)[cycle]
+    document = {"path": [{"R": [x, y, z, w], "T": place.tolist(), "fov": 50.0}], "time": 0.0}
+    (tmp_path / "path.json").write_text(json.dumps(document))
+    (found,) = read_camera_path(tmp_path / "path.json", eye, scale, offset)
+    np.testing.assert_allclose(found.to_world, eye.to_world, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not JSON"),
+        ("[]", "none of the lists"),
+        ('{"frames": []}', "none of the lists"),
+        ('{"frames": [{}]}', r"frames\[0\]: not a camera"),
+        ('{"frames": [{"transform_matrix": [1, 2]}]}', r"frames\[0\]: not a camera"),
+        ('{"camera_path": [{"camera_to_world": [1, 2]}]}', r"camera_path\[0\]: not a camera"),
+        ('{"frames": [{"transform_matrix": [[0,0,0,0],[0,0,0,0],[0,0,0,0]]}]}', r"frames\[0\]: .*singular"),
+        ('{"path": [{"R": [0, 0, 0, 0], "T": [0, 0, 0]}]}', r"path\[0\]: .*no quaternion"),
+    ],
+)
+def test_paths_that_cannot_be_read(tmp_path, text, words):
+    (tmp_path / "path.json").write_text(text)
+    with pytest.raises(DataError, match=words) as caught:
+        read_camera_path(tmp_path / "path.json", camera())
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_camera_path(tmp_path / "nothing.json", camera())
+
+
+def test_unknown_paths():
+    with pytest.raises(DataError, match="known: spline, orbit, spiral"):
+        camera_path("circle", ring(), 3)
+    with pytest.raises(DataError, match="no cameras"):
+        camera_path("orbit", [], 3)
+
+
+def test_quaternions_of_random_rotations():
+    """Against scipy's, half turns among them."""
+    transform = pytest.importorskip("scipy.spatial.transform")
+    rotations = transform.Rotation.random(50, random_state=0).as_matrix()
+    half = transform.Rotation.from_rotvec(np.pi * np.eye(3)).as_matrix()
+    for matrix in [*rotations, *half, np.eye(3)]:
+        x, y, z, w = transform.Rotation.from_matrix(matrix).as_quat()
+        found = quaternion(matrix)
+        assert abs(abs(found @ (w, x, y, z)) - 1.0) < 1e-12
+        np.testing.assert_allclose(rotation_of(3.0 * found), matrix, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(32, 24), (33, 25)])
+def test_a_video_has_every_frame(tmp_path, size):
+    """Grey levels come back from H.264 within a few steps; an odd size is padded to an even one."""
+    width, height = size
+    with VideoWriter(tmp_path / "out.mp4", width, height, fps=10) as video:
+        for level in (20, 120, 220, 60):
+            video.add(np.full((height, width, 3), level, np.uint8))
+    frames = imageio_ffmpeg.read_frames(str(tmp_path / "out.mp4"))
+    about = next(frames)
+    assert about["size"] == (width + width % 2, height + height % 2)
+    assert about["fps"] == 10.0
+    means = [np.frombuffer(frame, np.uint8).mean() for frame in frames]
+    np.testing.assert_allclose(means, [20, 120, 220, 60], atol=5)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_a_folder_gets_images(tmp_path):
+    with VideoWriter(tmp_path / "frames", 12, 8) as video:
+        for i in range(3):
+            video.add(pixels(i))
+    assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["00000.png", "00001.png", "00002.png"]
+    np.testing.assert_array_equal(np.array(PIL.Image.open(tmp_path / "frames/00002.png")), pixels(2))
+
+
+def test_a_video_that_breaks_off_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="a frame is uint8"), VideoWriter(tmp_path / "out.mp4", 12, 8) as video:
+        video.add(pixels(0, width=13))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_videos_that_cannot_be_written(tmp_path, monkeypatch):
+    with pytest.raises(OutputError, match=r"unknown video format .*\.mp4"):
+        VideoWriter(tmp_path / "out.gifv", 12, 8)
+    with pytest.raises(OutputError, match="cannot be written"):
+        VideoWriter(tmp_path / "nothing/out.mp4", 12, 8)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(NrcError, match=r"imageio-ffmpeg: pip install .*tasks.*PNG"):
+        VideoWriter(tmp_path / "out.mp4", 12, 8)
+
+
+def test_fox_paths(data_folder):
+    """Paths along a real capture stay among its cameras."""
+    eyes = [view.camera for view in read_views(data_folder / "nerf/fox").all]
+    places = np.array([eye.position for eye in eyes])
+    center, reach = places.mean(axis=0), np.linalg.norm(places - places.mean(axis=0), axis=1).max()
+    for kind in PATHS:
+        for eye in camera_path(kind, eyes, 20):
+            assert np.isfinite(eye.to_world).all()
+            assert kind == "orbit" or np.linalg.norm(eye.position - center) < 1.5 * reach

@@ -1,0 +1,223 @@
+"""COLMAP's models: round trips, pycolmap as the outside judge, damaged files."""
+
+import numpy as np
+import pytest
+
+from nrc_tracer.errors import DataError
+from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.colmap import colmap_model, read_colmap_views
+from nrc_tracer.tasks.nerf.colmap_format import (
+    ColmapCamera,
+    ColmapImage,
+    ColmapModel,
+    ColmapPoint,
+    read_model,
+    write_model,
+)
+from nrc_tracer.tasks.nerf.views import View, read_views
+from tests.tasks.nerf.photo_sets import FOX, pixels, pose, save
+
+RNG = np.random.default_rng(5)
+PARAMETERS = {
+    "SIMPLE_PINHOLE": (10.0, 6.0, 4.0),
+    "PINHOLE": (10.0, 11.0, 6.0, 4.0),
+    "SIMPLE_RADIAL": (10.0, 6.0, 4.0, 0.1),
+    "RADIAL": (10.0, 6.0, 4.0, 0.1, -0.05),
+    "OPENCV": (10.0, 11.0, 6.0, 4.0, 0.1, -0.05, 0.01, -0.02),
+    "OPENCV_FISHEYE": (10.0, 11.0, 6.0, 4.0, 0.1, -0.05, 0.01, -0.002),
+    "SIMPLE_RADIAL_FISHEYE": (10.0, 6.0, 4.0, 0.1),
+    "RADIAL_FISHEYE": (10.0, 6.0, 4.0, 0.1, -0.05),
+}
+
+
+def model(points=True, folder="a b"):
+    cameras = {i: ColmapCamera(name, 12, 8, PARAMETERS[name]) for i, name in enumerate(PARAMETERS, start=1)}
+    images = {}
+    for i in range(1, 9):
+        q = RNG.normal(size=4)
+        seen = {}
+        if points:
+            count = i % 4
+            ids = np.arange(count) - 1
+            seen = {"points": RNG.uniform(0, 8, (count, 2)), "point_ids": ids.astype(np.int64)}
+        images[i] = ColmapImage(
+            tuple((q / np.linalg.norm(q)).tolist()), tuple(RNG.normal(size=3).tolist()), i, f"{folder}/{i}.png", **seen
+        )
+    track = np.array([[1, 0], [2, 1]], np.int32)
+    known = {7: ColmapPoint((0.1, -2.0, 1e-9), (255, 0, 7), 0.75, track)} if points else {}
+    return ColmapModel(cameras, images, known)
+
+
+def same(one, two):
+    assert {k: vars(v) for k, v in one.cameras.items()} == {k: vars(v) for k, v in two.cameras.items()}
+    assert one.images.keys() == two.images.keys()
+    assert one.points.keys() == two.points.keys()
+    for kind in ("images", "points"):
+        for key, value in getattr(one, kind).items():
+            for name, content in vars(value).items():
+                np.testing.assert_array_equal(content, getattr(getattr(two, kind)[key], name), err_msg=name)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_what_is_written_is_read_again(tmp_path, binary):
+    written = model()
+    write_model(written, tmp_path / "m", binary=binary)
+    same(written, read_model(tmp_path / "m"))
+
+
+def test_text_and_binary_are_the_same(tmp_path):
+    write_model(model(), tmp_path / "text", binary=False)
+    text = read_model(tmp_path / "text")
+    write_model(text, tmp_path / "binary", binary=True)
+    same(text, read_model(tmp_path / "binary"))
+
+
+def full_model():
+    """A model with every lens, and features as pycolmap checks them."""
+    base = model(points=False, folder="a")
+    return ColmapModel(base.cameras, base.images)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_pycolmap_reads_it_and_projects_alike(tmp_path, binary):
+    """What COLMAP itself projects with the written model lies where our cameras see it."""
+    pycolmap = pytest.importorskip("pycolmap")
+    written = full_model()
+    write_model(written, tmp_path / "sparse/0", binary=binary)
+    for image in written.images.values():
+        save(tmp_path / "images" / image.name, pixels(0))
+    views = {view.name: view for view in read_views(tmp_path).all}
+    theirs = pycolmap.Reconstruction(str(tmp_path / "sparse/0"))
+    assert theirs.num_images() == len(written.images)
+    points = RNG.uniform(-1.0, 1.0, (20, 3))
+    for image in theirs.images.values():
+        camera = views[image.name].camera
+        # In front of the camera, and near its axis
+        places = camera.position + 4.0 * camera.forward + points @ camera.to_world[:, :3].T
+        expected = np.array([image.project_point(place) for place in places], np.float64)
+        np.testing.assert_allclose(camera.project(places)[0], expected, atol=1e-6)
+
+
+def test_pycolmaps_own_files_are_read(tmp_path):
+    pycolmap = pytest.importorskip("pycolmap")
+    write_model(full_model(), tmp_path / "ours", binary=False)
+    theirs = pycolmap.Reconstruction(str(tmp_path / "ours"))
+    for folder, write in (("text", theirs.write_text), ("binary", theirs.write_binary)):
+        (tmp_path / folder).mkdir()
+        write(str(tmp_path / folder))
+        found, ours = read_model(tmp_path / folder), read_model(tmp_path / "ours")
+        assert {k: vars(v) for k, v in found.cameras.items()} == {k: vars(v) for k, v in ours.cameras.items()}
+        for key, image in found.images.items():
+            np.testing.assert_allclose(np.abs(np.dot(image.rotation, ours.images[key].rotation)), 1.0, atol=1e-12)
+            assert image.name == ours.images[key].name
+            np.testing.assert_allclose(image.translation, ours.images[key].translation, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", ["sparse/0", "sparse", "."])
+@pytest.mark.parametrize("binary", [True, False])
+def test_views_come_back(tmp_path, layout, binary):
+    """Our cameras, written as a COLMAP model, are the same when read; the cameras place the scene."""
+    lenses = [("pinhole", (0.0,) * 6), ("opencv", FOX), ("fisheye", (0.05, -0.02, 0.003, 0.001, 0.0, 0.0))] * 3
+    views = []
+    for i, (name, distortion) in enumerate(lenses):
+        camera = Camera(12, 8, 10.0, 11.0, 5.5, 4.5, distortion, name, pose(0.7 * i))
+        views.append(View(f"{i}.png", camera, pixels(i)))
+        save(tmp_path / f"images/{i}.png", pixels(i))
+    write_model(colmap_model(views), tmp_path / layout, binary=binary)
+    found = read_views(tmp_path)
+    assert [view.name for view in found.test] == ["0.png", "8.png"]
+    for view in found.all:
+        camera, ours = view.camera, views[int(view.name[0])].camera
+        np.testing.assert_allclose(camera.to_world, ours.to_world, atol=1e-12)
+        assert (camera.model, camera.distortion, camera.fx, camera.cy) == (ours.model, ours.distortion, 10.0, 4.5)
+        np.testing.assert_array_equal(view.pixels, pixels(int(view.name[0])))
+    np.testing.assert_allclose(found.offset, 0.5, atol=1e-9)
+    assert "chosen from the cameras" in found.notes[0]
+    assert len(read_colmap_views(tmp_path / layout, tmp_path / layout).all) == 9
+
+
+def test_missing_images_and_masks(tmp_path):
+    write_model(full_model(), tmp_path / "sparse/0")
+    for i in (2, 3, 5):
+        save(tmp_path / f"images/a/{i}.png", pixels(i))
+    save(tmp_path / "masks/a/3.png.png", np.full((8, 12), 255, np.uint8))
+    views = read_views(tmp_path, scale=1.0, offset=(0, 0, 0), aabb_scale=4)
+    assert (len(views.all), len(views.missing), views.scale, views.aabb_scale) == (3, 5, 1.0, 4)
+    assert [view.mask is not None for view in sorted(views.all, key=lambda v: v.name)] == [False, True, False]
+
+
+def set_up(tmp_path, binary):
+    write_model(full_model(), tmp_path / "sparse/0", binary=binary)
+    for i in range(1, 9):
+        save(tmp_path / f"images/a/{i}.png", pixels(i))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("cameras", "PINHOLE 12 8", "PINHOLES 12 8", 'cameras.txt:3: unknown camera model "SIMPLE_PINHOLES"'),
+        ("cameras", "SIMPLE_RADIAL 12 8 10.0", "FOV 12 8 9.0 10.0", "camera model FOV is not supported"),
+        ("cameras", "12 8 10.0 11.0 6.0 4.0\n", "12 8 10.0 11.0 6.0\n", "PINHOLE takes 4 parameters, not 3"),
+        ("cameras", "SIMPLE_PINHOLE 12 8 10.0", "SIMPLE_PINHOLE 12 8 0.0", "image 1 .*focal length must be positive"),
+        ("cameras", "SIMPLE_PINHOLE 12 8", "SIMPLE_PINHOLE 13 8", "image 1 .*12 x 8 pixels and its camera 13 x 8"),
+        ("cameras", "SIMPLE_PINHOLE 12 8 10.0", "SIMPLE_PINHOLE 12 8 ten", "could not convert string"),
+        ("cameras", "1 SIMPLE_PINHOLE", "77 SIMPLE_PINHOLE", "image 1 .*there is no camera 1"),
+    ],
+)
+def test_what_is_off_in_text_is_said_in_one_line(tmp_path, file, old, new, words):
+    set_up(tmp_path, binary=False)
+    path = tmp_path / f"sparse/0/{file}.txt"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError, match=words) as caught:
+        read_views(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rotation_that_is_none(tmp_path):
+    base = full_model()
+    images = {**base.images, 4: ColmapImage((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 4, "a/4.png")}
+    write_model(ColmapModel(base.cameras, images), tmp_path / "sparse/0")
+    save(tmp_path / "images/a/4.png", pixels(0))
+    with pytest.raises(DataError, match=r"image 4 .*no quaternion"):
+        read_views(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["cameras", "images", "points3D"])
+def test_damaged_binaries(tmp_path, file):
+    """Cut off anywhere, or with any byte changed, a file is read or refused in one line, and never takes long."""
+    write_model(model(), tmp_path)
+    path = tmp_path / f"{file}.bin"
+    data = path.read_bytes()
+    for end in range(0, len(data), max(1, len(data) // 60)):
+        path.write_bytes(data[:end])
+        with pytest.raises(DataError, match=rf"{file}.bin: .*damaged"):
+            read_model(tmp_path)
+    said = []
+    for at in range(0, len(data), max(1, len(data) // 200)):
+        path.write_bytes(data[:at] + b"\xff" + data[at + 1 :])
+        said.append(refusal(tmp_path))
+    assert any(said)
+    assert not any("\n" in words for words in said)
+
+
+def refusal(folder):
+    """Why a model is refused; empty if it is not."""
+    try:
+        read_model(folder)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def test_folders_that_have_no_images(tmp_path):
+    write_model(full_model(), tmp_path / "sparse/0")
+    with pytest.raises(DataError, match='no folder "images"'):
+        read_views(tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="none of the 8 images of the model exists"):
+        read_views(tmp_path)
+    write_model(ColmapModel({}, {}), tmp_path / "sparse/0")
+    with pytest.raises(DataError, match="the model has no images"):
+        read_views(tmp_path)

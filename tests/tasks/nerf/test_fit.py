@@ -1,0 +1,190 @@
+"""Training a radiance field on photographs of a ball."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from nrc_tracer.errors import DataError, SnapshotError
+from nrc_tracer.nn.losses import build_loss
+from nrc_tracer.tasks.nerf.config import default_config
+from nrc_tracer.tasks.nerf.fit import NerfOptions, NerfTask
+from nrc_tracer.tasks.nerf.occupancy import Visits
+from nrc_tracer.tasks.nerf.space import Space
+from tests.tasks.nerf.analytic import ball_photographs
+
+VISITS = Visits(every=8, warm_up=((6, 4),), at_most=1 << 15, decay=0.7)
+
+
+def small_config(extent=1):
+    config = copy.deepcopy(default_config(extent, on_cpu=True))
+    config["encoding"]["nested"][0] |= {"n_levels": 4, "log2_hashmap_size": 12, "per_level_scale": 1.8}
+    return config
+
+
+def ball_task(views=None, *, seed=3, threads=2, batch=1 << 12, visits=VISITS, near=0.1, background="random"):
+    views = ball_photographs() if views is None else views
+    options = NerfOptions(near=near, batch=batch, visits=visits, background=background)
+    return NerfTask(views, small_config(views.aabb_scale), options=options, device="cpu", seed=seed, threads=threads)
+
+
+def state(task):
+    return task.trainer.model.params.clone(), task.volume.grid.thickness.clone(), task.rays_per_step
+
+
+def same(a, b):
+    return torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) and a[2] == b[2]
+
+
+@pytest.mark.parametrize("alpha", [True, False])
+def test_learns_a_ball(alpha):
+    """Held-out views of a ball, transparent or before black, come near in few steps, and empty space is found."""
+    task = ball_task(ball_photographs(alpha=alpha), batch=1 << 14, background="random" if alpha else "black")
+    before = task.score()
+    assert set(before) == ({"psnr_black", "psnr_white"} if alpha else {"psnr"})
+    for _ in range(120):
+        loss = task.step()
+    after = task.score()
+    assert torch.isfinite(loss)
+    for name in after:
+        assert after[name] > before[name] + 5.0
+    assert task.volume.grid.occupied_share() < 0.4
+    # Rays are adapted as their samples get fewer
+    assert task.rays_per_step > 100
+
+
+def test_the_gradient_is_that_of_the_photographs():
+    """A step's loss is that of colours over a random background, which plain torch gives for the same rays."""
+    task = ball_task()
+    for _ in range(10):
+        task.step()
+    kept = {}
+    descend = task.trainer.descend
+
+    def recorded(x, evaluate):
+        raw = task.volume.model(x, averaged=False)
+        kept["loss"], kept["gradient"] = evaluate(raw)
+        kept["raw"] = raw
+        return descend(x, evaluate)
+
+    march = task.volume.marcher.march
+
+    def marched(*args, **options):
+        kept["samples"] = march(*args, **options)
+        return kept["samples"]
+
+    sample = task.table.sample
+
+    def sampled(*args, **options):
+        kept["rays"] = sample(*args, **options)
+        return kept["rays"]
+
+    task.trainer.descend, task.volume.marcher.march, task.table.sample = recorded, marched, sampled
+    generator = task.generator("cpu")
+    loss = task.step()
+    samples, rays = kept["samples"], kept["rays"]
+    count = len(samples.rays)
+    # The numbers of a step come in this order: pixels, jitter, background
+    sample(len(rays), generator)
+    torch.rand(len(rays), generator=generator)
+    background = torch.rand(len(rays), 3, generator=generator)[:count].double()
+    raw = kept["raw"].double().requires_grad_()
+    begin, colors = 0, []
+    for ray, end in enumerate(samples.ends.tolist()):
+        optical = raw[begin:end, 3].exp() * samples.steps[begin:end].double()
+        left = torch.exp(-torch.cumsum(optical, 0))
+        before = torch.exp(optical - torch.cumsum(optical, 0))
+        color = ((before - left)[:, None] * torch.sigmoid(raw[begin:end, :3])).sum(0)
+        colors.append(color + torch.exp(-optical.sum()) * background[ray])
+        begin = end
+    alpha = rays.colors[:count, 3:].double()
+    target = rays.colors[:count, :3].double() * alpha + background * (1.0 - alpha)
+    expected = build_loss(task.trainer.config.loss).values(torch.stack(colors), target).mean()
+    expected.backward()
+    torch.testing.assert_close(loss.double(), expected.detach(), rtol=1e-3, atol=0.0)
+    largest = float(raw.grad.abs().max())
+    assert largest > 0.0
+    torch.testing.assert_close(kept["gradient"].double(), raw.grad, rtol=1e-2, atol=1e-4 * largest)
+
+
+def test_steps_depend_on_the_seed_alone():
+    """Same bits over one thread and over three; others for another seed."""
+    tasks = [ball_task(threads=1), ball_task(threads=3), ball_task(seed=4)]
+    for task in tasks:
+        for _ in range(20):
+            task.step()
+    assert same(state(tasks[0]), state(tasks[1]))
+    assert not same(state(tasks[0]), state(tasks[2]))
+
+
+def test_goes_on_from_a_snapshot_to_the_same_bits(tmp_path):
+    """Twenty steps at once, and twelve, a snapshot, and eight more by another task."""
+    whole, first, second = ball_task(), ball_task(), ball_task()
+    for _ in range(20):
+        whole.step()
+    for _ in range(12):
+        first.step()
+    first.score()  # which changes nothing
+    first.save(tmp_path / "ball.safetensors")
+    second.resume(tmp_path / "ball.safetensors")
+    for _ in range(8):
+        second.step()
+    assert second.number == 20
+    assert same(state(whole), state(second))
+    second.save(tmp_path / "second.safetensors")
+    whole.save(tmp_path / "whole.safetensors")
+    assert (tmp_path / "second.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+def test_a_snapshot_of_other_photographs_is_refused(tmp_path):
+    """Other cameras, and another near plane, are named."""
+    task = ball_task()
+    task.step()
+    task.save(tmp_path / "ball.safetensors")
+    with pytest.raises(SnapshotError, match="cameras"):
+        ball_task(ball_photographs(count=20)).resume(tmp_path / "ball.safetensors")
+    with pytest.raises(SnapshotError, match=r"near 0\.1, not 0\.3"):
+        ball_task(near=0.3).resume(tmp_path / "ball.safetensors")
+
+
+def test_steps_without_samples_go_by():
+    """With an empty grid a step is skipped and counted; the next update of the grid finds the ball again."""
+    task = ball_task(visits=Visits(every=4, warm_up=((100, 2),), decay=0.0))
+    for _ in range(9):
+        task.step()
+    task.volume.grid.words.zero_()
+    params = task.trainer.model.params.clone()
+    for _ in range(3):
+        assert float(task.step()) == 0.0
+    assert torch.equal(task.trainer.model.params, params)
+    assert (task.number, task.trainer.skipped_steps) == (12, 3)
+    assert float(task.step()) > 0.0
+
+
+def test_scenes_in_large_boxes():
+    """The same ball in a box of side 4, with growing steps and three cascades."""
+    views = ball_photographs(alpha=False)
+    views = type(views)(**{**vars(views), "aabb_scale": 4})
+    task = ball_task(views, background="black")
+    assert task.volume.space.cascades == 3
+    before = task.score()["psnr"]
+    for _ in range(60):
+        loss = task.step()
+    assert torch.isfinite(loss)
+    assert task.score()["psnr"] > before + 3.0
+
+
+@pytest.mark.parametrize("extent", [0, 3, 256])
+def test_a_box_has_a_power_of_two(extent):
+    """Other sides are refused."""
+    with pytest.raises(DataError, match="power of two"):
+        Space(extent)
+
+
+def test_photographs_from_one_view_without_others():
+    """One photograph is enough to train on; there is no score then."""
+    views = ball_photographs(count=1, test=0)
+    task = ball_task(views)
+    assert np.isfinite(float(task.step()))
+    assert task.score() == {}

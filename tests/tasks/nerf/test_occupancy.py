@@ -1,0 +1,147 @@
+"""The occupancy grid: what it holds after visits to a known field, and which cells it leaves out."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.tasks.nerf.frusta import frusta
+from nrc_tracer.tasks.nerf.occupancy import UNSEEN, OccupancyGrid, Visits
+from nrc_tracer.tasks.nerf.space import CELLS, MIN_STEP, Space
+from tests.tasks.nerf.analytic import RADIUS, BallField, ball_photographs, cell_centers
+
+FULL = Visits(warm_up=((10**6, 1),))
+
+
+def visited(space, visits, updates, density=2000.0, seed=0, threads=2):
+    field = BallField(density, extent=space.extent)
+    grid = OccupancyGrid(space, TorchLauncher("cpu", threads=threads))
+    for update in range(updates):
+        grid.update(field.density, torch.Generator().manual_seed(seed + update), visits)
+    return grid
+
+
+def test_begins_occupied_but_for_what_a_smaller_cascade_covers():
+    """Of the second cascade, the inner eighth is that of the first."""
+    space = Space(2)
+    grid = OccupancyGrid(space, TorchLauncher("cpu", threads=2))
+    places, _ = cell_centers(space)
+    covered = (np.arange(len(places)) >= CELLS) & (np.abs(places - 0.5).max(axis=1) < 0.5)
+    assert grid.open_cells == CELLS + CELLS * 7 // 8
+    assert torch.equal(grid.thickness == UNSEEN, torch.from_numpy(covered))
+    points = torch.rand(1000, 3, generator=torch.Generator().manual_seed(0)) * 2.0 - 0.5
+    assert grid.occupied(points).all()
+
+
+@pytest.mark.parametrize("extent", [1, 4])
+def test_finds_a_ball(extent):
+    """After visits to every cell those inside the ball are occupied and those outside are empty."""
+    space = Space(extent)
+    grid = visited(space, FULL, 3)
+    places, sizes = cell_centers(space)
+    distance = np.linalg.norm(places - 0.5, axis=1)
+    reach = 0.5 * math.sqrt(3.0) * sizes
+    closed = (grid.thickness == UNSEEN).numpy()
+    points = torch.from_numpy(places).float()
+    found = grid.occupied(points).numpy()
+    assert found[(distance + reach < RADIUS) & ~closed].all()
+    assert not found[(distance - reach > RADIUS) & ~closed & (np.abs(places - 0.5).max(axis=1) < extent / 2)].any()
+    inside = torch.from_numpy((distance + reach < RADIUS) & ~closed)
+    expected = torch.full((int(inside.sum()),), 2000.0 * MIN_STEP).half()
+    torch.testing.assert_close(grid.thickness[inside], expected, rtol=1e-3, atol=0.0)
+
+
+def test_what_is_gone_fades():
+    """Once the field is empty, a visit leaves a cell `decay` times what it held."""
+    space = Space(1)
+    grid = visited(space, FULL, 1)
+    before = grid.thickness.clone().float()
+    empty = BallField(1e-6)
+    grid.update(empty.density, torch.Generator().manual_seed(9), FULL)
+    held = before > 1.0
+    torch.testing.assert_close(grid.thickness[held].float(), 0.95 * before[held], rtol=1e-3, atol=0.0)
+
+
+def test_later_visits_go_to_some_cells_and_to_occupied_ones():
+    """Half of the visits of an update are spread over all cells, half over occupied ones; others stay as they are."""
+    space = Space(1)
+    grid = visited(space, Visits(warm_up=((1, 1),), share=0.05), 1)
+    before = grid.thickness.clone()
+    occupied = int((before > grid.threshold).sum())
+    field = BallField(4000.0)
+    rows = []
+    grid.update(
+        lambda x: rows.append(len(x)) or field.density(x),
+        torch.Generator().manual_seed(5),
+        Visits(warm_up=(), share=0.05),
+    )
+    half = math.ceil(0.05 * CELLS) // 2
+    # Two stretches that share a cell may both draw it
+    assert 0.99 * half < rows[0] <= half
+    assert 0.6 * min(half, occupied) < rows[1] <= min(half, occupied)
+    changed = before != grid.thickness
+    inside = int((changed & (before > 1.0)).sum())
+    assert 0.9 * rows[1] < inside <= rows[1] + 1.3 * half * occupied / CELLS
+
+
+def test_blocks_of_the_warm_up():
+    """With blocks of 4^3 cells every cell of a block gets what was found at one place in it."""
+    space = Space(1)
+    grid = visited(space, Visits(warm_up=((5, 4),)), 1)
+    blocks = grid.thickness.view(-1, 64)
+    assert torch.equal(blocks.amin(dim=1), blocks.amax(dim=1))
+    assert 0 < int((blocks[:, 0] > 1.0).sum()) < len(blocks)
+
+
+def test_what_no_camera_sees_is_left_out():
+    """Cells whose centre is in the picture of some camera are open; those far outside of all pictures are not."""
+    views = ball_photographs(count=3, test=0)
+    space = Space(4)
+    cameras = [view.camera for view in views.train]
+    grid = OccupancyGrid(space, TorchLauncher("cpu", threads=2), frusta(cameras, 1.0, (0.0, 0.0, 0.0)))
+    places, sizes = cell_centers(space)
+    reach = np.abs(places - 0.5).max(axis=1)
+    chosen = np.random.default_rng(0).choice(len(places), 20000, replace=False)
+    chosen = chosen[(chosen < CELLS) | (reach[chosen] > 2.0 ** (chosen // CELLS) / 4)]
+    margins = np.full(len(chosen), np.inf)
+    for camera in cameras:
+        pixels, depth = camera.project(places[chosen])
+        outside = np.abs(pixels / camera.width - 0.5).max(axis=1) - 0.5
+        # In units of length at the cell: beside the picture, or behind the camera
+        beside = np.where(depth > 0.0, outside * camera.width / camera.fx * depth, np.inf)
+        margins = np.fmin(margins, beside)
+    open_cells = (grid.thickness != UNSEEN).numpy()[chosen]
+    assert open_cells[margins <= 0.0].all()
+    assert not open_cells[margins > 3.0 * sizes[chosen]].any()
+    assert 0.02 < open_cells.mean() < 0.6
+
+
+def test_depends_on_the_generator_alone():
+    """Same bits for any number of threads, others for another seed."""
+    visits = Visits(warm_up=((1, 2),), share=0.02)
+    first, second = (visited(Space(2), visits, 3, threads=threads) for threads in (1, 3))
+    assert torch.equal(first.words, second.words)
+    assert torch.equal(first.thickness, second.thickness)
+    assert not torch.equal(first.thickness, visited(Space(2), visits, 3, seed=77).thickness)
+
+
+def test_goes_on_from_a_copy():
+    """A restored grid takes the next update to the same bits."""
+    visits = Visits(warm_up=((1, 4),), share=0.02)
+    grid = visited(Space(1), visits, 2)
+    copy = OccupancyGrid(Space(1), TorchLauncher("cpu", threads=2))
+    copy.restore(grid.thickness.clone(), grid.updates)
+    assert torch.equal(copy.words, grid.words)
+    for each in (grid, copy):
+        each.update(BallField(50.0).density, torch.Generator().manual_seed(4), visits)
+    assert torch.equal(copy.thickness, grid.thickness)
+
+
+def test_a_field_that_is_not_finite_leaves_cells_empty():
+    """NaN does not get into the grid."""
+    grid = OccupancyGrid(Space(1), TorchLauncher("cpu", threads=1))
+    grid.update(lambda x: torch.full((len(x),), torch.nan), torch.Generator().manual_seed(0), FULL)
+    assert not grid.words.any()
+    assert torch.isfinite(grid.thickness).all()

@@ -1,0 +1,13 @@
+"""A model small enough to learn a smooth shape in a second or two."""
+
+import copy
+
+from nrc_tracer.tasks.sdf.fit import CONFIG
+
+SMALL = copy.deepcopy(CONFIG)
+SMALL["encoding"] |= {"n_levels": 4, "log2_hashmap_size": 15, "base_resolution": 8, "per_level_scale": 1.5}
+SMALL["network"]["n_neurons"] = 32
+SMALL["optimizer"]["nested"] |= {"decay_start": 200, "decay_interval": 40}
+SMALL["optimizer"]["nested"]["nested"]["learning_rate"] = 4e-3
+# Of what a coarse grid can tell apart near the surface, 0 is the median, as half of the samples are on it, but not the mean
+SMALL["loss"] = {"otype": "L2"}

@@ -1,0 +1,67 @@
+"""Scores of fields and surfaces whose errors are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from nrc_tracer.surface_mesh import Surface
+from nrc_tracer.tasks.sdf.mesh import surface_mesh
+from nrc_tracer.tasks.sdf.metrics import held_out, intersection_over_union, surface_scores
+from nrc_tracer.tasks.sdf.sign import choose_sign
+
+from .shapes import sphere
+
+RADIUS = 0.45
+
+
+@pytest.fixture(scope="module")
+def ball(launcher):
+    """A fine mesh of a ball of radius 0.45 in the middle of the cube."""
+    return choose_sign(surface_mesh(*sphere(5)), launcher)
+
+
+def test_intersection_over_union():
+    a, b = torch.tensor([True, True, True, False]), torch.tensor([False, True, True, False])
+    assert intersection_over_union(a, b) == 2 / 3
+    assert intersection_over_union(a, a) == 1.0
+    assert intersection_over_union(~a & a, ~b & b) == 1.0
+
+
+def test_scores_of_a_ball_that_is_too_small(ball):
+    field, sampler, choice = ball
+    held = held_out(field, sampler, choice.method, 2**15)
+    offset = 0.005
+    scores = held.scores(lambda x: (x - 0.5).norm(dim=1) - (RADIUS - offset))
+    assert scores["mae"] == pytest.approx(offset, rel=0.1)
+    assert scores["band_mae"] == pytest.approx(offset, rel=0.1)
+    # Five standard errors of a share of half the points
+    assert scores["iou"] == pytest.approx((1.0 - offset / RADIUS) ** 3, abs=5.0 / 2.0**8 * 0.5 * 0.3)
+    exact = held.scores(lambda x: (x - 0.5).norm(dim=1) - RADIUS)
+    assert exact["iou"] > 0.998
+    assert 0.3 < scores["band_iou"] < exact["band_iou"]
+    assert exact["band_iou"] > 0.95
+
+
+def test_scores_of_surfaces(ball):
+    field, sampler, _ = ball
+    positions, indices = sphere(5, RADIUS + 0.01, (0.5, 0.5, 0.5))
+    surface = Surface(positions.astype(np.float32), indices.astype(np.int32))
+    scores = surface_scores(surface, field, sampler, count=4096)
+    assert scores["chamfer"] == pytest.approx(0.01, rel=0.03)
+    assert scores["hausdorff"] == pytest.approx(0.01, rel=0.05)
+    assert scores["normal_error"] < 2.0
+    turned = Surface(surface.positions, surface.indices[:, ::-1].copy())
+    assert surface_scores(turned, field, sampler, count=4096)["normal_error"] == pytest.approx(
+        180.0 - scores["normal_error"], abs=1.0
+    )
+
+
+def test_a_missing_part_is_seen_in_both_ways(ball):
+    """Half of a ball: no point of it is far from the mesh, but the mesh has points far from it."""
+    field, sampler, _ = ball
+    positions, indices = sphere(5, RADIUS, (0.5, 0.5, 0.5))
+    half = indices[(positions[indices][:, :, 0] > 0.5).all(axis=1)]
+    surface = Surface(positions.astype(np.float32), half.astype(np.int32))
+    scores = surface_scores(surface, field, sampler, count=4096)
+    assert scores["chamfer"] > 0.05
+    assert scores["hausdorff"] == pytest.approx(RADIUS * 2.0**0.5, rel=0.1)
