@@ -16,8 +16,8 @@ def rounded_mape(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
     Errors far above r count as in MAPE. That alone, an absolute error, asks for the median of what cannot be told apart; half of
     the samples are exactly on the surface, so a layer around it becomes exactly 0, half a cell thick, without a side or a normal.
-    A square asks for the mean, which has a slope. Measured on a shape of 100,000 triangles after 500 steps on batches of 16,384:
-    IoU 0.9982 instead of 0.9952, in the band 0.9892 instead of 0.9802.
+    A square asks for the mean, which has a slope. Measured on a shape of 100,000 triangles after 500 steps on batches of 16,384,
+    with r = 3e-4 and 1e-3: IoU 0.9982 and 0.9978 instead of 0.9952, in the band 0.9892 and 0.9901 instead of 0.9802.
 
     Args:
         prediction: float32 [N, 1].

@@ -29,7 +29,7 @@ def tile(x: int, y: int, width: int, height: int, seed: int = 0) -> np.ndarray:
         size = COARSEST / 2**octave
         ground += DECAY**octave * _noise(x, y, width, height, size, seed + octave)
     light = _slope(x, y, ground)
-    colors = np.stack([np.interp(1.2 * ground, HEIGHTS, COLORS[:, c]) for c in range(3)], axis=2)
+    colors = np.stack([np.interp(0.75 * ground, HEIGHTS, COLORS[:, c]) for c in range(3)], axis=2)
     return np.clip(colors * light[:, :, None] + 0.5, 0, 255).astype(np.uint8)
 
 
