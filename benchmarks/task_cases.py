@@ -87,7 +87,8 @@ def _earth(device: str, threads: int) -> Task:
 def _whole_image(task: Task) -> dict[str, Any]:
     from nrc_tracer.tasks.image.quality import evaluate
 
-    return {name: value for name, value in evaluate(task).items() if name.startswith("psnr")}
+    scores = evaluate(task.trainer.model, task.source, task.space, release=False)
+    return {name: value for name, value in scores.items() if name.startswith("psnr")}
 
 
 # Shapes

@@ -205,7 +205,8 @@ class WarpBackend(Backend):
     def _flat_gradient(self) -> Tensor:
         """The gradient's memory; on the CPU with lists of touched entries for every grid."""
         if self._flat is None:
-            self._flat = torch.zeros(self.structure.n_params, device=self.device)
+            # Not zeroed: what lists of a grid stand for is never touched, and takes no memory then
+            self._flat = torch.empty(self.structure.n_params, device=self.device)
             if not self.launcher.device.is_cuda and not self.deterministic and not self.fused:
                 self._listed = []
                 for grid, begin in grids(self.structure.encoding, self.structure.n_matrix_params):

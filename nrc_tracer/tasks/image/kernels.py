@@ -219,7 +219,8 @@ def draw_pool(
 @wp.kernel
 def take_pixels(
     base: int,
-    count: int,
+    begin: int,
+    end: int,
     stretch: int,
     picture: Picture,
     offsets: wp.array[wp.int64],
@@ -227,9 +228,9 @@ def take_pixels(
     x: wp.array2d[float],
     target: wp.array2d[float],
 ):
-    """The pixels at given places (column, row)."""
-    first = (base + wp.tid()) * stretch
-    for i in range(first, wp.min(first + stretch, count)):
+    """The pixels at the given places (column, row) begin .. end - 1."""
+    first = begin + (base + wp.tid()) * stretch
+    for i in range(first, wp.min(first + stretch, end)):
         x[i, 0] = (float(places[i, 0]) + 0.5) * picture.u_scale
         x[i, 1] = (float(places[i, 1]) + 0.5) * picture.v_scale
         offset = pixel_offset(picture, offsets, places[i, 0], places[i, 1])

@@ -11,8 +11,8 @@ SHARE = 0.5
 """Of the memory that is free, so much is used unless asked otherwise."""
 UNKNOWN = 4 * 2**30
 """Taken for the free memory where the system does not tell."""
-LEAST = 256 * 2**20
-"""Less than this is refused: the libraries alone take about as much."""
+LEAST = 640 * 2**20
+"""Less than this is refused: the libraries alone take most of it."""
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"([0-9]*\.?[0-9]+)\s*([KMGT]?)(I?B?)", re.IGNORECASE)

@@ -17,7 +17,7 @@ MIN_LOG2_TABLE, MAX_LOG2_TABLE = 12, 24
 PIXELS_PER_ENTRY = 8
 """A level's table has one entry for so many pixels, rounded down to a power of two, and 2^24 at most."""
 
-RESERVED_BYTES = 512 * 2**20
+RESERVED_BYTES = 560 * 2**20
 """What the libraries, the network's batches and an image's bands take besides."""
 LARGE_TABLE = 22
 """From T 2^LARGE_TABLE on, and where memory is short, Adam keeps its moments as bfloat16: on the CPU 12 bytes a parameter in all,
@@ -25,7 +25,7 @@ instead of 18."""
 STATE_BYTES = {("cpu", False): 18, ("cpu", True): 12, ("cuda", False): 20, ("cuda", True): 14}
 """Bytes that a parameter takes in training, by device and by whether moments are bfloat16: itself (4), moments (8 or 4), step
 count (4 or 2), and on the CPU where its gradient is (2, for two features an entry), on CUDA the gradient (4)."""
-STATE_SHARE = 0.6
+STATE_SHARE = 0.7
 """Of the memory that may be used, without what is reserved, the parameters in training may take so much."""
 
 

@@ -17,7 +17,7 @@ BLACK = 4 / 255
 """A pixel whose largest channel, in sRGB, is not above this counts as black."""
 MUCH_BLACK = 0.05
 """From this share of black pixels on, the others have a figure of their own."""
-PIECE = 2**20
+PIECE = 2**18
 """Pixels that are predicted at a time."""
 
 

@@ -21,6 +21,8 @@ from nrc_tracer.tasks.image.source import Source
 
 PER_ITEM = 1024
 """Samples that an item of a kernel draws on the CPU."""
+AT_ONCE, PER_PLACE = 1024, 128
+"""Places that are looked up at a time, and by an item of a kernel."""
 POOL_TILE_PIXELS = 2**16
 """Of the tiles that are kept of an image whose rows are stored as a whole; those of tiled files are kept as they are up to ..."""
 LARGEST_TILE_PIXELS = 2**19
@@ -185,9 +187,12 @@ class Places:
         picked = wp.array(places, dtype=int, device="cpu")
         shape = picture(source, space)
         arrays = [shape, offsets, picked, as_warp(self.x), as_warp(self.target)]
-        n = len(places)
-        launcher.run(kernels.take_pixels, -(-n // PER_ITEM), lambda base: [base, n, PER_ITEM, *arrays])
-        source.release()
+        # Few at a time: each may bring in some dozen pages of a mapped file
+        for begin in range(0, len(places), AT_ONCE):
+            end = min(begin + AT_ONCE, len(places))
+            items = -(-(end - begin) // PER_PLACE)
+            launcher.run(kernels.take_pixels, items, lambda base, b=begin, e=end: [base, b, e, PER_PLACE, *arrays])
+            source.release()
 
 
 def picture(source: Source, space: Space) -> kernels.Picture:

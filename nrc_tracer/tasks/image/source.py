@@ -10,7 +10,7 @@ import numpy as np
 
 from nrc_tracer.tasks.image.memory import format_size
 
-BAND_PIXELS = 2**20
+BAND_PIXELS = 2**18
 """Pixels that `bands` gives at a time, about."""
 
 DTYPES = ("u1", "u2", "f2", "f4")

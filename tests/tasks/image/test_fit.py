@@ -238,7 +238,7 @@ def test_sizes_in_words():
     assert read_size("1GiB") == read_size("1 G") == 2**30
     assert read_size("800MB") == 800_000_000
     assert read_size("1.5g") == 3 * 2**29
-    assert read_size(str(2**29)) == 2**29
+    assert read_size(str(2**30)) == 2**30
     for wrong in ("", "a lot", "12 QB", "-1GiB", "10MB", "0"):
         with pytest.raises(DataError):
             read_size(wrong)

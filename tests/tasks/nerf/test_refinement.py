@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from nrc_tracer.errors import DataError
+from nrc_tracer.errors import DataError, SnapshotError
+from nrc_tracer.imaging.tonemap import decode_srgb, encode_srgb
+from nrc_tracer.tasks.nerf import fit
 from nrc_tracer.tasks.nerf.fit import NerfOptions, NerfTask
 from nrc_tracer.tasks.nerf.marching import Samples
 from nrc_tracer.tasks.nerf.rays import RayTable
@@ -102,8 +104,6 @@ def test_poses_get_better():
 
 def test_exposure_is_a_factor_of_light():
     """Twice the light, in the formula of sRGB."""
-    from nrc_tracer.imaging.tonemap import decode_srgb, encode_srgb
-
     color = torch.linspace(0.0, 0.7, 30).reshape(10, 3)
     ours = exposed(color, torch.full((10,), float(np.log(2.0))))
     np.testing.assert_allclose(ours.numpy(), encode_srgb(2.0 * decode_srgb(color.numpy())), atol=2e-5)
@@ -112,28 +112,29 @@ def test_exposure_is_a_factor_of_light():
 
 @pytest.mark.slow
 def test_exposures_are_found():
-    """Photographs taken with one half and twice the light get gains that differ by as much, and views in between."""
-    views = ball_photographs(count=20, side=24, alpha=False)
-    from nrc_tracer.imaging.tonemap import decode_srgb, encode_srgb
+    """Photographs taken with more and with less light, at random: the gains of both kinds come near to what they were.
 
-    gains = np.where(np.arange(len(views.train)) % 2, 0.25, -0.25)
+    A single gain comes less near, as colours that change with direction can explain some of it.
+    """
+    views = ball_photographs(count=44, side=24, alpha=False)
+    count = len(views.train)
+    gains = np.random.default_rng(1).permutation(np.where(np.arange(count) % 2, 0.25, -0.25))
     changed = []
     for view, gain in zip(views.train, gains, strict=True):
         light = decode_srgb(0.75 * view.pixels / 255.0) * np.exp(gain)
         changed.append(dataclasses.replace(view, image=(encode_srgb(light.clip(0, 1)) * 255.0 + 0.5).astype(np.uint8)))
     task = refined_task(dataclasses.replace(views, train=tuple(changed)), refine_exposure=True)
-    for _ in range(350):
+    for _ in range(400):
         task.step()
     found = task.gains.values[:, 0].numpy()
     assert abs(found.mean()) < 1e-6
-    assert np.abs(found - gains).mean() < 0.1
+    assert 0.15 < found[gains > 0.0].mean() < 0.35
+    assert -0.35 < found[gains < 0.0].mean() < -0.15
+    assert np.corrcoef(found, gains)[0, 1] > 0.6
 
 
 def test_resumes_with_corrections(tmp_path, monkeypatch):
     """Corrections and their moments are kept; a snapshot without them does not fit."""
-    from nrc_tracer.errors import SnapshotError
-    from nrc_tracer.tasks.nerf import fit
-
     monkeypatch.setattr(fit, "START", 4)
     views = ball_photographs(count=6, side=16, test=1, alpha=False)
     options = {"refine_poses": True, "refine_exposure": True}
