@@ -90,9 +90,20 @@ def image(
     facts = _facts(task, budget)
 
     def evaluate() -> dict[str, Any]:
+        taken = resident_memory()
         task.sampler.close()
-        facts["memory"] = {"allowed": budget, **resident_memory()}
-        return quality.evaluate(task.trainer.model, source, task.space)
+        scores = quality.evaluate(task.trainer.model, source, task.space)
+        facts["memory"] = {"allowed": budget, **taken, "peak": resident_memory().get("peak")}
+        return scores
+
+    def describe(scores: dict[str, Any]) -> str:
+        taken = facts["memory"]
+        if not taken.get("peak"):
+            return quality.describe(scores)
+        return (
+            f"{quality.describe(scores)}; resident while training {format_size(taken['anonymous'])} anonymous and "
+            f"{format_size(taken['file_backed'])} of files, at most {format_size(taken['peak'])}"
+        )
 
     def preview(file: Path) -> None:
         decode.write_preview(task.trainer.model, decode.Picture.of(source, task.space), file, zoom=zoom_at)
@@ -110,7 +121,7 @@ def image(
         data_line="\n".join(lines),
         default_steps=STEPS,
         evaluate=evaluate,
-        describe=quality.describe,
+        describe=describe,
         preview=preview,
         facts=facts,
     )
