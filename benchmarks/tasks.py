@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.machine import describe_machine, device_slug
 from benchmarks.task_cases import CASES, Case
 from benchmarks.torch_grid import LAYOUTS
-from benchmarks.torch_tasks import TorchTrainer
+from benchmarks.torch_tasks import put_into
 from nrc_tracer.errors import NrcError
 from nrc_tracer.launch import default_threads
 from nrc_tracer.tasks.task import Task
@@ -91,7 +91,7 @@ def fastest_layout(make: Callable[[], Task], threads: int) -> tuple[str, int]:
         for count in sorted({1, threads}):
             task = make()
             try:
-                task.trainer = TorchTrainer(task.trainer, layout, count)
+                put_into(task, layout, count)
             except RuntimeError:  # such as complex numbers of four features
                 continue
             taken = []
@@ -118,7 +118,8 @@ def measure(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     task.compile()
     description = f"{task.trainer.model.n_params:,} parameters, {task.trainer.model.precision}"
     ours = run(task, case, seconds, times)
-    ours.final = case.final(task)
+    if not arguments.no_final:
+        ours.final = case.final(task)
     result = {
         "case": case.name,
         "what": case.what,
@@ -132,7 +133,7 @@ def measure(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.no_torch:
         layout, threads = fastest_layout(make, arguments.threads)
         task = make()
-        task.trainer = TorchTrainer(task.trainer, layout, threads)
+        put_into(task, layout, threads)
         theirs = run(task, case, min(seconds, arguments.torch_seconds), times)
         theirs.state = f"{layout}, {threads} threads"
         line(case, "torch", theirs)
@@ -171,6 +172,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--no-torch", action="store_true", help="Without the peer.")
+    parser.add_argument(
+        "--no-final", action="store_true", help="Without the scores at the end, which may take minutes."
+    )
     parser.add_argument("--json", nargs="?", const="", metavar="FILE", help="Default: under benchmarks/results.")
     arguments = parser.parse_args()
     results = []

@@ -18,6 +18,8 @@ from nrc_tracer import nn
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.losses import build_loss
 from nrc_tracer.nn.precision import DTYPES
+from nrc_tracer.tasks.nerf.fit import NerfTask
+from nrc_tracer.tasks.task import Task
 
 CHUNK = 2**15
 """Queries at a time when nothing is learnt."""
@@ -72,6 +74,13 @@ class Answering:
         module = self._trainer.answering if averaged else self._trainer.module
         with torch_threads(self._trainer.threads):
             return in_chunks(part(module), x, CHUNK).clone()
+
+
+def put_into(task: Task, layout: str, threads: int) -> None:
+    """Let a task train, and score, in plain torch."""
+    task.trainer = TorchTrainer(task.trainer, layout, threads)
+    if isinstance(task, NerfTask):
+        task.volume.model = task.trainer.model
 
 
 class TorchTrainer:

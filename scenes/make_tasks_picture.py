@@ -44,13 +44,13 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     image, shape, room = (folder / f"{name}.safetensors" for name in ("picture", "knot", "room"))
     if not image.exists():
-        run("fit", "image", HERE / "pictures" / "window-room.png", "--time", 30, "--snapshot", image)
+        run("fit", "image", HERE / "pictures" / "window-room.png", "--steps", 2000, "--snapshot", image)
     if not shape.exists():
-        run("fit", "sdf", HERE / "meshes" / "knot.ply", "--time", 120, "--snapshot", shape)
+        run("fit", "sdf", HERE / "meshes" / "knot.ply", "--steps", 1200, "--snapshot", shape)
     if not (folder / "room").exists():
         run("dataset", HERE / "window-room.json", "-o", folder / "room", "--spp", 64, "--denoise")
     if not room.exists():
-        run("fit", "nerf", folder / "room", "--time", 300, "--snapshot", room)
+        run("fit", "nerf", folder / "room", "--steps", 2500, "--snapshot", room)
     panels = [folder / f"panel-{index}.png" for index in range(4)]
     run("decode", image, "-o", panels[0], "--crop", "300,190,100,100", "--scale", SIZE / 100)
     run("decode", shape, "-o", panels[1], "--width", SIZE, "--azimuth", 20)
