@@ -149,7 +149,7 @@ CASES = {
             5,
             _armadillo,
             lambda task: task.score()["iou"],
-            lambda task: task.evaluate(resolution=None),
+            lambda task: task.evaluate(),
         ),
         Case("fox", "50 photographs, every 8th held out", 600.0, "dB", 2, _fox, _psnr, _test_views),
         Case("room", "100 views of window-room, 200 x 200", 300.0, "dB", 2, _room, _psnr, _test_views),

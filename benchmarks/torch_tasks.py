@@ -98,6 +98,7 @@ class TorchTrainer:
         field = isinstance(model.config.network, configuration.RadianceField)
         self.module = TorchField(model, layout, dtype) if field else TorchModel.of(model, layout, dtype)
         self.threads = threads
+        self.config = trainer.config
         self._loss = build_loss(trainer.config.loss)
         self._average: AveragedModel | None = None
         self._decay: configuration.ExponentialDecay | None = None
