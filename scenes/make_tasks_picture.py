@@ -15,7 +15,7 @@ from PIL import Image
 from nrc_tracer.cli import main as nrc_tracer
 
 HERE = Path(__file__).parent.resolve()
-SIZE = 300
+SIZE = 240
 PLACE = (186.0, 159.0, 170.0)
 """Of the shape: on the short block of the Cornell box."""
 
@@ -44,18 +44,18 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     image, shape, room = (folder / f"{name}.safetensors" for name in ("picture", "knot", "room"))
     if not image.exists():
-        run("fit", "image", HERE / "pictures" / "window-room.png", "--steps", 2000, "--snapshot", image)
+        run("fit", "image", HERE / "pictures" / "window-room.png", "--steps", 1000, "--snapshot", image)
     if not shape.exists():
-        run("fit", "sdf", HERE / "meshes" / "knot.ply", "--steps", 1200, "--snapshot", shape)
+        run("fit", "sdf", HERE / "meshes" / "knot.ply", "--steps", 600, "--snapshot", shape)
     if not (folder / "room").exists():
         run("dataset", HERE / "window-room.json", "-o", folder / "room", "--spp", 64, "--denoise")
     if not room.exists():
-        run("fit", "nerf", folder / "room", "--steps", 2500, "--snapshot", room)
+        run("fit", "nerf", folder / "room", "--steps", 1200, "--snapshot", room)
     panels = [folder / f"panel-{index}.png" for index in range(4)]
-    run("decode", image, "-o", panels[0], "--crop", "300,190,100,100", "--scale", SIZE / 100)
+    run("decode", image, "-o", panels[0], "--crop", "55,270,80,80", "--scale", SIZE / 80)
     run("decode", shape, "-o", panels[1], "--width", SIZE, "--azimuth", 20)
-    run("decode", room, "-o", panels[2], "--view", "3", "--view-scale", SIZE / 200)
-    size = ("--width", SIZE, "--max-depth", -1, "--time", 60, "--denoise")
+    run("decode", room, "-o", panels[2], "--view", "1", "--view-scale", SIZE / 200)
+    size = ("--width", SIZE, "--max-depth", -1, "--time", 30, "--denoise")
     run("render", scene_with(shape), "-o", panels[3], "--cache", "on", *size)
     gap = np.full((SIZE, 4, 3), 255, np.uint8)
     row = [part for panel in panels for part in (np.asarray(Image.open(panel).convert("RGB")), gap)]
