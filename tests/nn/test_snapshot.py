@@ -166,7 +166,7 @@ class _Recorder:
     def __init__(self, model, state):
         self.model, self.config, self._state = model, model.config, state
 
-    def state(self):
+    def state(self, *, copy: bool = True):
         return self._state
 
     def load_state(self, state):
