@@ -82,6 +82,28 @@ def accumulate(
 
 
 @wp.kernel
+def reach(
+    base: int,
+    ends: wp.array[int],
+    log_density: wp.array[float],
+    steps: wp.array[float],
+    counts: wp.array[int],
+):
+    """How many of a ray's samples it comes to, from its first."""
+    i = base + wp.tid()
+    begin = int(0)
+    if i > 0:
+        begin = ends[i - 1]
+    end = ends[i]
+    T = float(1.0)
+    row = int(begin)
+    while row < end and (wp.static(MIN_TRANSMITTANCE) <= T or wp.isnan(T)):
+        T *= wp.exp(-density_of(log_density[row]) * steps[row])
+        row += 1
+    counts[i] = row - begin
+
+
+@wp.kernel
 def backward(
     base: int,
     rays: wp.array[int],
@@ -157,6 +179,13 @@ class Compositor:
         transmittance = raw.new_ones(count)
         self.accumulate(samples, raw, color, distance, transmittance)
         return color, distance, transmittance
+
+    def reached(self, samples: Samples, log_density: Tensor) -> Samples:
+        """The samples that rays come to before they end, given raw densities [S] of all: the others have no part in anything."""
+        counts = torch.empty_like(samples.ends)
+        arrays = [samples.ends, log_density, samples.steps, counts]
+        self._run(reach, len(samples.rays), [*map(as_warp, arrays)])
+        return samples.first(counts)
 
     def backward(
         self,

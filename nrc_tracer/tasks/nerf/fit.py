@@ -37,8 +37,10 @@ from nrc_tracer.tasks.nerf.space import Space
 from nrc_tracer.tasks.nerf.views import Views
 from nrc_tracer.tasks.task import Task
 
-BATCH = {"cpu": 1 << 15, "cuda": 1 << 18}
-"""Samples of a step."""
+BATCH = {"cpu": 1 << 14, "cuda": 1 << 18}
+"""Samples of a step, those that are seen."""
+MARCHED = 4
+"""Samples at most of which a step finds out whether they are seen, in batches."""
 LIMIT = 1024
 """Samples of one ray at most."""
 FEWEST_RAYS = 64
@@ -46,6 +48,7 @@ MOST_RAYS = {"cpu": 1 << 14, "cuda": 1 << 17}
 RAYS_ROUNDED = 16
 STEPS = {"cpu": 6000, "cuda": 35_000}
 """Steps where nothing else is asked for."""
+BACKGROUNDS = ("random", "black")
 NEAR = 0.1
 """Distance from a camera at which its rays begin [unit cubes]."""
 VISITS = {"cpu": Visits(warm_up=((16, 4), (8, 2)), at_most=1 << 17, decay=0.6), "cuda": Visits()}
@@ -60,7 +63,7 @@ class NerfOptions:
 
     Attributes:
         near: Distance from a camera at which its rays begin [unit cubes].
-        batch: Samples of a step, about; chosen for the device unless given.
+        batch: Samples of a step that are seen, about; chosen for the device unless given.
         visits: Updates of the occupancy grid; chosen for the device unless given.
         background: What is behind the scene: `random`, a colour for each ray, against which transparent photographs are laid
             and opaque ones must be made of something; or `black`, which may pass for what is black in them.
@@ -108,6 +111,10 @@ class NerfTask(Task):
         self.views = views
         self.options = options or NerfOptions()
         self.seed = seed
+        if self.options.background not in BACKGROUNDS:
+            raise DataError(
+                f"background: expected one of {', '.join(BACKGROUNDS)}, got {self.options.background!r:.40}"
+            )
         if self.options.refine_exposure and views.has_alpha:
             raise DataError("exposure refinement: needs opaque photographs, and some of these are transparent")
         space = Space(views.aabb_scale, self.options.near)
@@ -150,9 +157,10 @@ class NerfTask(Task):
         background = torch.rand(self.rays_per_step, 3, generator=generator, device=device)
         if self.options.background == "black":
             background.zero_()
-        samples = volume.marcher.march(
-            volume.grid.words, rays.origins, rays.directions, jitter, limit=LIMIT, most=max(2 * self.batch, LIMIT)
-        )
+        most = max(MARCHED * self.batch, LIMIT)
+        samples = volume.marcher.march(volume.grid.words, rays.origins, rays.directions, jitter, limit=LIMIT, most=most)
+        # Most lie behind surfaces once there are any: their gradient is zero, and need not be computed
+        samples = volume.compositor.reached(samples, model.density(samples.x[:, :3].contiguous(), averaged=False))
         count = len(samples.rays)
         alpha = rays.colors[:count, 3:]
         background = background[:count]
@@ -191,8 +199,12 @@ class NerfTask(Task):
             x = samples.x.detach().requires_grad_()
             raw = model.apply(x, model.params.detach())
             _, d_raw = evaluate(raw.detach())
-            (d_x,) = torch.autograd.grad(raw, x, d_raw)
-        self.poses.step(pose_gradient(samples, d_x, rays, self.volume.space.extent, len(self.views.train)), POSE_RATE)
+            # Scaled as in training: of a mean over many rays, float16 would have little left
+            scale = self.trainer.loss_scale
+            (d_x,) = torch.autograd.grad(raw, x, scale * d_raw)
+        self.poses.step(
+            pose_gradient(samples, d_x / scale, rays, self.volume.space.extent, len(self.views.train)), POSE_RATE
+        )
 
     def _rounded(self, rays: float) -> int:
         most = MOST_RAYS[self.launcher.torch_device.type]
@@ -230,7 +242,7 @@ class NerfTask(Task):
         both = {"poses": self.poses, "gains": self.gains}
         return {name: corrected for name, corrected in both.items() if corrected is not None}
 
-    def restore(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def check(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         ours = json.loads(json.dumps(self.metadata()))
         for name in ("aabb_scale", "scale", "offset", "near", "batch", "background", "has_alpha", "cameras"):
             if metadata.get(name) != ours[name]:
@@ -238,14 +250,18 @@ class NerfTask(Task):
                     "has other cameras" if name == "cameras" else f"has {name} {metadata.get(name)}, not {ours[name]}"
                 )
                 raise SnapshotError(f"the snapshot cannot go on with these photographs: it {words}")
-        grid, thickness = self.volume.grid, tensors.get("occupancy")
+        own, thickness = self.volume.grid.thickness, tensors.get("occupancy")
         corrections = metadata.get("corrections")
         if not isinstance(corrections, dict) or set(corrections) != set(self._corrections()):
             raise SnapshotError("the snapshot was made with other corrections of poses and exposures")
-        numbers = [metadata.get("rays_per_step"), metadata.get("occupancy_updates")]
-        if thickness is None or thickness.shape != grid.thickness.shape or not all(isinstance(n, int) for n in numbers):
+        numbers = [metadata.get("rays_per_step"), metadata.get("occupancy_updates"), *corrections.values()]
+        if thickness is None or thickness.shape != own.shape or not all(isinstance(n, int) for n in numbers):
             raise SnapshotError("the snapshot is damaged: its occupancy grid is missing or of another size")
         for name, corrected in self._corrections().items():
-            corrected.restore(name, corrections[name], tensors)
-        self.rays_per_step = numbers[0]
-        grid.restore(thickness, numbers[1])
+            corrected.check(name, tensors)
+
+    def restore(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        for name, corrected in self._corrections().items():
+            corrected.restore(name, metadata["corrections"][name], tensors)
+        self.rays_per_step = metadata["rays_per_step"]
+        self.volume.grid.restore(tensors["occupancy"], metadata["occupancy_updates"])

@@ -36,7 +36,9 @@ wp.set_module_options({"enable_backward": False})
 
 @wp.func
 def crossing(low: float, high: float, origin: float, direction: float, span: wp.vec2) -> wp.vec2:
-    """The part of a span of distances for which a ray is between two planes."""
+    """The part of a span of distances for which a ray is between two planes; none where the ray is not finite."""
+    if not wp.isfinite(origin + direction):
+        return wp.vec2(1.0, 0.0)
     if wp.abs(direction) < 1.0e-12:
         if origin < low or origin > high:
             return wp.vec2(1.0, 0.0)
@@ -169,6 +171,14 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def first(self, counts: Tensor) -> "Samples":
+        """The first so many samples of each ray, int32 [M]."""
+        ends = torch.cumsum(counts, 0, dtype=torch.int32)
+        begins = torch.nn.functional.pad(self.ends[:-1], (1, 0))
+        rows = torch.arange(int(ends[-1]) if len(ends) else 0, device=ends.device)
+        rows += torch.repeat_interleave(begins - (ends - counts), counts)
+        return Samples(self.rays, ends, self.x[rows], self.t[rows], self.steps[rows])
 
 
 class Marcher:

@@ -96,7 +96,7 @@ def see(
         while k < to_camera.shape[0] and not seen:
             p = wp.transform_point(to_camera[k], center)
             b = bounds[k]
-            if p[2] > near - radius:
+            if p[2] > -radius and wp.length(p) > near - radius:
                 # The cone of a picture's edge, widened by the cell's radius in every direction
                 depth = wp.max(p[2], 0.0)
                 seen = (
@@ -194,14 +194,16 @@ class OccupancyGrid:
         count = space.cascades * CELLS
         self.thickness = torch.zeros(count, dtype=torch.float16, device=device)
         self.words = torch.zeros(count // WORD, dtype=torch.int32, device=device)
+        near = space.near
         if frusta is None:
+            near = 0.0
             behind = Frustum(torch.eye(4), (-1.0, 1.0, -1.0, 1.0))
             turned = Frustum(torch.diag(torch.tensor([1.0, 1.0, -1.0, 1.0])), (-1.0, 1.0, -1.0, 1.0))
             frusta = [Frustum(f.to_camera, (-1e6, 1e6, -1e6, 1e6)) for f in (behind, turned)]
         matrices = torch.stack([frustum.to_camera for frustum in frusta]).float().to(device)
         bounds = torch.tensor([frustum.bounds for frustum in frusta], dtype=torch.float32, device=device)
         arguments = [as_warp(matrices, wp.mat44), as_warp(bounds, wp.vec4), as_warp(self.thickness)]
-        launcher.run(see, count, lambda base: [base, space.cascades, space.near, *arguments], block_size=1 << 14)
+        launcher.run(see, count, lambda base: [base, space.cascades, near, *arguments], block_size=1 << 14)
         self._open = self._open_blocks(1)
         self.updates = 0
         self.thickness[self._open.long()] = math.inf

@@ -83,6 +83,39 @@ def test_samples_behind_what_is_opaque_have_no_part():
     assert gradient[:11, :3].abs().min() > 0.0
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_samples_that_are_reached_are_all_that_count(threads):
+    """Of rays opaque, empty, thin and in between: the rows that the formula reaches, and the same picture and gradient."""
+    samples, raw = random_samples([300, 0, 40, 1, 500, 64], seed=6)
+    raw[320:340, 3] = 9.0
+    raw[341:841, 3] += 1.5
+    raw[-64:, 3] = -9.0
+    samples.x[:] = torch.rand(len(samples), 6)
+    compositor = Compositor(TorchLauncher("cpu", threads=threads))
+    reached = compositor.reached(samples, raw[:, 3].contiguous())
+
+    rows, begin = [], 0
+    for end in samples.ends.tolist():
+        optical = (raw[begin:end, 3].double().exp() * samples.steps[begin:end]).numpy()
+        before = np.exp(-np.concatenate(([0.0], np.cumsum(optical)))[:-1])
+        rows += [begin + k for k in range(end - begin) if before[k] >= MIN_TRANSMITTANCE]
+        begin = end
+    assert 64 < len(rows) < 0.7 * len(samples)
+    for name in ("x", "t", "steps"):
+        assert torch.equal(getattr(reached, name), getattr(samples, name)[rows])
+
+    d_color, d_left = torch.randn(6, 3), torch.randn(6)
+    results = []
+    for some, of_them in ((samples, raw), (reached, raw[rows])):
+        picture = compositor.composite(some, of_them, 6)
+        results.append((*picture, compositor.backward(some, of_them, picture[0], picture[2], d_color, d_left)))
+    whole, part = results
+    assert all(torch.equal(a, b) for a, b in zip(whole[:3], part[:3], strict=True))
+    assert torch.equal(whole[3][rows], part[3])
+    others = torch.ones(len(samples), dtype=torch.bool).index_fill(0, torch.tensor(rows), False)
+    assert not whole[3][others].any()
+
+
 def test_parts_of_a_ray_add_up():
     """Accumulating a ray's samples in two parts gives the bits of all at once."""
     samples, raw = random_samples([12], seed=4)

@@ -8,7 +8,7 @@ import torch
 
 from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.frusta import frusta
-from nrc_tracer.tasks.nerf.occupancy import UNSEEN, OccupancyGrid, Visits
+from nrc_tracer.tasks.nerf.occupancy import UNSEEN, Frustum, OccupancyGrid, Visits
 from nrc_tracer.tasks.nerf.space import CELLS, MIN_STEP, Space
 from tests.tasks.nerf.analytic import RADIUS, BallField, ball_photographs, cell_centers
 
@@ -23,9 +23,10 @@ def visited(space, visits, updates, density=2000.0, seed=0, threads=2):
     return grid
 
 
-def test_begins_occupied_but_for_what_a_smaller_cascade_covers():
+@pytest.mark.parametrize("near", [0.0, 0.1])
+def test_begins_occupied_but_for_what_a_smaller_cascade_covers(near):
     """Of the second cascade, the inner eighth is that of the first."""
-    space = Space(2)
+    space = Space(2, near)
     grid = OccupancyGrid(space, TorchLauncher("cpu", threads=2))
     places, _ = cell_centers(space)
     covered = (np.arange(len(places)) >= CELLS) & (np.abs(places - 0.5).max(axis=1) < 0.5)
@@ -116,6 +117,21 @@ def test_what_no_camera_sees_is_left_out():
     assert open_cells[margins <= 0.0].all()
     assert not open_cells[margins > 3.0 * sizes[chosen]].any()
     assert 0.02 < open_cells.mean() < 0.6
+
+
+def test_near_is_a_distance_along_rays():
+    """Of a lens that sees all before it, every cell is open but those about the camera, beside it as well as before it."""
+    space = Space(1, 0.2)
+    to_camera = torch.eye(4)
+    to_camera[:3, 3] = -torch.tensor([0.5, 0.5, 0.25])
+    everything = Frustum(to_camera, (-1e6, 1e6, -1e6, 1e6))
+    grid = OccupancyGrid(space, TorchLauncher("cpu", threads=2), [everything])
+    places, sizes = cell_centers(space)
+    offset = places - np.array([0.5, 0.5, 0.25])
+    distance, reach = np.linalg.norm(offset, axis=1), np.sqrt(0.75) * sizes
+    open_cells = (grid.thickness != UNSEEN).numpy()
+    assert open_cells[(offset[:, 2] > 0.0) & (distance > 0.2)].all()
+    assert not open_cells[(distance < 0.2 - 1.01 * reach) | (offset[:, 2] < -1.01 * reach)].any()
 
 
 def test_depends_on_the_generator_alone():
