@@ -44,11 +44,12 @@ class Case:
     final: Callable[[Task], dict[str, Any]]
 
 
-def _data(*parts: str) -> Path:
-    path = DATA.joinpath(*parts)
-    if not path.exists():
-        raise DataError(f"needs {path.name}, which is not there (set NRC_DATA to its place)")
-    return path
+def _data(folder: str, pattern: str) -> Path:
+    """The first file of a folder of the published data whose name matches."""
+    found = sorted((DATA / folder).glob(pattern))
+    if not found:
+        raise DataError(f"needs {folder}/{pattern}, which is not there (set NRC_DATA to its place)")
+    return found[0]
 
 
 # Images
@@ -71,8 +72,8 @@ def _iss_window(device: str, threads: int) -> Task:
 
     path = CACHE / "iss_window-1024.png"
     if not path.exists():
+        source = _data("image", "iss_window*")
         path.parent.mkdir(parents=True, exist_ok=True)
-        (source,) = list(_data("image").glob("iss_window*"))[:1]
         with Image.open(source) as picture:
             reduced = picture.convert("RGB").resize((1536, 1024), Image.Resampling.BOX)
         reduced.crop((256, 0, 1280, 1024)).save(path)
@@ -80,8 +81,7 @@ def _iss_window(device: str, threads: int) -> Task:
 
 
 def _earth(device: str, threads: int) -> Task:
-    (path,) = list(_data("image").glob("earth_viirs*"))[:1]
-    return _image(path, None, device, threads)
+    return _image(_data("image", "earth_viirs*"), None, device, threads)
 
 
 def _whole_image(task: Task) -> dict[str, Any]:
@@ -117,10 +117,10 @@ def _room(device: str, threads: int) -> Task:
     from nrc_tracer.tasks.nerf.views import read_views
 
     folder = CACHE / "room"
-    if not folder.exists():
+    if not (folder / "transforms_train.json").exists():
         raise DataError(
-            f"there is no {folder}; make it by: nrc-tracer dataset scenes/window-room.json -o {folder} --views 100 "
-            "--width 200 --height 200"
+            f"there is no data set in {folder}; make it by: nrc-tracer dataset scenes/window-room.json -o {folder} --views 100 "
+            "--spp 64 --denoise"
         )
     return NerfTask(read_views(folder), device=device, threads=threads)
 

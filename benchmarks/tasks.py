@@ -59,6 +59,11 @@ class Curve:
         times, scores = [point[0] for point in self.points], [point[2] for point in self.points]
         return float(np.interp(seconds, times, scores, left=math.nan, right=math.nan))
 
+    def steps_at(self, seconds: float) -> float:
+        """Steps taken after so many seconds, between two points by straight lines; NaN beyond them."""
+        times, steps = [point[0] for point in self.points], [point[1] for point in self.points]
+        return float(np.interp(seconds, times, steps, left=math.nan, right=math.nan))
+
     def first(self, score: float) -> float:
         """Seconds until a score was reached; infinity if it never was."""
         for (t0, _, s0), (t1, _, s1) in zip(self.points, self.points[1:], strict=False):
@@ -86,24 +91,32 @@ def run(task: Task, case: Case, seconds: float, times: tuple[float, ...]) -> Cur
 
 def fastest_layout(make: Callable[[], Task], threads: int) -> tuple[str, int]:
     """The layout of tables, and number of threads, with which torch takes the least time for a step."""
-    best = (math.inf, "", 0)
+    best, problem = (math.inf, "", 0), None
     for layout in LAYOUTS:
         for count in sorted({1, threads}):
-            task = make()
+            task, taken = make(), []
             try:
                 put_into(task, layout, count)
-            except RuntimeError:  # such as complex numbers of four features
-                continue
-            taken = []
-            try:
                 for _ in range(TRIAL_STEPS):
                     start = time.perf_counter()
                     float(task.step())
                     taken.append(time.perf_counter() - start)
-            except RuntimeError:
+            except RuntimeError as error:  # such as complex numbers of four features
+                problem = error
                 continue
             best = min(best, (min(taken), layout, count))
+    if not best[1]:
+        raise RuntimeError("torch fails in every layout of tables") from problem
     return best[1], best[2]
+
+
+def compare(ours: Curve, theirs: Curve) -> tuple[float, float | None]:
+    """How many times more steps we take in the time of torch's training, and how many times longer torch needs to the score
+    that we have after a third of it; None where it does not come to it."""
+    end = min(ours.seconds, theirs.seconds)  # both end with the first step beyond the time
+    third = theirs.seconds / 3.0
+    needed = theirs.first(ours.at(third)) / third
+    return ours.steps_at(end) / theirs.steps_at(end), needed if math.isfinite(needed) else None
 
 
 def measure(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -137,15 +150,9 @@ def measure(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
         theirs = run(task, case, min(seconds, arguments.torch_seconds), times)
         theirs.state = f"{layout}, {threads} threads"
         line(case, "torch", theirs)
-        third = theirs.seconds / 3.0
-        needed = theirs.first(ours.at(third)) / third
-        steps = (ours.steps / ours.seconds) / (theirs.steps / theirs.seconds)
-        result |= {
-            "torch": vars(theirs),
-            "ratio_of_steps": steps,
-            "torch_needs": needed if math.isfinite(needed) else None,
-        }
-        words = f"{needed:.1f} x" if math.isfinite(needed) else "more than 3 x"
+        steps, needed = compare(ours, theirs)
+        result |= {"torch": vars(theirs), "ratio_of_steps": steps, "torch_needs": needed}
+        words = "more than 3 x" if needed is None else f"{needed:.1f} x"
         print(f"  steps {steps:.1f} x; torch needs {words} the time ({theirs.state})", flush=True)
     return result
 
@@ -177,26 +184,27 @@ def main() -> None:
     )
     parser.add_argument("--json", nargs="?", const="", metavar="FILE", help="Default: under benchmarks/results.")
     arguments = parser.parse_args()
-    results = []
     for name in arguments.cases or CASES:
         try:
-            results.append(measure(CASES[name], arguments))
+            result = measure(CASES[name], arguments)
         except NrcError as error:
             print(f"{name}: left out: {error}", flush=True)
-    if arguments.json is not None:
-        import torch
+            continue
+        if arguments.json is not None:  # after each, as a later one may fail
+            keep(result, arguments)
 
-        gpu = torch.cuda.get_device_name(arguments.device) if arguments.device.startswith("cuda") else None
-        path = Path(arguments.json or RESULTS / f"tasks-{device_slug(gpu, arguments.threads)}.json")
-        machine = describe_machine(("torch", "warp-lang", "numpy")) | {"gpu": gpu, "threads": arguments.threads}
-        kept = {}
-        if path.exists():  # cases that were not run now stay
-            kept = {result["case"]: result for result in json.loads(path.read_text())["results"]}
-        kept |= {result["case"]: result for result in results}
-        path.write_text(
-            json.dumps({"machine": machine, "results": list(kept.values())}, indent=1, default=float) + "\n"
-        )
-        print(f"written to {path}")
+
+def keep(result: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Put a case into the file of results; the others that it has stay."""
+    import torch
+
+    gpu = torch.cuda.get_device_name(arguments.device) if arguments.device.startswith("cuda") else None
+    path = Path(arguments.json or RESULTS / f"tasks-{device_slug(gpu, arguments.threads)}.json")
+    machine = describe_machine(("torch", "warp-lang", "numpy")) | {"gpu": gpu, "threads": arguments.threads}
+    earlier = json.loads(path.read_text())["results"] if path.exists() else []
+    kept = {case["case"]: case for case in earlier} | {result["case"]: result | {"machine": machine}}
+    path.write_text(json.dumps({"results": list(kept.values())}, indent=1, default=float) + "\n")
+    print(f"written to {path}", flush=True)
 
 
 if __name__ == "__main__":

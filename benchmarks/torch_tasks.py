@@ -1,7 +1,8 @@
 """The peer of `benchmarks.tasks`: training the same models in plain torch, behind the interface that tasks use.
 
 Samples, rays and scores are the task's own. Encoding, network, their gradients and the optimizer are torch's: `torch_grid`,
-`torch.optim.Adam(fused=True)`, and torch's own moving average of weights.
+`torch.optim.Adam(fused=True)`, which moves every entry of a table at every step, and torch's own moving average of weights, whose
+first weights count for more than in ours.
 """
 
 from __future__ import annotations
@@ -103,8 +104,14 @@ class TorchTrainer:
         self._average: AveragedModel | None = None
         self._decay: configuration.ExponentialDecay | None = None
         adam = self._unwrapped(trainer.config.optimizer)
+        parameters = dict(self.module.named_parameters())
+        tables = [parameter for name, parameter in parameters.items() if "tables." in name]
+        layers = [parameter for name, parameter in parameters.items() if "tables." not in name]
         self._optimizer = torch.optim.Adam(
-            self.module.parameters(),
+            [
+                {"params": layers, "weight_decay": adam.l2_reg},
+                {"params": tables, "weight_decay": adam.non_matrix_l2_reg},
+            ],
             lr=adam.learning_rate,
             betas=(adam.beta1, adam.beta2),
             eps=adam.epsilon,

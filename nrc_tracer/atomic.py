@@ -50,6 +50,16 @@ def replacing(path: Path, *, keep: bool = True, error: type[NrcError] = OutputEr
             temporary.unlink(missing_ok=True)
 
 
+def check_place(path: Path, *, error: type[NrcError] = OutputError) -> None:
+    """Make sure, before long work, that `path` can be written; `error` if not."""
+    if path.is_dir():
+        raise error(f"{path}: cannot be written: it is a folder")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise error(f"{path}: cannot be written: the file is write-protected")
+    with replacing(path, keep=False, error=error) as temporary:
+        temporary.touch()
+
+
 def _prefix(target: str) -> str:
     """How temporary names of a target begin: they tell the target, and within which processes a process id is one process."""
     place = f"{target}/{_process_space()}".encode(errors="surrogateescape")

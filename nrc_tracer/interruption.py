@@ -1,4 +1,4 @@
-"""Ctrl-C between the steps of long work, never within one."""
+"""Signals that end long work between its steps, never within one."""
 
 from __future__ import annotations
 
@@ -9,24 +9,37 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let a first Ctrl-C wait until it is asked for, so that what is being changed is whole; a second one raises at once.
+def noted_signal(number: int, *, repeated: type[BaseException] | None = None) -> Iterator[Callable[[], bool]]:
+    """Let a signal do nothing but be noted; yields whether it came. Before and after, it does what it did.
 
-    Yields whether there was one. Outside the main thread, where Python allows no handlers, there never is.
+    Outside the main thread, where Python allows no handlers, it is as if it never came.
+
+    Args:
+        number: Of the signal.
+        repeated: Raised at once when it comes again; unless given, more of it do no more than one.
     """
-    seen = False
+    came = False
 
     def note(number: int, frame: object) -> None:
-        nonlocal seen
-        if seen:
-            raise KeyboardInterrupt
-        seen = True
+        nonlocal came
+        if came and repeated is not None:
+            raise repeated
+        came = True
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    previous = signal.signal(signal.SIGINT, note)
+    previous = signal.signal(number, note)
     try:
-        yield lambda: seen
+        yield lambda: came
     finally:
-        signal.signal(signal.SIGINT, previous)
+        # None is a handler that was not installed from Python and cannot be put back
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual if previous is None else previous)
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let a first Ctrl-C wait until it is asked for, so that what is being changed is whole; a second one raises at once."""
+    with noted_signal(signal.SIGINT, repeated=KeyboardInterrupt) as came:
+        yield came

@@ -204,7 +204,8 @@ def _crossings(values, lattice, far, block, usual, closed, progress) -> Iterator
         if np.any(wanted):
             known[wanted] = values(lattice.points(low + np.argwhere(wanted)))
         walls.write(low, known)
-        if signs is None or not np.all(signs):
+        # A block far from the surface has none, but where its inside reaches a border that is closed
+        if signs is None or not np.all(signs) or (closed and np.any(signs < 0)):
             found = _march(_filled(known, signs, low, cells, closed), low, lattice, usual)
             if found is not None:
                 yield found

@@ -9,6 +9,7 @@ import numpy as np
 
 from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import DataError, OutputError, nearest
+from nrc_tracer.imaging.tonemap import eight_bits, encode_srgb
 
 FORMATS = (".ply", ".obj", ".glb", ".stl")
 
@@ -147,8 +148,7 @@ def write_surface(surface: Surface, path: str | Path) -> Path:
 
 def _codes(colors: np.ndarray, *, linear: bool) -> np.ndarray:
     """Colours in 8 bits, uint8 [V, 3 or 4]."""
-    codes = np.clip(np.nan_to_num(colors.astype(np.float64)), 0.0, 1.0)
+    codes = np.clip(np.nan_to_num(colors), 0.0, 1.0)
     if not linear:
-        rgb = codes[:, :3]
-        codes[:, :3] = np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1.0 / 2.4) - 0.055)
-    return np.round(255.0 * codes).astype(np.uint8)
+        codes[:, :3] = encode_srgb(codes[:, :3])
+    return eight_bits(codes)

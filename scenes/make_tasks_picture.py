@@ -21,9 +21,10 @@ PLACE = (186.0, 159.0, 170.0)
 
 
 def run(*words: object) -> None:
-    """Call the program, as on the command line."""
+    """Call the program, as on the command line; end with its exit code if it fails."""
     print("nrc-tracer", *words)
-    nrc_tracer([str(word) for word in words], standalone_mode=False)
+    if code := nrc_tracer([str(word) for word in words], standalone_mode=False):
+        sys.exit(code)
 
 
 def scene_with(shape: Path) -> Path:
@@ -47,7 +48,7 @@ def main() -> None:
         run("fit", "image", HERE / "pictures" / "window-room.png", "--steps", 1000, "--snapshot", image)
     if not shape.exists():
         run("fit", "sdf", HERE / "meshes" / "knot.ply", "--steps", 600, "--snapshot", shape)
-    if not (folder / "room").exists():
+    if not (folder / "room" / "transforms_train.json").exists():
         run("dataset", HERE / "window-room.json", "-o", folder / "room", "--spp", 64, "--denoise")
     if not room.exists():
         run("fit", "nerf", folder / "room", "--steps", 1200, "--snapshot", room)

@@ -36,6 +36,14 @@ def two_balls(points):
     return np.minimum(sphere(points - np.float32([0.4, 0, 0]), 0.3), sphere(points + np.float32([0.4, 0, 0]), 0.3))
 
 
+def half_ball(points):
+    return sphere(points + np.float32([1.0, 0.0, 0.0]), 0.9)
+
+
+def around_the_box(points):
+    return sphere(points, 3.0)
+
+
 def gyroid(points):
     x, y, z = 8.0 * points.T
     return np.sin(x) * np.cos(y) + np.sin(y) * np.cos(z) + np.sin(z) * np.cos(x)
@@ -66,6 +74,10 @@ def as_trimesh(surface):
         (cube, {}, 2),
         (gyroid, {"closed": True}, None),
         (noise, {"closed": True, "resolution": 20}, None),
+        (half_ball, {"closed": True, "resolution": 48}, 2),
+        (half_ball, {"closed": True, "resolution": 48, "lipschitz": 1.0, "refine": 3}, 2),
+        (around_the_box, {"closed": True, "resolution": 48}, 2),
+        (around_the_box, {"closed": True, "resolution": 48, "lipschitz": 1.0}, 2),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -77,7 +89,7 @@ def test_closed_and_the_same_for_every_size_of_blocks(field, options, euler):
     assert mesh.is_winding_consistent
     assert mesh.volume > 0.0
     assert euler is None or mesh.euler_number == euler
-    for block in (4, 12, 32):
+    for block in (4, 12, 16, 32):
         other = extract(field, *BOX, **options, block=block)
         np.testing.assert_array_equal(other.positions, surface.positions)
         np.testing.assert_array_equal(other.indices, surface.indices)
@@ -95,13 +107,22 @@ def test_open_where_the_surface_leaves_the_box():
     assert np.all(on_side)
 
 
-def test_closing_at_the_border_cuts_off_what_is_outside():
-    surface = extract(lambda p: sphere(p, 3.0), *BOX, 16, closed=True)
+@pytest.mark.parametrize("lipschitz", [None, 1.0])
+def test_closing_at_the_border_cuts_off_what_is_outside(lipschitz):
+    surface = extract(around_the_box, *BOX, 16, closed=True, lipschitz=lipschitz, block=4)
     mesh = as_trimesh(surface)
     assert mesh.is_watertight
     np.testing.assert_array_equal(mesh.bounds, [[-1.0] * 3, [1.0] * 3])
     # The box but for its edges, which are cut by half a cell's section along 12 edges of about 2
     assert 8.0 - 12 * 2.0 * 0.5 * 0.125**2 < mesh.volume < 8.0
+
+
+@pytest.mark.parametrize("field", [half_ball, around_the_box])
+def test_what_is_closed_does_not_depend_on_what_is_left_out(field):
+    every, far = (extract(field, *BOX, 48, closed=True, block=16, lipschitz=steepest) for steepest in (None, 1.0))
+    np.testing.assert_array_equal(far.positions, every.positions)
+    np.testing.assert_array_equal(far.indices, every.indices)
+    assert far.evaluations < 0.5 * every.evaluations
 
 
 @pytest.mark.parametrize("refine", [0, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from typing import Any
 
@@ -25,15 +26,29 @@ class Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (NrcError, MemoryError) as error:
+        except (NrcError, MemoryError, RuntimeError) as error:
+            message = str(error) if isinstance(error, NrcError) else _out_of_memory(error)
+            if message is None:
+                raise
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            message = f"not enough memory {error}".strip() if isinstance(error, MemoryError) else str(error)
             click.echo(f"error: {message}", err=True)
             ctx.exit(1)
-        except KeyboardInterrupt:
-            click.echo("interrupted; nothing was written", err=True)
+        except KeyboardInterrupt as error:
+            # A command that has written something says what
+            click.echo(f"interrupted; {str(error) or 'nothing was written'}", err=True)
             ctx.exit(130)
+
+
+def _out_of_memory(error: MemoryError | RuntimeError) -> str | None:
+    """One line for memory that could not be had; None for other errors. Torch and Warp have no class of their own for it."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory {error}".strip()
+    if not re.search(r"can't allocate memory|out of memory|failed to allocate", str(error), re.IGNORECASE):
+        return None
+    size = re.search(r"allocate ([\d.]+ ?\w+)", str(error))
+    device = re.search(r"cuda(:\d+)?", str(error), re.IGNORECASE)
+    return f"not enough memory{' on the GPU' if device else ''}{f' for {size.group(1)}' if size else ''}"
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from nrc_tracer.cli.parameters import together
 
 if TYPE_CHECKING:
     from nrc_tracer.cache import RadianceCache
 
 _POSITIVE = click.FloatRange(0, min_open=True)
 
-_OPTIONS = (
+cache_options = together(
     click.option(
         "--cache",
         "cache_mode",
@@ -84,13 +85,6 @@ _SETTINGS = {
     "deterministic": "deterministic",
 }
 """The options that are settings of a cache, with the names that they have there."""
-
-
-def cache_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def read_cache(options: dict[str, Any]) -> RadianceCache | None:

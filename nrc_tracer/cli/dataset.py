@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nrc_tracer.cli.parameters import COUNT, debug_option, device_options, finite, parameters_option
-from nrc_tracer.cli.progress import announced
+from nrc_tracer.cli.progress import Bar, announced
 from nrc_tracer.cli.termination import TERMINATED, noted_termination
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def _elevation(ctx: click.Context, parameter: click.Parameter, value: tuple[floa
 @click.option(
     "--fov",
     type=click.FloatRange(1.0, 170.0),
+    callback=finite,
     help="Degrees across the shorter side. Default: 40 around, the scene's inside.",
 )
 @click.option(
@@ -240,15 +241,16 @@ def _render(writer: DatasetWriter, missing: list[tuple[str, int]], quiet: bool) 
     def takes(renderer: Renderer, spp: int) -> bool:
         return run(renderer, spp=spp, stop=terminated)
 
+    bar = Bar("{task.completed:.0f}/{task.total:.0f} images", total=len(missing), quiet=quiet)
     done, last_line, start = 0, clock.perf_counter(), clock.perf_counter()
-    with noted_termination() as terminated, _bar(len(missing), quiet) as advance:
+    with noted_termination() as terminated, bar:
         try:
             for split, number in missing:
                 if terminated() or not writer.render(split, number, takes):
                     break
                 done += 1
-                advance()
-                if not quiet and not sys.stderr.isatty() and clock.perf_counter() - last_line > 10.0:
+                bar.show(done)
+                if not quiet and not bar.shown and clock.perf_counter() - last_line > 10.0:
                     last_line = clock.perf_counter()
                     left = (last_line - start) / done * (len(missing) - done)
                     click.echo(f"{done}/{len(missing)} images, {left:.0f} s left", err=True)
@@ -256,25 +258,3 @@ def _render(writer: DatasetWriter, missing: list[tuple[str, int]], quiet: bool) 
             pass
         code = 0 if done == len(missing) else TERMINATED if terminated() else 130
     return done, code
-
-
-@contextlib.contextmanager
-def _bar(count: int, quiet: bool):
-    """A bar on a terminal, nothing elsewhere; yields what moves it on by one."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeElapsedColumn(), TextColumn("left"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=count)
-        yield lambda: bar.advance(task)

@@ -57,9 +57,12 @@ def decode(
     **given: Any,
 ) -> None:
     """Write what the SNAPSHOT of `nrc-tracer fit` holds: the image, the mesh or a render of the shape, views of the scene."""
+    from nrc_tracer.errors import SnapshotError, nearest
     from nrc_tracer.tasks.task import read_kind
 
     kind = read_kind(snapshot)
+    if kind not in KINDS:
+        raise SnapshotError(f'{snapshot}: the snapshot of an unknown task "{kind:.40}"{nearest(kind, list(KINDS))}')
     own = {option.name for option in _options_of(kind)}
     for other in KINDS:
         for option in _options_of(other):

@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import time as clock
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from nrc_tracer.cli.fit_image import read_point
-from nrc_tracer.cli.parameters import finite
+from nrc_tracer.cli.outputs import write_each
+from nrc_tracer.cli.parameters import finite, together
 
-
-def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options for images."""
-    for option in reversed(
-        (
-            click.option(
-                "--crop", metavar="X,Y,W,H", help="Image: a part of it, in its own pixels. Default: the whole."
-            ),
-            click.option(
-                "--scale",
-                type=click.FloatRange(0, min_open=True),
-                callback=finite,
-                default=1.0,
-                show_default=True,
-                help="Image: pixels written for one of the image along each side.",
-            ),
-            click.option(
-                "--zoom-at",
-                metavar="X,Y",
-                callback=read_point,
-                help="Image: views side by side that zoom in on this pixel (PNG).",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+options = together(
+    click.option("--crop", metavar="X,Y,W,H", help="Image: a part of it, in its own pixels. Default: the whole."),
+    click.option(
+        "--scale",
+        type=click.FloatRange(0, min_open=True),
+        callback=finite,
+        default=1.0,
+        show_default=True,
+        help="Image: pixels written for one of the image along each side.",
+    ),
+    click.option(
+        "--zoom-at",
+        metavar="X,Y",
+        callback=read_point,
+        help="Image: views side by side that zoom in on this pixel (PNG).",
+    ),
+)
+"""The options for images."""
 
 
 def decode(
@@ -58,6 +49,7 @@ def decode(
         DataError: A crop or scale that the image has not.
         OutputError: An output has an unknown ending or cannot be written.
     """
+    from nrc_tracer.atomic import check_place
     from nrc_tracer.errors import DataError, OutputError
     from nrc_tracer.imaging.row_files import check_row_file
     from nrc_tracer.tasks.image import decode as pictures
@@ -70,22 +62,21 @@ def decode(
         if zoom_at is not None and output.suffix.lower() != ".png":
             raise OutputError(f"{output}: views that zoom in are written as .png")
         check_row_file(output, None)
+        check_place(output)
     snapshot = read_task(path, "image")
     model = snapshot.model(device=device, threads=threads)
     picture = pictures.Picture.read(path, snapshot.metadata["image"], model)
     del snapshot
     part = pictures.read_crop(crop, picture)
-    written = []
-    for output in outputs:
-        start = clock.perf_counter()
+
+    def write(output: Path) -> tuple[dict[str, Any], str]:
         if zoom_at is not None:
             facts = pictures.write_zoom(model, picture, output, zoom_at)
         else:
             facts = pictures.write_picture(model, picture, output, crop=part, scale=scale)
-        written.append({"file": str(output), **facts})
-        if not quiet:
-            words = f"{facts['width']} x {facts['height']} pixels, {facts['samples']}"
-            click.echo(f"{output}: {words}, {clock.perf_counter() - start:.1f} s", err=True)
+        return facts, f"{facts['width']} x {facts['height']} pixels, {facts['samples']}"
+
+    written = write_each(outputs, write, quiet=quiet)
     return {
         "image": {"width": picture.width, "height": picture.height, "space": picture.space},
         "outputs": written,

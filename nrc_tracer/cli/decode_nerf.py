@@ -2,106 +2,97 @@
 
 from __future__ import annotations
 
-import time as clock
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.parameters import finite
+from nrc_tracer.cli.outputs import write_each
+from nrc_tracer.cli.parameters import finite, together
 from nrc_tracer.errors import DataError, OutputError
 
 if TYPE_CHECKING:
     from nrc_tracer.tasks.nerf.camera import Camera
     from nrc_tracer.tasks.nerf.field import Field, Picture
 
-MESHES = (".ply", ".obj", ".glb", ".stl")
 PICTURES = (".png", ".exr")
-VIDEOS = (".mp4", ".mov", ".mkv")
 BACKGROUNDS = {"black": 0.0, "white": 1.0, "transparent": None}
 
 
-def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options for radiance fields."""
-    for option in reversed(
-        (
-            click.option(
-                "--view",
-                metavar="N|NAME|test|train",
-                help="NeRF: which photograph's view to render: a number or name of a held-out view, train:N for one that "
-                "was learned from, test or train for all, into a folder. Default: 0.",
-            ),
-            click.option(
-                "--camera-path",
-                type=click.Path(path_type=Path),
-                metavar="JSON",
-                help="NeRF: a path of the camera for a video: transforms.json, nerfstudio's camera_path or instant-ngp's.",
-            ),
-            click.option(
-                "--path",
-                "path_kind",
-                type=click.Choice(["spline", "orbit", "spiral"]),
-                help="NeRF: a path made of the photographs' cameras. Default for a video: orbit.",
-            ),
-            click.option(
-                "--frames", type=click.IntRange(1, 100_000), default=120, show_default=True, help="NeRF: of a video."
-            ),
-            click.option(
-                "--fps",
-                type=click.FloatRange(0.1, 240),
-                default=30.0,
-                show_default=True,
-                help="NeRF: frames a second of a video.",
-            ),
-            click.option(
-                "--view-scale",
-                type=click.FloatRange(0.01, 16),
-                callback=finite,
-                default=1.0,
-                show_default=True,
-                help="NeRF: pixels of a view or video for one of the photographs along each side.",
-            ),
-            click.option(
-                "--background",
-                type=click.Choice(list(BACKGROUNDS)),
-                default="black",
-                show_default=True,
-                help="NeRF: of views.",
-            ),
-            click.option(
-                "--depth",
-                is_flag=True,
-                help="NeRF: write distances along the rays beside each view: .depth.exr in the data's units, .depth.png "
-                "(16 bits) as shares of the largest.",
-            ),
-            click.option(
-                "--mesh-resolution",
-                type=click.IntRange(8, 4096),
-                default=256,
-                show_default=True,
-                help="NeRF: cells along each side of the box of a mesh.",
-            ),
-            click.option(
-                "--mesh-density",
-                type=click.FloatRange(0, min_open=True),
-                callback=finite,
-                default=20.0,
-                show_default=True,
-                help="NeRF: density on a mesh's surface, per unit cube.",
-            ),
-            click.option(
-                "--mesh-box",
-                type=click.FloatRange(0, 128, min_open=True),
-                callback=finite,
-                default=1.0,
-                show_default=True,
-                help="NeRF: side of the box around the middle of the scene that is meshed, in unit cubes.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+options = together(
+    click.option(
+        "--view",
+        metavar="N|NAME|test|train",
+        help="NeRF: which photograph's view to render: a number or name of a held-out view, train:N for one that "
+        "was learned from, test or train for all, into a folder. Default: 0.",
+    ),
+    click.option(
+        "--camera-path",
+        type=click.Path(path_type=Path),
+        metavar="JSON",
+        help="NeRF: a path of the camera for a video: transforms.json, nerfstudio's camera_path or instant-ngp's.",
+    ),
+    click.option(
+        "--path",
+        "path_kind",
+        type=click.Choice(["spline", "orbit", "spiral"]),
+        help="NeRF: a path made of the photographs' cameras. Default for a video: orbit.",
+    ),
+    click.option("--frames", type=click.IntRange(1, 100_000), default=120, show_default=True, help="NeRF: of a video."),
+    click.option(
+        "--fps",
+        type=click.FloatRange(0.1, 240),
+        callback=finite,
+        default=30.0,
+        show_default=True,
+        help="NeRF: frames a second of a video.",
+    ),
+    click.option(
+        "--view-scale",
+        type=click.FloatRange(0.01, 16),
+        callback=finite,
+        default=1.0,
+        show_default=True,
+        help="NeRF: pixels of a view or video for one of the photographs along each side.",
+    ),
+    click.option(
+        "--background",
+        type=click.Choice(list(BACKGROUNDS)),
+        default="black",
+        show_default=True,
+        help="NeRF: of views.",
+    ),
+    click.option(
+        "--depth",
+        is_flag=True,
+        help="NeRF: write distances along the rays beside each view: .depth.exr in the data's units, .depth.png "
+        "(16 bits) as shares of the largest.",
+    ),
+    click.option(
+        "--mesh-resolution",
+        type=click.IntRange(8, 4096),
+        default=256,
+        show_default=True,
+        help="NeRF: cells along each side of the box of a mesh.",
+    ),
+    click.option(
+        "--mesh-density",
+        type=click.FloatRange(0, min_open=True),
+        callback=finite,
+        default=20.0,
+        show_default=True,
+        help="NeRF: density on a mesh's surface, per unit cube.",
+    ),
+    click.option(
+        "--mesh-box",
+        type=click.FloatRange(0, 128, min_open=True),
+        callback=finite,
+        default=1.0,
+        show_default=True,
+        help="NeRF: side of the box around the middle of the scene that is meshed, in unit cubes.",
+    ),
+)
+"""The options for radiance fields."""
 
 
 def decode(
@@ -130,40 +121,58 @@ def decode(
         DataError: A view, path or mesh that it has not.
         OutputError: An output has an unknown ending or cannot be written.
     """
-    for output in outputs:
-        if output.suffix.lower() not in (*MESHES, *PICTURES, *VIDEOS, ""):
-            known = ", ".join((*PICTURES, *VIDEOS, *MESHES))
-            raise OutputError(
-                f'{output}: a radiance field is not written as "{output.suffix}" (known: {known}, or a folder)'
-            )
-        if output.suffix and not output.resolve().parent.is_dir():
-            raise OutputError(f"{output}: cannot be written: there is no folder {output.parent}")
-        if output.suffix.lower() in VIDEOS and background == "transparent":
-            raise OutputError(f"{output}: a video is not transparent; choose another --background")
-
+    from nrc_tracer.surface_mesh import FORMATS
     from nrc_tracer.tasks.nerf.field import load_field
+    from nrc_tracer.tasks.nerf.video import CONTAINERS
 
-    field = load_field(path, device=device, threads=threads)
-    written = []
+    moving = camera_path is not None or path_kind is not None
     for output in outputs:
-        start = clock.perf_counter()
+        _check_output(output, (*FORMATS,), (*CONTAINERS,), moving, background)
+    kinds = {output.suffix.lower() for output in outputs}
+    field = load_field(path, device=device, threads=threads)
+    # What can fail does so before anything is written
+    if moving or kinds & set(CONTAINERS):
+        cameras = _path(field, camera_path, path_kind or "orbit", frames, view_scale)
+    if not moving and kinds - {*FORMATS, *CONTAINERS}:
+        views = _cameras(field, view)
+        for output in outputs:
+            if output.suffix.lower() in PICTURES and len(views) > 1:
+                raise OutputError(f"{output}: one file for {len(views)} views; give a folder")
+
+    def write(output: Path) -> tuple[dict[str, Any], str]:
         kind = output.suffix.lower()
-        if kind in MESHES:
+        if kind in FORMATS:
             facts = _write_mesh(field, output, mesh_density, mesh_resolution, mesh_box)
-            words = f"{facts['triangles']:,} triangles"
-        elif kind in VIDEOS or camera_path is not None or path_kind is not None:
-            if kind in PICTURES:
-                raise OutputError(f"{output}: a path of the camera makes a video (.mp4), or images in a folder")
-            cameras = _path(field, camera_path, path_kind or "orbit", frames, view_scale)
+            return facts, f"{facts['triangles']:,} triangles"
+        if kind in CONTAINERS or moving:
             facts = _write_video(field, output, cameras, fps, BACKGROUNDS[background], quiet)
-            words = f"{facts['frames']} frames of {facts['width']} x {facts['height']} pixels"
-        else:
-            facts = _write_views(field, output, view, view_scale, BACKGROUNDS[background], depth)
-            words = f"{len(facts['views'])} views" if not kind else f"{facts['views'][0]}"
-        written.append({"file": str(output), **facts})
-        if not quiet:
-            click.echo(f"{output}: {words}, {clock.perf_counter() - start:.1f} s", err=True)
-    return {"outputs": written, "background": background}
+            return facts, f"{facts['frames']} frames of {facts['width']} x {facts['height']} pixels"
+        facts = _write_views(field, output, views, view_scale, BACKGROUNDS[background], depth)
+        return facts, f"{facts['views'][0]}" if kind else f"{len(facts['views'])} views"
+
+    return {"outputs": write_each(outputs, write, quiet=quiet), "background": background}
+
+
+def _check_output(
+    output: Path, meshes: tuple[str, ...], videos: tuple[str, ...], moving: bool, background: str
+) -> None:
+    """Raise `OutputError` for a file, or folder, that cannot be written or does not go with the options."""
+    from nrc_tracer.atomic import check_place
+
+    kind = output.suffix.lower()
+    if kind not in (*meshes, *PICTURES, *videos, ""):
+        known = ", ".join((*PICTURES, *videos, *meshes))
+        raise OutputError(
+            f'{output}: a radiance field is not written as "{output.suffix}" (known: {known}, or a folder)'
+        )
+    if moving and kind in PICTURES:
+        raise OutputError(f"{output}: a path of the camera makes a video (.mp4), or images in a folder")
+    if background == "transparent" and (kind in videos or (moving and not kind)):
+        raise OutputError(f"{output}: frames are not transparent; choose another --background")
+    if kind:
+        check_place(output)
+    elif output.exists() and not output.is_dir():
+        raise OutputError(f"{output}: cannot be written: it is a file, not a folder; remove it or add an ending")
 
 
 def _cameras(field: Field, view: str | None) -> list[tuple[str, Camera]]:
@@ -180,7 +189,7 @@ def _cameras(field: Field, view: str | None) -> list[tuple[str, Camera]]:
     named = [pair for pair in pairs if pair[0] == which]
     if named:
         return named[:1]
-    if not which.isdigit() or int(which) >= len(pairs):
+    if not which.isdecimal() or int(which) >= len(pairs):
         raise DataError(f'view: there is no {split} view "{which}" (they are numbered 0 to {len(pairs) - 1})')
     return [pairs[int(which)]]
 
@@ -195,31 +204,36 @@ def _path(field: Field, file: Path | None, kind: str, frames: int, scale: float)
 
 
 def _write_views(
-    field: Field, output: Path, view: str | None, scale: float, background: float | None, depth: bool
+    field: Field,
+    output: Path,
+    views: list[tuple[str, Camera]],
+    scale: float,
+    background: float | None,
+    depth: bool,
 ) -> dict[str, Any]:
     """Write views to a file, or to a folder."""
     from nrc_tracer.imaging.pixels import write_pixels
 
-    chosen = _cameras(field, view)
-    if output.suffix and len(chosen) > 1:
-        raise OutputError(f"{output}: one file for {len(chosen)} views; give a folder")
     if not output.suffix:
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from error
     largest = []
-    for number, (name, camera) in enumerate(chosen):
+    for number, (name, camera) in enumerate(views):
         camera = camera.scaled(scale)
-        picture = field.view(camera)
+        try:
+            picture = field.view(camera)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(f"{number} of {len(views)} views in {output}" if number else "") from error
         file = output if output.suffix else output / f"{number:05d}-{Path(name).stem}.png"
         if file.suffix.lower() == ".exr":
-            write_pixels(file.with_suffix(".exr"), _linear(picture, background))
+            write_pixels(file, _linear(picture, background))
         else:
-            write_pixels(file.with_suffix(".png"), picture.pixels(background))
+            write_pixels(file, picture.pixels(background))
         if depth:
             largest.append(_write_depth(picture, file))
-    facts = {"views": [name for name, _ in chosen], "width": camera.width, "height": camera.height}
+    facts = {"views": [name for name, _ in views], "width": camera.width, "height": camera.height}
     return facts | ({"largest_distance": largest} if depth else {})
 
 
@@ -253,16 +267,18 @@ def _write_depth(picture: Picture, file: Path) -> float:
 
 
 def _write_video(
-    field: Field, output: Path, cameras: list[Camera], fps: float, background: float | None, quiet: bool
+    field: Field, output: Path, cameras: list[Camera], fps: float, background: float, quiet: bool
 ) -> dict[str, Any]:
     from nrc_tracer.tasks.nerf.video import VideoWriter
 
-    if background is None:
-        raise OutputError(f"{output}: frames are not transparent; choose another --background")
     width, height = cameras[0].width, cameras[0].height
     with VideoWriter(output, width, height, fps) as video:
         for number, camera in enumerate(cameras):
-            video.add(field.view(camera).pixels(background))
+            try:
+                video.add(field.view(camera).pixels(background))
+            except KeyboardInterrupt as error:  # of a video nothing is left
+                kept = number and not output.suffix
+                raise KeyboardInterrupt(f"{number} of {len(cameras)} frames in {output}" if kept else "") from error
             if not quiet and (number + 1) % 10 == 0:
                 click.echo(f"  {number + 1} of {len(cameras)} frames", err=True)
     return {"frames": len(cameras), "width": width, "height": height, "fps": fps}

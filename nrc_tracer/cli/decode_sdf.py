@@ -2,66 +2,57 @@
 
 from __future__ import annotations
 
-import time as clock
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nrc_tracer.cli.parameters import finite
+from nrc_tracer.cli.outputs import write_each
+from nrc_tracer.cli.parameters import finite, together
 from nrc_tracer.errors import OutputError
 
-MESHES = (".ply", ".obj", ".glb", ".stl")
 PICTURES = (".png", ".exr", ".hdr", ".npy")
 RESOLUTION = 256
 SIZE = 800
 
 
-def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options for shapes."""
-    for option in reversed(
-        (
-            click.option(
-                "--resolution",
-                type=click.IntRange(8, 4096),
-                default=RESOLUTION,
-                show_default=True,
-                help="SDF: cells along the longest side of the mesh.",
-            ),
-            click.option("--width", type=click.IntRange(1, 65536), help=f"SDF: of a picture. Default: {SIZE}."),
-            click.option("--height", type=click.IntRange(1, 65536), help="SDF: of a picture. Default: its width."),
-            click.option(
-                "--azimuth",
-                type=float,
-                callback=finite,
-                default=30.0,
-                show_default=True,
-                help="SDF: degrees from the front to the right from where a picture is taken.",
-            ),
-            click.option(
-                "--elevation",
-                type=click.FloatRange(-90, 90),
-                callback=finite,
-                default=18.0,
-                show_default=True,
-                help="SDF: degrees above the horizon.",
-            ),
-            click.option(
-                "--up", type=click.Choice(["y", "z"]), default="y", show_default=True, help="SDF: what is up."
-            ),
-            click.option(
-                "--zoom",
-                type=click.FloatRange(0.01, 100),
-                callback=finite,
-                default=1.0,
-                show_default=True,
-                help="SDF: how much larger than fitted into the picture.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+options = together(
+    click.option(
+        "--resolution",
+        type=click.IntRange(8, 4096),
+        default=RESOLUTION,
+        show_default=True,
+        help="SDF: cells along the longest side of the mesh.",
+    ),
+    click.option("--width", type=click.IntRange(1, 65536), help=f"SDF: of a picture. Default: {SIZE}."),
+    click.option("--height", type=click.IntRange(1, 65536), help="SDF: of a picture. Default: its width."),
+    click.option(
+        "--azimuth",
+        type=float,
+        callback=finite,
+        default=30.0,
+        show_default=True,
+        help="SDF: degrees from the front to the right from where a picture is taken.",
+    ),
+    click.option(
+        "--elevation",
+        type=click.FloatRange(-90, 90),
+        callback=finite,
+        default=18.0,
+        show_default=True,
+        help="SDF: degrees above the horizon.",
+    ),
+    click.option("--up", type=click.Choice(["y", "z"]), default="y", show_default=True, help="SDF: what is up."),
+    click.option(
+        "--zoom",
+        type=click.FloatRange(0.01, 100),
+        callback=finite,
+        default=1.0,
+        show_default=True,
+        help="SDF: how much larger than fitted into the picture.",
+    ),
+)
+"""The options for shapes."""
 
 
 def decode(
@@ -86,42 +77,38 @@ def decode(
         DataError: It has no surface, or a package that extracts or writes it is missing.
         OutputError: An output has an unknown ending or cannot be written.
     """
+    from nrc_tracer.atomic import check_place
     from nrc_tracer.errors import nearest
     from nrc_tracer.imaging import check_writable
+    from nrc_tracer.surface_mesh import FORMATS, write_surface
+    from nrc_tracer.tasks.sdf.shape import load_shape
 
     for output in outputs:
         kind = output.suffix.lower()
         if kind in PICTURES:
             check_writable(output)
-        elif kind not in MESHES:
+        elif kind in FORMATS:
+            check_place(output)
+        else:
             raise OutputError(
-                f'{output}: a shape is not written as "{output.suffix}"{nearest(kind, (*MESHES, *PICTURES))}'
+                f'{output}: a shape is not written as "{output.suffix}"{nearest(kind, (*FORMATS, *PICTURES))}'
             )
-
-    from nrc_tracer.surface_mesh import write_surface
-    from nrc_tracer.tasks.sdf.shape import load_shape
-
     shape = load_shape(path, device=device, threads=threads)
     surface = None
-    written = []
-    for output in outputs:
-        start = clock.perf_counter()
-        if output.suffix.lower() in MESHES:
-            if surface is None:
-                surface = shape.surface(resolution)
-            write_surface(surface, output)
-            facts = {
-                "vertices": len(surface.positions),
-                "triangles": len(surface.indices),
-                "resolution": resolution,
-            }
-            words = f"{facts['triangles']:,} triangles"
-        else:
+
+    def write(output: Path) -> tuple[dict[str, Any], str]:
+        nonlocal surface
+        if output.suffix.lower() not in FORMATS:
             facts = _draw(shape, output, width, height, azimuth, elevation, up, zoom)
-            words = f"{facts['width']} x {facts['height']} pixels"
-        written.append({"file": str(output), **facts})
-        if not quiet:
-            click.echo(f"{output}: {words}, {clock.perf_counter() - start:.1f} s", err=True)
+            return facts, f"{facts['width']} x {facts['height']} pixels"
+        if surface is None:
+            surface = shape.surface(resolution)
+        write_surface(surface, output)
+        triangles = len(surface.indices)
+        facts = {"vertices": len(surface.positions), "triangles": triangles, "resolution": resolution}
+        return facts, f"{triangles:,} triangles"
+
+    written = write_each(outputs, write, quiet=quiet)
     return {"mesh": shape.name, "outputs": written}
 
 

@@ -66,7 +66,9 @@ def image(
     are small, else into a scratch file. Alpha is left out. The PSNR is over all pixels, with a peak of 1 in the space that is
     learned.
     """
+    from nrc_tracer.atomic import check_place
     from nrc_tracer.errors import DataError
+    from nrc_tracer.imaging.row_files import check_row_file
     from nrc_tracer.tasks.image import decode, quality
     from nrc_tracer.tasks.image.fit import STEPS, ImageTask
     from nrc_tracer.tasks.image.memory import default_memory, format_size, read_size, resident_memory
@@ -108,6 +110,10 @@ def image(
     def preview(file: Path) -> None:
         decode.write_preview(task.trainer.model, decode.Picture.of(source, task.space), file, zoom=zoom_at)
 
+    def check_preview(file: Path) -> None:
+        check_row_file(file, None if zoom_at is None else "uint8")
+        check_place(file)
+
     space = "sRGB" if task.space == "srgb" else "linear light"
     lines = [
         f"{source.name}: {source.width} x {source.height}, {source.channels} x {source.kind}, {source.place}",
@@ -123,6 +129,7 @@ def image(
         evaluate=evaluate,
         describe=describe,
         preview=preview,
+        check_preview=check_preview,
         facts=facts,
     )
 

@@ -40,7 +40,9 @@ LISTED = 5
     help="Distance from a camera at which it begins to see, in unit cubes. Default: 0.1.",
 )
 @click.option(
-    "--batch", type=click.IntRange(64, 2**24), help="Samples a step, about. Default: 2^18 on CUDA, else 2^15."
+    "--batch",
+    type=click.IntRange(64, 2**24),
+    help="Samples a step that are seen, about. Default: 2^18 on CUDA, else 2^14.",
 )
 @click.option(
     "--background",
@@ -135,7 +137,7 @@ def _words(task: NerfTask, path: Path) -> str:
     return "\n".join(lines)
 
 
-def _warnings(task: NerfTask) -> tuple[str, ...]:
+def _warnings(task: NerfTask) -> list[str]:
     found = []
     missing = task.views.missing
     if missing:
@@ -143,12 +145,12 @@ def _warnings(task: NerfTask) -> tuple[str, ...]:
         found.append(f"{len(missing)} images that the data name do not exist: {', '.join(missing[:LISTED])}{more}")
     if not task.volume.grid.open_cells:
         found.append("no camera sees anything of the scene's cube; give another --aabb-scale or --scale")
-    return tuple(found)
+    return found
 
 
 def _describe(scores: dict[str, Any]) -> str:
     if not any(key.startswith("psnr") for key in scores):
-        return "no view was held out, so there is no score"
+        return "no pixel was held out, so there is no score"
     units = {"psnr": " dB", "ssim": ""}
     parts = []
     for key, value in scores.items():

@@ -60,12 +60,15 @@ def sdf(mesh: Path, sign: str, batch: int | None, mesh_resolution: int, options:
         seed=options.seed,
     )
 
+    warnings = _warnings(task)
+
     def evaluate() -> dict[str, Any]:
         scores: dict[str, Any] = task.evaluate()
         try:
             scores |= task.evaluate_surface(mesh_resolution)
         except DataError as error:
-            click.echo(f"warning: no scores of the extracted mesh: {error}", err=True)
+            warnings.append(f"no scores of the extracted mesh: {error}")
+            click.echo(f"warning: {warnings[-1]}", err=True)
         return scores
 
     def preview(path: Path) -> None:
@@ -84,7 +87,7 @@ def sdf(mesh: Path, sign: str, batch: int | None, mesh_resolution: int, options:
         describe=_words,
         preview=preview,
         facts=_facts(task, mesh_resolution),
-        warnings=_warnings(task),
+        warnings=warnings,
     )
 
 
@@ -113,11 +116,11 @@ def _facts(task: SdfTask, mesh_resolution: int) -> dict[str, Any]:
     }
 
 
-def _warnings(task: SdfTask) -> tuple[str, ...]:
+def _warnings(task: SdfTask) -> list[str]:
     soundness = task.choice.soundness
     if soundness.closed or soundness.consistent:
-        return ()
-    return (
+        return []
+    return [
         f"{task.mesh.name}: has holes, and {soundness.inconsistent_edges:,} pairs of neighbours that face different ways, so "
-        "inside is uncertain near them; repair the mesh",
-    )
+        "inside is uncertain near them; repair the mesh"
+    ]

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nrc_tracer.cli.fit_progress import FitProgress
-from nrc_tracer.cli.parameters import COUNT, SECONDS, compute_options, debug_option, finite
-from nrc_tracer.cli.periodic import Periodic
+from nrc_tracer.cli.parameters import COUNT, SECONDS, compute_options, debug_option, finite, together
+from nrc_tracer.cli.periodic import Jobs, Periodic
 from nrc_tracer.cli.progress import announced
 from nrc_tracer.cli.termination import TERMINATED, noted_termination
-from nrc_tracer.errors import NrcError, OutputError, SnapshotError
+from nrc_tracer.errors import NrcError, SnapshotError
+from nrc_tracer.interruption import deferred_interrupt
 
 if TYPE_CHECKING:
     from nrc_tracer.tasks.task import Task
@@ -61,64 +62,63 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         shared = {name: given.pop(name) for name in names}
         return command(options=FitOptions(**shared, began=clock.perf_counter()), **given)
 
-    for option in reversed(
-        (
-            click.option("--steps", type=COUNT, help="Steps of training in all, those before --resume among them."),
-            click.option(
-                "--time", "seconds", type=SECONDS, callback=finite, help="Seconds of training, saving and such apart."
-            ),
-            click.option(
-                "--config",
-                type=click.Path(path_type=Path),
-                metavar="JSON",
-                help="Model and training in tiny-cuda-nn's JSON. Default: chosen by the data.",
-            ),
-            click.option(
-                "--snapshot",
-                type=click.Path(path_type=Path),
-                metavar="FILE",
-                help="Where to keep the model and its training. Default: the data's name with .safetensors, in the current "
-                "folder.",
-            ),
-            click.option(
-                "--snapshot-every",
-                type=SECONDS,
-                callback=finite,
-                default=60.0,
-                show_default=True,
-                help="Seconds between them.",
-            ),
-            click.option("--resume", is_flag=True, help="Go on from the snapshot, to the same bits as without a stop."),
-            click.option("--auto-resume", is_flag=True, help="As --resume, but begin anew where there is no snapshot."),
-            click.option(
-                "--preview",
-                type=click.Path(path_type=Path),
-                metavar="PNG",
-                help="Picture of the state so far, written while training.",
-            ),
-            click.option(
-                "--preview-every",
-                type=SECONDS,
-                callback=finite,
-                default=15.0,
-                show_default=True,
-                help="Seconds between previews.",
-            ),
-            click.option(
-                "--seed",
-                type=click.IntRange(0, 2**31 - 1),
-                default=1337,
-                show_default=True,
-                help="Of parameters and samples.",
-            ),
-            compute_options,
-            click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors."),
-            click.option("--json", "as_json", is_flag=True, help="Print a summary as one JSON object on stdout."),
-            debug_option,
-        )
-    ):
-        wrapped = option(wrapped)
-    return wrapped
+    return _fit_options(wrapped)
+
+
+_fit_options = together(
+    click.option("--steps", type=COUNT, help="Steps of training in all, those before --resume among them."),
+    click.option(
+        "--time", "seconds", type=SECONDS, callback=finite, help="Seconds of training, saving and such apart."
+    ),
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="JSON",
+        help="Model and training in tiny-cuda-nn's JSON. Default: chosen by the data.",
+    ),
+    click.option(
+        "--snapshot",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Where to keep the model and its training. Default: the data's name with .safetensors, in the current "
+        "folder.",
+    ),
+    click.option(
+        "--snapshot-every",
+        type=SECONDS,
+        callback=finite,
+        default=60.0,
+        show_default=True,
+        help="Seconds between them.",
+    ),
+    click.option("--resume", is_flag=True, help="Go on from the snapshot, to the same bits as without a stop."),
+    click.option("--auto-resume", is_flag=True, help="As --resume, but begin anew where there is no snapshot."),
+    click.option(
+        "--preview",
+        type=click.Path(path_type=Path),
+        metavar="PNG",
+        help="Picture of the state so far, written while training.",
+    ),
+    click.option(
+        "--preview-every",
+        type=SECONDS,
+        callback=finite,
+        default=15.0,
+        show_default=True,
+        help="Seconds between previews.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**31 - 1),
+        default=1337,
+        show_default=True,
+        help="Of parameters and samples.",
+    ),
+    compute_options,
+    click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors."),
+    click.option("--json", "as_json", is_flag=True, help="Print a summary as one JSON object on stdout."),
+    debug_option,
+)
 
 
 def run_fit(
@@ -131,8 +131,9 @@ def run_fit(
     evaluate: Callable[[], dict[str, Any]],
     describe: Callable[[dict[str, Any]], str],
     preview: Callable[[Path], object] | None = None,
+    check_preview: Callable[[Path], object] | None = None,
     facts: dict[str, Any] | None = None,
-    warnings: tuple[str, ...] = (),
+    warnings: list[str] | None = None,
 ) -> None:
     """Train a task as the options say, keep its snapshot, and print what came of it.
 
@@ -147,13 +148,24 @@ def run_fit(
         evaluate: Gives the final scores, JSON data.
         describe: Words the final scores for the result line.
         preview: Writes a picture of the state so far.
+        check_preview: Raises `OutputError` for a file that it cannot write; `imaging.check_writable` unless given.
         facts: More for the JSON summary: colour space, background, split and whatever makes the scores reproducible.
-        warnings: What is off with the data; printed, and in the summary.
+        warnings: What is off with the data; printed, and in the summary, with what `evaluate` adds by then.
     """
     # Whatever a library prints must not end up between the lines of the summary
     with contextlib.redirect_stdout(sys.stderr):
         summary, exit_code = _fit(
-            task, options, name, data_line, default_steps, evaluate, describe, preview, facts or {}, list(warnings)
+            task,
+            options,
+            name,
+            data_line,
+            default_steps,
+            evaluate,
+            describe,
+            preview if options.preview is not None else None,
+            check_preview,
+            {} if facts is None else facts,
+            [] if warnings is None else warnings,
         )
     if options.as_json:
         click.echo(json.dumps(_finite(summary), allow_nan=False))
@@ -170,9 +182,12 @@ def _fit(
     evaluate: Callable[[], dict[str, Any]],
     describe: Callable[[dict[str, Any]], str],
     preview: Callable[[Path], object] | None,
+    check_preview: Callable[[Path], object] | None,
     facts: dict[str, Any],
     warnings: list[str],
 ) -> tuple[dict[str, Any], int]:
+    from nrc_tracer.atomic import check_place
+    from nrc_tracer.imaging import check_writable
     from nrc_tracer.tasks.training import train
 
     quiet = options.quiet
@@ -184,7 +199,9 @@ def _fit(
         model = task.trainer.model
         click.echo(f"{data_line}; {model.n_params:,} parameters, {model.precision} on {model.device}", err=True)
     snapshot = options.snapshot or Path(f"{name}.safetensors")
-    check_places(snapshot, options.preview)
+    check_place(snapshot, error=SnapshotError)
+    if options.preview is not None:
+        (check_preview or check_writable)(options.preview)
     _resume(task, snapshot, options, steps)
     first = task.number
     start = clock.perf_counter()
@@ -194,37 +211,44 @@ def _fit(
 
     progress_line = FitProgress(steps=steps, seconds=options.seconds, quiet=quiet)
 
-    def warn(error: NrcError) -> None:
-        if str(error) not in warnings:  # once, however often it is tried again
-            warnings.append(str(error))
-            progress_line.say(f"warning: {error}; the training goes on")
+    saved = None
 
-    jobs = [Periodic(lambda: task.save(snapshot), options.snapshot_every)]
-    if preview is not None and options.preview is not None:
-        jobs.append(Periodic(lambda: preview(options.preview), options.preview_every))
-
-    with noted_termination() as terminated:
-
-        def watch(progress: Progress) -> bool:
-            progress_line(progress)
-            if progress.steps:
-                for job in jobs:
-                    try:
-                        job.run_if_due()
-                    except (SnapshotError, OutputError) as error:
-                        warn(error)
-            return terminated()
-
-        for job in jobs:
-            job.start()
-        with progress_line:
-            progress = train(task, steps=steps, seconds=options.seconds, watch=watch)
+    def save() -> None:
+        nonlocal saved
         task.save(snapshot)
-    exit_code = 0 if progress.finished else TERMINATED if terminated() else 130
-    start = clock.perf_counter()
-    scores = evaluate() if progress.finished else task.score()
-    if preview is not None and options.preview is not None:
-        preview(options.preview)
+        saved = task.number
+
+    def warn(error: NrcError) -> None:
+        warnings.append(str(error))
+        progress_line.say(f"warning: {error}")
+
+    periodic = [Periodic(save, options.snapshot_every)]
+    if preview is not None:
+        periodic.append(Periodic(lambda: preview(options.preview), options.preview_every))
+    jobs = Jobs(periodic, warn)
+
+    def watch(progress: Progress) -> bool:
+        progress_line(progress)
+        if progress.steps:
+            jobs.run_due()
+        return terminated()
+
+    try:
+        with noted_termination() as terminated, deferred_interrupt() as interrupted:
+            jobs.start()
+            with progress_line:
+                progress = train(task, steps=steps, seconds=options.seconds, watch=watch)
+            save()
+            finished = progress.finished and not (interrupted() or terminated())
+        exit_code = 0 if finished else TERMINATED if terminated() else 130
+        start = clock.perf_counter()
+        scores = evaluate() if finished else task.score()
+        if preview is not None:
+            jobs.attempt(preview, options.preview)
+    except KeyboardInterrupt as error:
+        if saved is None:
+            raise
+        raise KeyboardInterrupt(f"{snapshot} has {saved:,} steps, from which --resume goes on") from error
     summary = {
         "task": task.kind,
         "data": name,
@@ -245,10 +269,10 @@ def _fit(
         "compile_seconds": compile_seconds,
         "evaluation_seconds": clock.perf_counter() - start,
         "snapshot": str(snapshot),
-        "interrupted": not progress.finished,
+        "interrupted": not finished,
         "warnings": warnings,
     }
-    if not progress.finished:
+    if not finished:
         click.echo(f"interrupted: the same command with --resume goes on from {snapshot}", err=True)
     elif not quiet:
         click.echo(f"{name}: {describe(scores)}", err=True)
@@ -260,19 +284,6 @@ def _fit(
             err=True,
         )
     return summary, exit_code
-
-
-def check_places(snapshot: Path, preview: Path | None) -> None:
-    """Make sure, before the work of a long training, that its files can be written."""
-    from nrc_tracer.atomic import replacing
-    from nrc_tracer.imaging import check_writable
-
-    if snapshot.is_dir():
-        raise SnapshotError(f"{snapshot}: cannot be written: it is a folder")
-    with replacing(snapshot, keep=False, error=SnapshotError) as temporary:
-        temporary.touch()
-    if preview is not None:
-        check_writable(preview)
 
 
 def _resume(task: Task, snapshot: Path, options: FitOptions, steps: int | None) -> None:

@@ -36,7 +36,7 @@ def _debug(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
         ctx.find_root().params["debug"] = True
 
 
-def _together(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def together(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Several options as one decorator, listed in this order by `--help`."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,15 +53,15 @@ parameters_option = click.option(
 debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show a traceback with an error."
 )
-size_options = _together(
+size_options = together(
     click.option("--width", type=click.IntRange(1, 65536), help="Width in pixels; alone, it keeps the aspect ratio."),
     click.option("--height", type=click.IntRange(1, 65536), help="Height in pixels; alone, it keeps the aspect ratio."),
 )
-compute_options = _together(
+compute_options = together(
     click.option("--device", metavar="NAME", help="cpu, or cuda:0 and so on. Default: CUDA if there, else cpu."),
     click.option("--threads", type=click.IntRange(1, 4096), help="On the CPU. Default: all cores."),
 )
-device_options = _together(
+device_options = together(
     compute_options,
     click.option(
         "--accel", type=click.Choice(["embree", "warp"]), help="Ray intersection. Default: the fastest there is."

@@ -37,8 +37,62 @@ def announced(message: str, *, after: float, quiet: bool) -> Iterator[None]:
         timer.cancel()
 
 
-class Progress:
-    """A progress bar on a terminal, nothing elsewhere. Call it with the renderer after every pass.
+class Bar:
+    """A bar on a terminal while something runs, nothing elsewhere. A context.
+
+    Args:
+        before: Templates of what stands between the bar and the times that have passed and are left, in rich's fields.
+        after: Of what stands after them.
+        total: What the bar counts up to.
+        quiet: Show nothing, even on a terminal.
+        fields: Those of the templates, as they begin.
+    """
+
+    def __init__(
+        self, *before: str, after: tuple[str, ...] = (), total: float = 1.0, quiet: bool, **fields: str
+    ) -> None:
+        self._bar = None
+        if quiet or not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        words = ([TextColumn(template) for template in templates] for templates in (before, after))
+        columns = (BarColumn(bar_width=20), *next(words), *times, *next(words))
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("", total=total, **fields)
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is one."""
+        return self._bar is not None
+
+    def __enter__(self) -> Bar:
+        if self._bar is not None:
+            self._bar.reset(self._task)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, completed: float, **fields: str) -> None:
+        """Bring the bar and its fields up to date."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=completed, **fields)
+
+    def say(self, message: str) -> None:
+        """Print a line beside the bar."""
+        if self._bar is None:
+            click.echo(message, err=True)
+        else:
+            self._bar.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+class Progress(Bar):
+    """How far a render is. Call it with the renderer after every pass.
 
     Args:
         spp: Samples per pixel asked for, if any.
@@ -54,36 +108,24 @@ class Progress:
         self._noise, self._noise_at = math.inf, 0
         self._begun = 0
         self._start = time.perf_counter()
-        self._bar = None if quiet or not sys.stderr.isatty() else _make_bar()
+        words = {"samples": "", "rate": ""}
+        super().__init__("{task.fields[samples]}", after=("{task.fields[rate]}",), quiet=quiet, **words)
 
     def __enter__(self) -> Progress:
         self._start = time.perf_counter()
-        if self._bar is not None:
-            self._task = self._bar.add_task("", total=1.0, samples="", rate="")
-            self._bar.start()
+        super().__enter__()
         return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def resume(self, samples: int) -> None:
         """Leave the samples that a checkpoint had out of the rate."""
         self._begun = samples
-
-    def say(self, message: str) -> None:
-        """Print a line beside the bar."""
-        if self._bar is None:
-            click.echo(message, err=True)
-        else:
-            self._bar.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def _samples_word(self, samples: int) -> str:
         word = f"{samples}/{self._spp} spp" if self._spp else f"{samples} spp"
         return word if math.isinf(self._noise) else f"{word}, noise {100 * self._noise:.2g} %"
 
     def __call__(self, renderer: Renderer) -> None:
-        if self._bar is None:
+        if not self.shown:
             return
         elapsed = time.perf_counter() - self._start
         by_samples = renderer.samples / self._spp if self._spp else 0.0
@@ -93,25 +135,8 @@ class Progress:
             self._noise, self._noise_at = renderer.noise(), renderer.samples
         by_noise = min(1.0, (self._target / self._noise) ** 2) if self._target and self._noise else 0.0
         speed = (renderer.samples - self._begun) * renderer.width * renderer.height / max(elapsed, 1e-9)
-        self._bar.update(
-            self._task,
-            completed=min(1.0, max(by_samples, by_time, by_noise)),
+        self.show(
+            min(1.0, max(by_samples, by_time, by_noise)),
             samples=self._samples_word(renderer.samples) if renderer.samples else "warming up the cache",
             rate=rate(speed),
         )
-
-
-def _make_bar():
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    return Progress(
-        BarColumn(),
-        TextColumn("{task.fields[samples]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[rate]}"),
-        console=Console(stderr=True),
-        transient=True,
-    )

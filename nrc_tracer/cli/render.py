@@ -324,7 +324,7 @@ def _judge_cache(report: dict[str, Any], warn: Callable[[str], None]) -> None:
 
 def _check_checkpoint(checkpoint: Path, outputs: tuple[Path, ...], resume: bool) -> None:
     """Make sure, before the work of a long render, that its checkpoint can be written, and read if it has to be."""
-    from nrc_tracer.atomic import replacing
+    from nrc_tracer.atomic import check_place
     from nrc_tracer.errors import CheckpointError
 
     if resume and not checkpoint.exists():
@@ -334,10 +334,7 @@ def _check_checkpoint(checkpoint: Path, outputs: tuple[Path, ...], resume: bool)
         )
     if checkpoint in outputs:
         raise CheckpointError(f"{checkpoint}: is the name of the image already; choose another for the checkpoint")
-    if checkpoint.is_dir():
-        raise CheckpointError(f"{checkpoint}: cannot be written: it is a folder")
-    with replacing(checkpoint, keep=False, error=CheckpointError) as temporary:
-        temporary.touch()
+    check_place(checkpoint, error=CheckpointError)
 
 
 def _check_not_beyond(checkpoint: Path, renderer: Renderer, spp: int | None) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nrc_tracer.cli.periodic import Periodic
-from nrc_tracer.errors import CheckpointError, NrcError, OutputError
+from nrc_tracer.cli.periodic import Jobs, Periodic
+from nrc_tracer.errors import CheckpointError, NrcError
 
 if TYPE_CHECKING:
     from nrc_tracer.tracer import Renderer
@@ -41,11 +41,10 @@ class Saves:
         self.checkpoint = checkpoint
         self._kept = kept
         self._is_ours = False
-        self._warn = warn
-        self._warned: set[str] = set()
-        self._jobs = [Periodic(self._write_checkpoint, checkpoint_every)]
+        jobs = [Periodic(self._write_checkpoint, checkpoint_every)]
         if image_every is not None:
-            self._jobs.append(Periodic(save_image, image_every))
+            jobs.append(Periodic(save_image, image_every))
+        self._jobs = Jobs(jobs, lambda error: warn(f"{error}; the render goes on"))
 
     def resume(self, renderer: Renderer) -> None:
         """Go on from the checkpoint. Raises `CheckpointError`."""
@@ -54,17 +53,10 @@ class Saves:
 
     def start(self) -> None:
         """Count the seconds from now on."""
-        for job in self._jobs:
-            job.start()
+        self._jobs.start()
 
     def __call__(self, renderer: Renderer) -> None:
-        for job in self._jobs:
-            try:
-                job.run_if_due(renderer)
-            except (CheckpointError, OutputError) as error:
-                if str(error) not in self._warned:  # once, however often it is tried again
-                    self._warned.add(str(error))
-                    self._warn(f"{error}; the render goes on")
+        self._jobs.run_due(renderer)
 
     def succeed(self, renderer: Renderer) -> None:
         """Leave the checkpoint as it has to be once all images are written. Raises `CheckpointError`."""

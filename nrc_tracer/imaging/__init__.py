@@ -11,6 +11,7 @@ from nrc_tracer.imaging.metrics import (
     block_error,
     block_sums,
     check_metrics,
+    decibels,
     flip,
     mse,
     psnr,
@@ -20,7 +21,7 @@ from nrc_tracer.imaging.metrics import (
     ssim,
 )
 from nrc_tracer.imaging.pixels import pixel_extension, write_pixels
-from nrc_tracer.imaging.tonemap import TONES, decode_srgb, encode_srgb, tone_map
+from nrc_tracer.imaging.tonemap import TONES, decode_srgb, eight_bits, encode_srgb, tone_map
 
 __all__ = [
     "BLOCK",
@@ -34,9 +35,11 @@ __all__ = [
     "check_denoiser",
     "check_metrics",
     "check_writable",
+    "decibels",
     "decode_image",
     "decode_srgb",
     "denoise",
+    "eight_bits",
     "encode_srgb",
     "flip",
     "layer_path",

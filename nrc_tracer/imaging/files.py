@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from nrc_tracer.atomic import replacing
+from nrc_tracer.atomic import check_place, replacing
 from nrc_tracer.errors import OutputError, SceneError, nearest, one_line
 from nrc_tracer.imaging import png16, radiance_hdr
-from nrc_tracer.imaging.tonemap import Tone, tone_map
+from nrc_tracer.imaging.tonemap import Tone, eight_bits, tone_map
 
 MAX_PIXELS = 2**28
 """More pixels than this are refused before any memory is taken."""
@@ -61,6 +60,16 @@ def read_image(path: str | Path) -> np.ndarray:
         raise SceneError(f"{path}: not enough memory to read this image") from error
     except Exception as error:  # decoders raise almost anything on damaged files
         raise SceneError(f"{path}: not a readable image: {one_line(error)}") from error
+
+
+def float_size(path: Path) -> tuple[int, int, int]:
+    """Height, width and channels of an OpenEXR or Radiance HDR file, from its head; raises anything where it is damaged."""
+    with path.open("rb") as file:
+        head = file.read(radiance_hdr.HEAD_BYTES)
+    if head.startswith(radiance_hdr.MAGIC):
+        return *radiance_hdr.read_size(head), 3
+    height, width, names = _exr_head(path)
+    return height, width, len(names)
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -118,12 +127,7 @@ def check_writable(path: str | Path) -> None:
     """Make sure, before the work of a long render, that `write_image` can write `path`; `OutputError` if not."""
     path = Path(path)
     _writer(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: cannot be written: it is a folder")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise OutputError(f"{path}: cannot be written: the file is write-protected")
-    with replacing(path, keep=False) as temporary:
-        temporary.touch()
+    check_place(path)
 
 
 # --- Reading
@@ -205,21 +209,30 @@ def _read_hdr(path: Path) -> np.ndarray:
     return radiance_hdr.decode(data)
 
 
-def _read_exr(path: Path) -> np.ndarray:
+def _exr_head(path: Path) -> tuple[int, int, list[str]]:
+    """Height, width and the channels that make a picture."""
     import OpenEXR
 
     header = OpenEXR.File(str(path), header_only=True).parts[0].header
     if header.get("type") in (OpenEXR.deepscanline, OpenEXR.deeptile):
         raise SceneError(f"{path}: not a readable image: deep EXR is not supported")
     (left, top), (right, bottom) = (corner.tolist() for corner in header["dataWindow"])
-    _check_size(path, bottom - top + 1, right - left + 1)
+    height, width = bottom - top + 1, right - left + 1
+    _check_size(path, height, width)
     names = exr_channels([channel.name for channel in header["channels"]])
     if not names:
         found = ", ".join(channel.name for channel in header["channels"])
         raise SceneError(f"{path}: not a readable image: no channels R, G, B or Y (found: {found})")
+    return height, width, names
+
+
+def _read_exr(path: Path) -> np.ndarray:
+    import OpenEXR
+
+    height, width, names = _exr_head(path)
     channels = OpenEXR.File(str(path), separate_channels=True).parts[0].channels
     planes = [channels[name].pixels for name in names]
-    if any(plane.shape != (bottom - top + 1, right - left + 1) for plane in planes):
+    if any(plane.shape != (height, width) for plane in planes):
         raise SceneError(f"{path}: not a readable image: subsampled EXR channels are not supported")
     return np.stack(planes, axis=2).astype(np.float32)
 
@@ -270,7 +283,7 @@ def _write_npy(path: Path, rgb: np.ndarray) -> None:
 def _write_png(path: Path, encoded: np.ndarray) -> None:
     import PIL.Image
 
-    PIL.Image.fromarray((encoded * 255.0 + 0.5).astype(np.uint8)).save(path, format="PNG")
+    PIL.Image.fromarray(eight_bits(encoded)).save(path, format="PNG")
 
 
 _WRITERS = {".exr": _write_exr, ".hdr": _write_hdr, ".npy": _write_npy, ".png": _write_png}

@@ -9,7 +9,7 @@ import numpy as np
 
 from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import OutputError
-from nrc_tracer.imaging.tonemap import encode_srgb
+from nrc_tracer.imaging.tonemap import eight_bits, encode_srgb
 
 LAYER_EXTENSIONS = (".exr", ".npy", ".png")
 
@@ -55,7 +55,7 @@ def write_layers(path: str | Path, rgb: np.ndarray, layers: Mapping[str, np.ndar
             else:
                 import PIL.Image
 
-                picture = (np.clip(_picture(name, layer), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+                picture = eight_bits(_picture(name, layer))
                 PIL.Image.fromarray(picture).save(temporary, format="PNG")
         written.append(place)
     return written

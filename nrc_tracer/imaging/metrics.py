@@ -158,8 +158,12 @@ def bias_and_variance(images: np.ndarray, reference: np.ndarray, other: np.ndarr
 
 def psnr(image: np.ndarray, reference: np.ndarray, peak: float = 1.0) -> float:
     """Return the peak signal-to-noise ratio [dB] for values whose largest is `peak`; infinity if the two are equal."""
-    error = mse(image, reference)
-    return float("inf") if error == 0.0 else float(10.0 * np.log10(peak * peak / error))
+    return decibels(mse(image, reference), peak)
+
+
+def decibels(mean_squared_error: float, peak: float = 1.0) -> float:
+    """Return the peak signal-to-noise ratio [dB] of a mean squared error; infinity for none."""
+    return float("inf") if mean_squared_error == 0.0 else float(10.0 * np.log10(peak * peak / mean_squared_error))
 
 
 def ssim(image: np.ndarray, reference: np.ndarray) -> float:

@@ -29,7 +29,7 @@ def write_pixels(path: Path, pixels: np.ndarray) -> None:
     """
     if pixels.ndim != 3 or pixels.shape[2] not in CHANNELS or pixels.dtype not in (np.uint8, np.uint16, np.float32):
         raise ValueError(f"not pixels: {pixels.dtype} of the shape {pixels.shape}")
-    if path.suffix != pixel_extension(pixels):
+    if path.suffix.lower() != pixel_extension(pixels):
         raise ValueError(f"{path.name} cannot hold {pixels.dtype}")
     with replacing(path) as temporary:
         if pixels.dtype == np.float32:

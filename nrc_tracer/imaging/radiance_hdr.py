@@ -12,6 +12,8 @@ import numpy as np
 
 MAGIC = b"#?"
 _HEADER_LIMIT = 65536
+HEAD_BYTES = _HEADER_LIMIT + 128
+"""From the beginning of a file, with all that tells the size of its picture."""
 _RESOLUTION = re.compile(rb"([-+])Y +(\d{1,9}) +([-+])X +(\d{1,9})\s*$")
 
 

@@ -24,6 +24,11 @@ def decode_srgb(encoded: np.ndarray) -> np.ndarray:
     return np.where(encoded <= 0.04045, encoded / 12.92, curved).astype(np.float32)
 
 
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """Values in [0, 1] as the nearest of 256 steps, any shape, uint8; what lies beyond is clipped."""
+    return (np.clip(values, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
 def tone_map(rgb: np.ndarray, tone: Tone = "srgb", exposure: float = 0.0) -> np.ndarray:
     """Bring linear radiance into the range of a display.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -337,7 +337,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         return file.header.metadata
 
 
-def load_training(trainer: Trainer, path: str | os.PathLike[str]) -> None:
+def load_training(
+    trainer: Trainer, path: str | os.PathLike[str], *, check: Callable[[Snapshot], None] | None = None
+) -> Snapshot:
     """Go on with a saved training: its parameters to the trainer's model, its state to the trainer.
 
         trainer = Trainer(load_model(path))
@@ -345,12 +347,22 @@ def load_training(trainer: Trainer, path: str | os.PathLike[str]) -> None:
 
     With the same batches, on the same device and in the same precision, steps are bit-identical to those of the saved trainer.
 
+    Args:
+        trainer: The trainer.
+        path: What `save_training` wrote.
+        check: Called with what the file holds before anything changes; what it raises is passed on.
+
+    Returns:
+        What the file holds; its tensors are the file itself, mapped into memory, to be copied and not to be written to.
+
     Raises:
         SnapshotError: The file cannot be read, is damaged, holds no training, or that of another model or optimizer; then
             nothing has changed.
     """
     with _opened(path) as file:
         snapshot = file.mapped()
+        if check is not None:
+            check(snapshot)
         state = file.state()
     model = trainer.model
     for name in ("n_input_dims", "n_output_dims"):
@@ -365,6 +377,7 @@ def load_training(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     except (NrcError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise SnapshotError(f"{snapshot.path}: not a state of this trainer: {one_line(error)}") from error
     model.set_params(snapshot.params)
+    return snapshot
 
 
 @contextmanager
@@ -465,17 +478,17 @@ class _File:
     def copied(self) -> Snapshot:
         """All but the training, in memory of its own."""
         mapped = self.mapped()
-        names = sorted(name for name in self._names if name.startswith(_EXTRA))
         return replace(
             mapped,
             params=mapped.params.clone(),
             inference_params=None if mapped.inference_params is None else mapped.inference_params.clone(),
-            extra={name.removeprefix(_EXTRA): self._tensor(name).clone() for name in names},
+            extra={name: tensor.clone() for name, tensor in mapped.extra.items()},
         )
 
     def mapped(self) -> Snapshot:
-        """The model alone, for who copies its parameters at once."""
+        """The same, for those who copy at once what they need of it: its tensors are the file itself."""
         header = self.header
+        names = sorted(name for name in self._names if name.startswith(_EXTRA))
         return Snapshot(
             path=self.path,
             config=self.config,
@@ -486,7 +499,7 @@ class _File:
             device=header.device,
             params=self._params("params"),
             inference_params=self._params("inference_params") if "inference_params" in self._names else None,
-            extra={},
+            extra={name.removeprefix(_EXTRA): self._tensor(name) for name in names},
             metadata=header.metadata,
         )
 

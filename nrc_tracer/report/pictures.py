@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nrc_tracer.imaging import block_sums, relative_errors
+from nrc_tracer.imaging import block_sums, eight_bits, relative_errors
 
 ERROR_RANGE = (0.01, 3.0)
 """Relative errors from one end of the error maps' logarithmic scale to the other."""
@@ -37,8 +37,7 @@ def encode_png(encoded: np.ndarray) -> bytes:
     import PIL.Image
 
     file = io.BytesIO()
-    pixels = (np.clip(encoded, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
-    PIL.Image.fromarray(pixels).save(file, format="PNG", optimize=True)
+    PIL.Image.fromarray(eight_bits(encoded)).save(file, format="PNG", optimize=True)
     return file.getvalue()
 
 

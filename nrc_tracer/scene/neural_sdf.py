@@ -64,9 +64,15 @@ def read_sdf_snapshot(path: Path) -> SdfSnapshot:
     return SdfSnapshot(path, np.array(sdf.center), sdf.scale, bounds)
 
 
-def cube_box(snapshot: SdfSnapshot) -> np.ndarray:
-    """Where the surface is in the unit cube of the network: lower and upper corner, shape [2, 3]."""
-    box = (snapshot.bounds - snapshot.center) * snapshot.scale + 0.5
+def cube_box(center: np.ndarray, scale: float, bounds: np.ndarray) -> np.ndarray:
+    """Where a learnt surface is in the unit cube of its network: lower and upper corner, float64 [2, 3].
+
+    Args:
+        center: What is (0.5, 0.5, 0.5) there, in the coordinates of the mesh that was learnt.
+        scale: What its lengths are multiplied by.
+        bounds: Of the mesh in its own coordinates, [2, 3].
+    """
+    box = (bounds - center) * scale + 0.5
     return np.clip(box + np.array([[-MARGIN], [MARGIN]]), 0.0, 1.0)
 
 

@@ -75,9 +75,11 @@ class Task(ABC):
         """What the next steps depend on besides the trainer."""
         return {}
 
-    @abstractmethod
-    def restore(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `metadata` and `tensors` gave. Raises `SnapshotError` where it is of other data."""
+    def check(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Raise `SnapshotError` where what `metadata` and `tensors` gave is not of this task's data and options."""
+
+    def restore(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Go on from what has been checked; the tensors are the file itself, to be copied."""
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a snapshot from which the training can go on. Raises `SnapshotError`."""
@@ -88,17 +90,24 @@ class Task(ABC):
         """Go on from a snapshot.
 
         Raises:
-            SnapshotError: It cannot be read, or is of another task, model, data or optimizer.
+            SnapshotError: It cannot be read, or is of another task, model, data or optimizer; then nothing has changed.
         """
-        snapshot = read_task(path, self.kind)
-        if snapshot.seed != self.seed:
-            raise SnapshotError(f"{path}: was begun with seed {snapshot.seed}, not {self.seed}")
-        if snapshot.precision != self.trainer.model.precision:
-            raise SnapshotError(
-                f"{path}: was trained in {snapshot.precision}, this is {self.trainer.model.precision}, so it cannot go on "
-                "to the same bits; go on where it began"
-            )
-        load_training(self.trainer, path)
+
+        def check(snapshot: Snapshot) -> None:
+            _check_kind(path, snapshot.metadata, self.kind)
+            if snapshot.seed != self.seed:
+                raise SnapshotError(f"{path}: was begun with seed {snapshot.seed}, not {self.seed}")
+            if snapshot.precision != self.trainer.model.precision:
+                raise SnapshotError(
+                    f"{path}: was trained in {snapshot.precision}, this is {self.trainer.model.precision}, so it cannot go "
+                    "on to the same bits; go on where it began"
+                )
+            try:
+                self.check(snapshot.metadata[self.kind], snapshot.extra)
+            except SnapshotError as error:
+                raise SnapshotError(f"{path}: {error}") from error
+
+        snapshot = load_training(self.trainer, path, check=check)
         self.restore(snapshot.metadata[self.kind], snapshot.extra)
 
 
@@ -108,10 +117,9 @@ def read_task(path: str | os.PathLike[str], kind: str | None = None) -> Snapshot
     Raises:
         SnapshotError: The file cannot be read, or is not of a task, or not of this kind.
     """
-    found = read_kind(path)
-    if kind is not None and found != kind:
-        raise SnapshotError(f'{path}: the snapshot of "fit {found}", not of "fit {kind}"')
-    return read_snapshot(path)
+    snapshot = read_snapshot(path)
+    _check_kind(path, snapshot.metadata, kind)
+    return snapshot
 
 
 def read_kind(path: str | os.PathLike[str]) -> str:
@@ -120,8 +128,13 @@ def read_kind(path: str | os.PathLike[str]) -> str:
     Raises:
         SnapshotError: The file cannot be read, or is not of a task.
     """
-    metadata = read_metadata(path)
-    kind = metadata.get(KEY)
-    if not isinstance(kind, str) or not isinstance(metadata.get(kind), dict):
+    return _check_kind(path, read_metadata(path), None)
+
+
+def _check_kind(path: str | os.PathLike[str], metadata: Mapping[str, Any], kind: str | None) -> str:
+    found = metadata.get(KEY)
+    if not isinstance(found, str) or not isinstance(metadata.get(found), dict):
         raise SnapshotError(f"{path}: a model, but not of an image, a shape or a radiance field (see nrc-tracer fit)")
-    return kind
+    if kind is not None and found != kind:
+        raise SnapshotError(f'{path}: the snapshot of "fit {found}", not of "fit {kind}"')
+    return found

@@ -30,7 +30,7 @@ class Progress:
         seconds: That they took: steps alone, on the CPU and the GPU.
         loss: Of the last steps, averaged; NaN before the first.
         until: How near the end is, from 0 to 1: the larger of the shares of steps and of time.
-        finished: Whether the end was reached, rather than Ctrl-C pressed or an end asked for.
+        finished: Whether the end was reached, and neither Ctrl-C pressed nor an end asked for, be it in the last step.
     """
 
     task: Task
@@ -58,14 +58,12 @@ def train(
     """
     progress = Progress(task, task.number)
     with deferred_interrupt() as interrupted:
-        while not _is_done(progress, steps, seconds):
-            if (watch is not None and watch(progress)) or interrupted():
-                return progress
+        while not ((watch is not None and watch(progress)) or interrupted()):
+            if _is_done(progress, steps, seconds):
+                progress.finished = True
+                break
             _step(progress)
             progress.until = _share(progress, steps, seconds)
-        if watch is not None:
-            watch(progress)
-    progress.finished = True
     return progress
 
 

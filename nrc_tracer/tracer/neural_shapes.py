@@ -19,13 +19,17 @@ import msgspec
 import numpy as np
 
 from nrc_tracer.errors import DataError, DeviceError, SceneError, SnapshotError
-from nrc_tracer.isosurface import extract
+from nrc_tracer.isosurface import Surface, extract
 from nrc_tracer.scene.model import GroupShape, Mesh, NeuralSdf, Scene, SdfSnapshot, Shape, TriangleMesh
 from nrc_tracer.scene.neural_sdf import cube_box
 from nrc_tracer.scene.validate import shapes_with_places
 from nrc_tracer.surface_mesh import mesh_normals
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
     from nrc_tracer import nn
 
 STEEPEST = 2.0
@@ -128,15 +132,11 @@ def extract_shape(snapshot: SdfSnapshot, resolution: int, device: str, threads: 
 
     try:
         model = load(snapshot.path, device=device, precision="float32", threads=threads)
-        low, high = cube_box(snapshot)
-        surface = extract(
-            lambda points: model(torch.from_numpy(points).to(model.device)).cpu().numpy(),
-            tuple(low.tolist()),
-            tuple(high.tolist()),
+        surface = surface_in_cube(
+            model,
+            cube_box(snapshot.center, snapshot.scale, snapshot.bounds),
             resolution,
-            gradient=lambda points: _gradient(model, points),
-            lipschitz=STEEPEST,
-            closed=True,
+            normal=lambda points: gradient(model, points),
             refine=REFINE,
         )
     except torch.OutOfMemoryError as error:
@@ -148,14 +148,52 @@ def extract_shape(snapshot: SdfSnapshot, resolution: int, device: str, threads: 
     return TriangleMesh(positions.astype(np.float32), surface.indices, normals)
 
 
-def _gradient(model: nn.Model, points: np.ndarray) -> np.ndarray:
-    """The network's own derivative, float32 [N, 3]."""
+def surface_in_cube(
+    model: nn.Model,
+    box: np.ndarray,
+    resolution: int,
+    *,
+    normal: Callable[[Tensor], Tensor],
+    refine: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Surface:
+    """Triangles of a learnt distance with normals, closed, in the unit cube of the network.
+
+    Args:
+        model: Takes points to distances in units of the cube.
+        box: Where the surface is, [2, 3].
+        resolution: Cells along the longest side.
+        normal: Gives something along the normals, [N, 3], at vertices, float32 [N, 3].
+        refine: See `nrc_tracer.isosurface.extract`, whose errors it raises.
+        progress: Likewise.
+    """
+    import torch
+
+    def numpy(function: Callable[[Tensor], Tensor]) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda points: function(torch.from_numpy(points).to(model.device)).cpu().numpy()
+
+    low, high = box
+    return extract(
+        numpy(model),
+        tuple(low.tolist()),
+        tuple(high.tolist()),
+        resolution,
+        gradient=numpy(normal),
+        lipschitz=STEEPEST,
+        closed=True,
+        refine=refine,
+        progress=progress,
+    )
+
+
+def gradient(model: nn.Model, points: Tensor) -> Tensor:
+    """The derivative of a network's one output, [N, 3], at points of its unit cube."""
     import torch
 
     params = model.inference_params.detach()
     parts = []
-    for first in range(0, len(points), ROWS):
-        x = torch.from_numpy(points[first : first + ROWS]).to(model.device).requires_grad_()
+    for rows in points.split(ROWS):
+        x = rows.detach().clone().requires_grad_()
         (found,) = torch.autograd.grad(model.apply(x, params).sum(), x)
-        parts.append(found.cpu().numpy())
-    return np.concatenate(parts)
+        parts.append(found)
+    return torch.cat(parts) if parts else torch.empty_like(points)

@@ -7,6 +7,7 @@ Padding two-dimensional pairs leaves no limit to the number of dimensions.
 
 import warp as wp
 
+from nrc_tracer.random_bits import GOLDEN, mix_bits
 from nrc_tracer.tracer.vocabulary import SamplerKind
 
 SOBOL = wp.constant(int(SamplerKind.SOBOL))
@@ -40,14 +41,6 @@ class SampleKey:
 #endif
 """)
 def reverse_bits(x: wp.uint32) -> wp.uint32: ...
-
-
-@wp.func
-def mix_bits(x: wp.uint64) -> wp.uint64:
-    """SplitMix64's finaliser (Stafford's variant 13): a bijection whose every output bit depends on every input bit."""
-    x = (x ^ (x >> wp.uint64(30))) * wp.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> wp.uint64(27))) * wp.uint64(0x94D049BB133111EB)
-    return x ^ (x >> wp.uint64(31))
 
 
 @wp.func
@@ -93,7 +86,7 @@ def sample_key(kind: int, seed: wp.uint64, pixel: int, index: int) -> SampleKey:
     """Name sample `index` of `pixel`."""
     key = SampleKey()
     key.kind = kind
-    hashed = mix_bits(mix_bits(seed + wp.uint64(0x9E3779B97F4A7C15)) ^ wp.uint64(pixel))
+    hashed = mix_bits(mix_bits(seed + GOLDEN) ^ wp.uint64(pixel))
     key.index_reversed = reverse_bits(wp.uint32(index))
     if kind != SOBOL:
         hashed = mix_bits(hashed + wp.uint64(index))
@@ -114,7 +107,7 @@ def fork_key(key: SampleKey, number: int) -> SampleKey:
 @wp.func
 def sample_2d(key: SampleKey, dimension: int) -> wp.vec2:
     """Two random numbers in [0, 1): the pair of dimensions number `dimension`."""
-    bits = pcg_output(key.pixel + wp.uint64(dimension) * wp.uint64(0x9E3779B97F4A7C15))
+    bits = pcg_output(key.pixel + wp.uint64(dimension) * GOLDEN)
     low = wp.uint32(bits)
     high = wp.uint32(bits >> wp.uint64(32))
     if key.kind == SOBOL:

@@ -79,6 +79,7 @@ def test_options(scene, tmp_path):
         (("--box", 0, 0, 0, "nan", 1, 1), 2, "six finite numbers"),
         (("--elevation", 50, 20), 2, "must not be above the second"),
         (("--exposure", "inf"), 2, "not a finite number"),
+        (("--fov", "nan"), 2, "not a finite number"),
         (("--views", 0), 2, "--views"),
     ],
 )

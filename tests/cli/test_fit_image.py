@@ -1,6 +1,7 @@
 """`nrc-tracer fit image` and `decode` of its snapshots: files, summaries and one clear line for what goes wrong."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -10,7 +11,9 @@ from click.testing import CliRunner
 from nrc_tracer.cli import main
 from nrc_tracer.imaging import read_image
 from nrc_tracer.imaging.tonemap import encode_srgb
+from nrc_tracer.tasks.image import decode
 from tests.tasks.image.big_map import tile
+from tests.tasks.toy import Wave
 
 WIDTH, HEIGHT = 96, 64
 
@@ -87,6 +90,9 @@ def test_resume(picture, tmp_path):
         (["fit", "image", "map.png", "--batch", "1000"], "power of two"),
         (["fit", "image", "map.png", "--zoom-at", "96,3"], "outside"),
         (["fit", "image", "map.png", "--preview", "p.gif"], "p.gif"),
+        (["fit", "image", "map.png", "--preview", "p.npy"], "p.npy"),
+        (["fit", "image", "map.png", "--preview", "p.exr", "--zoom-at", "1,1"], "not uint8"),
+        (["fit", "image", "map.png", "--preview", "no/p.png"], "there is no folder"),
         (["decode", "missing.safetensors", "-o", "a.png"], "missing.safetensors"),
         (["decode", "map.png", "-o", "a.png"], "not a snapshot"),
     ],
@@ -102,18 +108,52 @@ def test_errors_are_one_line(picture, tmp_path, arguments, words):
     assert "Traceback" not in result.output
 
 
+def test_a_preview_may_be_any_file_of_rows(picture):
+    """What the image's previews are written as is what is asked for before the training."""
+    assert _fit(picture, "--steps", 2, "--preview", "p.tif", "--quiet").exit_code == 0
+    assert read_image("p.tif").shape == (HEIGHT, WIDTH, 3)
+
+
+def test_decode_interrupted_says_what_was_written(picture, monkeypatch):
+    """Ctrl-C in the second of three files."""
+    assert _fit(picture, "--steps", 2, "--quiet").exit_code == 0
+    write = decode.write_picture
+
+    def interrupted(model, found, path, **options):
+        if path.name == "b.png":
+            raise KeyboardInterrupt
+        return write(model, found, path, **options)
+
+    monkeypatch.setattr(decode, "write_picture", interrupted)
+    result = _run("decode", "map.safetensors", "-o", "a.png", "-o", "b.png", "-o", "c.png")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (130, "interrupted; written: a.png")
+    result = _run("decode", "map.safetensors", "-o", "b.png")
+    assert (result.exit_code, result.stderr) == (130, "interrupted; nothing was written\n")
+
+
+def test_decode_of_an_unknown_task(tmp_path, monkeypatch):
+    """A snapshot of another program's task is one line."""
+    monkeypatch.chdir(tmp_path)
+    Wave().save("wave.safetensors")
+    result = _run("decode", "wave.safetensors", "-o", "a.png")
+    assert result.exit_code == 1
+    assert 'unknown task "wave"' in result.stderr
+
+
 def test_decode_refuses_what_the_image_has_not(picture):
     """Crops outside, endings without a writer, views with a crop."""
     assert _fit(picture, "--steps", 2, "--quiet").exit_code == 0
     for arguments, words in (
         (["-o", "a.png", "--crop", "90,0,10,10"], "crop: 90,0,10,10 is not inside"),
         (["-o", "a.gif"], "unknown image format"),
+        (["-o", "a.png", "-o", "no/a.png"], "there is no folder"),
         (["-o", "a.exr", "--zoom-at", "1,1"], "written as .png"),
         (["-o", "a.png", "--zoom-at", "1,1", "--scale", "2"], "leave out"),
     ):
         result = _run("decode", "map.safetensors", *arguments)
         assert result.exit_code == 1
         assert words in result.stderr
+        assert not Path("a.png").exists()
 
 
 def test_usage(picture):

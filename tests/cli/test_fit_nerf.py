@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from nrc_tracer.cli import main
 from nrc_tracer.imaging.files import read_image
+from nrc_tracer.tasks.nerf.field import Field
 from tests.tasks.nerf.analytic import ball_photographs
 
 STEPS = 40
@@ -118,6 +119,35 @@ def test_decodes_views_depth_video_and_mesh(fitted, tmp_path):
     assert loaded.visual.kind == "vertex"
 
 
+def test_files_have_the_names_that_were_asked_for(fitted, tmp_path, monkeypatch):
+    """Endings in capitals too."""
+    monkeypatch.chdir(tmp_path)
+    _, snapshot, _ = fitted
+    result = run("decode", snapshot, "-o", "view.PNG", "-o", "view.EXR", "--json")
+    assert result.exit_code == 0, result.output
+    names = [entry["file"] for entry in json.loads(result.stdout)["outputs"]]
+    assert sorted(names) == sorted(path.name for path in tmp_path.iterdir()) == ["view.EXR", "view.PNG"]
+    assert read_image(tmp_path / "view.PNG").shape == read_image(tmp_path / "view.EXR").shape
+
+
+def test_interrupted_views_are_counted(fitted, tmp_path, monkeypatch):
+    """Ctrl-C in the second view of a folder."""
+    monkeypatch.chdir(tmp_path)
+    _, snapshot, _ = fitted
+    view, calls = Field.view, []
+
+    def interrupted(field, camera):
+        calls.append(camera)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return view(field, camera)
+
+    monkeypatch.setattr(Field, "view", interrupted)
+    result = run("decode", snapshot, "-o", "views", "--view", "train", "--quiet")
+    assert (result.exit_code, result.stderr) == (130, "interrupted; written: 1 of 8 views in views\n")
+    assert len(list((tmp_path / "views").iterdir())) == 1
+
+
 def test_video(fitted, tmp_path):
     """An .mp4 with the frames asked for."""
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
@@ -139,6 +169,12 @@ def test_video(fitted, tmp_path):
         (["-o", "a.ply", "--mesh-density", "1e6", "--mesh-resolution", "16"], "no surface"),
         (["-o", "a.ply", "--mesh-box", "3"], "at most 1"),
         (["-o", "a.png", "--path", "orbit"], "makes a video"),
+        (["-o", "a.ply", "-o", "a.png", "--path", "orbit"], "makes a video"),
+        (["-o", "frames", "--path", "orbit", "--background", "transparent"], "not transparent"),
+        (["-o", "a.png", "-o", "views", "--view", "test"], "give a folder"),
+        (["-o", "views", "-o", "a.png", "--view", "\N{SUPERSCRIPT TWO}"], "numbered 0 to 1"),
+        (["-o", "a.mp4", "--fps", "nan"], "finite"),
+        (["-o", "a.png", "-o", "nowhere/a.ply"], "there is no folder"),
         (["-o", "nowhere/a.png"], "there is no folder"),
     ],
 )

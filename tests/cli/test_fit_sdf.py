@@ -120,8 +120,24 @@ def test_broken_meshes_are_one_line(folder, text, message):
     assert not (folder / "broken.safetensors").exists()
 
 
-def test_outputs_of_an_unknown_kind(folder):
+def test_outputs_are_checked_before_any_is_written(folder):
     assert fit("ring.ply", "--steps", 1).exit_code == 0
-    result = run("decode", "ring.safetensors", "-o", "ring.fbx")
-    assert result.exit_code == 1
-    assert 'not written as ".fbx"' in result.stderr
+    for name, words in (("ring.fbx", 'not written as ".fbx"'), ("no/ring.obj", "there is no folder")):
+        result = run("decode", "ring.safetensors", "-o", "ring.png", "-o", name)
+        assert result.exit_code == 1
+        assert words in result.stderr
+        assert not (folder / "ring.png").exists()
+
+
+def test_what_cannot_be_scored_is_in_the_summary(folder):
+    """A model whose distances are nowhere below zero has no surface to extract; all else is told."""
+    (folder / "small.json").write_text(
+        json.dumps(SMALL | {"network": SMALL["network"] | {"output_activation": "ReLU"}})
+    )
+    result = fit("ring.ply", "--steps", 1)
+    assert result.exit_code == 0, result.stderr
+    summary = json.loads(result.stdout)
+    (warning,) = summary["warnings"]
+    assert warning.startswith("no scores of the extracted mesh: ")
+    assert f"warning: {warning}\n" in result.stderr
+    assert "chamfer" not in summary["scores"]

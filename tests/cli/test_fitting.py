@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
 
 from nrc_tracer.cli import Program, periodic
@@ -23,7 +24,7 @@ def fit(tmp_path, monkeypatch):
     """Runs the toy's command in a folder of its own; keyword arguments are the task's, or of `run_fit`."""
     monkeypatch.chdir(tmp_path)
 
-    def invoke(*words: str, preview=None, during=None, **changes):
+    def invoke(*words: str, preview=None, during=None, evaluating=None, **changes):
         class Watched(Wave):
             def step(self):
                 if during is not None:
@@ -38,17 +39,23 @@ def fit(tmp_path, monkeypatch):
         @fit_options
         def wave(options: FitOptions) -> None:
             task = Watched(options.seed, **changes)
+
+            def evaluate() -> dict:
+                if evaluating is not None:
+                    evaluating()
+                return {"error": task.score()["error"], "never": float("nan")}
+
             run_fit(
                 task,
                 options,
                 name="wave",
                 data_line="a wave",
                 default_steps=7,
-                evaluate=lambda: {"error": task.score()["error"], "never": float("nan")},
+                evaluate=evaluate,
                 describe=lambda scores: f"error {scores['error']:.3f}",
                 preview=preview,
                 facts={"frequency": task.frequency},
-                warnings=("the sea is rough",),
+                warnings=["the sea is rough"],
             )
 
         return CliRunner().invoke(program, ["wave", *words])
@@ -172,3 +179,86 @@ def test_a_preview_that_cannot_be_written_does_not_stop_the_training(fit, monkey
     assert run.exit_code == 0
     assert len(calls) > 4
     assert json.loads(run.stdout)["warnings"] == ["the sea is rough", "the disk is full"]
+
+
+def test_a_last_preview_that_cannot_be_written_leaves_the_scores(fit):
+    """The work is done: what came of it is told, with a warning."""
+
+    def preview(path: Path) -> None:
+        raise OutputError("the disk is full")
+
+    run = fit("--preview", "now.png", "--json", preview=preview)
+    assert run.exit_code == 0, run.output
+    summary = json.loads(run.stdout)
+    assert summary["warnings"] == ["the sea is rough", "the disk is full"]
+    assert 0.0 < summary["scores"]["error"] < 1.0
+    assert "warning: the disk is full\n" in run.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_last_step_is_not_lost(fit, number, code):
+    """All steps are there, and the long work of the scores does not begin."""
+
+    def during(task) -> None:
+        if task.number == 6:
+            os.kill(os.getpid(), number)
+
+    def evaluating() -> None:
+        raise AssertionError("scores were taken")
+
+    run = fit("--steps", "7", "--json", during=during, evaluating=evaluating)
+    assert run.exit_code == code
+    summary = json.loads(run.stdout)
+    assert (summary["steps"], summary["interrupted"]) == (7, True)
+    assert "--resume goes on from wave.safetensors" in run.stderr
+
+
+def test_ctrl_c_while_scores_are_taken_says_what_there_is(fit):
+    """The snapshot is written by then; resumed, it is scored."""
+
+    def evaluating() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    run = fit("--steps", "7", evaluating=evaluating)
+    assert run.exit_code == 130
+    assert run.stderr.splitlines()[-1] == "interrupted; wave.safetensors has 7 steps, from which --resume goes on"
+    assert load_model("wave.safetensors", device="cpu").n_input_dims == 2
+    run = fit("--steps", "7", "--resume", "--json")
+    assert (run.exit_code, json.loads(run.stdout)["steps"]) == (0, 7)
+
+
+def test_ctrl_c_before_the_first_step_has_written_nothing(fit, monkeypatch):
+    monkeypatch.setattr(Wave, "compile", lambda task: os.kill(os.getpid(), signal.SIGINT))
+    run = fit()
+    assert run.exit_code == 130
+    assert run.stderr.splitlines()[-1] == "interrupted; nothing was written"
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError("(for an array)"), "not enough memory (for an array)"),
+        (lambda: torch.empty(2**60, dtype=torch.uint8), f"not enough memory for {2**60} bytes"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has 1 GiB.\nSee the docs"),
+            "not enough memory on the GPU for 20.00 MiB",
+        ),
+    ],
+)
+def test_no_memory_is_one_line(fit, error, words):
+    """Whether Python, torch on the CPU, whose error is a RuntimeError, or torch on CUDA says so."""
+
+    def during(task) -> None:
+        raise error if isinstance(error, BaseException) else error()
+
+    run = fit(during=during)
+    assert run.exit_code == 1
+    assert run.stderr.splitlines()[-1] == f"error: {words}"
+
+
+def test_other_errors_of_the_program_are_not_hidden(fit):
+    def during(task) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    assert isinstance(fit(during=during).exception, RuntimeError)

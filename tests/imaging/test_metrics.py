@@ -10,6 +10,7 @@ from nrc_tracer.imaging import (
     bias_and_variance,
     block_error,
     check_metrics,
+    decibels,
     flip,
     mse,
     psnr,
@@ -49,7 +50,7 @@ def test_relative_error_ignores_exposure():
 
 def test_equal_and_black_images():
     black = np.zeros((2, 2, 3))
-    assert psnr(black, black) == float("inf")
+    assert psnr(black, black) == decibels(0.0) == float("inf")
     assert rel_mse(black, black) == 0.0
     assert rel_mse(black + 1, black) == float("inf")
     assert flip(black, black) == 0.0
@@ -141,6 +142,12 @@ def test_errors_shared_by_a_whole_image_widen_the_error_of_the_bias():
         errors.append(parts.squared_bias_error)
     assert np.mean(found) == pytest.approx(0.0, abs=4.0 * np.std(found) / np.sqrt(trials))
     assert np.sqrt(np.mean(np.square(errors))) > 0.75 * np.std(found)
+
+
+def test_psnr_of_an_error():
+    """By its formula."""
+    assert decibels(1e-4) == pytest.approx(40.0)
+    assert decibels(1e-4, peak=10.0) == pytest.approx(60.0)
 
 
 def test_psnr_is_that_of_scikit_image():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nrc_tracer.imaging import TONES, decode_srgb, encode_srgb, tone_map
+from nrc_tracer.imaging import TONES, decode_srgb, eight_bits, encode_srgb, tone_map
 
 
 def test_srgb_curve_at_known_points():
@@ -14,6 +14,16 @@ def test_srgb_curve_at_known_points():
 def test_decoding_undoes_encoding():
     codes = np.arange(256) / 255
     np.testing.assert_allclose(encode_srgb(decode_srgb(codes)), codes, atol=1e-6)
+
+
+def test_eight_bits_are_the_nearest():
+    """Every code comes back from its value and from 0.49 steps around it; what is beyond black and white is clipped."""
+    codes = np.arange(256)
+    for off in (-0.49, 0.0, 0.49):
+        found = eight_bits((codes + off) / 255)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, codes)
+    np.testing.assert_array_equal(eight_bits(np.array([-3.0, 7.0, np.inf])), [0, 255, 255])
 
 
 def test_srgb_tone_is_the_plain_curve_and_exposure_counts_stops():

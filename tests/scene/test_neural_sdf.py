@@ -53,7 +53,8 @@ def test_the_header_says_where_the_shape_is(tmp_path):
     np.testing.assert_array_equal(snapshot.bounds, SDF["bounds"])
     assert snapshot.scale == 0.25
     # u = (x - center) scale + 1/2, a hundredth around it, inside of the cube
-    np.testing.assert_allclose(cube_box(snapshot), [[0.0, 0.115, 0.24], [1.0, 0.885, 0.76]])
+    box = cube_box(snapshot.center, snapshot.scale, snapshot.bounds)
+    np.testing.assert_allclose(box, [[0.0, 0.115, 0.24], [1.0, 0.885, 0.76]])
 
 
 def test_a_scene_is_loaded_with_the_headers_of_its_snapshots(tmp_path):

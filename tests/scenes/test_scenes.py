@@ -39,6 +39,12 @@ def test_every_scene_is_listed_and_has_its_picture():
         assert (SCENES / "pictures" / f"{name}.png").is_file()
 
 
+def test_the_script_of_the_tasks_ends_where_the_program_fails(tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        _script("make_tasks_picture").run("info", tmp_path / "missing.json")
+    assert caught.value.code == 1
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_scene_renders_well_exposed_and_without_lost_samples(name):
     mean, _ = _moments(name, 8, width=64)

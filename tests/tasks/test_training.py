@@ -12,6 +12,7 @@ import torch
 
 from nrc_tracer import nn
 from nrc_tracer.errors import SnapshotError
+from nrc_tracer.nn import snapshot
 from nrc_tracer.tasks.task import read_kind, read_task
 from nrc_tracer.tasks.training import train
 from tests.tasks.toy import CONFIG, Wave
@@ -67,6 +68,17 @@ def test_a_training_that_is_resumed_comes_to_the_same_bits(tmp_path, split):
     assert (tmp_path / "resumed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 
+def test_a_snapshot_is_opened_once_to_go_on(tmp_path, monkeypatch):
+    task = Wave()
+    task.save(tmp_path / "wave.safetensors")
+    opened, opening = [], snapshot.opened_tensors
+    monkeypatch.setattr(
+        snapshot, "opened_tensors", lambda path, *more, **named: opened.append(path) or opening(path, *more, **named)
+    )
+    task.resume(tmp_path / "wave.safetensors")
+    assert opened == [tmp_path / "wave.safetensors"]
+
+
 def test_another_seed_gives_another_snapshot(tmp_path):
     """Else the test above would show nothing."""
     for seed in (7, 8):
@@ -111,6 +123,21 @@ def test_ctrl_c_ends_after_the_step_and_leaves_the_state_whole():
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+def test_an_end_that_is_asked_for_in_the_last_step_is_not_lost():
+    """Ctrl-C, or a watcher that says so: all steps are there, and what follows is told that it is not wanted."""
+
+    class Interrupted(Wave):
+        def step(self):
+            if self.number == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().step()
+
+    progress = train(Interrupted(), steps=5)
+    assert (progress.finished, progress.steps) == (False, 5)
+    progress = train(Wave(), steps=5, watch=lambda progress: progress.steps == 5)
+    assert (progress.finished, progress.steps) == (False, 5)
+
+
 def test_a_watcher_can_end_it():
     progress = train(Wave(), steps=100, watch=lambda progress: progress.steps == 5)
     assert (progress.finished, progress.steps) == (False, 5)
@@ -127,8 +154,13 @@ def test_what_cannot_be_resumed_is_said(tmp_path):
         (Wave(frequency=2.0), "of another wave"),
         (Wave(precision="bfloat16"), "trained in float32, this is bfloat16"),
     ):
-        with pytest.raises(SnapshotError, match=words):
+        before, memory = other.trainer.model.params.clone(), other.memory.clone()
+        with pytest.raises(SnapshotError, match=words) as caught:
             other.resume(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert torch.equal(other.trainer.model.params, before)
+        assert torch.equal(other.memory, memory)
+        assert other.number == 0
     with pytest.raises(SnapshotError, match='snapshot of "fit wave", not of "fit sdf"'):
         read_task(path, "sdf")
     nn.Model(2, 1, CONFIG, device="cpu").save(tmp_path / "model.safetensors")

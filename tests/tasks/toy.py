@@ -47,7 +47,9 @@ class Wave(Task):
     def tensors(self) -> dict:
         return {"memory": self.memory}
 
-    def restore(self, metadata, tensors) -> None:
+    def check(self, metadata, tensors) -> None:
         if metadata["frequency"] != self.frequency:
             raise SnapshotError("of another wave")
-        self.memory = tensors["memory"]
+
+    def restore(self, metadata, tensors) -> None:
+        self.memory = tensors["memory"].clone()

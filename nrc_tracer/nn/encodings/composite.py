@@ -65,7 +65,7 @@ class CompositeEncoding(Encoding):
         """Where the output of a nested encoding begins, concatenated with those before it."""
         return self._columns[index]
 
-    def _parts(self, width: int) -> Iterator[tuple[Encoding, slice, slice, slice]]:
+    def parts(self, width: int) -> Iterator[tuple[Encoding, slice, slice, slice]]:
         """Each nested encoding with its input columns, its parameters and its columns of an output `width` wide."""
         first_param = 0
         for index, (encoding, begin) in enumerate(zip(self.nested, self.begins, strict=True)):
@@ -85,14 +85,14 @@ class CompositeEncoding(Encoding):
     def reference(self, x: Tensor, params: Tensor, width: int) -> Tensor:
         parts = [
             encoding.reference(x[:, inputs], params[own], columns.stop - columns.start)
-            for encoding, inputs, own, columns in self._parts(width)
+            for encoding, inputs, own, columns in self.parts(width)
         ]
         return self._combined(parts)
 
     def differentiable(self, launcher: TorchLauncher, x: Tensor, params: Tensor, width: int) -> Tensor:
         parts = [
             encoding.differentiable(launcher, x[:, inputs], params[own], columns.stop - columns.start)
-            for encoding, inputs, own, columns in self._parts(width)
+            for encoding, inputs, own, columns in self.parts(width)
         ]
         return self._combined(parts)
 
@@ -110,25 +110,25 @@ class CompositeEncoding(Encoding):
         if not self.concatenated:
             out.copy_(self._combined(self._unreduced(launcher, x, params, out.shape[1])))
             return
-        for encoding, inputs, own, columns in self._parts(out.shape[1]):
+        for encoding, inputs, own, columns in self.parts(out.shape[1]):
             encoding.forward(launcher, x[:, inputs], params[own], out[:, columns])
 
     def backward_input(self, launcher: Launcher, x: Tensor, params: Tensor, d_out: Tensor, d_x: Tensor) -> None:
         for d_part, (encoding, inputs, own, _) in zip(
-            self._d_parts(launcher, x, params, d_out), self._parts(d_out.shape[1]), strict=True
+            self._d_parts(launcher, x, params, d_out), self.parts(d_out.shape[1]), strict=True
         ):
             encoding.backward_input(launcher, x[:, inputs], params[own], d_part, d_x[:, inputs])
 
     def backward_params(self, launcher: Launcher, x: Tensor, params: Tensor, d_out: Tensor, sink: GradientSink) -> None:
         for d_part, (encoding, inputs, own, _) in zip(
-            self._d_parts(launcher, x, params, d_out), self._parts(d_out.shape[1]), strict=True
+            self._d_parts(launcher, x, params, d_out), self.parts(d_out.shape[1]), strict=True
         ):
             if encoding.n_params:
                 encoding.backward_params(launcher, x[:, inputs], params[own], d_part, sink.part(own.start, encoding))
 
     def _unreduced(self, launcher: Launcher, x: Tensor, params: Tensor, width: int) -> list[Tensor]:
         parts = []
-        for encoding, inputs, own, _ in self._parts(width):
+        for encoding, inputs, own, _ in self.parts(width):
             part = x.new_empty(len(x), width)
             encoding.forward(launcher, x[:, inputs], params[own], part)
             parts.append(part)
@@ -138,7 +138,7 @@ class CompositeEncoding(Encoding):
         """The gradient of each nested encoding's columns."""
         width = d_out.shape[1]
         if self.concatenated:
-            return [d_out[:, columns] for *_, columns in self._parts(width)]
+            return [d_out[:, columns] for *_, columns in self.parts(width)]
         if self.config.reduction == "Sum":
             return [d_out] * len(self.nested)
         factors = self._unreduced(launcher, x, params, width)

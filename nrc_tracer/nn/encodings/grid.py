@@ -164,7 +164,7 @@ class GridEncoding(Encoding):
     def _kernels(self):
         return grid_kernels(self.n_input_dims, self.n_features)
 
-    def _levels_on(self, launcher: Launcher) -> wp.array:
+    def levels_on(self, launcher: Launcher) -> wp.array:
         """The levels as kernels read them."""
         key = str(launcher.device)
         if key not in self._level_arrays:
@@ -198,7 +198,7 @@ class GridEncoding(Encoding):
         n = len(x)
         points = 1 if launcher.device.is_cuda else POINTS_PER_ITEM
         items = -(-n // points)
-        arrays = [self._levels_on(launcher), int(self.interpolation), as_warp(x), *arguments, as_warp(out)]
+        arrays = [self.levels_on(launcher), int(self.interpolation), as_warp(x), *arguments, as_warp(out)]
         launcher.run(kernel, items * len(self.levels), lambda base: [base, n, points, items, *arrays])
 
     def _backward_input(self, launcher: Launcher, x: Tensor, params: Tensor, d_values: Tensor, d_x: Tensor) -> None:
@@ -215,7 +215,7 @@ class GridEncoding(Encoding):
         """Run a kernel that owns rows of `d_x`."""
         n = len(x)
         points = 1 if launcher.device.is_cuda else POINTS_PER_ITEM
-        arrays = [self._levels_on(launcher), int(self.interpolation), as_warp(x), *arguments, as_warp(d_x)]
+        arrays = [self.levels_on(launcher), int(self.interpolation), as_warp(x), *arguments, as_warp(d_x)]
         launcher.run(kernel, -(-n // points), lambda base: [base, n, points, *arrays])
 
     def backward_params(
@@ -233,7 +233,7 @@ class GridEncoding(Encoding):
         points = 1 if launcher.device.is_cuda else max(n, 1)
         items = -(-n // points)
         d_values = self._split(d_out)[0]
-        arrays = [self._levels_on(launcher), int(self.interpolation), as_warp(x)]
+        arrays = [self.levels_on(launcher), int(self.interpolation), as_warp(x)]
 
         def run(kernel: wp.Kernel, arguments: list) -> None:
             every = [*arrays, *arguments]

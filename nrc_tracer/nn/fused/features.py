@@ -64,7 +64,7 @@ class FusedGrid:
         # A lane has two neighbouring columns of one level
         fitting = [
             part
-            for part in encoding._parts(width)
+            for part in encoding.parts(width)
             if isinstance(part[0], GridEncoding) and (part[0].n_features == 1 or part[3].start % 2 == 0)
         ]
         if not fitting:
@@ -99,7 +99,7 @@ class FusedGrid:
                 encoding.backward_params(launcher, x[:, inputs], own[params], d_features[:, columns], part)
 
     def _all(self) -> Iterator[tuple[Encoding, slice, slice, slice]]:
-        return self.encoding._parts(self.width) if isinstance(self.encoding, CompositeEncoding) else iter(())
+        return self.encoding.parts(self.width) if isinstance(self.encoding, CompositeEncoding) else iter(())
 
 
 def _columns(grid: GridEncoding, begin: int, *, others: bool) -> GridColumns:

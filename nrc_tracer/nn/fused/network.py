@@ -176,7 +176,7 @@ class FusedMlp:
     def _levels(self) -> tuple[object, int]:
         if self.grid is None:
             return None, 0
-        return self.grid.grid._levels_on(self.launcher), int(self.grid.grid.interpolation)
+        return self.grid.grid.levels_on(self.launcher), int(self.grid.grid.interpolation)
 
     def _blocks(self, variant: Variant, n: int, most: int) -> int:
         """Blocks of threads, which share out the tiles of rows; `most` for each multiprocessor."""

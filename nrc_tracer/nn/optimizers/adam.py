@@ -53,8 +53,8 @@ class Adam(Optimizer):
         kinds = (torch.bfloat16, torch.int16) if self.compact else (torch.float32, torch.int32)
         self.moments = torch.zeros(n_params, 2, dtype=kinds[0], device=self._torch_device)
         self.counts = torch.zeros(n_params, dtype=kinds[1], device=self._torch_device)
-        self._dense_kernel = kernels.adam_dense_compact if self.compact else kernels.adam_dense
-        self._listed_kernel = kernels.adam_listed_compact if self.compact else kernels.adam_listed
+        self._dense_kernel = kernels.ADAM_DENSE[config.moments]
+        self._listed_kernel = kernels.ADAM_LISTED[config.moments]
 
         # Hyperparameters are float32 in tiny-cuda-nn: 1 - beta2 is 1 - 0.999f, which is not 0.001
         beta1, beta2 = float(np.float32(config.beta1)), float(np.float32(config.beta2))

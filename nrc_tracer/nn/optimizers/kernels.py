@@ -7,6 +7,7 @@ lists name. An item is a stretch of parameters or of a list (one parameter on CU
 from __future__ import annotations
 
 from string import Template
+from typing import Any
 
 import warp as wp
 
@@ -178,7 +179,7 @@ def adam_update(
 
 
 @wp.func_native(_COMPACT)
-def adam_update_compact(
+def adam_update(  # noqa: F811
     begin: int,
     end: int,
     shift: int,
@@ -203,8 +204,8 @@ def adam_dense(
     corrections: wp.array[float],
     gradient: wp.array[float],
     params: wp.array[float],
-    moments: wp.array[wp.vec2],
-    counts: wp.array[int],
+    moments: wp.array[Any],
+    counts: wp.array[Any],
 ):
     """Step the parameters begin .. end - 1."""
     first = begin + (base + wp.tid()) * stretch
@@ -224,8 +225,8 @@ def adam_listed(
     corrections: wp.array[float],
     gradient: wp.array[float],
     params: wp.array[float],
-    moments: wp.array[wp.vec2],
-    counts: wp.array[int],
+    moments: wp.array[Any],
+    counts: wp.array[Any],
 ):
     """Step the listed entries of a grid whose first parameter is `begin`; `gradient` has their sums, see `Regions`."""
     stretch = stretches[base + wp.tid()]
@@ -253,66 +254,14 @@ def adam_listed(
         )
 
 
-@wp.kernel
-def adam_dense_compact(
-    base: int,
-    begin: int,
-    end: int,
-    stretch: int,
-    rule: AdamRule,
-    corrections: wp.array[float],
-    gradient: wp.array[float],
-    params: wp.array[float],
-    moments: wp.array[int],
-    counts: wp.array[wp.int16],
-):
-    """`adam_dense` with `adam_update_compact`."""
-    first = begin + (base + wp.tid()) * stretch
-    adam_update_compact(first, wp.min(first + stretch, end), 0, rule, corrections, gradient, params, moments, counts)
-
-
-@wp.kernel
-def adam_listed_compact(
-    base: int,
-    stretches: wp.array[wp.vec4i],
-    touched: wp.array[int],
-    begin: int,
-    n_features: int,
-    slots: wp.array[int],
-    slot_bits: int,
-    rule: AdamRule,
-    corrections: wp.array[float],
-    gradient: wp.array[float],
-    params: wp.array[float],
-    moments: wp.array[int],
-    counts: wp.array[wp.int16],
-):
-    """`adam_listed` with `adam_update_compact`."""
-    stretch = stretches[base + wp.tid()]
-    how = stretch[3]
-    if how > 0:
-        first = begin + (stretch[0] + how - 1) * n_features
-        last = begin + (stretch[1] + how - 1) * n_features
-        adam_update_compact(
-            first, last, stretch[0] * n_features - first, rule, corrections, gradient, params, moments, counts
-        )
-        return
-    mask = (1 << slot_bits) - 1
-    for k in range(stretch[0], stretch[1]):
-        next = touched[wp.min(k + AHEAD, stretch[1] - 1)]
-        ahead = begin + next * n_features
-        prefetch(params, ahead)
-        prefetch(moments, ahead)
-        prefetch(counts, ahead)
-        entry = touched[k]
-        row = k
-        if how < 0:
-            prefetch(slots, next)
-            row = (slots[entry] & mask) - how - 1
-        first = begin + entry * n_features
-        adam_update_compact(
-            first, first + n_features, row * n_features - first, rule, corrections, gradient, params, moments, counts
-        )
+ADAM_DENSE, ADAM_LISTED = (
+    {
+        "float32": wp.overload(kernel, {"moments": wp.array[wp.vec2], "counts": wp.array[int]}),
+        "bfloat16": wp.overload(kernel, {"moments": wp.array[int], "counts": wp.array[wp.int16]}),
+    }
+    for kernel in (adam_dense, adam_listed)
+)
+"""The kernels for each type of the moments."""
 
 
 @wp.func

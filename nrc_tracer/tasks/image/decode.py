@@ -15,7 +15,7 @@ from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.imaging.row_files import MAX_SIDE, check_row_file, write_rows
 from nrc_tracer.nn import Model
 from nrc_tracer.tasks.image.pixels import SPACES, Space, to_linear, to_srgb
-from nrc_tracer.tasks.image.quality import PIECE, positions, predict
+from nrc_tracer.tasks.image.prediction import PIECE, positions, predict
 from nrc_tracer.tasks.image.source import Source
 
 MAX_SAMPLES = 8

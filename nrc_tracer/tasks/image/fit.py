@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nrc_tracer import nn
 from nrc_tracer.errors import DataError, SnapshotError
+from nrc_tracer.imaging.metrics import decibels
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.nn.torch_launcher import TorchLauncher
@@ -48,7 +49,7 @@ class ImageTask(Task):
             of 2^24 pixels or more.
         bilinear: Draw samples between pixels, not at their centres.
         memory: Bytes that training may use for parameters and pixels: decides the size of the table, and whether samples come
-            from the whole image or from a moving set of its tiles.
+            from the whole image or from a moving set of its tiles. On CUDA the table's size is decided by the GPU's free memory.
         device, threads, seed: As of a model.
 
     Attributes:
@@ -86,7 +87,12 @@ class ImageTask(Task):
         self.seed = seed
         if config is None:
             config = image_config(
-                source.width, source.height, space=self.space, floating=source.linear, memory=memory, device=place.type
+                source.width,
+                source.height,
+                space=self.space,
+                floating=source.linear,
+                memory=_state_memory(memory, place),
+                device=place.type,
             )
         model_config = nn.model.read_config(config, 2)
         if memory is not None:
@@ -153,7 +159,7 @@ class ImageTask(Task):
         if self.space == "srgb" or not self.source.linear:
             prediction = prediction.clamp(0.0, 1.0)
         error = float((prediction - places.target).double().square().mean())
-        return {"psnr": psnr(error)}
+        return {"psnr": decibels(error)}
 
     def _places(self) -> Places:
         if self._held_out is None:
@@ -182,7 +188,7 @@ class ImageTask(Task):
             found["tiles"] = self.sampler.describe()
         return found
 
-    def restore(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def check(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         own = self.metadata()
         for key in sorted({*own, *metadata} - {"name"}):
             if metadata.get(key) != own.get(key):
@@ -194,13 +200,13 @@ class ImageTask(Task):
                 )
 
 
-def psnr(mean_squared_error: float, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio [dB]; infinity for no error."""
-    return math.inf if mean_squared_error == 0 else 10.0 * math.log10(peak * peak / mean_squared_error)
-
-
 def _digest(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def _state_memory(memory: int | None, device: torch.device) -> int | None:
+    """Bytes of the memory that the model is in, if there is a limit."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory
 
 
 def _fits_gpu(size: int, device: torch.device) -> bool:

@@ -5,6 +5,8 @@ A sample depends on a key and its number alone.
 
 import warp as wp
 
+from nrc_tracer.random_bits import GOLDEN, mix_bits
+
 wp.set_module_options({"enable_backward": False})
 
 ENCODE = wp.constant(1)
@@ -108,11 +110,8 @@ def sample(picture: Picture, offset: wp.int64, channel: int) -> float:
 
 @wp.func
 def uniform(key: wp.uint64, counter: int) -> wp.float64:
-    """A number in [0, 1) for a counter: SplitMix64 (Steele, Lea, Flood, *Fast Splittable Pseudorandom Number Generators*)."""
-    z = key + wp.uint64(counter + 1) * wp.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> wp.uint64(30))) * wp.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> wp.uint64(27))) * wp.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> wp.uint64(31))
+    """A number in [0, 1) for a counter: SplitMix64."""
+    z = mix_bits(key + wp.uint64(counter + 1) * GOLDEN)
     return wp.float64(z >> wp.uint64(11)) * wp.float64(1.1102230246251565e-16)
 
 

@@ -93,7 +93,7 @@ def _open_with_vips(path: Path, name: str, width: int, height: int, needed: int,
         raise DataError(
             f"{name}: {width} x {height} pixels take {format_size(needed)} to decode, and {format_size(memory)} may be used: "
             "give a larger --memory, convert the image to an uncompressed TIFF, which is read in place, or install "
-            "pyvips-binary, which decodes it in strips"
+            "pyvips, which decodes it in strips: pip install 'pyvips[binary]'"
         ) from error
     try:
         image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")

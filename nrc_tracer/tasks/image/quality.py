@@ -6,48 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 
+from nrc_tracer.imaging.metrics import decibels
 from nrc_tracer.nn import Model
-from nrc_tracer.tasks.image.fit import psnr
 from nrc_tracer.tasks.image.pixels import Space, to_space
+from nrc_tracer.tasks.image.prediction import PIECE, positions, predict
 from nrc_tracer.tasks.image.source import Source
 
 BLACK = 4 / 255
 """A pixel whose largest channel, in sRGB, is not above this counts as black."""
 MUCH_BLACK = 0.05
 """From this share of black pixels on, the others have a figure of their own."""
-PIECE = 2**18
-"""Pixels that are predicted at a time."""
-
-
-def positions(
-    width: int,
-    height: int,
-    corner: tuple[float, float],
-    columns: int,
-    rows: int,
-    step: tuple[float, float] = (1.0, 1.0),
-) -> torch.Tensor:
-    """Inputs of the model for a lattice of places in an image, [rows x columns, 2].
-
-    Args:
-        width, height: Of the image [pixels].
-        corner: Left and top of the lattice [pixels]; the first place is half a step from it.
-        columns, rows: Places.
-        step: Distance of places along x and y [pixels].
-    """
-    u = (corner[0] + (torch.arange(columns, dtype=torch.float64) + 0.5) * step[0]) / width
-    v = (corner[1] + (torch.arange(rows, dtype=torch.float64) + 0.5) * step[1]) / height
-    x = torch.empty(rows, columns, 2)
-    x[:, :, 0] = u.float()
-    x[:, :, 1] = v.float()[:, None]
-    return x.view(-1, 2)
-
-
-def predict(model: Model, x: torch.Tensor) -> np.ndarray:
-    """The model's values for inputs [n, 2], float32 [n, channels]."""
-    return model(x.to(model.device)).cpu().numpy()
 
 
 def evaluate(model: Model, source: Source, space: Space, *, release: bool = True) -> dict[str, Any]:
@@ -70,14 +39,14 @@ def evaluate(model: Model, source: Source, space: Space, *, release: bool = True
         if release:
             source.release()
     scores: dict[str, Any] = {
-        "psnr": psnr(float(sums[0]) / max(counts[0] * source.channels, 1)),
+        "psnr": decibels(float(sums[0]) / max(counts[0] * source.channels, 1)),
         "space": space,
         "peak": 1.0,
         "pixels": int(counts[0]),
         "black": 1.0 - float(counts[1]) / max(counts[0], 1),
     }
     if scores["black"] >= MUCH_BLACK and counts[1]:
-        scores["psnr_not_black"] = psnr(float(sums[1]) / (counts[1] * source.channels))
+        scores["psnr_not_black"] = decibels(float(sums[1]) / (counts[1] * source.channels))
     scores["raw_bytes"] = source.raw_bytes
     scores["compression"] = {
         "float32": source.raw_bytes / (4 * model.n_params),

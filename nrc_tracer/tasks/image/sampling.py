@@ -110,7 +110,8 @@ class MovingTiles(_Samples):
             )
         self.replaced = min(self.slots, math.ceil(batch / (REUSE * largest)))
         self.pool = np.empty((0, self.slot_bytes), np.uint8)
-        self.held = np.full(self.slots, -1, np.int64)
+        self.held = np.zeros(self.slots, np.int64)
+        self._numbers = np.full(self.slots, -1, np.int64)  # places in the sequence of the tiles that are held
         self.picture.pixel_bytes = source.channels * source.dtype.itemsize
         self.picture.swapped = 0
 
@@ -121,7 +122,7 @@ class MovingTiles(_Samples):
     def close(self) -> None:
         """Let go of the tiles; they come back when they are needed."""
         self.pool = np.empty((0, self.slot_bytes), np.uint8)
-        self.held[:] = -1
+        self._numbers[:] = -1
 
     def draw(self, step: int, key: int) -> tuple[Tensor, Tensor]:
         """The batch of a step by a random key."""
@@ -146,15 +147,15 @@ class MovingTiles(_Samples):
             self.picture.address = self.pool.ctypes.data
         numbers = step * self.replaced + np.arange(self.slots)
         wanted = np.empty(self.slots, np.int64)
-        wanted[numbers % self.slots] = [self._tile(int(number)) for number in numbers]
-        loaded = False
-        for slot in np.flatnonzero(wanted != self.held):
-            x, y, width, height = (int(value) for value in self.rectangles[wanted[slot]])
+        wanted[numbers % self.slots] = numbers
+        changed = np.flatnonzero(wanted != self._numbers)
+        for slot in changed:
+            self.held[slot] = self._tile(int(wanted[slot]))
+            x, y, width, height = (int(value) for value in self.rectangles[self.held[slot]])
             block = self.source.read(x, y, width, height).reshape(-1).view(np.uint8)
             self.pool[slot, : len(block)] = block
-            self.held[slot] = wanted[slot]
-            loaded = True
-        if loaded:
+            self._numbers[slot] = wanted[slot]
+        if len(changed):
             self.source.release()
 
     def _tile(self, number: int) -> int:

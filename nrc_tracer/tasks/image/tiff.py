@@ -68,7 +68,10 @@ def _check(page: tifffile.TiffPage, name: str) -> None:
     if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR):
         kind = getattr(page.photometric, "name", page.photometric)
         raise DataError(f"{name}: not a readable image: {kind} colours are not supported; convert it to RGB")
-    if page.dtype is None or np.dtype(page.dtype).str[1:] not in (*DTYPES, "f8", "b1"):
+    dtype = None if page.dtype is None else np.dtype(page.dtype)
+    known = dtype is not None and dtype.str[1:] in (*DTYPES, "f8", "b1")
+    # Four bits, packed, are called uint8, and twelve uint16
+    if not known or page.bitspersample != (1 if dtype.kind == "b" else 8 * dtype.itemsize):
         raise DataError(
             f"{name}: not a readable image: samples of {page.bitspersample} bits ({page.dtype}) are not supported; convert it "
             "to 8 or 16 bits or to float"

@@ -16,6 +16,7 @@ from nrc_tracer.tasks.nerf.camera import Camera, check_camera, rigid_pose
 from nrc_tracer.tasks.nerf.rotations import quaternion, rotation_of
 from nrc_tracer.tasks.nerf.scene_box import center_of_attention
 from nrc_tracer.tasks.nerf.scene_camera import looking_at
+from nrc_tracer.tasks.nerf.transforms_json import finite_number, focal_length
 
 KEYS = 24
 """Of the photographs, so many cameras at most are gone past on a path: more make it shaky."""
@@ -33,18 +34,29 @@ def camera_path(kind: str, cameras: Sequence[Camera], frames: int) -> list[Camer
 
 
 def spline_path(cameras: Sequence[Camera], frames: int) -> list[Camera]:
-    """A smooth path through cameras: Catmull-Rom splines of positions and of unit quaternions.
+    """A smooth path along the cameras of photographs.
+
+    Up to 24 of them are gone past, in the order given or, where that is shorter, always on to the nearest that is left; the lens
+    is that of the first. See `spline_through`.
+    """
+    chosen = np.unique(np.linspace(0, len(cameras) - 1, min(len(cameras), KEYS)).round().astype(int))
+    keys = _shorter([cameras[i] for i in chosen])
+    return spline_through([cameras[0].placed(key.to_world) for key in keys], frames)
+
+
+def spline_through(keys: Sequence[Camera], frames: int) -> list[Camera]:
+    """A smooth path through all of some cameras in their order.
+
+    Catmull-Rom splines of positions, of unit quaternions and of the logarithms of focal lengths; the rest of the lens is that of
+    the first.
 
     Args:
-        cameras: Of photographs. Up to 24 of them are gone past, in the order given or, where that is shorter, always on to the
-            nearest that is left; the lens is that of the first.
+        keys: The cameras.
         frames: Frames of the path, the first at the first camera and the last at the last.
     """
-    keys = [
-        cameras[i] for i in np.unique(np.linspace(0, len(cameras) - 1, min(len(cameras), KEYS)).round().astype(int))
-    ]
-    keys = _shorter(keys)
+    first = keys[0]
     positions = np.array([camera.position for camera in keys])
+    zooms = np.log([(camera.fx / first.fx, camera.fy / first.fy) for camera in keys])
     turns = np.array([quaternion(camera.to_world[:, :3]) for camera in keys])
     for i in range(1, len(turns)):  # of the two quaternions of a rotation, the one that is nearer
         if turns[i] @ turns[i - 1] < 0.0:
@@ -52,7 +64,8 @@ def spline_path(cameras: Sequence[Camera], frames: int) -> list[Camera]:
     path = []
     for t in np.linspace(0.0, len(keys) - 1.0, frames):
         pose = np.column_stack((rotation_of(_catmull_rom(turns, t)), _catmull_rom(positions, t)))
-        path.append(cameras[0].placed(pose))
+        fx, fy = ((first.fx, first.fy) * np.exp(_catmull_rom(zooms, t))).tolist()
+        path.append(dataclasses.replace(first.placed(pose), fx=fx, fy=fy))
     return path
 
 
@@ -126,7 +139,7 @@ def read_camera_path(
 
     Three formats: `frames` with `transform_matrix`, as in transforms.json; nerfstudio's `camera_path` with `camera_to_world` and
     `fov` (vertical), whose matrices must be in the units and axes of the data; and instant-ngp's `path` of key frames `R`
-    (x, y, z, w), `T` and `fov` (vertical), which are joined by a spline, 30 frames each.
+    (x, y, z, w), `T` and `fov` (vertical), which are joined by a spline (`spline_through`), 30 frames each.
 
     Args:
         path: The file.
@@ -152,39 +165,42 @@ def read_camera_path(
         for index, frame in enumerate(frames):
             place = f"{path}: {key}[{index}]"
             try:
-                camera = read(root, frame, template, scale, np.asarray(offset))
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                camera = read(root, frame, place, template, scale, np.asarray(offset))
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
                 raise DataError(f"{place}: not a camera: {type(error).__name__}: {error}") from error
             cameras.append(check_camera(camera.placed(rigid_pose(camera.to_world, place)), place))
-        return spline_path(cameras, 30 * len(cameras)) if key == "path" and len(cameras) > 1 else cameras
+        return spline_through(cameras, 30 * len(cameras)) if key == "path" and len(cameras) > 1 else cameras
     raise DataError(f"{path}: has none of the lists frames, camera_path and path, or it is empty")
 
 
-def _plain_frame(root: dict, frame: dict, template: Camera, scale: float, offset: np.ndarray) -> Camera:
-    camera = template
-    if "w" in root and "h" in root:
-        camera = camera.resized(int(root["w"]), int(root["h"]))
+def _plain_frame(root: dict, frame: dict, place: str, template: Camera, scale: float, offset: np.ndarray) -> Camera:
+    camera = _sized(template, root, ("w", "h"), place)
     found = {
-        key: float(frame.get(key, root.get(key))) for key in ("fl_x", "fl_y", "cx", "cy") if key in frame or key in root
+        key: finite_number(frame.get(key, root.get(key)), f"{place}: {key}")
+        for key in ("fl_x", "fl_y", "cx", "cy")
+        if key in frame or key in root
     }
     if "fl_x" in found:
         found.setdefault("fl_y", found["fl_x"])
     elif "camera_angle_x" in root:
-        found["fl_x"] = found["fl_y"] = 0.5 * camera.width / math.tan(0.5 * float(root["camera_angle_x"]))
+        words = f"{place}: camera_angle_x"
+        found["fl_x"] = found["fl_y"] = focal_length(camera.width, finite_number(root["camera_angle_x"], words), words)
     names = {"fl_x": "fx", "fl_y": "fy", "cx": "cx", "cy": "cy"}
     camera = dataclasses.replace(camera, **{names[key]: value for key, value in found.items()})
     return camera.placed(_rows(frame["transform_matrix"]))
 
 
-def _nerfstudio_frame(root: dict, frame: dict, template: Camera, scale: float, offset: np.ndarray) -> Camera:
-    camera = template
-    if "render_width" in root and "render_height" in root:
-        camera = camera.resized(int(root["render_width"]), int(root["render_height"]))
+def _nerfstudio_frame(
+    root: dict, frame: dict, place: str, template: Camera, scale: float, offset: np.ndarray
+) -> Camera:
+    camera = _sized(template, root, ("render_width", "render_height"), place)
     matrix = np.array(frame["camera_to_world"], np.float64).reshape(4, 4)
-    return _with_fov(camera, frame.get("fov")).placed(_rows(matrix))
+    return _with_fov(camera, frame.get("fov"), place).placed(_rows(matrix))
 
 
-def _instant_ngp_frame(root: dict, frame: dict, template: Camera, scale: float, offset: np.ndarray) -> Camera:
+def _instant_ngp_frame(
+    root: dict, frame: dict, place: str, template: Camera, scale: float, offset: np.ndarray
+) -> Camera:
     """instant-ngp's own space has the data's y, z, x as its axes, and cameras look along +z with y down."""
     x, y, z, w = (float(value) for value in frame["R"])
     if not w * w + x * x + y * y + z * z > 0.0:
@@ -192,15 +208,24 @@ def _instant_ngp_frame(root: dict, frame: dict, template: Camera, scale: float, 
     axes = rotation_of(np.array((w, x, y, z))) * (1.0, -1.0, -1.0)
     position = np.array(frame["T"], np.float64).reshape(3)
     back = [2, 0, 1]  # its axes 2, 0, 1 are the data's x, y, z
-    return _with_fov(template, frame.get("fov")).placed(
+    return _with_fov(template, frame.get("fov"), place).placed(
         np.column_stack((axes[back], (position[back] - offset) / scale))
     )
 
 
-def _with_fov(camera: Camera, fov: Any) -> Camera:
+def _sized(camera: Camera, root: dict, keys: tuple[str, str], place: str) -> Camera:
+    """The camera with the number of pixels that a file gives, if it gives one."""
+    if not all(key in root for key in keys):
+        return camera
+    return camera.resized(*(int(finite_number(root[key], f"{place}: {key}")) for key in keys))
+
+
+def _with_fov(camera: Camera, fov: Any, place: str) -> Camera:
+    """The camera without distortion and with a vertical field of view [degrees], if there is one."""
     if fov is None:
         return camera
-    focal = 0.5 * camera.height / math.tan(math.radians(float(fov)) / 2.0)
+    place = f"{place}: fov [radians]"
+    focal = focal_length(camera.height, math.radians(finite_number(fov, place)), place)
     return Camera(
         camera.width, camera.height, focal, focal, 0.5 * camera.width, 0.5 * camera.height, to_world=camera.to_world
     )

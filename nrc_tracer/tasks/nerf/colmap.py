@@ -12,7 +12,7 @@ from nrc_tracer.tasks.nerf.camera import Camera, check_camera, rigid_pose
 from nrc_tracer.tasks.nerf.colmap_format import ColmapCamera, ColmapImage, ColmapModel, read_model
 from nrc_tracer.tasks.nerf.photographs import read_size
 from nrc_tracer.tasks.nerf.rotations import quaternion, rotation_of
-from nrc_tracer.tasks.nerf.scene_box import UNBOUNDED_AABB_SCALE, check_placement, from_cameras, power_of_two
+from nrc_tracer.tasks.nerf.scene_box import place_scene
 from nrc_tracer.tasks.nerf.views import Placement, View, Views, hold_out
 
 FLIP = np.diag((1.0, -1.0, -1.0))
@@ -46,7 +46,6 @@ def read_colmap_views(folder: Path, model_folder: Path, placement: Placement | N
     Raises:
         DataError: A file is missing or damaged, or an image differs in size from its camera; the message names it.
     """
-    placement = placement or Placement()
     model = read_model(model_folder, points=False)
     if not model.images:
         raise DataError(f"{model_folder}: images: the model has no images")
@@ -75,28 +74,17 @@ def read_colmap_views(folder: Path, model_folder: Path, placement: Placement | N
         )
 
     train, test, words = hold_out(views)
-    notes = []
-    scale, offset = placement.scale, placement.offset
-    if scale is None or offset is None:
-        chosen_scale, chosen_offset, note = from_cameras([view.camera for view in views])
-        scale, offset = scale or chosen_scale, offset or chosen_offset
-        notes.append(note)
-    scale, offset = check_placement(scale, offset, str(folder))
-    side = UNBOUNDED_AABB_SCALE if placement.aabb_scale is None else placement.aabb_scale
-    if placement.aabb_scale is None:
-        notes.append(f"aabb_scale is {side}, as nothing tells how far the scene reaches")
+    box, notes = place_scene(Placement(), placement or Placement(), [view.camera for view in views], str(folder))
     return Views(
         train,
         (),
         test,
-        power_of_two(side, str(folder)),
-        scale,
-        offset,
-        tuple(missing),
-        any(view.has_alpha for view in views),
-        words,
-        str(folder),
-        tuple(notes),
+        **box,
+        missing=tuple(missing),
+        has_alpha=any(view.has_alpha for view in views),
+        split=words,
+        source=str(folder),
+        notes=tuple(notes),
     )
 
 

@@ -27,7 +27,7 @@ class ViewScore:
 
     Attributes:
         name: The view's.
-        psnr: Peak signal-to-noise ratio [dB] by background.
+        psnr: Peak signal-to-noise ratio [dB] by background; none where the mask leaves no pixel to compare.
         ssim: Structural similarity by background; none where only some pixels were compared, or the view has a mask.
     """
 
@@ -58,7 +58,10 @@ class Evaluation:
         return tuple(BACKGROUNDS) if any(view.has_alpha for view in self.views) else ("black",)
 
     def quick(self) -> dict[str, float]:
-        """PSNR [dB] of every QUICK_STEP-th pixel in x and y, mean over the views: `psnr`, by background where there are two."""
+        """PSNR [dB] of every QUICK_STEP-th pixel in x and y, mean over the views: `psnr`, by background where there are two.
+
+        Views whose masks leave none of these pixels are left out; empty if all are.
+        """
         if not self.views:
             return {}
         if self._kept is None:
@@ -66,8 +69,7 @@ class Evaluation:
         scores = [
             self._psnr(self.render(view, QUICK_STEP), *kept) for view, kept in zip(self.views, self._kept, strict=True)
         ]
-        means = {name: float(np.mean([score[name] for score in scores])) for name in self.backgrounds}
-        return {"psnr": means["black"]} if len(means) == 1 else {f"psnr_{name}": value for name, value in means.items()}
+        return _means("psnr", scores)
 
     def full(self, progress: Callable[[int], None] | None = None) -> list[ViewScore]:
         """PSNR and SSIM of every view, all pixels.
@@ -104,10 +106,12 @@ class Evaluation:
 
     def _psnr(self, rendered: Rendered, pixels: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
         result = {}
+        if mask is not None and not mask.any():
+            return result
         for name in self.backgrounds:
             errors = self._over(rendered, name, pixels.shape) - _composed(pixels, BACKGROUNDS[name])
             errors = errors if mask is None else errors[mask]
-            squared = float(np.mean(np.square(errors, dtype=np.float64))) if errors.size else 0.0
+            squared = float(np.mean(np.square(errors, dtype=np.float64)))
             result[name] = -10.0 * math.log10(squared) if squared > 0.0 else math.inf
         return result
 
@@ -121,12 +125,14 @@ def _composed(pixels: np.ndarray, background: float) -> np.ndarray:
 
 
 def summary(scores: Sequence[ViewScore]) -> dict[str, float]:
-    """Means over views: `psnr` and `ssim`, or by background `psnr_black` ... where there are two."""
-    result = {}
-    for figure in ("psnr", "ssim"):
-        names = list(dict.fromkeys(name for score in scores for name in getattr(score, figure)))
-        for name in names:
-            values = [getattr(score, figure)[name] for score in scores if name in getattr(score, figure)]
-            key = figure if len(scores[0].psnr) == 1 else f"{figure}_{name}"
-            result[key] = float(np.mean(values))
-    return result
+    """Means over views: `psnr` and `ssim`, or by background `psnr_black` ... where there are two; views without are left out."""
+    return _means("psnr", [score.psnr for score in scores]) | _means("ssim", [score.ssim for score in scores])
+
+
+def _means(figure: str, scores: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean over those views that have a figure, by background where there are two."""
+    names = list(dict.fromkeys(name for score in scores for name in score))
+    return {
+        figure if len(names) == 1 else f"{figure}_{name}": float(np.mean([s[name] for s in scores if name in s]))
+        for name in names
+    }

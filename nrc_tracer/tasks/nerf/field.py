@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from nrc_tracer.errors import DataError, SnapshotError
+from nrc_tracer.imaging.tonemap import eight_bits
 from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.camera import Camera
@@ -43,7 +44,7 @@ class Picture:
         else:
             straight = self.color / np.maximum(self.alpha, 1e-6)[:, :, None]
             values = np.concatenate([straight, self.alpha[:, :, None]], axis=2)
-        return (np.clip(values, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+        return eight_bits(values)
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,11 @@ def extract_mesh(
         result = np.empty(len(points), np.float32)
         for begin in range(0, len(points), BATCH):
             u = torch.from_numpy(points[begin : begin + BATCH]).to(device)
-            raw = volume.model.density(((u - 0.5) / extent + 0.5).clamp(0.0, 1.0))
-            raw = torch.nan_to_num(raw, nan=-MAX_LOG_DENSITY).clamp(-MAX_LOG_DENSITY, MAX_LOG_DENSITY)
-            raw = torch.where(volume.grid.occupied(u), raw, -MAX_LOG_DENSITY)
+            raw = torch.full((len(u),), -MAX_LOG_DENSITY, device=device)
+            dense = torch.nonzero(volume.grid.occupied(u))[:, 0]
+            if len(dense):
+                found = volume.model.density(((u[dense] - 0.5) / extent + 0.5).clamp(0.0, 1.0))
+                raw[dense] = torch.nan_to_num(found, nan=-MAX_LOG_DENSITY).clamp(-MAX_LOG_DENSITY, MAX_LOG_DENSITY)
             result[begin : begin + BATCH] = -raw.cpu().numpy()
         return result
 

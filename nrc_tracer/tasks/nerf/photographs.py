@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from nrc_tracer.errors import DataError, SceneError, one_line
-from nrc_tracer.imaging.files import read_image
-from nrc_tracer.imaging.tonemap import encode_srgb
+from nrc_tracer.imaging.files import float_size, read_image
+from nrc_tracer.imaging.tonemap import eight_bits, encode_srgb
 
 
 def read_size(path: Path, place: str) -> tuple[int, int, bool]:
@@ -21,7 +21,7 @@ def read_size(path: Path, place: str) -> tuple[int, int, bool]:
 
     try:
         if path.suffix.lower() in (".exr", ".hdr"):  # which Pillow does not know
-            height, width, channels = read_image(path).shape
+            height, width, channels = float_size(path)
             return width, height, channels == 4
         with PIL.Image.open(path) as image:
             return (
@@ -62,12 +62,8 @@ def _encoded(pixels: np.ndarray) -> np.ndarray:
     if pixels.shape[2] == 4:
         alpha = np.clip(pixels[:, :, 3:], 0.0, 1.0)
         colour = np.where(alpha > 0.0, colour / np.maximum(alpha, 1e-6), 0.0)
-        return _bytes(np.concatenate((encode_srgb(np.clip(colour, 0.0, 1.0)), alpha), axis=2))
-    return _bytes(encode_srgb(np.clip(colour, 0.0, 1.0)))
-
-
-def _bytes(values: np.ndarray) -> np.ndarray:
-    return (values * 255.0 + 0.5).astype(np.uint8)
+        return eight_bits(np.concatenate((encode_srgb(np.clip(colour, 0.0, 1.0)), alpha), axis=2))
+    return eight_bits(encode_srgb(np.clip(colour, 0.0, 1.0)))
 
 
 def read_mask(path: Path, place: str) -> np.ndarray:

@@ -64,16 +64,21 @@ class Corrected:
         self.values -= rate * first / (second.sqrt() + EPSILON)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """What `restore` takes."""
+        """What `check` and `restore` take."""
         return {f"{name}.values": self.values, f"{name}.first": self.first, f"{name}.second": self.second}
 
-    def restore(self, name: str, steps: int, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `tensors` gave. Raises `SnapshotError` if it is of another shape."""
+    def check(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Raise `SnapshotError` if what `tensors` gave is of another shape."""
         for key, own in self.tensors(name).items():
             found = tensors.get(key)
             if found is None or found.shape != own.shape:
                 raise SnapshotError(f"the snapshot is damaged: {key} is missing or of another size")
-            own.copy_(found)
+
+    def restore(self, name: str, steps: int, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what `tensors` gave. Raises `SnapshotError` as `check` does, and has changed nothing then."""
+        self.check(name, tensors)
+        for key, own in self.tensors(name).items():
+            own.copy_(tensors[key])
         self.steps = steps
 
 

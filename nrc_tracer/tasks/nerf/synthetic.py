@@ -15,12 +15,12 @@ import numpy as np
 
 from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import DataError, SceneError
-from nrc_tracer.imaging import denoise, read_image, tone_map, write_pixels
+from nrc_tracer.imaging import denoise, eight_bits, read_image, tone_map, write_pixels
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.tasks.nerf.camera import Camera
 from nrc_tracer.tasks.nerf.scene_camera import scene_camera
 from nrc_tracer.tasks.nerf.shooting import Box
-from nrc_tracer.tasks.nerf.views import LARGEST_AABB_SCALE
+from nrc_tracer.tasks.nerf.space import MAX_EXTENT
 
 if TYPE_CHECKING:
     from nrc_tracer.tracer import Renderer
@@ -71,7 +71,7 @@ def aabb_scale_for(renderer: Renderer, cameras: Sequence[Camera], box: Box) -> i
         reach.append(2.0 * np.abs(points - 0.5).max(axis=1, initial=0.0))
     everything = np.concatenate(reach)
     side = float(np.quantile(everything, 1.0 - OUTSIDE)) if len(everything) else 1.0
-    return min(2 ** max(0, math.ceil(math.log2(max(side, 1e-9)))), LARGEST_AABB_SCALE)
+    return min(2 ** max(0, math.ceil(math.log2(max(side, 1e-9)))), MAX_EXTENT)
 
 
 class DatasetWriter:
@@ -184,12 +184,12 @@ class DatasetWriter:
         if self.picture.denoise:
             rgb = denoise(rgb, **self._renderer.layers(("albedo", "normal")))
         if self._background is None:
-            return _bytes(tone_map(rgb, exposure=self.picture.exposure))
+            return eight_bits(tone_map(rgb, exposure=self.picture.exposure))
         # A pixel's mean is that of its surface and its background; colours are straight, the surface's alone
         alpha = self._renderer.coverage()[:, :, None]
         surface = np.maximum(rgb - (1.0 - alpha) * self._background.image().rgb, 0.0) / np.maximum(alpha, 1e-6)
         surface = np.where(alpha > 0.0, surface, 0.0)
-        return _bytes(np.concatenate((tone_map(surface, exposure=self.picture.exposure), alpha), axis=2))
+        return eight_bits(np.concatenate((tone_map(surface, exposure=self.picture.exposure), alpha), axis=2))
 
     def finish(self, box: Box, aabb_scale: int, notes: dict[str, Any]) -> None:
         """Write the transforms_*.json: the data set is whole. Raises `OutputError`."""
@@ -221,10 +221,6 @@ def without_shapes(scene: Scene) -> Scene:
     """What is around a scene: its lights that are no shapes."""
     description = msgspec.structs.replace(scene.description, shapes=(), groups={})
     return Scene(description, {}, scene.images, scene.source)
-
-
-def _bytes(values: np.ndarray) -> np.ndarray:
-    return (values * 255.0 + 0.5).astype(np.uint8)
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -11,14 +11,7 @@ from typing import Any
 from nrc_tracer.errors import DataError, nearest
 from nrc_tracer.tasks.nerf.camera import Camera, check_camera, rigid_pose
 from nrc_tracer.tasks.nerf.photographs import read_size
-from nrc_tracer.tasks.nerf.scene_box import (
-    UNBOUNDED_AABB_SCALE,
-    USUAL_OFFSET,
-    USUAL_SCALE,
-    check_placement,
-    from_cameras,
-    power_of_two,
-)
+from nrc_tracer.tasks.nerf.scene_box import place_scene
 from nrc_tracer.tasks.nerf.views import Placement, View, Views, hold_out
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".PNG", ".JPG", ".JPEG")
@@ -54,7 +47,6 @@ def read_transforms(path: Path, placement: Placement | None = None, *, with_spli
     Raises:
         DataError: Something in it is off; the message names the file and the frame.
     """
-    placement = placement or Placement()
     files = {"train": _File(path)}
     if with_splits:
         for split in ("val", "test"):
@@ -66,8 +58,14 @@ def read_transforms(path: Path, placement: Placement | None = None, *, with_spli
     if not views["train"]:
         raise DataError(f"{path}: none of the {len(missing)} images that it names exists (the first is {missing[0]})")
 
+    notes = list(files["train"].notes)
     validation: tuple[View, ...] = tuple(views.get("val", ()))
     first = files["train"]
+    if views.get("test") == []:
+        notes.append(
+            f"{files['test'].path.name}: none of its {len(files['test'].missing)} images exists, so that views to be measured on "
+            f"are taken from those of {path.name}"
+        )
     if views.get("test"):
         train, test, words = tuple(views["train"]), tuple(views["test"]), files["test"].path.name
     elif (listed := first.listed_split(views["train"])) is not None:
@@ -75,7 +73,8 @@ def read_transforms(path: Path, placement: Placement | None = None, *, with_spli
     else:
         train, test, words = hold_out(views["train"])
     everything = [*train, *validation, *test]
-    box, notes = first.box(placement, [view.camera for view in everything])
+    cameras = [view.camera for view in everything] if first.is_arbitrary() else None
+    box, placed = place_scene(first.placement(), placement or Placement(), cameras, str(path))
     return Views(
         train,
         validation,
@@ -85,7 +84,7 @@ def read_transforms(path: Path, placement: Placement | None = None, *, with_spli
         has_alpha=any(view.has_alpha for view in everything),
         split=words,
         source=str(path),
-        notes=(*first.notes, *notes),
+        notes=(*notes, *placed),
     )
 
 
@@ -167,7 +166,7 @@ class _File:
 
         def number(key: str) -> float | None:
             value = frame.get(key, self.root.get(key))
-            return None if value is None else _number(value, f"{place}: {key}")
+            return None if value is None else finite_number(value, f"{place}: {key}")
 
         width, height, has_alpha = read_size(image, place)
         for key, size in (("w", width), ("h", height)):
@@ -179,9 +178,9 @@ class _File:
                 )
         fx, fy = number("fl_x"), number("fl_y")
         if fx is None and (angle := number("camera_angle_x")) is not None:
-            fx = _focal_length(width, angle, f"{place}: camera_angle_x")
+            fx = focal_length(width, angle, f"{place}: camera_angle_x")
         if fy is None and number("fl_x") is None and (angle := number("camera_angle_y")) is not None:
-            fy = _focal_length(height, angle, f"{place}: camera_angle_y")
+            fy = focal_length(height, angle, f"{place}: camera_angle_y")
         if fx is None and fy is None:
             raise DataError(f"{place}: no focal length: neither fl_x nor camera_angle_x is given")
         fx, fy = (fy if fx is None else fx), (fx if fy is None else fy)
@@ -228,51 +227,42 @@ class _File:
             )
         return *chosen, f"test_filenames of {self.path.name}"
 
-    def box(self, placement: Placement, cameras: list[Camera]) -> tuple[dict[str, Any], list[str]]:
-        """Scale, offset and aabb_scale, and what is to be said about them."""
-        root, notes = self.root, []
-        scale, offset = USUAL_SCALE, USUAL_OFFSET
-        arbitrary = "fl_x" in root or "fl_x" in self.frames[0]
-        arbitrary &= not any(key in root for key in ("scale", "offset", "aabb", "aabb_scale"))
-        if arbitrary and None in (placement.scale, placement.offset):
-            scale, offset, note = from_cameras(cameras)
-            notes.append(note)
+    def is_arbitrary(self) -> bool:
+        """Whether units are arbitrary, and nothing tells where the scene is."""
+        return ("fl_x" in self.root or "fl_x" in self.frames[0]) and not any(
+            key in self.root for key in ("scale", "offset", "aabb", "aabb_scale")
+        )
+
+    def placement(self) -> Placement:
+        """What it says of where the scene lies."""
+        root = self.root
+        scale = offset = side = None
         if "aabb" in root:
             scale, offset = self._from_box(root["aabb"])
         if "scale" in root:
-            scale = _number(root["scale"], f"{self.path}: scale")
+            scale = finite_number(root["scale"], f"{self.path}: scale")
         if "offset" in root:
             given = root["offset"]
             given = given if isinstance(given, list) else [given] * 3
-            offset = [_number(value, f"{self.path}: offset") for value in given]
-        if placement.scale is not None:
-            scale = placement.scale
-        if placement.offset is not None:
-            offset = placement.offset
-        scale, offset = check_placement(scale, offset, str(self.path))
-        side = placement.aabb_scale
-        if side is None:
-            side = _number(root.get("aabb_scale", UNBOUNDED_AABB_SCALE if arbitrary else 1), f"{self.path}: aabb_scale")
-        power = power_of_two(side, str(self.path))
-        if power != side:
-            notes.append(f"aabb_scale {side:g} becomes {power}, the next power of two")
-        elif arbitrary and placement.aabb_scale is None:
-            notes.append(f"aabb_scale is {power}, as nothing tells how far the scene reaches")
-        return {"aabb_scale": power, "scale": scale, "offset": offset}, notes
+            offset = tuple(finite_number(value, f"{self.path}: offset") for value in given)
+        if "aabb_scale" in root:
+            side = finite_number(root["aabb_scale"], f"{self.path}: aabb_scale")
+        return Placement(side, scale, offset)
 
-    def _from_box(self, box: Any) -> tuple[float, list[float]]:
+    def _from_box(self, box: Any) -> tuple[float, tuple[float, ...]]:
         """The scale and offset that bring a box [[lowest corner], [highest corner]] into the middle of the unit cube."""
         place = f"{self.path}: aabb"
         if not (isinstance(box, list) and len(box) == 2 and all(isinstance(c, list) and len(c) == 3 for c in box)):
             raise DataError(f"{place}: must be two corners of three numbers")
-        low, high = ([_number(value, place) for value in corner] for corner in box)
+        low, high = ([finite_number(value, place) for value in corner] for corner in box)
         side = max(b - a for a, b in zip(low, high, strict=True))
         if side <= 0.0:
             raise DataError(f"{place}: the second corner must lie above the first")
-        return 1.0 / side, [0.5 - 0.5 * (a + b) / side for a, b in zip(low, high, strict=True)]
+        return 1.0 / side, tuple(0.5 - 0.5 * (a + b) / side for a, b in zip(low, high, strict=True))
 
 
-def _number(value: Any, place: str) -> float:
+def finite_number(value: Any, place: str) -> float:
+    """A number out of JSON. Raises `DataError` if it is none, or not finite."""
     try:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError
@@ -290,10 +280,11 @@ def _matrix(rows: Any, place: str) -> list[list[float]]:
     )
     if not is_matrix:
         raise DataError(f"{place}: transform_matrix must have 4 rows of 4 numbers")
-    return [[_number(value, f"{place}: transform_matrix") for value in row] for row in rows]
+    return [[finite_number(value, f"{place}: transform_matrix") for value in row] for row in rows]
 
 
-def _focal_length(size: int, angle: float, place: str) -> float:
-    if not 0.0 < angle < math.pi:
+def focal_length(size: int, angle: float, place: str) -> float:
+    """Of an image of so many pixels that spans an angle [radians]. Raises `DataError` if there is no such angle."""
+    if not 0.0 < 0.5 * angle < 0.5 * math.pi:
         raise DataError(f"{place}: must lie between 0 and pi, not {angle:g}")
     return 0.5 * size / math.tan(0.5 * angle)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
+from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import NrcError, OutputError, one_line
 from nrc_tracer.imaging.pixels import write_pixels
 
@@ -57,10 +57,11 @@ class VideoWriter:
             ) from error
         if not self.path.parent.is_dir() or self.path.is_dir() or not os.access(self.path.parent, os.W_OK):
             raise OutputError(f"{path}: cannot be written: it is a folder, or its folder is missing or write-protected")
-        self._temporary = self.path.with_name(f".{self.path.stem}-{secrets.token_hex(4)}{self.path.suffix}")
+        self._place = contextlib.ExitStack()
+        temporary = self._place.enter_context(replacing(self.path))
         even = (width + self._padding[1], height + self._padding[0])
         self._process = imageio_ffmpeg.write_frames(
-            str(self._temporary),
+            str(temporary),
             even,
             fps=fps,
             quality=quality,
@@ -94,11 +95,8 @@ class VideoWriter:
         if self._process is None:
             return
         self._process.close()
-        if kind is None and self.frames:
-            try:
-                os.replace(self._temporary, self.path)
-            except OSError as problem:
-                raise OutputError(f"{self.path}: cannot be written: {problem.strerror or problem}") from problem
-        else:
-            with contextlib.suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
+        if kind is None and not self.frames:
+            error = OutputError(f"{self.path}: not written, as it has no frames")
+            self._place.__exit__(OutputError, error, None)
+            raise error
+        self._place.__exit__(kind, error, trace)

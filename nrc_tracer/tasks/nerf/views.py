@@ -15,7 +15,6 @@ from nrc_tracer.tasks.nerf.photographs import read_mask, read_photograph
 
 HOLD_OUT = 8
 """Where data have no test images, every one of so many is held out, in the order of file names."""
-LARGEST_AABB_SCALE = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +159,7 @@ def read_views(
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a user wants the scene in the model's coordinates; None for what the data say."""
+    """What somebody says of where the scene lies in the model's coordinates; None for nothing."""
 
     aabb_scale: float | None = None
     scale: float | None = None

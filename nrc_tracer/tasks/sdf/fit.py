@@ -162,7 +162,7 @@ class SdfTask(Task):
             "batch": self.batch,
         }
 
-    def restore(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def check(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         own = self.metadata()
         if metadata.get("fingerprint") != own["fingerprint"]:
             raise SnapshotError(

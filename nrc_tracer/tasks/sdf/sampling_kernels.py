@@ -2,7 +2,8 @@
 
 import warp as wp
 
-SPLIT = wp.constant(wp.uint64(0x9E3779B97F4A7C15))
+from nrc_tracer.random_bits import GOLDEN, mix_bits
+
 ON_SURFACE = wp.constant(0)
 LOGISTIC = wp.constant(1)
 UNIFORM = wp.constant(2)
@@ -25,10 +26,7 @@ class SurfaceTable:
 @wp.func
 def random_bits(key: wp.uint64, index: int, dimension: int) -> wp.uint64:
     """SplitMix64: bits that depend on all of its arguments."""
-    x = key + (wp.uint64(index) * wp.uint64(8) + wp.uint64(dimension + 1)) * SPLIT
-    x = (x ^ (x >> wp.uint64(30))) * wp.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> wp.uint64(27))) * wp.uint64(0x94D049BB133111EB)
-    return x ^ (x >> wp.uint64(31))
+    return mix_bits(key + (wp.uint64(index) * wp.uint64(8) + wp.uint64(dimension + 1)) * GOLDEN)
 
 
 @wp.func

@@ -13,17 +13,15 @@ from torch import Tensor
 
 from nrc_tracer import nn
 from nrc_tracer.errors import SnapshotError
-from nrc_tracer.isosurface import Surface, extract
+from nrc_tracer.isosurface import Surface
 from nrc_tracer.nn.model import resolve_device
+from nrc_tracer.scene.neural_sdf import cube_box
 from nrc_tracer.tasks.task import read_task
+from nrc_tracer.tracer import neural_shapes
 
-MARGIN = 0.01
-"""Beyond the mesh' bounding box, in units of the cube, where its surface may still be."""
 TETRAHEDRON = ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0))
 AROUND = 2.0**-11
 """Distance along each axis, in units of the cube, at which gradients are taken for a normal."""
-ROWS = 2**18
-"""Points at which a gradient is taken at once."""
 
 
 class NeuralShape:
@@ -65,8 +63,7 @@ class NeuralShape:
     @property
     def box(self) -> np.ndarray:
         """Where the surface is, in the unit cube: the mesh' bounding box and a margin, float64 [2, 3]."""
-        box = (self.bounds - self.center) * self.scale + 0.5
-        return np.clip(box + np.array([[-MARGIN], [MARGIN]]), 0.0, 1.0)
+        return cube_box(self.center, self.scale, self.bounds)
 
     def distance(self, points: Tensor) -> Tensor:
         """Distances [N] of points in the unit cube, float32 [N, 3], in units of the cube."""
@@ -74,13 +71,7 @@ class NeuralShape:
 
     def gradient(self, points: Tensor) -> Tensor:
         """The distance's gradient, [N, 3], at points of the unit cube: the network's own derivative."""
-        params = self.model.inference_params.detach()
-        parts = []
-        for rows in points.split(ROWS):
-            x = rows.detach().clone().requires_grad_()
-            (found,) = torch.autograd.grad(self.model.apply(x, params).sum(), x)
-            parts.append(found)
-        return torch.cat(parts) if parts else torch.empty_like(points)
+        return neural_shapes.gradient(self.model, points)
 
     def normal(self, points: Tensor) -> Tensor:
         """Unit normals, [N, 3], at points of the surface in the unit cube: a mean of gradients around them.
@@ -108,21 +99,7 @@ class NeuralShape:
         Raises:
             DataError: There is no surface, or scikit-image is missing.
         """
-        device = self.model.device
-
-        def numpy(function: Callable[[Tensor], Tensor]) -> Callable[[np.ndarray], np.ndarray]:
-            return lambda points: function(torch.from_numpy(points).to(device)).cpu().numpy()
-
-        low, high = self.box
-        surface = extract(
-            numpy(self.distance),
-            tuple(low.tolist()),
-            tuple(high.tolist()),
-            resolution,
-            gradient=numpy(self.normal),
-            closed=True,
-            progress=progress,
-        )
+        surface = neural_shapes.surface_in_cube(self.model, self.box, resolution, normal=self.normal, progress=progress)
         if in_cube:
             return surface
         positions = (surface.positions.astype(np.float64) - 0.5) / self.scale + self.center

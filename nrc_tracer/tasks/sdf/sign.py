@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nrc_tracer.errors import DataError
+from nrc_tracer.errors import ConfigError, DataError, nearest
 from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.sdf.distance import MeshDistance, SignMethod
 from nrc_tracer.tasks.sdf.mesh import SurfaceMesh
@@ -83,8 +83,11 @@ def choose_sign(
             closed ones that are not consistent get parity, those with holes or crossing surfaces the winding number.
 
     Raises:
+        ConfigError: There is no such method.
         DataError: Nothing is inside.
     """
+    if wanted != "auto" and wanted not in METHODS:
+        raise ConfigError(f'sign: unknown "{wanted}"{nearest(wanted, ["auto", *METHODS])}')
     edges = edge_table(mesh.indices)
     soundness = check_soundness(mesh, edges)
     if soundness.inside_out:

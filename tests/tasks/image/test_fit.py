@@ -1,14 +1,13 @@
 """Fitting images: what is learned, what it is judged by, and that a training goes on to the same bits."""
 
-import math
-
 import numpy as np
 import pytest
 import skimage.metrics
+import torch
 
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.nn.snapshot import read_snapshot
-from nrc_tracer.tasks.image import fit, model, quality, source
+from nrc_tracer.tasks.image import fit, model, prediction, quality, source
 from nrc_tracer.tasks.image.fit import ImageTask
 from nrc_tracer.tasks.image.memory import format_size, read_size, resident_memory
 from nrc_tracer.tasks.image.opening import open_source
@@ -29,8 +28,8 @@ def _map(width=96, height=64):
 def _prediction(task):
     """The whole image as the model has it, [height, width, channels]."""
     found = task.source
-    x = quality.positions(found.width, found.height, (0, 0), found.width, found.height)
-    return quality.predict(task.trainer.model, x).reshape(found.height, found.width, found.channels)
+    x = prediction.positions(found.width, found.height, (0, 0), found.width, found.height)
+    return prediction.predict(task.trainer.model, x).reshape(found.height, found.width, found.channels)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -218,7 +217,10 @@ def test_snapshots_hold_nothing_of_this_machine(tmp_path):
 
 
 def test_a_map_beats_its_floor(tmp_path):
-    """A BigTIFF made tile by tile, of which a few seconds of training come near the PSNR of its 2 x 2 means."""
+    """A BigTIFF made tile by tile, of which a few seconds of training know more than its 2 x 2 means.
+
+    The PSNR goes up and down by a decibel or two while the learning rate is high, so that the best of several counts.
+    """
     tifffile = pytest.importorskip("tifffile")
     path = write_map(tmp_path / "map.tif", 400, 300, side=128)
     with tifffile.TiffFile(path) as file:
@@ -229,8 +231,11 @@ def test_a_map_beats_its_floor(tmp_path):
     floor = floor_psnr(path)
     assert floor == pytest.approx(skimage.metrics.peak_signal_noise_ratio(pixels, means, data_range=1.0), abs=1e-3)
     task = ImageTask(open_source(path, 2**30), batch=2**13, device="cpu")
-    train(task, steps=150)
-    assert quality.evaluate(task.trainer.model, task.source, task.space)["psnr"] > floor - 12
+    scores = []
+    for steps in (150, 200, 250, 300):
+        train(task, steps=steps)
+        scores.append(quality.evaluate(task.trainer.model, task.source, task.space)["psnr"])
+    assert max(scores) > floor
 
 
 def test_sizes_in_words():
@@ -262,7 +267,11 @@ def test_resident_memory_is_told_apart(tmp_path):
     assert read["anonymous"] - before["anonymous"] < 40 * MIB
 
 
-def test_psnr():
-    """By its formula; infinity for none."""
-    assert fit.psnr(1e-4) == pytest.approx(40)
-    assert fit.psnr(0.0) == math.inf
+def test_on_cuda_the_table_is_measured_against_the_gpu(monkeypatch):
+    """A large host beside a small GPU gives a model that fits the GPU."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 2**30, 80 * 2**30))
+    free = fit._state_memory(500 * 2**30, torch.device("cuda"))
+    config = model.image_config(30_000, 30_000, space="srgb", floating=False, memory=free, device="cuda")
+    assert model.state_bytes(config, "cuda") < 2 * 2**30
+    assert fit._state_memory(2**30, torch.device("cpu")) == 2**30
+    assert fit._state_memory(None, torch.device("cpu")) is None

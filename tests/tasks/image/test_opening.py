@@ -2,6 +2,7 @@
 
 import gc
 import os
+import struct
 import sys
 import tempfile
 import zlib
@@ -216,6 +217,24 @@ def test_broken_tiff(tmp_path):
     (tmp_path / "c.tif").write_bytes(b"II*\0" + bytes(40))
     with pytest.raises(DataError):
         open_source(tmp_path / "c.tif", GIB)
+
+
+@pytest.mark.parametrize(("bits", "compression"), [(4, 1), (12, 1), (4, 32773)])
+def test_packed_samples_are_refused(tmp_path, bits, compression):
+    """Samples that do not fill their bytes, which would be taken for others, are one line that names their bits."""
+    pytest.importorskip("tifffile")
+    width, height = 16, 8
+    data = bytes(range(width * height * bits // 8))
+    if compression != 1:  # PackBits: pieces that are taken as they are
+        data = b"".join(bytes([len(data[i : i + 128]) - 1]) + data[i : i + 128] for i in range(0, len(data), 128))
+    tags = {256: width, 257: height, 258: bits, 259: compression, 262: 1, 277: 1, 278: height, 279: len(data)}
+    first = 8 + 2 + 12 * (len(tags) + 1) + 4
+    tags[273] = first
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    header = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
+    (tmp_path / "a.tif").write_bytes(header + data)
+    with pytest.raises(DataError, match=f"samples of {bits} bits"):
+        open_source(tmp_path / "a.tif", GIB)
 
 
 def test_no_pyvips_is_said(tmp_path, monkeypatch):

@@ -179,6 +179,19 @@ def test_moving_tiles_are_the_same_after_a_jump(tmp_path, monkeypatch):
     assert not torch.equal(x, other[0])
 
 
+def test_a_step_touches_only_what_it_replaces(tmp_path, monkeypatch):
+    """However many tiles are held."""
+    sampler = _moving(tmp_path, monkeypatch)
+    asked = []
+    tile = sampler._tile
+    monkeypatch.setattr(sampler, "_tile", lambda number: asked.append(number) or tile(number))
+    for step in range(4):
+        sampler.move_to(step)
+    assert asked == list(range(9 + 3 * 2))
+    sampler.move_to(3)
+    assert len(asked) == 15
+
+
 def test_tiles_of_rows_and_of_files(tmp_path, monkeypatch):
     """An image stored by rows is cut into bands; tiles cover it once."""
     source = _source()[0]

@@ -9,9 +9,17 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from nrc_tracer import atomic
 from nrc_tracer.errors import DataError, NrcError, OutputError
 from nrc_tracer.tasks.nerf.camera import Camera
-from nrc_tracer.tasks.nerf.camera_path import PATHS, camera_path, read_camera_path, spline_path, write_camera_path
+from nrc_tracer.tasks.nerf.camera_path import (
+    PATHS,
+    camera_path,
+    read_camera_path,
+    spline_path,
+    spline_through,
+    write_camera_path,
+)
 from nrc_tracer.tasks.nerf.rotations import quaternion, rotation_of
 from nrc_tracer.tasks.nerf.video import VideoWriter
 from nrc_tracer.tasks.nerf.views import read_views
@@ -42,6 +50,29 @@ def test_a_spline_goes_through_its_cameras():
     path = spline_path(keys, 41)
     for i, key in enumerate(keys):
         np.testing.assert_allclose(path[10 * i].to_world, key.to_world, atol=1e-9)
+
+
+def test_a_spline_through_keys_keeps_their_order_and_their_lenses():
+    """There and back again, and more keys than a path along photographs has."""
+    places = [0.0, 3.0, 1.0, 2.0] * 10
+    focals = [20.0, 80.0, 30.0, 40.0] * 10
+    keys = []
+    for x, focal in zip(places, focals, strict=True):
+        keys.append(Camera(60, 40, focal, 2.0 * focal, 29.0, 21.5, to_world=np.eye(4)[:3]))
+        keys[-1].to_world[0, 3] = x
+    path = spline_through(keys, 10 * (len(keys) - 1) + 1)
+    np.testing.assert_allclose([eye.position[0] for eye in path[::10]], places, atol=1e-12)
+    np.testing.assert_allclose([eye.fx for eye in path[::10]], focals, rtol=1e-12)
+    np.testing.assert_allclose([eye.fy for eye in path], [2.0 * eye.fx for eye in path], rtol=1e-12)
+    between = [eye.fx for eye in path[:11]]
+    assert between == sorted(between)
+    assert all((eye.cx, eye.cy) == (29.0, 21.5) for eye in path)
+
+
+def test_a_path_along_photographs_has_the_lens_of_the_first():
+    keys = [Camera(60, 40, 50.0 + i, 52.0, 29.0, 21.5, to_world=eye.to_world) for i, eye in enumerate(ring())]
+    for kind in PATHS:
+        assert {(eye.fx, eye.fy) for eye in camera_path(kind, keys, 20)} == {(50.0, 52.0)}
 
 
 def test_a_spline_takes_the_shorter_way():
@@ -100,6 +131,24 @@ def test_instant_ngps_path(tmp_path):
     np.testing.assert_allclose(found.to_world, eye.to_world, atol=1e-12)
 
 
+def test_instant_ngps_keys_are_gone_past_as_they_stand(tmp_path):
+    """Its user made the keys: their order, and the field of view of each."""
+    places, fovs = np.array([0.0, 3.0, 1.0, 2.0]), np.array([50.0, 60.0, 70.0, 80.0])
+    keys = [{"R": [0, 0, 0, 1], "T": [x, 0, 0], "fov": fov} for x, fov in zip(places, fovs, strict=True)]
+    (tmp_path / "path.json").write_text(json.dumps({"path": keys}))
+    found = read_camera_path(tmp_path / "path.json", camera(), scale=1.0, offset=(0.0,) * 3)
+    assert len(found) == 120
+    x = np.array([eye.position[1] for eye in found])  # its first axis is the data's second
+    fov = np.array([2.0 * math.degrees(math.atan(0.5 * eye.height / eye.fy)) for eye in found])
+    # The first and the last frame are at keys, those nearest to the others half a frame off at most
+    at = np.round(np.arange(4) * 119 / 3).astype(int)
+    off = 0.5 * 3 / 119
+    np.testing.assert_allclose(x[at], places, atol=off * np.abs(np.diff(places)).max())
+    np.testing.assert_allclose(fov[at], fovs, atol=off * 20.0)
+    np.testing.assert_allclose((x[[0, -1]], fov[[0, -1]]), (places[[0, -1]], fovs[[0, -1]]), atol=1e-9)
+    assert np.all(np.diff(fov) > 0.0)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -120,6 +169,36 @@ def test_paths_that_cannot_be_read(tmp_path, text, words):
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="cannot be read"):
         read_camera_path(tmp_path / "nothing.json", camera())
+
+
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [
+        ({"camera_angle_x": 0}, "camera_angle_x: must lie between 0 and pi, not 0"),
+        ({"camera_angle_x": 4.0}, "camera_angle_x: must lie between 0 and pi, not 4"),
+        ({"w": math.inf, "h": 8}, "w: must be a finite number"),
+        ({"w": 10**400, "h": 8}, "w: must be a finite number"),
+        ({"w": 0, "h": 8}, "images of 0 x 8 pixels"),
+        ({"fl_x": "long"}, "fl_x: must be a finite number, not long"),
+        ({"render_width": math.inf, "render_height": 8}, "render_width: must be a finite number"),
+        ({"fov": 0}, "fov .*must lie between 0 and pi, not 0"),
+        ({"fov": 180}, "fov .*must lie between 0 and pi"),
+        ({"fov": "wide"}, "fov .*must be a finite number, not wide"),
+        ({"T": [10**400, 0, 0], "fov": 50}, "not a camera: OverflowError"),
+    ],
+)
+def test_numbers_of_paths_that_are_none(tmp_path, root, words):
+    eye = np.eye(4).tolist()
+    if "fov" in root:
+        document = {"path": [{"R": [0, 0, 0, 1], "T": [0, 0, 0], **root}]}
+    elif "render_width" in root:
+        document = {"camera_path": [{"camera_to_world": eye}], **root}
+    else:
+        document = {"frames": [{"transform_matrix": eye}], **root}
+    (tmp_path / "path.json").write_text(json.dumps(document).replace("Infinity", "1e400"))
+    with pytest.raises(DataError, match=rf"path\.json: \w+\[0\]: {words}") as caught:
+        read_camera_path(tmp_path / "path.json", camera())
+    assert "\n" not in str(caught.value)
 
 
 def test_unknown_paths():
@@ -169,6 +248,22 @@ def test_a_video_that_breaks_off_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="a frame is uint8"), VideoWriter(tmp_path / "out.mp4", 12, 8) as video:
         video.add(pixels(0, width=13))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_takes_its_name_as_other_files_do(tmp_path, monkeypatch):
+    """It is on the disk before, what a killed process left is removed, and one without frames is none."""
+    left_over = tmp_path / f"{atomic._prefix('out.mp4')}999999999-0a0b.part"
+    left_over.touch()
+    synced = []
+    monkeypatch.setattr(atomic.os, "fsync", synced.append)
+    with VideoWriter(tmp_path / "out.mp4", 12, 8) as video:
+        video.add(pixels(0))
+        assert not left_over.exists()
+        assert not (tmp_path / "out.mp4").exists()
+    assert len(synced) == 1
+    with pytest.raises(OutputError, match="no frames"), VideoWriter(tmp_path / "none.mp4", 12, 8):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
 def test_videos_that_cannot_be_written(tmp_path, monkeypatch):

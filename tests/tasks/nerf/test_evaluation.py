@@ -63,3 +63,22 @@ def test_masks_leave_pixels_out():
     # The rows under the mask are black in both, so without them the mean error is larger by their share
     assert score.psnr["black"] == pytest.approx(clean.psnr["black"] - 10.0 * np.log10(32 / 26), abs=1e-3)
     assert torch.isfinite(torch.tensor(score.psnr["black"]))
+
+
+def test_views_of_which_nothing_counts_are_left_out():
+    """A mask without a pixel says nothing of how good the field is: the means are those of the other views."""
+    views = ball_photographs(count=6, side=32, test=2, alpha=False)
+    first, other = views.test
+    blind = View("blind", first.camera, first.pixels, np.zeros((32, 32), bool))
+    thin = np.zeros((32, 32), bool)
+    thin[5] = True  # none of the pixels that are compared while training
+    thin = View("thin", first.camera, first.pixels, thin)
+    judge, alone = (evaluation(type(views)(**{**vars(views), "test": test})) for test in ((blind, other), (other,)))
+    scores = judge.full()
+    assert (scores[0].psnr, scores[0].ssim) == ({}, {})
+    assert summary(scores) == summary(alone.full())
+    assert judge.quick() == alone.quick()
+    only = evaluation(type(views)(**{**vars(views), "test": (blind, thin)}))
+    assert only.quick() == {}
+    assert set(summary(only.full())) == {"psnr"}
+    assert summary(only.full()[:1]) == {}

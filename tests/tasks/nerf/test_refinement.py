@@ -75,30 +75,43 @@ def turned(view, angle, axis, shift):
 
 @pytest.mark.slow
 def test_poses_get_better():
-    """Half of the cameras are shifted and turned at random: their corrections undo most of it."""
+    """A third of the cameras are shifted, a third turned in place: corrections undo most of what that does at the ball.
+
+    There a small turn looks like a shift, and Adam steps equally far with both, so that a turn is undone by 1.2 / 2.2 of itself
+    alone, the distance being 1.2, and the rest by a shift.
+    """
     views = ball_photographs(count=24, side=32, alpha=False)
     generator = np.random.default_rng(0)
-    moved, shifts = [], np.zeros((len(views.train), 3))
+    moved, shifts, turns = [], np.zeros((len(views.train), 3)), np.zeros((len(views.train), 3))
     for index, view in enumerate(views.train):
         if index % 3 == 0:
             shifts[index] = 0.03 * generator.choice((-1.0, 1.0), 3)
-            view = turned(view, 0.0, np.array([1.0, 0.0, 0.0]), shifts[index])
-        moved.append(view)
+        elif index % 3 == 1:
+            turns[index] = 0.03 * view.camera.to_world[:, :2] @ generator.choice((-1.0, 1.0), 2)
+        angle = np.linalg.norm(turns[index])
+        axis = turns[index] / angle if angle else np.array([1.0, 0.0, 0.0])
+        moved.append(turned(view, angle, axis, shifts[index]))
     task = refined_task(dataclasses.replace(views, train=tuple(moved)), refine_poses=True)
     plain = refined_task(dataclasses.replace(views, train=tuple(moved)))
     for each in (task, plain):
         for _ in range(500):
             each.step()
-    # What a correction does at the ball: its shift, and its turn times the distance, across the axis of view
-    before, after = [], []
-    for index, view in enumerate(views.train):
-        if index % 3 == 0:
-            across = view.camera.to_world[:, :2]
-            w, t = task.poses.values[index, :3].numpy(), task.poses.values[index, 3:].numpy()
-            at_ball = t + np.cross(w, 0.5 - (view.camera.position + shifts[index]))
-            before.append(np.linalg.norm(shifts[index] @ across))
-            after.append(np.linalg.norm((shifts[index] + at_ball) @ across))
-    assert np.mean(after) < 0.5 * np.mean(before)
+
+    def at_ball(index, turn, shift):
+        """How far a turn and a shift move what is seen of the ball, across the axis of view."""
+        camera = moved[index].camera
+        return np.linalg.norm(
+            (shift + np.cross(turn, 0.5 - camera.position)) @ views.train[index].camera.to_world[:, :2]
+        )
+
+    corrections = task.poses.values.numpy()
+    left_turns, left_shifts = turns + corrections[:, :3], shifts + corrections[:, 3:]
+    for kind in (0, 1):
+        some = range(kind, len(moved), 3)
+        before = np.mean([at_ball(i, turns[i], shifts[i]) for i in some])
+        assert np.mean([at_ball(i, left_turns[i], left_shifts[i]) for i in some]) < 0.5 * before
+    was, remains = (np.linalg.norm(values[1::3], axis=1).mean() for values in (turns, left_turns))
+    assert remains < 0.65 * was  # 0.45 if all of what is seen came back
     assert task.score()["psnr"] > plain.score()["psnr"]
 
 
@@ -112,13 +125,14 @@ def test_exposure_is_a_factor_of_light():
 
 @pytest.mark.slow
 def test_exposures_are_found():
-    """Photographs taken with more and with less light, at random: the gains of both kinds come near to what they were.
+    """Photographs taken with more and with less light, at random: the mean gain of both kinds comes near to what it was.
 
-    A single gain comes less near, as colours that change with direction can explain some of it.
+    A single gain comes less near, as colours that change with direction can explain some of it; how much nothing tells, so that
+    the bounds are not derived: within 40 % in the mean, and for single ones a clear correlation.
     """
     views = ball_photographs(count=44, side=24, alpha=False)
-    count = len(views.train)
-    gains = np.random.default_rng(1).permutation(np.where(np.arange(count) % 2, 0.25, -0.25))
+    count, size = len(views.train), 0.25
+    gains = np.random.default_rng(1).permutation(np.where(np.arange(count) % 2, size, -size))
     changed = []
     for view, gain in zip(views.train, gains, strict=True):
         light = decode_srgb(0.75 * view.pixels / 255.0) * np.exp(gain)
@@ -128,8 +142,8 @@ def test_exposures_are_found():
         task.step()
     found = task.gains.values[:, 0].numpy()
     assert abs(found.mean()) < 1e-6
-    assert 0.15 < found[gains > 0.0].mean() < 0.35
-    assert -0.35 < found[gains < 0.0].mean() < -0.15
+    for sign in (-1.0, 1.0):
+        assert abs(found[gains * sign > 0.0].mean() - sign * size) < 0.4 * size
     assert np.corrcoef(found, gains)[0, 1] > 0.6
 
 

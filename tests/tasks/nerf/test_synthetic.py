@@ -1,6 +1,7 @@
 """Data sets of our own scenes: cameras agree with the tracer's, images with its renders, places with the scene."""
 
 import json
+import math
 from pathlib import Path
 
 import msgspec
@@ -177,13 +178,28 @@ def test_the_unit_cube_holds_what_is_photographed():
     assert corners.max() < 1.0
     np.testing.assert_allclose(corners.mean(axis=0), 0.5)
     assert np.ptp(corners, axis=0).max() > 0.9
-    # A ground of 40 around a cube of 1 that is seen to its end needs a box of 64
+
+
+def test_the_box_holds_what_is_seen():
+    """A ground of 40 around a cube of 1, as far as the cameras see it: where rays through pixels meet it, in closed form."""
     scene = toy(Cube(to_world=(Scale(value=0.5),)), GROUND)
     look = probe(scene)
     cameras = place_cameras(look, Perspective(), Shooting(None, 16, 12, elevation=(20.0, 60.0)), 6)[1]
     renderer = Renderer(scene, device="cpu")
-    seen = aabb_scale_for(renderer, cameras, look.box)
-    assert seen in (4, 8, 16, 32)
+    scale, offset = unit_cube(look.box)
+    reach = []
+    for camera in cameras:
+        rows, columns = np.divmod(np.arange(16 * 12), 16)
+        directions = camera.directions(np.column_stack((columns, rows)) + 0.5)
+        ways = (np.array([[-0.5], [0.5]])[:, None] - camera.position) / directions  # to the planes of the cube's sides
+        in_cube = ways.min(axis=0).max(axis=1) < ways.max(axis=0).min(axis=1)
+        way = (-0.5 - camera.position[1]) / directions[:, 1]
+        points = camera.position + way[:, None] * directions
+        on_ground = (way > 0.0) & (np.abs(points[:, [0, 2]]).max(axis=1) < 20.0) & ~in_cube
+        reach += [np.zeros(in_cube.sum()), 2.0 * np.abs(points[on_ground] * scale + offset - 0.5).max(axis=1)]
+    side = np.quantile(np.concatenate(reach), 0.99)
+    assert 1.1 * 16 < side < 32 / 1.1  # pixels' samples are not at their centres
+    assert aabb_scale_for(renderer, cameras, look.box) == 2 ** math.ceil(math.log2(side))
     assert aabb_scale_for(Renderer(toy(), device="cpu"), cameras, look.box) == 1
 
 

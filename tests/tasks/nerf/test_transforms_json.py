@@ -8,8 +8,9 @@ import OpenEXR
 import pytest
 
 from nrc_tracer.errors import DataError
-from nrc_tracer.imaging import encode_srgb
+from nrc_tracer.imaging import encode_srgb, write_image
 from nrc_tracer.imaging.pixels import write_pixels
+from nrc_tracer.tasks.nerf.photographs import read_photograph, read_size
 from nrc_tracer.tasks.nerf.scene_box import CAMERA_DISTANCE
 from nrc_tracer.tasks.nerf.views import View, read_views
 from tests.tasks.nerf.photo_sets import camera, frame, pixels, pose, save, write_set
@@ -54,6 +55,21 @@ def test_blender_set(tmp_path):
     assert (eye.cx, eye.cy, eye.model) == (6.0, 4.0, "pinhole")
     np.testing.assert_array_equal(views.test[1].pixels, pixels(1, channels=4))
     assert read_views(tmp_path / "transforms_train.json").split == "transforms_test.json"
+
+
+def test_a_test_split_without_images_is_said(tmp_path):
+    """Views to be measured on come from the training frames then, which nobody would guess who sees the file."""
+    write_set(tmp_path, name="transforms_train.json")
+    document = {"camera_angle_x": 0.7, "frames": [frame(90), frame(91)]}
+    (tmp_path / "transforms_test.json").write_text(json.dumps(document))
+    views = read_views(tmp_path)
+    assert views.missing == ("images/090.png", "images/091.png")
+    assert (len(views.train), len(views.test), views.split) == (8, 2, "every 8th frame held out")
+    assert any("transforms_test.json: none of its 2 images exists" in note for note in views.notes)
+    save(tmp_path / "images/091.png", pixels(91))
+    views = read_views(tmp_path)
+    assert (len(views.train), len(views.test), views.split) == (10, 1, "transforms_test.json")
+    assert not any("transforms_test.json" in note for note in views.notes)
 
 
 def test_nerfstudio(tmp_path):
@@ -104,6 +120,15 @@ def test_where_a_file_places_its_scene(tmp_path):
     assert (views.scale, views.offset, views.aabb_scale) == (0.25, (0.0, 0.0, 0.0), 16)
 
 
+def test_where_nobody_says_all_of_it(tmp_path):
+    """Of a file's numbers and the user's, the usual ones fill what is left."""
+    views = read_views(write_set(tmp_path, offset=[0.1, 0.2, 0.3], aabb_scale=None))
+    assert (views.scale, views.offset, views.aabb_scale) == (0.33, (0.1, 0.2, 0.3), 1)
+    views = read_views(write_set(tmp_path, scale=0.5, aabb_scale=0.5), offset=(0, 0, 0))
+    assert (views.scale, views.offset, views.aabb_scale) == (0.5, (0.0, 0.0, 0.0), 1)
+    assert "0.5 becomes 1" in views.notes[0]
+
+
 def test_missing_frames_are_listed_and_left_out(tmp_path):
     path = write_set(tmp_path)
     (tmp_path / "images/004.png").unlink()
@@ -149,6 +174,22 @@ def test_deep_and_linear_images_become_8_bits_of_srgb(tmp_path):
     assert (found[..., :3] == round(255 * float(encode_srgb(np.array(0.25))))).all()
 
 
+def test_sizes_of_float_images_are_read_from_their_heads(tmp_path):
+    """Of files whose pixels are cut off: nothing of them is decoded."""
+    layers = {name: np.zeros((200, 300), np.float32) for name in "RGBA"}
+    OpenEXR.File({"compression": OpenEXR.NO_COMPRESSION}, layers).write(str(tmp_path / "a.exr"))
+    write_image(tmp_path / "b.hdr", np.ones((200, 300, 3), np.float32))
+    for name, has_alpha in (("a.exr", True), ("b.hdr", False)):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:4000])
+        assert read_size(path, "frame") == (300, 200, has_alpha)
+        with pytest.raises(DataError, match=f"frame: .*{name}"):
+            read_photograph(path, "frame")
+        path.write_bytes(path.read_bytes()[:30])
+        with pytest.raises(DataError, match=f"frame: .*{name}: not a readable image"):
+            read_size(path, "frame")
+
+
 def edited(index, **changes):
     frames = [frame(i) for i in range(10)]
     frames[index] = {key: value for key, value in {**frames[index], **changes}.items() if value is not None}
@@ -186,8 +227,9 @@ def singular():
         ({"camera_angle_x": 3.2}, "between 0 and pi"),
         ({"w": 1e9}, "w is 1e\\+09 and the image has 12 x 8"),
         ({"h": 10**400}, "h: must be a finite number"),
-        ({"aabb_scale": 0}, "aabb_scale must lie"),
-        ({"aabb_scale": 4096}, "aabb_scale must lie"),
+        ({"camera_angle_x": 5e-324}, "between 0 and pi"),
+        ({"aabb_scale": 0}, "aabb_scale must be above 0 and at most 128, not 0"),
+        ({"aabb_scale": 4096}, "aabb_scale must be above 0 and at most 128, not 4096"),
         ({"scale": -1}, "scale must be a positive number"),
         ({"offset": [1, 2]}, "offset must be three"),
         ({"aabb": [[0, 0, 0], [0, 0, 0]]}, "aabb: the second corner"),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from nrc_tracer.errors import ConfigError, DataError, SnapshotError
+from nrc_tracer.isosurface import extract
 from nrc_tracer.tasks.sdf.fit import SdfTask
 from nrc_tracer.tasks.sdf.mesh import surface_mesh
 from nrc_tracer.tasks.sdf.rendering import Orbit, render
@@ -93,12 +94,21 @@ def test_surface(trained, snapshot):
     """The extracted mesh is watertight, where the mesh was, and its scores say so."""
     pytest.importorskip("skimage")
     trimesh = pytest.importorskip("trimesh")
-    surface = load_shape(snapshot).surface(64)
+    shape = load_shape(snapshot)
+    surface = shape.surface(64)
     mesh = trimesh.Trimesh(surface.positions, surface.indices, process=False)
     assert mesh.is_watertight
     assert mesh.volume > 0.0
     inner = np.abs(torus_distance((surface.positions.astype(np.float64) - SHIFT) / 2.0)) * 2.0
     assert np.median(inner) < 0.02
+    # Where it is known to be far the network is not asked, and nothing is lost by it
+    whole = extract(
+        lambda points: shape.distance(torch.from_numpy(points)).numpy(), *map(tuple, shape.box), 128, closed=True
+    )
+    in_cube = shape.surface(128, in_cube=True)
+    np.testing.assert_array_equal(in_cube.positions, whole.positions)
+    np.testing.assert_array_equal(in_cube.indices, whole.indices)
+    assert in_cube.evaluations < 0.7 * whole.evaluations
     scores = trained.evaluate_surface(64)
     assert scores["chamfer"] < 0.004
     assert scores["normal_error"] < 15.0

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from nrc_tracer.errors import DataError
+from nrc_tracer.errors import ConfigError, DataError
 from nrc_tracer.tasks.sdf.distance import SignMethod
 from nrc_tracer.tasks.sdf.mesh import load_surface, surface_mesh
-from nrc_tracer.tasks.sdf.sign import choose_sign
+from nrc_tracer.tasks.sdf.sign import BAND, SAMPLES, choose_sign
 
 from .shapes import box, flipped, joined, sphere, torus
 
@@ -50,21 +50,34 @@ def test_all_ways_to_break_a_sphere_give_the_same_inside(launcher):
 
 
 def test_disagreement_is_measured(launcher):
-    """Where two spheres overlap, parity and winding number disagree: the share of the box that the overlap takes, about."""
-    _, _, choice = choose_sign(surface_mesh(*joined(sphere(3), sphere(3, center=(0.9, 0.0, 0.0)))), launcher)
-    overlap = np.pi * (4.0 + 0.9) * (2.0 - 0.9) ** 2 / 12.0 / (2.0 * 2.0 * 2.9)
-    # Half of the points are beside the surface: there it is some share between none and half
-    assert 0.4 * overlap < choice.disagreement["parity/winding"] < 0.5 * overlap + 0.5
-    assert (
-        choice.disagreement["parity/winding"]
-        > 10.0 * choose_sign(surface_mesh(*sphere(3)), launcher)[2].disagreement["parity/winding"]
-    )
+    """Where two balls overlap, parity and winding number disagree: at as many points as a sample of our own has in both.
+
+    Half of it is uniform in the box, half moved from the two surfaces by up to `BAND` of the cube along each axis.
+    """
+    other = np.array([0.9, 0.0, 0.0])
+    mesh = surface_mesh(*joined(sphere(5), sphere(5, center=other)))
+    rng, count = np.random.default_rng(0), 2**17
+    in_box = rng.uniform((-1.0, -1.0, -1.0), (1.9, 1.0, 1.0), (count, 3))
+    beside = rng.normal(size=(count, 3))
+    beside /= np.linalg.norm(beside, axis=1, keepdims=True)
+    beside += other * rng.integers(0, 2, (count, 1)) + rng.uniform(-BAND, BAND, (count, 3)) / mesh.scale
+    points = np.concatenate([in_box, beside])
+    share = np.mean((np.linalg.norm(points, axis=1) < 1.0) & (np.linalg.norm(points - other, axis=1) < 1.0))
+    found = choose_sign(mesh, launcher)[2].disagreement["parity/winding"]
+    assert found == pytest.approx(share, abs=4.0 * np.sqrt(share * (1.0 - share) * (1.0 / SAMPLES + 0.5 / count)))
+    assert choose_sign(surface_mesh(*sphere(3)), launcher)[2].disagreement["parity/winding"] < 0.1 * share
 
 
 def test_as_asked(launcher):
     _, _, choice = choose_sign(surface_mesh(*box()), launcher, wanted="winding")
     assert choice.method == SignMethod.WINDING
     assert choice.reason == "as asked"
+
+
+def test_an_unknown_method_is_refused(launcher):
+    """Before any work on the mesh, of which there is none here."""
+    with pytest.raises(ConfigError, match="parity"):
+        choose_sign(None, launcher, wanted="partiy")
 
 
 def test_a_sheet_encloses_nothing(launcher):
