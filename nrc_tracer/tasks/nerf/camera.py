@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from nrc_tracer.errors import DataError
+from nrc_tracer.tasks.nerf.rotations import turning
 
 CameraModel = Literal["pinhole", "opencv", "fisheye"]
 MAX_SIDE = 65536
@@ -62,6 +63,11 @@ class Camera:
     def forward(self) -> np.ndarray:
         """The direction in which it looks, float64 [3]."""
         return -self.to_world[:, 2]
+
+    def corrected(self, rotation: np.ndarray, shift: np.ndarray) -> Camera:
+        """The camera turned in place by a rotation vector [radians], then shifted, both along the world's axes, [3]."""
+        to_world = np.concatenate([turning(rotation) @ self.to_world[:, :3], (self.position + shift)[:, None]], axis=1)
+        return dataclasses.replace(self, to_world=to_world)
 
     def resized(self, width: int | None = None, height: int | None = None) -> Camera:
         """The same view with another number of pixels; one side alone keeps the aspect ratio."""

@@ -57,7 +57,7 @@ class Field:
         offset: Three numbers.
         has_alpha: Whether it was fitted to transparent photographs.
         names: Of the photographs: `train` and `test`.
-        cameras: Likewise.
+        cameras: Likewise; those that were learnt from as they were corrected, if they were.
     """
 
     volume: Volume
@@ -106,6 +106,10 @@ def load_field(
         thickness = snapshot.extra["occupancy"]
         if len(offset) != 3:
             raise ValueError(f"offset has {len(offset)} numbers")
+        if (poses := snapshot.extra.get("poses.values")) is not None:
+            corrections = poses.double().numpy()
+            pairs = zip(cameras["train"], corrections, strict=True)
+            cameras["train"] = [camera.corrected(pose[:3], pose[3:] / scale) for camera, pose in pairs]
         grid = OccupancyGrid(space, launcher)
         grid.restore(thickness, int(data["occupancy_updates"]))
         return Field(Volume(model, space, grid, launcher), scale, offset, bool(data["has_alpha"]), names, cameras)

@@ -30,3 +30,10 @@ def rotation_of(quaternion: np.ndarray) -> np.ndarray:
             [2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)],
         ]
     )
+
+
+def turning(vector: np.ndarray) -> np.ndarray:
+    """The rotation [3, 3] about the axis `vector` [3] by its length [radians]."""
+    angle = float(np.linalg.norm(vector))
+    half_sinc = 0.5 * np.sinc(angle / (2.0 * np.pi))
+    return rotation_of(np.array([np.cos(0.5 * angle), *(half_sinc * vector)]))

@@ -9,6 +9,7 @@ import torch
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.imaging.tonemap import decode_srgb, encode_srgb
 from nrc_tracer.tasks.nerf import fit
+from nrc_tracer.tasks.nerf.field import load_field
 from nrc_tracer.tasks.nerf.fit import NerfOptions, NerfTask
 from nrc_tracer.tasks.nerf.marching import Samples
 from nrc_tracer.tasks.nerf.rays import RayTable
@@ -167,6 +168,22 @@ def test_resumes_with_corrections(tmp_path, monkeypatch):
         assert torch.equal(value, second.tensors()[name]), name
     with pytest.raises(SnapshotError, match="other corrections"):
         refined_task(views).resume(tmp_path / "first.safetensors")
+
+
+def test_cameras_of_a_snapshot_are_the_corrected_ones(tmp_path):
+    """What is decoded later is seen from where training saw it, in data of another scale than the field's."""
+    views = dataclasses.replace(ball_photographs(count=4, test=1), scale=0.5, offset=(0.25, 0.25, 0.25))
+    task = refined_task(views, refine_poses=True)
+    task.step()
+    task.poses.values[:] = torch.from_numpy(np.random.default_rng(0).normal(0.0, 0.1, (3, 6)).astype(np.float32))
+    task.poses.values[1] = 0.0
+    field = load_field(task.save(tmp_path / "ball.safetensors"), device="cpu")
+    for index, camera in enumerate(field.cameras["train"]):
+        pixels = torch.arange(camera.width * camera.height, dtype=torch.int32) + index * camera.width * camera.height
+        seen = task.table.at(pixels, poses=task.poses.values)
+        rays = task.table.rays_of(camera)
+        torch.testing.assert_close(rays.origins, seen.origins, rtol=0.0, atol=1e-6)
+        torch.testing.assert_close(rays.directions, seen.directions, rtol=0.0, atol=1e-6)
 
 
 def test_exposures_of_transparent_photographs():
