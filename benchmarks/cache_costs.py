@@ -30,14 +30,19 @@ def _clock(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def measure_costs(stage: Stage, rounds: int) -> dict[str, Any]:
+def measure_costs(stage: Stage, rounds: int, **options: Any) -> dict[str, Any]:
     """Time of queries, training and cached frames over that of uncached frames; medians of frames in turn.
 
     Of the training after the warm-up, which is not in every frame, it is the mean.
+
+    Args:
+        stage: The scene.
+        rounds: How many of each kind of frame.
+        options: Of the caches.
     """
     plain = stage.renderer()
-    learning = stage.renderer(RadianceCache(train_frames=ENDLESS))
-    cache = RadianceCache(train_frames=FIRST_FRAMES)
+    learning = stage.renderer(RadianceCache(train_frames=ENDLESS, **options))
+    cache = RadianceCache(train_frames=FIRST_FRAMES, **options)
     cached = stage.renderer(cache)
     for _ in range(FIRST_FRAMES):
         _train_frame(learning)
@@ -61,6 +66,7 @@ def measure_costs(stage: Stage, rounds: int) -> dict[str, Any]:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     frame = medians["plain"]
     training_after = (work.train - begun) / (rounds * every)
+    report = cached.cache_report()
     return {
         "uncached_frame_seconds": frame,
         "trace": medians["trace"] / frame,
@@ -71,7 +77,8 @@ def measure_costs(stage: Stage, rounds: int) -> dict[str, Any]:
         "cached_frame": (medians["cached"] + training_after) / frame,
         "records": learning._frames.records,
         "steps": learning._frames.steps,
-        "queries_per_path": cached.cache_report()["queries_per_path"],
+        "queries_per_path": report["queries_per_path"],
+        "segments_per_path": report["mean_path_length"],
     }
 
 

@@ -43,6 +43,8 @@ class Stage:
         sampler: Of all renderings. The benchmark tells bias and variance apart, for which samples have to be independent.
         threads: Threads on the CPU, one per core unless given.
         reference: Two independent images, shape [height, width, 3] each.
+        height: Of the film, where it does not follow.
+        device: Where it is rendered.
     """
 
     name: str
@@ -51,14 +53,17 @@ class Stage:
     reference: Reference | None = None
     sampler: str = "independent"
     threads: int | None = None
+    height: int | None = None
+    device: str = "cpu"
 
     def renderer(self, cache: RadianceCache | None = None, mode: str = "on", *, seed: int = 0) -> Renderer:
         """A renderer of paths without limit, compiled."""
         renderer = Renderer(
             self.scene,
-            device="cpu",
+            device=self.device,
             threads=self.threads,
             width=self.width,
+            height=self.height,
             max_depth=-1,
             sampler=self.sampler,
             seed=seed,

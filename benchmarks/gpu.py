@@ -1,13 +1,15 @@
-"""A GPU: parity of the networks with a reference, their throughput beside tiny-cuda-nn and torch, and the distance to the floor.
+"""A GPU: parity of the networks with a reference, their throughput beside tiny-cuda-nn and torch, the distance to the floor;
+frames with the radiance cache, and the tasks' scores.
 
-    python -m benchmarks.gpu [--device cuda:0] [--quick] [--json [FILE]]
+    python -m benchmarks.gpu [--device cuda:0] [--parts networks frames tasks] [--quick] [--json [FILE]]
 
 The model is that of `benchmarks.nn` with tables of 2^19 entries. `fused` is encoding and network in one kernel, `blocked` the
 encoding's kernel and torch's matrix products, `tinycudann` its modules with our loss and optimizer, where they can be imported,
 `torch` the plain peer of `benchmarks.torch_grid`. All are timed in turn in one run, compilation excluded; ratios are of speeds,
 fused to the others. The floor of an operation is the larger of two times: its bytes over the measured bandwidth of a copy, and
 its multiplications over the measured rate of the largest matrix product, both counted once as if caches were perfect; and of
-random reads, whose ceiling is measured beside, as they cost most.
+random reads, whose ceiling is measured beside, as they cost most. Frames are those of `benchmarks.gpu_frames`, and tasks those
+of `benchmarks.tasks` without their peer, where their data are there.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ import torch
 from torch import Tensor
 
 import nrc_tracer.nn as nn
+from benchmarks import tasks
 from benchmarks.ceilings import copy_bandwidth, gather_rate
+from benchmarks.gpu_frames import measure_frames
 from benchmarks.machine import describe_machine, device_slug
 from benchmarks.nn import (
     ADAM,
@@ -40,9 +44,11 @@ from benchmarks.nn import (
 from benchmarks.timing import time_in_turn
 from benchmarks.torch_grid import PLAIN, TorchModel, TorchTraining, in_chunks
 from nrc_tracer.errors import NrcError
+from nrc_tracer.launch import default_threads
 from nrc_tracer.nn.losses import LossFunction, build_loss
 
 RESULTS = Path(__file__).parent / "results"
+PARTS = ("networks", "frames", "tasks")
 LOG2_ENTRIES = 19
 SIZES, QUICK_SIZES = (14, 16, 18, 20, 21), (14, 16)
 """log2 of queries."""
@@ -52,6 +58,9 @@ WIDTHS = ((16, 2), (32, 2), (64, 2), (64, 5), (128, 2), (128, 4))
 
 PARITY_SIZES = (1000, 2**16 + 3)
 TORCH_CHUNK = 2**19
+FRAME, QUICK_FRAME = (1920, 1080), (480, 270)
+TASK_TIMES = (1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
+"""Seconds of training after which scores are taken."""
 MATRIX = 8192
 """Rows and columns of the product whose rate is the ceiling."""
 
@@ -232,11 +241,37 @@ def compare_with_floor(ceilings: dict[str, float], model: nn.Model, throughput: 
     return rows
 
 
+def measure_networks(device: torch.device, sizes: tuple[int, ...], rounds: int) -> dict[str, Any]:
+    """Parity, throughput and floor of encoding and network."""
+    parity = check_parity(device)
+    ways, absent = build_ways(device)
+    throughput = measure_throughput(ways, device, sizes, rounds)
+    model = ways["fused"].model
+    ceilings = measure_ceilings(model, rounds)
+    floor = compare_with_floor(ceilings, model, throughput)
+    return {"parity": parity, "absent": absent, "throughput": throughput, "ceilings": ceilings, "floor": floor}
+
+
+def measure_tasks(device: str, seconds: float) -> list[dict[str, Any]]:
+    """Scores of all tasks whose data are there."""
+    print(f"\ntasks, up to {seconds:g} s of training each")
+    options = {"device": device, "threads": default_threads(), "no_torch": True, "no_final": False}
+    found = []
+    for case in tasks.CASES.values():
+        times = [t for t in TASK_TIMES if t < seconds]
+        try:
+            found.append(tasks.measure(case, argparse.Namespace(seconds=seconds, times=times, **options)))
+        except NrcError as error:
+            print(f"{case.name}: left out: {error}", flush=True)
+    return found
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--quick", action="store_true", help=f"no more than 2^{QUICK_SIZES[-1]} queries")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--quick", action="store_true", help="few queries, small frames, short training")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
         "--json", nargs="?", type=Path, const=Path(), help="a file, or none for one in benchmarks/results"
@@ -244,7 +279,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("benchmarks.gpu: needs a CUDA GPU and a build of torch with CUDA; on a CPU run benchmarks.nn")
-    device = torch.device(arguments.device)
+    device, quick = torch.device(arguments.device), arguments.quick
     if device.type != "cuda":
         raise SystemExit(
             f'benchmarks.gpu: --device {arguments.device} is no GPU; on a CPU run "python -m benchmarks.nn"'
@@ -254,20 +289,20 @@ def main() -> None:
     machine = describe_machine(("nrc-tracer", "warp-lang", "torch"))
     machine["device"] = torch.cuda.get_device_name(device)
     print(", ".join(f"{k} {v}" for k, v in machine.items()) + "\n")
-    parity = check_parity(device)
-    ways, absent = build_ways(device)
-    throughput = measure_throughput(ways, device, QUICK_SIZES if arguments.quick else SIZES, arguments.rounds)
-    model = ways["fused"].model
-    ceilings = measure_ceilings(model, arguments.rounds)
-    floor = compare_with_floor(ceilings, model, throughput)
+    results: dict[str, Any] = {"machine": machine}
+    if "networks" in arguments.parts:
+        results |= measure_networks(device, QUICK_SIZES if quick else SIZES, arguments.rounds)
+    if "frames" in arguments.parts:
+        results["frames"] = measure_frames(arguments.device, QUICK_FRAME if quick else FRAME, arguments.rounds)
+    if "tasks" in arguments.parts:
+        results["tasks"] = measure_tasks(arguments.device, 5.0 if quick else 60.0)
     print(f"\n{time.time() - start:.0f} s in all")
     if arguments.json is not None:
         slug = device_slug(machine["device"], 1)
         file = RESULTS / f"gpu-{slug}.json" if arguments.json == Path() else arguments.json
-        results = {"parity": parity, "absent": absent, "throughput": throughput, "ceilings": ceilings, "floor": floor}
-        file.write_text(json.dumps({"machine": machine, **results}, indent=1) + "\n")
+        file.write_text(json.dumps(results, indent=1, default=float) + "\n")
         print(f"written to {file}")
-    if not all(row["agrees"] for row in parity):
+    if not all(row["agrees"] for row in results.get("parity", ())):
         raise SystemExit("benchmarks.gpu: the fused network differs from the reference: its speed says nothing")
 
 

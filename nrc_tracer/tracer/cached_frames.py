@@ -159,10 +159,15 @@ class CachedFrames:
 
     # Frames
 
+    def _now(self) -> float:
+        """The time [s] when all that a GPU was given to do is done."""
+        wp.synchronize_device(self.tracer.launcher.device)
+        return clock.perf_counter()
+
     def warm_up_frame(self, budget_is_over: bool) -> None:
         """Train for one frame, and find out whether the warm-up is over."""
         options = self.cache.options
-        start = clock.perf_counter()
+        start = self._now()
         with single_threaded_torch(self.tracer.launcher):
             if self.warm_up_frames % PROBE_EVERY == 0:
                 self.measure()
@@ -177,7 +182,7 @@ class CachedFrames:
                     over = frames >= LEAST_WARM_UP and self._has_converged()
             if over:
                 self.end_warm_up()
-        self._set(warm_up_seconds=self.cache.progress.get("warm_up_seconds", 0.0) + clock.perf_counter() - start)
+        self._set(warm_up_seconds=self.cache.progress.get("warm_up_seconds", 0.0) + self._now() - start)
 
     def _is_of_no_use(self) -> bool:
         """Whether even a perfect cache would be corrected at more cost than it saves."""
@@ -259,9 +264,9 @@ class CachedFrames:
             probability = self.cache.progress.get("continue_probability", 1.0)
         policy = self.tracer.policy(self.cache, VIEW if self.mode is CacheMode.VIEW else RENDER, probability)
         buffers = self._pixels
-        start = clock.perf_counter()
+        start = self._now()
         self.tracer.trace(buffers, policy, sample)
-        traced = clock.perf_counter()
+        traced = self._now()
         predictions = torch.zeros((buffers.paths, 3), device=self.device)
         if probability < 1.0:
             rows = buffers.count.nonzero()[:, 0]
@@ -272,12 +277,12 @@ class CachedFrames:
         vertices, to_cuts = int(buffers.length.sum()), int(buffers.depth.sum()) if probability < 1.0 else 0
         self._add(paths=buffers.paths, path_vertices=vertices, query_vertices=to_cuts)
         self.seconds.trace += traced - start
-        self.seconds.query += clock.perf_counter() - traced
+        self.seconds.query += self._now() - traced
 
     def _train(self, unbiased: float) -> None:
         """Trace training paths, of whose suffixes a share of `unbiased` ends by roulette alone, and train on them."""
         cache, options, progress, frame = self.cache, self.cache.options, self.cache.progress, self.frame
-        start = clock.perf_counter()
+        start = self._now()
         across, down = self.tracer.tiles(int(progress.get("training_paths", self.records // 4)))
         paths = across * down
         if self._training is None or self._training.paths < paths:
@@ -301,7 +306,7 @@ class CachedFrames:
         cache.train(features, targets, records=self.records, steps=self.steps, seed=mix(settings.seed, frame))
         wanted = PATHS_PER_RECORD * self.records * paths / len(targets)
         self._set(training_paths=int(min(wanted, self.records)))
-        self.seconds.train += clock.perf_counter() - start
+        self.seconds.train += self._now() - start
 
     def _targets(self, buffers: RecordBuffers, paths: int) -> tuple[Tensor, Tensor]:
         """Features and targets of all records of the first `paths` paths."""
@@ -324,7 +329,7 @@ class CachedFrames:
 
     def measure(self) -> None:
         """Trace paths that end in the cache and go on all the same, to hold it against; none of them ever trains it."""
-        start = clock.perf_counter()
+        start = self._now()
         if self._probes is None:
             self._probes = RecordBuffers.allocate(PROBE_PATHS, 1, self.device)
         count = self.cache.progress.get("probes", 0)
@@ -339,7 +344,7 @@ class CachedFrames:
             held["again"] = HeldOut.of(buffers, paths)["tail"]
         self.cache.held = join(self.cache.held, held, most=MOST_PROBES * PROBE_PATHS)
         self._set(probes=count + 1)
-        self.seconds.measure += clock.perf_counter() - start
+        self.seconds.measure += self._now() - start
 
     def split(self, sample: int, continuation: int) -> Tensor:
         """Samples of the image without the cache, [pixels, 3], whose paths go on beyond their cut in one of many ways.

@@ -26,13 +26,14 @@ class Ema(Wrapper):
     Written like this, a weight that never changes is its own average to the last bit. It is always kept in float32, whatever
     `full_precision` says.
 
-    An entry of a grid that rests from step s to step t has e_t = w + (e_s - w) d^(t-s) (1 - d^s) / (1 - d^t): where the gradient
-    lists the touched entries, the others are left until they are touched. That takes for granted that nobody changes the
-    parameters between steps. Asking for the average brings a copy up to date, so that it changes nothing, not even by rounding.
+    A weight that stays the same from the step after s to step t has e_t = w + (e_s - w) d^(t-s) (1 - d^s) / (1 - d^t). Where the
+    gradient lists the touched entries of grids, those are brought up to date with the weights that they had until then before
+    the step changes them; the others wait. That takes for granted that nobody changes the parameters between steps. Asking for
+    the average brings a copy up to date, so that it changes nothing, not even by rounding.
 
     Attributes:
-        averages: float32 [n_params], up to date where ...
-        updated: int32 [n_params]: ... this step, or `complete` if that is later, is the last.
+        averages: float32 [n_params], of the weights up to the step that ...
+        updated: int32 [n_params]: ... is this one, or `complete` if that is later.
     """
 
     _numbers = {"complete": int}
@@ -44,7 +45,6 @@ class Ema(Wrapper):
         self.averages = torch.zeros(n_params, device=self._torch_device)
         self.updated = torch.zeros(n_params, dtype=torch.int32, device=self._torch_device)
         self.complete = 0
-        self._gathered = torch.empty(0, device=self._torch_device)
         self._answer: Tensor | None = None
 
         def powers(t: np.ndarray) -> np.ndarray:
@@ -81,34 +81,12 @@ class Ema(Wrapper):
         self.complete = self.steps
 
     def _step_listed(self, params: Tensor, gradient: Gradient) -> None:
-        works, size = [], 0
-        for listed in gradient.listed:
-            works.append(ListedWork(listed, size))
-            size = works[-1].end
-        if len(self._gathered) < size:
-            self._gathered = torch.empty(2 * size, device=self._torch_device)
-
-        # Keep the old weights of the entries that are about to change
-        weights, gathered = as_warp(params), as_warp(self._gathered)
-        for work in works:
-            self._run_listed(kernels.gather_listed, work, [weights, gathered])
+        if self.steps > 0:
+            arguments = self._catching_up(params, self.averages)
+            for listed in gradient.listed:
+                self._run_listed(kernels.ema_listed, ListedWork(listed), arguments)
         self.nested.step(params, gradient)
-
-        step = self.steps
         self._blend(params, self.n_matrix_params)
-        arguments = [
-            step,
-            self.complete,
-            self._share(step),
-            self._powers.up_to(step),
-            1 - self.decay ** (step - 1),
-            gathered,
-            weights,
-            as_warp(self.averages),
-            as_warp(self.updated),
-        ]
-        for work in works:
-            self._run_listed(kernels.ema_listed, work, arguments)
 
     def _blend(self, weights: Tensor, end: int) -> None:
         """Blend the first `end` weights after a step into their averages, which are up to date."""
@@ -127,17 +105,13 @@ class Ema(Wrapper):
 
     def _bring_up(self, params: Tensor, averages: Tensor) -> None:
         """Bring averages, or a copy of them, from where they are up to the last step."""
+        self._run_dense(kernels.ema_catch_up, self.n_matrix_params, self.n_params, self._catching_up(params, averages))
+
+    def _catching_up(self, params: Tensor, averages: Tensor) -> list:
+        """The arguments of kernels that bring averages up to the last step."""
         step = self.steps
-        arguments = [
-            step,
-            self.complete,
-            self._powers.up_to(step),
-            1 - self.decay**step,
-            as_warp(params),
-            as_warp(averages),
-            as_warp(self.updated),
-        ]
-        self._run_dense(kernels.ema_catch_up, self.n_matrix_params, self.n_params, arguments)
+        numbers = [step, self.complete, self._powers.up_to(step), 1 - self.decay**step]
+        return [*numbers, as_warp(params), as_warp(averages), as_warp(self.updated)]
 
     def _tensors(self) -> dict[str, Tensor]:
         return {"averages": self.averages, "updated": self.updated}

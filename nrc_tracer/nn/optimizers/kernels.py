@@ -73,11 +73,7 @@ class AdamRule:
 
 
 _ADAM = Template("""
-    // A loop without branches, which the compiler turns into vector instructions on the CPU
-    const float* gradients = gradient.data + shift;
     const float* table = corrections.data;
-    float* weights = params.data;
-    $open
     const int last = corrections.shape[0] - 1;
     const bool skip_zero = rule.skip_zero != 0;
     const float learning_rate = rule.learning_rate, epsilon = rule.epsilon, l2_reg = rule.l2_reg;
@@ -86,10 +82,14 @@ _ADAM = Template("""
     const float lowest = rule.lowest_rate, highest = rule.highest_rate;
     const float gradient_limit = rule.gradient_limit != 0.0f ? rule.gradient_limit : 3.402823466e38f;
     const float weight_limit = rule.weight_limit != 0.0f ? rule.weight_limit : 3.402823466e38f;
+    const unsigned key = (unsigned)rule.step * 0x9e3779b9u;
+
+    // Of n parameters side by side: a loop without branches, which the compiler turns into vector instructions on the CPU
+    auto update = [&](int n, const float* gradients, float* weights, auto* moment, auto* steps, auto place) {
 #if !defined(__CUDA_ARCH__)
 #pragma clang loop vectorize(assume_safety)
 #endif
-    for (int i = begin; i < end; ++i) {
+    for (int i = 0; i < n; ++i) {
         const float gradient = gradients[i], before = weights[i];
         $load
         const int t_before = steps[i];
@@ -120,25 +120,21 @@ _ADAM = Template("""
         weights[i] = rests ? before : w;
         $store
     }
+    };
+    $what
 """)
 
-_EXACT = _ADAM.substitute(
-    open="float* moment = (float*)moments.data; int* steps = counts.data;",
-    load="const float m_before = moment[2 * i], v_before = moment[2 * i + 1];",
-    store="""
-        moment[2 * i] = rests ? m_before : m;
-        moment[2 * i + 1] = rests ? v_before : v;
+_EXACT = {
+    "load": "const float m_before = ((float*)moment)[2 * i], v_before = ((float*)moment)[2 * i + 1];",
+    "store": """
+        ((float*)moment)[2 * i] = rests ? m_before : m;
+        ((float*)moment)[2 * i + 1] = rests ? v_before : v;
         steps[i] = rests ? t_before : t;
 """,
-)
+}
 
-_COMPACT = _ADAM.substitute(
-    open="""
-    unsigned* moment = (unsigned*)moments.data;
-    short* steps = counts.data;
-    const unsigned key = (unsigned)rule.step * 0x9e3779b9u;
-""",
-    load="""
+_COMPACT = {
+    "load": """
         const unsigned packed = moment[i];
         union Bits { unsigned u; float f; };
         Bits low, high;
@@ -146,9 +142,9 @@ _COMPACT = _ADAM.substitute(
         high.u = packed & 0xffff0000u;
         const float m_before = low.f, v_before = high.f;
 """,
-    store="""
+    "store": """
         // Round to bfloat16 up or down by chance, so that on average nothing is lost
-        unsigned dice = ((unsigned)i ^ key) * 0x85ebca6bu;
+        unsigned dice = ((unsigned)place(i) ^ key) * 0x85ebca6bu;
         dice = (dice ^ dice >> 15) * 0xc2b2ae35u;
         dice ^= dice >> 16;
         low.f = m;
@@ -159,10 +155,61 @@ _COMPACT = _ADAM.substitute(
         moment[i] = rests ? packed : rounded;
         steps[i] = (short)(rests || t > 32767 ? t_before : t);
 """,
-)
+}
+
+_RANGE = """
+    update(end - begin, gradient.data + begin + shift, params.data + begin, moments.data + begin, counts.data + begin,
+           [=](int i) { return begin + i; });
+"""
+
+_LIST = """
+#if !defined(__CUDA_ARCH__)
+    // Fetched ahead of their turn and brought together, so that they are waited for, and stepped, side by side
+    constexpr int ROOM = 64;
+    float g[ROOM], w[ROOM];
+    auto first_moment = *moments.data;
+    auto first_count = *counts.data;
+    decltype(first_moment) m[ROOM];
+    decltype(first_count) t[ROOM];
+    int where[ROOM];
+    const int mask = (1 << slot_bits) - 1;
+    const int entries = ROOM / n_features;
+    for (int from = begin; from < end; from += entries) {
+        const int n = wp::min(entries, end - from);
+        int count = 0;
+        for (int k = from; k < from + n; ++k) {
+            const int next = touched.data[wp::min(k + entries, end - 1)];
+            const int ahead = first + next * n_features;
+            __builtin_prefetch(params.data + ahead);
+            __builtin_prefetch(moments.data + ahead);
+            __builtin_prefetch(counts.data + ahead);
+            const int entry = touched.data[k];
+            int row = k;
+            if (how < 0) {
+                __builtin_prefetch(slots.data + next);
+                row = (slots.data[entry] & mask) - how - 1;
+            }
+            for (int f = 0; f < n_features; ++f, ++count) {
+                const int i = first + entry * n_features + f;
+                where[count] = i;
+                g[count] = gradient.data[row * n_features + f];
+                w[count] = params.data[i];
+                m[count] = moments.data[i];
+                t[count] = counts.data[i];
+            }
+        }
+        update(count, g, w, m, t, [&](int i) { return where[i]; });
+        for (int i = 0; i < count; ++i) {
+            params.data[where[i]] = w[i];
+            moments.data[where[i]] = m[i];
+            counts.data[where[i]] = t[i];
+        }
+    }
+#endif
+"""
 
 
-@wp.func_native(_EXACT)
+@wp.func_native(_ADAM.substitute(_EXACT, what=_RANGE))
 def adam_update(
     begin: int,
     end: int,
@@ -178,7 +225,7 @@ def adam_update(
     ...
 
 
-@wp.func_native(_COMPACT)
+@wp.func_native(_ADAM.substitute(_COMPACT, what=_RANGE))
 def adam_update(  # noqa: F811
     begin: int,
     end: int,
@@ -192,6 +239,46 @@ def adam_update(  # noqa: F811
 ):
     """The same with both moments of a parameter as bfloat16, the first in the lower half, and counts up to 32,767."""
     ...
+
+
+@wp.func_native(_ADAM.substitute(_EXACT, what=_LIST))
+def adam_update_list(
+    begin: int,
+    end: int,
+    how: int,
+    touched: wp.array[int],
+    first: int,
+    n_features: int,
+    slots: wp.array[int],
+    slot_bits: int,
+    rule: AdamRule,
+    corrections: wp.array[float],
+    gradient: wp.array[float],
+    params: wp.array[float],
+    moments: wp.array[wp.vec2],
+    counts: wp.array[int],
+):
+    """The same of the entries at the places begin .. end - 1 of a list (CPU only)."""
+    ...
+
+
+@wp.func_native(_ADAM.substitute(_COMPACT, what=_LIST))
+def adam_update_list(  # noqa: F811
+    begin: int,
+    end: int,
+    how: int,
+    touched: wp.array[int],
+    first: int,
+    n_features: int,
+    slots: wp.array[int],
+    slot_bits: int,
+    rule: AdamRule,
+    corrections: wp.array[float],
+    gradient: wp.array[float],
+    params: wp.array[float],
+    moments: wp.array[int],
+    counts: wp.array[wp.int16],
+): ...
 
 
 @wp.kernel
@@ -215,7 +302,7 @@ def adam_dense(
 @wp.kernel
 def adam_listed(
     base: int,
-    stretches: wp.array[wp.vec4i],
+    stretches: wp.array[wp.vec3i],
     touched: wp.array[int],
     begin: int,
     n_features: int,
@@ -230,28 +317,16 @@ def adam_listed(
 ):
     """Step the listed entries of a grid whose first parameter is `begin`; `gradient` has their sums, see `Regions`."""
     stretch = stretches[base + wp.tid()]
-    how = stretch[3]
+    how = stretch[2]
     if how > 0:
         first = begin + (stretch[0] + how - 1) * n_features
         last = begin + (stretch[1] + how - 1) * n_features
         adam_update(first, last, stretch[0] * n_features - first, rule, corrections, gradient, params, moments, counts)
         return
-    mask = (1 << slot_bits) - 1
-    for k in range(stretch[0], stretch[1]):
-        next = touched[wp.min(k + AHEAD, stretch[1] - 1)]
-        ahead = begin + next * n_features
-        prefetch(params, ahead)
-        prefetch(moments, ahead)
-        prefetch(counts, ahead)
-        entry = touched[k]
-        row = k
-        if how < 0:
-            prefetch(slots, next)
-            row = (slots[entry] & mask) - how - 1
-        first = begin + entry * n_features
-        adam_update(
-            first, first + n_features, row * n_features - first, rule, corrections, gradient, params, moments, counts
-        )
+    adam_update_list(
+        stretch[0], stretch[1], how, touched, begin, n_features, slots, slot_bits, rule, corrections, gradient, params,
+        moments, counts,
+    )  # fmt: skip
 
 
 ADAM_DENSE, ADAM_LISTED = (
@@ -265,8 +340,8 @@ ADAM_DENSE, ADAM_LISTED = (
 
 
 @wp.func
-def rested(average: float, weight: float, done: int, step: int, decay: wp.array[wp.vec2], debias: float) -> float:
-    """A debiased average brought from step `done` < `step` to `step`, the weight having stayed the same since.
+def rest(done: int, step: int, decay: wp.array[wp.vec2], debias: float) -> float:
+    """What is left at `step` of a debiased average's distance at step `done` < `step` from a weight that stays the same.
 
     Args:
         decay: d^k and 1 - d^k for k = 0, 1, 2, ...
@@ -275,7 +350,7 @@ def rested(average: float, weight: float, done: int, step: int, decay: wp.array[
     last = decay.shape[0] - 1
     power = decay[wp.min(step - done, last)]
     before = decay[wp.min(done, last)]
-    return weight + (average - weight) * (power[0] * before[1] / debias)
+    return power[0] * before[1] / debias
 
 
 @wp.kernel
@@ -314,68 +389,45 @@ def ema_catch_up(
     for i in range(first, wp.min(first + stretch, end)):
         done = wp.max(updated[i], complete)
         if done < step:
-            averages[i] = rested(averages[i], weights[i], done, step, decay, debias)
+            weight = weights[i]
+            averages[i] = weight + (averages[i] - weight) * rest(done, step, decay, debias)
 
 
 @wp.func
-def listed_entry(stretch: wp.vec4i, touched: wp.array[int], k: int) -> int:
+def listed_entry(stretch: wp.vec3i, touched: wp.array[int], k: int) -> int:
     """The entry at place k of the lists; where its list has all entries of its region, they follow each other."""
-    if stretch[3] > 0:
-        return k + stretch[3] - 1
+    if stretch[2] > 0:
+        return k + stretch[2] - 1
     return touched[k]
-
-
-@wp.kernel
-def gather_listed(
-    base: int,
-    stretches: wp.array[wp.vec4i],
-    touched: wp.array[int],
-    begin: int,
-    n_features: int,
-    weights: wp.array[float],
-    gathered: wp.array[float],
-):
-    """Copy the weights of listed entries, in the order of the lists."""
-    stretch = stretches[base + wp.tid()]
-    for k in range(stretch[0], stretch[1]):
-        prefetch(weights, begin + listed_entry(stretch, touched, wp.min(k + AHEAD, stretch[1] - 1)) * n_features)
-        source = begin + listed_entry(stretch, touched, k) * n_features
-        target = stretch[2] + (k - stretch[0]) * n_features
-        for f in range(n_features):
-            gathered[target + f] = weights[source + f]
 
 
 @wp.kernel
 def ema_listed(
     base: int,
-    stretches: wp.array[wp.vec4i],
+    stretches: wp.array[wp.vec3i],
     touched: wp.array[int],
     begin: int,
     n_features: int,
     step: int,
     complete: int,
-    share: float,
     decay: wp.array[wp.vec2],
     debias: float,
-    gathered: wp.array[float],
     weights: wp.array[float],
     averages: wp.array[float],
     updated: wp.array[int],
 ):
-    """Bring listed entries up to `step` - 1 with their weights before it, then blend in those after it."""
+    """`ema_catch_up` for listed entries, whose weights are about to change."""
     stretch = stretches[base + wp.tid()]
     for k in range(stretch[0], stretch[1]):
         ahead = begin + listed_entry(stretch, touched, wp.min(k + AHEAD, stretch[1] - 1)) * n_features
         prefetch(weights, ahead)
         prefetch(averages, ahead)
         prefetch(updated, ahead)
-        target = begin + listed_entry(stretch, touched, k) * n_features
-        source = stretch[2] + (k - stretch[0]) * n_features
-        for f in range(n_features):
-            i = target + f
-            average = averages[i]
-            done = wp.max(updated[i], complete)
-            if done < step - 1:
-                average = rested(average, gathered[source + f], done, step - 1, decay, debias)
-            averages[i] = average + share * (weights[i] - average)
-            updated[i] = step
+        first = begin + listed_entry(stretch, touched, k) * n_features
+        done = wp.max(updated[first], complete)  # and so are all features of an entry
+        if done < step:
+            left = rest(done, step, decay, debias)
+            for i in range(first, first + n_features):
+                weight = weights[i]
+                averages[i] = weight + (averages[i] - weight) * left
+                updated[i] = step

@@ -185,16 +185,15 @@ class ListedWork:
 
     Args:
         listed: The grid.
-        gathered: Where, counted in scalars, its first entry is in an array of all touched entries in the order of lists.
 
     Attributes:
-        stretches: int32 [n, 4]: begin and end in the lists, place in that array, and how to read them: above 0, the list has all
-            entries of its region and the k-th place stands for entry k + that - 1; below 0, it was put in order, and the sums
-            begin at -that - 1; see `Stretch`.
-        end: Where the array goes on after its last entry.
+        stretches: int32 [n, 3]: begin and end in the lists, and how to read them: above 0, the list has all entries of its region
+            and the k-th place stands for entry k + that - 1; below 0, it was put in order, and the sums begin at -that - 1; see
+            `Stretch`.
+        arguments: The first ones of the kernels.
     """
 
-    def __init__(self, listed: ListedGrid, gathered: int = 0) -> None:
+    def __init__(self, listed: ListedGrid) -> None:
         rows = []
         for stretch in listed.regions.stretches():
             how = 0
@@ -202,14 +201,11 @@ class ListedWork:
                 how = 1 + stretch.first - stretch.begin
             elif stretch.in_order:
                 how = -1 - stretch.begin
-            for begin in range(stretch.begin, stretch.end, ENTRIES_PER_ITEM):
-                end = min(begin + ENTRIES_PER_ITEM, stretch.end)
-                rows.append((begin, end, gathered, how))
-                gathered += (end - begin) * listed.n_features
-        self.end = gathered
-        self.stretches = torch.from_numpy(np.array(rows, dtype=np.int32).reshape(-1, 4))
+            begins = range(stretch.begin, stretch.end, ENTRIES_PER_ITEM)
+            rows += [(begin, min(begin + ENTRIES_PER_ITEM, stretch.end), how) for begin in begins]
+        self.stretches = torch.from_numpy(np.array(rows, dtype=np.int32).reshape(-1, 3))
         self.arguments = [
-            as_warp(self.stretches, wp.vec4i),
+            as_warp(self.stretches, wp.vec3i),
             as_warp(listed.regions.touched),
             listed.begin,
             listed.n_features,

@@ -108,7 +108,8 @@ def test_untouched_entries_are_not_visited():
     assert rests.sum() > model.n_params / 2
     assert torch.equal(optimizer.averages[rests], averages[rests])
     assert torch.equal(optimizer.updated[rests], updated[rests])
-    assert (optimizer.updated[300:][~rests[300:]] == 2).all()
+    # Those of the others have the step before, whose weights the step changed
+    assert (optimizer.updated[300:][~rests[300:]] == 1).all()
 
 
 def test_training_does_not_depend_on_it():
