@@ -10,7 +10,6 @@ from torch import Tensor
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.backends.backend import Backend, Evaluate
 from nrc_tracer.nn.blocked_mlp import BlockedMlp
-from nrc_tracer.nn.blocked_radiance_field import BlockedRadianceField
 from nrc_tracer.nn.encodings.encoding import Encoding
 from nrc_tracer.nn.encodings.grid import GridEncoding
 from nrc_tracer.nn.fused.features import FusedGrid, Inputs
@@ -18,8 +17,11 @@ from nrc_tracer.nn.fused.network import FusedMlp
 from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid, Regions
 from nrc_tracer.nn.mlp import Mlp
 from nrc_tracer.nn.radiance_field import RadianceField
+from nrc_tracer.nn.radiance_field_networks import RadianceFieldNetworks
 from nrc_tracer.nn.structure import Structure
 from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
+
+Network = BlockedMlp | FusedMlp | RadianceFieldNetworks
 
 CHUNK = 1 << 17
 """Queries that are encoded at a time: their features stay within tens of megabytes."""
@@ -33,8 +35,8 @@ class WarpBackend(Backend):
         launcher: Of the device that it runs on.
         precision: Of the operands of matrix products: float32, bfloat16 or float16. All else is float32.
         deterministic: Sum gradients of grids up as integers, so that a GPU gives the same bits every time; slower.
-        fused: Encoding and network in one kernel, for float16. **It has never run on a GPU.** On the CPU the instructions of a
-            GPU are emulated, which only tests have a use for.
+        fused: Encoding and network in one kernel, for float16; of a radiance field each network in one, its encoding apart. **It
+            has never run on a GPU.** On the CPU the instructions of a GPU are emulated, which only tests have a use for.
 
     Raises:
         ConfigError: The network cannot be fused.
@@ -54,19 +56,21 @@ class WarpBackend(Backend):
         super().__init__(structure, launcher.torch_device, precision)
         self.launcher = launcher
         self.deterministic = deterministic
-        self.network: BlockedMlp | BlockedRadianceField | FusedMlp | None = None
+        self.network: Network | None = None
         self.fused: FusedMlp | None = None
-        if fused:
-            if not isinstance(structure.mlp, Mlp) or precision != torch.float16:
-                raise ConfigError(
-                    "fused: only a model with one network of precision float16 can be; leave fused=True out"
-                )
-            self.network = FusedMlp(structure.mlp, launcher)
-            self.fused = FusedMlp(structure.mlp, launcher, FusedGrid.of(structure.encoding, structure.width))
-        elif isinstance(structure.mlp, RadianceField):
-            self.network = BlockedRadianceField(structure.mlp, launcher, precision)
+        if fused and (structure.mlp is None or precision != torch.float16):
+            raise ConfigError("fused: only a model with a network, of precision float16, can be; leave fused=True out")
+
+        def runner(mlp: Mlp) -> BlockedMlp | FusedMlp:
+            return FusedMlp(mlp, launcher) if fused else BlockedMlp(mlp, launcher, precision)
+
+        if isinstance(structure.mlp, RadianceField):
+            both = structure.mlp
+            self.network = RadianceFieldNetworks(both, runner(both.density), runner(both.rgb))
         elif structure.mlp is not None:
-            self.network = BlockedMlp(structure.mlp, launcher, precision)
+            self.network = runner(structure.mlp)
+            if fused:
+                self.fused = FusedMlp(structure.mlp, launcher, FusedGrid.of(structure.encoding, structure.width))
         self._flat: Tensor | None = None
         self._listed: list[ListedGrid] | None = None
         self._regions: dict[GridEncoding, Regions] = {}
@@ -231,7 +235,7 @@ class _NetworkFunction(torch.autograd.Function):
     """A blocked network as a torch function, `apply(x, params, network)`; derivatives of derivatives by plain torch."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, params: Tensor, network: BlockedMlp | BlockedRadianceField | FusedMlp) -> Tensor:
+    def forward(ctx: Any, x: Tensor, params: Tensor, network: Network) -> Tensor:
         ctx.save_for_backward(x, params)
         ctx.network = network
         with single_threaded_torch(network.launcher), torch.autocast(x.device.type, enabled=False):
@@ -247,7 +251,7 @@ class _NetworkFunction(torch.autograd.Function):
     @staticmethod
     def _backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, params = ctx.saved_tensors
-        network: BlockedMlp | BlockedRadianceField | FusedMlp = ctx.network
+        network: Network = ctx.network
         needs_x, needs_params = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():
             y = network.mlp.reference(x, params)[:, : d_out.shape[1]]

@@ -7,6 +7,7 @@ import nrc_tracer.nn as nn
 from nrc_tracer.errors import ConfigError
 from tests.nn.fused.samples import quickly_compiled
 from tests.nn.samples import GRID, SMALL, make_model, relative, same_bits, spread_params, uniform
+from tests.nn.test_radiance_field import model as field_model
 
 OUTPUT, WEIGHTS, TABLE = 2e-2, 3e-2, 0.06
 """Of the largest output; of gradients in relative L2 norm."""
@@ -124,6 +125,29 @@ def test_training_goes_as_without_fusing():
         assert a == pytest.approx(b, rel=0.01)
 
 
+def test_a_radiance_field_is_the_reference():
+    """Outputs, density alone and gradients of both networks and the grid; its training too goes as without fusing."""
+    fused = field_model(precision="float16", fused=True, threads=1)
+    blocked = field_model(precision="float16", threads=1)
+    exact = field_model(precision="float64", backend="reference")
+    x, target = uniform(150, 6), uniform(150, 4, low=1.0, high=2.0, seed=3)
+    split = fused.structure.n_matrix_params
+    networks = fused.backend.network
+    with quickly_compiled(networks.density, networks.rgb):
+        expected = exact(x)
+        assert (fused(x) - expected).abs().max() < OUTPUT * expected.abs().max()
+        density = fused.density(x[:, :3].contiguous())
+        assert (density - expected[:, 3]).abs().max() < OUTPUT * expected[:, 3].abs().max()
+        _, gradient = fused.backend.gradient(x, fused.params, squares(target), loss_scale=128.0)
+        found, wanted = gradient.dense(), exact.backend.gradient(x, exact.params, squares(target))[1].dense()
+        assert relative(found[:split], wanted[:split]) < WEIGHTS
+        assert relative(found[split:], wanted[split:]) < TABLE
+        losses = [[float(trainer.step(x, target)) for _ in range(10)] for trainer in map(nn.Trainer, (fused, blocked))]
+    assert losses[0][-1] < 0.9 * losses[0][0]
+    for a, b in zip(*losses, strict=True):
+        assert a == pytest.approx(b, rel=0.01)
+
+
 def test_autograd_goes_through():
     """Gradients with respect to inputs and parameters, and of such a gradient."""
     fused, exact = pair(GRID, 3)
@@ -160,9 +184,9 @@ def test_only_what_fits_is_fused():
     """Other backends and precisions, and networks that are no one MLP, say so."""
     with pytest.raises(ConfigError, match="fused: the reference backend"):
         make_model(fused=True, backend="reference", precision="float64")
-    with pytest.raises(ConfigError, match="fused: only a model with one network of precision float16"):
+    with pytest.raises(ConfigError, match="fused: only a model with a network, of precision float16"):
         make_model(fused=True, precision="float32")
-    with pytest.raises(ConfigError, match="fused: only a model with one network"):
+    with pytest.raises(ConfigError, match="fused: only a model with a network"):
         make_model(GRID, None, fused=True, precision="float16")
     assert make_model(fused=True, precision="auto").precision == "float16"
 
@@ -202,3 +226,20 @@ def test_cuda_is_the_reference(name, network, n):
     for gradient in gradients[1:]:
         assert same_bits(gradient[:split], gradients[0][:split])
         assert fused.n_params == split or relative(gradient[split:], gradients[0][split:]) < 1e-5
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("n", [1000, 2**17 + 3])
+def test_a_radiance_field_on_a_gpu_is_the_reference(n):
+    """Both networks, each in a kernel, behind the grid's own."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    fused = field_model(precision="float16", fused=True, device="cuda")
+    exact = field_model(precision="float64", backend="reference", device="cuda")
+    x, target = uniform(n, 6).cuda(), uniform(n, 4, low=1.0, high=2.0, seed=3).cuda()
+    y, expected = fused(x), exact(x)
+    assert (y - expected).abs().max() < OUTPUT * expected.abs().max()
+    split = fused.structure.n_matrix_params
+    found, wanted = (m.backend.gradient(x, m.params, squares(target))[1].dense() for m in (fused, exact))
+    assert relative(found[:split], wanted[:split]) < WEIGHTS
+    assert relative(found[split:], wanted[split:]) < TABLE

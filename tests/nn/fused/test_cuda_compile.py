@@ -17,6 +17,7 @@ from nrc_tracer.nn.fused.plan import GridColumns, Shape, backward_variant, forwa
 GRID = GridColumns(3, 2, 16)
 VARIANTS = {
     "32x2": (Shape(16, 32, 2, 16), None),
+    "64x1": (Shape(32, 64, 1, 16), None),
     "64x2": (Shape(32, 64, 2, 16), GRID),
     "128x2": (Shape(32, 128, 2, 16, "LeakyReLU", "Softplus"), None),
 }

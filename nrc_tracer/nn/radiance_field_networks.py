@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nrc_tracer.nn.blocked_mlp import Activations, BlockedMlp
+from nrc_tracer.nn.blocked_mlp import BlockedMlp
+from nrc_tracer.nn.fused.network import FusedMlp
 from nrc_tracer.nn.radiance_field import DENSITY_OUTPUTS, OUTPUTS, RadianceField
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 COLORS = OUTPUTS - 1
 
 
 class Kept(NamedTuple):
-    """What a forward pass keeps of both networks."""
+    """What a forward pass keeps of both networks, and how many columns the colour network's output has."""
 
-    density: list[Activations]
-    rgb: list[Activations]
+    density: Any
+    rgb: Any
+    columns: int
 
 
-class BlockedRadianceField:
-    """A `RadianceField` run in blocks of rows; arguments and methods as those of `BlockedMlp`.
+class RadianceFieldNetworks:
+    """A `RadianceField` by what runs each of its networks; arguments and methods as those of `BlockedMlp`.
 
     Between the networks there is float32, of which the colour network's first layer takes what its precision holds.
+
+    Args:
+        mlp: The field.
+        density, rgb: What runs its networks.
     """
 
-    def __init__(self, mlp: RadianceField, launcher: TorchLauncher, precision: torch.dtype) -> None:
+    def __init__(self, mlp: RadianceField, density: BlockedMlp | FusedMlp, rgb: BlockedMlp | FusedMlp) -> None:
         self.mlp = mlp
-        self.launcher = launcher
-        self.precision = precision
-        self.density = BlockedMlp(mlp.density, launcher, precision)
-        self.rgb = BlockedMlp(mlp.rgb, launcher, precision)
+        self.launcher = density.launcher
+        self.precision = density.precision
+        self.density = density
+        self.rgb = rgb
 
     def infer(self, x: Tensor, params: Tensor) -> Tensor:
         """The output, float32 [N, 4], for x, float32 [N, n_input_dims]."""
@@ -45,7 +50,7 @@ class BlockedRadianceField:
         density, rgb = self.mlp.split(params)
         hidden, kept_density = self.density.forward(x[:, : self.mlp.position_width], density)
         color, kept_rgb = self.rgb.forward(self._joined(hidden, x), rgb)
-        return self._outputs(color, hidden), Kept(kept_density, kept_rgb)
+        return self._outputs(color, hidden), Kept(kept_density, kept_rgb, color.shape[1])
 
     def backward(
         self, d_out: Tensor, kept: Kept, params: Tensor, d_params: Tensor, *, need_input: bool = True
@@ -53,7 +58,7 @@ class BlockedRadianceField:
         """Gradients of weights and input; see `BlockedMlp.backward`."""
         density, rgb = self.mlp.split(params)
         d_density, d_rgb = self.mlp.split(d_params)
-        d_color = d_out.new_zeros(len(d_out), self.mlp.rgb.padded_output_dims)
+        d_color = d_out.new_zeros(len(d_out), kept.columns)
         d_color[:, :COLORS] = d_out[:, :COLORS]
         d_joined = self.rgb.backward(d_color, kept.rgb, rgb, d_rgb)
         d_hidden = d_joined[:, :DENSITY_OUTPUTS].contiguous()
