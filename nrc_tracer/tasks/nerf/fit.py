@@ -39,7 +39,7 @@ from nrc_tracer.tasks.task import Task
 
 BATCH = {"cpu": 1 << 14, "cuda": 1 << 18}
 """Samples of a step, those that are seen."""
-MARCHED = 4
+MARCHED = 2
 """Samples at most of which a step finds out whether they are seen, in batches."""
 LIMIT = 1024
 """Samples of one ray at most."""
