@@ -75,4 +75,6 @@ def describe(scores: dict[str, Any]) -> str:
     if "psnr_not_black" in scores:
         words += f", {scores['psnr_not_black']:.2f} dB on the {1 - scores['black']:.1%} that are not black"
     ratios = scores["compression"]
-    return f"{words}, {ratios['float32']:.3g} times smaller than its samples ({ratios['half']:.3g} as half)"
+    return (
+        f"{words}; the samples take {ratios['float32']:.3g} x the bytes of the model ({ratios['half']:.3g} x in half)"
+    )
