@@ -114,6 +114,7 @@ class ImageTask(Task):
         if source.mapped is None or source.buffer_bytes <= room:
             on_device = model.device.type == "cuda" and _fits_gpu(source.buffer_bytes, model.device)
             launcher = TorchLauncher(model.device, threads=threads) if on_device else self._host
+            source.read_ahead()
             return WholeImage(source, self.space, self.batch, launcher, bilinear=self.bilinear)
         if self.bilinear:
             raise DataError(

@@ -108,6 +108,11 @@ class Source:
         for y in range(0, self.height, rows):
             yield y, self.read(0, y, self.width, min(rows, self.height - y))
 
+    def read_ahead(self) -> None:
+        """Have a mapped file read in order while other things are done, before its pages are asked for in any order."""
+        if self.mapped is not None and hasattr(self.mapped, "madvise") and hasattr(mmap, "MADV_WILLNEED"):
+            self.mapped.madvise(mmap.MADV_WILLNEED)
+
     def release(self) -> None:
         """Let go of the pages of a mapped file that have been read: they count as resident until then."""
         if self.mapped is not None and hasattr(self.mapped, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
