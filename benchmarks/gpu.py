@@ -255,12 +255,11 @@ def measure_networks(device: torch.device, sizes: tuple[int, ...], rounds: int) 
 def measure_tasks(device: str, seconds: float) -> list[dict[str, Any]]:
     """Scores of all tasks whose data are there."""
     print(f"\ntasks, up to {seconds:g} s of training each")
-    options = {"device": device, "threads": default_threads(), "no_torch": True, "no_final": False}
+    times = tuple(t for t in TASK_TIMES if t < seconds)
     found = []
     for case in tasks.CASES.values():
-        times = [t for t in TASK_TIMES if t < seconds]
         try:
-            found.append(tasks.measure(case, argparse.Namespace(seconds=seconds, times=times, **options)))
+            found.append(tasks.measure(case, device, default_threads(), seconds=seconds, times=times))
         except NrcError as error:
             print(f"{case.name}: left out: {error}", flush=True)
     return found

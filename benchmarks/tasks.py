@@ -120,19 +120,36 @@ def compare(ours: Curve, theirs: Curve) -> tuple[float, float | None]:
     return ours.steps_at(end) / theirs.steps_at(end), needed if math.isfinite(needed) else None
 
 
-def measure(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Both trainings of a case."""
-    seconds = arguments.seconds or case.seconds
-    times = tuple(arguments.times or TIMES)
+def measure(
+    case: Case,
+    device: str,
+    threads: int,
+    *,
+    seconds: float | None = None,
+    torch_seconds: float | None = None,
+    times: tuple[float, ...] = TIMES,
+    final: bool = True,
+) -> dict[str, Any]:
+    """Train a case and, if that is asked for, its peer, and print how it went.
+
+    Args:
+        case: The case.
+        device, threads: Where it is trained.
+        seconds: Of training; what the case is for unless given.
+        torch_seconds: Of the peer's training, not more than ours; without the peer unless given.
+        times: When scores are taken [s].
+        final: Whether all scores are taken at the end.
+    """
+    seconds = case.seconds if seconds is None else seconds
 
     def make() -> Task:
-        return case.make(arguments.device, arguments.threads)
+        return case.make(device, threads)
 
     task = make()
     task.compile()
     description = f"{task.trainer.model.n_params:,} parameters, {task.trainer.model.precision}"
     ours = run(task, case, seconds, times)
-    if not arguments.no_final:
+    if final:
         ours.final = case.final(task)
     result = {
         "case": case.name,
@@ -144,12 +161,12 @@ def measure(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     }
     print(f"{case.name}: {case.what}; {description}")
     line(case, "nrc_tracer", ours)
-    if not arguments.no_torch:
-        layout, threads = fastest_layout(make, arguments.threads)
+    if torch_seconds is not None:
+        layout, count = fastest_layout(make, threads)
         task = make()
-        put_into(task, layout, threads)
-        theirs = run(task, case, min(seconds, arguments.torch_seconds), times)
-        theirs.state = f"{layout}, {threads} threads"
+        put_into(task, layout, count)
+        theirs = run(task, case, min(seconds, torch_seconds), times)
+        theirs.state = f"{layout}, {count} threads"
         line(case, "torch", theirs)
         steps, needed = compare(ours, theirs)
         result |= {"torch": vars(theirs), "ratio_of_steps": steps, "torch_needs": needed}
@@ -176,7 +193,7 @@ def main() -> None:
     parser.add_argument(
         "--torch-seconds", type=float, default=math.inf, help="Of the peer's training, if less than ours."
     )
-    parser.add_argument("--times", type=float, nargs="+", help="When scores are taken.")
+    parser.add_argument("--times", type=float, nargs="+", default=TIMES, help="When scores are taken.")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--no-torch", action="store_true", help="Without the peer.")
@@ -195,7 +212,15 @@ def main() -> None:
 def run_case(name: str, arguments: argparse.Namespace) -> None:
     """Measure a case, print it, and keep it if that is asked for."""
     try:
-        result = measure(CASES[name], arguments)
+        result = measure(
+            CASES[name],
+            arguments.device,
+            arguments.threads,
+            seconds=arguments.seconds,
+            torch_seconds=None if arguments.no_torch else arguments.torch_seconds,
+            times=tuple(arguments.times),
+            final=not arguments.no_final,
+        )
     except NrcError as error:
         print(f"{name}: left out: {error}", flush=True)
         return

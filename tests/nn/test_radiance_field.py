@@ -11,7 +11,6 @@ from nrc_tracer.nn import config as configuration
 
 POSITION = {
     "otype": "HashGrid",
-    "n_dims_to_encode": 3,
     "n_levels": 8,
     "n_features_per_level": 4,
     "log2_hashmap_size": 12,

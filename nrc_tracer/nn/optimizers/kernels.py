@@ -33,14 +33,6 @@ def prefetch(values: wp.array[float], i: int):
 def prefetch(values: wp.array[int], i: int): ...  # noqa: F811
 
 
-@wp.func_native(_PREFETCH)
-def prefetch(values: wp.array[wp.vec2], i: int): ...  # noqa: F811
-
-
-@wp.func_native(_PREFETCH)
-def prefetch(values: wp.array[wp.int16], i: int): ...  # noqa: F811
-
-
 @wp.struct
 class AdamRule:
     """What Adam does to one kind of parameters in one step.

@@ -110,13 +110,16 @@ class Source:
 
     def read_ahead(self) -> None:
         """Have a mapped file read in order while other things are done, before its pages are asked for in any order."""
-        if self.mapped is not None and hasattr(self.mapped, "madvise") and hasattr(mmap, "MADV_WILLNEED"):
-            self.mapped.madvise(mmap.MADV_WILLNEED)
+        self._advise("MADV_WILLNEED")
 
     def release(self) -> None:
         """Let go of the pages of a mapped file that have been read: they count as resident until then."""
-        if self.mapped is not None and hasattr(self.mapped, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
-            self.mapped.madvise(mmap.MADV_DONTNEED)
+        self._advise("MADV_DONTNEED")
+
+    def _advise(self, advice: str) -> None:
+        """Tell the system, where it listens, what becomes of the pages of a mapped file."""
+        if self.mapped is not None and hasattr(self.mapped, "madvise") and hasattr(mmap, advice):
+            self.mapped.madvise(getattr(mmap, advice))
 
 
 def whole(

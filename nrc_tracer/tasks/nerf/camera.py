@@ -66,8 +66,7 @@ class Camera:
 
     def corrected(self, rotation: np.ndarray, shift: np.ndarray) -> Camera:
         """The camera turned in place by a rotation vector [radians], then shifted, both along the world's axes, [3]."""
-        to_world = np.concatenate([turning(rotation) @ self.to_world[:, :3], (self.position + shift)[:, None]], axis=1)
-        return dataclasses.replace(self, to_world=to_world)
+        return self.placed(np.column_stack((turning(rotation) @ self.to_world[:, :3], self.position + shift)))
 
     def resized(self, width: int | None = None, height: int | None = None) -> Camera:
         """The same view with another number of pixels; one side alone keeps the aspect ratio."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nrc_tracer.nn.arrays import as_warp
 from nrc_tracer.nn.torch_launcher import TorchLauncher
-from nrc_tracer.tasks.nerf.marching import Samples
+from nrc_tracer.tasks.nerf.marching import Samples, first_row
 
 MIN_TRANSMITTANCE = 1e-4
 MAX_LOG_DENSITY = 15.0
@@ -42,6 +42,12 @@ def density_of(raw: float) -> float:
 
 
 @wp.func
+def goes_on(transmittance: float) -> bool:
+    """Whether a ray has not ended; NaN is passed on."""
+    return wp.static(MIN_TRANSMITTANCE) <= transmittance or wp.isnan(transmittance)
+
+
+@wp.func
 def color_of(raw: wp.array2d[float], row: int) -> wp.vec3:
     return wp.vec3(sigmoid(raw[row, 0]), sigmoid(raw[row, 1]), sigmoid(raw[row, 2]))
 
@@ -61,15 +67,13 @@ def accumulate(
     """Add a ray's samples to what it has gathered so far."""
     i = base + wp.tid()
     ray = rays[i]
-    begin = int(0)
-    if i > 0:
-        begin = ends[i - 1]
+    begin = first_row(ends, i)
     end = ends[i]
     c = color[ray]
     d = distance[ray]
     T = transmittance[ray]
     row = int(begin)
-    while row < end and (wp.static(MIN_TRANSMITTANCE) <= T or wp.isnan(T)):
+    while row < end and goes_on(T):
         passed = wp.exp(-density_of(raw[row, 3]) * steps[row])
         w = T * (1.0 - passed)
         c += w * color_of(raw, row)
@@ -91,13 +95,11 @@ def reach(
 ):
     """How many of a ray's samples it comes to, from its first."""
     i = base + wp.tid()
-    begin = int(0)
-    if i > 0:
-        begin = ends[i - 1]
+    begin = first_row(ends, i)
     end = ends[i]
     T = float(1.0)
     row = int(begin)
-    while row < end and (wp.static(MIN_TRANSMITTANCE) <= T or wp.isnan(T)):
+    while row < end and goes_on(T):
         T *= wp.exp(-density_of(log_density[row]) * steps[row])
         row += 1
     counts[i] = row - begin
@@ -123,16 +125,14 @@ def backward(
     """
     i = base + wp.tid()
     ray = rays[i]
-    begin = int(0)
-    if i > 0:
-        begin = ends[i - 1]
+    begin = first_row(ends, i)
     end = ends[i]
     g = d_color[ray]
     end_term = transmittance[ray] * d_transmittance[ray]
     behind = wp.dot(color[ray], g)
     T = float(1.0)
     row = int(begin)
-    while row < end and (wp.static(MIN_TRANSMITTANCE) <= T or wp.isnan(T)):
+    while row < end and goes_on(T):
         s = raw[row, 3]
         thickness = density_of(s) * steps[row]
         passed = wp.exp(-thickness)

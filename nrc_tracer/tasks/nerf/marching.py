@@ -119,6 +119,14 @@ def march(
     counts[i] = count
 
 
+@wp.func
+def first_row(ends: wp.array[int], i: int) -> int:
+    """The first sample of the i-th ray."""
+    if i == 0:
+        return 0
+    return ends[i - 1]
+
+
 @wp.kernel
 def gather(
     base: int,
@@ -137,9 +145,7 @@ def gather(
     ray = rays[i]
     origin = origins[ray]
     direction = directions[ray]
-    begin = int(0)
-    if i > 0:
-        begin = ends[i - 1]
+    begin = first_row(ends, i)
     for k in range(ends[i] - begin):
         row = begin + k
         distance = distances[i, k]
