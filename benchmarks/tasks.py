@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--json", nargs="?", const="", metavar="FILE", help="Default: under benchmarks/results.")
     arguments = parser.parse_args()
     for name in arguments.cases or CASES:
-        # In processes of their own: memory and threads that one leaves behind slow the next one down by a third
+        # In processes of their own: memory and threads that one leaves behind slow the next one down by a fifth
         process = multiprocessing.get_context("spawn").Process(target=run_case, args=(name, arguments))
         process.start()
         process.join()
