@@ -3,13 +3,14 @@ frames with the radiance cache, and the tasks' scores.
 
     python -m benchmarks.gpu [--device cuda:0] [--parts networks frames tasks] [--quick] [--json [FILE]]
 
-The model is that of `benchmarks.nn` with tables of 2^19 entries. `fused` is encoding and network in one kernel, `blocked` the
-encoding's kernel and torch's matrix products, `tinycudann` its modules with our loss and optimizer, where they can be imported,
-`torch` the plain peer of `benchmarks.torch_grid`. All are timed in turn in one run, compilation excluded; ratios are of speeds,
-fused to the others. The floor of an operation is the larger of two times: its bytes over the measured bandwidth of a copy, and
-its multiplications over the measured rate of the largest matrix product, both counted once as if caches were perfect; and of
-random reads, whose ceiling is measured beside, as they cost most. Frames are those of `benchmarks.gpu_frames`, and tasks those
-of `benchmarks.tasks` without their peer, where their data are there.
+The model is that of `benchmarks.nn` with tables of 2^19 entries. `fused` is encoding and network in one kernel, `graph` the same
+launched as a CUDA graph, with steps of the optimizer that are decided on the device; `blocked` the encoding's kernel and torch's
+matrix products, `tinycudann` its modules with our loss and optimizer, where they can be imported, `torch` the plain peer of
+`benchmarks.torch_grid`. All are timed in turn in one run, compilation excluded; ratios are of speeds, fused to the others. The
+floor of an operation is the largest of three times: its bytes over the measured bandwidth of a copy, its multiplications over the
+rate of the largest matrix product, both counted once as if caches were perfect, and its random reads, whose ceiling is measured
+beside, as they cost most. Frames are those of `benchmarks.gpu_frames`, and tasks those of `benchmarks.tasks` without their peer,
+where their data are there.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from benchmarks.torch_grid import PLAIN, TorchModel, TorchTraining, in_chunks
 from nrc_tracer.errors import NrcError
 from nrc_tracer.launch import default_threads
 from nrc_tracer.nn.losses import LossFunction, build_loss
+from nrc_tracer.nn.recording import Recording
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("networks", "frames", "tasks")
@@ -137,6 +139,22 @@ class Way:
         return lambda: self.trainer.step(x, target)
 
 
+class GraphWay(Way):
+    """The same, launched as a CUDA graph.
+
+    Args:
+        model: A fused model.
+    """
+
+    def __init__(self, model: nn.Model) -> None:
+        self.model = model
+        self.trainer = nn.Trainer(model, capturable=True)
+
+    def task(self, operation: str, x: Tensor, target: Tensor) -> Callable[[], object] | None:
+        work = None if operation == "encode" else super().task(operation, x, target)
+        return work and Recording(self.model.backend.launcher, work)
+
+
 class TorchWay:
     """Plain torch with half operands.
 
@@ -157,7 +175,11 @@ class TorchWay:
 
 def build_ways(device: torch.device) -> tuple[dict[str, Any], dict[str, str]]:
     """All ways that can be had, and why others are left out."""
-    ways: dict[str, Any] = {"fused": Way(make_model(device, fused=True)), "blocked": Way(make_model(device))}
+    ways: dict[str, Any] = {
+        "fused": Way(make_model(device, fused=True)),
+        "graph": GraphWay(make_model(device, fused=True)),
+        "blocked": Way(make_model(device)),
+    }
     absent = {}
     try:
         ways["tinycudann"] = Way(make_model(device, backend="tinycudann"))

@@ -23,6 +23,7 @@ from nrc_tracer.errors import CacheError, NrcError, one_line
 from nrc_tracer.nn import Model, Trainer, load_training, save_training
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.model import resolve_device
+from nrc_tracer.nn.progress import Progress
 from nrc_tracer.nn.snapshot import read_snapshot
 
 MIN_REFLECTANCE = 0.01
@@ -129,7 +130,7 @@ class RadianceCache:
         self, config: configuration.ModelConfig, device: str, threads: int | None, seed: int, precision: str
     ) -> None:
         self.model = self._model(config, device, threads, seed, precision)
-        self.trainer = Trainer(self.model)
+        self.trainer = self._trainer(self.model)
         self._learning_rate = self.trainer.learning_rate
         _start_at_one(self.model)
 
@@ -146,13 +147,17 @@ class RadianceCache:
             backend=self.options.backend,
             precision=precision,
             deterministic=self.options.deterministic,
+            fused=self.options.fused,
         )
+
+    def _trainer(self, model: Model) -> Trainer:
+        return Trainer(model, capturable=self.options.fused)
 
     def load_kernels(self) -> None:
         """Load, and on a first run compile, the network's kernels, by a step of another one like it."""
         model = self._model(self.model.config, self.model.device, self.model.threads, 0, self.model.precision)
         features, target = torch.full((64, FEATURES), 0.5, device=model.device), torch.ones(64, 3, device=model.device)
-        Trainer(model).step(features, target, factor=target)
+        self._trainer(model).step(features, target, factor=target)
         model(features)
 
     @property
@@ -162,15 +167,17 @@ class RadianceCache:
 
     # Use
 
-    def predict(self, features: Tensor, *, trained: bool = False) -> Tensor:
+    def predict(self, features: Tensor, *, trained: bool = False, count: Tensor | None = None) -> Tensor:
         """The radiance that vertices scatter, [N, 3], float32, at least 0; NaN where the network has broken.
 
         Args:
             features: float32 [N, FEATURES].
             trained: Answer by the weights that are trained instead of their average.
+            count: Of how many of the vertices, as in `Model`, for a cache that is `fused`.
         """
         averaged = self.options.average and not trained
-        return torch.clamp_min(self.model(features, averaged=averaged), 0.0) * (self.gain * self._factor(features))
+        said = self.model(features, averaged=averaged, count=count)
+        return torch.clamp_min(said, 0.0) * (self.gain * self._factor(features))
 
     def _factor(self, features: Tensor) -> Tensor:
         """What the network's output is multiplied by, beside the gain: max(alpha + beta, 0.01), [N, 3]."""
@@ -205,22 +212,29 @@ class RadianceCache:
         Returns:
             The mean loss.
         """
-        if self.gain == 0.0 or not len(
-            targets
-        ):  # nothing has been seen of any light: it is dark, which is what it says
+        # While nothing has been seen of any light it is dark, which is what it says
+        if self.gain == 0.0 or not len(targets):
             return 0.0
+        self.count_turn()
+        order = shuffle(len(targets), seed)[:records].to(features.device)
+        losses = [
+            self.take_step(features.index_select(0, part), targets.index_select(0, part))
+            for part in torch.tensor_split(order, min(steps, len(order)))
+        ]
+        return float(torch.stack(losses).mean())
+
+    def count_turn(self) -> None:
+        """Set the learning rate of the next call of `train`."""
         turn = self.progress.get("turns", 0)
         self.progress["turns"] = turn + 1
         if self.options.decay_frames is not None:
             share = max(LEAST_LEARNING_RATE, 1.0 / (1.0 + turn / self.options.decay_frames))
             self.trainer.learning_rate = self._learning_rate * share
-        order = shuffle(len(targets), seed)[:records].to(features.device)
-        losses = []
-        for part in torch.tensor_split(order, min(steps, len(order))):
-            x = features.index_select(0, part)
-            factor = self._factor(x) * (self.gain / self.scale)
-            losses.append(self.trainer.step(x, targets.index_select(0, part) / self.scale, factor=factor))
-        return float(torch.stack(losses).mean())
+
+    def take_step(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Take a step of the optimizer; see `train`. Returns the loss before it, 0-d."""
+        factor = self._factor(features) * (self.gain / self.scale)
+        return self.trainer.step(features, targets / self.scale, factor=factor)
 
     def learn_anew(self) -> None:
         """Learn as quickly as in the beginning, after a change of what there is to learn.
@@ -233,8 +247,8 @@ class RadianceCache:
             return
         before = self.trainer
         self.model.params.copy_(self.model.inference_params)
-        self.trainer = Trainer(self.model)
-        self.trainer.steps, self.trainer.skipped_steps = before.steps, before.skipped_steps
+        self.trainer = self._trainer(self.model)
+        self.trainer.progress = Progress(self.trainer.loss_scale, before.steps, before.skipped_steps)
 
     def follow_brightness(self, features: Tensor, targets: Tensor) -> None:
         """After a change of the light, multiply all that the cache says, if unbiased targets are of quite another brightness.

@@ -43,6 +43,8 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         backend: What runs the network: `warp`, `reference` or `tinycudann`.
         precision: Of matrix products, as in `nrc_tracer.nn.Model`.
         deterministic: On a GPU, train to the same bits every time, which takes longer. On the CPU it is always so.
+        fused: On a GPU, encoding and network in one kernel, and frames that are launched as CUDA graphs. **It has never run on a
+            GPU**: use it to try it.
     """
 
     encoding: str = "hash"
@@ -64,6 +66,7 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     backend: str = "warp"
     precision: str = "auto"
     deterministic: bool = False
+    fused: bool = False
 
     _BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
         "spread": (0.0, math.inf),

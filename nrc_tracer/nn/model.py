@@ -157,12 +157,14 @@ class Model:
             raise ArrayError(f"params: expected {self.n_params} floats, got {params.dtype} {list(params.shape)}")
         self.params.copy_(params)
 
-    def __call__(self, x: Any, *, averaged: bool = True) -> Any:
+    def __call__(self, x: Any, *, averaged: bool = True, count: Tensor | None = None) -> Any:
         """The output for inputs, float32 [N, n_input_dims], without a graph for autograd.
 
         Args:
             x: Torch tensor, Warp array or NumPy array on the model's device.
             averaged: Answer by `inference_params`, else by `params`, which are what is trained.
+            count: For how many of the inputs, int32 [1] on the device, which a fused model (see `fused`) need not wait for; what
+                it gives for the others is undefined.
 
         Returns:
             [N, n_output_dims], float32 (float64 by a reference of that precision): a Warp array for a Warp array, else a tensor.
@@ -171,7 +173,8 @@ class Model:
             ArrayError: Another shape, type or device.
         """
         params = self.inference_params if averaged else self.params
-        y = self.backend.infer(as_rows(x, self.n_input_dims, self.device, "x"), params)
+        limit = {} if count is None else {"count": count}
+        y = self.backend.infer(as_rows(x, self.n_input_dims, self.device, "x"), params, **limit)
         return wp.from_torch(y) if isinstance(x, wp.array) else y
 
     def density(self, x: Any, *, averaged: bool = True) -> Tensor:

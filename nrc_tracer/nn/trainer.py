@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,13 +18,11 @@ from nrc_tracer.nn.backends.backend import Evaluate
 from nrc_tracer.nn.losses import build_loss
 from nrc_tracer.nn.model import Model, read_config
 from nrc_tracer.nn.optimizers import StateError, build_optimizer
+from nrc_tracer.nn.progress import NO_SCALING, LossScaling, Progress
 from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
 
-INITIAL_LOSS_SCALE = 128.0
-"""Factor of the loss before a backward pass in float16, whose small gradients would be zero."""
-MIN_LOSS_SCALE = 2.0**-10
-GROWTH_INTERVAL = 1000
-"""Steps without overflow after which a loss scale that was halved is doubled again."""
+if TYPE_CHECKING:
+    from nrc_tracer.nn.fused.descent import Descent
 
 
 class Trainer:
@@ -36,22 +35,23 @@ class Trainer:
         model: The model, whose `params` are changed in place. Where the optimizer averages parameters over training, the model
             answers by the average.
         config: Of loss and optimizer, a file, its contents or a `ModelConfig`; the model's own unless given.
+        capturable: Steps never wait for the device, so that a CUDA graph can hold them; `steps` and the like do when they are
+            read. For models made with `fused=True`, and Adam or Ema of Adam. **It has never run on a GPU.**
 
     Attributes:
         model: The model.
-        optimizer: The optimizer; its `learning_rate` may be set.
-        steps: Steps taken, without those skipped.
-        skipped_steps: Steps left out because a loss or gradient was not finite.
-        loss_scale: Factor of the loss in the backward pass.
+        optimizer: The optimizer; its numbers are up to date after `state`.
 
     Raises:
-        ConfigError: A configuration that cannot be read, or a loss that needs more outputs.
+        ConfigError: A configuration that cannot be read, a loss that needs more outputs, or steps that cannot be captured.
     """
 
     def __init__(
         self,
         model: Model,
         config: str | os.PathLike[str] | Mapping[str, Any] | configuration.ModelConfig | None = None,
+        *,
+        capturable: bool = False,
     ) -> None:
         self.model = model
         self.config = model.config if config is None else read_config(config, model.n_input_dims)
@@ -62,13 +62,44 @@ class Trainer:
         self.optimizer = build_optimizer(
             self.config.optimizer, structure.n_params, structure.n_matrix_params, self._launcher
         )
-        self.steps = 0
-        self.skipped_steps = 0
-        self.loss_scale = INITIAL_LOSS_SCALE if model.backend.precision == torch.float16 else 1.0
-        self._max_loss_scale = self.loss_scale
-        self._since_overflow = 0
+        self._scaling = LossScaling() if model.backend.precision == torch.float16 else NO_SCALING
+        self._progress = Progress(self._scaling.first)
+        self._descent: Descent | None = None
+        if capturable:
+            from nrc_tracer.nn.fused.descent import Descent
+
+            self._descent = Descent(model.backend, self.optimizer, self._scaling)
+            self._descent.write(self._progress)
         self._averaged: tuple[int, Tensor | None] = (-1, None)
         model.set_average(self._average)
+
+    @property
+    def progress(self) -> Progress:
+        """The numbers of the training; see there."""
+        if self._descent is not None:
+            self._descent.read(self._progress)
+        return self._progress
+
+    @progress.setter
+    def progress(self, progress: Progress) -> None:
+        self._progress = progress
+        if self._descent is not None:
+            self._descent.write(progress)
+
+    @property
+    def steps(self) -> int:
+        """Steps taken, without those skipped."""
+        return self.progress.steps
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps left out because a loss or gradient was not finite."""
+        return self.progress.skipped_steps
+
+    @property
+    def loss_scale(self) -> float:
+        """Factor of the loss in the backward pass."""
+        return self.progress.loss_scale
 
     @property
     def learning_rate(self) -> float:
@@ -80,6 +111,8 @@ class Trainer:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < math.inf:
             raise ConfigError(f"learning_rate: expected a number of at least 0, got {value!r:.40}")
         self.optimizer.learning_rate = float(value)
+        if self._descent is not None:
+            self._descent.set_learning_rate()
 
     def step(self, x: Any, target: Any, *, data_pdf: Tensor | None = None, factor: Tensor | None = None) -> Tensor:
         """Take one step of training.
@@ -139,29 +172,28 @@ class Trainer:
         return self._descend(x, evaluate) if len(x) else torch.zeros((), device=self.model.device)
 
     def _descend(self, x: Tensor, evaluate: Evaluate) -> Tensor:
-        model = self.model
-        loss, gradient = model.backend.gradient(x, model.params, evaluate, loss_scale=self.loss_scale)
+        model, progress = self.model, self._progress
+        if self._descent is not None:
+            return self._descent.step(model.params, x, evaluate)
+        loss, gradient = model.backend.gradient(x, model.params, evaluate, loss_scale=progress.loss_scale)
         if gradient is None:
-            self._skip(loss)
+            progress.skip_step(self._scaling, overflow=bool(torch.isfinite(loss)))
             return loss
         with single_threaded_torch(self._launcher):
             self.optimizer.step(model.params, gradient)
-        self.steps += 1
-        self._since_overflow += 1
-        if self.loss_scale < self._max_loss_scale and self._since_overflow >= GROWTH_INTERVAL:
-            self.loss_scale *= 2.0
-            self._since_overflow = 0
+        progress.take_step(self._scaling)
         return loss
 
-    def _skip(self, loss: Tensor) -> None:
-        """Count a step that is left out; if the loss was finite, its gradient was too large for the scale."""
-        self.skipped_steps += 1
-        if self._max_loss_scale > 1.0 and torch.isfinite(loss):
-            self.loss_scale = max(0.5 * self.loss_scale, MIN_LOSS_SCALE)
-            self._since_overflow = 0
+    def skip(self) -> None:
+        """Count a step that the caller leaves out."""
+        progress = self.progress
+        progress.skip_step(self._scaling, overflow=False)
+        self.progress = progress
 
     def _average(self) -> Tensor | None:
         """The optimizer's parameters for inference, made once a step."""
+        if self._descent is not None:
+            return self._descent.averages(self.model.params)
         if self._averaged[0] != self.steps:
             with single_threaded_torch(self._launcher):
                 self._averaged = (self.steps, self.optimizer.inference_params(self.model.params))
@@ -175,13 +207,7 @@ class Trainer:
         Args:
             copy: Else tensors are those in use, which the next step changes.
         """
-        return {
-            "steps": self.steps,
-            "skipped_steps": self.skipped_steps,
-            "loss_scale": self.loss_scale,
-            "since_overflow": self._since_overflow,
-            "optimizer": self.optimizer.state(copy=copy),
-        }
+        return {**asdict(self.progress), "optimizer": self.optimizer.state(copy=copy)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: with the same parameters and batches, steps are bit-identical.
@@ -208,8 +234,5 @@ class Trainer:
                     f"state of a trainer, {key}: expected {kind.__name__} of at least 0, got {value!r:.40}"
                 )
         self.optimizer.load_state(state["optimizer"])
-        self.steps = state["steps"]
-        self.skipped_steps = state["skipped_steps"]
-        self.loss_scale = state["loss_scale"]
-        self._since_overflow = state["since_overflow"]
+        self.progress = Progress(**{key: state[key] for key in expected if key != "optimizer"})
         self._averaged = (-1, None)

@@ -12,6 +12,7 @@ from nrc_tracer.nn import trainer as trainer_module
 from nrc_tracer.nn.arrays import ArrayError
 from nrc_tracer.nn.blocked_mlp import BLOCK
 from nrc_tracer.nn.model import Model
+from nrc_tracer.nn.progress import LossScaling, Progress
 from tests.nn.samples import (
     EMA,
     GRID,
@@ -231,16 +232,16 @@ def test_the_scale_has_a_floor():
 
 def test_the_scale_grows_back(monkeypatch):
     """By two after so many steps in a row that fit, never above where it began."""
-    monkeypatch.setattr(trainer_module, "GROWTH_INTERVAL", 3)
+    monkeypatch.setattr(trainer_module, "LossScaling", lambda: LossScaling(interval=3))
     trainer = make_trainer(precision="float16")
-    trainer.loss_scale, scales = 32.0, []
+    trainer.progress, scales = Progress(32.0), []
     for seed in range(8):
         trainer.step(*batch(seed))
         scales.append(trainer.loss_scale)
     assert scales == [32.0, 32.0, 64.0, 64.0, 64.0, 128.0, 128.0, 128.0]
     # An overflow begins the count anew
     trainer = make_trainer(precision="float16")
-    trainer.loss_scale = 32.0
+    trainer.progress = Progress(32.0)
     train(trainer, 2)
     trainer.step(batch(0)[0], torch.full((300, 3), 1e7))
     assert (trainer.loss_scale, trainer.skipped_steps) == (16.0, 1)

@@ -81,7 +81,8 @@ class WarpBackend(Backend):
         self.structure.encoding.forward(self.launcher, x, self.structure.split(params)[1], features)
         return features
 
-    def infer(self, x: Tensor, params: Tensor) -> Tensor:
+    def infer(self, x: Tensor, params: Tensor, *, count: Tensor | None = None) -> Tensor:
+        """The output; of a fused model, if that is asked for, of the first `count` rows, int32 [1] on the device."""
         params = params.detach()
         out = x.new_empty(len(x), self.structure.n_output_dims)
         with single_threaded_torch(self.launcher), torch.no_grad():
@@ -90,7 +91,7 @@ class WarpBackend(Backend):
                 return out
             weights = self.structure.split(params)[0]
             if self.fused:
-                return self.fused.infer(self._fused_inputs(x, params), weights)
+                return self.fused.infer(self._fused_inputs(x, params), weights, count=count)
             for begin in range(0, len(x), CHUNK):
                 features = self.encode(x[begin : begin + CHUNK], params)
                 y = self.network.infer(features, weights)
@@ -175,11 +176,36 @@ class WarpBackend(Backend):
     def _fused_gradient(
         self, x: Tensor, params: Tensor, evaluate: Evaluate, loss_scale: float
     ) -> tuple[Tensor, Gradient | None]:
+        self.clear_gradient()
+        loss, flat, magnitude = self.fused_sums(x, params, evaluate, loss_scale, unscale=1.0 / loss_scale)
+        if not torch.isfinite(magnitude):
+            return loss, None
+        return loss, Gradient(flat, self.structure.n_matrix_params)
+
+    def clear_gradient(self) -> None:
+        """Make the gradient of encodings zero, as `fused_sums` wants to find it."""
+        self.structure.split(self._flat_gradient())[1].zero_()
+
+    @torch.no_grad()
+    def fused_sums(
+        self, x: Tensor, params: Tensor, evaluate: Evaluate, loss_scale: float | Tensor, *, unscale: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`gradient` of a fused model, which asks nothing of the device.
+
+        Args:
+            x, params, evaluate: See `gradient`.
+            loss_scale: Factor of the loss on the way back.
+            unscale: What the gradient is multiplied by after that.
+
+        Returns:
+            The loss, 0-d; the gradient [n_params], whose memory is used again, and where those of grids **are added to what was
+            left there**; a number that is finite if all of them are, 0-d.
+        """
         structure, fused = self.structure, self.fused
+        params = params.detach()
         weights, own = structure.split(params)
         flat = self._flat_gradient()
         d_weights, d_own = structure.split(flat)
-        d_own.zero_()
         y, kept = fused.forward(self._fused_inputs(x, params), weights)
         loss, d_y = evaluate(y)
 
@@ -194,17 +220,16 @@ class WarpBackend(Backend):
             d_weights,
             need_input=rest,
             d_table=d_own[grid.own] if grid else None,
-            unscale=1.0 / loss_scale,
+            unscale=unscale,
         )
-        if not torch.isfinite(loss.abs() + d_weights.abs().sum() + fused.magnitude):
-            return loss, None
         if rest:
-            d_features /= loss_scale
+            d_features *= unscale
             if grid:
                 grid.backward_others(self.launcher, x, own, d_features, sink)
             else:
                 structure.encoding.backward_params(self.launcher, x, own, d_features, sink)
-        return loss, Gradient(flat, structure.n_matrix_params)
+        # No sum of weighted gradients exceeds the sum of their magnitudes: if that is finite, so will all of them be
+        return loss, flat, loss.abs() + d_weights.abs().sum() + fused.magnitude
 
     def _flat_gradient(self) -> Tensor:
         """The gradient's memory; on the CPU with lists of touched entries for every grid."""

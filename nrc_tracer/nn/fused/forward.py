@@ -190,6 +190,7 @@ def forward_kernel(variant: Variant) -> ForwardKernel:
         base: int,
         blocks: int,
         n: int,
+        count: wp.array[int],
         weights: wp.array[wp.float16],
         x: wp.array2d[float],
         features: wp.array2d[float],
@@ -200,9 +201,15 @@ def forward_kernel(variant: Variant) -> ForwardKernel:
         kept: wp.array[int],
         keep: int,
     ):
-        """Outputs of rows 0 .. n - 1; a block of threads takes every `blocks`-th tile of rows. On the CPU an item is a block."""
+        """Outputs of rows 0 .. n - 1, or of the first `count[0]`: a block of threads takes every `blocks`-th tile of rows.
+
+        On the CPU an item is a block.
+        """
         block = (base + wp.tid()) // wp.block_dim()
+        rows = int(n)
+        if count.shape[0] > 0:
+            rows = wp.min(n, count[0])
         memory = wp.tile_empty(shape=wp.static(SIZE), dtype=wp.float32, storage="shared")
-        run(block, blocks, n, weights, x, features, levels, interpolation, table, out, kept, keep, memory)
+        run(block, blocks, rows, weights, x, features, levels, interpolation, table, out, kept, keep, memory)
 
     return ForwardKernel(forward, 4 * SIZE)

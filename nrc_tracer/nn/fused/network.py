@@ -77,15 +77,21 @@ class FusedMlp:
         self._columns = torch.tensor([n_in for _, n_in, _ in shape.matrices], dtype=torch.int32, device=device)
         self._empty = torch.zeros(0, device=device)
 
-    def infer(self, x: Inputs | Tensor, params: Tensor) -> Tensor:
-        """The output, float32 [N, n_output_dims], by the network's weights, float32 [n_params]."""
-        return self._forward(_inputs(x), params, keep=False)[0]
+    def infer(self, x: Inputs | Tensor, params: Tensor, *, count: Tensor | None = None) -> Tensor:
+        """The output, float32 [N, n_output_dims].
+
+        Args:
+            x: What it is applied to.
+            params: The network's weights, float32 [n_params].
+            count: How many rows of the output are wanted, if not all, int32 [1] on the device; the others hold anything.
+        """
+        return self._forward(_inputs(x), params, keep=False, count=count)[0]
 
     def forward(self, x: Inputs | Tensor, params: Tensor) -> tuple[Tensor, Kept]:
         """`infer`, and what `backward` needs."""
         return self._forward(_inputs(x), params, keep=True)
 
-    def _forward(self, x: Inputs, params: Tensor, *, keep: bool) -> tuple[Tensor, Kept]:
+    def _forward(self, x: Inputs, params: Tensor, *, keep: bool, count: Tensor | None = None) -> tuple[Tensor, Kept]:
         n, variant = len(x), self.forward_variant
         # A tile of the backward pass may be larger or smaller: both are whole in a common multiple
         rows = -(-n // 128) * 128 if keep else 0
@@ -94,6 +100,7 @@ class FusedMlp:
         weights = self._packed(params)
         arguments = [
             n,
+            None if count is None else as_warp(count),
             as_warp(weights),
             *self._arrays(x, x.features, x.table),
             as_warp(out),

@@ -40,6 +40,10 @@ class Adam(Optimizer):
 
     The correction of the moments' bias is computed in float64: tiny-cuda-nn's, in float32, is off by up to 3e-5 of itself in
     the first steps.
+
+    Attributes:
+        matrix_rule, other_rule: Of the network's parameters and of the others, but for what changes from step to step.
+        corrections: Of the moments' bias, by a parameter's step count.
     """
 
     _numbers = {"steps": int, "learning_rate": float}
@@ -64,9 +68,9 @@ class Adam(Optimizer):
             t = np.maximum(t, 1)
             return np.sqrt(1 - beta2**t) / (1 - beta1**t)
 
-        self._corrections = StepTable(correction, (beta1, beta2), launcher.device)
-        self._matrix_rule = self._rule(config.l2_reg, skip_zero=False)
-        self._other_rule = self._rule(config.non_matrix_l2_reg, skip_zero=config.skip_zero_grad_non_matrix_params)
+        self.corrections = StepTable(correction, (beta1, beta2), launcher.device)
+        self.matrix_rule = self._rule(config.l2_reg, skip_zero=False)
+        self.other_rule = self._rule(config.non_matrix_l2_reg, skip_zero=config.skip_zero_grad_non_matrix_params)
 
     def _rule(self, l2_reg: float, *, skip_zero: bool) -> kernels.AdamRule:
         """A rule with everything but what changes from step to step."""
@@ -94,14 +98,14 @@ class Adam(Optimizer):
 
     def step(self, params: Tensor, gradient: Gradient) -> None:
         self.steps += 1
-        corrections = self._corrections.up_to(self.steps)
+        corrections = self.corrections.up_to(self.steps)
         if self.config.optimize_matrix_params:
-            rule = self._at_this_step(self._matrix_rule, 1.0)
+            rule = self._at_this_step(self.matrix_rule, 1.0)
             arrays = [rule, corrections, *self._arrays(gradient.flat, params)]
             self._run_dense(self._dense_kernel, 0, self.n_matrix_params, arrays)
         if not self.config.optimize_non_matrix_params:
             return
-        rule = self._at_this_step(self._other_rule, self.config.non_matrix_learning_rate_factor)
+        rule = self._at_this_step(self.other_rule, self.config.non_matrix_learning_rate_factor)
         if gradient.listed is not None and self.config.skip_zero_grad_non_matrix_params:
             for listed in gradient.listed:
                 regions = listed.regions

@@ -34,6 +34,7 @@ class Ema(Wrapper):
     Attributes:
         averages: float32 [n_params], of the weights up to the step that ...
         updated: int32 [n_params]: ... is this one, or `complete` if that is later.
+        shares: What the weights of each step get of their average.
     """
 
     _numbers = {"complete": int}
@@ -52,6 +53,7 @@ class Ema(Wrapper):
             return np.stack((power, 1 - power), axis=1)
 
         self._powers = StepTable(powers, (self.decay,), launcher.device, wp.vec2)
+        self.shares = StepTable(lambda t: self._share(np.maximum(t, 1)), (self.decay,), launcher.device)
 
     @property
     def has_inference_params(self) -> bool:
@@ -74,7 +76,7 @@ class Ema(Wrapper):
             self._step_listed(params, gradient)
             return
         # What rested before must be brought up to date while its weights are still the old ones
-        self._catch_up(params)
+        self.catch_up(params)
         self.nested.step(params, gradient)
         weights = self.nested.inference_params(params)
         self._blend(params if weights is None else weights, self.n_params)
@@ -93,11 +95,11 @@ class Ema(Wrapper):
         arguments = [self._share(self.steps), as_warp(weights), as_warp(self.averages)]
         self._run_dense(kernels.ema_dense, 0, end, arguments)
 
-    def _share(self, step: int) -> float:
+    def _share(self, step: int | np.ndarray) -> float | np.ndarray:
         """What the weights of a step get of their average: all in the first."""
         return (1 - self.decay) / (1 - self.decay**step)
 
-    def _catch_up(self, params: Tensor) -> None:
+    def catch_up(self, params: Tensor) -> None:
         """Bring the averages of all parameters up to the last step."""
         if self.complete != self.steps:
             self._bring_up(params, self.averages)

@@ -50,3 +50,7 @@ class StepTable:
             values = self._function(np.arange(length, dtype=np.float64)).astype(np.float32)
             self.values = torch.from_numpy(values).to(self._torch_device)
         return as_warp(self.values, self._dtype)
+
+    def whole(self) -> Any:
+        """The table as a kernel argument, valid for all steps."""
+        return self.up_to(self._longest - 1)

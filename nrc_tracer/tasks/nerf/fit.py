@@ -182,7 +182,7 @@ class NerfTask(Task):
         self.rays_per_step = self._rounded(min(self.batch / max(share, 1.0), 2.0 * self.rays_per_step))
         if not len(samples):
             # Counted, so that the next step draws other rays and the grid is visited again
-            self.trainer.skipped_steps += 1
+            self.trainer.skip()
             return torch.zeros((), device=device)
         if self.poses is not None and self.number >= START:
             self._correct_poses(samples, rays, evaluate)

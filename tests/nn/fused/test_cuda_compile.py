@@ -10,6 +10,7 @@ import warp as wp
 
 from nrc_tracer.launch import initialize
 from nrc_tracer.nn.fused.backward import backward_kernel
+from nrc_tracer.nn.fused.descent import take_step
 from nrc_tracer.nn.fused.forward import forward_kernel
 from nrc_tracer.nn.fused.passes import pack_weights
 from nrc_tracer.nn.fused.plan import GridColumns, Shape, backward_variant, forward_variant
@@ -59,8 +60,12 @@ def test_compiles_for_cuda(name, arch, tmp_path):
 
 
 @pytest.mark.parametrize("arch", [80, 90])
-def test_small_passes_compile_for_cuda(arch, tmp_path):
-    """Packing weights and adding parts."""
-    binary = compiled(pack_weights.module, arch, tmp_path)
-    assert b"pack_weights" in binary.read_bytes()
-    assert b"add_parts" in binary.read_bytes()
+@pytest.mark.parametrize(
+    ("module", "kernels"),
+    [(pack_weights.module, [b"pack_weights", b"add_parts"]), (take_step.module, [b"judge", b"take_step"])],
+    ids=["passes", "descent"],
+)
+def test_small_kernels_compile_for_cuda(module, kernels, arch, tmp_path):
+    """Packing weights and adding parts; steps of the optimizer."""
+    code = compiled(module, arch, tmp_path).read_bytes()
+    assert all(kernel in code for kernel in kernels)

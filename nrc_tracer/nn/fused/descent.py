@@ -1,0 +1,202 @@
+"""Steps of training that are decided on the device, so that a CUDA graph can hold them.
+
+Otherwise a step asks the device whether its gradient is finite, and waits for the answer. Here the answer and the counts of steps
+stay on the device: a small kernel judges the gradient, and one pass over the parameters unscales the gradient, takes Adam's step,
+moves the average of the weights and leaves the gradient zero for the next step, or does the last alone.
+"""
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.errors import ConfigError
+from nrc_tracer.nn.arrays import as_warp
+from nrc_tracer.nn.backends.backend import Backend, Evaluate
+from nrc_tracer.nn.backends.warp import WarpBackend
+from nrc_tracer.nn.optimizers.adam import Adam
+from nrc_tracer.nn.optimizers.ema import Ema
+from nrc_tracer.nn.optimizers.kernels import AdamRule, adam_update
+from nrc_tracer.nn.optimizers.optimizer import PARAMS_PER_ITEM, Optimizer
+from nrc_tracer.nn.progress import LossScaling, Progress
+from nrc_tracer.nn.torch_launcher import single_threaded_torch
+
+# Where the numbers of a training are on the device
+STEPS = wp.constant(0)
+SKIPPED_STEPS = wp.constant(1)
+SINCE_OVERFLOW = wp.constant(2)
+OPTIMIZER_STEPS = wp.constant(3)  # fewer than STEPS where a trainer has learnt anew
+LOSS_SCALE = wp.constant(0)
+LEARNING_RATE = wp.constant(1)
+UNSCALE = wp.constant(2)  # what the gradient of the present step is multiplied by; 0 where the step is left out
+
+
+@wp.kernel(enable_backward=False)
+def judge(
+    base: int,
+    loss: wp.array[float],
+    magnitude: wp.array[float],
+    first_scale: float,
+    least_scale: float,
+    interval: int,
+    counts: wp.array[int],
+    numbers: wp.array[float],
+):
+    """Decide whether a step is taken, which needs a finite `magnitude` of its loss and gradient, and count it: `Progress`."""
+    scale = numbers[LOSS_SCALE]
+    if wp.isfinite(magnitude[base + wp.tid()]):
+        numbers[UNSCALE] = 1.0 / scale
+        counts[STEPS] = counts[STEPS] + 1
+        counts[OPTIMIZER_STEPS] = counts[OPTIMIZER_STEPS] + 1
+        counts[SINCE_OVERFLOW] = counts[SINCE_OVERFLOW] + 1
+        if scale < first_scale and counts[SINCE_OVERFLOW] >= interval:
+            numbers[LOSS_SCALE] = 2.0 * scale
+            counts[SINCE_OVERFLOW] = 0
+    else:
+        numbers[UNSCALE] = 0.0
+        counts[SKIPPED_STEPS] = counts[SKIPPED_STEPS] + 1
+        if first_scale > 1.0 and wp.isfinite(loss[0]):
+            numbers[LOSS_SCALE] = wp.max(0.5 * scale, least_scale)
+            counts[SINCE_OVERFLOW] = 0
+
+
+@wp.kernel(enable_backward=False)
+def take_step(
+    base: int,
+    begin: int,
+    end: int,
+    stretch: int,
+    step_counts: wp.array[int],
+    numbers: wp.array[float],
+    rate_factor: float,
+    rule: AdamRule,
+    corrections: wp.array[float],
+    gradient: wp.array[float],
+    params: wp.array[float],
+    moments: wp.array[wp.vec2],
+    counts: wp.array[int],
+    shares: wp.array[float],
+    averages: wp.array[float],
+):
+    """Step the parameters begin .. end - 1, move their averages, and make their gradient zero.
+
+    `shares` has what the weights of each step get of their average; it is empty where there is none.
+    """
+    first = begin + (base + wp.tid()) * stretch
+    last = wp.min(first + stretch, end)
+    unscale = numbers[UNSCALE]
+    if unscale == 0.0:
+        for i in range(first, last):
+            gradient[i] = 0.0
+        return
+    for i in range(first, last):
+        gradient[i] = gradient[i] * unscale
+    step = step_counts[OPTIMIZER_STEPS]
+    rule.learning_rate = numbers[LEARNING_RATE] * rate_factor
+    rule.step = step
+    adam_update(first, last, 0, rule, corrections, gradient, params, moments, counts)
+    for i in range(first, last):
+        gradient[i] = 0.0
+    if shares.shape[0] > 0:
+        share = shares[wp.min(step, shares.shape[0] - 1)]
+        for i in range(first, last):
+            average = averages[i]
+            averages[i] = average + share * (params[i] - average)
+
+
+class Descent:
+    """Takes the steps of a fused model's training without asking the device.
+
+    The tensors are those of the optimizer. Its numbers and those of the training are on the device; `read` and `write` move them.
+
+    Args:
+        backend: Of the model.
+        optimizer: `Adam`, or `Ema` of it.
+        scaling: Of the loss.
+
+    Raises:
+        ConfigError: The model is not fused, or the optimizer is another, or sums must not depend on their order.
+    """
+
+    def __init__(self, backend: Backend, optimizer: Optimizer, scaling: LossScaling) -> None:
+        ema = optimizer if isinstance(optimizer, Ema) else None
+        adam = ema.nested if ema else optimizer
+        if not isinstance(backend, WarpBackend) or backend.fused is None:
+            raise ConfigError("capturable: needs a model with one network that was made with fused=True")
+        if backend.deterministic:
+            raise ConfigError("capturable: not together with deterministic=True")
+        if not isinstance(adam, Adam) or adam.compact or adam.config.adabound:
+            raise ConfigError(
+                "capturable: needs the optimizer Adam or Ema of Adam, with moments in float32 and without adabound"
+            )
+        self._backend, self._adam, self._ema, self._scaling = backend, adam, ema, scaling
+        device = backend.launcher.torch_device
+        self._counts = torch.zeros(4, dtype=torch.int32, device=device)
+        self._numbers = torch.zeros(3, device=device)
+        self._is_begun = False
+
+    def read(self, progress: Progress) -> None:
+        """Bring numbers, the optimizer's too, up to date, for which this waits for the device."""
+        counts = self._counts.tolist()
+        progress.steps, progress.skipped_steps = counts[STEPS], counts[SKIPPED_STEPS]
+        progress.since_overflow = counts[SINCE_OVERFLOW]
+        progress.loss_scale = float(self._numbers[LOSS_SCALE])
+        self._adam.steps = counts[OPTIMIZER_STEPS]
+        if self._ema and self._is_begun:
+            self._ema.complete = self._adam.steps
+
+    def write(self, progress: Progress) -> None:
+        """Go on from these numbers, and from the optimizer's numbers and tensors."""
+        counts = (progress.steps, progress.skipped_steps, progress.since_overflow, self._adam.steps)
+        self._counts.copy_(torch.tensor(counts, dtype=torch.int32))
+        self._numbers[LOSS_SCALE].fill_(progress.loss_scale)
+        self.set_learning_rate()
+        self._is_begun = False
+
+    def set_learning_rate(self) -> None:
+        """Take over the optimizer's."""
+        self._numbers[LEARNING_RATE].fill_(self._adam.learning_rate)
+
+    def averages(self, params: Tensor) -> Tensor | None:
+        """The weights for inference, float32 [n_params], where every step leaves them; None if they are the trained ones."""
+        if self._ema and not self._is_begun and self._adam.steps > 0:
+            self._begin(params)
+        return self._ema.averages if self._ema and self._is_begun else None
+
+    def step(self, params: Tensor, x: Tensor, evaluate: Evaluate) -> Tensor:
+        """Take a step, or leave it out where a number is not finite; see `Trainer.descend`."""
+        launcher, scaling = self._backend.launcher, self._scaling
+        with single_threaded_torch(launcher):
+            if not self._is_begun:
+                self._begin(params)
+            loss, flat, magnitude = self._backend.fused_sums(x, params, evaluate, self._numbers[LOSS_SCALE])
+            sums = [as_warp(loss.view(1)), as_warp(magnitude.view(1))]
+            limits = [scaling.first, scaling.least, scaling.interval]
+            state = [as_warp(self._counts), as_warp(self._numbers)]
+            launcher.run(judge, 1, lambda base: [base, *sums, *limits, *state])
+            adam = self._adam
+            if adam.config.optimize_matrix_params:
+                self._pass(0, adam.n_matrix_params, state, 1.0, adam.matrix_rule, flat, params)
+            if adam.config.optimize_non_matrix_params:
+                factor = adam.config.non_matrix_learning_rate_factor
+                self._pass(adam.n_matrix_params, adam.n_params, state, factor, adam.other_rule, flat, params)
+        return loss
+
+    def _begin(self, params: Tensor) -> None:
+        """Make everything ready that a step takes for granted."""
+        if self._ema and self._adam.steps == 0:
+            self._ema.averages.copy_(params)
+        elif self._ema:
+            self._ema.catch_up(params)
+        self._backend.clear_gradient()
+        self._is_begun = True
+
+    def _pass(
+        self, begin: int, end: int, state: list, factor: float, rule: AdamRule, gradient: Tensor, params: Tensor
+    ) -> None:
+        launcher, adam = self._backend.launcher, self._adam
+        stretch = 1 if launcher.device.is_cuda else PARAMS_PER_ITEM
+        arrays = [as_warp(gradient), as_warp(params), as_warp(adam.moments, wp.vec2), as_warp(adam.counts)]
+        average = [None, None] if self._ema is None else [self._ema.shares.whole(), as_warp(self._ema.averages)]
+        arguments = [begin, end, stretch, *state, np.float32(factor), rule, adam.corrections.whole(), *arrays, *average]
+        launcher.run(take_step, -(-(end - begin) // stretch), lambda base: [base, *arguments])

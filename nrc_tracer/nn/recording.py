@@ -1,0 +1,94 @@
+"""Work of torch and of kernels that is launched as a whole, and timed, without waiting for the device."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import warp as wp
+
+from nrc_tracer.nn.torch_launcher import TorchLauncher
+
+
+class Recording:
+    """Work on a GPU that is launched as a whole, as a CUDA graph. **It has never run on a GPU.**
+
+    The first call does the work as it is, which loads kernels; the second records it, and from then on it is repeated by the
+    device alone. It must not wait for the device, and must use the same memory each time. On the CPU every call does the work.
+
+    Args:
+        launcher: Of the device.
+        work: The work.
+    """
+
+    def __init__(self, launcher: TorchLauncher, work: Callable[[], None]) -> None:
+        self._launcher, self._work = launcher, work
+        self._is_loaded = False
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._modules: wp.Graph | None = None
+
+    def __call__(self) -> None:
+        """Do the work, or have it done."""
+        if not (self._launcher.device.is_cuda and self._is_loaded):
+            self._work()
+            self._is_loaded = True
+            return
+        if self._graph is None:
+            self._graph = self._record()
+        self._graph.replay()
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the device repeats the work alone."""
+        return self._graph is not None
+
+    def _record(self) -> torch.cuda.CUDAGraph:
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._launcher.torch_device)
+        with (
+            torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+            wp.ScopedCapture(stream=wp.stream_from_torch(stream), external=True) as capture,
+        ):
+            self._work()
+        self._modules = capture.graph  # which keeps the kernels' code loaded
+        return graph
+
+
+class Stopwatch:
+    """Adds up the time of parts of the work on a device, for which it waits when it is read.
+
+    Args:
+        launcher: Of the device.
+    """
+
+    def __init__(self, launcher: TorchLauncher) -> None:
+        self._launcher = launcher
+        self._seconds: dict[str, float] = {}
+        self._running: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextmanager
+    def time(self, part: str) -> Iterator[None]:
+        """Add the time of what is done, or given to a GPU, inside."""
+        if not self._launcher.device.is_cuda:
+            start = clock.perf_counter()
+            yield
+            self._add(part, clock.perf_counter() - start)
+            return
+        stream = torch.cuda.current_stream(self._launcher.torch_device)
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record(stream)
+        yield
+        end.record(stream)
+        self._running.append((part, begin, end))
+
+    def seconds(self) -> dict[str, float]:
+        """The time so far of every part that was timed [s]."""
+        for part, begin, end in self._running:
+            end.synchronize()
+            self._add(part, 1e-3 * begin.elapsed_time(end))
+        self._running.clear()
+        return dict(self._seconds)
+
+    def _add(self, part: str, seconds: float) -> None:
+        self._seconds[part] = self._seconds.get(part, 0.0) + seconds
