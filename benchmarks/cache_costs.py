@@ -51,21 +51,22 @@ def measure_costs(stage: Stage, rounds: int, **options: Any) -> dict[str, Any]:
     cached.step()
     every = cache.options.train_every
     seconds: dict[str, list[float]] = {name: [] for name in ("plain", "learning", "trace", "query", "cached")}
-    work, training = cached._frames.seconds, learning._frames.seconds
-    begun = work.train
+    seconds_of, training = cached._frames.seconds, learning._frames.seconds
+    begun = seconds_of()["train"]
     for _ in range(rounds):
         seconds["plain"].append(_clock(plain.step))
-        before = training.train
+        before = training()["train"]
         _train_frame(learning)
-        seconds["learning"].append(training.train - before)
-        before = work.trace, work.query, work.train
+        seconds["learning"].append(training()["train"] - before)
+        before = seconds_of()
         whole = _clock(lambda: cached.step(every))
-        seconds["cached"].append((whole - (work.train - before[2])) / every)
-        seconds["trace"].append((work.trace - before[0]) / every)
-        seconds["query"].append((work.query - before[1]) / every)
+        spent = {part: after - before[part] for part, after in seconds_of().items()}
+        seconds["cached"].append((whole - spent["train"]) / every)
+        seconds["trace"].append(spent["trace"] / every)
+        seconds["query"].append(spent["query"] / every)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     frame = medians["plain"]
-    training_after = (work.train - begun) / (rounds * every)
+    training_after = (seconds_of()["train"] - begun) / (rounds * every)
     report = cached.cache_report()
     return {
         "uncached_frame_seconds": frame,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,9 +46,11 @@ def measure_frames(device: str, size: tuple[int, int], rounds: int) -> list[dict
     """
     print(f"\n{f'ms of {size[0]} x {size[1]} frames':<40}" + "".join(f"{name:>{len(name) + 2}}" for name in COLUMNS))
     rows = []
+    # Fused networks and recorded frames are emulated on the CPU, which says nothing of their time
+    kinds = list(itertools.product(ENCODINGS, (False, True) if device.startswith("cuda") else (False,)))
     for stage in stages(device, size):
-        for encoding in ENCODINGS:
-            costs = measure_costs(stage, rounds, encoding=encoding)
+        for encoding, fused in kinds:
+            costs = measure_costs(stage, rounds, encoding=encoding, fused=fused)
             plain = costs["uncached_frame_seconds"]
             seconds = {name: plain * costs[name] for name in ("trace", "query", "training", "query_and_training")}
             frame = plain * costs["cached_frame"]
@@ -56,10 +59,12 @@ def measure_frames(device: str, size: tuple[int, int], rounds: int) -> list[dict
             cells += [f"{1.0 / frame:.1f}", f"{costs['queries_per_path']:.3f}", f"{segments / 1e6:.1f}"]
             cells.append(f"{costs['records']:,} in {costs['steps']}")
             line = "".join(f"{cell:>{len(name) + 2}}" for cell, name in zip(cells, COLUMNS, strict=True))
-            print(f"{f'{stage.name}, {encoding}':<40}{line}", flush=True)
+            label = f"{stage.name}, {encoding}{', fused' if fused else ''}"
+            print(f"{label:<40}{line}", flush=True)
             row = {
                 "scene": stage.name,
                 "encoding": encoding,
+                "fused": fused,
                 "size": size,
                 "uncached_seconds": plain,
                 "seconds": seconds,

@@ -1,8 +1,9 @@
-"""Putting the segments of cut paths together: training targets, and the samples of pixels."""
+"""Putting the segments of cut paths together: queries, training targets and what is trained on, and the samples of pixels."""
 
 import warp as wp
 
 from nrc_tracer.cache.records import BROKEN, IN_CACHE, Records
+from nrc_tracer.random_bits import GOLDEN, mix_bits, shuffled
 
 
 @wp.func
@@ -11,25 +12,63 @@ def all_finite(v: wp.vec3) -> bool:
     return wp.isfinite(v[0]) and wp.isfinite(v[1]) and wp.isfinite(v[2])
 
 
+@wp.func
+def is_finite_row(values: wp.array2d[float], row: int) -> bool:
+    """Whether nothing in a row is infinite or not a number."""
+    bad = int(0)
+    for column in range(values.shape[1]):
+        if not wp.isfinite(values[row, column]):
+            bad += 1
+    return bad == 0
+
+
+@wp.kernel(enable_backward=False)
+def list_marked(base: int, upto: wp.array[int], items: wp.array[int]):
+    """List item `base + tid` if it is marked; `upto` is how many are up to each: see `Marked`."""
+    i = base + wp.tid()
+    before = int(0)
+    if i > 0:
+        before = upto[i - 1]
+    if upto[i] > before:
+        items[before] = i
+
+
+@wp.kernel(enable_backward=False)
+def gather_ends(records: Records, paths: wp.array[int], count: wp.array[int], base: int, features: wp.array2d[float]):
+    """The features of the last cut of path number `base + tid` of a list, where the list has so many."""
+    i = base + wp.tid()
+    if i >= count[0]:
+        return
+    path = paths[i]
+    row = path * records.capacity + records.count[path] - 1
+    for column in range(features.shape[1]):
+        features[i, column] = records.features[row, column]
+
+
 @wp.kernel(enable_backward=False)
 def propagate_targets(
-    records: Records, ends: wp.array[wp.vec3], base: int, targets: wp.array[wp.vec3], is_record: wp.array[wp.uint8]
+    records: Records,
+    upto: wp.array[int],
+    ends: wp.array[wp.vec3],
+    base: int,
+    targets: wp.array[wp.vec3],
+    is_record: wp.array[int],
 ):
     """Go back along the training path `base + tid`: the target of each cut from that of the next.
 
-    `ends` is what the cache says at the last cut of each path, used where the path ended there; that cut is no record then.
-    Targets that are not finite are no records, and neither are those before them.
+    `ends` is what the cache says at the last cuts of the paths that ended there, of which there are `upto[path]` up to each path;
+    those cuts are no records. Targets and features that are not finite are none, nor are those before such targets.
     """
     path = base + wp.tid()
     first = path * records.capacity
     for slot in range(records.capacity):
-        is_record[first + slot] = wp.uint8(0)
+        is_record[first + slot] = 0
     if records.status[path] == BROKEN:
         return
     last = records.count[path] - 1
     target = wp.vec3(0.0)
     if records.status[path] == IN_CACHE:
-        target = ends[path]
+        target = ends[upto[path] - 1]
         last -= 1
     slot = int(last)
     while slot >= 0:
@@ -39,13 +78,41 @@ def propagate_targets(
             throughput = records.throughput[row + 1]
         target = records.gathered[row + path + 1] + wp.cw_mul(throughput, target)
         targets[row] = target
-        is_record[row] = wp.where(all_finite(target), wp.uint8(1), wp.uint8(0))
+        is_record[row] = wp.where(all_finite(target) and is_finite_row(records.features, row), 1, 0)
         slot -= 1
+
+
+@wp.kernel(enable_backward=False)
+def draw_records(
+    records: Records,
+    targets: wp.array[wp.vec3],
+    rows: wp.array[int],
+    count: wp.array[int],
+    seed: wp.uint64,
+    frame: wp.array[int],
+    base: int,
+    features: wp.array2d[float],
+    drawn: wp.array[wp.vec3],
+):
+    """Draw what is trained on: features and target of a record of the list `rows`, in a random order, without repetition.
+
+    Where there are fewer records than are drawn, the order begins again; where there is none, the target is not a number.
+    """
+    i = base + wp.tid()
+    n = count[0]
+    if n == 0:
+        drawn[i] = wp.vec3(wp.nan)
+        return
+    row = rows[shuffled(i % n, n, mix_bits(seed + GOLDEN * wp.uint64(frame[0] + 1)))]
+    drawn[i] = targets[row]
+    for column in range(features.shape[1]):
+        features[i, column] = records.features[row, column]
 
 
 @wp.kernel(enable_backward=False)
 def add_samples(
     records: Records,
+    upto: wp.array[int],
     predictions: wp.array[wp.vec3],
     continue_probability: float,
     base: int,
@@ -55,14 +122,15 @@ def add_samples(
 ):
     """Add the sample that path `base + tid` stands for to the pixel of that number.
 
-    Where the path ended in the cache, that is gathered[0] + T C. Where it went on beyond its cut, drawn with probability q,
+    The cache was asked about the paths with a cut, of which there are `upto[path]` up to each. Where the path ended in the cache,
+    its sample is gathered[0] + T C. Where it went on beyond its cut, drawn with probability q,
     the cache is corrected by what was found there: gathered[0] + T (C + (L - C) / q).
     """
     path = base + wp.tid()
     first = path * (records.capacity + 1)
     value = records.gathered[first]
     if records.count[path] > 0:
-        scattered = predictions[path]
+        scattered = predictions[upto[path] - 1]
         if records.status[path] != IN_CACHE:
             scattered += (records.gathered[first + 1] - scattered) / continue_probability
         value += wp.cw_mul(records.throughput[path * records.capacity], scattered)

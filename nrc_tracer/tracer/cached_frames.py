@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time as clock
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
@@ -15,31 +14,27 @@ from torch import Tensor
 
 from nrc_tracer.cache.assembly import add_samples, propagate_targets
 from nrc_tracer.cache.cache import RadianceCache
-from nrc_tracer.cache.held_out import HeldOut, join
-from nrc_tracer.cache.records import IN_CACHE, RecordBuffers
+from nrc_tracer.cache.held_out import HeldOut
+from nrc_tracer.cache.marked import Marked
+from nrc_tracer.cache.records import FEATURES, IN_CACHE, RecordBuffers
 from nrc_tracer.errors import CacheError
+from nrc_tracer.nn.recording import Stopwatch
 from nrc_tracer.nn.torch_launcher import single_threaded_torch
 from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW
 from nrc_tracer.tracer.cut_tracer import CutTracer
 from nrc_tracer.tracer.film_sums import FilmSums
 from nrc_tracer.tracer.path import trace_paths
+from nrc_tracer.tracer.probes import Probes
+from nrc_tracer.tracer.recorded_frames import PATHS_PER_RECORD, RecordedRendering, RecordedTraining
 from nrc_tracer.tracer.sampler import mix
-from nrc_tracer.tracer.transport import SceneRecord
+from nrc_tracer.tracer.transport import PathSettings, SceneRecord
 from nrc_tracer.tracer.vocabulary import CacheMode
 
 TRAINING_STREAM = 0x7261696E5F6E7263
-PROBE_STREAM = 0x70726F62655F6E72
-"""What the seeds of training and of measuring differ by from the image's."""
+"""What the seed of training differs by from the image's."""
 
-PROBE_PATHS = 4096
-"""Paths of a measurement, two through each pixel of 2048."""
 PROBE_EVERY = 4
 """Frames of the warm-up between measurements."""
-FEWEST_MEASUREMENTS = 4
-"""Made at once where there are none, as for a cache from another render."""
-MOST_PROBES = 16
-"""Measurements that are kept."""
-
 LEAST_WARM_UP = 32
 """Frames of the warm-up at least."""
 ADAPTATION = 32
@@ -55,18 +50,6 @@ LEAST_GAIN = 1.1
 """Of time, below which the cache is not worth its corrections: training has its price too."""
 PATHS_PER_TRAINING_RECORD = 8
 """Paths of the image for each training record, in a frame that trains."""
-PATHS_PER_RECORD = 1.1
-"""More training paths are begun than needed, as their number of vertices is random."""
-
-
-@dataclass
-class Seconds:
-    """Time spent on parts of the work."""
-
-    trace: float = 0.0
-    query: float = 0.0
-    train: float = 0.0
-    measure: float = 0.0
 
 
 class CachedFrames:
@@ -81,7 +64,6 @@ class CachedFrames:
         tracer: What traces paths; its scene and camera may be changed between frames.
         device: Torch device.
         training_density: Training paths through each pixel since the image began, [pixels], int32.
-        seconds: Time spent so far.
     """
 
     def __init__(
@@ -91,12 +73,14 @@ class CachedFrames:
         tracer: CutTracer,
     ) -> None:
         self.cache, self.mode, self.tracer = cache, mode, tracer
-        self.seconds = Seconds()
         self.device = tracer.launcher.torch_device
+        self._watch = Stopwatch(tracer.launcher)
         pixels = tracer.width * tracer.height
         self._pixels = RecordBuffers.allocate(pixels, 1, self.device)
         self._training: RecordBuffers | None = None
-        self._probes: RecordBuffers | None = None
+        self._rendering_alone: RecordedRendering | None = None
+        self._training_alone: RecordedTraining | None = None
+        self._probes = Probes(cache, tracer, self._watch, twice=mode is CacheMode.UNBIASED)
         options, on_cuda = cache.options, self.device.type == "cuda"
         self.steps = options.steps or (4 if on_cuda else 8)
         usual = 65536 * pixels // (1920 * 1080) if on_cuda else 0
@@ -105,13 +89,14 @@ class CachedFrames:
         self.reset()
 
     def reset(self) -> None:
-        """Begin a new image; the cache stays as it is."""
+        """Begin a new image, whose camera, seed or scene may be another; the cache stays as it is."""
+        self._rendering_alone = self._training_alone = None
         self._set(paths=0, queries=0, path_vertices=0, query_vertices=0)
         self.training_density = torch.zeros(self._pixels.paths, dtype=torch.int32, device=self.device)
 
     def forget_view(self) -> None:
         """Measure anew, and decide anew by what is measured: what there is was seen of another scene, or by another camera."""
-        self.cache.held = {}
+        self._probes.forget()
         self.cache.progress.pop("continue_probability", None)
 
     def update(self, scene: SceneRecord) -> None:
@@ -157,6 +142,10 @@ class CachedFrames:
         code = [kernel.module.get_module_hash().hex()[:16] for kernel in kernels]
         return {"mode": self.mode.value, "precision": self.cache.model.precision, "kernels": code, **options}
 
+    def seconds(self) -> dict[str, float]:
+        """Time spent so far on parts of the work [s]: `trace`, `query`, `train` and `measure`."""
+        return dict.fromkeys(("trace", "query", "train", "measure"), 0.0) | self._watch.seconds()
+
     # Frames
 
     def _now(self) -> float:
@@ -170,7 +159,7 @@ class CachedFrames:
         start = self._now()
         with single_threaded_torch(self.tracer.launcher):
             if self.warm_up_frames % PROBE_EVERY == 0:
-                self.measure()
+                self._probes.measure()
             self._train(options.warm_up_unbiased)
             frames = self.warm_up_frames + 1
             self._set(warm_up_frames=frames, frame=self.frame + 1)
@@ -182,6 +171,7 @@ class CachedFrames:
                     over = frames >= LEAST_WARM_UP and self._has_converged()
             if over:
                 self.end_warm_up()
+            self.collect()
         self._set(warm_up_seconds=self.cache.progress.get("warm_up_seconds", 0.0) + self._now() - start)
 
     def _is_of_no_use(self) -> bool:
@@ -189,12 +179,11 @@ class CachedFrames:
         chosen = self.cache.options.train_frames is not None
         if self.mode is not CacheMode.UNBIASED or chosen or self.warm_up_frames > 0:
             return False
-        self._measure_if_not_yet()
-        return self.held_out().perfect(QUERY_COST)["gain"] < LEAST_GAIN
+        return self._probes.found().perfect(QUERY_COST)["gain"] < LEAST_GAIN
 
     def _has_converged(self) -> bool:
         """Whether the measured bias is small, as far as it is known."""
-        bias, error = self.bias()
+        bias, error = self._probes.bias()
         return is_small(bias, error)
 
     def skips_warm_up(self) -> bool:
@@ -205,7 +194,7 @@ class CachedFrames:
         with single_threaded_torch(self.tracer.launcher):
             if progress.get("warm", False) and not options.freeze:
                 # It comes from elsewhere, and may be of something else
-                bias, error = self.bias()
+                bias, error = self._probes.bias()
                 if abs(bias) > TOLERATED_BIAS + 2.0 * error:
                     self._adapt()
             if options.train_frames == 0 or options.freeze or progress.get("warm", False) or self._is_of_no_use():
@@ -216,8 +205,7 @@ class CachedFrames:
         """Decide by what was measured how the image is rendered."""
         self._set(warm=True, late_frames=max(0, LEAST_WARM_UP - self.warm_up_frames))
         if self.mode is CacheMode.UNBIASED:
-            self._measure_if_not_yet()
-            measured = self.held_out().variances(self.cache.predict, QUERY_COST)
+            measured = self._probes.found().variances(self.cache.predict, QUERY_COST)
             useful = measured["gain"] >= LEAST_GAIN
             self._set(continue_probability=measured["best_probability"] if useful else 1.0)
 
@@ -234,7 +222,7 @@ class CachedFrames:
             if learns and frame < progress.get("adapt_until", 0):
                 # First, for what it says of another scene is not to be seen
                 if frame % PROBE_EVERY == 0:
-                    self.measure()
+                    self._probes.measure()
                 self._train(options.warm_up_unbiased)
                 self._set(frame=frame + 1, turn=0)
                 self._render(sample, sums)
@@ -258,93 +246,120 @@ class CachedFrames:
                     self._set(turn=turn + 1)
             self._set(credit=min(credit, float(every)), frame=frame + 1)
 
+    def collect(self) -> None:
+        """Take over what frames without the host have counted."""
+        if self._rendering_alone is not None:
+            self._add(**self._rendering_alone.collect())
+        if self._training_alone is not None:
+            bad, paths = self._training_alone.collect()
+            self.cache.bad_records += bad
+            self._set(training_paths=paths)
+
+    @property
+    def _goes_alone(self) -> bool:
+        """Whether frames need the host no more: it finds out how bright the scene is, and makes unbiased samples."""
+        return self.cache.options.fused and self.cache.gain > 0.0 and self.mode is not CacheMode.UNBIASED
+
     def _render(self, sample: int, sums: FilmSums) -> None:
         probability = 0.0
         if self.mode is CacheMode.UNBIASED:
             probability = self.cache.progress.get("continue_probability", 1.0)
-        policy = self.tracer.policy(self.cache, VIEW if self.mode is CacheMode.VIEW else RENDER, probability)
+        if self._goes_alone:
+            if self._rendering_alone is None or not self._rendering_alone.fits(sums):
+                self.collect()
+                self._rendering_alone = RecordedRendering(
+                    self.cache, self.mode, self.tracer, sums, self._pixels, self._watch
+                )
+            self._rendering_alone.render(sample)
+            self._add(paths=self._pixels.paths)
+            return
+        cuts = self.tracer.cuts(self.cache, VIEW if self.mode is CacheMode.VIEW else RENDER, sample, probability)
         buffers = self._pixels
-        start = self._now()
-        self.tracer.trace(buffers, policy, sample)
-        traced = self._now()
-        predictions = torch.zeros((buffers.paths, 3), device=self.device)
-        if probability < 1.0:
-            rows = buffers.count.nonzero()[:, 0]
-            predictions[rows] = self.cache.predict(buffers.features[:, 0].index_select(0, rows))
-            self._add(queries=len(rows))
-        film = (wp.from_torch(predictions, dtype=wp.vec3), probability)
-        self.tracer.launch(add_samples, buffers.paths, lambda base: [buffers.record, *film, base, *sums.arrays])
-        vertices, to_cuts = int(buffers.length.sum()), int(buffers.depth.sum()) if probability < 1.0 else 0
-        self._add(paths=buffers.paths, path_vertices=vertices, query_vertices=to_cuts)
-        self.seconds.trace += traced - start
-        self.seconds.query += self._now() - traced
+        with self._watch.time("trace"):
+            self.tracer.trace(buffers, cuts)
+        with self._watch.time("query"):
+            ends = Marked.of(buffers.count > 0, self.tracer.launcher)
+            if probability < 1.0:
+                predictions = self._predict(buffers, ends)
+                self._add(queries=int(ends.count), query_vertices=int(buffers.depth.sum()))
+            else:
+                predictions = torch.zeros((buffers.paths, 3), device=self.device)
+            self.tracer.add(buffers, ends, predictions, probability, sums)
+            self._add(paths=buffers.paths, path_vertices=int(buffers.length.sum()))
+
+    def _predict(self, buffers: RecordBuffers, ends: Marked, *, trained: bool = False) -> Tensor:
+        """What the cache says at the last cuts of the listed paths, [n, 3]; one row of anything where there is none."""
+        features = torch.zeros((max(int(ends.count), 1), FEATURES), device=self.device)
+        self.tracer.gather(buffers, ends, features)
+        return self.cache.predict(features, trained=trained)
 
     def _train(self, unbiased: float) -> None:
         """Trace training paths, of whose suffixes a share of `unbiased` ends by roulette alone, and train on them."""
-        cache, options, progress, frame = self.cache, self.cache.options, self.cache.progress, self.frame
-        start = self._now()
-        across, down = self.tracer.tiles(int(progress.get("training_paths", self.records // 4)))
-        paths = across * down
-        if self._training is None or self._training.paths < paths:
-            self._training = RecordBuffers.allocate(paths, options.capacity, self.device)
-        buffers = self._training
-        settings = self.tracer.stream(TRAINING_STREAM)
+        cache, progress = self.cache, self.cache.progress
         # Before the cache has seen any light it cannot stand in for it, and a scale is not taken from its own word
         is_changed = progress.get("rescale", False)
         is_scaled = cache.gain == 0.0 or is_changed
-        policy = self.tracer.policy(cache, TRAIN, 1.0 if is_scaled else unbiased, (across, down))
-        self.tracer.trace(buffers, policy, frame, settings=settings, paths=paths)
-        self.training_density += torch.bincount(buffers.pixel[:paths], minlength=self._pixels.paths)
-        features, targets = self._targets(buffers, paths)
-        if not len(targets):
+        if self._goes_alone and not is_scaled:
+            if self._training_alone is None or not self._training_alone.fits():
+                self.collect()
+                self._training_alone = self._recorded_training()
+            self._training_alone.train(self.frame, unbiased)
             return
-        if is_scaled:
-            cache.measure_scale(features, targets)
-            if is_changed:
-                cache.follow_brightness(features, targets)
-            self._set(rescale=False)
-        cache.train(features, targets, records=self.records, steps=self.steps, seed=mix(settings.seed, frame))
-        wanted = PATHS_PER_RECORD * self.records * paths / len(targets)
-        self._set(training_paths=int(min(wanted, self.records)))
-        self.seconds.train += self._now() - start
+        with self._watch.time("train"):
+            features, targets = self._records(1.0 if is_scaled else unbiased)
+            if not len(targets):
+                return
+            if is_scaled:
+                cache.measure_scale(features, targets)
+                if is_changed:
+                    cache.follow_brightness(features, targets)
+                self._set(rescale=False)
+                # They have been made for another brightness
+                self.collect()
+                self._rendering_alone = self._training_alone = None
+            seed = mix(self._training_settings().seed, self.frame)
+            cache.train(features, targets, records=self.records, steps=self.steps, seed=seed)
 
-    def _targets(self, buffers: RecordBuffers, paths: int) -> tuple[Tensor, Tensor]:
-        """Features and targets of all records of the first `paths` paths."""
-        ends = torch.zeros((paths, 3), device=self.device)
-        ended = (buffers.status[:paths] == int(IN_CACHE)).nonzero()[:, 0]
-        last = buffers.count[ended].long() - 1
-        ends[ended] = self.cache.predict(buffers.features[ended, last], trained=True)
-        rows = paths * buffers.capacity
-        targets = torch.zeros((rows, 3), device=self.device)
-        is_record = torch.zeros(rows, dtype=torch.uint8, device=self.device)
-        arrays = (wp.from_torch(targets, dtype=wp.vec3), wp.from_torch(is_record))
-        ends = wp.from_torch(ends, dtype=wp.vec3)
-        self.tracer.launch(propagate_targets, paths, lambda base: [buffers.record, ends, base, *arrays])
-        is_record &= buffers.features.view(-1, buffers.features.shape[2])[:rows].isfinite().all(dim=1)
+    def _recorded_training(self) -> RecordedTraining:
+        return RecordedTraining(
+            self.cache,
+            self.tracer,
+            self._training_settings(),
+            self.training_density,
+            self._watch,
+            paths=self._training_paths(),
+            records=self.records,
+            steps=self.steps,
+        )
+
+    def _training_settings(self) -> PathSettings:
+        return self.tracer.stream(TRAINING_STREAM)
+
+    def _training_paths(self) -> int:
+        return int(self.cache.progress.get("training_paths", self.records // 4))
+
+    def _records(self, unbiased: float) -> tuple[Tensor, Tensor]:
+        """Features and targets of the records of a frame's training paths; how many paths the next has depends on theirs."""
+        across, down = self.tracer.tiles(self._training_paths())
+        paths = across * down
+        if self._training is None or self._training.paths < paths:
+            self._training = RecordBuffers.allocate(paths, self.cache.options.capacity, self.device)
+        buffers = self._training
+        cuts = self.tracer.cuts(self.cache, TRAIN, self.frame, unbiased, (across, down))
+        self.tracer.trace(buffers, cuts, settings=self._training_settings(), paths=paths)
+        self.training_density += torch.bincount(buffers.pixel[:paths], minlength=self._pixels.paths)
+
+        ends = Marked.of(buffers.status[:paths] == int(IN_CACHE), self.tracer.launcher)
+        predictions = self._predict(buffers, ends, trained=True)
+        targets, is_record = self.tracer.propagate(buffers, ends, predictions, paths)
         chosen = is_record.nonzero()[:, 0]
-        self.cache.bad_records += int(buffers.count[:paths].sum()) - len(ended) - len(chosen)
-        return buffers.features.view(-1, buffers.features.shape[2])[chosen], targets[chosen]
+        self.cache.bad_records += int(buffers.count[:paths].sum()) - int(ends.count) - len(chosen)
+        if len(chosen):
+            wanted = PATHS_PER_RECORD * self.records * paths / len(chosen)
+            self._set(training_paths=int(min(wanted, self.records)))
+        return buffers.features.view(-1, FEATURES)[chosen], targets[chosen]
 
-    # Measuring
-
-    def measure(self) -> None:
-        """Trace paths that end in the cache and go on all the same, to hold it against; none of them ever trains it."""
-        start = self._now()
-        if self._probes is None:
-            self._probes = RecordBuffers.allocate(PROBE_PATHS, 1, self.device)
-        count = self.cache.progress.get("probes", 0)
-        tiles = self.tracer.tiles(PROBE_PATHS // 2)
-        buffers, paths = self._probes, 2 * tiles[0] * tiles[1]
-        policy, settings = self.tracer.policy(self.cache, RENDER, 1.0, tiles, group=2), self.tracer.stream(PROBE_STREAM)
-        self.tracer.trace(buffers, policy, count, settings=settings, paths=paths)
-        held = HeldOut.of(buffers, paths)
-        if self.mode is CacheMode.UNBIASED:
-            policy.continuation = 1
-            self.tracer.trace(buffers, policy, count, settings=settings, paths=paths)
-            held["again"] = HeldOut.of(buffers, paths)["tail"]
-        self.cache.held = join(self.cache.held, held, most=MOST_PROBES * PROBE_PATHS)
-        self._set(probes=count + 1)
-        self.seconds.measure += self._now() - start
+    # Looking at it
 
     def split(self, sample: int, continuation: int) -> Tensor:
         """Samples of the image without the cache, [pixels, 3], whose paths go on beyond their cut in one of many ways.
@@ -352,26 +367,9 @@ class CachedFrames:
         Two numbers of `continuation` from 1 on share each path up to its cut, and have other random numbers beyond it: their
         covariance is the variance that is left to samples that end in a perfect cache.
         """
-        policy = self.tracer.policy(self.cache, RENDER, 1.0)
-        policy.continuation = continuation
-        self.tracer.trace(self._pixels, policy, sample)
+        self.tracer.trace(self._pixels, self.tracer.cuts(self.cache, RENDER, sample, 1.0, continuation=continuation))
         held = HeldOut.of(self._pixels, self._pixels.paths)
         return held["before"] + held["throughput"] * held["tail"]
-
-    def _measure_if_not_yet(self) -> None:
-        if not self.cache.held:
-            for _ in range(FEWEST_MEASUREMENTS):
-                self.measure()
-
-    def held_out(self) -> HeldOut:
-        """All that was measured."""
-        return HeldOut(self.cache.held)
-
-    def bias(self) -> tuple[float, float]:
-        """The cache's relative error at the ends of paths, weighted as in the image, and its standard error; see `HeldOut`."""
-        with single_threaded_torch(self.tracer.launcher):
-            self._measure_if_not_yet()
-            return self.held_out().bias(self.cache.predict)
 
     def look(self, samples: int) -> dict[str, np.ndarray]:
         """What is seen of the cache in the image's first `samples` samples: the layers that `Renderer.layers` describes.
@@ -385,11 +383,11 @@ class CachedFrames:
         prediction, target = (torch.zeros((pixels, 3), device=self.device) for _ in range(2))
         with single_threaded_torch(self.tracer.launcher):
             for sample in range(samples):
-                self.tracer.trace(buffers, self.tracer.policy(self.cache, RENDER, 0.0), sample)
+                self.tracer.trace(buffers, self.tracer.cuts(self.cache, RENDER, sample, 0.0))
                 length += buffers.length
                 depth += buffers.depth
                 cuts += buffers.depth > 0
-                self.tracer.trace(buffers, self.tracer.policy(self.cache, VIEW, 1.0), sample)
+                self.tracer.trace(buffers, self.tracer.cuts(self.cache, VIEW, sample, 1.0))
                 held = HeldOut.of(buffers, pixels)
                 prediction += held["before"] + held["throughput"] * self.cache.predict(held["features"])
                 target += held["before"] + held["throughput"] * held["tail"]
@@ -406,7 +404,7 @@ class CachedFrames:
     def report(self) -> dict[str, Any]:
         """What happened so far, in numbers; where nothing was measured yet, that is done now."""
         cache = self.cache
-        bias, error = self.bias()
+        bias, error = self._probes.bias()
         progress = cache.progress
         paths = max(progress["paths"], 1)
         report = {
@@ -415,7 +413,7 @@ class CachedFrames:
             "frames": self.frame,
             "warm_up_frames": self.warm_up_frames,
             "warm_up_seconds": progress.get("warm_up_seconds", 0.0),
-            "seconds": asdict(self.seconds),
+            "seconds": self.seconds(),
             "converged": is_small(bias, error),
             "bias": bias,
             "bias_error": error,
@@ -429,7 +427,7 @@ class CachedFrames:
         }
         if "continue_probability" in progress:
             report["continue_probability"] = progress["continue_probability"]
-            report |= self.held_out().variances(self.cache.predict, QUERY_COST)
+            report |= self._probes.found().variances(self.cache.predict, QUERY_COST)
         return {name: _plain(value) for name, value in report.items()}
 
 

@@ -53,20 +53,21 @@ TRAIN = wp.constant(2)  # all, to the end of the suffix beyond that at which the
 
 @wp.struct
 class CutPolicy:
-    """Where paths are cut and which pixels they are of."""
+    """Where paths are cut and which pixels they are of. What changes from frame to frame is in memory, for graphs to read."""
 
     mode: int
     spread: float  # c of the path
     suffix_spread: float  # c of a training suffix
-    # The probability of going on: beyond the cut, or of a suffix that ends by roulette alone
-    continue_probability: float
+    # The probability of going on, [1]: beyond the cut, or of a suffix that ends by roulette alone
+    continue_probability: wp.array[float]
     # Which of many ways it goes on beyond the first cut: 0 is that of the path as it is, others have other random numbers
     continuation: int
     box: SceneBox
-    # Tiles in each direction of the film, each with `group` paths through one random pixel of it; 0: path i is of pixel i
-    tiles: wp.vec2i
-    tile_size: wp.vec2  # [pixels]
+    size: wp.vec2  # of the film [pixels]
+    # Tiles in each direction of the film, [2], each with `group` paths through one random pixel of it; 0: path i is of pixel i
+    tiles: wp.array[int]
     group: int
+    sample: wp.array[int]  # number of the sample of each pixel or tile, [1]
 
 
 @wp.func
@@ -92,7 +93,7 @@ def cut_path(
     records.gathered[first_segment] = wp.vec3(0.0)
     if settings.max_depth == 0:
         return
-    goes_on = sample_2d(key, GOES_ON)[0] < policy.continue_probability
+    goes_on = sample_2d(key, GOES_ON)[0] < policy.continue_probability[0]
     ray = first_ray(camera, film, pixel, key)
     o = ray.o
     d = ray.d
@@ -261,21 +262,28 @@ def trace_cut_paths(
     film: FilmRecord,
     settings: PathSettings,
     policy: CutPolicy,
-    sample: int,
     base: int,
     records: Records,
 ):
-    """Follow path `base + tid`: sample number `sample` of that pixel, or of a tile of the film."""
+    """Follow path `base + tid`: a sample of that pixel, or of a tile of the film; beyond the last tile there is none."""
     path = base + wp.tid()
+    sample = policy.sample[0]
+    across = policy.tiles[0]
+    down = policy.tiles[1]
     pixel = int(path)
     name = int(path)
-    if policy.tiles[0] > 0:
+    if across > 0:
         tile = path // policy.group
+        if tile >= across * down:
+            records.status[path] = COMPLETE
+            records.count[path] = 0
+            return
         u = sample_2d(sample_key(settings.sampler, settings.seed, tile, sample), PLACE)
-        x = int((float(tile % policy.tiles[0]) + u[0]) * policy.tile_size[0])
-        y = int((float(tile // policy.tiles[0]) + u[1]) * policy.tile_size[1])
-        height = int(float(policy.tiles[1]) * policy.tile_size[1] + 0.5)
-        pixel = wp.min(y, height - 1) * film.crop_width + wp.min(x, film.crop_width - 1)
+        width = policy.size[0] / float(across)
+        height = policy.size[1] / float(down)
+        x = int((float(tile % across) + u[0]) * width)
+        y = int((float(tile // across) + u[1]) * height)
+        pixel = wp.min(y, int(policy.size[1]) - 1) * film.crop_width + wp.min(x, film.crop_width - 1)
     else:
         name = film_pixel(film, pixel)
     key = sample_key(settings.sampler, settings.seed, name, sample)

@@ -4,22 +4,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import torch
 import warp as wp
+from torch import Tensor
 
+from nrc_tracer.cache.assembly import add_samples, gather_ends, propagate_targets
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.features import SceneBox
+from nrc_tracer.cache.marked import Marked
 from nrc_tracer.cache.records import RecordBuffers
+from nrc_tracer.nn.arrays import as_warp
 from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.cut_path import CutPolicy, trace_cut_paths
+from nrc_tracer.tracer.film_sums import FilmSums
 from nrc_tracer.tracer.sampler import mix
 from nrc_tracer.tracer.transport import PathSettings, SceneRecord
 from nrc_tracer.tracer.vocabulary import SamplerKind
 
+LIGHT_ITEMS = 1 << 15
+"""Of kernels that do little for each, per launch on the CPU at most."""
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where paths are cut, for kernels; and what of it may change from frame to frame, in memory that kernels read.
+
+    Attributes:
+        policy: For kernels.
+        probability: Of going on beyond the cut, or of a suffix that ends by roulette alone, float32 [1].
+        tiles: Tiles in each direction of the film, int32 [2]; without them path i is of pixel i.
+        sample: Number of the sample in each pixel or tile, int32 [1].
+    """
+
+    policy: CutPolicy
+    probability: Tensor
+    tiles: Tensor
+    sample: Tensor
+
 
 class CutTracer:
-    """Launches `trace_cut_paths`.
+    """Launches the kernels that follow cut paths, and that put together what they leave.
 
     Args:
         scene: The scene on the device.
@@ -55,35 +82,44 @@ class CutTracer:
         self.launcher = TorchLauncher(wp.device_to_torch(wp.get_device(device)), threads=threads)
         self._film, self._block_size = film, block_size
 
-    def policy(
+    def cuts(
         self,
         cache: RadianceCache,
         mode: int,
+        sample: int,
         probability: float,
         tiles: tuple[int, int] = (0, 0),
         *,
         group: int = 1,
-    ) -> CutPolicy:
+        continuation: int = 0,
+    ) -> Cuts:
         """Where paths are cut.
 
         Args:
             cache: Whose limits and cube are meant.
             mode: `RENDER`, `VIEW` or `TRAIN`.
+            sample: Number of the sample in each pixel or tile.
             probability: Of going on beyond the cut, or of a suffix that ends by roulette alone.
             tiles: Tiles in each direction of the film; without them path i is of pixel i.
             group: Paths in each tile, all through one pixel.
+            continuation: Which of many ways a path goes on beyond its cut.
         """
+        device = self.launcher.torch_device
+        numbers = {
+            "probability": torch.tensor([probability], dtype=torch.float32, device=device),
+            "tiles": torch.tensor(tiles, dtype=torch.int32, device=device),
+            "sample": torch.tensor([sample], dtype=torch.int32, device=device),
+        }
         policy = CutPolicy()
         policy.mode = int(mode)
         policy.spread, policy.suffix_spread = cache.options.spread, cache.options.suffix_spread
-        policy.continue_probability = probability
         policy.box = SceneBox()
         policy.box.low, policy.box.scale = wp.vec3(*cache.low), 1.0 / cache.size
-        policy.tiles = wp.vec2i(*tiles)
-        if tiles[0]:
-            policy.tile_size = wp.vec2(self.width / tiles[0], self.height / tiles[1])
-        policy.group = group
-        return policy
+        policy.size = wp.vec2(float(self.width), float(self.height))
+        policy.group, policy.continuation = group, continuation
+        policy.continue_probability = wp.from_torch(numbers["probability"])
+        policy.tiles, policy.sample = wp.from_torch(numbers["tiles"]), wp.from_torch(numbers["sample"])
+        return Cuts(policy, **numbers)
 
     def tiles(self, count: int) -> tuple[int, int]:
         """At most `count` tiles, about as many, that are as square as can be."""
@@ -101,8 +137,7 @@ class CutTracer:
     def trace(
         self,
         buffers: RecordBuffers,
-        policy: CutPolicy,
-        sample: int,
+        cuts: Cuts,
         *,
         settings: PathSettings | None = None,
         paths: int | None = None,
@@ -111,14 +146,57 @@ class CutTracer:
 
         Args:
             buffers: Room for them.
-            policy: Where they are cut.
-            sample: Number of the sample in each pixel or tile.
+            cuts: Where they are cut, and which sample of each pixel or tile they are.
             settings: Those of the image unless given.
             paths: The first so many; as many as there is room for unless given.
         """
-        before = (self.scene, self.camera, self._film, settings or self.settings, policy, sample)
-        self.launch(trace_cut_paths, paths or buffers.paths, lambda base: [*before, base, buffers.record])
+        before = (self.scene, self.camera, self._film, settings or self.settings, cuts.policy)
+        self.launcher.run(
+            trace_cut_paths,
+            paths or buffers.paths,
+            lambda base: [*before, base, buffers.record],
+            block_size=self._block_size,
+        )
+
+    def gather(self, buffers: RecordBuffers, ends: Marked, features: Tensor) -> None:
+        """Put the features of the last cuts of the listed paths, as many as there is room for, into `features`, [n, FEATURES]."""
+        arrays = [buffers.record, as_warp(ends.items), as_warp(ends.count)]
+        self.launch(gather_ends, len(features), lambda base: [*arrays, base, as_warp(features)])
+
+    def propagate(self, buffers: RecordBuffers, ends: Marked, predictions: Tensor, paths: int) -> tuple[Tensor, Tensor]:
+        """Targets of the cuts of the first `paths` paths, and which of them are records.
+
+        Args:
+            buffers: What the paths left.
+            ends: The paths that ended in the cache.
+            predictions: What the cache says there, float32 [number of ends, 3].
+            paths: How many paths.
+
+        Returns:
+            float32 [paths * capacity, 3], and 0 or 1, int32 [paths * capacity].
+        """
+        rows, device = paths * buffers.capacity, self.launcher.torch_device
+        targets, is_record = torch.zeros((rows, 3), device=device), torch.zeros(rows, dtype=torch.int32, device=device)
+        before = [buffers.record, as_warp(ends.upto), as_warp(predictions, wp.vec3)]
+        after = [as_warp(targets, wp.vec3), as_warp(is_record)]
+        self.launch(propagate_targets, paths, lambda base: [*before, base, *after])
+        return targets, is_record
+
+    def add(
+        self, buffers: RecordBuffers, ends: Marked, predictions: Tensor, probability: float, sums: FilmSums
+    ) -> None:
+        """Add a sample to each pixel.
+
+        Args:
+            buffers: What a path through each pixel left.
+            ends: The paths with a cut.
+            predictions: What the cache says there, float32 [number of ends, 3].
+            probability: With which paths went on beyond their cut.
+            sums: Of the film.
+        """
+        film = [as_warp(ends.upto), as_warp(predictions, wp.vec3), probability]
+        self.launch(add_samples, buffers.paths, lambda base: [buffers.record, *film, base, *sums.arrays])
 
     def launch(self, kernel: wp.Kernel, count: int, arguments: Callable[[int], list]) -> None:
-        """Run a kernel on `count` items; see `Launcher.run`."""
-        self.launcher.run(kernel, count, arguments, block_size=self._block_size)
+        """Run a kernel that does little for each of `count` items; see `Launcher.run`."""
+        self.launcher.run(kernel, count, arguments, block_size=LIGHT_ITEMS)

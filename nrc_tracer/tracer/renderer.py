@@ -255,6 +255,7 @@ class Renderer:
         if self._frames is not None and not self._frames.is_path_tracing:
             for sample in range(first, first + count):
                 self._frames.render_frame(sample, self._sums)
+            self._frames.collect()
             wp.synchronize_device(self.device)
             return
         before = (self._scene.record, self._camera, self._film, self._settings, first, count)

@@ -8,8 +8,10 @@ import pytest
 import torch
 import warp as wp
 
-from nrc_tracer.cache.assembly import add_samples, propagate_targets
+from nrc_tracer.cache.assembly import add_samples, draw_records, gather_ends, propagate_targets
+from nrc_tracer.cache.marked import Marked
 from nrc_tracer.cache.records import BROKEN, COMPLETE, FEATURES, IN_CACHE, RecordBuffers
+from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 CPU = torch.device("cpu")
 
@@ -39,15 +41,22 @@ def _target(buffers, ends, path, slot):
     return value
 
 
+def _listed(marks):
+    return Marked.of(marks, TorchLauncher("cpu", threads=2))
+
+
 def _propagated(buffers, ends, blocks=1):
+    """Of `ends`, [paths, 3], those of paths that ended in the cache are given, one after the other."""
     rows = buffers.paths * buffers.capacity
     targets = torch.full((rows, 3), -7.0)
-    is_record = torch.full((rows,), 9, dtype=torch.uint8)
+    is_record = torch.full((rows,), 9, dtype=torch.int32)
     arrays = (wp.from_torch(targets, dtype=wp.vec3), wp.from_torch(is_record))
-    ends = wp.from_torch(ends, dtype=wp.vec3)
+    listed = _listed(buffers.status == int(IN_CACHE))
+    given = torch.cat((ends[listed.items[: int(listed.count)].long()], torch.full((1, 3), -9.0)))
+    before = [buffers.record, wp.from_torch(listed.upto), wp.from_torch(given, dtype=wp.vec3)]
     edges = np.linspace(0, buffers.paths, blocks + 1).astype(int)
     for base, end in itertools.pairwise(edges.tolist()):
-        wp.launch(propagate_targets, dim=end - base, inputs=[buffers.record, ends, base, *arrays], device="cpu")
+        wp.launch(propagate_targets, dim=end - base, inputs=[*before, base, *arrays], device="cpu")
     shape = (buffers.paths, buffers.capacity)
     return targets.view(*shape, 3).numpy(), is_record.view(shape).numpy()
 
@@ -113,10 +122,85 @@ def test_an_end_that_is_not_finite_leaves_no_record():
     np.testing.assert_array_equal(is_record, [[0, 0, 0], [1, 1, 0]])
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_features_that_are_not_finite_are_no_record(bad):
+    """Nor are their neighbours touched."""
+    buffers = RecordBuffers.allocate(3, 2, CPU)
+    buffers.gathered.fill_(1.0)
+    buffers.count.fill_(2)
+    buffers.features[1, 0, 13] = bad
+    _, is_record = _propagated(buffers, torch.zeros((3, 3)))
+    np.testing.assert_array_equal(is_record, [[1, 1], [0, 1], [1, 1]])
+
+
+@pytest.mark.parametrize("marks", [[0], [1], [0, 1, 1, 0, 0, 1], [1] * 70, [0] * 70])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int32])
+def test_marked_items_are_listed_in_order(marks, dtype):
+    listed = _listed(torch.tensor(marks, dtype=dtype))
+    expected = np.flatnonzero(marks)
+    assert int(listed.count) == len(expected)
+    np.testing.assert_array_equal(listed.items[: len(expected)], expected)
+    np.testing.assert_array_equal(listed.upto, np.cumsum(marks))
+
+
+@pytest.mark.parametrize("capacity", [1, 3])
+def test_features_of_ends(rng, capacity):
+    """Of the last cut of each listed path; what there is no path for is left as it is."""
+    buffers = _filled(rng, 50, capacity)
+    listed = _listed(buffers.status == int(IN_CACHE))
+    features = torch.full((40, FEATURES), -1.0)
+    arguments = [buffers.record, wp.from_torch(listed.items), wp.from_torch(listed.count.contiguous()), 0]
+    wp.launch(gather_ends, dim=40, inputs=[*arguments, wp.from_torch(features)], device="cpu")
+    paths = np.flatnonzero(buffers.status.numpy() == int(IN_CACHE))
+    assert 10 < len(paths) < 40
+    for place, path in enumerate(paths):
+        np.testing.assert_array_equal(features[place], buffers.features[path, int(buffers.count[path]) - 1])
+    assert torch.all(features[len(paths) :] == -1.0)
+
+
+def _drawn(buffers, targets, rows, wanted, *, seed=5, frame=0):
+    features, drawn = torch.full((wanted, FEATURES), -1.0), torch.full((wanted, 3), -1.0)
+    count = torch.tensor([len(rows)], dtype=torch.int32)
+    listed = torch.tensor([*rows, 0], dtype=torch.int32)
+    before = [buffers.record, wp.from_torch(targets, dtype=wp.vec3), wp.from_torch(listed), wp.from_torch(count)]
+    before += [wp.uint64(seed), wp.from_torch(torch.tensor([frame], dtype=torch.int32)), 0]
+    after = [wp.from_torch(features), wp.from_torch(drawn, dtype=wp.vec3)]
+    wp.launch(draw_records, dim=wanted, inputs=[*before, *after], device="cpu")
+    return features.numpy(), drawn.numpy()
+
+
+@pytest.mark.parametrize(("n", "wanted"), [(1, 1), (37, 37), (100, 60), (20, 45), (1, 7)])
+def test_records_are_drawn_without_repetition(rng, n, wanted):
+    """All of them where as many are wanted, and some once more where more are; features and targets stay together."""
+    buffers = _filled(rng, 60, 4)
+    targets = torch.from_numpy(rng.exponential(1.0, (240, 3)).astype(np.float32))
+    rows = np.sort(rng.choice(240, n, replace=False))
+    features, drawn = _drawn(buffers, targets, rows, wanted)
+    places = [int(np.flatnonzero((targets.numpy() == target).all(axis=1))[0]) for target in drawn]
+    np.testing.assert_array_equal(features, buffers.features.view(-1, FEATURES).numpy()[places])
+    times = np.array([places.count(row) for row in rows])
+    assert times.sum() == wanted
+    assert times.max() - times.min() <= 1
+    if n > 10:
+        assert places[:n] != sorted(places[:n])
+        others = [_drawn(buffers, targets, rows, wanted, **change)[1] for change in ({"frame": 1}, {"seed": 6})]
+        assert not any(np.array_equal(drawn, other) for other in others)
+
+
+def test_nothing_to_draw_is_nothing_to_learn():
+    """Targets that are not numbers make a step that is left out."""
+    buffers = RecordBuffers.allocate(2, 2, CPU)
+    _, drawn = _drawn(buffers, torch.zeros((4, 3)), [], 5)
+    assert np.isnan(drawn).all()
+
+
 def _added(buffers, predictions, probability, times=1):
     sums, squares = (wp.zeros(buffers.paths, dtype=wp.vec3d, device="cpu") for _ in range(2))
     dropped = wp.zeros(buffers.paths, dtype=int, device="cpu")
-    arguments = [buffers.record, wp.from_torch(predictions, dtype=wp.vec3), probability, 0, sums, squares, dropped]
+    listed = _listed(buffers.count > 0)
+    given = torch.cat((predictions[listed.items[: int(listed.count)].long()], torch.full((1, 3), -9.0)))
+    arguments = [buffers.record, wp.from_torch(listed.upto), wp.from_torch(given, dtype=wp.vec3), probability, 0]
+    arguments += [sums, squares, dropped]
     for _ in range(times):
         wp.launch(add_samples, dim=buffers.paths, inputs=arguments, device="cpu")
     return sums.numpy(), squares.numpy(), dropped.numpy()

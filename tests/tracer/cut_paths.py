@@ -88,19 +88,18 @@ def cut_paths(
     renderer = Renderer(described, device="cpu", seed=seed)
     policy = CutPolicy()
     policy.mode, policy.spread, policy.suffix_spread = int(mode), spread, suffix_spread
-    policy.continue_probability, policy.continuation = go_on, continuation
+    policy.continue_probability, policy.continuation = wp.array([go_on], dtype=float, device="cpu"), continuation
     policy.box = SceneBox()
     policy.box.low, policy.box.scale = wp.vec3(LOW), 1.0 / SIZE
-    policy.tiles, policy.group = wp.vec2i(*tiles), group
-    paths = renderer.width * renderer.height
-    if tiles[0]:
-        policy.tile_size = wp.vec2(renderer.width / tiles[0], renderer.height / tiles[1])
-        paths = tiles[0] * tiles[1] * group
+    policy.tiles, policy.group = wp.array(tiles, dtype=int, device="cpu"), group
+    policy.size = wp.vec2(float(renderer.width), float(renderer.height))
+    paths = tiles[0] * tiles[1] * group if tiles[0] else renderer.width * renderer.height
     parts = []
     for sample in range(samples):
         buffers = RecordBuffers.allocate(paths, capacity, torch.device("cpu"))
         scene = (renderer._scene.record, renderer._camera, renderer._film, renderer._settings)
-        wp.launch(trace_cut_paths, dim=paths, inputs=[*scene, policy, sample, 0, buffers.record], device="cpu")
+        policy.sample = wp.array([sample], dtype=int, device="cpu")
+        wp.launch(trace_cut_paths, dim=paths, inputs=[*scene, policy, 0, buffers.record], device="cpu")
         parts.append(buffers)
 
     def joined(name: str) -> np.ndarray:

@@ -10,6 +10,7 @@ import nrc_tracer.cache.assembly
 import nrc_tracer.tracer.cut_path
 import nrc_tracer.tracer.layers
 import nrc_tracer.tracer.path
+import nrc_tracer.tracer.recorded_frames
 from tests.tracer.test_determinism import room
 from tests.tracer.tiny_scenes import rendered
 
@@ -37,9 +38,13 @@ def test_paths_compile_for_cuda(module, kernel, tmp_path, capsys):
     ("module", "kernels"),
     [
         (nrc_tracer.tracer.layers, [b"first_hits"]),
-        (nrc_tracer.cache.assembly, [b"propagate_targets", b"add_samples"]),
+        (
+            nrc_tracer.cache.assembly,
+            [b"list_marked", b"gather_ends", b"propagate_targets", b"draw_records", b"add_samples"],
+        ),
+        (nrc_tracer.tracer.recorded_frames, [b"choose_tiles"]),
     ],
-    ids=["layers", "assembly"],
+    ids=["layers", "assembly", "recorded_frames"],
 )
 def test_what_is_made_of_paths_compiles_for_cuda(module, kernels, tmp_path):
     wp.init()
