@@ -11,8 +11,11 @@ import numpy as np
 
 from benchmarks.cache_references import Stage
 from nrc_tracer.cache import RadianceCache
+from nrc_tracer.cache.held_out import HeldOut
+from nrc_tracer.cache.records import RecordBuffers
 from nrc_tracer.imaging import block_error
 from nrc_tracer.tracer import Renderer
+from nrc_tracer.tracer.cut_path import RENDER
 
 FRESH_SEED = 77_001
 PLAIN_SEED = 77_002
@@ -77,10 +80,29 @@ def measure_bound(stage: Stage, frames: int, cache: RadianceCache) -> Bound:
     shape = (renderer.height, renderer.width, 3)
 
     def split(sample: int) -> np.ndarray:
-        return np.stack([renderer._frames.split(sample, way).cpu().numpy() for way in range(1, WAYS + 1)])
+        return np.stack([follow(renderer, sample, way)[0] for way in range(1, WAYS + 1)])
 
     shared, whole = split_variance(split(sample) for sample in range(frames))
     return Bound(Variance.of(shared.reshape(shape), stage), Variance.of(whole.reshape(shape), stage))
+
+
+def follow(renderer: Renderer, sample: int, way: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of the image without the cache, whose paths go on in one of many ways from where they would end in it.
+
+    Args:
+        renderer: One with a cache that has begun.
+        sample: Number of the sample of each pixel.
+        way: From 1 on, with other random numbers each beyond the cut, and the same up to it; 0 for the path as it is.
+
+    Returns:
+        The samples, [pixels, 3], and the number of the vertex at the cut, [pixels], 0 where there is none.
+    """
+    tracer = renderer._frames.tracer
+    buffers = RecordBuffers.allocate(renderer.width * renderer.height, 1, tracer.launcher.torch_device)
+    tracer.trace(buffers, tracer.cuts(renderer.cache, RENDER, sample, 1.0, continuation=way))
+    held = HeldOut.of(buffers, buffers.paths)
+    samples = held["before"] + held["throughput"] * held["tail"]
+    return samples.cpu().numpy(), held["depth"].cpu().numpy()
 
 
 def split_variance(samples: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -152,7 +152,7 @@ class GraphWay(Way):
 
     def task(self, operation: str, x: Tensor, target: Tensor) -> Callable[[], object] | None:
         work = None if operation == "encode" else super().task(operation, x, target)
-        return work and Recording(self.model.backend.launcher, work)
+        return work and partial(Recording(self.model.backend.launcher), work)
 
 
 class TorchWay:

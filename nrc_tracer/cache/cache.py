@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nrc_tracer.cache.options import CacheOptions
 from nrc_tracer.cache.records import DIFFUSE, FEATURES, SPECULAR
-from nrc_tracer.errors import CacheError, NrcError, one_line
+from nrc_tracer.errors import CacheError, ConfigError, NrcError, one_line
 from nrc_tracer.nn import Model, Trainer, load_training, save_training
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.model import resolve_device
@@ -151,7 +151,10 @@ class RadianceCache:
         )
 
     def _trainer(self, model: Model) -> Trainer:
-        return Trainer(model, capturable=self.options.fused)
+        try:
+            return Trainer(model, capturable=self.options.fused)
+        except ConfigError as error:
+            raise CacheError(str(error).replace("capturable:", "fused:")) from error
 
     def load_kernels(self) -> None:
         """Load, and on a first run compile, the network's kernels, by a step of another one like it."""
@@ -333,7 +336,9 @@ class RadianceCache:
         """Make the network of the file that was read."""
         path, self._stored = self._stored, None
         snapshot = read_snapshot(path)
-        precision = snapshot.precision if self.options.precision == "auto" else self.options.precision
+        precision = self.options.precision
+        if precision == "auto" and not self.options.fused:
+            precision = snapshot.precision
         self._build(snapshot.config, device, threads, snapshot.seed, precision)
         load_training(self.trainer, path)
         self.held = {name: tensor.to(self.model.device) for name, tensor in self.held.items()}

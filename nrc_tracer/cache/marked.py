@@ -12,8 +12,8 @@ from nrc_tracer.cache.assembly import list_marked
 from nrc_tracer.nn.arrays import as_warp
 from nrc_tracer.nn.torch_launcher import TorchLauncher
 
-ITEMS = 1 << 16
-"""Per launch on the CPU at most."""
+LIGHT_ITEMS = 1 << 15
+"""Of kernels that do little for each, per launch on the CPU at most."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Marked:
         upto = torch.cumsum(marks, dim=0, dtype=torch.int32)
         items = torch.zeros_like(upto)
         arguments = [as_warp(upto), as_warp(items)]
-        launcher.run(list_marked, len(upto), lambda base: [base, *arguments], block_size=ITEMS)
+        launcher.run(list_marked, len(upto), lambda base: [base, *arguments], block_size=LIGHT_ITEMS)
         return cls(upto, items)
 
     @property

@@ -43,8 +43,9 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         backend: What runs the network: `warp`, `reference` or `tinycudann`.
         precision: Of matrix products, as in `nrc_tracer.nn.Model`.
         deterministic: On a GPU, train to the same bits every time, which takes longer. On the CPU it is always so.
-        fused: On a GPU, encoding and network in one kernel, and frames that are launched as CUDA graphs. **It has never run on a
-            GPU**: use it to try it.
+        fused: On a GPU, encoding and network in one kernel; and once it is known how bright the scene is, but for `unbiased`
+            rendering, frames that are launched as CUDA graphs. **It has never run on a GPU**: use it to try it. On the CPU the
+            instructions of a GPU are emulated, slowly. Not together with `deterministic`.
     """
 
     encoding: str = "hash"
@@ -97,6 +98,9 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             ):
                 kind = "whole number" if whole else "number"
                 raise CacheError(f"{name}: expected a {kind} from {low:g} to {high:g}, got {value!r:.40}")
+        if self.fused and (self.deterministic or self.backend != "warp"):
+            other = "deterministic" if self.deterministic else f'backend="{self.backend}"'
+            raise CacheError(f"fused: not together with {other}; leave one of them out")
         if self.encoding not in ENCODINGS:
             raise CacheError(f'encoding: there is no "{self.encoding}"{nearest(self.encoding, ENCODINGS)}')
 

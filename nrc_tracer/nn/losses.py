@@ -207,7 +207,9 @@ def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """The sum of products of all elements: one pass, nothing in between."""
+    """The sum of products of all elements."""
+    if a.is_cuda:  # cuBLAS has memory of its own, which graphs of CUDA share
+        return (a * b).sum()
     return torch.dot(a.reshape(-1), b.reshape(-1))
 
 

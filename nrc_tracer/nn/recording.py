@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 import warp as wp
 
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.nn.torch_launcher import TorchLauncher, warp_stream
 
 
 class Recording:
@@ -20,23 +20,22 @@ class Recording:
 
     Args:
         launcher: Of the device.
-        work: The work.
     """
 
-    def __init__(self, launcher: TorchLauncher, work: Callable[[], None]) -> None:
-        self._launcher, self._work = launcher, work
+    def __init__(self, launcher: TorchLauncher) -> None:
+        self._launcher = launcher
         self._is_loaded = False
         self._graph: torch.cuda.CUDAGraph | None = None
         self._modules: wp.Graph | None = None
 
-    def __call__(self) -> None:
-        """Do the work, or have it done."""
+    def __call__(self, work: Callable[[], object]) -> None:
+        """Do the work, which is the same in every call, or have it done."""
         if not (self._launcher.device.is_cuda and self._is_loaded):
-            self._work()
+            work()
             self._is_loaded = True
             return
         if self._graph is None:
-            self._graph = self._record()
+            self._record(work)
         self._graph.replay()
 
     @property
@@ -44,19 +43,25 @@ class Recording:
         """Whether the device repeats the work alone."""
         return self._graph is not None
 
-    def _record(self) -> torch.cuda.CUDAGraph:
+    def _record(self, work: Callable[[], object]) -> None:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._launcher.torch_device)
+        known = warp_stream(stream)
         with (
             torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
-            wp.ScopedCapture(stream=wp.stream_from_torch(stream), external=True) as capture,
+            wp.ScopedCapture(stream=known, external=True) as capture,
         ):
-            self._work()
-        self._modules = capture.graph  # which keeps the kernels' code loaded
-        return graph
+            work()
+        self._graph, self._modules = graph, capture.graph  # which keeps the kernels' code loaded
+
+
+MOST_RUNNING = 64
+"""Parts of the work that a stopwatch does not wait for."""
 
 
 class Stopwatch:
-    """Adds up the time of parts of the work on a device, for which it waits when it is read.
+    """Adds up the time of parts of the work on a device, for which it waits now and then, and when it is read.
+
+    What a GPU spends waiting for the host inside a part counts, as when the host records a graph.
 
     Args:
         launcher: Of the device.
@@ -81,6 +86,8 @@ class Stopwatch:
         yield
         end.record(stream)
         self._running.append((part, begin, end))
+        if len(self._running) > MOST_RUNNING:
+            self.seconds()
 
     def seconds(self) -> dict[str, float]:
         """The time so far of every part that was timed [s]."""

@@ -46,7 +46,7 @@ class TorchLauncher(Launcher):
     def _run_on_cuda(self, kernel: wp.Kernel, count: int, arguments: list) -> None:
         """Launch in order with torch's operations, without waiting."""
         if count:
-            stream = wp.stream_from_torch(torch.cuda.current_stream(self.torch_device))
+            stream = warp_stream(torch.cuda.current_stream(self.torch_device))
             wp.launch(kernel, dim=count, inputs=arguments, device=self.device, stream=stream)
 
     def _begin_thread(self) -> None:
@@ -56,6 +56,17 @@ class TorchLauncher(Launcher):
         """As `Launcher.each`, with torch held to one thread on every one of them."""
         with single_threaded_torch(self):
             super().each(work, items)
+
+
+_STREAMS: dict[tuple[int, int], wp.Stream] = {}
+
+
+def warp_stream(stream: torch.cuda.Stream) -> wp.Stream:
+    """A stream of torch as Warp's, one object for each: with the end of any, Warp forgets what it knows of the stream."""
+    key = (stream.device_index, stream.cuda_stream)
+    if key not in _STREAMS:
+        _STREAMS[key] = wp.stream_from_torch(stream)
+    return _STREAMS[key]
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from nrc_tracer.cache.assembly import add_samples, propagate_targets
 from nrc_tracer.cache.cache import RadianceCache
-from nrc_tracer.cache.held_out import HeldOut
 from nrc_tracer.cache.marked import Marked
 from nrc_tracer.cache.records import FEATURES, IN_CACHE, RecordBuffers
 from nrc_tracer.errors import CacheError
@@ -25,7 +24,7 @@ from nrc_tracer.tracer.cut_tracer import CutTracer
 from nrc_tracer.tracer.film_sums import FilmSums
 from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.probes import Probes
-from nrc_tracer.tracer.recorded_frames import PATHS_PER_RECORD, RecordedRendering, RecordedTraining
+from nrc_tracer.tracer.recorded_frames import PATHS_PER_RECORD, RecordedRendering, RecordedTraining, choose_tiles
 from nrc_tracer.tracer.sampler import mix
 from nrc_tracer.tracer.transport import PathSettings, SceneRecord
 from nrc_tracer.tracer.vocabulary import CacheMode
@@ -138,7 +137,11 @@ class CachedFrames:
     def identity(self) -> dict[str, Any]:
         """What decides the bits of the image besides the renderer's own settings."""
         options = msgspec.to_builtins(self.cache.options)
-        kernels = (add_samples, propagate_targets, *((trace_paths,) if self.mode is CacheMode.UNBIASED else ()))
+        kernels = [add_samples, propagate_targets]
+        if self.mode is CacheMode.UNBIASED:
+            kernels.append(trace_paths)
+        if self.cache.options.fused:
+            kernels.append(choose_tiles)
         code = [kernel.module.get_module_hash().hex()[:16] for kernel in kernels]
         return {"mode": self.mode.value, "precision": self.cache.model.precision, "kernels": code, **options}
 
@@ -247,10 +250,10 @@ class CachedFrames:
             self._set(credit=min(credit, float(every)), frame=frame + 1)
 
     def collect(self) -> None:
-        """Take over what frames without the host have counted."""
-        if self._rendering_alone is not None:
+        """Take over what frames without the host have counted, if the cache is still the one that they were for."""
+        if self._rendering_alone is not None and self._rendering_alone.fits():
             self._add(**self._rendering_alone.collect())
-        if self._training_alone is not None:
+        if self._training_alone is not None and self._training_alone.fits():
             bad, paths = self._training_alone.collect()
             self.cache.bad_records += bad
             self._set(training_paths=paths)
@@ -265,8 +268,7 @@ class CachedFrames:
         if self.mode is CacheMode.UNBIASED:
             probability = self.cache.progress.get("continue_probability", 1.0)
         if self._goes_alone:
-            if self._rendering_alone is None or not self._rendering_alone.fits(sums):
-                self.collect()
+            if self._rendering_alone is None or not self._rendering_alone.fits():
                 self._rendering_alone = RecordedRendering(
                     self.cache, self.mode, self.tracer, sums, self._pixels, self._watch
                 )
@@ -301,10 +303,10 @@ class CachedFrames:
         is_scaled = cache.gain == 0.0 or is_changed
         if self._goes_alone and not is_scaled:
             if self._training_alone is None or not self._training_alone.fits():
-                self.collect()
                 self._training_alone = self._recorded_training()
             self._training_alone.train(self.frame, unbiased)
             return
+        self.collect()  # while that fits
         with self._watch.time("train"):
             features, targets = self._records(1.0 if is_scaled else unbiased)
             if not len(targets):
@@ -314,9 +316,6 @@ class CachedFrames:
                 if is_changed:
                     cache.follow_brightness(features, targets)
                 self._set(rescale=False)
-                # They have been made for another brightness
-                self.collect()
-                self._rendering_alone = self._training_alone = None
             seed = mix(self._training_settings().seed, self.frame)
             cache.train(features, targets, records=self.records, steps=self.steps, seed=seed)
 
@@ -358,48 +357,6 @@ class CachedFrames:
             wanted = PATHS_PER_RECORD * self.records * paths / len(chosen)
             self._set(training_paths=int(min(wanted, self.records)))
         return buffers.features.view(-1, FEATURES)[chosen], targets[chosen]
-
-    # Looking at it
-
-    def split(self, sample: int, continuation: int) -> Tensor:
-        """Samples of the image without the cache, [pixels, 3], whose paths go on beyond their cut in one of many ways.
-
-        Two numbers of `continuation` from 1 on share each path up to its cut, and have other random numbers beyond it: their
-        covariance is the variance that is left to samples that end in a perfect cache.
-        """
-        self.tracer.trace(self._pixels, self.tracer.cuts(self.cache, RENDER, sample, 1.0, continuation=continuation))
-        held = HeldOut.of(self._pixels, self._pixels.paths)
-        return held["before"] + held["throughput"] * held["tail"]
-
-    def look(self, samples: int) -> dict[str, np.ndarray]:
-        """What is seen of the cache in the image's first `samples` samples: the layers that `Renderer.layers` describes.
-
-        Returns:
-            By name, float32 [height, width] or [height, width, 3].
-        """
-        pixels = self._pixels.paths
-        buffers = RecordBuffers.allocate(pixels, 1, self.device)
-        length, depth, cuts = (torch.zeros(pixels, device=self.device) for _ in range(3))
-        prediction, target = (torch.zeros((pixels, 3), device=self.device) for _ in range(2))
-        with single_threaded_torch(self.tracer.launcher):
-            for sample in range(samples):
-                self.tracer.trace(buffers, self.tracer.cuts(self.cache, RENDER, sample, 0.0))
-                length += buffers.length
-                depth += buffers.depth
-                cuts += buffers.depth > 0
-                self.tracer.trace(buffers, self.tracer.cuts(self.cache, VIEW, sample, 1.0))
-                held = HeldOut.of(buffers, pixels)
-                prediction += held["before"] + held["throughput"] * self.cache.predict(held["features"])
-                target += held["before"] + held["throughput"] * held["tail"]
-        found = {
-            "path_length": length / samples,
-            "cache_depth": depth / cuts.clamp_min(1.0),
-            "training_density": self.training_density.float(),
-            "cache_prediction": prediction / samples,
-            "cache_target": target / samples,
-        }
-        shape = (self.tracer.height, self.tracer.width, -1)
-        return {name: layer.reshape(shape).squeeze(2).cpu().numpy() for name, layer in found.items()}
 
     def report(self) -> dict[str, Any]:
         """What happened so far, in numbers; where nothing was measured yet, that is done now."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from nrc_tracer.cache.assembly import add_samples, gather_ends, propagate_targets
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.features import SceneBox
-from nrc_tracer.cache.marked import Marked
+from nrc_tracer.cache.marked import LIGHT_ITEMS, Marked
 from nrc_tracer.cache.records import RecordBuffers
 from nrc_tracer.nn.arrays import as_warp
 from nrc_tracer.nn.torch_launcher import TorchLauncher
@@ -23,9 +23,6 @@ from nrc_tracer.tracer.film_sums import FilmSums
 from nrc_tracer.tracer.sampler import mix
 from nrc_tracer.tracer.transport import PathSettings, SceneRecord
 from nrc_tracer.tracer.vocabulary import SamplerKind
-
-LIGHT_ITEMS = 1 << 15
-"""Of kernels that do little for each, per launch on the CPU at most."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +102,13 @@ class CutTracer:
             continuation: Which of many ways a path goes on beyond its cut.
         """
         device = self.launcher.torch_device
+        # Filled, for which a GPU is not waited for, as it would be for a copy
         numbers = {
-            "probability": torch.tensor([probability], dtype=torch.float32, device=device),
-            "tiles": torch.tensor(tiles, dtype=torch.int32, device=device),
-            "sample": torch.tensor([sample], dtype=torch.int32, device=device),
+            "probability": torch.full((1,), probability, dtype=torch.float32, device=device),
+            "tiles": torch.full((2,), tiles[0], dtype=torch.int32, device=device),
+            "sample": torch.full((1,), sample, dtype=torch.int32, device=device),
         }
+        numbers["tiles"][1].fill_(tiles[1])
         policy = CutPolicy()
         policy.mode = int(mode)
         policy.spread, policy.suffix_spread = cache.options.spread, cache.options.suffix_spread

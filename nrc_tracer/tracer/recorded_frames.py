@@ -5,6 +5,8 @@ most that there can be. The number of training paths is steered on the device to
 (which sample, the learning rate, the share of unbiased suffixes) it writes into memory beforehand.
 """
 
+from typing import Any
+
 import torch
 import warp as wp
 from torch import Tensor
@@ -75,31 +77,33 @@ class RecordedRendering:
         watch: Stopwatch,
     ) -> None:
         self._cache, self._tracer, self._sums, self._buffers, self._watch = cache, tracer, sums, buffers, watch
-        self._trainer = cache.trainer
+        self._made_for = _baked(cache)
         self._cuts = tracer.cuts(cache, VIEW if mode is CacheMode.VIEW else RENDER, 0, 0.0)
         device = tracer.launcher.torch_device
         self._features = torch.zeros((buffers.paths, FEATURES), device=device)
         self._counts = torch.zeros(3, dtype=torch.int64, device=device)
-        self._trace = Recording(tracer.launcher, lambda: tracer.trace(buffers, self._cuts))
-        self._answer = Recording(tracer.launcher, self._add_answers)
+        self._trace, self._answer = Recording(tracer.launcher), Recording(tracer.launcher)
 
-    def fits(self, sums: FilmSums) -> bool:
-        """Whether it adds to this film, and asks the weights that the cache has now."""
-        return self._sums is sums and self._trainer is self._cache.trainer
+    def fits(self) -> bool:
+        """Whether it asks what the cache is now."""
+        return _is_same(self._made_for, _baked(self._cache))
 
     def render(self, sample: int) -> None:
         """Add sample number `sample` to every pixel."""
         self._cuts.sample.fill_(sample)
         with self._watch.time("trace"):
-            self._trace()
+            self._trace(self._trace_paths)
         with self._watch.time("query"):
-            self._answer()
+            self._answer(self._add_answers)
 
     def collect(self) -> dict[str, int]:
         """What was counted since the last call, for which this waits for the device."""
         counts = dict(zip(("queries", "query_vertices", "path_vertices"), self._counts.tolist(), strict=True))
         self._counts.zero_()
         return counts
+
+    def _trace_paths(self) -> None:
+        self._tracer.trace(self._buffers, self._cuts)
 
     def _add_answers(self) -> None:
         buffers = self._buffers
@@ -112,7 +116,8 @@ class RecordedRendering:
 class RecordedTraining:
     """Trains the cache in frames that are launched as a whole. How many paths they have, the device decides.
 
-    It is made for one scene and camera, and for what the cache is now but for its weights.
+    It is made for one scene and camera, and for what the cache is now but for its weights. In a frame without records the steps
+    of the optimizer are skipped ones.
 
     Args:
         cache: The cache, which knows how bright the scene is, and was made with `fused=True`.
@@ -138,7 +143,7 @@ class RecordedTraining:
         steps: int,
     ) -> None:
         self._cache, self._tracer, self._settings, self._watch = cache, tracer, settings, watch
-        self._trainer, self._density, self._steps = cache.trainer, density, steps
+        self._made_for, self._density, self._steps = _baked(cache), density, steps
         self._cuts = tracer.cuts(cache, TRAIN, 0, 1.0, tracer.tiles(min(paths, records)))
         device = tracer.launcher.torch_device
         self._paths = torch.tensor([paths], dtype=torch.int32, device=device)
@@ -147,11 +152,11 @@ class RecordedTraining:
         self._ends, self._features = (torch.zeros((records, FEATURES), device=device) for _ in range(2))
         self._targets = torch.zeros((records, 3), device=device)
         self._bad = torch.zeros(1, dtype=torch.int64, device=device)
-        self._frame = Recording(tracer.launcher, self._learn)
+        self._frame = Recording(tracer.launcher)
 
     def fits(self) -> bool:
-        """Whether it trains what the cache has now."""
-        return self._trainer is self._cache.trainer
+        """Whether it trains what the cache is now."""
+        return _is_same(self._made_for, _baked(self._cache))
 
     def train(self, frame: int, unbiased: float) -> None:
         """Trace training paths, of whose suffixes a share of `unbiased` ends by roulette alone, and train on them."""
@@ -159,7 +164,7 @@ class RecordedTraining:
         self._cuts.probability.fill_(unbiased)
         self._cache.count_turn()
         with self._watch.time("train"):
-            self._frame()
+            self._frame(self._learn)
 
     def collect(self) -> tuple[int, int]:
         """Records left out since the last call, and the paths of the next frame, for which this waits for the device."""
@@ -207,3 +212,12 @@ def _predict(
     """What the cache says at the last cuts of the listed paths, in their order; anything after them."""
     tracer.gather(buffers, ends, features)
     return cache.predict(features, trained=trained, count=ends.count)
+
+
+def _baked(cache: RadianceCache) -> tuple[Any, ...]:
+    """What of a cache is in a graph, beside what changes in place."""
+    return cache.trainer, cache.model.inference_params, cache.gain, cache.scale
+
+
+def _is_same(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
+    return all(a is b or (isinstance(a, float) and a == b) for a, b in zip(before, now, strict=True))

@@ -220,6 +220,8 @@ class Renderer:
         modules = ["nrc_tracer.tracer.path"]
         if self._frames is not None:
             others = ["nrc_tracer.tracer.cut_path", "nrc_tracer.cache.assembly"]
+            if self.cache.options.fused:
+                others.append("nrc_tracer.tracer.recorded_frames")
             modules = modules + others if self.cache_mode == CacheMode.UNBIASED else others
         for module in modules:
             wp.load_module(module, device=self.device)
@@ -394,7 +396,10 @@ class Renderer:
                 raise NrcError(f'there is no layer "{name}"{without}{nearest(name, known)}')
         found: dict[str, np.ndarray] = {}
         if any(name in CACHE_LAYERS for name in names):
-            found |= self._frames.look(max(1, min(self.samples, MOST_CACHE_SAMPLES)))
+            from nrc_tracer.tracer.cache_layers import cache_layers  # which loads torch
+
+            frames, samples = self._frames, max(1, min(self.samples, MOST_CACHE_SAMPLES))
+            found |= cache_layers(self.cache, frames.tracer, frames.training_density, samples)
         if any(name != "variance" and name in LAYERS for name in names):
             hits, samples = self._first_hits()
             found |= make_layers(hits, width=self.width, height=self.height, samples=samples)

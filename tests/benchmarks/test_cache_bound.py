@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.cache_figures import split_variance
+from benchmarks.cache_figures import follow, split_variance
 from nrc_tracer.scene.model import Diffuse, LookAt, Perspective, Sphere
 from tests.tracer.cached_renders import cached, niche, uncached
 from tests.tracer.tiny_scenes import scene
@@ -28,7 +28,7 @@ def test_way_0_is_the_path_as_it_is():
     renderer = cached(described)
     renderer.compile()
     plain = uncached(described, 4)
-    total = sum(renderer._frames.split(sample, 0).double() for sample in range(4)).numpy()
+    total = sum(follow(renderer, sample, 0)[0].astype(np.float64) for sample in range(4))
     np.testing.assert_allclose(total.reshape(plain.height, plain.width, 3) / 4, plain.moments()[0], rtol=1e-4)
 
 
@@ -39,12 +39,13 @@ def test_ways_share_no_random_number_beyond_the_cut():
     described = scene(walls, materials={"grey": Diffuse(reflectance=0.7)}, camera=inside, film=(24, 24), rr_depth=4)
     renderer = cached(described, seed=3)
     renderer.compile()
-    depth = renderer._frames._pixels.depth
     samples = []
     for sample in range(32):
-        samples.append(np.stack([renderer._frames.split(sample, way).double().numpy() for way in (1, 2)]))
-        assert int(depth.min()) > 0
-        assert int(depth.max()) < 4
+        ways, depths = zip(*(follow(renderer, sample, way) for way in (1, 2)), strict=True)
+        samples.append(np.stack(ways).astype(np.float64))
+        for depth in depths:
+            assert depth.min() > 0
+            assert depth.max() < 4
     shared, whole = split_variance(samples)
     assert whole.mean() > 0.05
     assert abs(shared.mean()) < 4.0 * shared[:, 0].std() / np.sqrt(len(shared))

@@ -9,7 +9,7 @@ import warp as wp
 
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.cache import cache as cache_module
-from nrc_tracer.errors import ConfigError
+from nrc_tracer.errors import CacheError, ConfigError
 from nrc_tracer.random_bits import shuffled
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.cached_frames import CachedFrames
@@ -172,9 +172,46 @@ def test_begins_anew_where_the_scene_has_grown():
     assert renderer.cache_report()["queries_per_path"] > 0.0
 
 
-@pytest.mark.parametrize("settings", [{"fused": True, "deterministic": True}, {"fused": True, "precision": "float32"}])
-def test_refuses_what_does_not_go_together(settings):
-    with pytest.raises(ConfigError, match=r"fused|capturable"):
+def test_a_file_is_gone_on_from_by_a_renderer_that_has_rendered_otherwise(tmp_path):
+    """What its frames had counted and chosen is not that of the file: as if it had not been."""
+    renderer = fused()
+    renderer.step(8)
+    renderer.save_checkpoint(tmp_path / "image.checkpoint")
+    paths = renderer.cache.progress["training_paths"]
+    renderer.step(8)
+    other = fused()
+    other.step(3)
+    other._frames._training_alone._paths.fill_(999)
+    other.load_checkpoint(tmp_path / "image.checkpoint")
+    assert other.cache.progress["training_paths"] == paths
+    other.step(8)
+    assert_same(other, renderer)
+
+
+@pytest.mark.parametrize("name", ["gain", "scale"])
+def test_a_brightness_that_another_renderer_has_found_is_seen(name):
+    """Numbers of the cache that are in recorded frames: others are recorded."""
+    renderer = fused()
+    renderer.step(8)
+    before = renderer._frames._rendering_alone, renderer._frames._training_alone
+    setattr(renderer.cache, name, 4.0 * getattr(renderer.cache, name))
+    renderer.step(8)
+    after = renderer._frames._rendering_alone, renderer._frames._training_alone
+    assert all(new is not old for new, old in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"deterministic": True}, CacheError),
+        ({"backend": "reference"}, CacheError),
+        ({"precision": "float32"}, ConfigError),
+        ({"config": SMALL | {"optimizer": {"otype": "SGD"}}}, CacheError),
+    ],
+)
+def test_refuses_what_does_not_go_together(settings, error):
+    """By the name that the user wrote."""
+    with pytest.raises(error, match="fused:"):
         fused(**settings)
 
 

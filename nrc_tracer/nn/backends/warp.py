@@ -25,6 +25,8 @@ Network = BlockedMlp | FusedMlp | RadianceFieldNetworks
 
 CHUNK = 1 << 17
 """Queries that are encoded at a time: their features stay within tens of megabytes."""
+FUSED_CHUNK = 1 << 19
+"""The same of those fused, of which some features at most pass through memory."""
 
 
 class WarpBackend(Backend):
@@ -90,12 +92,15 @@ class WarpBackend(Backend):
                 self.structure.encoding.forward(self.launcher, x, params, out)
                 return out
             weights = self.structure.split(params)[0]
-            if self.fused:
-                return self.fused.infer(self._fused_inputs(x, params), weights, count=count)
-            for begin in range(0, len(x), CHUNK):
-                features = self.encode(x[begin : begin + CHUNK], params)
-                y = self.network.infer(features, weights)
-                out[begin : begin + CHUNK] = y[:, : self.structure.n_output_dims]
+            size = FUSED_CHUNK if self.fused else CHUNK
+            for begin in range(0, len(x), size):
+                piece = x[begin : begin + size]
+                if self.fused:
+                    left = None if count is None else count - begin
+                    y = self.fused.infer(self._fused_inputs(piece, params), weights, count=left)
+                else:
+                    y = self.network.infer(self.encode(piece, params), weights)
+                out[begin : begin + size] = y[:, : self.structure.n_output_dims]
         return out
 
     def _fused_inputs(self, x: Tensor, params: Tensor) -> Inputs:

@@ -19,7 +19,7 @@ from nrc_tracer.nn.fused.forward import forward_kernel
 from nrc_tracer.nn.fused.passes import add_parts, pack_weights
 from nrc_tracer.nn.fused.plan import Shape, Variant, backward_variant, forward_variant
 from nrc_tracer.nn.mlp import Mlp
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.nn.torch_launcher import TorchLauncher, warp_stream
 
 FORWARD_BLOCKS, BACKWARD_BLOCKS = 4, 2
 """Blocks of threads at most for each multiprocessor of a GPU: what its registers hold at a time. Each takes tiles in turn."""
@@ -200,7 +200,7 @@ class FusedMlp:
             # Shared memory is one piece there for all threads of the process
             wp.launch(kernel, dim=blocks, inputs=inputs, device=self.launcher.device)
             return
-        stream = wp.stream_from_torch(torch.cuda.current_stream(self.launcher.torch_device))
+        stream = warp_stream(torch.cuda.current_stream(self.launcher.torch_device))
         threads = variant.tiling.threads
         dim = blocks * threads
         wp.launch(kernel, dim=dim, inputs=inputs, device=self.launcher.device, stream=stream, block_dim=threads)

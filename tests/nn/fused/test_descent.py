@@ -201,11 +201,11 @@ def test_graphs_take_the_same_steps():
     trainer, expected = nn.Trainer(models[0], capturable=True), nn.Trainer(models[1])
     x = uniform(1000, 3).cuda()
     target = 1.5 + torch.sin(5.0 * x)
-    record = Recording(models[0].backend.launcher, lambda: trainer.step(x, target))
+    record = Recording(models[0].backend.launcher)
     for seed in range(10):
         x.copy_(uniform(1000, 3, seed=seed))
         target.copy_(1.5 + torch.sin(5.0 * x))
-        record()
+        record(lambda: trainer.step(x, target))
         expected.step(x, target)
     assert record.is_recorded
     assert_same(trainer, expected)

@@ -1,0 +1,53 @@
+"""What is seen of a radiance cache in an image: how long paths are, where they end in it, what it says and what is there."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nrc_tracer.cache.cache import RadianceCache
+from nrc_tracer.cache.held_out import HeldOut
+from nrc_tracer.cache.records import RecordBuffers
+from nrc_tracer.nn.torch_launcher import single_threaded_torch
+from nrc_tracer.tracer.cut_path import RENDER, VIEW
+from nrc_tracer.tracer.cut_tracer import CutTracer
+
+
+def cache_layers(
+    cache: RadianceCache, tracer: CutTracer, training_density: Tensor, samples: int
+) -> dict[str, np.ndarray]:
+    """The layers of the cache that `Renderer.layers` describes, from the image's first `samples` samples.
+
+    Args:
+        cache: The cache, which has begun.
+        tracer: What traces paths.
+        training_density: Training paths through each pixel, [pixels].
+        samples: How many samples of each pixel are looked at.
+
+    Returns:
+        By name, float32 [height, width] or [height, width, 3].
+    """
+    pixels, device = tracer.width * tracer.height, tracer.launcher.torch_device
+    buffers = RecordBuffers.allocate(pixels, 1, device)
+    length, depth, cuts = (torch.zeros(pixels, device=device) for _ in range(3))
+    prediction, target = (torch.zeros((pixels, 3), device=device) for _ in range(2))
+    with single_threaded_torch(tracer.launcher):
+        for sample in range(samples):
+            tracer.trace(buffers, tracer.cuts(cache, RENDER, sample, 0.0))
+            length += buffers.length
+            depth += buffers.depth
+            cuts += buffers.depth > 0
+            tracer.trace(buffers, tracer.cuts(cache, VIEW, sample, 1.0))
+            held = HeldOut.of(buffers, pixels)
+            prediction += held["before"] + held["throughput"] * cache.predict(held["features"])
+            target += held["before"] + held["throughput"] * held["tail"]
+    found = {
+        "path_length": length / samples,
+        "cache_depth": depth / cuts.clamp_min(1.0),
+        "training_density": training_density.float(),
+        "cache_prediction": prediction / samples,
+        "cache_target": target / samples,
+    }
+    shape = (tracer.height, tracer.width, -1)
+    return {name: layer.reshape(shape).squeeze(2).cpu().numpy() for name, layer in found.items()}
