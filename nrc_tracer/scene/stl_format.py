@@ -34,7 +34,8 @@ def read_stl(path: Path) -> TriangleMesh:
             raise SceneError(f"{path}: not an STL file: {size} bytes are too few")
         else:
             raise SceneError(f"{path}: truncated or not STL: {count} triangles need {expected} bytes, it has {size}")
-    positions = np.array(corners, dtype=np.float32).reshape(-1, 3)
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which is refused by name
+        positions = np.array(corners, dtype=np.float32).reshape(-1, 3)
     return TriangleMesh(positions, np.arange(len(positions), dtype=np.int32).reshape(-1, 3))
 
 
