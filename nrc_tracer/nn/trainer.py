@@ -36,8 +36,8 @@ class Trainer:
             answers by the average.
         config: Of loss and optimizer, a file, its contents or a `ModelConfig`; the model's own unless given.
         capturable: Steps never wait for the device, so that a CUDA graph can hold them; `steps` and the like do when they are
-            read. For models made with `fused=True`, and Adam or Ema of Adam. After `load_state`, `skip` and a change of
-            `progress` a graph must be recorded anew. **It has never run on a GPU.**
+            read. For models made with `fused=True`, and Adam or Ema of Adam. Parameters are not to be changed between steps;
+            after `load_state`, `skip` and a change of `progress` a graph must be recorded anew. **It has never run on a GPU.**
 
     Attributes:
         model: The model.

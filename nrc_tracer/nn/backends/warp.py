@@ -193,7 +193,14 @@ class WarpBackend(Backend):
 
     @torch.no_grad()
     def fused_sums(
-        self, x: Tensor, params: Tensor, evaluate: Evaluate, loss_scale: float | Tensor, *, unscale: float = 1.0
+        self,
+        x: Tensor,
+        params: Tensor,
+        evaluate: Evaluate,
+        loss_scale: float | Tensor,
+        *,
+        unscale: float = 1.0,
+        packed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """`gradient` of a fused model, which asks nothing of the device.
 
@@ -201,6 +208,7 @@ class WarpBackend(Backend):
             x, params, evaluate: See `gradient`.
             loss_scale: Factor of the loss on the way back.
             unscale: What the gradient is multiplied by after that.
+            packed: The network's weights as halfs, if they are there: `FusedMlp.pack`.
 
         Returns:
             The loss, 0-d; the gradient [n_params], whose memory is used again, and where those of grids **are added to what was
@@ -211,7 +219,7 @@ class WarpBackend(Backend):
         weights, own = structure.split(params)
         flat = self._flat_gradient()
         d_weights, d_own = structure.split(flat)
-        y, kept = fused.forward(self._fused_inputs(x, params), weights)
+        y, kept = fused.forward(self._fused_inputs(x, params), weights if packed is None else packed)
         loss, d_y = evaluate(y)
 
         # Atomics inside the kernel make sums whose last bits change

@@ -2,7 +2,8 @@
 
 Otherwise a step asks the device whether its gradient is finite, and waits for the answer. Here the answer and the counts of steps
 stay on the device: a small kernel judges the gradient, and one pass over the parameters unscales the gradient, takes Adam's step,
-moves the average of the weights and leaves the gradient zero for the next step, or does the last alone.
+moves the average of the weights, rounds the network's to halfs for the next forward pass and leaves the gradient zero, or does
+the last alone.
 """
 
 import numpy as np
@@ -14,6 +15,7 @@ from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.arrays import as_warp
 from nrc_tracer.nn.backends.backend import Backend, Evaluate
 from nrc_tracer.nn.backends.warp import WarpBackend
+from nrc_tracer.nn.fused.passes import packed_place
 from nrc_tracer.nn.optimizers.adam import Adam
 from nrc_tracer.nn.optimizers.ema import Ema
 from nrc_tracer.nn.optimizers.kernels import AdamRule, adam_update
@@ -77,10 +79,14 @@ def take_step(
     counts: wp.array[int],
     shares: wp.array[float],
     averages: wp.array[float],
+    ends: wp.array[int],
+    columns: wp.array[int],
+    packed: wp.array[wp.float16],
 ):
-    """Step the parameters begin .. end - 1, move their averages, and make their gradient zero.
+    """Step the parameters begin .. end - 1, move their averages, round those of matrices to halfs, and make their gradient zero.
 
-    `shares` has what the weights of each step get of their average; it is empty where there is none.
+    `shares` has what the weights of each step get of their average; it is empty where there is none. `ends`, `columns` and
+    `packed` are those of `pack_weights`.
     """
     first = begin + (base + wp.tid()) * stretch
     last = wp.min(first + stretch, end)
@@ -102,6 +108,8 @@ def take_step(
         for i in range(first, last):
             average = averages[i]
             averages[i] = average + share * (params[i] - average)
+    for i in range(first, wp.min(last, packed.shape[0])):
+        packed[packed_place(i, ends, columns)] = wp.float16(params[i])
 
 
 class Descent:
@@ -133,6 +141,7 @@ class Descent:
         device = backend.launcher.torch_device
         self._counts = torch.zeros(4, dtype=torch.int32, device=device)
         self._numbers = torch.zeros(3, device=device)
+        self._packed = torch.empty(0, dtype=torch.float16, device=device)
         self._is_begun = False
 
     def read(self, progress: Progress) -> None:
@@ -169,7 +178,8 @@ class Descent:
         with single_threaded_torch(launcher):
             if not self._is_begun:
                 self._begin(params)
-            loss, flat, magnitude = self._backend.fused_sums(x, params, evaluate, self._numbers[LOSS_SCALE])
+            scale = self._numbers[LOSS_SCALE]
+            loss, flat, magnitude = self._backend.fused_sums(x, params, evaluate, scale, packed=self._packed)
             sums = [as_warp(loss.view(1)), as_warp(magnitude.view(1))]
             limits = [scaling.first, scaling.least, scaling.interval]
             state = [as_warp(self._counts), as_warp(self._numbers)]
@@ -188,6 +198,7 @@ class Descent:
             self._ema.averages.copy_(params)
         elif self._ema:
             self._ema.catch_up(params)
+        self._packed = self._backend.fused.pack(params[: self._adam.n_matrix_params])
         self._backend.clear_gradient()
         self._is_begun = True
 
@@ -198,5 +209,8 @@ class Descent:
         stretch = 1 if launcher.device.is_cuda else PARAMS_PER_ITEM
         arrays = [as_warp(gradient), as_warp(params), as_warp(adam.moments, wp.vec2), as_warp(adam.counts)]
         average = [None, None] if self._ema is None else [self._ema.shares.whole(), as_warp(self._ema.averages)]
-        arguments = [begin, end, stretch, *state, np.float32(factor), rule, adam.corrections.whole(), *arrays, *average]
+        fused = self._backend.fused
+        halfs = [as_warp(fused.ends), as_warp(fused.columns), as_warp(self._packed)]
+        rates = [np.float32(factor), rule, adam.corrections.whole()]
+        arguments = [begin, end, stretch, *state, *rates, *arrays, *average, *halfs]
         launcher.run(take_step, -(-(end - begin) // stretch), lambda base: [base, *arguments])

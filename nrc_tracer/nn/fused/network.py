@@ -49,6 +49,7 @@ class FusedMlp:
         grid: A grid to encode inside.
 
     Attributes:
+        ends, columns: Of the matrices: where the weights of each end among all, and how many columns it has, int32.
         magnitude: After `backward` with a gradient of the input or the grid: the sum of absolute values of the input's gradient.
 
     Raises:
@@ -73,8 +74,8 @@ class FusedMlp:
         self.magnitude = torch.zeros((), device=launcher.torch_device)
         device = launcher.torch_device
         ends = [begin + rows * n_in for rows, n_in, begin in shape.matrices]
-        self._ends = torch.tensor(ends, dtype=torch.int32, device=device)
-        self._columns = torch.tensor([n_in for _, n_in, _ in shape.matrices], dtype=torch.int32, device=device)
+        self.ends = torch.tensor(ends, dtype=torch.int32, device=device)
+        self.columns = torch.tensor([n_in for _, n_in, _ in shape.matrices], dtype=torch.int32, device=device)
         self._empty = torch.zeros(0, device=device)
 
     def infer(self, x: Inputs | Tensor, params: Tensor, *, count: Tensor | None = None) -> Tensor:
@@ -82,7 +83,7 @@ class FusedMlp:
 
         Args:
             x: What it is applied to.
-            params: The network's weights, float32 [n_params].
+            params: The network's weights, float32 [n_params], or halfs of `pack`.
             count: How many rows of the output are wanted, if not all, int32 [1] on the device; the others hold anything.
         """
         return self._forward(_inputs(x), params, keep=False, count=count)[0]
@@ -97,7 +98,7 @@ class FusedMlp:
         rows = -(-n // 128) * 128 if keep else 0
         halfs = torch.empty(rows * self.mlp.n_input_dims // 2, dtype=torch.int32, device=params.device)
         out = torch.empty(n, self.mlp.n_output_dims, device=params.device)
-        weights = self._packed(params)
+        weights = params if params.dtype == torch.float16 else self.pack(params)
         arguments = [
             n,
             None if count is None else as_warp(count),
@@ -164,10 +165,10 @@ class FusedMlp:
         self.magnitude = magnitude.sum()
         return d_x if need_input else None
 
-    def _packed(self, params: Tensor) -> Tensor:
-        """The weights as halfs in blocks."""
+    def pack(self, params: Tensor) -> Tensor:
+        """Weights, float32 [n_params], as halfs in blocks, which other methods take in their place."""
         packed = torch.empty(self.mlp.n_params, dtype=torch.float16, device=params.device)
-        arrays = [as_warp(params.detach()), as_warp(self._ends), as_warp(self._columns), as_warp(packed)]
+        arrays = [as_warp(params.detach()), as_warp(self.ends), as_warp(self.columns), as_warp(packed)]
         self._run(pack_weights, self.mlp.n_params, arrays)
         return packed
 

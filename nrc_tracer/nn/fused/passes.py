@@ -7,6 +7,19 @@ from nrc_tracer.nn.fused.fragments import block_index
 wp.set_module_options({"enable_backward": False})
 
 
+@wp.func
+def packed_place(i: int, ends: wp.array[int], columns: wp.array[int]) -> int:
+    """Where weight i goes among halfs in blocks, of matrices with so many columns that end at `ends`."""
+    layer = int(0)
+    begin = int(0)
+    while i >= ends[layer]:
+        begin = ends[layer]
+        layer += 1
+    row = (i - begin) // columns[layer]
+    column = i - begin - row * columns[layer]
+    return begin + block_index(row, column, columns[layer])
+
+
 @wp.kernel
 def pack_weights(
     base: int,
@@ -15,16 +28,9 @@ def pack_weights(
     columns: wp.array[int],
     packed: wp.array[wp.float16],
 ):
-    """Round the weights to halfs and put those of each matrix, which ends at `ends`, into blocks."""
+    """Round the weights to halfs and put those of each matrix into blocks."""
     i = base + wp.tid()
-    layer = int(0)
-    begin = int(0)
-    while i >= ends[layer]:
-        begin = ends[layer]
-        layer += 1
-    row = (i - begin) // columns[layer]
-    column = i - begin - row * columns[layer]
-    packed[begin + block_index(row, column, columns[layer])] = wp.float16(params[i])
+    packed[packed_place(i, ends, columns)] = wp.float16(params[i])
 
 
 @wp.kernel

@@ -1,13 +1,12 @@
 """The fused kernels compile for CUDA on machines without a GPU, to code with the tensor cores' instructions."""
 
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import warp as wp
 
+from benchmarks.cuda_code import find_tool
 from nrc_tracer.launch import initialize
 from nrc_tracer.nn.fused.backward import backward_kernel
 from nrc_tracer.nn.fused.descent import take_step
@@ -34,8 +33,7 @@ def compiled(module, arch, folder) -> Path:
 
 def products(binary) -> int | None:
     """Matrix instructions in a binary, or None where there is no disassembler."""
-    bundled = list(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/cu*/bin/nvdisasm"))
-    program = shutil.which("nvdisasm") or (str(bundled[0]) if bundled else None)
+    program = find_tool("nvdisasm")
     if program is None:
         return None
     code = subprocess.run([program, "-c", str(binary)], capture_output=True, text=True, check=True).stdout
