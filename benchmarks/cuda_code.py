@@ -43,8 +43,6 @@ USUAL_THREADS = 256
 # Of a multiprocessor
 WARPS, BLOCKS, REGISTERS, REGISTER_UNIT = 64, 32, 65536, 256
 SHARED_BYTES = {80: 164 * 1024, 90: 228 * 1024}
-RESERVED_BYTES = 1024
-"""Of each block's shared memory, by the system."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Code:
         threads: Of a block.
         registers: Of a thread.
         stack: Of a thread [bytes].
-        shared: Of a block [bytes].
+        shared: Of a block [bytes], with what the system takes of it.
         products: Matrix instructions.
     """
 
@@ -74,7 +72,7 @@ class Code:
         """How many a multiprocessor holds at a time."""
         own = self.threads // 32
         registers = -(-32 * self.registers // REGISTER_UNIT) * REGISTER_UNIT * own
-        by_shared = SHARED_BYTES[self.arch] // (self.shared + RESERVED_BYTES)
+        by_shared = SHARED_BYTES[self.arch] // max(self.shared, 1)
         return own * min(BLOCKS, WARPS // own, REGISTERS // registers, by_shared)
 
 
