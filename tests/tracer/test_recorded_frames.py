@@ -13,8 +13,7 @@ from nrc_tracer.errors import CacheError, ConfigError
 from nrc_tracer.random_bits import shuffled
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.cached_frames import CachedFrames
-from tests.nn.fused.samples import quickly_compiled
-from tests.nn.fused.test_descent import NoQuestions
+from tests.nn.fused.samples import NoQuestions, quickly_compiled
 from tests.tracer.cached_renders import cached, estimate, freeze, niche, uncached
 from tests.tracer.test_cached_determinism import assert_same
 
