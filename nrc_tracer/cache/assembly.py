@@ -123,8 +123,8 @@ def add_samples(
     """Add the sample that path `base + tid` stands for to the pixel of that number.
 
     The cache was asked about the paths with a cut, of which there are `upto[path]` up to each. Where the path ended in the cache,
-    its sample is gathered[0] + T C. Where it went on beyond its cut, drawn with probability q,
-    the cache is corrected by what was found there: gathered[0] + T (C + (L - C) / q).
+    its sample is gathered[0] + T C. Where it went on beyond its cut, drawn with probability q, the cache is corrected by what
+    was found there: gathered[0] + T (C + (L - C) / q).
     """
     path = base + wp.tid()
     first = path * (records.capacity + 1)

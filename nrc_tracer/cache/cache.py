@@ -176,7 +176,7 @@ class RadianceCache:
         Args:
             features: float32 [N, FEATURES].
             trained: Answer by the weights that are trained instead of their average.
-            count: Of how many of the vertices, as in `Model`, for a cache that is `fused`.
+            count: Of how many of the vertices, as in `Model`.
         """
         averaged = self.options.average and not trained
         said = self.model(features, averaged=averaged, count=count)

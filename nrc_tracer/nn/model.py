@@ -163,8 +163,8 @@ class Model:
         Args:
             x: Torch tensor, Warp array or NumPy array on the model's device.
             averaged: Answer by `inference_params`, else by `params`, which are what is trained.
-            count: For how many of the inputs, int32 [1] on the device, which a fused model (see `fused`) need not wait for; what
-                it gives for the others is undefined.
+            count: For how many of the inputs, int32 [1] on the device, which is not waited for; the outputs of others may hold
+                anything, and only a fused model saves their work.
 
         Returns:
             [N, n_output_dims], float32 (float64 by a reference of that precision): a Warp array for a Warp array, else a tensor.
@@ -173,8 +173,7 @@ class Model:
             ArrayError: Another shape, type or device.
         """
         params = self.inference_params if averaged else self.params
-        limit = {} if count is None else {"count": count}
-        y = self.backend.infer(as_rows(x, self.n_input_dims, self.device, "x"), params, **limit)
+        y = self.backend.infer(as_rows(x, self.n_input_dims, self.device, "x"), params, count=count)
         return wp.from_torch(y) if isinstance(x, wp.array) else y
 
     def density(self, x: Any, *, averaged: bool = True) -> Tensor:

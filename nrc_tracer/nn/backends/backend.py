@@ -33,8 +33,11 @@ class Backend(ABC):
         self.precision = precision
 
     @abstractmethod
-    def infer(self, x: Tensor, params: Tensor) -> Tensor:
-        """The output, [N, n_output_dims], without a graph for autograd."""
+    def infer(self, x: Tensor, params: Tensor, *, count: Tensor | None = None) -> Tensor:
+        """The output, [N, n_output_dims], without a graph for autograd.
+
+        With `count`, int32 [1] on the device, that of so many rows is wanted, and the others may hold anything.
+        """
 
     def density(self, x: Tensor, params: Tensor) -> Tensor:
         """Of a radiance field, the density before its activation at positions [N, position dims]: [N], without a graph.

@@ -13,7 +13,7 @@ class ReferenceBackend(Backend):
 
     name = "reference"
 
-    def infer(self, x: Tensor, params: Tensor) -> Tensor:
+    def infer(self, x: Tensor, params: Tensor, *, count: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             return self.structure.reference(x, params.to(self.precision))
 

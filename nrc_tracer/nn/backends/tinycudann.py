@@ -64,7 +64,7 @@ class TinyCudaNNBackend(Backend):
         module.params.data = torch.empty(0, device=device)
         self._module = module
 
-    def infer(self, x: Tensor, params: Tensor) -> Tensor:
+    def infer(self, x: Tensor, params: Tensor, *, count: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             return self.differentiable(x, params.detach())
 

@@ -84,7 +84,6 @@ class WarpBackend(Backend):
         return features
 
     def infer(self, x: Tensor, params: Tensor, *, count: Tensor | None = None) -> Tensor:
-        """The output; of a fused model, if that is asked for, of the first `count` rows, int32 [1] on the device."""
         params = params.detach()
         out = x.new_empty(len(x), self.structure.n_output_dims)
         with single_threaded_torch(self.launcher), torch.no_grad():

@@ -18,7 +18,7 @@ from nrc_tracer.nn.backends.warp import WarpBackend
 from nrc_tracer.nn.fused.passes import packed_place
 from nrc_tracer.nn.optimizers.adam import Adam
 from nrc_tracer.nn.optimizers.ema import Ema
-from nrc_tracer.nn.optimizers.kernels import AdamRule, adam_update
+from nrc_tracer.nn.optimizers.kernels import AdamRule, adam_update, blended
 from nrc_tracer.nn.optimizers.optimizer import PARAMS_PER_ITEM, Optimizer
 from nrc_tracer.nn.progress import LossScaling, Progress
 from nrc_tracer.nn.torch_launcher import single_threaded_torch
@@ -106,8 +106,7 @@ def take_step(
     if shares.shape[0] > 0:
         share = shares[wp.min(step, shares.shape[0] - 1)]
         for i in range(first, last):
-            average = averages[i]
-            averages[i] = average + share * (params[i] - average)
+            averages[i] = blended(averages[i], params[i], share)
     for i in range(first, wp.min(last, packed.shape[0])):
         packed[packed_place(i, ends, columns)] = wp.float16(params[i])
 

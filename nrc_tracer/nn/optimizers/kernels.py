@@ -345,6 +345,12 @@ def rest(done: int, step: int, decay: wp.array[wp.vec2], debias: float) -> float
     return power[0] * before[1] / debias
 
 
+@wp.func
+def blended(average: float, weight: float, share: float) -> float:
+    """An average after a step, of which the weight gets `share`."""
+    return average + share * (weight - average)
+
+
 @wp.kernel
 def ema_dense(
     base: int,
@@ -358,8 +364,7 @@ def ema_dense(
     """Blend the weights begin .. end - 1 into averages that are up to date."""
     first = begin + (base + wp.tid()) * stretch
     for i in range(first, wp.min(first + stretch, end)):
-        average = averages[i]
-        averages[i] = average + share * (weights[i] - average)
+        averages[i] = blended(averages[i], weights[i], share)
 
 
 @wp.kernel

@@ -5,6 +5,7 @@ import torch
 
 import nrc_tracer.nn as nn
 from nrc_tracer.errors import ConfigError
+from nrc_tracer.nn.backends import warp as warp_backend
 from tests.nn.fused.samples import quickly_compiled
 from tests.nn.samples import GRID, SMALL, make_model, relative, same_bits, spread_params, uniform
 from tests.nn.test_radiance_field import model as field_model
@@ -83,6 +84,29 @@ def test_models_are_the_reference(name):
         if fused.n_params > split:
             assert relative(gradient.flat[split:], wanted.flat[split:]) < TABLE
             assert torch.equal(gradient.flat[split:] == 0, wanted.flat[split:] == 0)
+
+
+@pytest.mark.parametrize("name", ["3d-2f", "first"])
+@pytest.mark.parametrize("count", [0, 1, 64, 100, 150, 400])
+def test_answers_in_pieces_up_to_a_count(monkeypatch, name, count):
+    """Rows before it are those of a whole; each piece is told how many of its own are wanted."""
+    encoding, n_dims = ENCODINGS[name]
+    fused, _ = pair(encoding, n_dims)
+    x, told, infer = uniform(150, n_dims), [], fused.backend.fused.infer
+
+    def spy(*given, count):
+        told.append(None if count is None else int(count))
+        return infer(*given, count=count)
+
+    with compiled(fused):
+        whole = fused(x)
+        monkeypatch.setattr(warp_backend, "FUSED_CHUNK", 64)
+        monkeypatch.setattr(fused.backend.fused, "infer", spy)
+        assert same_bits(fused(x), whole)
+        found = fused(x, count=torch.tensor([count], dtype=torch.int32))
+    assert found.shape == whole.shape
+    assert same_bits(found[:count], whole[:count])
+    assert told == [None, None, None, count, count - 64, count - 128]
 
 
 @pytest.mark.parametrize("name", ["3d-2f", "first"])

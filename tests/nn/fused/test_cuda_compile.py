@@ -1,12 +1,11 @@
 """The fused kernels compile for CUDA on machines without a GPU, to code with the tensor cores' instructions."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 import warp as wp
 
-from benchmarks.cuda_code import find_tool
+from benchmarks.cuda_code import find_tool, run_tool
 from nrc_tracer.launch import initialize
 from nrc_tracer.nn.fused.backward import backward_kernel
 from nrc_tracer.nn.fused.descent import take_step
@@ -33,10 +32,9 @@ def compiled(module, arch, folder) -> Path:
 
 def products(binary) -> int | None:
     """Matrix instructions in a binary, or None where there is no disassembler."""
-    program = find_tool("nvdisasm")
-    if program is None:
+    if find_tool("nvdisasm") is None:
         return None
-    code = subprocess.run([program, "-c", str(binary)], capture_output=True, text=True, check=True).stdout
+    code = run_tool("nvdisasm", "-c", str(binary))
     return code.count("HMMA.16816.F32")
 
 
