@@ -15,6 +15,7 @@ import click
 from nrc_tracer.cli.parameters import COUNT, debug_option, device_options, finite, parameters_option
 from nrc_tracer.cli.progress import Bar, announced
 from nrc_tracer.cli.termination import TERMINATED, noted_termination
+from nrc_tracer.interruption import deferred_interrupt
 
 if TYPE_CHECKING:
     from nrc_tracer.scene.model import Scene
@@ -243,10 +244,10 @@ def _render(writer: DatasetWriter, missing: list[tuple[str, int]], quiet: bool) 
 
     bar = Bar("{task.completed:.0f}/{task.total:.0f} images", total=len(missing), quiet=quiet)
     done, last_line, start = 0, clock.perf_counter(), clock.perf_counter()
-    with noted_termination() as terminated, bar:
+    with noted_termination() as terminated, deferred_interrupt() as interrupted, bar:
         try:
             for split, number in missing:
-                if terminated() or not writer.render(split, number, takes):
+                if terminated() or interrupted() or not writer.render(split, number, takes):
                     break
                 done += 1
                 bar.show(done)
@@ -254,7 +255,7 @@ def _render(writer: DatasetWriter, missing: list[tuple[str, int]], quiet: bool) 
                     last_line = clock.perf_counter()
                     left = (last_line - start) / done * (len(missing) - done)
                     click.echo(f"{done}/{len(missing)} images, {left:.0f} s left", err=True)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # a second one: not even the pass is to be finished
             pass
         code = 0 if done == len(missing) else TERMINATED if terminated() else 130
     return done, code

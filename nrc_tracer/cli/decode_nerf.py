@@ -224,15 +224,15 @@ def _write_views(
         camera = camera.scaled(scale)
         try:
             picture = field.view(camera)
+            file = output if output.suffix else output / f"{number:05d}-{Path(name).stem}.png"
+            if file.suffix.lower() == ".exr":
+                write_pixels(file, _linear(picture, background))
+            else:
+                write_pixels(file, picture.pixels(background))
+            if depth:
+                largest.append(_write_depth(picture, file))
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(f"{number} of {len(views)} views in {output}" if number else "") from error
-        file = output if output.suffix else output / f"{number:05d}-{Path(name).stem}.png"
-        if file.suffix.lower() == ".exr":
-            write_pixels(file, _linear(picture, background))
-        else:
-            write_pixels(file, picture.pixels(background))
-        if depth:
-            largest.append(_write_depth(picture, file))
     facts = {"views": [name for name, _ in views], "width": camera.width, "height": camera.height}
     return facts | ({"largest_distance": largest} if depth else {})
 

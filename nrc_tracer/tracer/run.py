@@ -36,7 +36,7 @@ def run(
         stop: Asked after each pass that is not the last: True ends it early.
 
     Returns:
-        False if Ctrl-C or `stop` ended it early; the samples of finished passes are kept.
+        False if `stop` ended it early, or Ctrl-C was pressed, be it in the last pass; the samples of finished passes are kept.
 
     Raises:
         NrcError: `noise` is asked for with a cache in which paths end: its bias is no noise.
@@ -77,7 +77,7 @@ def run(
                 progress(renderer)
             if stop is not None and stop() and (spp is None or renderer.samples < spp):
                 return False
-    return True
+        return not interrupted()
 
 
 def render(

@@ -70,6 +70,23 @@ def test_from_scene_to_report(tmp_path, uncached):
     assert list((tmp_path / "nrc-references").iterdir()) == stored
 
 
+def test_interrupted(tmp_path, uncached, monkeypatch):
+    """Ctrl-C while images are rendered leaves the reference, and while they are written a part of the report."""
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    for module, what, left in (
+        ("nrc_tracer.report.compare", "write_report", f"the report in {tmp_path / 'out'} is not whole"),
+        ("nrc_tracer.report.study", "shoot", "the reference is in "),
+        ("nrc_tracer.report.references", "find_reference", "nothing was written"),
+    ):
+        monkeypatch.setattr(importlib.import_module(module), what, interrupted)
+        result = _compare(BOX, "-o", tmp_path / "out", *SMALL, "--spp", 1, "--reference-error", 0.3)
+        assert result.exit_code == 130
+        assert result.stderr.startswith(f"interrupted; {left}")
+
+
 def test_given_references_and_quiet(tmp_path, uncached):
     rng = np.random.default_rng(0)
     for name in "ab":

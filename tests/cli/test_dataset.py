@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from nrc_tracer.cli import main
 from nrc_tracer.tasks.nerf.views import read_views
+from nrc_tracer.tracer import Renderer
 
 SCENE = {
     "film": {"width": 64, "height": 36},
@@ -100,6 +101,22 @@ def test_scenes_that_cannot_be_photographed(tmp_path):
     result = dataset(tmp_path / "dark.json", "-o", tmp_path / "set", *SMALL)
     assert result.exit_code == 1
     assert "nothing in the scene shines" in result.stderr
+
+
+def test_ctrl_c_in_the_only_pass_of_a_view(scene, tmp_path, monkeypatch):
+    """Three of four views are left: it ends there and then."""
+    step, first = Renderer.step, tmp_path / "set/train/r_000.png"
+
+    def pressed(renderer, samples):
+        step(renderer, samples)
+        if first.exists():
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Renderer, "step", pressed)
+    result = dataset(scene, "-o", tmp_path / "set", *SMALL, "--spp", 1)
+    assert result.exit_code == 130
+    assert "interrupted: 3 of 4 images are missing; the same command goes on" in result.stderr
+    assert list((tmp_path / "set").rglob("*.png")) == [first]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -1,5 +1,6 @@
 """The renderer around the path kernel: what it accumulates, refuses and survives."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,16 @@ def test_run_ends_at_the_time():
     renderer.compile()
     assert run(renderer, time=0.05)
     assert renderer.samples >= 1
+
+
+def test_ctrl_c_in_the_only_pass_is_answered():
+    """The samples are all there, and yet whoever renders many small images has to hear of it."""
+    renderer, before = Renderer(half_lit(), device="cpu"), signal.getsignal(signal.SIGINT)
+    assert not run(renderer, spp=1, progress=lambda renderer: signal.raise_signal(signal.SIGINT))
+    assert renderer.samples == 1
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        render(half_lit(), device="cpu", spp=1, progress=lambda renderer: signal.raise_signal(signal.SIGINT))
 
 
 def test_options_override_the_scene():
