@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import nrc_tracer.nn as nn
 from nrc_tracer.errors import ConfigError, NrcError, SnapshotError
-from nrc_tracer.nn import snapshot
+from nrc_tracer.nn import snapshot_format
 from nrc_tracer.nn.snapshot import (
     SnapshotWarning,
     load_model,
@@ -197,7 +197,7 @@ def test_numbers_of_a_state_come_back_exactly(tmp_path, state):
 
 def test_tensors_of_every_type_and_shape_come_back(tmp_path):
     model = _model(TINY)
-    tensors = {str(dtype): torch.tensor([[0, 1, 2], [3, 1, 0]]).to(dtype) for dtype in snapshot._DTYPES}
+    tensors = {str(dtype): torch.tensor([[0, 1, 2], [3, 1, 0]]).to(dtype) for dtype in snapshot_format._DTYPES}
     tensors |= {
         "scalar": torch.tensor(0.5),
         "empty": torch.empty(0, 3),
@@ -284,11 +284,11 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
     save_model(_model(TINY, seed=1), path)
     before = path.read_bytes()
 
-    def interrupt(path, *_):
+    def interrupt(path, *arguments, **options):
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(snapshot, "_write", interrupt)
+    monkeypatch.setattr(snapshot_format, "write_tensors", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_model(_model(TINY, seed=2), path)
     assert path.read_bytes() == before
@@ -349,9 +349,9 @@ def _rewrite(path, change):
     data = path.read_bytes()
     size = struct.unpack("<Q", data[:8])[0]
     entries = json.loads(data[8 : 8 + size])
-    document = json.loads(entries["__metadata__"][snapshot.KEY])
+    document = json.loads(entries["__metadata__"][snapshot_format.KEY])
     change(document, entries)
-    entries["__metadata__"][snapshot.KEY] = json.dumps(document)
+    entries["__metadata__"][snapshot_format.KEY] = json.dumps(document)
     header = json.dumps(entries).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + data[8 + size :])
 

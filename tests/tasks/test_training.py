@@ -12,7 +12,7 @@ import torch
 
 from nrc_tracer import nn
 from nrc_tracer.errors import SnapshotError
-from nrc_tracer.nn import snapshot
+from nrc_tracer.nn import snapshot_format
 from nrc_tracer.tasks.task import read_kind, read_task
 from nrc_tracer.tasks.training import train
 from tests.tasks.toy import CONFIG, Wave
@@ -71,9 +71,11 @@ def test_a_training_that_is_resumed_comes_to_the_same_bits(tmp_path, split):
 def test_a_snapshot_is_opened_once_to_go_on(tmp_path, monkeypatch):
     task = Wave()
     task.save(tmp_path / "wave.safetensors")
-    opened, opening = [], snapshot.opened_tensors
+    opened, opening = [], snapshot_format.opened_tensors
     monkeypatch.setattr(
-        snapshot, "opened_tensors", lambda path, *more, **named: opened.append(path) or opening(path, *more, **named)
+        snapshot_format,
+        "opened_tensors",
+        lambda path, *more, **named: opened.append(path) or opening(path, *more, **named),
     )
     task.resume(tmp_path / "wave.safetensors")
     assert opened == [tmp_path / "wave.safetensors"]

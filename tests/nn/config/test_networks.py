@@ -59,7 +59,7 @@ def test_dimensions_in_a_network_are_passed_over():
             r"optimizer.nested\[1\].n_params_to_optimize: expected",
         ),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_what_other_sections_refuse(read, given, message):
     with pytest.raises(ConfigError, match=message):

@@ -1,0 +1,281 @@
+"""The files of models and their training: which tensors and which JSON they hold, and what damaged ones lack.
+
+A snapshot is a safetensors file (https://github.com/huggingface/safetensors), which other programs read as well:
+
+* `params`: float32 [n_params], in tiny-cuda-nn's order, and `inference_params` if they differ;
+* `training/...`: tensors of a trainer's state, `training/optimizer/nested/moments` for one;
+* `extra/...`: what the caller added;
+* metadata: one key `nrc_tracer`, JSON of all the rest: format, version, dimensions, seed, precision, configuration (with the
+  keys of tiny-cuda-nn), numbers of the trainer's state, and the caller's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from nrc_tracer.errors import ConfigError, SnapshotError, one_line
+from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.config.document import decode
+from nrc_tracer.nn.precision import DTYPES
+from nrc_tracer.nn.structure import Structure
+from nrc_tracer.tensor_file import Entry, opened_tensors, write_tensors
+
+FORMAT = "nrc_tracer.nn"
+VERSION = 1
+KEY = "nrc_tracer"
+"""Of the metadata. Only one: safetensors keeps several in no order, and equal models should give equal files."""
+
+MAX_HEADER_BYTES = 16 * 2**20
+_PIECE = 2**22
+"""Values that are looked at at once."""
+
+EXTRA = "extra/"
+TRAINING = "training/"
+"""What names of tensors begin with."""
+_DTYPES = {
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.bool: "BOOL",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+}
+
+_Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+
+
+class Header(msgspec.Struct, kw_only=True):
+    """The JSON in the metadata; `training` has the numbers of a trainer's state, in dicts that lack the tensors."""
+
+    format: str
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    n_input_dims: _Count
+    n_output_dims: _Count
+    seed: int
+    precision: str
+    device: str
+    config: dict[str, Any]
+    training: dict[str, Any] | None = None
+    metadata: dict[str, Any] = {}
+
+
+# Writing
+
+
+def is_finite(params: Tensor) -> bool:
+    """Whether all values are finite, found out piece by piece: torch takes more memory than the values to tell of all."""
+    return all(bool(torch.isfinite(piece).all()) for piece in params.split(_PIECE))
+
+
+def flatten(path: Path, state: Mapping[str, Any], prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The numbers of a nested state as they are nested; its tensors go to `tensors` by names joined with `/`.
+
+    Raises:
+        SnapshotError: A name or a tensor has no place in a file.
+    """
+    rest: dict[str, Any] = {}
+    for key, value in state.items():
+        if not isinstance(key, str) or not key or "/" in key:
+            raise SnapshotError(f"{path}: not written, as {prefix}{key!r} cannot be a name; use a string without /")
+        if isinstance(value, Tensor):
+            check_tensor(path, prefix + key, key, value)
+            tensors[prefix + key] = value
+        elif isinstance(value, Mapping):
+            rest[key] = flatten(path, value, f"{prefix}{key}/", tensors)
+        else:
+            rest[key] = value
+    return rest
+
+
+def check_tensor(path: Path, place: str, name: object, tensor: object) -> None:
+    """Raise `SnapshotError` unless it is a tensor that a file can hold, with a string for a name."""
+    if not isinstance(name, str) or not isinstance(tensor, Tensor):
+        kinds = f"{type(name).__name__} and {type(tensor).__name__}"
+        raise SnapshotError(f"{path}: not written, as {place} must be a string and a tensor, not {kinds}")
+    if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
+        raise SnapshotError(
+            f"{path}: not written, as {place} is {tensor.dtype} ({tensor.layout}), which has no place in it"
+        )
+
+
+def write_snapshot(path: Path, temporary: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a file.
+
+    Args:
+        path: Where it will be, for messages.
+        temporary: Where it is written.
+        header: What `Header` reads.
+        tensors: By name; the largest types come first, so that each is aligned.
+
+    Raises:
+        SnapshotError: JSON cannot hold the header.
+    """
+    metadata = {KEY: _json(path, header)}
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    write_tensors(temporary, metadata, {name: _entry(tensor) for name, tensor in ordered}, max_header=MAX_HEADER_BYTES)
+
+
+def _json(path: Path, header: Mapping[str, Any]) -> str:
+    """JSON from which every float comes back as it was, and which `decode` takes."""
+    try:
+        text = json.dumps(header, allow_nan=False, sort_keys=True)
+        decode(text)
+    except (TypeError, ValueError, RecursionError, ConfigError) as error:
+        raise SnapshotError(f"{path}: not written, as JSON cannot hold its metadata or state: {error}") from error
+    return text
+
+
+def _entry(tensor: Tensor) -> Entry:
+    def data() -> memoryview:
+        flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+        return memoryview(flat.view(torch.uint8).numpy())
+
+    return Entry(_DTYPES[tensor.dtype], tensor.shape, tensor.numel() * tensor.element_size(), data)
+
+
+# Reading
+
+
+@contextmanager
+def opened_snapshot(path: str | os.PathLike[str]) -> Iterator[SnapshotFile]:
+    """Open a file and check all but the contents of tensors. Raises `SnapshotError`."""
+    path = Path(path)
+    with opened_tensors(path, "pt", kind="snapshot", error=SnapshotError, max_header=MAX_HEADER_BYTES) as tensors:
+        yield SnapshotFile(path, tensors)
+
+
+class SnapshotFile:
+    """An open file whose header has been checked.
+
+    Args:
+        path: Its name, for messages.
+        tensors: What safetensors opened. Its tensors are the file itself, mapped into memory, also after it was closed.
+
+    Attributes:
+        path: Likewise.
+        header: The JSON in the metadata.
+        config: Of the model and its training.
+    """
+
+    def __init__(self, path: Path, tensors: Any) -> None:
+        self.path = path
+        self._tensors = tensors
+        self._names = set(tensors.keys())
+        try:
+            document = decode((tensors.metadata() or {}).get(KEY, "{}"))
+            self._check_version(document)
+            self.header = msgspec.convert(document, Header)
+            self.config = self._config()
+        except ConfigError as error:
+            raise self._damaged(str(error)) from error
+        except (msgspec.ValidationError, UnicodeError, OverflowError) as error:
+            raise self._damaged(f"metadata: {one_line(error)}") from error
+        if self.header.precision not in DTYPES:
+            raise self._damaged(f"metadata: unknown precision {self.header.precision[:40]!r}")
+        self._check_names()
+        self._check_params()
+
+    def _check_version(self, document: dict[str, Any]) -> None:
+        if document.get("format") != FORMAT:
+            raise SnapshotError(f"{self.path}: a safetensors file, but not one of a model of {FORMAT}")
+        version = document.get("version")
+        if isinstance(version, int) and version > VERSION:
+            raise SnapshotError(
+                f"{self.path}: written by a newer release (format {version}, this one reads up to {VERSION}); "
+                "upgrade nrc-tracer"
+            )
+
+    def _config(self) -> configuration.ModelConfig:
+        data = self.header.config
+        if "parent" in data:  # which would have another file read
+            raise ConfigError("config.parent: a snapshot has none")
+        config = configuration.read_model(data, n_input_dims=self.header.n_input_dims)
+        # Before a list is made of the layers, of which each has parameters
+        layers = sum(network.n_hidden_layers for network in configuration.networks(config))
+        if layers > self._shape("params")[0]:
+            raise ConfigError(f"config.network: {layers} layers are more than there are parameters")
+        return config
+
+    def _check_names(self) -> None:
+        known = {"params", "inference_params"}
+        for name in sorted(self._names - known):
+            if not name.startswith(EXTRA) and not (name.startswith(TRAINING) and self.header.training is not None):
+                raise self._damaged(f"an unknown tensor {name[:40]!r}")
+
+    def _check_params(self) -> None:
+        header = self.header
+        try:
+            structure = Structure(header.n_input_dims, header.n_output_dims, self.config.encoding, self.config.network)
+        except ConfigError as error:
+            raise self._damaged(str(error)) from error
+        for name in ("params", "inference_params"):
+            if name in self._names and self._shape(name) != [structure.n_params]:
+                raise self._damaged(
+                    f"{name} has shape {self._shape(name)}, the model of its configuration {structure.n_params} parameters"
+                )
+
+    def _shape(self, name: str) -> list[int]:
+        """The shape of a vector of parameters."""
+        if name not in self._names:
+            raise self._damaged(f"no tensor {name!r}")
+        view = self._tensors.get_slice(name)
+        shape, dtype = list(view.get_shape()), view.get_dtype()
+        if dtype != "F32" or len(shape) != 1:
+            raise self._damaged(f"{name} is {dtype} of shape {shape}, not F32 of one dimension")
+        return shape
+
+    def _tensor(self, name: str) -> Tensor:
+        try:
+            return self._tensors.get_tensor(name)
+        except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:  # a type that torch has not
+            raise self._damaged(f"{name[:60]!r} cannot be read: {one_line(error)}") from error
+
+    def _params(self, name: str) -> Tensor:
+        params = self._tensor(name)
+        if not is_finite(params):
+            raise self._damaged(f"{name} has values that are not finite")
+        return params
+
+    def params(self) -> tuple[Tensor, Tensor | None]:
+        """`params`, and `inference_params` if there are any."""
+        return self._params("params"), self._params("inference_params") if "inference_params" in self._names else None
+
+    def extra(self) -> dict[str, Tensor]:
+        """What the caller added, by name."""
+        names = sorted(name for name in self._names if name.startswith(EXTRA))
+        return {name.removeprefix(EXTRA): self._tensor(name) for name in names}
+
+    def state(self) -> dict[str, Any]:
+        """The state of the trainer, its tensors put back in their places."""
+        state = self.header.training
+        if state is None:
+            raise SnapshotError(
+                f"{self.path}: holds a model without its training, which cannot go on; load the model alone"
+            )
+        for name in sorted(self._names):
+            if not name.startswith(TRAINING):
+                continue
+            *folders, leaf = name.removeprefix(TRAINING).split("/")
+            place: Any = state
+            for folder in folders:
+                place = place.get(folder) if isinstance(place, dict) else None
+            if not isinstance(place, dict) or leaf in place:
+                raise self._damaged(f"a tensor {name[:60]!r} that has no place")
+            place[leaf] = self._tensor(name)
+        return state
+
+    def _damaged(self, problem: str) -> SnapshotError:
+        return SnapshotError(f"{self.path}: not a snapshot, or damaged: {problem}")
