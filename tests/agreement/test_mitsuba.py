@@ -9,28 +9,33 @@ from tests.agreement import mitsuba_oracle, modifier_scenes, reader_scenes, scen
 from tests.agreement.statistics import Estimate, compare
 
 SCENES = scenes.all_scenes() | modifier_scenes.all_scenes() | reader_scenes.all_scenes()
-# Enough for the test to have teeth: `Agreement.failures` says if it has not
+# Enough for the test to have teeth, `Agreement.failures` says if it has not; more is only time
 DEFAULT_SPP = 1024
 SPP = dict.fromkeys(
     [
-        "material-roughdielectric-ggx",
-        "material-roughdielectric-anisotropic",
-        "material-roughdielectric-beckmann",
+        "depth-direct",
+        "light-area-sphere",
         "material-plastic-nonlinear",
         "material-principled-thin",
-        "light-all",
-        "light-area-sphere",
-        "light-area-textured",
-        "light-spot",
-        "shape-cube",
+        "material-roughdielectric-anisotropic",
+        "material-roughdielectric-beckmann",
+        "material-roughdielectric-ggx",
+        "modifier-blend-glass",
+        "modifier-bump-of-twosided",
+        "modifier-bump-turned",
+        "modifier-mask-bitmap",
+        "modifier-mask-bump-blend",
+        "modifier-mask-constant",
+        "modifier-mask-depth",
+        "modifier-mask-metal",
+        "modifier-mask-sides",
+        "modifier-normalmap-anisotropic",
+        "modifier-normalmap-glass",
         "texture-bitmap-alpha",
-        "depth-direct",
     ],
-    2048,
+    1536,
 )
-# Holes and blends choose at random once more
-SPP |= dict.fromkeys(modifier_scenes.all_scenes(), 1536)
-SPP |= {"modifier-mask-bitmap": 3072, "light-area-disk": 3072, "light-envmap": 4096, "reader-focal-length": 4096}
+SPP |= {"light-area-textured": 2048, "light-envmap": 2048, "light-spot": 2048, "light-area-disk": 3072}
 
 pytest.importorskip("mitsuba")
 
@@ -53,8 +58,17 @@ def test_agrees_with_mitsuba(name, folder):
     path, spp = folder / f"{name}.xml", SPP.get(name, DEFAULT_SPP)
     scene = nrc.load_scene(path)
     assert scene.warnings == ()
-    renderer = nrc.Renderer(scene, sampler="independent", seed=3)
+    agreement = look(path, scene, spp, 0)
+    if agreement.failures():
+        # Of equal images one or two in a hundred fail by chance: four times the samples, all of them others, decide
+        agreement = look(path, scene, 4 * spp, 1)
+    assert not agreement.failures(), agreement
+
+
+def look(path, scene, spp, number):
+    """Compare images of random numbers that no other look has."""
+    renderer = nrc.Renderer(scene, sampler="independent", seed=3 + number)
     renderer.step(spp)
     assert renderer.dropped == 0
-    agreement = compare(Estimate(*renderer.moments(), spp), mitsuba_oracle.render(path, spp=spp))
-    assert not agreement.failures(), agreement
+    other = mitsuba_oracle.render(path, spp=spp, seed=number * mitsuba_oracle.BATCHES)
+    return compare(Estimate(*renderer.moments(), spp), other)
