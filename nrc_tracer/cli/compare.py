@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nrc_tracer.cli.outputs import leaving
 from nrc_tracer.cli.parameters import (
     SECONDS,
     debug_option,
@@ -242,25 +243,22 @@ def _compare(
         warn(plain.notice)
     with announced("compiling kernels (first run only) ...", after=1.0, quiet=quiet):
         plain.compile()
-    written = ""
-    try:
-        with _status(quiet) as say:
-            reference = _reference(
-                references,
-                reference_dir or folder.parent / "nrc-references",
-                loaded,
-                plain,
-                lambda number: make_renderer(settings[0], number),
-                camera=options["camera"],
-                max_depth=max_depth,
-                error=reference_error,
-                most_seconds=reference_time,
-                say=lambda words: say(words, 0.0),
-            )
-            if not references:
-                written = f"the reference is in {reference.source[0]}"
-            if reference.error is not None and reference.error > reference_error and not references:
-                warn(f"the reference has an error of {100 * reference.error:.2g} %, as --reference-time was over")
+    with _status(quiet) as say:
+        reference = _reference(
+            references,
+            reference_dir or folder.parent / "nrc-references",
+            loaded,
+            plain,
+            lambda number: make_renderer(settings[0], number),
+            camera=options["camera"],
+            max_depth=max_depth,
+            error=reference_error,
+            most_seconds=reference_time,
+            say=lambda words: say(words, 0.0),
+        )
+        if reference.error is not None and reference.error > reference_error and not references:
+            warn(f"the reference has an error of {100 * reference.error:.2g} %, as --reference-time was over")
+        with leaving("" if references else f"the reference is in {reference.source[0]}"):
             shots = shoot(settings, _budgets(spp, seconds), make_renderer, seeds=seeds, seed=seed, say=say)
             for setting in settings:
                 dropped = sum(shot.dropped for budget in shots.budgets for shot in shots.images[setting, budget])
@@ -280,10 +278,8 @@ def _compare(
                 options=cache_options,
                 warnings=tuple(warnings),
             )
-            written = f"the report in {folder} is not whole"
-            data = write_report(folder, shots, measured, reference, look, about, say=say)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(written) from error
+            with leaving(f"the report in {folder} is not whole"):
+                data = write_report(folder, shots, measured, reference, look, about, say=say)
     return data, terminal_tables(measured, settings, shots.budgets), folder
 
 

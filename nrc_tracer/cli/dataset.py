@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nrc_tracer.cli.outputs import leaving
 from nrc_tracer.cli.parameters import COUNT, debug_option, device_options, finite, parameters_option
 from nrc_tracer.cli.progress import Bar, announced
 from nrc_tracer.cli.termination import TERMINATED, noted_termination
@@ -202,9 +203,10 @@ def _dataset(
         left = len(missing) - done
         click.echo(f"interrupted: {left} of {len(placed)} images are missing; the same command goes on", err=True)
         return summary, code
-    summary["aabb_scale"] = aabb_scale_for(renderer, sets["train"], around)
-    kept = ("scene", "cameras", "spp", "seed", "color")
-    writer.finish(around, summary["aabb_scale"], {key: summary[key] for key in kept} | {"scene": scene.name})
+    with leaving(f"{folder} has its images but not yet their cameras; the same command goes on"):
+        summary["aabb_scale"] = aabb_scale_for(renderer, sets["train"], around)
+        kept = ("scene", "cameras", "spp", "seed", "color")
+        writer.finish(around, summary["aabb_scale"], {key: summary[key] for key in kept} | {"scene": scene.name})
     summary["seconds"] = clock.perf_counter() - start
     if not quiet:
         click.echo(

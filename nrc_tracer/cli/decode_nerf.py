@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.outputs import write_each
+from nrc_tracer.cli.outputs import leaving, write_each
 from nrc_tracer.cli.parameters import finite, together
 from nrc_tracer.errors import DataError, OutputError
 
@@ -222,17 +222,15 @@ def _write_views(
     largest = []
     for number, (name, camera) in enumerate(views):
         camera = camera.scaled(scale)
-        try:
+        file = output if output.suffix else output / f"{number:05d}-{Path(name).stem}.png"
+        with leaving(f"{number} of {len(views)} views in {output}" if number else ""):
             picture = field.view(camera)
-            file = output if output.suffix else output / f"{number:05d}-{Path(name).stem}.png"
             if file.suffix.lower() == ".exr":
                 write_pixels(file, _linear(picture, background))
             else:
                 write_pixels(file, picture.pixels(background))
             if depth:
                 largest.append(_write_depth(picture, file))
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(f"{number} of {len(views)} views in {output}" if number else "") from error
     facts = {"views": [name for name, _ in views], "width": camera.width, "height": camera.height}
     return facts | ({"largest_distance": largest} if depth else {})
 
@@ -274,11 +272,9 @@ def _write_video(
     width, height = cameras[0].width, cameras[0].height
     with VideoWriter(output, width, height, fps) as video:
         for number, camera in enumerate(cameras):
-            try:
+            kept = number and not output.suffix  # of a video nothing is left
+            with leaving(f"{number} of {len(cameras)} frames in {output}" if kept else ""):
                 video.add(field.view(camera).pixels(background))
-            except KeyboardInterrupt as error:  # of a video nothing is left
-                kept = number and not output.suffix
-                raise KeyboardInterrupt(f"{number} of {len(cameras)} frames in {output}" if kept else "") from error
             if not quiet and (number + 1) % 10 == 0:
                 click.echo(f"  {number + 1} of {len(cameras)} frames", err=True)
     return {"frames": len(cameras), "width": width, "height": height, "fps": fps}

@@ -1,13 +1,23 @@
-"""Writing several files one after the other."""
+"""Writing files one after the other, and saying after Ctrl-C what has been written."""
 
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+
+
+@contextmanager
+def leaving(words: str) -> Iterator[None]:
+    """Let Ctrl-C end the command with words on what it leaves, unless whoever was nearer to it has words of its own."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(str(error) or words) from error
 
 
 def write_each(

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from nrc_tracer.cli import main
+from nrc_tracer.tasks.nerf.synthetic import DatasetWriter
 from nrc_tracer.tasks.nerf.views import read_views
 from nrc_tracer.tracer import Renderer
 
@@ -117,6 +118,21 @@ def test_ctrl_c_in_the_only_pass_of_a_view(scene, tmp_path, monkeypatch):
     assert result.exit_code == 130
     assert "interrupted: 3 of 4 images are missing; the same command goes on" in result.stderr
     assert list((tmp_path / "set").rglob("*.png")) == [first]
+
+
+def test_ctrl_c_after_the_last_view(scene, tmp_path, monkeypatch):
+    """The images are there, and the same command has only the cameras to write."""
+
+    def pressed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DatasetWriter, "finish", pressed)
+        result = dataset(scene, "-o", tmp_path / "set", *SMALL)
+    assert result.exit_code == 130
+    assert "has its images but not yet their cameras; the same command goes on" in result.stderr
+    result = dataset(scene, "-o", tmp_path / "set", *SMALL, "--json")
+    assert json.loads(result.stdout)["kept"] == 4
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
