@@ -7,8 +7,8 @@ import warp as wp
 
 from benchmarks.timing import time_in_turn
 from benchmarks.torch_grid import torch_threads
+from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.nn.blocked_mlp import BLOCK
-from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
 
 COPIED = 2**28
 """Bytes of the copy, more than caches hold."""

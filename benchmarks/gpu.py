@@ -44,10 +44,10 @@ from benchmarks.nn import (
 )
 from benchmarks.timing import time_in_turn
 from benchmarks.torch_grid import PLAIN, TorchModel, TorchTraining, in_chunks
+from nrc_tracer.device.launch import default_threads
+from nrc_tracer.device.recording import Recording
 from nrc_tracer.errors import NrcError
-from nrc_tracer.launch import default_threads
 from nrc_tracer.nn.losses import LossFunction, build_loss
-from nrc_tracer.nn.recording import Recording
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("networks", "frames", "tasks")

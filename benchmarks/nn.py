@@ -29,8 +29,8 @@ from benchmarks.ceilings import copy_bandwidth, gather_rate, matrix_rate
 from benchmarks.machine import describe_machine, device_slug
 from benchmarks.timing import synchronize, time_in_turn
 from benchmarks.torch_grid import LAYOUTS, PLAIN, Setting, TorchModel, TorchTraining, in_chunks, torch_threads
+from nrc_tracer.device.launch import default_threads
 from nrc_tracer.errors import NrcError
-from nrc_tracer.launch import default_threads
 from nrc_tracer.nn.losses import build_loss
 from nrc_tracer.nn.precision import DTYPES
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import warp as wp
 
-from nrc_tracer.launch import Launcher, initialize
+from nrc_tracer.device.launch import Launcher, initialize
 from nrc_tracer.scene.mesh_files import load_mesh
 from nrc_tracer.tracer.accel.embree import EmbreeScene
 from nrc_tracer.tracer.accel.intersect import embree_intersect

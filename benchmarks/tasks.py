@@ -27,8 +27,8 @@ from benchmarks.machine import describe_machine, device_slug
 from benchmarks.task_cases import CASES, Case
 from benchmarks.torch_grid import LAYOUTS
 from benchmarks.torch_tasks import put_into
+from nrc_tracer.device.launch import default_threads
 from nrc_tracer.errors import NrcError
-from nrc_tracer.launch import default_threads
 from nrc_tracer.tasks.task import Task
 
 RESULTS = Path(__file__).parent / "results"

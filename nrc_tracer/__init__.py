@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nrc_tracer.errors import CacheError, CheckpointError, DeviceError, NrcError, OutputError, SceneError
+from nrc_tracer.version import __version__
 
 if TYPE_CHECKING:
     from nrc_tracer.cache import RadianceCache
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from nrc_tracer.scene.load import load_scene
     from nrc_tracer.scene.model import Scene, SceneDescription
     from nrc_tracer.tracer import Renderer, render
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CacheError",

@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "nrc_tracer"
-FOLDERS = ("cli", "scene", "tracer", "cache", "nn", "tasks", "imaging", "report")
+FOLDERS = ("cli", "scene", "tracer", "cache", "nn", "tasks", "imaging", "report", "surfaces", "device", "files")
 
 # For each folder, the folders of the package that it may import
 ALLOWED = {
     "cli": set(FOLDERS),
-    "report": {"tracer", "cache", "nn", "scene", "imaging", "tasks"},
-    "tasks": {"tracer", "nn", "scene", "imaging"},
-    "tracer": {"scene", "imaging", "cache", "nn"},
-    "cache": {"nn"},
-    "scene": {"imaging"},
-    "nn": set(),
-    "imaging": set(),
+    "report": {"tracer", "cache", "nn", "scene", "imaging", "tasks", "surfaces", "device", "files"},
+    "tasks": {"tracer", "nn", "scene", "imaging", "surfaces", "device", "files"},
+    "tracer": {"scene", "imaging", "cache", "nn", "surfaces", "device", "files"},
+    "cache": {"nn", "device", "files"},
+    "scene": {"imaging", "files"},
+    "nn": {"device", "files"},
+    "surfaces": {"imaging", "files"},
+    "imaging": {"files"},
+    "device": set(),
+    "files": set(),
 }
 # scene reads images through imaging, in the module that loads files, and in the one that finds images inside of a glTF file
 EXCEPTIONS = {

@@ -3,7 +3,7 @@
 import warp as wp
 
 from nrc_tracer.cache.records import BROKEN, IN_CACHE, Records
-from nrc_tracer.random_bits import GOLDEN, mix_bits, shuffled
+from nrc_tracer.device.random_bits import GOLDEN, mix_bits, shuffled
 
 
 @wp.func

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nrc_tracer.cache.assembly import list_marked
-from nrc_tracer.nn.arrays import as_warp
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.torch_launcher import TorchLauncher
 
 LIGHT_ITEMS = 1 << 15
 """Of kernels that do little for each, per launch on the CPU at most."""

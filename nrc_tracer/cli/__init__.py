@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from nrc_tracer import __version__
 from nrc_tracer.cli.compare import compare
 from nrc_tracer.cli.convert import convert
 from nrc_tracer.cli.dataset import dataset
@@ -18,6 +17,7 @@ from nrc_tracer.cli.info import info
 from nrc_tracer.cli.render import render
 from nrc_tracer.cli.schema import schema
 from nrc_tracer.errors import NrcError
+from nrc_tracer.version import __version__
 
 
 class Program(click.Group):

@@ -49,8 +49,8 @@ def decode(
         DataError: A crop or scale that the image has not.
         OutputError: An output has an unknown ending or cannot be written.
     """
-    from nrc_tracer.atomic import check_place
     from nrc_tracer.errors import DataError, OutputError
+    from nrc_tracer.files.atomic import check_place
     from nrc_tracer.imaging.row_files import check_row_file
     from nrc_tracer.tasks.image import decode as pictures
     from nrc_tracer.tasks.image.memory import resident_memory

@@ -121,7 +121,7 @@ def decode(
         DataError: A view, path or mesh that it has not.
         OutputError: An output has an unknown ending or cannot be written.
     """
-    from nrc_tracer.surface_mesh import FORMATS
+    from nrc_tracer.surfaces.surface_mesh import FORMATS
     from nrc_tracer.tasks.nerf.field import load_field
     from nrc_tracer.tasks.nerf.video import CONTAINERS
 
@@ -157,7 +157,7 @@ def _check_output(
     output: Path, meshes: tuple[str, ...], videos: tuple[str, ...], moving: bool, background: str
 ) -> None:
     """Raise `OutputError` for a file, or folder, that cannot be written or does not go with the options."""
-    from nrc_tracer.atomic import check_place
+    from nrc_tracer.files.atomic import check_place
 
     kind = output.suffix.lower()
     if kind not in (*meshes, *PICTURES, *videos, ""):
@@ -281,7 +281,7 @@ def _write_video(
 
 
 def _write_mesh(field: Field, output: Path, density: float, resolution: int, side: float) -> dict[str, Any]:
-    from nrc_tracer.surface_mesh import write_surface
+    from nrc_tracer.surfaces.surface_mesh import write_surface
     from nrc_tracer.tasks.nerf.mesh import extract_mesh
 
     surface = extract_mesh(field, density=density, resolution=resolution, side=side)

@@ -77,10 +77,10 @@ def decode(
         DataError: It has no surface, or a package that extracts or writes it is missing.
         OutputError: An output has an unknown ending or cannot be written.
     """
-    from nrc_tracer.atomic import check_place
     from nrc_tracer.errors import nearest
+    from nrc_tracer.files.atomic import check_place
     from nrc_tracer.imaging import check_writable
-    from nrc_tracer.surface_mesh import FORMATS, write_surface
+    from nrc_tracer.surfaces.surface_mesh import FORMATS, write_surface
     from nrc_tracer.tasks.sdf.shape import load_shape
 
     for output in outputs:

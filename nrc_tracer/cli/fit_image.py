@@ -66,8 +66,8 @@ def image(
     are small, else into a scratch file. Alpha is left out. The PSNR is over all pixels, with a peak of 1 in the space that is
     learned.
     """
-    from nrc_tracer.atomic import check_place
     from nrc_tracer.errors import DataError
+    from nrc_tracer.files.atomic import check_place
     from nrc_tracer.imaging.row_files import check_row_file
     from nrc_tracer.tasks.image import decode, quality
     from nrc_tracer.tasks.image.fit import STEPS, ImageTask

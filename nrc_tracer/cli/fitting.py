@@ -186,7 +186,7 @@ def _fit(
     facts: dict[str, Any],
     warnings: list[str],
 ) -> tuple[dict[str, Any], int]:
-    from nrc_tracer.atomic import check_place
+    from nrc_tracer.files.atomic import check_place
     from nrc_tracer.imaging import check_writable
     from nrc_tracer.tasks.training import train
 

@@ -169,8 +169,8 @@ def _render(
     **cache: Any,
 ) -> tuple[dict[str, Any], int]:
     """Render and write; return the summary and the exit code."""
-    from nrc_tracer.atomic import replacing
     from nrc_tracer.errors import CacheError, OutputError
+    from nrc_tracer.files.atomic import replacing
     from nrc_tracer.imaging import LAYER_EXTENSIONS, check_denoiser, check_writable
     from nrc_tracer.scene.load import load_scene
 
@@ -324,8 +324,8 @@ def _judge_cache(report: dict[str, Any], warn: Callable[[str], None]) -> None:
 
 def _check_checkpoint(checkpoint: Path, outputs: tuple[Path, ...], resume: bool) -> None:
     """Make sure, before the work of a long render, that its checkpoint can be written, and read if it has to be."""
-    from nrc_tracer.atomic import check_place
     from nrc_tracer.errors import CheckpointError
+    from nrc_tracer.files.atomic import check_place
 
     if resume and not checkpoint.exists():
         raise CheckpointError(

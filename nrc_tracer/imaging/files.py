@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nrc_tracer.atomic import check_place, replacing
 from nrc_tracer.errors import OutputError, SceneError, nearest, one_line
+from nrc_tracer.files.atomic import check_place, replacing
 from nrc_tracer.imaging import png16, radiance_hdr
 from nrc_tracer.imaging.tonemap import Tone, eight_bits, tone_map
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import OutputError
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging.tonemap import eight_bits, encode_srgb
 
 LAYER_EXTENSIONS = (".exr", ".npy", ".png")

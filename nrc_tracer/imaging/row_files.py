@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import OutputError, nearest, one_line
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging.png16 import SIGNATURE
 
 ROW_EXTENSIONS = (".exr", ".png", ".tif", ".tiff")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn.mlp import Mlp
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 BLOCK = 4096
 """Rows of a block on the CPU, whose activations stay in the cache. Independent of the number of threads, as sums depend on it."""

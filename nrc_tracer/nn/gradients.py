@@ -17,9 +17,9 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import ConfigError
-from nrc_tracer.launch import Launcher
-from nrc_tracer.nn.arrays import as_warp
 from nrc_tracer.nn.encodings.grid_kernels import Region
 
 if TYPE_CHECKING:

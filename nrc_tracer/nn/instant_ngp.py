@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import ConfigError, SnapshotError
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.mlp import ALIGNMENT
 from nrc_tracer.nn.model import Model

@@ -10,10 +10,10 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from nrc_tracer.device.arrays import ArrayError, as_rows
+from nrc_tracer.device.launch import initialize
 from nrc_tracer.errors import ConfigError, DeviceError, nearest
-from nrc_tracer.launch import initialize
 from nrc_tracer.nn import config as configuration
-from nrc_tracer.nn.arrays import ArrayError, as_rows
 from nrc_tracer.nn.backends.backend import Backend
 from nrc_tracer.nn.mlp import Mlp
 from nrc_tracer.nn.precision import NAMES, choose_precision
@@ -290,8 +290,8 @@ def build_backend(
         from nrc_tracer.nn.backends.tinycudann import TinyCudaNNBackend
 
         return TinyCudaNNBackend(structure, device, dtype)
+    from nrc_tracer.device.torch_launcher import TorchLauncher
     from nrc_tracer.nn.backends.warp import WarpBackend
-    from nrc_tracer.nn.torch_launcher import TorchLauncher
 
     launcher = TorchLauncher(device, threads=threads)
     return WarpBackend(structure, launcher, dtype, deterministic=deterministic, fused=fused)

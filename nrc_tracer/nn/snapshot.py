@@ -13,8 +13,8 @@ import msgspec
 import torch
 from torch import Tensor
 
-from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import ConfigError, NrcError, SnapshotError, one_line
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.model import Model, resolve_device
 from nrc_tracer.nn.snapshot_format import (

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from nrc_tracer.errors import ConfigError, SnapshotError, one_line
+from nrc_tracer.files.tensor_file import Entry, opened_tensors, write_tensors
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.config.document import decode
 from nrc_tracer.nn.precision import DTYPES
 from nrc_tracer.nn.structure import Structure
-from nrc_tracer.tensor_file import Entry, opened_tensors, write_tensors
 
 FORMAT = "nrc_tracer.nn"
 VERSION = 1

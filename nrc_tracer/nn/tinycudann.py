@@ -26,15 +26,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nrc_tracer.device.arrays import ArrayError, as_rows
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn import config as configuration
-from nrc_tracer.nn.arrays import ArrayError, as_rows
 from nrc_tracer.nn.backends.warp import WarpBackend
 from nrc_tracer.nn.mlp import ALIGNMENT
 from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.nn.precision import choose_precision
 from nrc_tracer.nn.structure import Structure
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 __all__ = [
     "Encoding",

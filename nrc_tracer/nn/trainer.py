@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from nrc_tracer.device.arrays import ArrayError, as_rows
+from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn import config as configuration
-from nrc_tracer.nn.arrays import ArrayError, as_rows
 from nrc_tracer.nn.backends.backend import Evaluate
 from nrc_tracer.nn.losses import build_loss
 from nrc_tracer.nn.model import Model, read_config
 from nrc_tracer.nn.optimizers import StateError, build_optimizer
 from nrc_tracer.nn.progress import NO_SCALING, LossScaling, Progress
-from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
 
 if TYPE_CHECKING:
     from nrc_tracer.nn.fused.descent import Descent

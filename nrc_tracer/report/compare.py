@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from nrc_tracer import __version__
-from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import OutputError
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging import write_image
 from nrc_tracer.report import figures
 from nrc_tracer.report.html import Page, Picture, write_page
@@ -22,6 +21,7 @@ from nrc_tracer.report.references import Reference
 from nrc_tracer.report.settings import Budget, Setting
 from nrc_tracer.report.study import Shots
 from nrc_tracer.report.table import as_document, finite
+from nrc_tracer.version import __version__
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import OutputError, SceneError, one_line
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging import Image, rel_mse
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ def reference_key(scene: Scene, *, camera: object = None, width: int, height: in
     """Return a digest of all that decides a scene's noise-free image."""
     import msgspec
 
-    from nrc_tracer import __version__
     from nrc_tracer.scene.cameras import choose_camera
     from nrc_tracer.scene.film import resize_film
     from nrc_tracer.tracer.checkpoint import scene_parts
+    from nrc_tracer.version import __version__
 
     description = scene.description
     identity = {

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import OutputError, SceneError
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging import pixel_extension, write_pixels
 from nrc_tracer.scene.json_format import write_json
 from nrc_tracer.scene.model import Bitmap, EnvironmentMap, Mesh, NeuralSdf, Scene, SdfSnapshot, Shape

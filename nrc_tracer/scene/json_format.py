@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import SceneError
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.scene.explain import explain
 from nrc_tracer.scene.model import SceneDescription
 from nrc_tracer.scene.validate import plain_numbers, validate

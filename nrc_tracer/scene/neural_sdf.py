@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 
 from nrc_tracer.errors import SceneError, one_line
+from nrc_tracer.files.tensor_file import opened_tensors
 from nrc_tracer.scene.model import SdfSnapshot
-from nrc_tracer.tensor_file import opened_tensors
 
 MAX_HEADER_BYTES = 64 * 2**20
 MARGIN = 0.01

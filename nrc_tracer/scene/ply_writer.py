@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nrc_tracer.atomic import replacing
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.scene.model import TriangleMesh
 
 

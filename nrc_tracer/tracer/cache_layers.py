@@ -9,7 +9,7 @@ from torch import Tensor
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.held_out import HeldOut
 from nrc_tracer.cache.records import RecordBuffers
-from nrc_tracer.nn.torch_launcher import single_threaded_torch
+from nrc_tracer.device.torch_launcher import single_threaded_torch
 from nrc_tracer.tracer.cut_path import RENDER, VIEW
 from nrc_tracer.tracer.cut_tracer import CutTracer
 

@@ -16,9 +16,9 @@ from nrc_tracer.cache.assembly import add_samples, propagate_targets
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.marked import Marked
 from nrc_tracer.cache.records import FEATURES, IN_CACHE, RecordBuffers
+from nrc_tracer.device.recording import Stopwatch
+from nrc_tracer.device.torch_launcher import single_threaded_torch
 from nrc_tracer.errors import CacheError
-from nrc_tracer.nn.recording import Stopwatch
-from nrc_tracer.nn.torch_launcher import single_threaded_torch
 from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW
 from nrc_tracer.tracer.cut_tracer import CutTracer
 from nrc_tracer.tracer.film_sums import FilmSums

@@ -19,10 +19,10 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import CheckpointError, SceneError, one_line
+from nrc_tracer.files.atomic import replacing
+from nrc_tracer.files.tensor_file import Entry, opened_tensors, write_tensors
 from nrc_tracer.scene.model import Scene, TriangleMesh
-from nrc_tracer.tensor_file import Entry, opened_tensors, write_tensors
 
 FORMAT = "nrc_tracer.tracer"
 VERSION = 2

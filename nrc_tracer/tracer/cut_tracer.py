@@ -15,8 +15,8 @@ from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.features import SceneBox
 from nrc_tracer.cache.marked import LIGHT_ITEMS, Marked
 from nrc_tracer.cache.records import RecordBuffers
-from nrc_tracer.nn.arrays import as_warp
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.cut_path import CutPolicy, trace_cut_paths
 from nrc_tracer.tracer.film_sums import FilmSums

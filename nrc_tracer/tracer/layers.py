@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
-from nrc_tracer.launch import Launcher
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.tracer.accel.intersect import intersect
 from nrc_tracer.tracer.bsdf.leaf import BLACK, NOTHING, choose_leaf
 from nrc_tracer.tracer.bsdf.lobe import (

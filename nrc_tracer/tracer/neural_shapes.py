@@ -19,11 +19,11 @@ import msgspec
 import numpy as np
 
 from nrc_tracer.errors import DataError, DeviceError, SceneError, SnapshotError
-from nrc_tracer.isosurface import Surface, extract
 from nrc_tracer.scene.model import GroupShape, Mesh, NeuralSdf, Scene, SdfSnapshot, Shape, TriangleMesh
 from nrc_tracer.scene.neural_sdf import cube_box
 from nrc_tracer.scene.validate import shapes_with_places
-from nrc_tracer.surface_mesh import mesh_normals
+from nrc_tracer.surfaces.isosurface import Surface, extract
+from nrc_tracer.surfaces.surface_mesh import mesh_normals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +164,7 @@ def surface_in_cube(
         box: Where the surface is, [2, 3].
         resolution: Cells along the longest side.
         normal: Gives something along the normals, [N, 3], at vertices, float32 [N, 3].
-        refine: See `nrc_tracer.isosurface.extract`, whose errors it raises.
+        refine: See `nrc_tracer.surfaces.isosurface.extract`, whose errors it raises.
         progress: Likewise.
     """
     import torch

@@ -7,8 +7,8 @@ from torch import Tensor
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.held_out import HeldOut, join
 from nrc_tracer.cache.records import RecordBuffers
-from nrc_tracer.nn.recording import Stopwatch
-from nrc_tracer.nn.torch_launcher import single_threaded_torch
+from nrc_tracer.device.recording import Stopwatch
+from nrc_tracer.device.torch_launcher import single_threaded_torch
 from nrc_tracer.tracer.cut_path import RENDER
 from nrc_tracer.tracer.cut_tracer import CutTracer
 

@@ -15,8 +15,8 @@ from nrc_tracer.cache.assembly import draw_records
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.marked import Marked
 from nrc_tracer.cache.records import FEATURES, IN_CACHE, RecordBuffers
-from nrc_tracer.nn.arrays import as_warp
-from nrc_tracer.nn.recording import Recording, Stopwatch
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.recording import Recording, Stopwatch
 from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW
 from nrc_tracer.tracer.cut_tracer import CutTracer
 from nrc_tracer.tracer.film_sums import FilmSums

@@ -14,10 +14,9 @@ import msgspec
 import numpy as np
 import warp as wp
 
-from nrc_tracer import __version__
+from nrc_tracer.device.launch import Launcher, initialize
 from nrc_tracer.errors import CheckpointError, NrcError, nearest
 from nrc_tracer.imaging.image import Image
-from nrc_tracer.launch import Launcher, initialize
 from nrc_tracer.scene.cameras import choose_camera
 from nrc_tracer.scene.film import resize_film
 from nrc_tracer.scene.model import Camera, Scene
@@ -40,6 +39,7 @@ from nrc_tracer.tracer.noise import relative_error
 from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.transport import PathSettings
 from nrc_tracer.tracer.vocabulary import CacheMode, FilterKind, SamplerKind
+from nrc_tracer.version import __version__
 
 if TYPE_CHECKING:
     from nrc_tracer.cache import RadianceCache

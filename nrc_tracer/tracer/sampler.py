@@ -7,7 +7,7 @@ Padding two-dimensional pairs leaves no limit to the number of dimensions.
 
 import warp as wp
 
-from nrc_tracer.random_bits import GOLDEN, mix_bits
+from nrc_tracer.device.random_bits import GOLDEN, mix_bits
 from nrc_tracer.tracer.vocabulary import SamplerKind
 
 SOBOL = wp.constant(int(SamplerKind.SOBOL))

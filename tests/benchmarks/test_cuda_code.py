@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.cuda_code import Code, find_tool, read_code
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
 from nrc_tracer.nn.fused.descent import take_step
 
 

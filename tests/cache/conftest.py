@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
 
 
 @pytest.fixture

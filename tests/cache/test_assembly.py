@@ -11,7 +11,7 @@ import warp as wp
 from nrc_tracer.cache.assembly import add_samples, draw_records, gather_ends, propagate_targets
 from nrc_tracer.cache.marked import Marked
 from nrc_tracer.cache.records import BROKEN, COMPLETE, FEATURES, IN_CACHE, RecordBuffers
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.torch_launcher import TorchLauncher
 
 CPU = torch.device("cpu")
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import safetensors
 
-from nrc_tracer import atomic
 from nrc_tracer.cli import main, periodic
 from nrc_tracer.errors import CheckpointError
+from nrc_tracer.files import atomic
 from nrc_tracer.imaging import Image, read_image
 from tests.cli.stand_in import FakeRenderer
 from tests.cli.stand_in import render as _render

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.encodings.build import build_encoding
 from nrc_tracer.nn.model import Model
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 # b = 1.45: no scale is an integer, where an ulp of it would move a point to the next cell
 GRID = {

@@ -3,7 +3,7 @@
 import pytest
 import warp as wp
 
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
 from nrc_tracer.nn.encodings.frequency import frequency_kernels
 from nrc_tracer.nn.encodings.grid_kernels import grid_kernels
 from nrc_tracer.nn.encodings.identity import identity_kernels

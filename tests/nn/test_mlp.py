@@ -114,7 +114,7 @@ def test_threads_do_not_change_a_bit(n, precision):
     d_out = uniform(n, mlp.padded_output_dims, low=-1.0, seed=2)
 
     def everything(threads):
-        from nrc_tracer.nn.torch_launcher import single_threaded_torch
+        from nrc_tracer.device.torch_launcher import single_threaded_torch
 
         blocked = BlockedMlp(mlp, make_launcher(threads), precision)
         with single_threaded_torch(blocked.launcher):

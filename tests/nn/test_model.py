@@ -9,8 +9,8 @@ import torch
 import warp as wp
 
 import nrc_tracer.nn as nn
+from nrc_tracer.device.arrays import ArrayError
 from nrc_tracer.errors import ConfigError, DeviceError, NrcError
-from nrc_tracer.nn.arrays import ArrayError
 from nrc_tracer.nn.backends import warp as warp_backend
 from nrc_tracer.nn.blocked_mlp import BLOCK
 from nrc_tracer.nn.config import ConfigWarning

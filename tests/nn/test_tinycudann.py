@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from nrc_tracer.device.arrays import ArrayError
 from nrc_tracer.errors import NrcError
 from nrc_tracer.nn import tinycudann as tcnn
-from nrc_tracer.nn.arrays import ArrayError
 from nrc_tracer.nn.backends.reference import ReferenceBackend
 from nrc_tracer.nn.config import ConfigError, ConfigWarning
 from tests.nn import oracle

@@ -6,9 +6,9 @@ import torch
 import warp as wp
 
 import nrc_tracer.nn as nn
+from nrc_tracer.device.arrays import ArrayError
 from nrc_tracer.errors import ConfigError, NrcError
 from nrc_tracer.nn import trainer as trainer_module
-from nrc_tracer.nn.arrays import ArrayError
 from nrc_tracer.nn.blocked_mlp import BLOCK
 from nrc_tracer.nn.progress import LossScaling, Progress
 from tests.nn.samples import (

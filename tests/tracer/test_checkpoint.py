@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nrc_tracer import atomic
 from nrc_tracer.errors import CheckpointError
+from nrc_tracer.files import atomic
 from nrc_tracer.scene.model import (
     Bitmap,
     Conductor,

@@ -9,8 +9,8 @@ import warp as wp
 
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.cache import cache as cache_module
+from nrc_tracer.device.random_bits import shuffled
 from nrc_tracer.errors import CacheError, ConfigError
-from nrc_tracer.random_bits import shuffled
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.cached_frames import CachedFrames
 from tests.nn.fused.samples import NoQuestions, quickly_compiled

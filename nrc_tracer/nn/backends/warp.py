@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.backends.backend import Backend, Evaluate
 from nrc_tracer.nn.blocked_mlp import BlockedMlp
@@ -19,7 +20,6 @@ from nrc_tracer.nn.mlp import Mlp
 from nrc_tracer.nn.radiance_field import RadianceField
 from nrc_tracer.nn.radiance_field_networks import RadianceFieldNetworks
 from nrc_tracer.nn.structure import Structure
-from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
 
 Network = BlockedMlp | FusedMlp | RadianceFieldNetworks
 

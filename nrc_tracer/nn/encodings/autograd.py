@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import NrcError
 from nrc_tracer.nn.gradients import GradientSink
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 if TYPE_CHECKING:
     from nrc_tracer.nn.encodings.encoding import Encoding

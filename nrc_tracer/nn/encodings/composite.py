@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import ConfigError
-from nrc_tracer.launch import Launcher
 from nrc_tracer.nn.encodings.encoding import Encoding
 
 if TYPE_CHECKING:
+    from nrc_tracer.device.torch_launcher import TorchLauncher
     from nrc_tracer.nn import config as configuration
     from nrc_tracer.nn.gradients import GradientSink
     from nrc_tracer.nn.initialization import Pcg32
-    from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 
 class CompositeEncoding(Encoding):

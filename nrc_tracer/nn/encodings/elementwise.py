@@ -13,8 +13,8 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from nrc_tracer.launch import Launcher
-from nrc_tracer.nn.arrays import as_warp
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn.encodings.encoding import Encoding, rounded
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from nrc_tracer.launch import Launcher
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn.encodings.encoding import Encoding
 
 if TYPE_CHECKING:

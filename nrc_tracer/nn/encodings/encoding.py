@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from nrc_tracer.launch import Launcher
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn.encodings.autograd import ElementwiseFunction
 
 if TYPE_CHECKING:
+    from nrc_tracer.device.torch_launcher import TorchLauncher
     from nrc_tracer.nn.gradients import GradientSink
     from nrc_tracer.nn.initialization import Pcg32
-    from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 
 class Encoding(ABC):

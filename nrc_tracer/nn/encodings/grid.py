@@ -16,18 +16,18 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import ConfigError
-from nrc_tracer.launch import Launcher
-from nrc_tracer.nn.arrays import as_warp
 from nrc_tracer.nn.encodings.autograd import GridFunction
 from nrc_tracer.nn.encodings.encoding import Encoding, rounded
 from nrc_tracer.nn.encodings.grid_kernels import Interpolation, Level, grid_kernels
 
 if TYPE_CHECKING:
+    from nrc_tracer.device.torch_launcher import TorchLauncher
     from nrc_tracer.nn import config as configuration
     from nrc_tracer.nn.gradients import GradientSink
     from nrc_tracer.nn.initialization import Pcg32
-    from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 PRIMES = (1, 2654435761, 805459861, 3674653429)
 """Factors of the spatial hash, dimension by dimension."""

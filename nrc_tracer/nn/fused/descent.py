@@ -11,8 +11,9 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.torch_launcher import single_threaded_torch
 from nrc_tracer.errors import ConfigError
-from nrc_tracer.nn.arrays import as_warp
 from nrc_tracer.nn.backends.backend import Backend, Evaluate
 from nrc_tracer.nn.backends.warp import WarpBackend
 from nrc_tracer.nn.fused.passes import packed_place
@@ -21,7 +22,6 @@ from nrc_tracer.nn.optimizers.ema import Ema
 from nrc_tracer.nn.optimizers.kernels import AdamRule, adam_update, blended
 from nrc_tracer.nn.optimizers.optimizer import PARAMS_PER_ITEM, Optimizer
 from nrc_tracer.nn.progress import LossScaling, Progress
-from nrc_tracer.nn.torch_launcher import single_threaded_torch
 
 # Where the numbers of a training are on the device
 STEPS = wp.constant(0)

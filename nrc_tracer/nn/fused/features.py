@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn.encodings.composite import CompositeEncoding
 from nrc_tracer.nn.encodings.encoding import Encoding
 from nrc_tracer.nn.encodings.grid import GridEncoding
 from nrc_tracer.nn.fused.plan import GridColumns
 from nrc_tracer.nn.gradients import GradientSink
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 
 @dataclass(frozen=True)

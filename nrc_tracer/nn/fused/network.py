@@ -11,15 +11,15 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.torch_launcher import TorchLauncher, warp_stream
 from nrc_tracer.errors import ConfigError
-from nrc_tracer.nn.arrays import as_warp
 from nrc_tracer.nn.fused.backward import backward_kernel
 from nrc_tracer.nn.fused.features import FusedGrid, Inputs
 from nrc_tracer.nn.fused.forward import forward_kernel
 from nrc_tracer.nn.fused.passes import add_parts, pack_weights
 from nrc_tracer.nn.fused.plan import Shape, Variant, backward_variant, forward_variant
 from nrc_tracer.nn.mlp import Mlp
-from nrc_tracer.nn.torch_launcher import TorchLauncher, warp_stream
 
 FORWARD_BLOCKS, BACKWARD_BLOCKS = 4, 2
 """Blocks of threads at most for each multiprocessor of a GPU: what its registers hold at a time. Each takes tiles in turn."""

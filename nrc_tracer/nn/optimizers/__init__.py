@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nrc_tracer.launch import Launcher
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.optimizers.adam import Adam
 from nrc_tracer.nn.optimizers.average import Average

@@ -12,8 +12,8 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from nrc_tracer.launch import Launcher
-from nrc_tracer.nn.arrays import as_warp
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn.optimizers import kernels
 from nrc_tracer.nn.optimizers.optimizer import KERNELS, ListedWork, Optimizer
 from nrc_tracer.nn.optimizers.step_table import StepTable

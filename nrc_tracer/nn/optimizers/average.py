@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import ConfigError
-from nrc_tracer.launch import Launcher
 from nrc_tracer.nn.optimizers.optimizer import Wrapper
 
 if TYPE_CHECKING:

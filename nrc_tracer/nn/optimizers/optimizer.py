@@ -12,9 +12,9 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import NrcError
-from nrc_tracer.launch import Launcher
-from nrc_tracer.nn.arrays import as_warp
 
 if TYPE_CHECKING:
     from nrc_tracer.nn import config as configuration

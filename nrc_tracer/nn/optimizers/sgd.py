@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nrc_tracer.launch import Launcher
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn.optimizers.optimizer import Optimizer
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from nrc_tracer.nn.arrays import as_warp
+from nrc_tracer.device.arrays import as_warp
 
 FIRST_LENGTH = 4096
 NEGLIGIBLE = 60

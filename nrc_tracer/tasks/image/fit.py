@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from nrc_tracer import nn
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.imaging.metrics import decibels
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.model import resolve_device
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.image import kernels
 from nrc_tracer.tasks.image.memory import format_size
 from nrc_tracer.tasks.image.model import RESERVED_BYTES, check_state, image_config, state_bytes

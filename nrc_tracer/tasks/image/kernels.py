@@ -5,7 +5,7 @@ A sample depends on a key and its number alone.
 
 import warp as wp
 
-from nrc_tracer.random_bits import GOLDEN, mix_bits
+from nrc_tracer.device.random_bits import GOLDEN, mix_bits
 
 wp.set_module_options({"enable_backward": False})
 

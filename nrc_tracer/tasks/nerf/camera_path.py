@@ -115,7 +115,7 @@ def mean_up(cameras: Sequence[Camera]) -> np.ndarray:
 
 def write_camera_path(path: Path, cameras: Sequence[Camera], fps: float = 30.0) -> None:
     """Write a path that `read_camera_path` reads: a transforms.json without images. Raises `OutputError`."""
-    from nrc_tracer.atomic import replacing
+    from nrc_tracer.files.atomic import replacing
 
     frames = [
         {

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.imaging.tonemap import eight_bits
 from nrc_tracer.nn.model import resolve_device
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.camera import Camera
 from nrc_tracer.tasks.nerf.camera_records import read_cameras
 from nrc_tracer.tasks.nerf.occupancy import OccupancyGrid

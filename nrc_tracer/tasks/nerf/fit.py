@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from nrc_tracer import nn
+from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.nn.backends.backend import Evaluate
 from nrc_tracer.nn.losses import build_loss
 from nrc_tracer.nn.model import resolve_device
-from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.tasks.nerf.camera_records import record_cameras
 from nrc_tracer.tasks.nerf.config import default_config
 from nrc_tracer.tasks.nerf.evaluation import Evaluation

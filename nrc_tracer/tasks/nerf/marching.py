@@ -12,8 +12,8 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from nrc_tracer.nn.arrays import as_warp
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.space import (
     NEVER,
     RESOLUTION,

@@ -10,8 +10,8 @@ import torch
 
 from nrc_tracer.errors import DataError
 from nrc_tracer.imaging.tonemap import decode_srgb
-from nrc_tracer.isosurface import Surface, extract
-from nrc_tracer.surface_mesh import mesh_normals
+from nrc_tracer.surfaces.isosurface import Surface, extract
+from nrc_tracer.surfaces.surface_mesh import mesh_normals
 from nrc_tracer.tasks.nerf.compositing import MAX_LOG_DENSITY
 from nrc_tracer.tasks.nerf.field import Field
 
@@ -38,7 +38,7 @@ def extract_mesh(
         density: Per unit cube, above 0.
         resolution: Cells along each side of the box.
         side: Of the box around the middle of the scene that is meshed [unit cubes], at most the field's own.
-        progress: See `nrc_tracer.isosurface.extract`.
+        progress: See `nrc_tracer.surfaces.isosurface.extract`.
 
     Returns:
         The mesh, with linear RGB in [0, 1] as its attributes.

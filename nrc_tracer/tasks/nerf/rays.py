@@ -10,9 +10,9 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError
-from nrc_tracer.nn.arrays import as_warp
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.scene.memory import available_memory
 from nrc_tracer.tasks.nerf.camera import Camera
 from nrc_tracer.tasks.nerf.ray_kernels import Lens, ViewRecord, rays_of_pixels, rays_of_view

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.nn import Model
-from nrc_tracer.nn.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.tasks.nerf.compositing import MIN_TRANSMITTANCE, Compositor
 from nrc_tracer.tasks.nerf.marching import Marcher
 from nrc_tracer.tasks.nerf.occupancy import OccupancyGrid

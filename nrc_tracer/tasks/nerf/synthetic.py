@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import DataError, SceneError
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging import denoise, eight_bits, read_image, tone_map, write_pixels
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.tasks.nerf.camera import Camera

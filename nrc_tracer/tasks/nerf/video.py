@@ -9,8 +9,8 @@ from types import TracebackType
 
 import numpy as np
 
-from nrc_tracer.atomic import replacing
 from nrc_tracer.errors import NrcError, OutputError, one_line
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging.pixels import write_pixels
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}

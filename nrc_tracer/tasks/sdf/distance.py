@@ -9,8 +9,8 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from nrc_tracer.nn.arrays import as_warp
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.sdf import distance_kernels as kernels
 from nrc_tracer.tasks.sdf.mesh import SurfaceMesh
 from nrc_tracer.tasks.sdf.pseudonormals import pseudonormals

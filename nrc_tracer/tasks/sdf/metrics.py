@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nrc_tracer.isosurface import Surface
+from nrc_tracer.surfaces.isosurface import Surface
 from nrc_tracer.tasks.sdf.distance import MeshDistance, SignMethod, nearest_triangles, warp_mesh
 from nrc_tracer.tasks.sdf.pseudonormals import face_normals
 from nrc_tracer.tasks.sdf.samples import SurfaceSampler, key

@@ -2,7 +2,7 @@
 
 import warp as wp
 
-from nrc_tracer.random_bits import GOLDEN, mix_bits
+from nrc_tracer.device.random_bits import GOLDEN, mix_bits
 
 ON_SURFACE = wp.constant(0)
 LOGISTIC = wp.constant(1)

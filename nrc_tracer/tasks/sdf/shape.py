@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nrc_tracer import nn
 from nrc_tracer.errors import SnapshotError
-from nrc_tracer.isosurface import Surface
 from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.scene.neural_sdf import cube_box
+from nrc_tracer.surfaces.isosurface import Surface
 from nrc_tracer.tasks.task import read_task
 from nrc_tracer.tracer import neural_shapes
 

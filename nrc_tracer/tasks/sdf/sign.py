@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import ConfigError, DataError, nearest
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.sdf.distance import MeshDistance, SignMethod
 from nrc_tracer.tasks.sdf.mesh import SurfaceMesh
 from nrc_tracer.tasks.sdf.samples import SurfaceSampler, key

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.encodings.empty import EmptyEncoding
 from nrc_tracer.nn.encodings.frequency import FrequencyEncoding
@@ -14,7 +15,6 @@ from nrc_tracer.nn.encodings.identity import IdentityEncoding
 from nrc_tracer.nn.encodings.one_blob import OneBlobEncoding
 from nrc_tracer.nn.encodings.spherical_harmonics import SphericalHarmonicsEncoding
 from nrc_tracer.nn.encodings.triangle_wave import TriangleWaveEncoding
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 ENCODINGS = {
     "one_blob_1": (OneBlobEncoding, configuration.OneBlob(n_bins=1), 2),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from nrc_tracer.device.launch import initialize
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import ConfigError
-from nrc_tracer.launch import initialize
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.encodings.spherical_harmonics import SphericalHarmonicsEncoding
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 NO_PARAMS = torch.empty(0, dtype=torch.float64)
 

@@ -6,7 +6,7 @@ import pytest
 import warp as wp
 
 from benchmarks.cuda_code import find_tool, run_tool
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
 from nrc_tracer.nn.fused.backward import backward_kernel
 from nrc_tracer.nn.fused.descent import take_step
 from nrc_tracer.nn.fused.forward import forward_kernel

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import nrc_tracer.nn as nn
+from nrc_tracer.device.recording import Recording
 from nrc_tracer.errors import ConfigError
-from nrc_tracer.nn.recording import Recording
 from tests.nn.fused.samples import NoQuestions, quickly_compiled
 from tests.nn.samples import EMA, GRID, SMALL, make_model, same_bits, uniform
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import warp as wp
 
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
 from nrc_tracer.nn.fused.fragments import block_index, preamble
 
 LANE = np.arange(32)

@@ -2,12 +2,12 @@
 
 import torch
 
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn import config
 from nrc_tracer.nn.encodings.grid import GridEncoding
 from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid, Regions
 from nrc_tracer.nn.optimizers import build_optimizer
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 
 N_MATRIX = 300
 

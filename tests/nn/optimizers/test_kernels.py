@@ -3,7 +3,7 @@
 import pytest
 import warp as wp
 
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
 from nrc_tracer.nn.optimizers.kernels import ADAM_DENSE, ADAM_LISTED
 from nrc_tracer.nn.optimizers.optimizer import KERNELS
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import warp as wp
 
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
 from nrc_tracer.nn.optimizers.step_table import StepTable
 
 

@@ -6,9 +6,9 @@ import scipy.stats
 import torch
 import warp as wp
 
+from nrc_tracer.device.launch import initialize
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError
-from nrc_tracer.launch import initialize
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.image import kernels, sampling
 from nrc_tracer.tasks.image.opening import open_source
 from nrc_tracer.tasks.image.pixels import to_space

@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from nrc_tracer import atomic
 from nrc_tracer.errors import DataError, NrcError, OutputError
+from nrc_tracer.files import atomic
 from nrc_tracer.tasks.nerf.camera import Camera
 from nrc_tracer.tasks.nerf.camera_path import (
     PATHS,

@@ -5,7 +5,7 @@ import importlib
 import pytest
 import warp as wp
 
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
 from nrc_tracer.tasks.nerf.fit import MODULES
 
 

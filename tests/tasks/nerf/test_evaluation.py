@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.evaluation import Evaluation, summary
 from nrc_tracer.tasks.nerf.occupancy import OccupancyGrid
 from nrc_tracer.tasks.nerf.rendering import Volume

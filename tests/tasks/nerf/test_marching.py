@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.marching import Marcher
 from nrc_tracer.tasks.nerf.space import CELLS, CONE, MIN_STEP, NEVER, RESOLUTION, Space
 from tests.tasks.nerf.analytic import rays_at_ball

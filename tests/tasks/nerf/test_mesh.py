@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.imaging.tonemap import decode_srgb
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.field import Field
 from nrc_tracer.tasks.nerf.mesh import extract_mesh
 from nrc_tracer.tasks.nerf.occupancy import OccupancyGrid

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.frusta import frusta
 from nrc_tracer.tasks.nerf.occupancy import UNSEEN, Frustum, OccupancyGrid, Visits
 from nrc_tracer.tasks.nerf.space import CELLS, MIN_STEP, Space

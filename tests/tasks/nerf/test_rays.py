@@ -5,9 +5,9 @@ import pytest
 import torch
 import warp as wp
 
+from nrc_tracer.device.launch import initialize
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError
-from nrc_tracer.launch import initialize
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf import ray_kernels, rays
 from nrc_tracer.tasks.nerf.camera import Camera
 from nrc_tracer.tasks.nerf.rays import RayTable, rays_of

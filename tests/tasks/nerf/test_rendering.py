@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.occupancy import OccupancyGrid
 from nrc_tracer.tasks.nerf.rendering import Volume
 from nrc_tracer.tasks.nerf.space import CONE, MIN_STEP, Space

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError
 from nrc_tracer.imaging import read_image, tone_map
-from nrc_tracer.nn.torch_launcher import TorchLauncher
 from nrc_tracer.scene.load import load_scene
 from nrc_tracer.scene.model import (
     ConstantLight,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.torch_launcher import TorchLauncher
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import pytest
 import warp as wp
 
-from nrc_tracer.launch import initialize
+from nrc_tracer.device.launch import initialize
 from nrc_tracer.tasks.sdf import distance_kernels, sampling_kernels
 
 MODULES = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.sdf.distance import MeshDistance, SignMethod
 from nrc_tracer.tasks.sdf.mesh import surface_mesh
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nrc_tracer.errors import ConfigError, DataError, SnapshotError
-from nrc_tracer.isosurface import extract
+from nrc_tracer.surfaces.isosurface import extract
 from nrc_tracer.tasks.sdf.fit import SdfTask
 from nrc_tracer.tasks.sdf.mesh import surface_mesh
 from nrc_tracer.tasks.sdf.rendering import Orbit, render

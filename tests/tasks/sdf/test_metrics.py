@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nrc_tracer.surface_mesh import Surface
+from nrc_tracer.surfaces.surface_mesh import Surface
 from nrc_tracer.tasks.sdf.mesh import surface_mesh
 from nrc_tracer.tasks.sdf.metrics import held_out, intersection_over_union, surface_scores
 from nrc_tracer.tasks.sdf.sign import choose_sign

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from nrc_tracer.nn.torch_launcher import TorchLauncher
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.sdf.distance import MeshDistance, SignMethod
 from nrc_tracer.tasks.sdf.mesh import surface_mesh
 from nrc_tracer.tasks.sdf.samples import NEAR_WIDTH, SamplePool, SurfaceSampler, key

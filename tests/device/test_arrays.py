@@ -7,8 +7,8 @@ import pytest
 import torch
 import warp as wp
 
-from nrc_tracer.launch import initialize
-from nrc_tracer.nn.arrays import ArrayError, as_rows, as_warp
+from nrc_tracer.device.arrays import ArrayError, as_rows, as_warp
+from nrc_tracer.device.launch import initialize
 from tests.nn.samples import make_model, uniform
 
 initialize()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 import warp as wp
 
-from nrc_tracer.launch import Launcher, initialize
+from nrc_tracer.device.launch import Launcher, initialize
 
 BLOCKS_PER_THREAD = 3
 """Launches that each thread gets at least: work is small here."""

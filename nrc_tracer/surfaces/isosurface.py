@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nrc_tracer.errors import DataError
-from nrc_tracer.lattice import Lattice, Walls, lattice_of, point_text
-from nrc_tracer.surface_mesh import Surface, collapsed, mesh_normals, unit_rows, write_surface
+from nrc_tracer.surfaces.lattice import Lattice, Walls, lattice_of, point_text
+from nrc_tracer.surfaces.surface_mesh import Surface, collapsed, mesh_normals, unit_rows, write_surface
 
 __all__ = ["Surface", "extract", "write_surface"]
 

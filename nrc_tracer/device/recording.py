@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 import warp as wp
 
-from nrc_tracer.nn.torch_launcher import TorchLauncher, warp_stream
+from nrc_tracer.device.torch_launcher import TorchLauncher, warp_stream
 
 
 class Recording:

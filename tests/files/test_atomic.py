@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nrc_tracer import atomic
-from nrc_tracer.atomic import replacing
+from nrc_tracer.files import atomic
+from nrc_tracer.files.atomic import replacing
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="left-over files are not removed on Windows")
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="left-over files
 WRITER = """
 import sys, time
 from pathlib import Path
-from nrc_tracer.atomic import replacing
+from nrc_tracer.files.atomic import replacing
 with replacing(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     print(temporary, flush=True)

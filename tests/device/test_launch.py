@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import warp as wp
 
-from nrc_tracer.launch import Launcher, default_threads
+from nrc_tracer.device.launch import Launcher, default_threads
 from tests.tracer import kernels
 
 

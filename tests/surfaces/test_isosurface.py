@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from nrc_tracer.errors import DataError, OutputError
-from nrc_tracer.isosurface import Surface, extract, write_surface
 from nrc_tracer.scene.load import load_scene
 from nrc_tracer.scene.mesh_files import load_mesh
-from nrc_tracer.surface_mesh import collapsed
+from nrc_tracer.surfaces.isosurface import Surface, extract, write_surface
+from nrc_tracer.surfaces.surface_mesh import collapsed
 
 trimesh = pytest.importorskip("trimesh")
 cKDTree = pytest.importorskip("scipy.spatial").cKDTree
