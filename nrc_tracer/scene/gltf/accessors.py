@@ -53,19 +53,19 @@ class AccessorReader:
         if whole and accessor.value.get("componentType") not in (5121, 5123, 5125):
             owner.fail(f"accessors[{index}] is not of unsigned integers", key)
         if (index, whole) not in self._arrays:
-            array = _read_accessor(accessor, WIDTHS[kind], whole)
+            array = _read_accessor(self.document, accessor, WIDTHS[kind], whole)
             array.setflags(write=False)
             self._arrays[index, whole] = array
         return self._arrays[index, whole]
 
 
-def _read_accessor(accessor: Entry, width: int, whole: bool) -> np.ndarray:
+def _read_accessor(document: Document, accessor: Entry, width: int, whole: bool) -> np.ndarray:
     component = _component(accessor)
     count = accessor.integer("count", low=1, high=MAX_COUNT)
     normalized = accessor.boolean("normalized", False)
     sparse = accessor.entry("sparse")
     if "bufferView" in accessor:
-        stored = _elements(accessor, component, count, width)
+        stored = _elements(document, accessor, component, count, width)
     elif sparse is None:
         accessor.fail("has no bufferView, so no data (is the mesh compressed?)")
     elif count > MAX_ZEROS:
@@ -74,12 +74,12 @@ def _read_accessor(accessor: Entry, width: int, whole: bool) -> np.ndarray:
         stored = np.zeros((count, width), dtype=component)
     array = _convert(stored, normalized, whole)
     if sparse is not None:
-        where, stored = _sparse(sparse, component, count, width)
+        where, stored = _sparse(document, sparse, component, count, width)
         array[where] = _convert(stored, normalized, whole)
     return array
 
 
-def _sparse(sparse: Entry, component: str, count: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _sparse(document: Document, sparse: Entry, component: str, count: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     changed = sparse.integer("count", low=1, high=count)
     parts = []
     for key in ("indices", "values"):
@@ -90,10 +90,10 @@ def _sparse(sparse: Entry, component: str, count: int, width: int) -> tuple[np.n
     indices, values = parts
     if indices.value.get("componentType") not in (5121, 5123, 5125):
         indices.fail("must be unsigned integers", "componentType")
-    where = _elements(indices, _component(indices), changed, 1)[:, 0].astype(np.int64)
+    where = _elements(document, indices, _component(indices), changed, 1)[:, 0].astype(np.int64)
     if np.any(where >= count):
         indices.fail(f"the index {int(where.max())} is beyond the {count} elements")
-    return where, _elements(values, component, changed, width)
+    return where, _elements(document, values, component, changed, width)
 
 
 def _component(entry: Entry) -> str:
@@ -103,12 +103,12 @@ def _component(entry: Entry) -> str:
     return COMPONENTS[code]
 
 
-def _elements(entry: Entry, component: str, count: int, width: int) -> np.ndarray:
+def _elements(document: Document, entry: Entry, component: str, count: int, width: int) -> np.ndarray:
     """Look at `count` elements in the buffer view that `entry` names, without copying them."""
     index = entry.reference("bufferView", "bufferViews")
     if index is None:
         entry.fail('"bufferView" is missing')
-    view = entry.document.view(index)
+    view = document.view(index)
     size = np.dtype(component).itemsize
     offset, element = entry.integer("byteOffset", 0), size * width
     stride = view.stride or element

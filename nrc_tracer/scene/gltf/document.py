@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.gltf.container import read_container
-from nrc_tracer.scene.gltf.entry import Entry
+from nrc_tracer.scene.gltf.entry import Entry, JsonFile
 
 SUPPORTED = {
     "KHR_lights_punctual",
@@ -28,8 +28,6 @@ SUPPORTED = {
 }
 """Extensions that are read; all others named as required are an error, as used a warning."""
 COMPRESSED = {"KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression"}
-MAX_OBJECTS = 1 << 22
-"""Objects (nodes, accessors, ...) of one kind."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -40,14 +38,12 @@ class View(NamedTuple):
     stride: int | None
 
 
-class Document:
+class Document(JsonFile):
     """A glTF file: its JSON checked on the way out, its buffers opened when first asked for."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         value, self._binary = read_container(path)
-        self.root = Entry(self, value, "$")
-        self.warnings: list[str] = []
+        super().__init__(path, value)
         self._buffers: dict[int, memoryview] = {}
         asset = self.root.entry("asset")
         if asset is None:
@@ -56,28 +52,6 @@ class Document:
         if version.partition(".")[0] != "2" or asset.string("minVersion", "2.0") not in ("2.0",):
             asset.fail(f'glTF version "{version[:20]}" is not supported (only 2.0)', "version")
         self._check_extensions()
-
-    def warn(self, place: str, message: str) -> None:
-        """Note something once."""
-        warning = f"{self.path}: {place}: {message}"
-        if warning not in self.warnings:
-            self.warnings.append(warning)
-
-    def count(self, kind: str) -> int:
-        """Return the number of objects of a kind, such as `meshes`."""
-        values = self.root.value.get(kind, [])
-        if not isinstance(values, list):
-            self.root.fail("expected an array", kind)
-        if len(values) > MAX_OBJECTS:
-            self.root.fail(f"has {len(values)} objects, more than the {MAX_OBJECTS} that are accepted", kind)
-        return len(values)
-
-    def get(self, kind: str, index: int) -> Entry:
-        """Return an object by its kind and its (checked) index."""
-        value = self.root.value[kind][index]
-        if not isinstance(value, dict):
-            raise SceneError(f"{self.path}: $.{kind}[{index}]: expected an object")
-        return Entry(self, value, f"$.{kind}[{index}]")
 
     def view(self, index: int) -> View:
         """Return a buffer view.

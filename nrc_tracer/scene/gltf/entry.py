@@ -1,25 +1,71 @@
-"""One JSON object of a glTF file, read key by key with checks that name its place."""
+"""The JSON of a glTF file: objects that are read key by key, with checks whose messages name the place."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.scene.explain import MAX_FLOAT, member
 
-if TYPE_CHECKING:
-    from nrc_tracer.scene.gltf.document import Document
-
 MAX_INTEGER = 2**53
+"""Largest magnitude of an integer that JSON numbers hold exactly."""
+MAX_OBJECTS = 1 << 22
+"""Largest accepted number of objects of one kind (nodes, accessors, ...)."""
+
+
+class JsonFile:
+    """The JSON of a glTF file and the warnings about it.
+
+    Attributes:
+        path: The file.
+        root: The outermost object.
+        warnings: Messages that begin with file and place, each only once.
+    """
+
+    def __init__(self, path: Path, value: dict[str, Any]) -> None:
+        self.path = path
+        self.root = Entry(self, value, "$")
+        self.warnings: list[str] = []
+
+    def warn(self, place: str, message: str) -> None:
+        """Add a warning, unless there is the same one already."""
+        warning = f"{self.path}: {place}: {message}"
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def count(self, kind: str) -> int:
+        """Return the number of objects of a kind, such as `meshes`."""
+        values = self.root.value.get(kind, [])
+        if not isinstance(values, list):
+            self.root.fail("expected an array", kind)
+        if len(values) > MAX_OBJECTS:
+            self.root.fail(f"has {len(values)} objects, more than the {MAX_OBJECTS} that are accepted", kind)
+        return len(values)
+
+    def get(self, kind: str, index: int) -> Entry:
+        """Return an object by its kind and its (checked) index."""
+        value = self.root.value[kind][index]
+        if not isinstance(value, dict):
+            raise SceneError(f"{self.path}: $.{kind}[{index}]: expected an object")
+        return Entry(self, value, f"$.{kind}[{index}]")
 
 
 class Entry:
-    """A JSON object, and where it stands (`$.meshes[3].primitives[0]`). What is absent and has a default gets it."""
+    """One JSON object of a glTF file.
 
-    def __init__(self, document: Document, value: dict[str, Any], place: str) -> None:
-        self.document = document
+    The methods read the value of one key. If the key is missing, they return the default, and without a default they fail.
+
+    Attributes:
+        file: The file that the object belongs to.
+        value: The object itself.
+        place: Its place in the file, such as `$.meshes[3].primitives[0]`.
+    """
+
+    def __init__(self, file: JsonFile, value: dict[str, Any], place: str) -> None:
+        self.file = file
         self.value = value
         self.place = place
 
@@ -32,11 +78,11 @@ class Entry:
 
     def fail(self, message: str, key: str | None = None) -> NoReturn:
         """Raise a `SceneError` that begins with file and place."""
-        raise SceneError(f"{self.document.path}: {self.place if key is None else self.at(key)}: {message}")
+        raise SceneError(f"{self.file.path}: {self.place if key is None else self.at(key)}: {message}")
 
     def warn(self, message: str, key: str | None = None) -> None:
         """Note what is not supported, and what is done instead."""
-        self.document.warn(self.place if key is None else self.at(key), message)
+        self.file.warn(self.place if key is None else self.at(key), message)
 
     @property
     def name(self) -> str:
@@ -97,14 +143,12 @@ class Entry:
             return None
         if not isinstance(value, dict):
             self.fail("expected an object", key)
-        return Entry(self.document, value, self.at(key))
+        return Entry(self.file, value, self.at(key))
 
     def entries(self, key: str) -> list[Entry]:
         """The JSON objects of the array under `key`; none if it is absent."""
         return [
-            Entry(self.document, value, place)
-            if isinstance(value, dict)
-            else self._fail_at(place, "expected an object")
+            Entry(self.file, value, place) if isinstance(value, dict) else self._fail_at(place, "expected an object")
             for value, place in self._items(key)
         ]
 
@@ -143,7 +187,7 @@ class Entry:
             yield value, f"{self.at(key)}[{index}]"
 
     def _index(self, value: Any, kind: str, place: str) -> int:
-        count = self.document.count(kind)
+        count = self.file.count(kind)
         if not isinstance(value, int) or isinstance(value, bool):
             self._fail_at(place, f"expected an index into {kind}")
         if not 0 <= value < count:
@@ -164,4 +208,4 @@ class Entry:
         return min(max(value, 0.0), 1.0)
 
     def _fail_at(self, place: str, message: str) -> NoReturn:
-        raise SceneError(f"{self.document.path}: {place}: {message}")
+        raise SceneError(f"{self.file.path}: {place}: {message}")

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from nrc_tracer.scene.gltf.bsdfs import Base, read_base, read_bsdf
 from nrc_tracer.scene.gltf.document import SUPPORTED, Document
 from nrc_tracer.scene.gltf.entry import Entry
-from nrc_tracer.scene.gltf.surfaces import Base, read_base, read_surface
 from nrc_tracer.scene.gltf.textures import TextureReader, unique
 from nrc_tracer.scene.model import Color, Diffuse, Mask, Material, NormalMap, Principled, Transform, VertexColor
 
@@ -74,7 +74,7 @@ class MaterialReader:
             surface: Material = Diffuse(reflectance=0.0)
             emission: Color | None = base.color(self.textures)
         else:
-            surface = read_surface(entry, base, self.textures)
+            surface = read_bsdf(entry, base, self.textures)
             emission = self._emission(entry)
         opacity = self._opacity(entry, base)
         has_map = not unlit and "normalTexture" in entry

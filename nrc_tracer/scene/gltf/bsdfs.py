@@ -50,7 +50,7 @@ def read_base(material: Entry, textures: TextureReader, vertex_colors: bool) -> 
     return Base(factor, textures.use(pbr, "baseColorTexture"), vertex_colors)
 
 
-def read_surface(material: Entry, base: Base, textures: TextureReader) -> Material:
+def read_bsdf(material: Entry, base: Base, textures: TextureReader) -> Material:
     """Read how a material scatters where it is there, on an unchanged normal.
 
     Raises:
