@@ -67,7 +67,7 @@ def float_size(path: Path) -> tuple[int, int, int]:
     with path.open("rb") as file:
         head = file.read(radiance_hdr.HEAD_BYTES)
     if head.startswith(radiance_hdr.MAGIC):
-        return *radiance_hdr.read_size(head), 3
+        return *radiance_hdr.hdr_size(head), 3
     height, width, names = _exr_head(path)
     return height, width, len(names)
 
@@ -191,12 +191,12 @@ def pillow_without_limit() -> Iterator[None]:
 
 def _read_png16(path: Path) -> np.ndarray:
     with path.open("rb") as file:
-        _check_size(path, *png16.read_size(file.read(26)))
+        _check_size(path, *png16.png_size(file.read(26)))
     return _decode_png16(path.read_bytes(), path)
 
 
 def _decode_png16(data: bytes, path: Path | str) -> np.ndarray:
-    _check_size(path, *png16.read_size(data[:26]))
+    _check_size(path, *png16.png_size(data[:26]))
     pixels = png16.decode(data)
     if pixels.shape[2] == 2:  # grey with alpha
         pixels = pixels[:, :, [0, 0, 0, 1]]
@@ -205,7 +205,7 @@ def _decode_png16(data: bytes, path: Path | str) -> np.ndarray:
 
 def _read_hdr(path: Path) -> np.ndarray:
     data = path.read_bytes()
-    _check_size(path, *radiance_hdr.read_size(data))
+    _check_size(path, *radiance_hdr.hdr_size(data))
     return radiance_hdr.decode(data)
 
 

@@ -19,7 +19,7 @@ def is_png16(head: bytes) -> bool:
     return len(head) >= 26 and head.startswith(SIGNATURE) and head[24] == 16 and head[25] in _CHANNELS
 
 
-def read_size(head: bytes) -> tuple[int, int]:
+def png_size(head: bytes) -> tuple[int, int]:
     """Return (height, width) from a file's first 26 bytes."""
     width, height = struct.unpack_from(">II", head, 16)
     return height, width
@@ -30,7 +30,7 @@ def decode(data: bytes) -> np.ndarray:
 
     Raises ValueError or zlib.error if the file is damaged or interlaced.
     """
-    height, width = read_size(data)
+    height, width = png_size(data)
     channels = _CHANNELS[data[25]]
     if data[28]:
         raise ValueError("interlaced 16-bit PNG is not supported")

@@ -17,7 +17,7 @@ HEAD_BYTES = _HEADER_LIMIT + 128
 _RESOLUTION = re.compile(rb"([-+])Y +(\d{1,9}) +([-+])X +(\d{1,9})\s*$")
 
 
-def read_size(data: bytes) -> tuple[int, int]:
+def hdr_size(data: bytes) -> tuple[int, int]:
     """Return (height, width) from a file's header; ValueError if it is not a picture this module reads."""
     return _read_header(data)[:2]
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from nrc_tracer.errors import DataError
 from nrc_tracer.surfaces.lattice import Lattice, Walls, lattice_of, point_text
-from nrc_tracer.surfaces.surface_mesh import Surface, collapsed, mesh_normals, unit_rows, write_surface
+from nrc_tracer.surfaces.surface_mesh import Isosurface, collapsed, mesh_normals, unit_rows, write_surface
 
-__all__ = ["Surface", "extract", "write_surface"]
+__all__ = ["Isosurface", "extract", "write_surface"]
 
 Field = Callable[[np.ndarray], np.ndarray]
 """A function of points, float32 [N, 3], with a value or a row of them for each."""
@@ -50,7 +50,7 @@ def extract(
     refine: int = 0,
     block: int = 64,
     progress: Callable[[int, int], None] | None = None,
-) -> Surface:
+) -> Isosurface:
     """Make triangles of the surface on which a function has a value.
 
     The side where the function is below `level` is the inside; triangles are counter-clockwise seen from the outside. The
@@ -100,7 +100,7 @@ def extract(
     del parts
     positions, triangles = _positions(merged, lattice, values, refine), merged.triangles
     positions, triangles = collapsed(positions, triangles)
-    surface = Surface(positions, triangles, evaluations=values.count)
+    surface = Isosurface(positions, triangles, evaluations=values.count)
     if gradient is not None:
         surface = replace(surface, normals=_normals(gradient, surface))
     if attributes is not None:
@@ -341,7 +341,7 @@ def _roots(value: Callable[[np.ndarray], np.ndarray], ends: np.ndarray, steps: i
     return t
 
 
-def _normals(gradient: Field, surface: Surface) -> np.ndarray:
+def _normals(gradient: Field, surface: Isosurface) -> np.ndarray:
     """Unit gradients at the vertices; where there is none, the mean of the triangles around."""
     normals = unit_rows(_in_batches(gradient, surface.positions, "gradient", columns=3))
     lost = ~np.any(normals, axis=1)

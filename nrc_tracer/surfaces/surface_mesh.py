@@ -15,7 +15,7 @@ FORMATS = (".ply", ".obj", ".glb", ".stl")
 
 
 @dataclass(frozen=True)
-class Surface:
+class Isosurface:
     """A triangle mesh.
 
     Attributes:
@@ -109,7 +109,7 @@ def _crowded_vertices(indices: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate([keys >> 32, keys & 0xFFFFFFFF]))
 
 
-def write_surface(surface: Surface, path: str | Path) -> Path:
+def write_surface(surface: Isosurface, path: str | Path) -> Path:
     """Write a surface for other programs, by the ending of the name: PLY, OBJ, glTF (`.glb`) or STL.
 
     Normals go with it but into STL, and three or four attributes, linear RGB and opacity in [0, 1], as colours of the vertices

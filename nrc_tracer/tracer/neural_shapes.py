@@ -22,7 +22,7 @@ from nrc_tracer.errors import DataError, DeviceError, SceneError, SnapshotError
 from nrc_tracer.scene.model import GroupShape, Mesh, NeuralSdf, Scene, SdfSnapshot, Shape, TriangleMesh
 from nrc_tracer.scene.neural_sdf import cube_box
 from nrc_tracer.scene.validate import shapes_with_places
-from nrc_tracer.surfaces.isosurface import Surface, extract
+from nrc_tracer.surfaces.isosurface import Isosurface, extract
 from nrc_tracer.surfaces.surface_mesh import mesh_normals
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def surface_in_cube(
     normal: Callable[[Tensor], Tensor],
     refine: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Surface:
+) -> Isosurface:
     """Triangles of a learnt distance with normals, closed, in the unit cube of the network.
 
     Args:

@@ -10,7 +10,7 @@ import pytest
 from nrc_tracer.errors import DataError, OutputError
 from nrc_tracer.scene.load import load_scene
 from nrc_tracer.scene.mesh_files import load_mesh
-from nrc_tracer.surfaces.isosurface import Surface, extract, write_surface
+from nrc_tracer.surfaces.isosurface import Isosurface, extract, write_surface
 from nrc_tracer.surfaces.surface_mesh import collapsed
 
 trimesh = pytest.importorskip("trimesh")
@@ -348,7 +348,7 @@ def test_our_own_readers_give_normals_and_colours_back(tmp_path, ending):
 
 
 def test_unknown_formats_and_places_are_refused(tmp_path):
-    surface = Surface(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]], np.int32))
+    surface = Isosurface(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]], np.int32))
     with pytest.raises(OutputError, match=r'"\.plyy" is not a format .*"\.ply"'):
         write_surface(surface, tmp_path / "a.plyy")
     with pytest.raises(OutputError, match="there is no folder"):

@@ -51,9 +51,9 @@ def open_source(path: str | os.PathLike[str], memory: int) -> Source:
         if head.startswith(exr.MAGIC):
             return decode(exr.open_exr(path, name, memory), memory)
         if head.startswith(radiance_hdr.MAGIC):
-            return _whole(path, name, *radiance_hdr.read_size(path.read_bytes()), memory)
+            return _whole(path, name, *radiance_hdr.hdr_size(path.read_bytes()), memory)
         if png16.is_png16(head):
-            return _whole(path, name, *png16.read_size(head), memory)
+            return _whole(path, name, *png16.png_size(head), memory)
         return decode(open_with_pillow(path, name, memory), memory)
     except DataError:
         raise

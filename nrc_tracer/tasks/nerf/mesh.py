@@ -10,7 +10,7 @@ import torch
 
 from nrc_tracer.errors import DataError
 from nrc_tracer.imaging.tonemap import decode_srgb
-from nrc_tracer.surfaces.isosurface import Surface, extract
+from nrc_tracer.surfaces.isosurface import Isosurface, extract
 from nrc_tracer.surfaces.surface_mesh import mesh_normals
 from nrc_tracer.tasks.nerf.compositing import MAX_LOG_DENSITY
 from nrc_tracer.tasks.nerf.field import Field
@@ -28,7 +28,7 @@ def extract_mesh(
     resolution: int = RESOLUTION,
     side: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
-) -> Surface:
+) -> Isosurface:
     """The surface on which the field has a density, closed, in the units of the data.
 
     Cells of the occupancy grid that are empty count as empty.

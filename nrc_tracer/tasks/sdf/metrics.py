@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nrc_tracer.surfaces.isosurface import Surface
+from nrc_tracer.surfaces.isosurface import Isosurface
 from nrc_tracer.tasks.sdf.distance import MeshDistance, SignMethod, nearest_triangles, warp_mesh
 from nrc_tracer.tasks.sdf.pseudonormals import face_normals
 from nrc_tracer.tasks.sdf.samples import SurfaceSampler, key
@@ -70,7 +70,7 @@ def intersection_over_union(a: Tensor, b: Tensor) -> float:
 
 
 def surface_scores(
-    surface: Surface, field: MeshDistance, sampler: SurfaceSampler, *, count: int = 2**17
+    surface: Isosurface, field: MeshDistance, sampler: SurfaceSampler, *, count: int = 2**17
 ) -> dict[str, float]:
     """How near an extracted surface, in the unit cube, is to the mesh, from points uniform by area on both.
 

@@ -15,7 +15,7 @@ from nrc_tracer import nn
 from nrc_tracer.errors import SnapshotError
 from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.scene.neural_sdf import cube_box
-from nrc_tracer.surfaces.isosurface import Surface
+from nrc_tracer.surfaces.isosurface import Isosurface
 from nrc_tracer.tasks.task import read_task
 from nrc_tracer.tracer import neural_shapes
 
@@ -88,7 +88,7 @@ class NeuralShape:
 
     def surface(
         self, resolution: int, *, in_cube: bool = False, progress: Callable[[int, int], None] | None = None
-    ) -> Surface:
+    ) -> Isosurface:
         """Triangles of the surface with normals, closed, in the mesh's own coordinates or in the unit cube.
 
         Args:

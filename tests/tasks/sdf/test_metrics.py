@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nrc_tracer.surfaces.surface_mesh import Surface
+from nrc_tracer.surfaces.surface_mesh import Isosurface
 from nrc_tracer.tasks.sdf.mesh import surface_mesh
 from nrc_tracer.tasks.sdf.metrics import held_out, intersection_over_union, surface_scores
 from nrc_tracer.tasks.sdf.sign import choose_sign
@@ -49,12 +49,12 @@ def test_scores_of_a_ball_that_is_too_small(ball):
 def test_scores_of_surfaces(ball):
     field, sampler, _ = ball
     positions, indices = sphere(5, RADIUS + 0.01, (0.5, 0.5, 0.5))
-    surface = Surface(positions.astype(np.float32), indices.astype(np.int32))
+    surface = Isosurface(positions.astype(np.float32), indices.astype(np.int32))
     scores = surface_scores(surface, field, sampler, count=4096)
     assert scores["chamfer"] == pytest.approx(0.01, rel=0.03)
     assert scores["hausdorff"] == pytest.approx(0.01, rel=0.05)
     assert scores["normal_error"] < 2.0
-    turned = Surface(surface.positions, surface.indices[:, ::-1].copy())
+    turned = Isosurface(surface.positions, surface.indices[:, ::-1].copy())
     assert surface_scores(turned, field, sampler, count=4096)["normal_error"] == pytest.approx(
         180.0 - scores["normal_error"], abs=1.0
     )
@@ -65,7 +65,7 @@ def test_a_missing_part_is_seen_in_both_ways(ball):
     field, sampler, _ = ball
     positions, indices = sphere(5, RADIUS, (0.5, 0.5, 0.5))
     half = indices[(positions[indices][:, :, 0] > 0.5).all(axis=1)]
-    surface = Surface(positions.astype(np.float32), half.astype(np.int32))
+    surface = Isosurface(positions.astype(np.float32), half.astype(np.int32))
     scores = surface_scores(surface, field, sampler, count=4096)
     assert scores["chamfer"] > 0.05
     assert scores["hausdorff"] == pytest.approx(RADIUS * 2.0**0.5, rel=0.1)
