@@ -12,6 +12,7 @@ import numpy as np
 
 from nrc_tracer.errors import OutputError, SceneError, nearest, one_line
 from nrc_tracer.files.atomic import check_place, replacing
+from nrc_tracer.files.reading import reading
 from nrc_tracer.imaging import png16, radiance_hdr
 from nrc_tracer.imaging.tonemap import Tone, eight_bits, tone_map
 
@@ -37,13 +38,8 @@ def read_image(path: str | Path) -> np.ndarray:
         SceneError: The file is missing, damaged, larger than `MAX_PIXELS`, or of another kind.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(32)
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # a null character in the name
-        raise SceneError(f"{str(path)!r}: not a file name: {error}") from error
+    with reading(path, SceneError), path.open("rb") as file:
+        head = file.read(32)
     if head.startswith(_EXR_MAGIC):
         read = _read_exr
     elif head.startswith(radiance_hdr.MAGIC):

@@ -11,6 +11,7 @@ import msgspec
 
 from nrc_tracer.errors import OutputError, SceneError
 from nrc_tracer.files.atomic import replacing
+from nrc_tracer.files.reading import reading
 from nrc_tracer.imaging import pixel_extension, write_pixels
 from nrc_tracer.scene.json_format import write_json
 from nrc_tracer.scene.model import Bitmap, EnvironmentMap, Mesh, NeuralSdf, Scene, SdfSnapshot, Shape
@@ -122,10 +123,8 @@ def _copy(snapshot: SdfSnapshot, path: Path) -> None:
     if path.exists() and path.samefile(snapshot.path):
         return
     with replacing(path) as temporary:
-        try:
+        with reading(snapshot.path, SceneError):
             source = snapshot.path.open("rb")
-        except OSError as error:
-            raise SceneError(f"{snapshot.path}: cannot be read: {error.strerror or error}") from error
         with source, temporary.open("wb") as target:
             shutil.copyfileobj(source, target)
 

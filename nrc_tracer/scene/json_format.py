@@ -11,6 +11,7 @@ import msgspec
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.files.atomic import replacing
+from nrc_tracer.files.reading import reading
 from nrc_tracer.scene.explain import explain
 from nrc_tracer.scene.model import SceneDescription
 from nrc_tracer.scene.validate import plain_numbers, validate
@@ -30,14 +31,12 @@ def read_json(path: str | Path) -> SceneDescription:
             the culprit, as in `$.materials.glass.int_ior`, and the nearest known name).
     """
     path = Path(path)
+    with reading(path, SceneError):
+        data = path.read_bytes()
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SceneError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except ValueError as error:  # a null character in the name
-        raise SceneError(f"{str(path)!r}: not a file name: {error}") from error
     try:
         description = decode(text)
         validate(description)

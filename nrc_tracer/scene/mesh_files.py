@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nrc_tracer.errors import SceneError, nearest
+from nrc_tracer.files.reading import reading
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.obj_format import ObjMesh, read_obj, read_obj_with_materials
 from nrc_tracer.scene.ply_format import read_ply
@@ -48,23 +49,19 @@ def load_mesh(path: Path) -> TriangleMesh:
         raise SceneError(f'{path}: "{path.suffix}" is not a mesh format{nearest(path.suffix, (*READERS, SERIALIZED))}')
     if not path.is_file():
         raise SceneError(f"{path}: {'is not a file' if path.exists() else 'no such mesh file'}")
-    try:
+    with reading(path, SceneError):
         if serialized:
             mesh = read_serialized(path, int(member[2]) if member else 0)
         else:
             mesh = READERS[path.suffix.lower()](path)
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
     _check(path, mesh)
     return mesh
 
 
 def load_obj(path: Path) -> ObjMesh:
     """Read an OBJ file that exists, with the names of its materials; errors as `load_mesh`."""
-    try:
+    with reading(path, SceneError):
         found = read_obj_with_materials(path)
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
     _check(path, found.mesh)
     return found
 

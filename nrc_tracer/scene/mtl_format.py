@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nrc_tracer.errors import SceneError, nearest
+from nrc_tracer.files.reading import reading
 
 MAX_BYTES = 1 << 24
 MAX_MATERIALS = 65536
@@ -80,11 +81,8 @@ def read_mtl(path: Path, warn: Warn) -> dict[str, MtlMaterial]:
     Raises:
         SceneError: A value is missing, not a number or not finite; the file is too large or has too many materials.
     """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with reading(path, SceneError), path.open("rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise SceneError(f"{path}: is larger than {MAX_BYTES >> 20} MiB, too large for a material library")
     materials: dict[str, MtlMaterial] = {}

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from nrc_tracer.errors import SceneError
+from nrc_tracer.files.reading import reading
 
 MAGIC = b"glTF"
 HEADER_SIZE = 12
@@ -24,12 +25,8 @@ def read_container(path: Path) -> tuple[dict[str, Any], memoryview | None]:
     Raises:
         SceneError: The file cannot be read, is cut off, is of another version or its JSON is no JSON object.
     """
-    try:
+    with reading(path, SceneError):
         data = path.read_bytes()
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # a null character in the name
-        raise SceneError(f"{str(path)!r}: not a file name: {error}") from error
     if not data.startswith(MAGIC):
         return _decode(path, data), None
     text, binary = _chunks(path, memoryview(data))

@@ -14,6 +14,7 @@ import numpy as np
 from lxml import etree
 
 from nrc_tracer.errors import SceneError, nearest
+from nrc_tracer.files.reading import reading
 from nrc_tracer.scene.mitsuba import values
 from nrc_tracer.scene.mitsuba.node import Node, Place, Property
 from nrc_tracer.scene.mitsuba.sky.bake import SUN_APERTURE
@@ -335,10 +336,8 @@ class _Parser:
 
 def _parse(path: Path) -> etree._Element:
     """Parse XML safely."""
-    try:
+    with reading(path, SceneError):
         data = path.read_bytes()
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read: {error.strerror or error}") from error
     parser = etree.XMLParser(
         resolve_entities=False, load_dtd=False, no_network=True, dtd_validation=False, huge_tree=False
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nrc_tracer.errors import DataError, NrcError, one_line
+from nrc_tracer.files.reading import reading
 from nrc_tracer.imaging import png16, radiance_hdr
 from nrc_tracer.imaging.files import read_image
 from nrc_tracer.tasks.image import exr, raw, tiff
@@ -32,15 +33,11 @@ def open_source(path: str | os.PathLike[str], memory: int) -> Source:
     """
     path = Path(path)
     name = path.name or str(path)
-    try:
+    with reading(path, DataError):
         if path.is_dir():
             raise DataError(f"{path}: is a folder; give an image file")
         with path.open("rb") as file:
             head = file.read(32)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # a null character in the name
-        raise DataError(f"{str(path)!r}: not a file name: {error}") from error
     if not head:
         raise DataError(f"{path}: not an image: the file is empty")
     try:
