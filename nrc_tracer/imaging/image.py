@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nrc_tracer.imaging.files import read_image, write_image
-from nrc_tracer.imaging.tonemap import Tone, decode_srgb
+from nrc_tracer.imaging.tonemap import Tone, decode_srgb, eight_bits, tone_map
+
+NOTEBOOK_SIDE = 1024
+"""Longest side of the picture that a notebook shows [pixels]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Linear colour and how it came to be.
+    """Linear colour, and how it was rendered. A notebook shows it as a tone-mapped picture.
 
     Attributes:
         rgb: Linear Rec. 709, shape [height, width, 3], float32; row 0 is the top.
-        samples: Samples per pixel, 0 if it was not rendered.
-        dropped: Samples that were left out because they were not finite.
+        samples: Samples per pixel, 0 for an image that was not rendered.
+        dropped: Number of samples that were left out because they were not finite.
     """
 
     rgb: np.ndarray
@@ -51,13 +55,25 @@ class Image:
 
     @property
     def mean(self) -> tuple[float, float, float]:
-        """The mean linear red, green and blue, summed in float64."""
+        """Mean linear red, green and blue, summed in float64."""
         red, green, blue = self.rgb.mean(axis=(0, 1), dtype=np.float64)
         return float(red), float(green), float(blue)
 
     def save(self, path: str | Path, *, tone: Tone = "srgb", exposure: float = 0.0) -> Path:
-        """Write the image as `.exr`, `.hdr` or `.npy` (linear, untouched) or `.png` (tone-mapped); return the path.
+        """Write the image as `.exr`, `.hdr` or `.npy` (linear, unchanged) or `.png` (tone-mapped); return the path.
 
         See `nrc_tracer.imaging.write_image`. Raises `OutputError`.
         """
         return write_image(path, self.rgb, tone=tone, exposure=exposure)
+
+    def _repr_png_(self) -> bytes:
+        """Return what a notebook shows: a PNG in sRGB, scaled down to at most `NOTEBOOK_SIDE` pixels along each side."""
+        import PIL.Image
+
+        picture = PIL.Image.fromarray(eight_bits(tone_map(self.rgb)))
+        factor = -(-max(picture.size) // NOTEBOOK_SIDE)
+        if factor > 1:
+            picture = picture.reduce(factor)
+        png = io.BytesIO()
+        picture.save(png, format="PNG")
+        return png.getvalue()

@@ -1,9 +1,12 @@
-"""`Image`: shape, mean, saving and loading."""
+"""`Image`: shape, mean, saving and loading, and its picture in a notebook."""
+
+import io
 
 import numpy as np
+import PIL.Image
 import pytest
 
-from nrc_tracer.imaging import Image
+from nrc_tracer.imaging import Image, eight_bits, encode_srgb
 
 
 def test_mean_and_size():
@@ -25,3 +28,19 @@ def test_save_and_load(tmp_path, extension, tolerance):
     path = Image(rgb).save(tmp_path / f"a{extension}")
     # Half an 8-bit code is at most 0.5 / 255 of sRGB, whose slope is at most 2.4 linear per encoded
     np.testing.assert_allclose(Image.load(path).rgb, rgb, atol=tolerance)
+
+
+def test_a_notebook_shows_it_in_srgb():
+    rgb = np.random.default_rng(0).random((4, 6, 3)) * 1.5
+    with PIL.Image.open(io.BytesIO(Image(rgb)._repr_png_())) as picture:
+        assert picture.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(picture), eight_bits(encode_srgb(np.minimum(rgb, 1.0))))
+
+
+def test_a_notebook_shows_a_large_image_scaled_down():
+    rgb = np.zeros((30, 2500, 3))
+    rgb[:, 1500:] = 1.0
+    with PIL.Image.open(io.BytesIO(Image(rgb)._repr_png_())) as picture:
+        assert picture.size == (834, 10)  # a third, rounded up
+        np.testing.assert_array_equal(np.asarray(picture)[:, :500], 0)
+        np.testing.assert_array_equal(np.asarray(picture)[:, 500:], 255)
