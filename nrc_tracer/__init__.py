@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nrc_tracer.errors import CacheError, CheckpointError, DeviceError, NrcError, OutputError, SceneError
+from nrc_tracer.errors import CacheError, CheckpointError, DeviceError, NrcError, OutputError, SceneError, SceneWarning
 from nrc_tracer.version import __version__
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ __all__ = [
     "Scene",
     "SceneDescription",
     "SceneError",
+    "SceneWarning",
     "__version__",
     "load_scene",
     "read_image",

@@ -1,4 +1,4 @@
-"""What a user can cause to go wrong: one family of exceptions, each message a line or two: what, where, what to do."""
+"""Errors that a user can cause, and the warning about scenes. Each message says in a line or two what, where, and what to do."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ class SceneError(NrcError):
     """A scene, mesh or image file that is missing, malformed or asks for something impossible."""
 
 
+class SceneWarning(UserWarning):
+    """Something a scene file asks for that is not supported. The message says what was done instead."""
+
+
 class DataError(NrcError):
-    """An image, a mesh or a set of photographs to learn from that is missing, malformed or asks for something impossible."""
+    """Data to learn from (an image, a mesh, photographs) that is missing, malformed or asks for something impossible."""
 
 
 class ConfigError(NrcError):
-    """A model configuration that cannot be read, or that asks for something unknown or impossible."""
+    """A model configuration that cannot be read, or asks for something unknown or impossible."""
 
 
 class DeviceError(NrcError):
-    """A device, or an acceleration structure on it, that cannot be had."""
+    """A device, or an acceleration structure on it, that is not available."""
 
 
 class OutputError(NrcError):
@@ -31,19 +35,19 @@ class OutputError(NrcError):
 
 
 class SnapshotError(NrcError):
-    """A file of saved parameters that is missing, malformed or of another model, or that cannot be written."""
+    """A snapshot file that is missing, malformed or of another model, or cannot be written."""
 
 
 class CacheError(NrcError):
-    """A radiance cache cannot be made, loaded or saved as asked."""
+    """A radiance cache that cannot be made, loaded or saved as requested."""
 
 
 class CheckpointError(NrcError):
-    """A file of an unfinished render that is missing, damaged or of another render, or that cannot be written."""
+    """The file of an unfinished render that is missing, damaged or of another render, or cannot be written."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean "x"?)`` for the nearest known name, else the list of what is known, as the end of a message."""
+    """Return the end of a message: `` (did you mean "x"?)`` for the nearest known name, or the list of all known names."""
     known = sorted(known)
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if match:
@@ -52,5 +56,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message without line breaks, its type where it has none: for libraries that speak in paragraphs."""
+    """Return an exception's message on one line, or the name of its type if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Signals that end long work between its steps, never within one."""
+"""Signals that end long work between two of its steps, never within one."""
 
 from __future__ import annotations
 
@@ -10,36 +10,39 @@ from contextlib import contextmanager
 
 @contextmanager
 def noted_signal(number: int, *, repeated: type[BaseException] | None = None) -> Iterator[Callable[[], bool]]:
-    """Let a signal do nothing but be noted; yields whether it came. Before and after, it does what it did.
+    """Record a signal instead of acting on it, and restore its handler afterwards.
 
-    Outside the main thread, where Python allows no handlers, it is as if it never came.
+    Outside the main thread, where Python allows no handlers, the signal is not recorded.
 
     Args:
-        number: Of the signal.
-        repeated: Raised at once when it comes again; unless given, more of it do no more than one.
+        number: The signal's number.
+        repeated: Exception to raise at once if the signal arrives again. None ignores further signals.
+
+    Yields:
+        A function that returns whether the signal has arrived.
     """
-    came = False
+    arrived = False
 
     def note(number: int, frame: object) -> None:
-        nonlocal came
-        if came and repeated is not None:
+        nonlocal arrived
+        if arrived and repeated is not None:
             raise repeated
-        came = True
+        arrived = True
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     previous = signal.signal(number, note)
     try:
-        yield lambda: came
+        yield lambda: arrived
     finally:
-        # None is a handler that was not installed from Python and cannot be put back
-        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-        signal.signal(number, usual if previous is None else previous)
+        # None stands for a handler that was not installed from Python, so it cannot be restored
+        default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, default if previous is None else previous)
 
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let a first Ctrl-C wait until it is asked for, so that what is being changed is whole; a second one raises at once."""
-    with noted_signal(signal.SIGINT, repeated=KeyboardInterrupt) as came:
-        yield came
+    """Record a first Ctrl-C, so that no change is interrupted halfway; a second one raises at once. Yields as `noted_signal`."""
+    with noted_signal(signal.SIGINT, repeated=KeyboardInterrupt) as interrupted:
+        yield interrupted

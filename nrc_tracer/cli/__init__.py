@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
+import warnings
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ from nrc_tracer.cli.fit import fit
 from nrc_tracer.cli.info import info
 from nrc_tracer.cli.render import render
 from nrc_tracer.cli.schema import schema
-from nrc_tracer.errors import NrcError
+from nrc_tracer.errors import NrcError, SceneWarning
 from nrc_tracer.version import __version__
 
 
@@ -25,7 +26,10 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            # Commands print the warnings of a scene in their own format
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SceneWarning)
+                return super().invoke(ctx)
         except (NrcError, MemoryError, RuntimeError) as error:
             message = str(error) if isinstance(error, NrcError) else _out_of_memory(error)
             if message is None:

@@ -1,13 +1,14 @@
-"""From a scene file to a scene that is ready to render."""
+"""Loading a scene file and all files that it names."""
 
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from nrc_tracer.errors import SceneError
+from nrc_tracer.errors import SceneError, SceneWarning
 from nrc_tracer.imaging import read_image
 from nrc_tracer.scene.bare_mesh import read_bare_mesh
 from nrc_tracer.scene.fitted import SOFT_SKY, sky_pixels
@@ -22,13 +23,15 @@ SUPPORTED = ".json, .xml, .glb, .gltf, .obj, .ply, .stl"
 
 
 def load_scene(path: str | Path, *, strict: bool = False, parameters: Mapping[str, str] | None = None) -> Scene:
-    """Read a scene file and every mesh and image it names, each file once; of the snapshot of a learnt shape, its header.
+    """Read a scene file and every mesh and image it names, each file once. Of the snapshot of a learnt shape, read the header.
+
+    What the file asks for and is not supported is in the scene's `warnings`, and issued as Python warnings of the category
+    `SceneWarning`.
 
     Args:
-        path: `.json` (the package's own format), `.xml` (Mitsuba 3), `.glb` or `.gltf` (glTF 2.0), or a mesh alone
-            (`.obj`, `.ply`, `.stl`), which is seen by a fitted camera under a soft sky. Names inside are relative to its
-            folder.
-        strict: Treat warnings as errors.
+        path: `.json` (the package's own format), `.xml` (Mitsuba 3), `.glb` or `.gltf` (glTF 2.0), or a single mesh (`.obj`,
+            `.ply`, `.stl`), which gets a fitted camera and a soft sky. File names in it are relative to its folder.
+        strict: Raise the first warning as an error.
         parameters: Values for the `$name`s of a Mitsuba file.
 
     Raises:
@@ -36,12 +39,14 @@ def load_scene(path: str | Path, *, strict: bool = False, parameters: Mapping[st
     """
     path = Path(path)
     scene = _read(path, parameters)
-    description, warnings = scene.description, scene.warnings
-    shining = any(placed.shape.emission is not None for placed in placed_shapes(description))
-    if not description.lights and not shining:
-        warnings = (*warnings, "nothing in the scene shines, so the image will be black")
-    if strict and warnings:
-        raise SceneError(f"{path}: {warnings[0]}" + (f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""))
+    description, messages = scene.description, scene.warnings
+    emitting = any(placed.shape.emission is not None for placed in placed_shapes(description))
+    if not description.lights and not emitting:
+        messages = (*messages, "the scene has no light and no emitting shape; the image will be black")
+    if strict and messages:
+        raise SceneError(f"{path}: {messages[0]}" + (f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""))
+    for message in messages:
+        warnings.warn(message, SceneWarning, stacklevel=2)
     folder = path.parent
     meshes, images, snapshots = dict(scene.meshes), dict(scene.images), dict(scene.snapshots)
     for place, name in mesh_files(description):
@@ -58,18 +63,18 @@ def load_scene(path: str | Path, *, strict: bool = False, parameters: Mapping[st
         elif name not in images:
             with _at(path, place, folder / name):
                 images[name] = read_image(folder / name)
-    return replace(scene, meshes=meshes, images=images, snapshots=snapshots, source=path, warnings=warnings)
+    return replace(scene, meshes=meshes, images=images, snapshots=snapshots, source=path, warnings=messages)
 
 
 def _read(path: Path, parameters: Mapping[str, str] | None) -> Scene:
-    """Read the scene file itself; the files it names may still be missing from the result."""
+    """Read the scene file itself. Meshes, images and snapshots in files of their own are still missing from the result."""
     extension = path.suffix.lower()
     if extension not in (".json", ".xml", ".glb", ".gltf", *READERS):
         raise SceneError(f'{path}: unknown scene format "{path.suffix}" (supported: {SUPPORTED})')
     if not path.is_file():
         raise SceneError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such file'}")
     if parameters and extension != ".xml":
-        raise SceneError(f"{path}: parameters are only for Mitsuba XML files (given: {', '.join(parameters)})")
+        raise SceneError(f"{path}: only Mitsuba XML files have parameters (given: {', '.join(parameters)})")
     if extension in READERS:
         scene = read_bare_mesh(path)
         validate(scene.description, path)
@@ -91,7 +96,7 @@ def _read(path: Path, parameters: Mapping[str, str] | None) -> Scene:
 
 @contextlib.contextmanager
 def _at(source: Path, place: str, file: Path) -> Iterator[None]:
-    """Begin the messages of errors about `file` with the place in the scene that names it."""
+    """Prefix the messages of errors about `file` with the place in the scene that names it."""
     try:
         if not file.exists():
             raise SceneError(f"{file}: there is no such file")

@@ -120,7 +120,9 @@ def test_info_of_a_mesh_alone_has_a_note_and_of_a_broken_scene_an_error(scene):
     assert result.exit_code == 1
     assert result.stderr == (f'error: {scene}: $.shapes[0].group: there is no group "par" (did you mean "pair"?)\n')
     scene.write_text(json.dumps({"shapes": [{"type": "cube"}]}))
-    assert "warning: nothing in the scene shines" in _run("info", scene).output
+    assert (
+        "warning: the scene has no light and no emitting shape; the image will be black" in _run("info", scene).output
+    )
     assert _run("info", scene, "--strict").exit_code == 1
 
 

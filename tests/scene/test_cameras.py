@@ -1,5 +1,6 @@
 """Choosing one of a scene's cameras by name, number, or as it is."""
 
+import numpy as np
 import pytest
 
 from nrc_tracer.errors import SceneError
@@ -12,7 +13,17 @@ SCENE = SceneDescription(camera=FRONT, cameras={"side": SIDE, "front": FRONT, "0
 
 @pytest.mark.parametrize(
     ("which", "expected"),
-    [(None, FRONT), ("side", SIDE), (1, FRONT), ("1", FRONT), ("2", SEVEN), ("0", SEVEN), (0, SIDE), (SEVEN, SEVEN)],
+    [
+        (None, FRONT),
+        ("side", SIDE),
+        (1, FRONT),
+        ("1", FRONT),
+        ("2", SEVEN),
+        ("0", SEVEN),
+        (0, SIDE),
+        (SEVEN, SEVEN),
+        (np.int64(1), FRONT),
+    ],
 )
 def test_a_camera_goes_by_name_before_number(which, expected):
     assert choose_camera(SCENE, which) is expected

@@ -1,9 +1,10 @@
 """Changing the size of the film."""
 
+import numpy as np
 import pytest
 
 from nrc_tracer.errors import SceneError
-from nrc_tracer.scene.film import resize_film
+from nrc_tracer.scene.film import check_film, resize_film
 from nrc_tracer.scene.model import Film
 
 
@@ -27,3 +28,17 @@ def test_a_crop_window_forbids_other_sizes():
 def test_impossible_sizes(width, height):
     with pytest.raises(SceneError):
         resize_film(Film(), width, height)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.int64, np.uint8, np.uint16])
+def test_numpy_integers_are_integers(kind):
+    film = resize_film(Film(width=1280, height=720), width=kind(160))
+    assert (film.width, film.height) == (160, 90)
+    assert {type(film.width), type(film.height)} == {int}
+
+
+def test_numpy_integers_do_not_overflow():
+    side = np.int32(60_000)
+    for crop in (None, (np.int32(0), np.int32(0), side, side)):
+        with pytest.raises(SceneError, match="60000 x 60000 pixels are more than"):
+            check_film(Film(width=side, height=side, crop=crop))

@@ -1,12 +1,13 @@
 """`load_scene`: formats, files beside the scene, warnings."""
 
 import json
+import warnings
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from nrc_tracer.errors import SceneError
+from nrc_tracer.errors import SceneError, SceneWarning
 from nrc_tracer.imaging import write_image
 from nrc_tracer.scene import load
 from nrc_tracer.scene.load import load_scene
@@ -87,12 +88,34 @@ def test_other_formats_and_missing_files(tmp_path, name, message):
 
 
 def test_parameters_are_for_mitsuba_files(folder):
-    with pytest.raises(SceneError, match="only for Mitsuba XML"):
+    with pytest.raises(SceneError, match="only Mitsuba XML files have parameters"):
         load_scene(_scene(folder), parameters={"spp": "4"})
+
+
+def test_what_is_not_supported_is_a_python_warning_at_the_call(tmp_path):
+    path = tmp_path / "scene.xml"
+    path.write_text(
+        '<scene version="3.0.0"><sensor type="perspective"/><emitter type="constant"/>'
+        '<shape type="cube"><bsdf type="velvet"/></shape><shape type="hair"/></scene>'
+    )
+    with pytest.warns(SceneWarning) as raised:
+        scene = load_scene(path)
+    assert tuple(str(warning.message) for warning in raised) == scene.warnings
+    assert len(scene.warnings) == 2
+    assert scene.warnings[0].endswith("a grey diffuse one is used")
+    assert {warning.filename for warning in raised} == {__file__}
+
+
+def test_a_scene_without_problems_gives_no_python_warning(folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_scene(_scene(folder))
 
 
 def test_a_scene_without_light_is_a_warning_and_strictly_an_error(folder):
     path = _scene(folder, lights=[])
-    assert "nothing in the scene shines" in load_scene(path).warnings[0]
-    with pytest.raises(SceneError, match="nothing in the scene shines"):
+    message = "the scene has no light and no emitting shape; the image will be black"
+    with pytest.warns(SceneWarning, match=message):
+        assert load_scene(path).warnings == (message,)
+    with pytest.raises(SceneError, match=message):
         load_scene(path, strict=True)
