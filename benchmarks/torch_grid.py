@@ -22,7 +22,7 @@ import torch.nn.functional
 from torch import Tensor
 
 from nrc_tracer.nn import Model
-from nrc_tracer.nn.encodings.grid import GridLevel
+from nrc_tracer.nn.encodings.grid_layout import GridLevel
 from nrc_tracer.nn.views import EncodingView, NetworkView
 
 LOSS_SCALE = 128.0

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from nrc_tracer.cache.options import CacheOptions
 from nrc_tracer.cache.records import DIFFUSE, FEATURES, SPECULAR
+from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.errors import CacheError, ConfigError, NrcError, one_line
 from nrc_tracer.nn import Model, Trainer, load_training, save_training
 from nrc_tracer.nn import config as configuration
-from nrc_tracer.nn.model import resolve_device
-from nrc_tracer.nn.progress import Progress
 from nrc_tracer.nn.snapshot import read_snapshot
+from nrc_tracer.nn.training_counters import TrainingCounters
 
 MIN_REFLECTANCE = 0.01
 """Of what radiance is divided by: a black surface scatters nothing, and its reflectance must not be divided by."""
@@ -104,7 +104,7 @@ class RadianceCache:
             self._restore(device, threads)
         fits = bool(np.all(low >= self.low) and np.all(high <= self.low + self.size))
         if self.model is not None and fits:
-            if self.model.device != resolve_device(device):
+            if self.model.device != find_torch_device(device):
                 raise CacheError(
                     f"the cache is on {self.model.device}; save it, and load it for a renderer on {device}"
                 )
@@ -251,7 +251,7 @@ class RadianceCache:
         before = self.trainer
         self.model.params.copy_(self.model.inference_params)
         self.trainer = self._trainer(self.model)
-        self.trainer.progress = Progress(self.trainer.loss_scale, before.steps, before.skipped_steps)
+        self.trainer.counters = TrainingCounters(self.trainer.loss_scale, before.steps, before.skipped_steps)
 
     def follow_brightness(self, features: Tensor, targets: Tensor) -> None:
         """After a change of the light, multiply all that the cache says, if unbiased targets are of quite another brightness.

@@ -19,14 +19,14 @@ from nrc_tracer.errors import NrcError, one_line
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A tensor to write.
+class TensorSource:
+    """A tensor to write, whose bytes are made when they are needed.
 
     Attributes:
-        dtype: By safetensors' name, such as `F32`.
+        dtype: Its type by safetensors' name, such as `F32`.
         shape: Its shape.
-        size: Bytes that it takes.
-        data: Gives those bytes, asked for when their turn comes.
+        size: Number of its bytes.
+        data: Returns those bytes; called once, when they are written.
     """
 
     dtype: str
@@ -35,13 +35,15 @@ class Entry:
     data: Callable[[], memoryview]
 
 
-def write_tensors(path: Path, metadata: Mapping[str, str], entries: Mapping[str, Entry], *, max_header: int) -> None:
+def write_tensors(
+    path: Path, metadata: Mapping[str, str], sources: Mapping[str, TensorSource], *, max_header: int
+) -> None:
     """Write a new file, tensors in the order given.
 
     Args:
         path: The file, which must not exist.
         metadata: Strings to put into the header.
-        entries: The tensors by name.
+        sources: The tensors by name.
         max_header: Bytes that the header may have.
 
     Raises:
@@ -49,9 +51,9 @@ def write_tensors(path: Path, metadata: Mapping[str, str], entries: Mapping[str,
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
-    for name, entry in entries.items():
-        begin, end = end, end + entry.size
-        header[name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [begin, end]}
+    for name, source in sources.items():
+        begin, end = end, end + source.size
+        header[name] = {"dtype": source.dtype, "shape": list(source.shape), "data_offsets": [begin, end]}
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
     if len(encoded) > max_header:
@@ -59,8 +61,8 @@ def write_tensors(path: Path, metadata: Mapping[str, str], entries: Mapping[str,
     with path.open("xb") as file:
         file.write(struct.pack("<Q", len(encoded)))
         file.write(encoded)
-        for entry in entries.values():
-            file.write(entry.data())
+        for source in sources.values():
+            file.write(source.data())
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nrc_tracer.nn.model import Model
     from nrc_tracer.nn.snapshot import load_model as load
-    from nrc_tracer.nn.snapshot import load_training, save_training
+    from nrc_tracer.nn.snapshot import load_training
+    from nrc_tracer.nn.snapshot_writing import save_training
     from nrc_tracer.nn.trainer import Trainer
 
 __all__ = ["Model", "Trainer", "load", "load_training", "save_training"]
@@ -30,7 +31,7 @@ _HOMES = {
     "Trainer": ("trainer", "Trainer"),
     "load": ("snapshot", "load_model"),
     "load_training": ("snapshot", "load_training"),
-    "save_training": ("snapshot", "save_training"),
+    "save_training": ("snapshot_writing", "save_training"),
 }
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,17 +20,14 @@ from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.encodings.grid_kernels import Region
-
-if TYPE_CHECKING:
-    from nrc_tracer.nn.encodings.encoding import Encoding
-    from nrc_tracer.nn.encodings.grid import GridEncoding
+from nrc_tracer.nn.encodings.grid_layout import GridLayout
 
 
 class Regions:
     """A grid's entries cut into stretches, each written by one thread, with a list of touched entries for each or without.
 
     Args:
-        grid: The grid.
+        layout: The grid's tables.
         device: Where the arrays live.
         threads: Threads that share the work: with few levels to a thread, levels are cut. Sums do not depend on it.
         listed: Keep lists of touched entries (CPU only), with their sums: else gradients go to a tensor for all entries.
@@ -45,27 +41,27 @@ class Regions:
         counts: Entries in each list, int32 [regions].
     """
 
-    def __init__(self, grid: GridEncoding, device: wp.Device, threads: int, *, listed: bool) -> None:
-        parts = 1 if device.is_cuda else max(1, -(-2 * threads // len(grid.levels))) if threads > 1 else 1
+    def __init__(self, layout: GridLayout, device: wp.Device, threads: int, *, listed: bool) -> None:
+        self.layout = layout
+        parts = 1 if device.is_cuda else max(1, -(-2 * threads // len(layout.levels))) if threads > 1 else 1
         rows = []
-        for index, level in enumerate(grid.levels):
+        for index, level in enumerate(layout.levels):
             cuts = np.linspace(0, level.entries, min(parts, level.entries) + 1).astype(np.int64)
             rows += [(index, first, last) for first, last in itertools.pairwise(cuts)]
         self.count = len(rows)
-        self.first = np.array([grid.levels[level].offset + first for level, first, _ in rows], dtype=np.int64)
+        self.first = np.array([layout.levels[level].offset + first for level, first, _ in rows], dtype=np.int64)
         self.sizes = np.array([last - first for _, first, last in rows], dtype=np.int64)
         """The first entry of each region, counted from the grid's first, and how many it has."""
         self.rows = wp.array(np.array(rows, dtype=Region.numpy_dtype()), dtype=Region, device=device)
         self.listed = listed
-        self._corners = 2**grid.n_input_dims
-        self._level_entries = np.array([grid.levels[level].entries for level, _, _ in rows], dtype=np.int64)
+        self._corners = 2**layout.n_dims
+        self._level_entries = np.array([layout.levels[level].entries for level, _, _ in rows], dtype=np.int64)
         self._points = 0
         self._n_points_reserved = -1
         self._torch_device = wp.device_to_torch(device)
-        self._n_features = grid.n_features
         self.stamp = 1 if listed else 0
         self.slot_bits = 1
-        self.slots = torch.zeros(grid.n_entries if listed else 0, dtype=torch.int32, device=self._torch_device)
+        self.slots = torch.zeros(layout.n_entries if listed else 0, dtype=torch.int32, device=self._torch_device)
         self.counts = torch.zeros(self.count if listed else 0, dtype=torch.int32, device=self._torch_device)
         self._make_room(0)
 
@@ -87,7 +83,7 @@ class Regions:
         self.begins = ends - rooms
         self._begins = torch.from_numpy(self.begins.astype(np.int32)).to(self._torch_device)
         self.touched = torch.empty(size, dtype=torch.int32, device=self._torch_device)
-        self.values = torch.empty(size, self._n_features, device=self._torch_device)
+        self.values = torch.empty(size, self.layout.n_features, device=self._torch_device)
         slot_bits = max(1, int(rooms.max(initial=1) - 1).bit_length())
         if slot_bits != self.slot_bits:
             self.slot_bits = slot_bits
@@ -161,7 +157,7 @@ class GradientSink:
     def __init__(
         self,
         values: Tensor,
-        regions: dict[GridEncoding, Regions] | None = None,
+        regions: dict[GridLayout, Regions] | None = None,
         *,
         deterministic: bool | None = None,
     ) -> None:
@@ -171,16 +167,15 @@ class GradientSink:
             deterministic = values.is_cuda and torch.are_deterministic_algorithms_enabled()
         self.deterministic = deterministic
 
-    def part(self, begin: int, encoding: Encoding) -> GradientSink:
-        """The sink of an encoding inside a composite, whose parameters begin at `begin`."""
-        values = self.values[begin : begin + encoding.n_params]
-        return GradientSink(values, self._regions, deterministic=self.deterministic)
+    def part(self, own: slice) -> GradientSink:
+        """The sink of an encoding inside a composite that has the parameters `own`."""
+        return GradientSink(self.values[own], self._regions, deterministic=self.deterministic)
 
-    def regions(self, grid: GridEncoding, launcher: Launcher) -> Regions:
+    def regions(self, layout: GridLayout, launcher: Launcher) -> Regions:
         """The regions of a grid; made when first asked for."""
-        if grid not in self._regions:
-            self._regions[grid] = Regions(grid, launcher.device, launcher.threads, listed=False)
-        return self._regions[grid]
+        if layout not in self._regions:
+            self._regions[layout] = Regions(layout, launcher.device, launcher.threads, listed=False)
+        return self._regions[layout]
 
 
 @dataclass(frozen=True)
@@ -189,14 +184,21 @@ class ListedGrid:
 
     Attributes:
         begin: Its first parameter in the flat vector.
-        n_entries, n_features: Its shape.
         regions: Its regions with their lists.
     """
 
     begin: int
-    n_entries: int
-    n_features: int
     regions: Regions
+
+    @property
+    def layout(self) -> GridLayout:
+        """The grid's tables."""
+        return self.regions.layout
+
+    @property
+    def end(self) -> int:
+        """One past its last parameter in the flat vector."""
+        return self.begin + self.layout.n_params
 
 
 class Gradient:
@@ -223,8 +225,7 @@ class Gradient:
         result = torch.zeros_like(self.flat)
         result[: self.n_matrix_params] = self.flat[: self.n_matrix_params]
         for grid in self.listed:
-            size = grid.n_entries * grid.n_features
-            target = result[grid.begin : grid.begin + size].view(-1, grid.n_features)
+            target = result[grid.begin : grid.end].view(-1, grid.layout.n_features)
             for stretch in grid.regions.stretches():
                 target[grid.regions.entries(stretch)] = grid.regions.sums(stretch)
         return result

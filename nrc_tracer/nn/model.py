@@ -11,13 +11,14 @@ import warp as wp
 from torch import Tensor
 
 from nrc_tracer.device.arrays import ArrayError, as_rows
-from nrc_tracer.device.launch import initialize
-from nrc_tracer.errors import ConfigError, DeviceError, nearest
+from nrc_tracer.device.torch_device import find_torch_device
+from nrc_tracer.errors import ConfigError, nearest
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.backends.backend import Backend
 from nrc_tracer.nn.mlp import Mlp
 from nrc_tracer.nn.precision import NAMES, choose_precision
 from nrc_tracer.nn.radiance_field import RadianceField
+from nrc_tracer.nn.snapshot_writing import save_model
 from nrc_tracer.nn.structure import Structure
 from nrc_tracer.nn.views import EncodingView, NetworkView
 
@@ -81,7 +82,7 @@ class Model:
         self.seed = seed
         self.threads = threads
         structure = Structure(n_input_dims, n_output_dims, self.config.encoding, self.config.network)
-        self.device = resolve_device(device)
+        self.device = find_torch_device(device)
         self.backend = build_backend(
             backend, structure, self.device, precision, threads, deterministic=deterministic, fused=fused
         )
@@ -216,8 +217,6 @@ class Model:
         Raises:
             SnapshotError: The place cannot be written to, or parameters are not finite.
         """
-        from nrc_tracer.nn.snapshot import save_model
-
         save_model(self, path)
 
     def __repr__(self) -> str:
@@ -234,31 +233,6 @@ def read_config(
     if isinstance(config, configuration.ModelConfig):
         return config
     return configuration.read_model({} if config is None else config, n_input_dims=n_input_dims)
-
-
-def resolve_device(device: str | torch.device | None) -> torch.device:
-    """The torch device for a user's wish, CUDA where there is one unless they wish for something else.
-
-    Raises:
-        DeviceError: It cannot be had.
-    """
-    initialize()
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() and wp.is_cuda_available() else "cpu"
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise DeviceError(f'device: "{device}" is not a device; try "cpu" or "cuda:0"') from error
-    if resolved.type == "cpu":
-        return torch.device("cpu")
-    if resolved.type != "cuda":
-        raise DeviceError(f'device: "{device}" is not supported; there are "cpu" and "cuda"')
-    if not torch.cuda.is_available():
-        raise DeviceError(f'device: "{device}" needs a CUDA GPU and a build of torch with CUDA; use device="cpu"')
-    index = torch.cuda.current_device() if resolved.index is None else resolved.index
-    if index >= torch.cuda.device_count():
-        raise DeviceError(f'device: there is no "cuda:{index}", only {torch.cuda.device_count()} of them')
-    return torch.device("cuda", index)
 
 
 def build_backend(

@@ -1,34 +1,22 @@
-"""Models and their training in files, the same on every device: `nrc_tracer.nn.snapshot_format` says what they hold."""
+"""Models and their training from files, on any device: `nrc_tracer.nn.snapshot_format` describes what the files hold."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import torch
 from torch import Tensor
 
+from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.errors import ConfigError, NrcError, SnapshotError, one_line
-from nrc_tracer.files.atomic import replacing
 from nrc_tracer.nn import config as configuration
-from nrc_tracer.nn.model import Model, resolve_device
-from nrc_tracer.nn.snapshot_format import (
-    EXTRA,
-    FORMAT,
-    TRAINING,
-    VERSION,
-    SnapshotFile,
-    check_tensor,
-    flatten,
-    is_finite,
-    opened_snapshot,
-    write_snapshot,
-)
+from nrc_tracer.nn.model import Model
+from nrc_tracer.nn.snapshot_format import SnapshotFile, opened_snapshot
 
 if TYPE_CHECKING:
     from nrc_tracer.nn.trainer import Trainer
@@ -79,7 +67,12 @@ class Snapshot:
         """Make the model; arguments, errors and warnings as in `load_model`."""
         chosen = self.precision if precision is None else precision
         note = None
-        if precision is None and chosen == "float16" and self.device == "cuda" and resolve_device(device).type == "cpu":
+        if (
+            precision is None
+            and chosen == "float16"
+            and self.device == "cuda"
+            and find_torch_device(device).type == "cpu"
+        ):
             # It is there, but tens of times slower than float32
             chosen, note = "auto", "float16 does not pay on a CPU"
         try:
@@ -109,88 +102,6 @@ class Snapshot:
             averaged = self.inference_params.to(model.device, copy=True)
             model.set_average(lambda: averaged)
         return model
-
-
-# Writing
-
-
-def save_model(
-    model: Model,
-    path: str | os.PathLike[str],
-    *,
-    extra: Mapping[str, Tensor] | None = None,
-    metadata: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write a model's configuration and parameters; a file of that name is replaced only once the new one is complete.
-
-    Args:
-        model: The model, on any device.
-        path: The file, usually `.safetensors`.
-        extra: Tensors to put beside the parameters, of any shape.
-        metadata: JSON data to put beside the configuration.
-
-    Returns:
-        The path.
-
-    Raises:
-        SnapshotError: The place cannot be written to, parameters are not finite, or what is added cannot be stored.
-    """
-    return _save(model, None, path, extra, metadata)
-
-
-def save_training(
-    trainer: Trainer,
-    path: str | os.PathLike[str],
-    *,
-    extra: Mapping[str, Tensor] | None = None,
-    metadata: Mapping[str, Any] | None = None,
-) -> Path:
-    """`save_model` of a trainer's model, with all that training needs to go on to the same bits: see `load_training`."""
-    return _save(trainer.model, trainer, path, extra, metadata)
-
-
-def _save(
-    model: Model,
-    trainer: Trainer | None,
-    path: str | os.PathLike[str],
-    extra: Mapping[str, Tensor] | None,
-    metadata: Mapping[str, Any] | None,
-) -> Path:
-    path = Path(path)
-    tensors = {"params": model.params}
-    # Before the trainer's state: asking for an average may bring it up to date
-    averaged = model.inference_params
-    if averaged is not model.params:
-        tensors["inference_params"] = averaged
-    for name, tensor in tensors.items():
-        if not is_finite(tensor):
-            raise SnapshotError(f"{path}: not written, as {name} has values that are not finite: training has diverged")
-    for name, tensor in (extra or {}).items():
-        check_tensor(path, f"extra[{name!r}]", name, tensor)
-        tensors[EXTRA + name] = tensor
-    config = model.config
-    if trainer is not None:
-        config = msgspec.structs.replace(config, loss=trainer.config.loss, optimizer=trainer.config.optimizer)
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "n_input_dims": model.n_input_dims,
-        "n_output_dims": model.n_output_dims,
-        "seed": int(model.seed),
-        "precision": model.precision,
-        "device": model.device.type,
-        "config": configuration.to_json(config),
-    }
-    if trainer is not None:
-        header["training"] = flatten(path, trainer.state(copy=False), TRAINING, tensors)
-    if metadata:
-        header["metadata"] = dict(metadata)
-    with replacing(path, error=SnapshotError) as temporary:
-        write_snapshot(path, temporary, header, tensors)
-    return path
-
-
-# Reading
 
 
 def load_model(

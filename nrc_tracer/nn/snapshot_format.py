@@ -11,9 +11,8 @@ A snapshot is a safetensors file (https://github.com/huggingface/safetensors), w
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor
 
 from nrc_tracer.errors import ConfigError, SnapshotError, one_line
-from nrc_tracer.files.tensor_file import Entry, opened_tensors, write_tensors
+from nrc_tracer.files.tensor_file import opened_tensors
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.config.document import decode
 from nrc_tracer.nn.precision import DTYPES
@@ -41,18 +40,6 @@ _PIECE = 2**22
 EXTRA = "extra/"
 TRAINING = "training/"
 """What names of tensors begin with."""
-_DTYPES = {
-    torch.float64: "F64",
-    torch.int64: "I64",
-    torch.float32: "F32",
-    torch.int32: "I32",
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.int16: "I16",
-    torch.bool: "BOOL",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-}
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
@@ -72,81 +59,9 @@ class Header(msgspec.Struct, kw_only=True):
     metadata: dict[str, Any] = {}
 
 
-# Writing
-
-
 def is_finite(params: Tensor) -> bool:
     """Whether all values are finite, found out piece by piece: torch takes more memory than the values to tell of all."""
     return all(bool(torch.isfinite(piece).all()) for piece in params.split(_PIECE))
-
-
-def flatten(path: Path, state: Mapping[str, Any], prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """The numbers of a nested state as they are nested; its tensors go to `tensors` by names joined with `/`.
-
-    Raises:
-        SnapshotError: A name or a tensor has no place in a file.
-    """
-    rest: dict[str, Any] = {}
-    for key, value in state.items():
-        if not isinstance(key, str) or not key or "/" in key:
-            raise SnapshotError(f"{path}: not written, as {prefix}{key!r} cannot be a name; use a string without /")
-        if isinstance(value, Tensor):
-            check_tensor(path, prefix + key, key, value)
-            tensors[prefix + key] = value
-        elif isinstance(value, Mapping):
-            rest[key] = flatten(path, value, f"{prefix}{key}/", tensors)
-        else:
-            rest[key] = value
-    return rest
-
-
-def check_tensor(path: Path, place: str, name: object, tensor: object) -> None:
-    """Raise `SnapshotError` unless it is a tensor that a file can hold, with a string for a name."""
-    if not isinstance(name, str) or not isinstance(tensor, Tensor):
-        kinds = f"{type(name).__name__} and {type(tensor).__name__}"
-        raise SnapshotError(f"{path}: not written, as {place} must be a string and a tensor, not {kinds}")
-    if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
-        raise SnapshotError(
-            f"{path}: not written, as {place} is {tensor.dtype} ({tensor.layout}), which has no place in it"
-        )
-
-
-def write_snapshot(path: Path, temporary: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write a file.
-
-    Args:
-        path: Where it will be, for messages.
-        temporary: Where it is written.
-        header: What `Header` reads.
-        tensors: By name; the largest types come first, so that each is aligned.
-
-    Raises:
-        SnapshotError: JSON cannot hold the header.
-    """
-    metadata = {KEY: _json(path, header)}
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
-    write_tensors(temporary, metadata, {name: _entry(tensor) for name, tensor in ordered}, max_header=MAX_HEADER_BYTES)
-
-
-def _json(path: Path, header: Mapping[str, Any]) -> str:
-    """JSON from which every float comes back as it was, and which `decode` takes."""
-    try:
-        text = json.dumps(header, allow_nan=False, sort_keys=True)
-        decode(text)
-    except (TypeError, ValueError, RecursionError, ConfigError) as error:
-        raise SnapshotError(f"{path}: not written, as JSON cannot hold its metadata or state: {error}") from error
-    return text
-
-
-def _entry(tensor: Tensor) -> Entry:
-    def data() -> memoryview:
-        flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-        return memoryview(flat.view(torch.uint8).numpy())
-
-    return Entry(_DTYPES[tensor.dtype], tensor.shape, tensor.numel() * tensor.element_size(), data)
-
-
-# Reading
 
 
 @contextmanager

@@ -27,12 +27,12 @@ import torch
 from torch import Tensor
 
 from nrc_tracer.device.arrays import ArrayError, as_rows
+from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.backends.warp import WarpBackend
 from nrc_tracer.nn.mlp import ALIGNMENT
-from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.nn.precision import choose_precision
 from nrc_tracer.nn.structure import Structure
 
@@ -142,7 +142,7 @@ class Module(torch.nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        device = resolve_device(None)
+        device = find_torch_device(None)
         self.seed = seed
         self.dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         self.loss_scale = HALF_LOSS_SCALE if self.dtype == torch.float16 else 1.0
@@ -197,7 +197,7 @@ class Module(torch.nn.Module):
         """The backend for the device that the parameters are on and for this process."""
         place = (self.params.device, os.getpid())
         if self._backend is None or self._backend[:2] != place:
-            device = resolve_device(self.params.device)
+            device = find_torch_device(self.params.device)
             precision = choose_precision("auto" if self.dtype == torch.float16 else "float32", "warp", device)
             backend = WarpBackend(self.native_tcnn_module.structure, _launcher(device, place[1]), precision)
             self._backend = (*place, backend)

@@ -18,8 +18,9 @@ from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.backends.backend import Evaluate
 from nrc_tracer.nn.losses import build_loss
 from nrc_tracer.nn.model import Model, read_config
-from nrc_tracer.nn.optimizers import StateError, build_optimizer
-from nrc_tracer.nn.progress import NO_SCALING, LossScaling, Progress
+from nrc_tracer.nn.optimizers.build import build_optimizer
+from nrc_tracer.nn.optimizers.optimizer import StateError
+from nrc_tracer.nn.training_counters import NO_SCALING, LossScaling, TrainingCounters
 
 if TYPE_CHECKING:
     from nrc_tracer.nn.fused.descent import Descent
@@ -37,7 +38,7 @@ class Trainer:
         config: Of loss and optimizer, a file, its contents or a `ModelConfig`; the model's own unless given.
         capturable: Steps never wait for the device, so that a CUDA graph can hold them; `steps` and the like do when they are
             read. For models made with `fused=True`, and Adam or Ema of Adam. Parameters are not to be changed between steps;
-            after `load_state`, `skip` and a change of `progress` a graph must be recorded anew. **It has never run on a GPU.**
+            after `load_state`, `skip` and a change of `counters` a graph must be recorded anew. **It has never run on a GPU.**
 
     Attributes:
         model: The model.
@@ -64,43 +65,43 @@ class Trainer:
             self.config.optimizer, structure.n_params, structure.n_matrix_params, self._launcher
         )
         self._scaling = LossScaling() if model.backend.precision == torch.float16 else NO_SCALING
-        self._progress = Progress(self._scaling.first)
+        self._counters = TrainingCounters(self._scaling.first)
         self._descent: Descent | None = None
         if capturable:
             from nrc_tracer.nn.fused.descent import Descent
 
             self._descent = Descent(model.backend, self.optimizer, self._scaling)
-            self._descent.write(self._progress)
+            self._descent.write(self._counters)
         self._averaged: tuple[int, Tensor | None] = (-1, None)
         model.set_average(self._average)
 
     @property
-    def progress(self) -> Progress:
+    def counters(self) -> TrainingCounters:
         """The numbers of the training; see there."""
         if self._descent is not None:
-            self._descent.read(self._progress)
-        return self._progress
+            self._descent.read(self._counters)
+        return self._counters
 
-    @progress.setter
-    def progress(self, progress: Progress) -> None:
-        self._progress = progress
+    @counters.setter
+    def counters(self, counters: TrainingCounters) -> None:
+        self._counters = counters
         if self._descent is not None:
-            self._descent.write(progress)
+            self._descent.write(counters)
 
     @property
     def steps(self) -> int:
         """Steps taken, without those skipped."""
-        return self.progress.steps
+        return self.counters.steps
 
     @property
     def skipped_steps(self) -> int:
         """Steps left out because a loss or gradient was not finite."""
-        return self.progress.skipped_steps
+        return self.counters.skipped_steps
 
     @property
     def loss_scale(self) -> float:
         """Factor of the loss in the backward pass."""
-        return self.progress.loss_scale
+        return self.counters.loss_scale
 
     @property
     def learning_rate(self) -> float:
@@ -173,23 +174,23 @@ class Trainer:
         return self._descend(x, evaluate) if len(x) else torch.zeros((), device=self.model.device)
 
     def _descend(self, x: Tensor, evaluate: Evaluate) -> Tensor:
-        model, progress = self.model, self._progress
+        model, counters = self.model, self._counters
         if self._descent is not None:
             return self._descent.step(model.params, x, evaluate)
-        loss, gradient = model.backend.gradient(x, model.params, evaluate, loss_scale=progress.loss_scale)
+        loss, gradient = model.backend.gradient(x, model.params, evaluate, loss_scale=counters.loss_scale)
         if gradient is None:
-            progress.skip_step(self._scaling, overflow=bool(torch.isfinite(loss)))
+            counters.skip_step(self._scaling, overflow=bool(torch.isfinite(loss)))
             return loss
         with single_threaded_torch(self._launcher):
             self.optimizer.step(model.params, gradient)
-        progress.take_step(self._scaling)
+        counters.take_step(self._scaling)
         return loss
 
     def skip(self) -> None:
         """Count a step that the caller leaves out."""
-        progress = self.progress
-        progress.skip_step(self._scaling, overflow=False)
-        self.progress = progress
+        counters = self.counters
+        counters.skip_step(self._scaling, overflow=False)
+        self.counters = counters
 
     def _average(self) -> Tensor | None:
         """The optimizer's parameters for inference, made once a step."""
@@ -208,7 +209,7 @@ class Trainer:
         Args:
             copy: Else tensors are those in use, which the next step changes.
         """
-        return {**asdict(self.progress), "optimizer": self.optimizer.state(copy=copy)}
+        return {**asdict(self.counters), "optimizer": self.optimizer.state(copy=copy)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: with the same parameters and batches, steps are bit-identical.
@@ -235,5 +236,5 @@ class Trainer:
                     f"state of a trainer, {key}: expected {kind.__name__} of at least 0, got {value!r:.40}"
                 )
         self.optimizer.load_state(state["optimizer"])
-        self.progress = Progress(**{key: state[key] for key in expected if key != "optimizer"})
+        self.counters = TrainingCounters(**{key: state[key] for key in expected if key != "optimizer"})
         self._averaged = (-1, None)

@@ -37,7 +37,7 @@ class EncodingView:
         if not isinstance(self.structure, GridEncoding):
             raise NrcError(f"only a Grid has levels, and this encoding is {type(self.structure.config).__name__}")
         _check(index, self.n_levels, "level")
-        return self.params[self.structure.level_slice(index)].view(-1, self.structure.n_features)
+        return self.params[self.structure.layout.level_slice(index)].view(-1, self.structure.n_features)
 
     def nested(self, index: int) -> EncodingView:
         """One of the encodings inside a composite.

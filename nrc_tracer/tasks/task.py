@@ -15,7 +15,8 @@ from torch import Tensor
 
 from nrc_tracer import nn
 from nrc_tracer.errors import SnapshotError
-from nrc_tracer.nn.snapshot import Snapshot, load_training, read_metadata, read_snapshot, save_training
+from nrc_tracer.nn.snapshot import Snapshot, load_training, read_metadata, read_snapshot
+from nrc_tracer.nn.snapshot_writing import save_training
 
 KEY = "task"
 """Of a snapshot's metadata: the kind of task, whose own metadata stands under the kind's name."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from nrc_tracer.errors import CheckpointError, SceneError, one_line
 from nrc_tracer.files.atomic import replacing
-from nrc_tracer.files.tensor_file import Entry, opened_tensors, write_tensors
+from nrc_tracer.files.tensor_file import TensorSource, opened_tensors, write_tensors
 from nrc_tracer.scene.model import Scene, TriangleMesh
 
 FORMAT = "nrc_tracer.tracer"
@@ -170,8 +170,8 @@ def read_checkpoint(path: str | os.PathLike[str], identity: Identity, *, width: 
     return Checkpoint(samples=header.samples, seconds=header.seconds, **tensors)
 
 
-def _entry(name: str, tensor: np.ndarray) -> Entry:
-    return Entry(_DTYPES[name], tensor.shape, tensor.nbytes, lambda: memoryview(tensor).cast("B"))
+def _entry(name: str, tensor: np.ndarray) -> TensorSource:
+    return TensorSource(_DTYPES[name], tensor.shape, tensor.nbytes, lambda: memoryview(tensor).cast("B"))
 
 
 def _read_header(path: Path, metadata: Mapping[str, str]) -> _Header:

@@ -4,23 +4,9 @@ from __future__ import annotations
 
 import enum
 
-import warp as wp
-
 from nrc_tracer.errors import DeviceError, NrcError, nearest
 from nrc_tracer.tracer.accel import embree
 from nrc_tracer.tracer.vocabulary import Accel
-
-
-def find_device(name: str | None) -> str:
-    """The Warp device for a user's word: CUDA where there is one unless they name another. Raises `DeviceError`."""
-    if name is None:
-        return "cuda:0" if wp.is_cuda_available() else "cpu"
-    known = [device.alias for device in wp.get_devices()]
-    if name == "cuda" and wp.is_cuda_available():
-        return "cuda:0"
-    if name not in known:
-        raise DeviceError(f'there is no device "{name}" here{nearest(name, known)}')
-    return name
 
 
 def known_name(what: str, name: str, kinds: type[enum.Enum]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import warp as wp
 
 from nrc_tracer.device.launch import Launcher, initialize
+from nrc_tracer.device.selection import find_device
 from nrc_tracer.errors import CheckpointError, NrcError, nearest
 from nrc_tracer.imaging.image import Image
 from nrc_tracer.scene.cameras import choose_camera
@@ -22,7 +23,7 @@ from nrc_tracer.scene.film import resize_film
 from nrc_tracer.scene.model import Camera, Scene
 from nrc_tracer.scene.validate import validate_scene
 from nrc_tracer.tracer.checkpoint import Checkpoint, Identity, read_checkpoint, scene_parts, write_checkpoint
-from nrc_tracer.tracer.choices import find_accel, find_device, known_name
+from nrc_tracer.tracer.choices import find_accel, known_name
 from nrc_tracer.tracer.device_scene import DeviceScene, camera_record, film_record
 from nrc_tracer.tracer.film_sums import FilmSums
 from nrc_tracer.tracer.layers import (

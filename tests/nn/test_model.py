@@ -209,7 +209,7 @@ def test_an_unknown_key_is_a_warning():
         ((3, 1, CONFIG), {"precision": "half"}, ConfigError, "precision: unknown"),
         ((3, 1, CONFIG), {"precision": "float64"}, ConfigError, "needs the reference backend"),
         ((3, 1, CONFIG), {"device": "gpu"}, DeviceError, 'device: "gpu" is not a device'),
-        ((3, 1, CONFIG), {"device": "mps"}, DeviceError, "is not supported"),
+        ((3, 1, CONFIG), {"device": "mps"}, DeviceError, '"mps" is not a device'),
         ((3, 1, CONFIG), {"device": "cuda:99"}, DeviceError, "cuda:99"),
         ((3, 1, CONFIG), {"device": 3.5}, DeviceError, "is not a device"),
         ((3, 1, CONFIG), {"threads": 0}, ConfigError, "threads: expected an integer of at least 1, got 0"),

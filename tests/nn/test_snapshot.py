@@ -9,15 +9,14 @@ import torch
 
 import nrc_tracer.nn as nn
 from nrc_tracer.errors import ConfigError, SnapshotError
-from nrc_tracer.nn import snapshot_format
+from nrc_tracer.nn import snapshot_writing
 from nrc_tracer.nn.snapshot import (
     SnapshotWarning,
     load_model,
     load_training,
     read_snapshot,
-    save_model,
-    save_training,
 )
+from nrc_tracer.nn.snapshot_writing import save_model, save_training
 from tests.nn.snapshots import CONFIG, TINY, batch, make, train
 
 
@@ -185,7 +184,7 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(snapshot_format, "write_tensors", interrupt)
+    monkeypatch.setattr(snapshot_writing, "write_tensors", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_model(make(TINY, seed=2), path)
     assert path.read_bytes() == before

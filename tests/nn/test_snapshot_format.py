@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 import nrc_tracer.nn as nn
 from nrc_tracer.errors import ConfigError, NrcError, SnapshotError
-from nrc_tracer.nn import snapshot_format
-from nrc_tracer.nn.snapshot import load_model, load_training, read_snapshot, save_model, save_training
+from nrc_tracer.nn import snapshot_format, snapshot_writing
+from nrc_tracer.nn.snapshot import load_model, load_training, read_snapshot
+from nrc_tracer.nn.snapshot_writing import save_model, save_training
 from tests.nn.snapshots import TINY, Recorder, make
 
 
@@ -51,7 +52,7 @@ def test_numbers_of_a_state_come_back_exactly(tmp_path, state):
 
 def test_tensors_of_every_type_and_shape_come_back(tmp_path):
     model = make(TINY)
-    tensors = {str(dtype): torch.tensor([[0, 1, 2], [3, 1, 0]]).to(dtype) for dtype in snapshot_format._DTYPES}
+    tensors = {str(dtype): torch.tensor([[0, 1, 2], [3, 1, 0]]).to(dtype) for dtype in snapshot_writing.DTYPES}
     tensors |= {
         "scalar": torch.tensor(0.5),
         "empty": torch.empty(0, 3),

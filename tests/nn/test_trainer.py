@@ -10,7 +10,7 @@ from nrc_tracer.device.arrays import ArrayError
 from nrc_tracer.errors import ConfigError, NrcError
 from nrc_tracer.nn import trainer as trainer_module
 from nrc_tracer.nn.blocked_mlp import BLOCK
-from nrc_tracer.nn.progress import LossScaling, Progress
+from nrc_tracer.nn.training_counters import LossScaling, TrainingCounters
 from tests.nn.samples import (
     EMA,
     GRID,
@@ -232,14 +232,14 @@ def test_the_scale_grows_back(monkeypatch):
     """By two after so many steps in a row that fit, never above where it began."""
     monkeypatch.setattr(trainer_module, "LossScaling", lambda: LossScaling(interval=3))
     trainer = make_trainer(precision="float16")
-    trainer.progress, scales = Progress(32.0), []
+    trainer.counters, scales = TrainingCounters(32.0), []
     for seed in range(8):
         trainer.step(*batch(seed))
         scales.append(trainer.loss_scale)
     assert scales == [32.0, 32.0, 64.0, 64.0, 64.0, 128.0, 128.0, 128.0]
     # An overflow begins the count anew
     trainer = make_trainer(precision="float16")
-    trainer.progress = Progress(32.0)
+    trainer.counters = TrainingCounters(32.0)
     train(trainer, 2)
     trainer.step(batch(0)[0], torch.full((300, 3), 1e7))
     assert (trainer.loss_scale, trainer.skipped_steps) == (16.0, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from nrc_tracer import nn
-from nrc_tracer.nn.snapshot import save_model
+from nrc_tracer.nn.snapshot_writing import save_model
 
 CENTER, SCALE, RADIUS = (0.0, 0.0, 0.0), 0.4, 1.0
 

@@ -13,6 +13,7 @@ from nrc_tracer.nn.backends.backend import Backend, Evaluate
 from nrc_tracer.nn.blocked_mlp import BlockedMlp
 from nrc_tracer.nn.encodings.encoding import Encoding
 from nrc_tracer.nn.encodings.grid import GridEncoding
+from nrc_tracer.nn.encodings.grid_layout import GridLayout
 from nrc_tracer.nn.fused.features import FusedGrid, Inputs
 from nrc_tracer.nn.fused.network import FusedMlp
 from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid, Regions
@@ -75,7 +76,7 @@ class WarpBackend(Backend):
                 self.fused = FusedMlp(structure.mlp, launcher, FusedGrid.of(structure.encoding, structure.width))
         self._flat: Tensor | None = None
         self._listed: list[ListedGrid] | None = None
-        self._regions: dict[GridEncoding, Regions] = {}
+        self._regions: dict[GridLayout, Regions] = {}
 
     def encode(self, x: Tensor, params: Tensor) -> Tensor:
         """The padded output of the encoding, float32 [N, width], by all parameters of the model."""
@@ -251,9 +252,9 @@ class WarpBackend(Backend):
             if not self.launcher.device.is_cuda and not self.deterministic and not self.fused:
                 self._listed = []
                 for grid, begin in grids(self.structure.encoding, self.structure.n_matrix_params):
-                    regions = Regions(grid, self.launcher.device, self.launcher.threads, listed=True)
-                    self._regions[grid] = regions
-                    self._listed.append(ListedGrid(begin, grid.n_entries, grid.n_features, regions))
+                    regions = Regions(grid.layout, self.launcher.device, self.launcher.threads, listed=True)
+                    self._regions[grid.layout] = regions
+                    self._listed.append(ListedGrid(begin, regions))
         return self._flat
 
 

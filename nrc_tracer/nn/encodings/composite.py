@@ -124,7 +124,7 @@ class CompositeEncoding(Encoding):
             self._d_parts(launcher, x, params, d_out), self.parts(d_out.shape[1]), strict=True
         ):
             if encoding.n_params:
-                encoding.backward_params(launcher, x[:, inputs], params[own], d_part, sink.part(own.start, encoding))
+                encoding.backward_params(launcher, x[:, inputs], params[own], d_part, sink.part(own))
 
     def _unreduced(self, launcher: Launcher, x: Tensor, params: Tensor, width: int) -> list[Tensor]:
         parts = []

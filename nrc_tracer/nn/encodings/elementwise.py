@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import warp as wp
@@ -18,6 +18,7 @@ from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn.encodings.encoding import Encoding, rounded
 
 if TYPE_CHECKING:
+    from nrc_tracer.device.torch_launcher import TorchLauncher
     from nrc_tracer.nn import config as configuration
 
 POINTS_PER_ITEM = 512
@@ -46,6 +47,9 @@ class PointEncoding(Encoding):
     @abstractmethod
     def _kernels(self) -> PointKernels: ...
 
+    def differentiable(self, launcher: TorchLauncher, x: Tensor, params: Tensor, width: int) -> Tensor:
+        return self._padded(PointFunction.apply(x, params, self, launcher), width)
+
     def _forward(self, launcher: Launcher, x: Tensor, params: Tensor, values: Tensor) -> None:
         self._run(launcher, self._kernels.forward, [x, values])
 
@@ -57,6 +61,35 @@ class PointEncoding(Encoding):
         points = 1 if launcher.device.is_cuda else POINTS_PER_ITEM
         arrays = [as_warp(tensor) for tensor in tensors]
         launcher.run(kernel, -(-n // points), lambda base: [base, n, points, *arrays])
+
+
+class PointFunction(torch.autograd.Function):
+    """An encoding without parameters as a torch function: `apply(x, params, encoding, launcher)`.
+
+    A backward pass that is to be differentiated again (`create_graph=True`) runs with gradients enabled: it goes through the
+    definition in torch, which can be differentiated any number of times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, params: Tensor, encoding: PointEncoding, launcher: TorchLauncher) -> Tensor:
+        ctx.save_for_backward(x, params)
+        ctx.encoding, ctx.launcher = encoding, launcher
+        out = x.new_empty(len(x), encoding.n_output_dims)
+        encoding.forward(launcher, x, params, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        if not ctx.needs_input_grad[0]:
+            return None, None, None, None
+        x, params = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            values = ctx.encoding.values(x, params)
+            (d_x,) = torch.autograd.grad(values, x, d_out, create_graph=True)
+        else:
+            d_x = torch.zeros_like(x)
+            ctx.encoding.backward_input(ctx.launcher, x, params, d_out.contiguous(), d_x)
+        return d_x, None, None, None
 
 
 class ElementwiseEncoding(PointEncoding):

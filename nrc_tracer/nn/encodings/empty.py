@@ -10,6 +10,7 @@ from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn.encodings.encoding import Encoding
 
 if TYPE_CHECKING:
+    from nrc_tracer.device.torch_launcher import TorchLauncher
     from nrc_tracer.nn import config as configuration
 
 
@@ -21,6 +22,9 @@ class EmptyEncoding(Encoding):
 
     def values(self, x: Tensor, params: Tensor) -> Tensor:
         return x[:, :0].to(params.dtype)  # of the input, so that its gradient is zero and not missing
+
+    def differentiable(self, launcher: TorchLauncher, x: Tensor, params: Tensor, width: int) -> Tensor:
+        return self.reference(x, params, width)
 
     def _forward(self, launcher: Launcher, x: Tensor, params: Tensor, values: Tensor) -> None:
         pass

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from nrc_tracer.device.launch import Launcher
-from nrc_tracer.nn.encodings.autograd import ElementwiseFunction
 
 if TYPE_CHECKING:
     from nrc_tracer.device.torch_launcher import TorchLauncher
@@ -74,9 +73,9 @@ class Encoding(ABC):
         """`values` with padding to `width` columns."""
         return self._padded(self.values(x, params), width)
 
+    @abstractmethod
     def differentiable(self, launcher: TorchLauncher, x: Tensor, params: Tensor, width: int) -> Tensor:
         """`forward` as a torch function that autograd can differentiate; gradients can be differentiated again."""
-        return self._padded(ElementwiseFunction.apply(x, params, self, launcher), width)
 
     def _padded(self, values: Tensor, width: int) -> Tensor:
         if width == self.n_output_dims:

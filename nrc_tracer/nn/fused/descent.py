@@ -21,7 +21,12 @@ from nrc_tracer.nn.optimizers.adam import Adam
 from nrc_tracer.nn.optimizers.ema import Ema
 from nrc_tracer.nn.optimizers.kernels import AdamRule, adam_update, blended
 from nrc_tracer.nn.optimizers.optimizer import PARAMS_PER_ITEM, Optimizer
-from nrc_tracer.nn.progress import LossScaling, Progress
+from nrc_tracer.nn.training_counters import (
+    LossScaling,
+    TrainingCounters,
+    scaling_after_overflow,
+    scaling_after_step,
+)
 
 # Where the numbers of a training are on the device
 STEPS = wp.constant(0)
@@ -31,6 +36,11 @@ OPTIMIZER_STEPS = wp.constant(3)  # fewer than STEPS where a trainer has learnt 
 LOSS_SCALE = wp.constant(0)
 LEARNING_RATE = wp.constant(1)
 UNSCALE = wp.constant(2)  # what the gradient of the present step is multiplied by; 0 where the step is left out
+
+
+# The rules of `TrainingCounters`, compiled for the device
+_after_step = wp.func(scaling_after_step)
+_after_overflow = wp.func(scaling_after_overflow)
 
 
 @wp.kernel(enable_backward=False)
@@ -44,22 +54,21 @@ def judge(
     counts: wp.array[int],
     numbers: wp.array[float],
 ):
-    """Decide whether a step is taken, which needs a finite `magnitude` of its loss and gradient, and count it: `Progress`."""
+    """Count a step as taken where the `magnitude` of its loss and gradient is finite, else as skipped."""
     scale = numbers[LOSS_SCALE]
+    since_overflow = counts[SINCE_OVERFLOW]
     if wp.isfinite(magnitude[base + wp.tid()]):
         numbers[UNSCALE] = 1.0 / scale
         counts[STEPS] = counts[STEPS] + 1
         counts[OPTIMIZER_STEPS] = counts[OPTIMIZER_STEPS] + 1
-        counts[SINCE_OVERFLOW] = counts[SINCE_OVERFLOW] + 1
-        if scale < first_scale and counts[SINCE_OVERFLOW] >= interval:
-            numbers[LOSS_SCALE] = 2.0 * scale
-            counts[SINCE_OVERFLOW] = 0
+        scale, since_overflow = _after_step(scale, since_overflow, first_scale, interval)
     else:
         numbers[UNSCALE] = 0.0
         counts[SKIPPED_STEPS] = counts[SKIPPED_STEPS] + 1
-        if first_scale > 1.0 and wp.isfinite(loss[0]):
-            numbers[LOSS_SCALE] = wp.max(0.5 * scale, least_scale)
-            counts[SINCE_OVERFLOW] = 0
+        if wp.isfinite(loss[0]):
+            scale, since_overflow = _after_overflow(scale, since_overflow, first_scale, least_scale)
+    numbers[LOSS_SCALE] = scale
+    counts[SINCE_OVERFLOW] = since_overflow
 
 
 @wp.kernel(enable_backward=False)
@@ -143,21 +152,21 @@ class Descent:
         self._packed = torch.empty(0, dtype=torch.float16, device=device)
         self._is_begun = False
 
-    def read(self, progress: Progress) -> None:
+    def read(self, counters: TrainingCounters) -> None:
         """Bring numbers, the optimizer's too, up to date, for which this waits for the device."""
         counts = self._counts.tolist()
-        progress.steps, progress.skipped_steps = counts[STEPS], counts[SKIPPED_STEPS]
-        progress.since_overflow = counts[SINCE_OVERFLOW]
-        progress.loss_scale = float(self._numbers[LOSS_SCALE])
+        counters.steps, counters.skipped_steps = counts[STEPS], counts[SKIPPED_STEPS]
+        counters.since_overflow = counts[SINCE_OVERFLOW]
+        counters.loss_scale = float(self._numbers[LOSS_SCALE])
         self._adam.steps = counts[OPTIMIZER_STEPS]
         if self._ema and self._is_begun:
             self._ema.complete = self._adam.steps
 
-    def write(self, progress: Progress) -> None:
+    def write(self, counters: TrainingCounters) -> None:
         """Go on from these numbers, and from the optimizer's numbers and tensors."""
-        counts = (progress.steps, progress.skipped_steps, progress.since_overflow, self._adam.steps)
+        counts = (counters.steps, counters.skipped_steps, counters.since_overflow, self._adam.steps)
         self._counts.copy_(torch.tensor(counts, dtype=torch.int32))
-        self._numbers[LOSS_SCALE].fill_(progress.loss_scale)
+        self._numbers[LOSS_SCALE].fill_(counters.loss_scale)
         self.set_learning_rate()
         self._is_begun = False
 

@@ -95,7 +95,7 @@ class FusedGrid:
         """Add the gradients of all parameters but the grid's."""
         for encoding, inputs, params, columns in self._all():
             if encoding is not self.grid and encoding.n_params:
-                part = sink.part(params.start, encoding)
+                part = sink.part(params)
                 encoding.backward_params(launcher, x[:, inputs], own[params], d_features[:, columns], part)
 
     def _all(self) -> Iterator[tuple[Encoding, slice, slice, slice]]:

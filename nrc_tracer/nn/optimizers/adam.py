@@ -46,13 +46,13 @@ class Adam(Optimizer):
         corrections: Of the moments' bias, by a parameter's step count.
     """
 
+    steps: int = 0
     _numbers = {"steps": int, "learning_rate": float}
 
     def __init__(self, config: configuration.Adam, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
         super().__init__(config, n_params, n_matrix_params, launcher)
         wp.load_module(KERNELS, device=launcher.device)
         self.learning_rate = config.learning_rate
-        self.steps = 0
         self.compact = config.moments == "bfloat16"
         kinds = (torch.bfloat16, torch.int16) if self.compact else (torch.float32, torch.int32)
         self.moments = torch.zeros(n_params, 2, dtype=kinds[0], device=self._torch_device)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import ConfigError
-from nrc_tracer.nn.optimizers.optimizer import Wrapper
+from nrc_tracer.nn.optimizers.optimizer import Optimizer, Wrapper
 
 if TYPE_CHECKING:
     from nrc_tracer.nn import config as configuration
@@ -26,16 +25,16 @@ class Average(Wrapper):
         ConfigError: There is no memory for `n_samples` sets of parameters.
     """
 
-    def __init__(self, config: configuration.Average, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
-        super().__init__(config, n_params, n_matrix_params, launcher)
+    def __init__(self, config: configuration.Average, nested: Optimizer) -> None:
+        super().__init__(config, nested)
         try:
-            self.samples = torch.zeros(config.n_samples, n_params, device=self._torch_device)
+            self.samples = torch.zeros(config.n_samples, self.n_params, device=self._torch_device)
         except RuntimeError as error:
             raise ConfigError(
-                f"optimizer.n_samples: {config.n_samples} samples of {n_params:,} parameters take "
-                f"{4 * config.n_samples * n_params / 2**30:,.1f} GiB, which are not to be had; keep fewer"
+                f"optimizer.n_samples: {config.n_samples} samples of {self.n_params:,} parameters take "
+                f"{4 * config.n_samples * self.n_params / 2**30:,.1f} GiB, which are not to be had; keep fewer"
             ) from error
-        self.mean = torch.zeros(n_params, device=self._torch_device)
+        self.mean = torch.zeros(self.n_params, device=self._torch_device)
 
     @property
     def has_inference_params(self) -> bool:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn.gradients import Gradient
-from nrc_tracer.nn.optimizers.optimizer import Wrapper
+from nrc_tracer.nn.optimizers.optimizer import Optimizer, Wrapper
 
 if TYPE_CHECKING:
     from nrc_tracer.nn import config as configuration
@@ -21,13 +20,12 @@ class Batched(Wrapper):
     It counts calls, as tiny-cuda-nn does, so a schedule around it does too. Every call goes over all parameters.
     """
 
-    steps = 0
+    steps: int = 0
     _numbers = {"steps": int}
 
-    def __init__(self, config: configuration.Batched, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
-        super().__init__(config, n_params, n_matrix_params, launcher)
-        self.steps = 0
-        self.mean_gradient = torch.zeros(n_params, device=self._torch_device)
+    def __init__(self, config: configuration.Batched, nested: Optimizer) -> None:
+        super().__init__(config, nested)
+        self.mean_gradient = torch.zeros(self.n_params, device=self._torch_device)
 
     @property
     def rests_at_zero(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,31 +24,26 @@ class CompositeOptimizer(Optimizer):
     Parameters left over are not trained. `learning_rate` is a factor, 1 at first, of all of theirs; `steps` are those of the
     first.
 
-    Raises:
-        ConfigError: They take more parameters than there are.
+    Args:
+        config: Their configuration.
+        parts: The optimizers, each with the parameters that it trains.
+        n_params: Number of parameters.
+        n_matrix_params: How many of them belong to the network.
+        launcher: Where they run.
     """
 
     _numbers = {"factor": float}
 
     def __init__(
-        self, config: configuration.CompositeOptimizer, n_params: int, n_matrix_params: int, launcher: Launcher
+        self,
+        config: configuration.CompositeOptimizer,
+        parts: list[tuple[slice, Optimizer]],
+        n_params: int,
+        n_matrix_params: int,
+        launcher: Launcher,
     ) -> None:
-        # Here, because it imports this module
-        from nrc_tracer.nn.optimizers import build_optimizer
-
         super().__init__(config, n_params, n_matrix_params, launcher)
-        asked = sum(nested.n_params_to_optimize for nested in config.nested)
-        if asked > n_params:
-            raise ConfigError(
-                f"optimizer.nested: n_params_to_optimize add up to {asked:,}, but the model has {n_params:,} parameters"
-            )
-        self.parts: list[tuple[slice, Optimizer]] = []
-        begin = 0
-        for nested in config.nested:
-            size = nested.n_params_to_optimize
-            n_matrix = min(max(n_matrix_params - begin, 0), size)
-            self.parts.append((slice(begin, begin + size), build_optimizer(nested.optimizer, size, n_matrix, launcher)))
-            begin += size
+        self.parts = parts
         self.factor = 1.0
         self._base_learning_rates = [optimizer.learning_rate for _, optimizer in self.parts]
         self._inference_params = torch.empty(n_params if self.has_inference_params else 0, device=self._torch_device)
@@ -93,15 +89,28 @@ class CompositeOptimizer(Optimizer):
         return {str(i): optimizer for i, (_, optimizer) in enumerate(self.parts)}
 
 
+def parameter_slices(config: configuration.CompositeOptimizer, n_params: int) -> list[slice]:
+    """The parameters of each nested optimizer, of a model that has `n_params`.
+
+    Raises:
+        ConfigError: They take more parameters than there are.
+    """
+    ends = list(itertools.accumulate((nested.n_params_to_optimize for nested in config.nested), initial=0))
+    if ends[-1] > n_params:
+        raise ConfigError(
+            f"optimizer.nested: n_params_to_optimize add up to {ends[-1]:,}, but the model has {n_params:,} parameters"
+        )
+    return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
+
+
 def _part(gradient: Gradient, part: slice, n_matrix_params: int) -> Gradient:
     """The gradient of some of the parameters; grids that are cut lose their lists."""
     if gradient.listed is None:
         return Gradient(gradient.flat[part], n_matrix_params)
     inside = []
     for grid in gradient.listed:
-        end = grid.begin + grid.n_entries * grid.n_features
-        if part.start <= grid.begin and end <= part.stop:
+        if part.start <= grid.begin and grid.end <= part.stop:
             inside.append(replace(grid, begin=grid.begin - part.start))
-        elif grid.begin < part.stop and part.start < end:
+        elif grid.begin < part.stop and part.start < grid.end:
             return Gradient(gradient.dense()[part], n_matrix_params)
     return Gradient(gradient.flat[part], n_matrix_params, inside)

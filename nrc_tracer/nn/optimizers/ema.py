@@ -10,9 +10,8 @@ import warp as wp
 from torch import Tensor
 
 from nrc_tracer.device.arrays import as_warp
-from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn.optimizers import kernels
-from nrc_tracer.nn.optimizers.optimizer import KERNELS, ListedWork, Wrapper
+from nrc_tracer.nn.optimizers.optimizer import KERNELS, ListedWork, Optimizer, Wrapper
 from nrc_tracer.nn.optimizers.step_table import StepTable
 
 if TYPE_CHECKING:
@@ -39,12 +38,12 @@ class Ema(Wrapper):
 
     _numbers = {"complete": int}
 
-    def __init__(self, config: configuration.Ema, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
-        super().__init__(config, n_params, n_matrix_params, launcher)
-        wp.load_module(KERNELS, device=launcher.device)
+    def __init__(self, config: configuration.Ema, nested: Optimizer) -> None:
+        super().__init__(config, nested)
+        wp.load_module(KERNELS, device=self.launcher.device)
         self.decay = float(np.float32(config.decay))
-        self.averages = torch.zeros(n_params, device=self._torch_device)
-        self.updated = torch.zeros(n_params, dtype=torch.int32, device=self._torch_device)
+        self.averages = torch.zeros(self.n_params, device=self._torch_device)
+        self.updated = torch.zeros(self.n_params, dtype=torch.int32, device=self._torch_device)
         self.complete = 0
         self._answer: Tensor | None = None
 
@@ -52,8 +51,8 @@ class Ema(Wrapper):
             power = self.decay**t
             return np.stack((power, 1 - power), axis=1)
 
-        self._powers = StepTable(powers, (self.decay,), launcher.device, wp.vec2)
-        self.shares = StepTable(lambda t: self._share(np.maximum(t, 1)), (self.decay,), launcher.device)
+        self._powers = StepTable(powers, (self.decay,), self.launcher.device, wp.vec2)
+        self.shares = StepTable(lambda t: self._share(np.maximum(t, 1)), (self.decay,), self.launcher.device)
 
     @property
     def has_inference_params(self) -> bool:

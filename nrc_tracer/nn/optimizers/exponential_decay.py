@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from nrc_tracer.device.launch import Launcher
-from nrc_tracer.nn.optimizers.optimizer import Wrapper
+from nrc_tracer.nn.optimizers.optimizer import Optimizer, Wrapper
 
 if TYPE_CHECKING:
     from nrc_tracer.nn import config as configuration
@@ -24,10 +23,8 @@ class ExponentialDecay(Wrapper):
 
     _numbers = {"base_learning_rate": float, "factor": float}
 
-    def __init__(
-        self, config: configuration.ExponentialDecay, n_params: int, n_matrix_params: int, launcher: Launcher
-    ) -> None:
-        super().__init__(config, n_params, n_matrix_params, launcher)
+    def __init__(self, config: configuration.ExponentialDecay, nested: Optimizer) -> None:
+        super().__init__(config, nested)
         self.base_learning_rate = self.nested.learning_rate
         self.factor = 1.0
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nrc_tracer.device.launch import Launcher
-from nrc_tracer.nn.optimizers.optimizer import Wrapper
+from nrc_tracer.nn.optimizers.optimizer import Optimizer, Wrapper
 
 if TYPE_CHECKING:
     from nrc_tracer.nn import config as configuration
@@ -22,11 +21,9 @@ class Lookahead(Wrapper):
     that until then inference sees them as they were.
     """
 
-    def __init__(
-        self, config: configuration.Lookahead, n_params: int, n_matrix_params: int, launcher: Launcher
-    ) -> None:
-        super().__init__(config, n_params, n_matrix_params, launcher)
-        self.slow = torch.zeros(n_params, device=self._torch_device)
+    def __init__(self, config: configuration.Lookahead, nested: Optimizer) -> None:
+        super().__init__(config, nested)
+        self.slow = torch.zeros(self.n_params, device=self._torch_device)
 
     @property
     def rests_at_zero(self) -> bool:

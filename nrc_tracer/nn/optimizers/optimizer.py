@@ -17,7 +17,6 @@ from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import NrcError
 
 if TYPE_CHECKING:
-    from nrc_tracer.nn import config as configuration
     from nrc_tracer.nn.gradients import Gradient, ListedGrid
 
 ENTRIES_PER_ITEM = 2048
@@ -47,11 +46,9 @@ class Optimizer(ABC):
 
     Attributes:
         learning_rate: The learning rate of the next step; may be set.
-        steps: Calls of `step` so far.
     """
 
     learning_rate: float
-    steps: int
 
     _numbers: ClassVar[dict[str, type]] = {}
     """Attributes that are part of the state, with their types; an int counts something."""
@@ -60,10 +57,15 @@ class Optimizer(ABC):
         self.config = config
         self.n_params = n_params
         self.n_matrix_params = n_matrix_params
-        self._launcher = launcher
+        self.launcher = launcher
         self._torch_device = torch.device(wp.device_to_torch(launcher.device))
 
     # Steps
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Calls of `step` so far."""
 
     @abstractmethod
     def step(self, params: Tensor, gradient: Gradient) -> None:
@@ -171,13 +173,13 @@ class Optimizer(ABC):
 
     def _run_dense(self, kernel: wp.Kernel, begin: int, end: int, arguments: list) -> None:
         """Run a kernel over the parameters begin .. end - 1."""
-        stretch = 1 if self._launcher.device.is_cuda else PARAMS_PER_ITEM
+        stretch = 1 if self.launcher.device.is_cuda else PARAMS_PER_ITEM
         items = -(-(end - begin) // stretch)
-        self._launcher.run(kernel, items, lambda base: [base, begin, end, stretch, *arguments])
+        self.launcher.run(kernel, items, lambda base: [base, begin, end, stretch, *arguments])
 
     def _run_listed(self, kernel: wp.Kernel, work: ListedWork, arguments: list) -> None:
         """Run a kernel over the touched entries of a grid."""
-        self._launcher.run(kernel, len(work.stretches), lambda base: [base, *work.arguments, *arguments])
+        self.launcher.run(kernel, len(work.stretches), lambda base: [base, *work.arguments, *arguments])
 
 
 class ListedWork:
@@ -208,19 +210,24 @@ class ListedWork:
             as_warp(self.stretches, wp.vec3i),
             as_warp(listed.regions.touched),
             listed.begin,
-            listed.n_features,
+            listed.layout.n_features,
         ]
 
 
 class Wrapper(Optimizer):
-    """An optimizer around another, `nested`; rate, count and weights for inference are the nested one's unless changed."""
+    """An optimizer around another, whose learning rate, step count and weights for inference it has unless it says otherwise.
 
-    def __init__(self, config: configuration.Wrapper, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
-        # Here, because it imports the wrappers
-        from nrc_tracer.nn.optimizers import build_optimizer
+    Args:
+        config: Its configuration.
+        nested: The optimizer inside.
 
-        super().__init__(config, n_params, n_matrix_params, launcher)
-        self.nested = build_optimizer(config.nested, n_params, n_matrix_params, launcher)
+    Attributes:
+        nested: The optimizer inside.
+    """
+
+    def __init__(self, config: Any, nested: Optimizer) -> None:
+        super().__init__(config, nested.n_params, nested.n_matrix_params, nested.launcher)
+        self.nested = nested
 
     @property
     def learning_rate(self) -> float:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 class SGD(Optimizer):
     """w - learning_rate (g + l2_reg w), for all parameters, every step."""
 
+    steps: int = 0
     _numbers = {"steps": int, "learning_rate": float}
 
     def __init__(self, config: configuration.SGD, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
         super().__init__(config, n_params, n_matrix_params, launcher)
         self.learning_rate = config.learning_rate
-        self.steps = 0
 
     @property
     def rests_at_zero(self) -> bool:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from nrc_tracer import nn
+from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.imaging.metrics import decibels
 from nrc_tracer.nn import config as configuration
-from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.tasks.image import kernels
 from nrc_tracer.tasks.image.memory import format_size
 from nrc_tracer.tasks.image.model import RESERVED_BYTES, check_state, image_config, state_bytes
@@ -78,7 +78,7 @@ class ImageTask(Task):
         threads: int | None = None,
         seed: int = 1337,
     ) -> None:
-        place = resolve_device(device)
+        place = find_torch_device(device)
         self.source = source
         self.space: Space = space or default_space(source.linear)
         if self.space not in SPACES:

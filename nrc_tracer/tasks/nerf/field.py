@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.imaging.tonemap import eight_bits
-from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.tasks.nerf.camera import Camera
 from nrc_tracer.tasks.nerf.camera_records import read_cameras
 from nrc_tracer.tasks.nerf.occupancy import OccupancyGrid
@@ -95,7 +95,7 @@ def load_field(
     """
     snapshot = read_task(path, "nerf")
     data = snapshot.metadata["nerf"]
-    model = snapshot.model(device=resolve_device(device), threads=threads)
+    model = snapshot.model(device=find_torch_device(device), threads=threads)
     launcher = TorchLauncher(model.device, threads=threads)
     try:
         space = Space(data["aabb_scale"], float(data["near"]))

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from nrc_tracer import nn
+from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.nn.backends.backend import Evaluate
 from nrc_tracer.nn.losses import build_loss
-from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.tasks.nerf.camera_records import record_cameras
 from nrc_tracer.tasks.nerf.config import default_config
 from nrc_tracer.tasks.nerf.evaluation import Evaluation
@@ -118,7 +118,7 @@ class NerfTask(Task):
         if self.options.refine_exposure and views.has_alpha:
             raise DataError("exposure refinement: needs opaque photographs, and some of these are transparent")
         space = Space(views.aabb_scale, self.options.near)
-        place = resolve_device(device)
+        place = find_torch_device(device)
         if config is None:
             config = default_config(space.extent, on_cpu=place.type == "cpu")
         model = nn.Model(6, 4, config, device=place, seed=seed, threads=threads)

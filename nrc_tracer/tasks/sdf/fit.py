@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from nrc_tracer import nn
+from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import ConfigError, SnapshotError
 from nrc_tracer.nn import config as configuration
-from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.tasks.sdf import metrics
 from nrc_tracer.tasks.sdf.loss import rounded_mape
 from nrc_tracer.tasks.sdf.mesh import SurfaceMesh
@@ -104,7 +104,7 @@ class SdfTask(Task):
         threads: int | None = None,
         seed: int = 1337,
     ) -> None:
-        resolved = resolve_device(device)
+        resolved = find_torch_device(device)
         self.seed = seed
         self.batch = BATCH[resolved.type] if batch is None else batch
         if self.batch < LEAST_BATCH:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from nrc_tracer import nn
+from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.errors import SnapshotError
-from nrc_tracer.nn.model import resolve_device
 from nrc_tracer.scene.neural_sdf import cube_box
 from nrc_tracer.surfaces.isosurface import Isosurface
 from nrc_tracer.tasks.task import read_task
@@ -116,7 +116,7 @@ def load_shape(
         DeviceError: There is no such device.
     """
     snapshot = read_task(path, "sdf")
-    model = snapshot.model(device=resolve_device(device), threads=threads)
+    model = snapshot.model(device=find_torch_device(device), threads=threads)
     try:
         return NeuralShape(model, snapshot.metadata["sdf"])
     except SnapshotError as error:

@@ -196,16 +196,16 @@ def scatter(encoding, x, d_out, threads, *, listed=False, direction=None, before
     launcher = make_launcher(threads)
     if not listed:
         flat = torch.zeros(encoding.n_params)
-        encoding.backward_params(launcher, x, flat, d_out, GradientSink(flat), direction=direction)
+        encoding.launches.backward_params(launcher, x, d_out, GradientSink(flat), direction=direction)
         return flat, None
-    regions = Regions(encoding, launcher.device, threads, listed=True)
+    regions = Regions(encoding.layout, launcher.device, threads, listed=True)
     # Whatever is read of what was not written shows
     flat = torch.full((encoding.n_params,), torch.nan)
-    sink = GradientSink(flat, {encoding: regions})
+    sink = GradientSink(flat, {encoding.layout: regions})
     for points, gradient in [before, (x, d_out)] if before else [(x, d_out)]:
         regions.begin_step()
         encoding.backward_params(launcher, points, flat, gradient, sink)
-    listing = ListedGrid(0, encoding.n_entries, encoding.n_features, regions)
+    listing = ListedGrid(0, regions)
     return Gradient(flat, 0, [listing]).dense(), regions
 
 
@@ -230,9 +230,9 @@ def test_threads_do_not_change_a_bit(n, levels):
         out, d_x, hessian = torch.empty_like(d_out), torch.zeros_like(x), torch.zeros_like(x)
         encoding.forward(launcher, x, params, out)
         encoding.backward_input(launcher, x, params, d_out, d_x)
-        encoding.backward_backward_input(launcher, x, params, d_out, v, hessian)
+        encoding.launches.backward_backward_input(launcher, x, params, d_out, v, hessian)
         tangent = torch.empty_like(d_out)
-        encoding.tangent(launcher, x, params, v, tangent)
+        encoding.launches.tangent(launcher, x, params, v, tangent)
         plain, along = (scatter(encoding, x, d_out, threads, direction=way)[0] for way in (None, v))
         return out, d_x, hessian, tangent, plain, along, scatter(encoding, x, d_out, threads, listed=True)[0]
 
@@ -295,9 +295,9 @@ def test_integer_sums_do_not_depend_on_the_order():
 def test_stamps_begin_anew_before_they_overflow():
     """When all stamps were used, entries stamped long ago count as untouched."""
     encoding, launcher = make_encoding(GRID, 3), make_launcher()
-    regions = Regions(encoding, launcher.device, 2, listed=True)
+    regions = Regions(encoding.layout, launcher.device, 2, listed=True)
     flat = torch.full((encoding.n_params,), torch.nan)
-    sink = GradientSink(flat, {encoding: regions})
+    sink = GradientSink(flat, {encoding.layout: regions})
     x, d_out = uniform(3, 3), uniform(3, encoding.n_output_dims)
     regions.begin_step()  # stamps that the first step after the overflow must not take for its own
     encoding.backward_params(launcher, x, flat, d_out, sink)
@@ -306,7 +306,7 @@ def test_stamps_begin_anew_before_they_overflow():
         regions.begin_step()
         assert 0 < regions.stamp < 2 ** (32 - regions.slot_bits)
         encoding.backward_params(launcher, x, flat, d_out, sink)
-        listing = ListedGrid(0, encoding.n_entries, encoding.n_features, regions)
+        listing = ListedGrid(0, regions)
         assert torch.equal(Gradient(flat, 0, [listing]).dense(), scatter(encoding, x, d_out, 1)[0])
 
 

@@ -147,9 +147,9 @@ def test_the_scale_grows_back():
     trainer, expected = (make_trainer(capturable=capturable) for capturable in (True, False))
     with quickly_compiled(trainer.model.backend.fused):
         for each in (trainer, expected):
-            progress = each.progress
-            progress.loss_scale, progress.since_overflow = 32.0, 998
-            each.progress = progress
+            counters = each.counters
+            counters.loss_scale, counters.since_overflow = 32.0, 998
+            each.counters = counters
         for scale in (32.0, 64.0, 64.0):
             for each in (trainer, expected):
                 each.step(*batch(each, 0))

@@ -7,7 +7,7 @@ from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn import config
 from nrc_tracer.nn.encodings.grid import GridEncoding
 from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid, Regions
-from nrc_tracer.nn.optimizers import build_optimizer
+from nrc_tracer.nn.optimizers.build import build_optimizer
 
 N_MATRIX = 300
 
@@ -27,7 +27,7 @@ class GridModel:
         )
         self.n_params = N_MATRIX + self.grid.n_params
         self.params = torch.randn(self.n_params, generator=torch.Generator().manual_seed(1))
-        self.regions = Regions(self.grid, self.launcher.device, threads, listed=True)
+        self.regions = Regions(self.grid.layout, self.launcher.device, threads, listed=True)
         self.flat = torch.full((self.n_params,), torch.nan)
 
     def optimizer(self, optimizer_config):
@@ -41,9 +41,9 @@ class GridModel:
         d_out = torch.randn(n_points, self.grid.n_output_dims, generator=generator)
         d_out[:, -1] = 0.0
         self.regions.begin_step()
-        sink = GradientSink(self.flat[N_MATRIX:], {self.grid: self.regions})
+        sink = GradientSink(self.flat[N_MATRIX:], {self.grid.layout: self.regions})
         self.grid.backward_params(self.launcher, x, self.params[N_MATRIX:], d_out, sink)
-        listed = ListedGrid(N_MATRIX, self.grid.n_entries, self.grid.n_features, self.regions)
+        listed = ListedGrid(N_MATRIX, self.regions)
         return Gradient(self.flat, N_MATRIX, [listed])
 
     def dense_gradient(self, step, n_points):

@@ -5,7 +5,7 @@ import torch
 
 from nrc_tracer.nn import config
 from nrc_tracer.nn.gradients import Gradient
-from nrc_tracer.nn.optimizers import build_optimizer
+from nrc_tracer.nn.optimizers.build import build_optimizer
 from tests.nn.optimizers.model import launcher
 
 

@@ -5,7 +5,8 @@ import torch
 
 from nrc_tracer.nn import config
 from nrc_tracer.nn.gradients import Gradient
-from nrc_tracer.nn.optimizers import StateError, build_optimizer
+from nrc_tracer.nn.optimizers.build import build_optimizer
+from nrc_tracer.nn.optimizers.optimizer import StateError
 from tests.nn.optimizers.model import assert_same_state, launcher
 
 

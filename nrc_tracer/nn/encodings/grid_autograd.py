@@ -1,59 +1,30 @@
-"""Encodings as torch functions: their kernels forward and backward, and derivatives of derivatives.
+"""The grid as a torch function, with first and second derivatives.
 
-Backward passes that are to be differentiated again (`create_graph=True`) run with gradients enabled. Encodings without
-parameters then go through their torch definition, which can be differentiated any number of times; the grid has kernels for
-its second derivatives.
+A backward pass that is to be differentiated again (`create_graph=True`) runs with gradients enabled. The first derivatives are
+then a torch function of their own, whose backward pass has kernels too.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import NrcError
+from nrc_tracer.nn.encodings.grid_launches import GridLaunches
 from nrc_tracer.nn.gradients import GradientSink
-
-if TYPE_CHECKING:
-    from nrc_tracer.nn.encodings.encoding import Encoding
-    from nrc_tracer.nn.encodings.grid import GridEncoding
-
-
-class ElementwiseFunction(torch.autograd.Function):
-    """An encoding without parameters: `apply(x, params, encoding, launcher)`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, params: Tensor, encoding: Encoding, launcher: TorchLauncher) -> Tensor:
-        ctx.save_for_backward(x, params)
-        ctx.encoding, ctx.launcher = encoding, launcher
-        out = x.new_empty(len(x), encoding.n_output_dims)
-        encoding.forward(launcher, x, params, out)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
-        if not ctx.needs_input_grad[0]:
-            return None, None, None, None
-        x, params = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            values = ctx.encoding.values(x, params)
-            (d_x,) = torch.autograd.grad(values, x, d_out, create_graph=True)
-        else:
-            d_x = torch.zeros_like(x)
-            ctx.encoding.backward_input(ctx.launcher, x, params, d_out.contiguous(), d_x)
-        return d_x, None, None, None
 
 
 class GridFunction(torch.autograd.Function):
     """The grid: `apply(x, params, grid, launcher)`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, params: Tensor, grid: GridEncoding, launcher: TorchLauncher) -> Tensor:
+    def forward(ctx: Any, x: Tensor, params: Tensor, grid: GridLaunches, launcher: TorchLauncher) -> Tensor:
         ctx.save_for_backward(x, params)
         ctx.grid, ctx.launcher = grid, launcher
-        out = x.new_empty(len(x), grid.n_output_dims)
+        out = x.new_empty(len(x), grid.layout.n_outputs)
         grid.forward(launcher, x, params, out)
         return out
 
@@ -74,7 +45,7 @@ class _GridGradient(torch.autograd.Function):
         d_out: Tensor,
         x: Tensor,
         params: Tensor,
-        grid: GridEncoding,
+        grid: GridLaunches,
         launcher: TorchLauncher,
         needs: tuple[bool, bool],
     ) -> tuple[Tensor | None, Tensor | None]:
@@ -88,7 +59,7 @@ class _GridGradient(torch.autograd.Function):
             grid.backward_input(launcher, x, params, d_out, d_x)
         if needs[1]:
             d_params = torch.zeros_like(params)
-            grid.backward_params(launcher, x, params, d_out, GradientSink(d_params))
+            grid.backward_params(launcher, x, d_out, GradientSink(d_params))
         return d_x, d_params
 
     @staticmethod
@@ -115,7 +86,7 @@ class _GridGradient(torch.autograd.Function):
             if dd_out is not None:
                 grid.tangent(launcher, x, params, dd_x, dd_out)
             if d_params is not None:
-                grid.backward_params(launcher, x, params, d_out, GradientSink(d_params), direction=dd_x)
+                grid.backward_params(launcher, x, d_out, GradientSink(d_params), direction=dd_x)
             if d_x is not None:
                 grid.backward_backward_input(launcher, x, params, d_out, dd_x, d_x)
         if dd_params is not None:

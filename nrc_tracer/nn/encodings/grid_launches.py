@@ -1,0 +1,135 @@
+"""The launches of the grid's kernels: values, gradients, and the second derivatives that autograd needs."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.launch import Launcher
+from nrc_tracer.nn.encodings.grid_kernels import GridKernels, Interpolation, Level, grid_kernels
+from nrc_tracer.nn.encodings.grid_layout import GridLayout
+
+if TYPE_CHECKING:
+    from nrc_tracer.nn.gradients import GradientSink
+
+POINTS_PER_ITEM = 1024
+"""Points that one item of a kernel takes on the CPU: a level's table stays in the cache meanwhile."""
+
+
+class GridLaunches:
+    """Runs the kernels of one grid.
+
+    Inputs `x` are float32 [N, n_dims], parameters float32 [n_params], values and their gradients float32 [N, n_outputs], all on
+    the launcher's device; nothing is checked.
+
+    Args:
+        layout: The grid's tables.
+        interpolation: How a point's features are taken from the vertices of its cell.
+    """
+
+    def __init__(self, layout: GridLayout, interpolation: Interpolation) -> None:
+        self.layout = layout
+        self.interpolation = interpolation
+        self._level_arrays: dict[str, wp.array] = {}
+
+    @cached_property
+    def _kernels(self) -> GridKernels:
+        return grid_kernels(self.layout.n_dims, self.layout.n_features)
+
+    def levels_on(self, launcher: Launcher) -> wp.array:
+        """The levels on a launcher's device, as kernels read them."""
+        key = str(launcher.device)
+        if key not in self._level_arrays:
+            n_dims, levels = self.layout.n_dims, self.layout.levels
+            rows = np.zeros(len(levels), dtype=Level.numpy_dtype())
+            for row, level in zip(rows, levels, strict=True):
+                row["scale"] = level.scale
+                row["offset"] = level.offset
+                row["entries"] = level.entries
+                row["mask"] = level.entries - 1 if level.hashed else 0xFFFFFFFF
+                row["hashed"] = level.hashed
+                row["multipliers"][:n_dims] = level.multipliers(n_dims)
+            self._level_arrays[key] = wp.array(rows, dtype=Level, device=launcher.device)
+        return self._level_arrays[key]
+
+    def _table(self, params: Tensor) -> wp.array:
+        return as_warp(params.view(-1, self.layout.n_features), self._kernels.features)
+
+    def forward(self, launcher: Launcher, x: Tensor, params: Tensor, values: Tensor) -> None:
+        self._run_by_level(launcher, self._kernels.forward, x, [self._table(params)], values)
+
+    def tangent(self, launcher: Launcher, x: Tensor, params: Tensor, direction: Tensor, out: Tensor) -> None:
+        """The directional derivative of the values, [N, n_output_dims], along `direction` [N, n_input_dims]."""
+        self._run_by_level(launcher, self._kernels.tangent, x, [self._table(params), as_warp(direction)], out)
+
+    def _run_by_level(self, launcher: Launcher, kernel: wp.Kernel, x: Tensor, arguments: list, out: Tensor) -> None:
+        """Run a kernel that fills a level's columns of `out`, over all levels, one after the other."""
+        n = len(x)
+        points = 1 if launcher.device.is_cuda else POINTS_PER_ITEM
+        items = -(-n // points)
+        arrays = [self.levels_on(launcher), int(self.interpolation), as_warp(x), *arguments, as_warp(out)]
+        launcher.run(kernel, items * len(self.layout.levels), lambda base: [base, n, points, items, *arrays])
+
+    def backward_input(self, launcher: Launcher, x: Tensor, params: Tensor, d_values: Tensor, d_x: Tensor) -> None:
+        self._run_by_point(launcher, self._kernels.input_gradient, x, [self._table(params), as_warp(d_values)], d_x)
+
+    def backward_backward_input(
+        self, launcher: Launcher, x: Tensor, params: Tensor, d_values: Tensor, direction: Tensor, d_x: Tensor
+    ) -> None:
+        """Add to `d_x` the gradient, with respect to x, of the input gradient's product with `direction`."""
+        arrays = [self._table(params), as_warp(d_values), as_warp(direction)]
+        self._run_by_point(launcher, self._kernels.input_hessian, x, arrays, d_x)
+
+    def _run_by_point(self, launcher: Launcher, kernel: wp.Kernel, x: Tensor, arguments: list, d_x: Tensor) -> None:
+        """Run a kernel that owns rows of `d_x`."""
+        n = len(x)
+        points = 1 if launcher.device.is_cuda else POINTS_PER_ITEM
+        arrays = [self.levels_on(launcher), int(self.interpolation), as_warp(x), *arguments, as_warp(d_x)]
+        launcher.run(kernel, -(-n // points), lambda base: [base, n, points, *arrays])
+
+    def backward_params(
+        self,
+        launcher: Launcher,
+        x: Tensor,
+        d_values: Tensor,
+        sink: GradientSink,
+        direction: Tensor | None = None,
+    ) -> None:
+        """Add the gradient with respect to the parameters to `sink`; along `direction`, that of `tangent`."""
+        kernels, n = self._kernels, len(x)
+        regions = sink.regions(self.layout, launcher)
+        points = 1 if launcher.device.is_cuda else max(n, 1)
+        items = -(-n // points)
+        arrays = [self.levels_on(launcher), int(self.interpolation), as_warp(x)]
+
+        def run(kernel: wp.Kernel, arguments: list) -> None:
+            every = [*arrays, *arguments]
+            launcher.run(kernel, items * regions.count, lambda base: [base, n, points, items, *every], block_size=1)
+
+        table = sink.values.view(-1, self.layout.n_features)
+        gradient = as_warp(table, kernels.features)
+        if direction is not None:
+            run(kernels.scatter_tangent, [as_warp(direction), as_warp(d_values), gradient, regions.rows])
+        elif sink.deterministic:
+            scale = _fixed_point_scale(d_values)
+            totals = torch.zeros(table.shape, dtype=torch.int64, device=table.device)
+            run(kernels.scatter_fixed, [as_warp(d_values), as_warp(scale), as_warp(totals), regions.rows])
+            table += (totals / scale).to(table.dtype)
+        else:
+            if regions.listed:
+                regions.reserve(n)
+                gradient = as_warp(regions.values, kernels.features)
+            run(kernels.scatter, [as_warp(d_values), gradient, regions.rows, *regions.lists()])
+
+
+def _fixed_point_scale(values: Tensor) -> Tensor:
+    """The power of two, float64 [1], by which a sum of weighted values fits into 62 bits whatever the weights up to 1."""
+    largest = values.abs().max().double() if values.numel() else values.new_zeros((), dtype=torch.float64)
+    exponent = 62.0 - torch.ceil(torch.log2(torch.clamp(largest * max(len(values), 1), min=1e-300)))
+    return torch.exp2(torch.clamp(exponent, max=1000.0)).reshape(1)

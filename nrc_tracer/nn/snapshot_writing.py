@@ -1,0 +1,206 @@
+"""Writing models and their training to files: `nrc_tracer.nn.snapshot_format` describes what these hold.
+
+Nothing here makes a model or a trainer: it is enough that one has what a file holds, which the two protocols list.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import torch
+from torch import Tensor
+
+from nrc_tracer.errors import ConfigError, SnapshotError
+from nrc_tracer.files.atomic import replacing
+from nrc_tracer.files.tensor_file import TensorSource, write_tensors
+from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.config.document import decode
+from nrc_tracer.nn.snapshot_format import EXTRA, FORMAT, KEY, MAX_HEADER_BYTES, TRAINING, VERSION, is_finite
+
+DTYPES = {
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.bool: "BOOL",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+}
+
+
+class SavedModel(Protocol):
+    """What a file holds of a model; see `Model`."""
+
+    config: configuration.ModelConfig
+    seed: int
+    device: torch.device
+    params: Tensor
+
+    @property
+    def n_input_dims(self) -> int: ...
+    @property
+    def n_output_dims(self) -> int: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def inference_params(self) -> Tensor: ...
+
+
+class SavedTrainer(Protocol):
+    """What a file holds of a training; see `Trainer`."""
+
+    config: configuration.ModelConfig
+
+    @property
+    def model(self) -> SavedModel: ...
+    def state(self, *, copy: bool = True) -> dict[str, Any]: ...
+
+
+def save_model(
+    model: SavedModel,
+    path: str | os.PathLike[str],
+    *,
+    extra: Mapping[str, Tensor] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a model's configuration and parameters; a file of that name is replaced only once the new one is complete.
+
+    Args:
+        model: The model, on any device.
+        path: The file, usually `.safetensors`.
+        extra: Tensors to put beside the parameters, of any shape.
+        metadata: JSON data to put beside the configuration.
+
+    Returns:
+        The path.
+
+    Raises:
+        SnapshotError: The place cannot be written to, parameters are not finite, or what is added cannot be stored.
+    """
+    return _save(model, None, path, extra, metadata)
+
+
+def save_training(
+    trainer: SavedTrainer,
+    path: str | os.PathLike[str],
+    *,
+    extra: Mapping[str, Tensor] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """`save_model` of a trainer's model, with all that training needs to go on to the same bits: see `load_training`."""
+    return _save(trainer.model, trainer, path, extra, metadata)
+
+
+def _save(
+    model: SavedModel,
+    trainer: SavedTrainer | None,
+    path: str | os.PathLike[str],
+    extra: Mapping[str, Tensor] | None,
+    metadata: Mapping[str, Any] | None,
+) -> Path:
+    path = Path(path)
+    tensors = {"params": model.params}
+    # Before the trainer's state: asking for an average may bring it up to date
+    averaged = model.inference_params
+    if averaged is not model.params:
+        tensors["inference_params"] = averaged
+    for name, tensor in tensors.items():
+        if not is_finite(tensor):
+            raise SnapshotError(f"{path}: not written, as {name} has values that are not finite: training has diverged")
+    for name, tensor in (extra or {}).items():
+        _check_tensor(path, f"extra[{name!r}]", name, tensor)
+        tensors[EXTRA + name] = tensor
+    config = model.config
+    if trainer is not None:
+        config = msgspec.structs.replace(config, loss=trainer.config.loss, optimizer=trainer.config.optimizer)
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "n_input_dims": model.n_input_dims,
+        "n_output_dims": model.n_output_dims,
+        "seed": int(model.seed),
+        "precision": model.precision,
+        "device": model.device.type,
+        "config": configuration.to_json(config),
+    }
+    if trainer is not None:
+        header["training"] = _flatten(path, trainer.state(copy=False), TRAINING, tensors)
+    if metadata:
+        header["metadata"] = dict(metadata)
+    with replacing(path, error=SnapshotError) as temporary:
+        _write(path, temporary, header, tensors)
+    return path
+
+
+def _flatten(path: Path, state: Mapping[str, Any], prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The numbers of a nested state as they are nested; its tensors go to `tensors` by names joined with `/`.
+
+    Raises:
+        SnapshotError: A name or a tensor has no place in a file.
+    """
+    rest: dict[str, Any] = {}
+    for key, value in state.items():
+        if not isinstance(key, str) or not key or "/" in key:
+            raise SnapshotError(f"{path}: not written, as {prefix}{key!r} cannot be a name; use a string without /")
+        if isinstance(value, Tensor):
+            _check_tensor(path, prefix + key, key, value)
+            tensors[prefix + key] = value
+        elif isinstance(value, Mapping):
+            rest[key] = _flatten(path, value, f"{prefix}{key}/", tensors)
+        else:
+            rest[key] = value
+    return rest
+
+
+def _check_tensor(path: Path, place: str, name: object, tensor: object) -> None:
+    """Raise `SnapshotError` unless it is a tensor that a file can hold, with a string for a name."""
+    if not isinstance(name, str) or not isinstance(tensor, Tensor):
+        kinds = f"{type(name).__name__} and {type(tensor).__name__}"
+        raise SnapshotError(f"{path}: not written, as {place} must be a string and a tensor, not {kinds}")
+    if tensor.dtype not in DTYPES or tensor.layout != torch.strided:
+        raise SnapshotError(
+            f"{path}: not written, as {place} is {tensor.dtype} ({tensor.layout}), which has no place in it"
+        )
+
+
+def _write(path: Path, temporary: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a file.
+
+    Args:
+        path: Where it will be, for messages.
+        temporary: Where it is written.
+        header: What `Header` reads.
+        tensors: By name; the largest types come first, so that each is aligned.
+
+    Raises:
+        SnapshotError: JSON cannot hold the header.
+    """
+    metadata = {KEY: _json(path, header)}
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    write_tensors(temporary, metadata, {name: _source(tensor) for name, tensor in ordered}, max_header=MAX_HEADER_BYTES)
+
+
+def _json(path: Path, header: Mapping[str, Any]) -> str:
+    """JSON from which every float comes back as it was, and which `decode` takes."""
+    try:
+        text = json.dumps(header, allow_nan=False, sort_keys=True)
+        decode(text)
+    except (TypeError, ValueError, RecursionError, ConfigError) as error:
+        raise SnapshotError(f"{path}: not written, as JSON cannot hold its metadata or state: {error}") from error
+    return text
+
+
+def _source(tensor: Tensor) -> TensorSource:
+    def data() -> memoryview:
+        flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+        return memoryview(flat.view(torch.uint8).numpy())
+
+    return TensorSource(DTYPES[tensor.dtype], tensor.shape, tensor.numel() * tensor.element_size(), data)
