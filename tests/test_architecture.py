@@ -61,25 +61,6 @@ LONG_FILES = {
 # Circles of imports that are still to be cut
 KNOWN_CIRCLES = [
     {
-        "nn/encodings/autograd.py",
-        "nn/encodings/encoding.py",
-        "nn/encodings/grid.py",
-        "nn/gradients.py",
-    },
-    {
-        "nn/optimizers/__init__.py",
-        "nn/optimizers/adam.py",
-        "nn/optimizers/average.py",
-        "nn/optimizers/batched.py",
-        "nn/optimizers/composite.py",
-        "nn/optimizers/ema.py",
-        "nn/optimizers/exponential_decay.py",
-        "nn/optimizers/lookahead.py",
-        "nn/optimizers/optimizer.py",
-        "nn/optimizers/sgd.py",
-    },
-    {"nn/model.py", "nn/snapshot.py", "nn/trainer.py"},
-    {
         "tasks/nerf/colmap.py",
         "tasks/nerf/scene_box.py",
         "tasks/nerf/transforms_json.py",
