@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from nrc_tracer.files import atomic
 from nrc_tracer.files.atomic import replacing
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="left-over files are not removed on Windows")
 
-# Writes half a file, says so and waits
+# Writes half a file, says so and waits; before that, runs a line that changes what the process knows of itself
 WRITER = """
-import sys, time
+import os, socket, sys, time
 from pathlib import Path
 from nrc_tracer.files.atomic import replacing
+exec(sys.argv[2])
 with replacing(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     print(temporary, flush=True)
@@ -30,8 +30,8 @@ def begin(tmp_path):
     """Starts processes in the middle of writing a file; they end with the test."""
     processes = []
 
-    def begin(name):
-        words = [sys.executable, "-c", WRITER, str(tmp_path / name)]
+    def begin(name, change=""):
+        words = [sys.executable, "-c", WRITER, str(tmp_path / name), change]
         process = subprocess.Popen(
             words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()}
         )
@@ -69,23 +69,36 @@ def test_what_a_killed_process_left_goes_and_all_else_stays(tmp_path, begin):
     }
 
 
-@pytest.mark.parametrize("case", ["another machine or container", "unknown", "unreadable", "a folder", "a link"])
+@pytest.mark.parametrize("case", ["another machine", "another container", "unreadable", "a folder", "a link"])
 def test_on_doubt_nothing_goes(tmp_path, begin, case, monkeypatch):
-    process, left = begin("a.png")
+    changes = {
+        "another machine": "socket.gethostname = lambda: 'another'",
+        "another container": "os.readlink = lambda path: 'pid:[1]'",
+    }
+    process, left = begin("a.png", changes.get(case, ""))
     process.kill()
     process.wait()
-    if case == "another machine or container":
-        monkeypatch.setattr(atomic, "_process_space", lambda: "another")
-    elif case == "unknown":
-        monkeypatch.setattr(atomic, "_process_space", lambda: None)
-    elif case == "unreadable":
-        monkeypatch.setattr(atomic.os, "kill", _forbidden)  # as for another user's process
-    else:
+    if case == "unreadable":
+        monkeypatch.setattr(os, "kill", _forbidden)  # as for another user's process
+    elif case in ("a folder", "a link"):
         left.unlink()
         left.mkdir() if case == "a folder" else left.symlink_to(tmp_path / "a.txt")
         (tmp_path / "a.txt").write_text("kept")
     _write(tmp_path / "a.png")
     assert os.path.lexists(left)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the container is not looked up")
+def test_a_process_that_does_not_know_its_container_removes_nothing(tmp_path, begin):
+    """Not even what a process of the same kind left."""
+    unknown = "def fail(path): raise OSError\nos.readlink = fail"
+    process, left = begin("a.png", unknown)
+    process.kill()
+    process.wait()
+    process, own = begin("a.png", unknown)
+    assert left.exists()
+    # `.nrc-HASH-PID-TOKEN.part`: the same target in the same place
+    assert own.name.split("-")[:2] == left.name.split("-")[:2]
 
 
 def _forbidden(pid, number):
@@ -94,8 +107,10 @@ def _forbidden(pid, number):
 
 def test_a_process_s_own_writes_stay(tmp_path):
     """A write within a write of the same target, as two threads have it, finds its file at its end."""
+    (tmp_path / "folder").mkdir()
     with replacing(tmp_path / "a") as outer:
         outer.write_text("outer")
-        atomic._remove_left_overs.cache_clear()
-        _write(tmp_path / "a")
+        # Under another name for the folder, as a process looks for left-overs once for each
+        _write(tmp_path / "folder" / ".." / "a")
+        assert outer.exists()
     assert (tmp_path / "a").read_text() == "outer"

@@ -140,7 +140,7 @@ def _serve(pipe, work: list[tuple[str, int]]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     known = samples()
     for sample in known.values():  # everything is loaded before the limit is set
-        _read(sample, sample.files[0], Path(tempfile.gettempdir()))
+        attempt(sample, sample.files[0], Path(tempfile.gettempdir()))
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -155,7 +155,7 @@ def _serve(pipe, work: list[tuple[str, int]]) -> None:
             start = time.monotonic()
             signal.alarm(SECONDS)
             try:
-                refused, problem = _read(known[name], data, Path(folder)), ""
+                refused, problem = attempt(known[name], data, Path(folder)), ""
             except TooLong:
                 refused, problem = False, f"took more than {SECONDS} s"
             except BaseException as error:
@@ -165,8 +165,8 @@ def _serve(pipe, work: list[tuple[str, int]]) -> None:
             pipe.send((name, seed, refused, time.monotonic() - start, problem))
 
 
-def _read(sample: Sample, data: bytes, folder: Path) -> bool:
-    """Read a file; whether it was refused."""
+def attempt(sample: Sample, data: bytes, folder: Path) -> bool:
+    """Give a reader a file of these bytes; return whether it was refused with `SceneError`."""
     from nrc_tracer.errors import SceneError
 
     path = folder / f"input{sample.suffix}"

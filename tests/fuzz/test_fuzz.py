@@ -17,7 +17,7 @@ def test_samples_are_whole(name, tmp_path):
     for data in sample.files:
         path = tmp_path / f"whole{sample.suffix}"
         path.write_bytes(data)
-        sample.read(path)
+        assert sample.read(path) is not None
 
 
 def test_damage_is_damage():
@@ -37,12 +37,12 @@ def test_what_goes_wrong_is_noticed(tmp_path):
 
     broken = type(sample)(sample.format, sample.suffix, sample.files, reads, sample.text)
     with pytest.raises(KeyError):
-        runner._read(broken, b"v 0 0 0", tmp_path)
+        runner.attempt(broken, b"v 0 0 0", tmp_path)
 
     def refuses(path):
         raise SceneError("no")
 
-    assert runner._read(type(sample)("obj", ".obj", sample.files, refuses, True), b"", tmp_path)
+    assert runner.attempt(type(sample)("obj", ".obj", sample.files, refuses, True), b"", tmp_path)
 
 
 def report(inputs, seed):

@@ -112,7 +112,8 @@ def test_the_script_finds_what_it_asks_for(text, page):
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 def test_the_script_is_javascript():
     script = Path(nrc_tracer.report.__file__).with_name("page.js")
-    subprocess.run(["node", "--check", str(script)], check=True, capture_output=True)
+    checked = subprocess.run(["node", "--check", str(script)], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_words_are_escaped_and_numbers_shown(text, page, measured):

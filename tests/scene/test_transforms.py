@@ -46,8 +46,9 @@ IDENTITY_ROWS = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0
 
 def test_tiny_and_flat_scales_are_not_singular():
     """Small numbers alone do not make a map singular."""
-    matrix((Scale(value=1e-9),))
-    matrix((Scale(value=(1, 1e-9, 1)), Rotate(axis=(1, 1, 1), angle=20)))
+    tiny = matrix((Scale(value=1e-9),))
+    flat = matrix((Scale(value=(1, 1e-9, 1)), Rotate(axis=(1, 1, 1), angle=20)))
+    np.testing.assert_allclose(np.linalg.det([tiny, flat]), [1e-27, 1e-9], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,11 @@ def _scene(**parts):
 def test_a_sound_scene_passes():
     materials = {"red": model.Diffuse(reflectance=(1, 0, 0)), "both": model.Sides(front="red", back="red")}
     shapes = (model.Mesh(**TRIANGLE, material="both"), model.Disk(emission=5.0), model.Mesh(file="a.obj"))
-    validate(_scene(materials=materials, shapes=shapes))
+    sound = _scene(materials=materials, shapes=shapes)
+    assert validate(sound) is None
+    # The smallest change that makes it unsound is seen
+    with pytest.raises(SceneError, match="both"):
+        validate(_scene(materials={"red": materials["red"]}, shapes=shapes))
 
 
 @pytest.mark.parametrize(
