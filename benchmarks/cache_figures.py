@@ -11,11 +11,12 @@ import numpy as np
 
 from benchmarks.cache_references import Stage
 from nrc_tracer.cache import RadianceCache
+from nrc_tracer.cache.buffers import RecordBuffers
+from nrc_tracer.cache.cut_policy import RENDER
 from nrc_tracer.cache.held_out import HeldOut
-from nrc_tracer.cache.records import RecordBuffers
+from nrc_tracer.cache.path_source import make_cuts
 from nrc_tracer.imaging import block_error
 from nrc_tracer.tracer import Renderer
-from nrc_tracer.tracer.cut_path import RENDER
 
 FRESH_SEED = 77_001
 PLAIN_SEED = 77_002
@@ -97,9 +98,9 @@ def follow(renderer: Renderer, sample: int, way: int) -> tuple[np.ndarray, np.nd
     Returns:
         The samples, [pixels, 3], and the number of the vertex at the cut, [pixels], 0 where there is none.
     """
-    tracer = renderer._frames.tracer
-    buffers = RecordBuffers.allocate(renderer.width * renderer.height, 1, tracer.launcher.torch_device)
-    tracer.trace(buffers, tracer.cuts(renderer.cache, RENDER, sample, 1.0, continuation=way))
+    source = renderer._frames.source
+    buffers = RecordBuffers.allocate(renderer.width * renderer.height, 1, source.launcher.torch_device)
+    source.trace(buffers, make_cuts(renderer.cache, source, RENDER, sample, 1.0, continuation=way))
     held = HeldOut.of(buffers, buffers.paths)
     samples = held["before"] + held["throughput"] * held["tail"]
     return samples.cpu().numpy(), held["depth"].cpu().numpy()

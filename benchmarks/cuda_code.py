@@ -26,7 +26,7 @@ import nrc_tracer.cache.assembly
 import nrc_tracer.tracer.cut_path
 import nrc_tracer.tracer.path
 from nrc_tracer.cache import CacheOptions
-from nrc_tracer.cache.records import FEATURES
+from nrc_tracer.cache.features import FEATURES
 from nrc_tracer.device.launch import initialize
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.fused import descent

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nrc_tracer.cache.features import DIFFUSE, FEATURES, SPECULAR
 from nrc_tracer.cache.options import CacheOptions
-from nrc_tracer.cache.records import DIFFUSE, FEATURES, SPECULAR
 from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.errors import CacheError, ConfigError, NrcError, one_line
 from nrc_tracer.nn import Model, Trainer, load_training, save_training

@@ -1,14 +1,20 @@
-"""What the cache knows of a vertex, as numbers in [0, 1]."""
+"""The features of a vertex that the cache takes as its input, as numbers in [0, 1]."""
 
 import warp as wp
 
 INV_PI = wp.constant(0.3183098861837907)
 INV_2PI = wp.constant(0.15915494309189535)
 
+FEATURES = 14
+"""Columns of a vertex's features: position 3, direction 2, normal 2, roughness 1, diffuse and specular reflectance 3 + 3."""
+
+DIFFUSE, SPECULAR = slice(8, 11), slice(11, 14)
+"""Columns of the diffuse and of the specular reflectance."""
+
 
 @wp.struct
 class SceneBox:
-    """The cube that the cache maps to [0, 1]^3: position p is at (p - low) * scale."""
+    """The cube that the cache maps to [0, 1]^3: position p is mapped to (p - low) * scale."""
 
     low: wp.vec3
     scale: float

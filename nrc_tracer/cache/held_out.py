@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from nrc_tracer.cache.records import BROKEN, RecordBuffers
+from nrc_tracer.cache.buffers import RecordBuffers
+from nrc_tracer.cache.records import BROKEN
 
 Predict = Callable[[Tensor], Tensor]
 

@@ -6,6 +6,18 @@ GOLDEN = wp.constant(wp.uint64(0x9E3779B97F4A7C15))
 """What SplitMix64's state grows by from number to number: 2^64 over the golden ratio."""
 
 
+MASK = 2**64 - 1
+"""Bits of a seed."""
+
+
+def mix(seed: int, number: int) -> int:
+    """A seed that is statistically independent of `seed`, another for every number: on the host, as `mix_bits` on the device."""
+    x = (int(seed) + (int(number) + 1) * 0x9E3779B97F4A7C15) & MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
+    return x ^ (x >> 31)
+
+
 @wp.func
 def mix_bits(x: wp.uint64) -> wp.uint64:
     """SplitMix64's finaliser (Stafford's variant 13): a bijection whose every output bit depends on every input bit."""

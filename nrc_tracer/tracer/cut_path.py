@@ -7,7 +7,8 @@ of the two is chosen first, with what that costs in noise: the cache holds what 
 
 import warp as wp
 
-from nrc_tracer.cache.features import SceneBox, write_features
+from nrc_tracer.cache.cut_policy import RENDER, TRAIN, CutPolicy
+from nrc_tracer.cache.features import write_features
 from nrc_tracer.cache.records import BROKEN, COMPLETE, IN_CACHE, Records
 from nrc_tracer.cache.spread import clamped_cosine, has_spread, primary_area, spread_term
 from nrc_tracer.tracer.accel.intersect import intersect
@@ -44,30 +45,6 @@ wp.set_module_options(KERNEL_OPTIONS)
 # Pairs of random dimensions of their own: whether the path goes on beyond its cut, and which pixel it is of
 GOES_ON = wp.constant(1 << 21)
 PLACE = wp.constant((1 << 21) + 1)
-
-# Which vertices are cuts
-RENDER = wp.constant(0)  # the one at which the path has spread, where it ends unless it goes on
-VIEW = wp.constant(1)  # the first, likewise
-TRAIN = wp.constant(2)  # all, to the end of the suffix beyond that at which the path has spread
-
-
-@wp.struct
-class CutPolicy:
-    """Where paths are cut and which pixels they are of. What changes from frame to frame is in memory, for graphs to read."""
-
-    mode: int
-    spread: float  # c of the path
-    suffix_spread: float  # c of a training suffix
-    # The probability of going on, [1]: beyond the cut, or of a suffix that ends by roulette alone
-    continue_probability: wp.array[float]
-    # Which of many ways it goes on beyond the first cut: 0 is that of the path as it is, others have other random numbers
-    continuation: int
-    box: SceneBox
-    size: wp.vec2  # of the film [pixels]
-    # Tiles in each direction of the film, [2], each with `group` paths through one random pixel of it; 0: path i is of pixel i
-    tiles: wp.array[int]
-    group: int
-    sample: wp.array[int]  # number of the sample of each pixel or tile, [1]
 
 
 @wp.func

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import warp as wp
 
+from nrc_tracer.cache.mode import CacheMode
 from nrc_tracer.device.launch import Launcher, initialize
 from nrc_tracer.device.selection import find_device
 from nrc_tracer.errors import CheckpointError, NrcError, nearest
@@ -39,12 +40,12 @@ from nrc_tracer.tracer.neural_shapes import with_triangles
 from nrc_tracer.tracer.noise import relative_error
 from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.transport import PathSettings
-from nrc_tracer.tracer.vocabulary import CacheMode, FilterKind, SamplerKind
+from nrc_tracer.tracer.vocabulary import FilterKind, SamplerKind
 from nrc_tracer.version import __version__
 
 if TYPE_CHECKING:
     from nrc_tracer.cache import RadianceCache
-    from nrc_tracer.tracer.cached_frames import CachedFrames
+    from nrc_tracer.cache.frames import CachedFrames
 
 UNLIMITED = 2**31 - 1
 PASS_SECONDS = 0.5
@@ -147,11 +148,11 @@ class Renderer:
 
     def _begin_cache(self, cache: RadianceCache, block_size: int) -> CachedFrames:
         # Which load torch
-        from nrc_tracer.tracer.cached_frames import CachedFrames
+        from nrc_tracer.cache.frames import CachedFrames
         from nrc_tracer.tracer.cut_tracer import CutTracer
 
         self._begin_network(cache)
-        tracer = CutTracer(
+        self._cut_tracer = CutTracer(
             self._scene.record,
             self._camera,
             self._film,
@@ -161,7 +162,7 @@ class Renderer:
             threads=self._launcher.threads,
             block_size=block_size,
         )
-        return CachedFrames(cache, CacheMode(self.cache_mode), tracer)
+        return CachedFrames(cache, CacheMode(self.cache_mode), self._cut_tracer)
 
     def _begin_network(self, cache: RadianceCache) -> bool:
         """Make the cache's network for the scene; return whether it knows anything already."""
@@ -184,7 +185,7 @@ class Renderer:
         if self._frames is not None:
             if camera is not None:
                 self._frames.forget_view()
-            self._frames.tracer.camera = self._camera
+            self._cut_tracer.camera = self._camera
             self._frames.reset()
 
     def update(self, scene: Scene) -> str | None:
@@ -210,7 +211,8 @@ class Renderer:
         outcome = None
         if self._frames is not None:
             kept = self._begin_network(self.cache)
-            self._frames.update(device_scene.record)
+            self._cut_tracer.scene = device_scene.record
+            self._frames.follow_scene()
             outcome = "kept" if kept else "reset"
         self.reset()
         return outcome
@@ -222,7 +224,7 @@ class Renderer:
         if self._frames is not None:
             others = ["nrc_tracer.tracer.cut_path", "nrc_tracer.cache.assembly"]
             if self.cache.options.fused:
-                others.append("nrc_tracer.tracer.recorded_frames")
+                others.append("nrc_tracer.cache.tiles")
             modules = modules + others if self.cache_mode == CacheMode.UNBIASED else others
         for module in modules:
             wp.load_module(module, device=self.device)
@@ -257,7 +259,7 @@ class Renderer:
         """Add samples `first` .. `first + count - 1` to every pixel."""
         if self._frames is not None and not self._frames.is_path_tracing:
             for sample in range(first, first + count):
-                self._frames.render_frame(sample, self._sums)
+                self._frames.render_frame(sample, self._sums.arrays)
             self._frames.collect()
             wp.synchronize_device(self.device)
             return
@@ -397,10 +399,10 @@ class Renderer:
                 raise NrcError(f'there is no layer "{name}"{without}{nearest(name, known)}')
         found: dict[str, np.ndarray] = {}
         if any(name in CACHE_LAYERS for name in names):
-            from nrc_tracer.tracer.cache_layers import cache_layers  # which loads torch
+            from nrc_tracer.cache.layers import cache_layers  # which loads torch
 
             frames, samples = self._frames, max(1, min(self.samples, MOST_CACHE_SAMPLES))
-            found |= cache_layers(self.cache, frames.tracer, frames.training_density, samples)
+            found |= cache_layers(self.cache, frames.source, frames.training_density, samples)
         if any(name != "variance" and name in LAYERS for name in names):
             hits, samples = self._first_hits()
             found |= make_layers(hits, width=self.width, height=self.height, samples=samples)
@@ -481,19 +483,19 @@ class Renderer:
                 "device": f"cuda (sm_{device.arch})" if device.is_cuda else "cpu",
                 "accel": self.accel.value,
                 "release": __version__,
-                "path kernel": self._kernel().module.get_module_hash().hex()[:16],
+                "path tracing code": [kernel.module.get_module_hash().hex()[:16] for kernel in self._kernels()],
                 "cache": "off" if self._frames is None else self._frames.identity(),
             },
             scene=self._parts,
         )
 
-    def _kernel(self) -> wp.Kernel:
-        """The kernel that follows this image's paths."""
+    def _kernels(self) -> list[wp.Kernel]:
+        """The kernels that trace this image's paths."""
         if self._frames is None:
-            return trace_paths
+            return [trace_paths]
         from nrc_tracer.tracer.cut_path import trace_cut_paths
 
-        return trace_cut_paths
+        return [trace_cut_paths, trace_paths] if self.cache_mode == CacheMode.UNBIASED else [trace_cut_paths]
 
     def image(self) -> Image:
         """The image of all samples so far."""

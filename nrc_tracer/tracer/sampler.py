@@ -13,17 +13,6 @@ from nrc_tracer.tracer.vocabulary import SamplerKind
 SOBOL = wp.constant(int(SamplerKind.SOBOL))
 
 
-MASK = 2**64 - 1
-
-
-def mix(seed: int, number: int) -> int:
-    """A seed that has nothing to do with `seed`: one for every number (SplitMix64, as `mix_bits`)."""
-    x = (int(seed) + (int(number) + 1) * 0x9E3779B97F4A7C15) & MASK
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
-    return x ^ (x >> 31)
-
-
 @wp.struct
 class SampleKey:
     """Names one sample of one pixel: all its random numbers are functions of this and a dimension."""

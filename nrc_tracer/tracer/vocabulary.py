@@ -97,14 +97,3 @@ class Accel(str, enum.Enum):
 
     def __str__(self) -> str:
         return self.value
-
-
-class CacheMode(str, enum.Enum):
-    """What a radiance cache is used for."""
-
-    ON = "on"  # paths end in it
-    UNBIASED = "unbiased"  # and some go on to correct it
-    VIEW = "view"  # what it says is looked at directly
-
-    def __str__(self) -> str:
-        return self.value

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nrc_tracer.cache import RadianceCache
-from nrc_tracer.cache.records import FEATURES
+from nrc_tracer.cache.features import FEATURES
 
 SMALL = {
     "loss": {"otype": "RelativeL2Luminance"},

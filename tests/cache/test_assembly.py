@@ -9,8 +9,10 @@ import torch
 import warp as wp
 
 from nrc_tracer.cache.assembly import add_samples, draw_records, gather_ends, propagate_targets
+from nrc_tracer.cache.buffers import RecordBuffers
+from nrc_tracer.cache.features import FEATURES
 from nrc_tracer.cache.marked import Marked
-from nrc_tracer.cache.records import BROKEN, COMPLETE, FEATURES, IN_CACHE, RecordBuffers
+from nrc_tracer.cache.records import BROKEN, COMPLETE, IN_CACHE
 from nrc_tracer.device.torch_launcher import TorchLauncher
 
 CPU = torch.device("cpu")

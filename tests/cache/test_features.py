@@ -6,8 +6,7 @@ import numpy as np
 import warp as wp
 
 from nrc_tracer.cache.cache import MARGIN, RadianceCache
-from nrc_tracer.cache.features import SceneBox, write_features
-from nrc_tracer.cache.records import FEATURES
+from nrc_tracer.cache.features import FEATURES, SceneBox, write_features
 from tests.cache.small_cache import SMALL
 
 

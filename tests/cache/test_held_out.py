@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from nrc_tracer.cache.buffers import RecordBuffers
+from nrc_tracer.cache.features import FEATURES
 from nrc_tracer.cache.held_out import HeldOut, join
-from nrc_tracer.cache.records import BROKEN, COMPLETE, FEATURES, RecordBuffers
+from nrc_tracer.cache.records import BROKEN, COMPLETE
 
 COLUMNS = ("features", "throughput", "tail", "before", "length", "depth")
 

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 import warp as wp
 
-from nrc_tracer.cache.features import SceneBox
-from nrc_tracer.cache.records import FEATURES, IN_CACHE, RecordBuffers
+from nrc_tracer.cache.buffers import RecordBuffers
+from nrc_tracer.cache.cut_policy import RENDER, CutPolicy
+from nrc_tracer.cache.features import FEATURES, SceneBox
+from nrc_tracer.cache.records import IN_CACHE
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.tracer import Renderer
-from nrc_tracer.tracer.cut_path import RENDER, CutPolicy, trace_cut_paths
+from nrc_tracer.tracer.cut_path import trace_cut_paths
 
 LOW, SIZE = -8.0, 16.0
 """The cube of all these tests."""

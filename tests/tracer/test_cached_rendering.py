@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nrc_tracer.cache import RadianceCache
+from nrc_tracer.cache.path_source import tiles_of
 from nrc_tracer.scene.model import (
     Conductor,
     ConstantLight,
@@ -172,9 +173,9 @@ def test_a_second_renderer_goes_on_with_the_cache():
 def test_tiles_of_a_long_row_fit_where_they_are_recorded():
     """There are never more tiles than asked for, in whatever shape of film."""
     for film in ((4999, 1), (1, 4999), (3, 2)):
-        frames = cached(niche(film=film))._frames
+        source = cached(niche(film=film))._frames.source
         for count in (1, 7, 2048):
-            across, down = frames.tracer.tiles(count)
+            across, down = tiles_of(source, count)
             assert 0.2 * count <= across * down <= count
 
 

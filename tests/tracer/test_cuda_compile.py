@@ -7,10 +7,10 @@ import pytest
 import warp as wp
 
 import nrc_tracer.cache.assembly
+import nrc_tracer.cache.tiles
 import nrc_tracer.tracer.cut_path
 import nrc_tracer.tracer.layers
 import nrc_tracer.tracer.path
-import nrc_tracer.tracer.recorded_frames
 from tests.tracer.test_determinism import room
 from tests.tracer.tiny_scenes import rendered
 
@@ -49,9 +49,9 @@ def test_paths_compile_for_cuda(module, kernel, tmp_path, monkeypatch, capsys):
             nrc_tracer.cache.assembly,
             [b"list_marked", b"gather_ends", b"propagate_targets", b"draw_records", b"add_samples"],
         ),
-        (nrc_tracer.tracer.recorded_frames, [b"choose_tiles"]),
+        (nrc_tracer.cache.tiles, [b"choose_tiles"]),
     ],
-    ids=["layers", "assembly", "recorded_frames"],
+    ids=["layers", "assembly", "tiles"],
 )
 def test_what_is_made_of_paths_compiles_for_cuda(module, kernels, tmp_path, monkeypatch):
     for _, code, _ in machine_code(module, tmp_path, monkeypatch):

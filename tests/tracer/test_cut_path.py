@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nrc_tracer.cache.cut_policy import RENDER, TRAIN, VIEW
 from nrc_tracer.cache.records import BROKEN, COMPLETE, IN_CACHE
 from nrc_tracer.scene.model import (
     Bitmap,
@@ -24,7 +25,6 @@ from nrc_tracer.scene.model import (
     Sphere,
     Translate,
 )
-from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW
 from tests.tracer.cut_paths import cut_paths, traced_samples
 from tests.tracer.tiny_scenes import probe, scene
 

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 
+from nrc_tracer.cache.cut_policy import RENDER, TRAIN, VIEW
 from nrc_tracer.cache.records import COMPLETE, IN_CACHE
 from nrc_tracer.scene.model import (
     Conductor,
@@ -18,7 +19,6 @@ from nrc_tracer.scene.model import (
     Sphere,
     Translate,
 )
-from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW
 from tests.tracer.cut_paths import cut_paths
 from tests.tracer.tiny_scenes import scene
 

@@ -9,10 +9,10 @@ import warp as wp
 
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.cache import cache as cache_module
+from nrc_tracer.cache.frames import CachedFrames
 from nrc_tracer.device.random_bits import shuffled
 from nrc_tracer.errors import CacheError, ConfigError
 from nrc_tracer.tracer import Renderer
-from nrc_tracer.tracer.cached_frames import CachedFrames
 from tests.nn.fused.samples import NoQuestions, quickly_compiled
 from tests.tracer.cached_renders import cached, estimate, freeze, niche, uncached
 from tests.tracer.test_cached_determinism import assert_same

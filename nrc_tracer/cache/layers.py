@@ -6,39 +6,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.cache import RadianceCache
+from nrc_tracer.cache.cut_policy import RENDER, VIEW
 from nrc_tracer.cache.held_out import HeldOut
-from nrc_tracer.cache.records import RecordBuffers
+from nrc_tracer.cache.path_source import PathSource, make_cuts
 from nrc_tracer.device.torch_launcher import single_threaded_torch
-from nrc_tracer.tracer.cut_path import RENDER, VIEW
-from nrc_tracer.tracer.cut_tracer import CutTracer
 
 
 def cache_layers(
-    cache: RadianceCache, tracer: CutTracer, training_density: Tensor, samples: int
+    cache: RadianceCache, source: PathSource, training_density: Tensor, samples: int
 ) -> dict[str, np.ndarray]:
     """The layers of the cache that `Renderer.layers` describes, from the image's first `samples` samples.
 
     Args:
         cache: The cache, which has begun.
-        tracer: What traces paths.
+        source: What traces paths.
         training_density: Training paths through each pixel, [pixels].
         samples: How many samples of each pixel are looked at.
 
     Returns:
         By name, float32 [height, width] or [height, width, 3].
     """
-    pixels, device = tracer.width * tracer.height, tracer.launcher.torch_device
+    pixels, device = source.width * source.height, source.launcher.torch_device
     buffers = RecordBuffers.allocate(pixels, 1, device)
     length, depth, cuts = (torch.zeros(pixels, device=device) for _ in range(3))
     prediction, target = (torch.zeros((pixels, 3), device=device) for _ in range(2))
-    with single_threaded_torch(tracer.launcher):
+    with single_threaded_torch(source.launcher):
         for sample in range(samples):
-            tracer.trace(buffers, tracer.cuts(cache, RENDER, sample, 0.0))
+            source.trace(buffers, make_cuts(cache, source, RENDER, sample, 0.0))
             length += buffers.length
             depth += buffers.depth
             cuts += buffers.depth > 0
-            tracer.trace(buffers, tracer.cuts(cache, VIEW, sample, 1.0))
+            source.trace(buffers, make_cuts(cache, source, VIEW, sample, 1.0))
             held = HeldOut.of(buffers, pixels)
             prediction += held["before"] + held["throughput"] * cache.predict(held["features"])
             target += held["before"] + held["throughput"] * held["tail"]
@@ -49,5 +49,5 @@ def cache_layers(
         "cache_prediction": prediction / samples,
         "cache_target": target / samples,
     }
-    shape = (tracer.height, tracer.width, -1)
+    shape = (source.height, source.width, -1)
     return {name: layer.reshape(shape).squeeze(2).cpu().numpy() for name, layer in found.items()}

@@ -13,21 +13,22 @@ import warp as wp
 from torch import Tensor
 
 from nrc_tracer.cache.assembly import add_samples, propagate_targets
+from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.cache import RadianceCache
+from nrc_tracer.cache.cut_policy import RENDER, TRAIN, VIEW
+from nrc_tracer.cache.features import FEATURES
 from nrc_tracer.cache.marked import Marked
-from nrc_tracer.cache.records import FEATURES, IN_CACHE, RecordBuffers
+from nrc_tracer.cache.mode import CacheMode
+from nrc_tracer.cache.path_source import FilmArrays, PathSource, make_cuts, tiles_of
+from nrc_tracer.cache.probes import Probes
+from nrc_tracer.cache.queries import add_to_film, predict_ends, targets_of
+from nrc_tracer.cache.recorded_frames import RecordedRendering, RecordedTraining
+from nrc_tracer.cache.records import IN_CACHE
+from nrc_tracer.cache.tiles import PATHS_PER_RECORD, choose_tiles, next_path_count
+from nrc_tracer.device.random_bits import mix
 from nrc_tracer.device.recording import Stopwatch
 from nrc_tracer.device.torch_launcher import single_threaded_torch
 from nrc_tracer.errors import CacheError
-from nrc_tracer.tracer.cut_path import RENDER, TRAIN, VIEW
-from nrc_tracer.tracer.cut_tracer import CutTracer
-from nrc_tracer.tracer.film_sums import FilmSums
-from nrc_tracer.tracer.path import trace_paths
-from nrc_tracer.tracer.probes import Probes
-from nrc_tracer.tracer.recorded_frames import PATHS_PER_RECORD, RecordedRendering, RecordedTraining, choose_tiles
-from nrc_tracer.tracer.sampler import mix
-from nrc_tracer.tracer.transport import PathSettings, SceneRecord
-from nrc_tracer.tracer.vocabulary import CacheMode
 
 TRAINING_STREAM = 0x7261696E5F6E7263
 """What the seed of training differs by from the image's."""
@@ -57,10 +58,10 @@ class CachedFrames:
     Args:
         cache: The cache, which has begun.
         mode: What is rendered.
-        tracer: What traces paths.
+        source: What traces paths.
 
     Attributes:
-        tracer: What traces paths; its scene and camera may be changed between frames.
+        source: What traces paths; its scene and camera may be changed between frames.
         device: Torch device.
         training_density: Training paths through each pixel since the image began, [pixels], int32.
     """
@@ -69,17 +70,17 @@ class CachedFrames:
         self,
         cache: RadianceCache,
         mode: CacheMode,
-        tracer: CutTracer,
+        source: PathSource,
     ) -> None:
-        self.cache, self.mode, self.tracer = cache, mode, tracer
-        self.device = tracer.launcher.torch_device
-        self._watch = Stopwatch(tracer.launcher)
-        pixels = tracer.width * tracer.height
+        self.cache, self.mode, self.source = cache, mode, source
+        self.device = source.launcher.torch_device
+        self._watch = Stopwatch(source.launcher)
+        pixels = source.width * source.height
         self._pixels = RecordBuffers.allocate(pixels, 1, self.device)
         self._training: RecordBuffers | None = None
         self._rendering_alone: RecordedRendering | None = None
         self._training_alone: RecordedTraining | None = None
-        self._probes = Probes(cache, tracer, self._watch, twice=mode is CacheMode.UNBIASED)
+        self._probes = Probes(cache, source, self._watch, twice=mode is CacheMode.UNBIASED)
         options, on_cuda = cache.options, self.device.type == "cuda"
         self.steps = options.steps or (4 if on_cuda else 8)
         usual = 65536 * pixels // (1920 * 1080) if on_cuda else 0
@@ -98,9 +99,8 @@ class CachedFrames:
         self._probes.forget()
         self.cache.progress.pop("continue_probability", None)
 
-    def update(self, scene: SceneRecord) -> None:
-        """Go on with another scene: what was measured is not of it, and what was learnt may not be."""
-        self.tracer.scene = scene
+    def follow_scene(self) -> None:
+        """Go on after the source's scene was replaced: what was measured is not of it, and what was learnt may not be."""
         self.forget_view()
         self._adapt()
 
@@ -138,8 +138,6 @@ class CachedFrames:
         """What decides the bits of the image besides the renderer's own settings."""
         options = msgspec.to_builtins(self.cache.options)
         kernels = [add_samples, propagate_targets]
-        if self.mode is CacheMode.UNBIASED:
-            kernels.append(trace_paths)
         if self.cache.options.fused:
             kernels.append(choose_tiles)
         code = [kernel.module.get_module_hash().hex()[:16] for kernel in kernels]
@@ -153,14 +151,14 @@ class CachedFrames:
 
     def _now(self) -> float:
         """The time [s] when all that a GPU was given to do is done."""
-        wp.synchronize_device(self.tracer.launcher.device)
+        wp.synchronize_device(self.source.launcher.device)
         return clock.perf_counter()
 
     def warm_up_frame(self, budget_is_over: bool) -> None:
         """Train for one frame, and find out whether the warm-up is over."""
         options = self.cache.options
         start = self._now()
-        with single_threaded_torch(self.tracer.launcher):
+        with single_threaded_torch(self.source.launcher):
             if self.warm_up_frames % PROBE_EVERY == 0:
                 self._probes.measure()
             self._train(options.warm_up_unbiased)
@@ -194,7 +192,7 @@ class CachedFrames:
         options, progress = self.cache.options, self.cache.progress
         if options.freeze and not self.cache.is_trained:
             raise CacheError("freeze: the cache has learnt nothing yet; load one, or let it learn")
-        with single_threaded_torch(self.tracer.launcher):
+        with single_threaded_torch(self.source.launcher):
             if progress.get("warm", False) and not options.freeze:
                 # It comes from elsewhere, and may be of something else
                 bias, error = self._probes.bias()
@@ -217,9 +215,9 @@ class CachedFrames:
         """Whether all paths go on, and nothing is left for the cache to do."""
         return self.mode is CacheMode.UNBIASED and self.cache.progress.get("continue_probability") == 1.0
 
-    def render_frame(self, sample: int, sums: FilmSums) -> None:
+    def render_frame(self, sample: int, film: FilmArrays) -> None:
         """Add sample number `sample` to every pixel, and train where it is time to."""
-        with single_threaded_torch(self.tracer.launcher):
+        with single_threaded_torch(self.source.launcher):
             options, progress, frame = self.cache.options, self.cache.progress, self.frame
             learns = not options.freeze
             if learns and frame < progress.get("adapt_until", 0):
@@ -228,9 +226,9 @@ class CachedFrames:
                     self._probes.measure()
                 self._train(options.warm_up_unbiased)
                 self._set(frame=frame + 1, turn=0)
-                self._render(sample, sums)
+                self._render(sample, film)
                 return
-            self._render(sample, sums)
+            self._render(sample, film)
             if not learns:
                 return
             # Training is in proportion to rendering, whatever the size of a frame
@@ -263,37 +261,32 @@ class CachedFrames:
         """Whether frames need the host no more: it finds out how bright the scene is, and makes unbiased samples."""
         return self.cache.options.fused and self.cache.gain > 0.0 and self.mode is not CacheMode.UNBIASED
 
-    def _render(self, sample: int, sums: FilmSums) -> None:
+    def _render(self, sample: int, film: FilmArrays) -> None:
         probability = 0.0
         if self.mode is CacheMode.UNBIASED:
             probability = self.cache.progress.get("continue_probability", 1.0)
         if self._goes_alone:
             if self._rendering_alone is None or not self._rendering_alone.fits():
                 self._rendering_alone = RecordedRendering(
-                    self.cache, self.mode, self.tracer, sums, self._pixels, self._watch
+                    self.cache, self.mode, self.source, film, self._pixels, self._watch
                 )
             self._rendering_alone.render(sample)
             self._add(paths=self._pixels.paths)
             return
-        cuts = self.tracer.cuts(self.cache, VIEW if self.mode is CacheMode.VIEW else RENDER, sample, probability)
-        buffers = self._pixels
+        mode = VIEW if self.mode is CacheMode.VIEW else RENDER
+        cuts = make_cuts(self.cache, self.source, mode, sample, probability)
+        buffers, launcher = self._pixels, self.source.launcher
         with self._watch.time("trace"):
-            self.tracer.trace(buffers, cuts)
+            self.source.trace(buffers, cuts)
         with self._watch.time("query"):
-            ends = Marked.of(buffers.count > 0, self.tracer.launcher)
+            ends = Marked.of(buffers.count > 0, launcher)
             if probability < 1.0:
-                predictions = self._predict(buffers, ends)
+                predictions = predict_ends(self.cache, launcher, buffers, ends)
                 self._add(queries=int(ends.count), query_vertices=int(buffers.depth.sum()))
             else:
                 predictions = torch.zeros((buffers.paths, 3), device=self.device)
-            self.tracer.add(buffers, ends, predictions, probability, sums)
+            add_to_film(launcher, buffers, ends, predictions, probability, film)
             self._add(paths=buffers.paths, path_vertices=int(buffers.length.sum()))
-
-    def _predict(self, buffers: RecordBuffers, ends: Marked, *, trained: bool = False) -> Tensor:
-        """What the cache says at the last cuts of the listed paths, [n, 3]; one row of anything where there is none."""
-        features = torch.zeros((max(int(ends.count), 1), FEATURES), device=self.device)
-        self.tracer.gather(buffers, ends, features)
-        return self.cache.predict(features, trained=trained)
 
     def _train(self, unbiased: float) -> None:
         """Trace training paths, of whose suffixes a share of `unbiased` ends by roulette alone, and train on them."""
@@ -316,14 +309,14 @@ class CachedFrames:
                 if is_changed:
                     cache.follow_brightness(features, targets)
                 self._set(rescale=False)
-            seed = mix(self._training_settings().seed, self.frame)
+            seed = mix(self.source.seed(TRAINING_STREAM), self.frame)
             cache.train(features, targets, records=self.records, steps=self.steps, seed=seed)
 
     def _recorded_training(self) -> RecordedTraining:
         return RecordedTraining(
             self.cache,
-            self.tracer,
-            self._training_settings(),
+            self.source,
+            TRAINING_STREAM,
             self.training_density,
             self._watch,
             paths=self._training_paths(),
@@ -331,31 +324,29 @@ class CachedFrames:
             steps=self.steps,
         )
 
-    def _training_settings(self) -> PathSettings:
-        return self.tracer.stream(TRAINING_STREAM)
-
     def _training_paths(self) -> int:
         return int(self.cache.progress.get("training_paths", self.records // 4))
 
     def _records(self, unbiased: float) -> tuple[Tensor, Tensor]:
         """Features and targets of the records of a frame's training paths; how many paths the next has depends on theirs."""
-        across, down = self.tracer.tiles(self._training_paths())
+        across, down = tiles_of(self.source, self._training_paths())
         paths = across * down
         if self._training is None or self._training.paths < paths:
             self._training = RecordBuffers.allocate(paths, self.cache.options.capacity, self.device)
         buffers = self._training
-        cuts = self.tracer.cuts(self.cache, TRAIN, self.frame, unbiased, (across, down))
-        self.tracer.trace(buffers, cuts, settings=self._training_settings(), paths=paths)
+        cuts = make_cuts(self.cache, self.source, TRAIN, self.frame, unbiased, (across, down))
+        self.source.trace(buffers, cuts, stream=TRAINING_STREAM, paths=paths)
         self.training_density += torch.bincount(buffers.pixel[:paths], minlength=self._pixels.paths)
 
-        ends = Marked.of(buffers.status[:paths] == int(IN_CACHE), self.tracer.launcher)
-        predictions = self._predict(buffers, ends, trained=True)
-        targets, is_record = self.tracer.propagate(buffers, ends, predictions, paths)
+        launcher = self.source.launcher
+        ends = Marked.of(buffers.status[:paths] == int(IN_CACHE), launcher)
+        predictions = predict_ends(self.cache, launcher, buffers, ends, trained=True)
+        targets, is_record = targets_of(launcher, buffers, ends, predictions, paths)
         chosen = is_record.nonzero()[:, 0]
         self.cache.bad_records += int(buffers.count[:paths].sum()) - int(ends.count) - len(chosen)
         if len(chosen):
-            wanted = PATHS_PER_RECORD * self.records * paths / len(chosen)
-            self._set(training_paths=int(min(wanted, self.records)))
+            wanted = wp.float64(PATHS_PER_RECORD * self.records)
+            self._set(training_paths=int(next_path_count(paths, len(chosen), wanted, self.records)))
         return buffers.features.view(-1, FEATURES)[chosen], targets[chosen]
 
     def report(self) -> dict[str, Any]:

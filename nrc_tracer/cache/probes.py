@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.cache import RadianceCache
+from nrc_tracer.cache.cut_policy import RENDER
 from nrc_tracer.cache.held_out import HeldOut, join
-from nrc_tracer.cache.records import RecordBuffers
+from nrc_tracer.cache.path_source import PathSource, make_cuts, tiles_of
 from nrc_tracer.device.recording import Stopwatch
 from nrc_tracer.device.torch_launcher import single_threaded_torch
-from nrc_tracer.tracer.cut_path import RENDER
-from nrc_tracer.tracer.cut_tracer import CutTracer
 
 PROBE_STREAM = 0x70726F62655F6E72
 """What the seed of measuring differs by from the image's."""
@@ -28,19 +28,19 @@ class Probes:
 
     Args:
         cache: The cache, which has begun.
-        tracer: What traces paths.
+        source: What traces paths.
         watch: Is told what time it takes.
         twice: Follow each path beyond its cut in two ways.
     """
 
-    def __init__(self, cache: RadianceCache, tracer: CutTracer, watch: Stopwatch, *, twice: bool) -> None:
-        self._cache, self._tracer, self._watch, self._twice = cache, tracer, watch, twice
+    def __init__(self, cache: RadianceCache, source: PathSource, watch: Stopwatch, *, twice: bool) -> None:
+        self._cache, self._source, self._watch, self._twice = cache, source, watch, twice
         self._buffers: RecordBuffers | None = None
 
     def measure(self) -> None:
         """Trace some, with other random numbers than all before."""
         if self._buffers is None:
-            self._buffers = RecordBuffers.allocate(PROBE_PATHS, 1, self._tracer.launcher.torch_device)
+            self._buffers = RecordBuffers.allocate(PROBE_PATHS, 1, self._source.launcher.torch_device)
         count = self._cache.progress.get("probes", 0)
         with self._watch.time("measure"):
             held = self._trace(count, 0)
@@ -51,10 +51,10 @@ class Probes:
 
     def _trace(self, count: int, continuation: int) -> dict[str, Tensor]:
         """What the paths of a measurement find that go on beyond their cut in one of many ways."""
-        tracer, tiles = self._tracer, self._tracer.tiles(PROBE_PATHS // 2)
-        cuts = tracer.cuts(self._cache, RENDER, count, 1.0, tiles, group=2, continuation=continuation)
+        source, tiles = self._source, tiles_of(self._source, PROBE_PATHS // 2)
+        cuts = make_cuts(self._cache, source, RENDER, count, 1.0, tiles, group=2, continuation=continuation)
         paths = 2 * tiles[0] * tiles[1]
-        tracer.trace(self._buffers, cuts, settings=tracer.stream(PROBE_STREAM), paths=paths)
+        source.trace(self._buffers, cuts, stream=PROBE_STREAM, paths=paths)
         return HeldOut.of(self._buffers, paths)
 
     def forget(self) -> None:
@@ -70,5 +70,5 @@ class Probes:
 
     def bias(self) -> tuple[float, float]:
         """The cache's relative error at the ends of paths, weighted as in the image, and its standard error; see `HeldOut`."""
-        with single_threaded_torch(self._tracer.launcher):
+        with single_threaded_torch(self._source.launcher):
             return self.found().bias(self._cache.predict)

@@ -1,0 +1,14 @@
+"""What a radiance cache is used for."""
+
+import enum
+
+
+class CacheMode(str, enum.Enum):
+    """What a radiance cache is used for in an image."""
+
+    ON = "on"  # paths end in it
+    UNBIASED = "unbiased"  # some paths continue beyond their end in the cache, which corrects its prediction
+    VIEW = "view"  # its predictions at the first surface are shown
+
+    def __str__(self) -> str:
+        return self.value

@@ -1,0 +1,112 @@
+"""What the cache needs of a tracer: paths that are cut where it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.cache.buffers import RecordBuffers
+from nrc_tracer.cache.cache import RadianceCache
+from nrc_tracer.cache.cut_policy import CutPolicy
+from nrc_tracer.cache.features import SceneBox
+from nrc_tracer.cache.tiles import square_tiles
+from nrc_tracer.device.torch_launcher import TorchLauncher
+
+FilmArrays = tuple[Any, Any, Any]
+"""Sums of the samples and of their squares, `wp.array` of `vec3d` [pixels], and dropped samples, of int [pixels]."""
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where paths are cut, with the device memory of what may change between frames.
+
+    Attributes:
+        policy: The same for kernels.
+        probability: Probability of continuing beyond the cut, or of a training suffix that ends by Russian roulette alone,
+            float32 [1].
+        tiles: Tiles in each direction of the film, int32 [2]; 0 where path i is of pixel i.
+        sample: Index of the sample in each pixel or tile, int32 [1].
+    """
+
+    policy: CutPolicy
+    probability: Tensor
+    tiles: Tensor
+    sample: Tensor
+
+
+class PathSource(Protocol):
+    """Traces the paths of one image. The tracer implements this; the cache knows nothing else of it.
+
+    A `stream` numbers random numbers that are independent of the image's and of all other streams'; None is the image's own.
+    """
+
+    @property
+    def width(self) -> int:
+        """Width of the film [pixels]."""
+
+    @property
+    def height(self) -> int:
+        """Height of the film [pixels]."""
+
+    @property
+    def launcher(self) -> TorchLauncher:
+        """Launches kernels in order with torch's operations."""
+
+    def seed(self, stream: int) -> int:
+        """The 64-bit seed of a stream."""
+
+    def trace(self, buffers: RecordBuffers, cuts: Cuts, *, stream: int | None = None, paths: int | None = None) -> None:
+        """Trace paths and write their records to `buffers`: its first `paths` ones, or as many as it has room for."""
+
+
+def make_cuts(
+    cache: RadianceCache,
+    source: PathSource,
+    mode: int,
+    sample: int,
+    probability: float,
+    tiles: tuple[int, int] = (0, 0),
+    *,
+    group: int = 1,
+    continuation: int = 0,
+) -> Cuts:
+    """Cut paths where a cache's options say.
+
+    Args:
+        cache: The cache.
+        source: What traces the paths.
+        mode: `RENDER`, `VIEW` or `TRAIN` of `nrc_tracer.cache.cut_policy`.
+        sample: Index of the sample in each pixel or tile.
+        probability: Probability of continuing beyond the cut, or of a training suffix that ends by Russian roulette alone.
+        tiles: Tiles in each direction of the film; without them path i is of pixel i.
+        group: Paths in each tile, all through the same pixel.
+        continuation: Number of the continuation beyond the cut; see `CutPolicy`.
+    """
+    device = source.launcher.torch_device
+    # Filled instead of copied: a copy would wait for the GPU
+    memory = {
+        "probability": torch.full((1,), probability, dtype=torch.float32, device=device),
+        "tiles": torch.full((2,), tiles[0], dtype=torch.int32, device=device),
+        "sample": torch.full((1,), sample, dtype=torch.int32, device=device),
+    }
+    memory["tiles"][1].fill_(tiles[1])
+    policy = CutPolicy()
+    policy.mode = int(mode)
+    policy.spread, policy.suffix_spread = cache.options.spread, cache.options.suffix_spread
+    policy.box = SceneBox()
+    policy.box.low, policy.box.scale = wp.vec3(*cache.low), 1.0 / cache.size
+    policy.size = wp.vec2(float(source.width), float(source.height))
+    policy.group, policy.continuation = group, continuation
+    policy.continue_probability = wp.from_torch(memory["probability"])
+    policy.tiles, policy.sample = wp.from_torch(memory["tiles"]), wp.from_torch(memory["sample"])
+    return Cuts(policy, **memory)
+
+
+def tiles_of(source: PathSource, count: int) -> tuple[int, int]:
+    """At most `count` tiles of the film, about as many, that are as square as possible: tiles in each direction."""
+    across, down = square_tiles(count, source.width, source.height)
+    return int(across), int(down)
