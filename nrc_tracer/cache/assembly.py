@@ -3,13 +3,8 @@
 import warp as wp
 
 from nrc_tracer.cache.records import BROKEN, IN_CACHE, Records
+from nrc_tracer.device.finite import all_finite
 from nrc_tracer.device.random_bits import GOLDEN, mix_bits, shuffled
-
-
-@wp.func
-def all_finite(v: wp.vec3) -> bool:
-    """Whether no component is infinite or not a number."""
-    return wp.isfinite(v[0]) and wp.isfinite(v[1]) and wp.isfinite(v[2])
 
 
 @wp.func

@@ -2,8 +2,7 @@
 
 import warp as wp
 
-INV_PI = wp.constant(0.3183098861837907)
-INV_2PI = wp.constant(0.15915494309189535)
+from nrc_tracer.device.constants import INV_2PI, INV_PI
 
 FEATURES = 14
 """Columns of a vertex's features: position 3, direction 2, normal 2, roughness 1, diffuse and specular reflectance 3 + 3."""

@@ -6,7 +6,8 @@ Mueller, Rousselle, Novak, Keller, *Real-time Neural Radiance Caching for Path T
 
 import warp as wp
 
-INV_4PI = wp.constant(0.07957747154594767)
+from nrc_tracer.device.constants import INV_4PI
+
 MIN_COSINE = wp.constant(1.0e-4)
 
 

@@ -8,7 +8,7 @@ density follows the radiance exactly but for the sine of the polar angle, which 
 import numpy as np
 import warp as wp
 
-INV_2PI2 = wp.constant(0.05066059182116889)
+from nrc_tracer.device.constants import INV_2PI, INV_2PI2, INV_PI
 
 
 @wp.struct
@@ -60,10 +60,10 @@ def patch_coordinates(env: Environment, uv: wp.vec2) -> wp.vec4:
 def environment_uv(env: Environment, w: wp.vec3) -> wp.vec2:
     """Image coordinates of a world direction."""
     d = env.to_local @ w
-    u = wp.atan2(d[0], -d[2]) * 0.15915494309189535
+    u = wp.atan2(d[0], -d[2]) * INV_2PI
     if u < 0.0:
         u += 1.0
-    return wp.vec2(u, wp.acos(wp.clamp(d[1], -1.0, 1.0)) * 0.3183098861837907)
+    return wp.vec2(u, wp.acos(wp.clamp(d[1], -1.0, 1.0)) * INV_PI)
 
 
 @wp.func
@@ -103,7 +103,7 @@ def environment_pdf_at(env: Environment, at: wp.vec4, sin_theta: float) -> float
 def environment_pdf(env: Environment, w: wp.vec3) -> float:
     """Density [1/sr] with which `sample_environment` draws `w`."""
     uv = environment_uv(env, w)
-    return environment_pdf_at(env, patch_coordinates(env, uv), wp.sin(uv[1] * 3.141592653589793))
+    return environment_pdf_at(env, patch_coordinates(env, uv), wp.sin(uv[1] * wp.PI))
 
 
 @wp.func
@@ -157,8 +157,8 @@ def sample_environment(env: Environment, u: wp.vec2) -> EnvironmentSample:
         y = 1.0 - 0.5 * (1.0 - t) / float(env.height)
         t = 0.5 * t
     x = (float(i) + s - 0.5) / float(env.width)
-    phi = 6.283185307179586 * x
-    theta = 3.141592653589793 * y
+    phi = wp.TAU * x
+    theta = wp.PI * y
     sin_theta = wp.sin(theta)
 
     sample = EnvironmentSample()

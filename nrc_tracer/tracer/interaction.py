@@ -2,6 +2,7 @@
 
 import warp as wp
 
+from nrc_tracer.device.constants import INV_2PI, INV_PI
 from nrc_tracer.tracer.accel.intersect import AccelHandles, Hit
 from nrc_tracer.tracer.sampling import Frame, frame_from_normal
 from nrc_tracer.tracer.textures import TexturePoint
@@ -88,9 +89,9 @@ def smooth_normal(surfaces: Surfaces, triangle: TriangleRecord, b0: float, b1: f
 def sphere_uv(orientation: wp.mat33, outward: wp.vec3) -> wp.vec2:
     """Texture coordinates of a sphere: (azimuth / 2 pi, polar angle / pi)."""
     local = orientation @ outward
-    phi = wp.atan2(local[1], local[0]) * 0.15915494309189535
+    phi = wp.atan2(local[1], local[0]) * INV_2PI
     theta = wp.acos(wp.clamp(local[2], -1.0, 1.0))
-    return wp.vec2(wp.where(phi < 0.0, phi + 1.0, phi), theta * 0.3183098861837907)
+    return wp.vec2(wp.where(phi < 0.0, phi + 1.0, phi), theta * INV_PI)
 
 
 @wp.func
@@ -156,7 +157,7 @@ def sphere_interaction(surfaces: Surfaces, accel: AccelHandles, hit: Hit, o: wp.
     it.shading_n = it.n
     local = sphere.orientation @ outward
     it.uv = sphere_uv(sphere.orientation, outward)
-    to_object = wp.transpose(sphere.orientation) * (3.141592653589793 * sphere.radius)
+    to_object = wp.transpose(sphere.orientation) * (wp.PI * sphere.radius)
     it.dpdu = to_object @ wp.vec3(-2.0 * local[1], 2.0 * local[0], 0.0)
     across = wp.sqrt(local[0] * local[0] + local[1] * local[1])
     if across > 0.0:

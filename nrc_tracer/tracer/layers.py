@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
+from nrc_tracer.device.finite import all_finite
 from nrc_tracer.device.launch import Launcher
 from nrc_tracer.tracer.accel.intersect import intersect
 from nrc_tracer.tracer.bsdf.leaf import BLACK, NOTHING, choose_leaf
@@ -23,7 +24,7 @@ from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.interaction import offset_origin, surface_at, texture_point
 from nrc_tracer.tracer.lights import FAR
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
-from nrc_tracer.tracer.transport import FIRST_LEAF, PathSettings, SceneRecord, all_finite, film_pixel, first_ray
+from nrc_tracer.tracer.transport import FIRST_LEAF, PathSettings, SceneRecord, film_pixel, first_ray
 
 LAYERS = ("albedo", "normal", "depth", "position", "shape", "material", "variance")
 """All there are, in the order in which they are written."""

@@ -2,6 +2,7 @@
 
 import warp as wp
 
+from nrc_tracer.device.constants import INV_2PI, INV_4PI
 from nrc_tracer.tracer.accel.intersect import AccelHandles
 from nrc_tracer.tracer.environment import (
     Environment,
@@ -21,7 +22,7 @@ from nrc_tracer.tracer.interaction import (
     smooth_normal,
     sphere_uv,
 )
-from nrc_tracer.tracer.sampling import INV_4PI, frame_from_normal, to_world, uniform_sphere
+from nrc_tracer.tracer.sampling import frame_from_normal, to_world, uniform_sphere
 from nrc_tracer.tracer.textures import Param, Textures, evaluate_image
 from nrc_tracer.tracer.vocabulary import LightKind
 
@@ -171,11 +172,11 @@ def sample_light(
             h = u[0] * one_minus_cos
             cos_theta = 1.0 - h
             sin_theta = wp.sqrt(wp.max(0.0, h * (2.0 - h)))
-            phi = 6.283185307179586 * u[1]
+            phi = wp.TAU * u[1]
             distance = wp.length(from_p)
             axis = frame_from_normal(-from_p / distance)
             s.wi = to_world(axis, wp.vec3(sin_theta * wp.cos(phi), sin_theta * wp.sin(phi), cos_theta))
-            s.pdf = light.probability * 0.15915494309189535 / one_minus_cos
+            s.pdf = light.probability * INV_2PI / one_minus_cos
             half_chord = wp.sqrt(
                 wp.max(0.0, sphere.radius * sphere.radius - distance * distance * sin_theta * sin_theta)
             )
@@ -252,7 +253,7 @@ def surface_emission(
         if wp.length_sq(p - sphere.center) <= sphere.radius * sphere.radius * 1.0001:
             pdf = light.area_density * wp.length_sq(it.p - p) / cos_l
         elif (surfaces.shapes[it.shape].flags & INWARD) == 0:
-            pdf = light.probability * 0.15915494309189535 / sphere_cone_cos(sphere.center, sphere.radius, p)
+            pdf = light.probability * INV_2PI / sphere_cone_cos(sphere.center, sphere.radius, p)
     return wp.vec4(radiance[0], radiance[1], radiance[2], pdf)
 
 

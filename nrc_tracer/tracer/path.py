@@ -2,10 +2,11 @@
 
 import warp as wp
 
+from nrc_tracer.device.finite import all_finite
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.path_loop import path_loop
 from nrc_tracer.tracer.sampler import sample_key
-from nrc_tracer.tracer.transport import KERNEL_OPTIONS, PathSettings, SceneRecord, all_finite, film_pixel
+from nrc_tracer.tracer.transport import KERNEL_OPTIONS, PathSettings, SceneRecord, film_pixel
 
 wp.set_module_options(KERNEL_OPTIONS)
 

@@ -16,6 +16,7 @@ from nrc_tracer.cache.cut_policy import RENDER, TRAIN, CutPolicy
 from nrc_tracer.cache.features import write_features
 from nrc_tracer.cache.records import BROKEN, COMPLETE, IN_CACHE, Records
 from nrc_tracer.cache.spread import clamped_cosine, has_spread, primary_area, spread_term
+from nrc_tracer.device.finite import all_finite
 from nrc_tracer.tracer.accel.intersect import intersect
 from nrc_tracer.tracer.bsdf.bsdf import delta_probability, sample_lobe
 from nrc_tracer.tracer.bsdf.leaf import BELOW_ONE, map_shadowing
@@ -37,7 +38,6 @@ from nrc_tracer.tracer.transport import (
     PASSES,
     PathSettings,
     SceneRecord,
-    all_finite,
     direct_light,
     first_ray,
     vertex_at,

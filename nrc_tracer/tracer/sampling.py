@@ -2,8 +2,7 @@
 
 import warp as wp
 
-INV_PI = wp.constant(0.3183098861837907)
-INV_4PI = wp.constant(0.07957747154594767)
+from nrc_tracer.device.constants import QUARTER_PI
 
 
 @wp.struct
@@ -50,7 +49,7 @@ def concentric_disk(u: wp.vec2) -> wp.vec2:
     if r == 0.0:
         return wp.vec2(0.0)
     # The angle from the nearer axis is within +-45 degrees, where Taylor's series to these degrees are exact in float32
-    a = 0.7853981633974483 * wp.where(wide, y, x) / r
+    a = QUARTER_PI * wp.where(wide, y, x) / r
     q = a * a
     s = r * a * (1.0 + q * (-0.16666667 + q * (8.3333333e-3 + q * (-1.9841270e-4 + q * 2.7557319e-6))))
     c = r * (1.0 + q * (-0.5 + q * (0.041666667 + q * (-1.3888889e-3 + q * 2.4801587e-5))))
@@ -69,7 +68,7 @@ def uniform_sphere(u: wp.vec2) -> wp.vec3:
     """A direction with density 1 / 4 pi."""
     z = 1.0 - 2.0 * u[0]
     r = wp.sqrt(wp.max(0.0, 1.0 - z * z))
-    phi = 6.283185307179586 * u[1]
+    phi = wp.TAU * u[1]
     return wp.vec3(r * wp.cos(phi), r * wp.sin(phi), z)
 
 

@@ -6,6 +6,7 @@ Names are those of Pharr, Jakob and Humphreys, *Physically Based Rendering* (4th
 
 import warp as wp
 
+from nrc_tracer.device.finite import all_finite
 from nrc_tracer.tracer.accel.intersect import AccelHandles, occluded
 from nrc_tracer.tracer.bsdf.bsdf import evaluate_lobe
 from nrc_tracer.tracer.bsdf.leaf import BLACK, NOTHING, choose_leaf, map_shadowing
@@ -79,12 +80,6 @@ class Vertex:
     wo: wp.vec3  # in that frame
     is_mapped: int  # whether a bump or normal map has bent the frame's normal
     unmapped_n: wp.vec3
-
-
-@wp.func
-def all_finite(v: wp.vec3) -> bool:
-    """Whether no component is infinite or not a number."""
-    return wp.isfinite(v[0]) and wp.isfinite(v[1]) and wp.isfinite(v[2])
 
 
 @wp.func

@@ -19,8 +19,6 @@ from nrc_tracer.nn.encodings.encoding import rounded
 if TYPE_CHECKING:
     from nrc_tracer.nn import config as configuration
 
-PI = wp.constant(math.pi)
-
 
 @wp.func
 def less_full_turns(half_turns: float) -> float:
@@ -36,19 +34,19 @@ def frequency_kernels(n_frequencies: int) -> PointKernels:
     def encode(x: float, out: wp.array2d[float], i: int, column: int):
         angle = less_full_turns(x)
         for k in range(wp.static(n_frequencies)):
-            out[i, column + 2 * k] = wp.sin(PI * angle)
-            out[i, column + 2 * k + 1] = wp.cos(PI * angle)
+            out[i, column + 2 * k] = wp.sin(wp.PI * angle)
+            out[i, column + 2 * k + 1] = wp.cos(wp.PI * angle)
             angle = less_full_turns(2.0 * angle)
 
     @wp.func
     def gradient(x: float, d_out: wp.array2d[float], i: int, column: int) -> float:
         angle = less_full_turns(x)
-        slope = float(PI)
+        slope = float(wp.PI)
         result = float(0.0)
         for k in range(wp.static(n_frequencies)):
             d_sine = d_out[i, column + 2 * k]
             d_cosine = d_out[i, column + 2 * k + 1]
-            result += slope * (d_sine * wp.cos(PI * angle) - d_cosine * wp.sin(PI * angle))
+            result += slope * (d_sine * wp.cos(wp.PI * angle) - d_cosine * wp.sin(wp.PI * angle))
             angle = less_full_turns(2.0 * angle)
             slope *= 2.0
         return result

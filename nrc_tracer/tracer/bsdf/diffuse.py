@@ -2,8 +2,9 @@
 
 import warp as wp
 
+from nrc_tracer.device.constants import INV_PI
 from nrc_tracer.tracer.bsdf.lobe import Lobe, LobeSample, with_pdf
-from nrc_tracer.tracer.sampling import INV_PI, cosine_hemisphere
+from nrc_tracer.tracer.sampling import cosine_hemisphere
 
 
 @wp.func

@@ -7,11 +7,10 @@ Normals* (EGSR 2014); Dupuy and Benyoub, *Sampling Visible GGX Normals with Sphe
 
 import warp as wp
 
-from nrc_tracer.tracer.sampling import INV_PI
+from nrc_tracer.device.constants import INV_PI, INV_SQRT_PI
 from nrc_tracer.tracer.vocabulary import Distribution
 
 BECKMANN = wp.constant(int(Distribution.BECKMANN))
-INV_SQRT_PI = wp.constant(0.5641895835477563)
 
 
 @wp.struct
@@ -74,7 +73,7 @@ def sample_visible_slope_beckmann(cos_i: float, u: wp.vec2) -> wp.vec2:
     sin_i = wp.sqrt(wp.max(0.0, 1.0 - cos_i * cos_i))
     if sin_i < 1.0e-4:
         r = wp.sqrt(-wp.log(wp.max(1.0 - u[0], 1.0e-12)))
-        phi = 6.283185307179586 * u_y
+        phi = wp.TAU * u_y
         return wp.vec2(r * wp.cos(phi), r * wp.sin(phi))
     tan_i = sin_i / cos_i
     cot_i = cos_i / sin_i
@@ -118,7 +117,7 @@ def sample_visible_normal(f: Microfacets, w: wp.vec3, u: wp.vec2) -> wp.vec3:
         y = (s * slope[0] + c * slope[1]) * f.alpha_v
         return wp.normalize(wp.vec3(-x, -y, 1.0))
     # GGX: a point on the spherical cap above -v, then unstretch
-    phi = 6.283185307179586 * u[0]
+    phi = wp.TAU * u[0]
     z = (1.0 - u[1]) * (1.0 + v[2]) - v[2]
     r = wp.sqrt(wp.clamp(1.0 - z * z, 0.0, 1.0))
     h = wp.vec3(r * wp.cos(phi), r * wp.sin(phi), z) + v

@@ -7,11 +7,12 @@ Surfaces*, 2007). The rough coat's transmittance is tabulated by cosine: see `nr
 
 import warp as wp
 
+from nrc_tracer.device.constants import INV_PI
 from nrc_tracer.tracer.bsdf.coat import TABLE_SIZE as COAT_TABLE_SIZE
 from nrc_tracer.tracer.bsdf.fresnel import fresnel_dielectric, reflect
 from nrc_tracer.tracer.bsdf.lobe import Lobe, LobeSample, with_pdf
 from nrc_tracer.tracer.bsdf.microfacet import masking, normal_density, sample_visible_normal
-from nrc_tracer.tracer.sampling import INV_PI, cosine_hemisphere
+from nrc_tracer.tracer.sampling import cosine_hemisphere
 
 TABLE_SIZE = wp.constant(COAT_TABLE_SIZE)
 

@@ -9,6 +9,7 @@ where `spec_trans` is.
 
 import warp as wp
 
+from nrc_tracer.device.constants import INV_PI
 from nrc_tracer.tracer.bsdf.fresnel import DielectricFresnel, fresnel_dielectric, reflect, refract
 from nrc_tracer.tracer.bsdf.lobe import LAMBERT, MIN_PRINCIPLED_ALPHA, THIN, Lobe, LobeSample, with_pdf
 from nrc_tracer.tracer.bsdf.microfacet import (
@@ -18,7 +19,7 @@ from nrc_tracer.tracer.bsdf.microfacet import (
     sample_visible_normal,
     visible_normal_pdf,
 )
-from nrc_tracer.tracer.sampling import INV_PI, cosine_hemisphere
+from nrc_tracer.tracer.sampling import cosine_hemisphere
 from nrc_tracer.tracer.textures import LUMINANCE
 
 COAT_MASKING_ALPHA = wp.constant(0.25)
@@ -195,7 +196,7 @@ def sample_coat_normal(alpha: float, u: wp.vec2) -> wp.vec3:
     a2 = alpha * alpha
     sin2 = wp.clamp((wp.pow(a2, 1.0 - u[1]) - a2) / (1.0 - a2), 0.0, 1.0)
     sine = wp.sqrt(sin2)
-    phi = 6.283185307179586 * u[0]
+    phi = wp.TAU * u[0]
     return wp.vec3(sine * wp.cos(phi), sine * wp.sin(phi), wp.sqrt(1.0 - sin2))
 
 

@@ -37,7 +37,6 @@ from nrc_tracer.tracer.bsdf.split_sum import SIZE
 
 SPLIT_SUM_SIZE = wp.constant(SIZE)
 NEARLY_ONE = wp.constant(0.9999)  # at a cosine of 1 the reflectance at equal indices is 0 / 0
-PI = wp.constant(3.141592653589793)
 FACETS = wp.constant(16)
 GOLDEN = wp.constant(0.6180339887498949)
 
@@ -180,7 +179,7 @@ def principled_diffuse(p: Surface, cosine: float) -> wp.vec3:
         # The mean of Schlick's weight of cos_d under the cosine, fitted: off by at most 5e-4
         grazing = wp.max(1.0 - cosine, 0.0)
         mean_f_d = 0.02727 * wp.pow(grazing, 2.672) + 0.00051
-        value += (wp.vec3(1.0 - p.sheen_tint) + tint(p) * p.sheen_tint) * (p.sheen * weight * PI * mean_f_d)
+        value += (wp.vec3(1.0 - p.sheen_tint) + tint(p) * p.sheen_tint) * (p.sheen * weight * wp.PI * mean_f_d)
     return value
 
 
