@@ -16,11 +16,11 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.encodings.grid_kernels import Region
 from nrc_tracer.nn.encodings.grid_layout import GridLayout
+from nrc_tracer.nn.touched_lists import TouchedLists
 
 
 class Regions:
@@ -58,9 +58,11 @@ class Regions:
         self._level_entries = np.array([layout.levels[level].entries for level, _, _ in rows], dtype=np.int64)
         self._points = 0
         self._n_points_reserved = -1
+        self._device = device
         self._torch_device = wp.device_to_torch(device)
         self.stamp = 1 if listed else 0
         self.slot_bits = 1
+        self._lists = TouchedLists()
         self.slots = torch.zeros(layout.n_entries if listed else 0, dtype=torch.int32, device=self._torch_device)
         self.counts = torch.zeros(self.count if listed else 0, dtype=torch.int32, device=self._torch_device)
         self._make_room(0)
@@ -81,19 +83,22 @@ class Regions:
         if size > 2**31 - 1:
             raise ConfigError(f"a batch of {n_points:,} points: a grid on the CPU sums up 2^31 touched entries at most")
         self.begins = ends - rooms
-        self._begins = torch.from_numpy(self.begins.astype(np.int32)).to(self._torch_device)
         self.touched = torch.empty(size, dtype=torch.int32, device=self._torch_device)
         self.values = torch.empty(size, self.layout.n_features, device=self._torch_device)
+        self._lists.begins = wp.array(self.begins, dtype=wp.int32, device=self._device)
+        self._lists.slots, self._lists.touched, self._lists.counts = (
+            wp.from_torch(tensor) for tensor in (self.slots, self.touched, self.counts)
+        )
         slot_bits = max(1, int(rooms.max(initial=1) - 1).bit_length())
         if slot_bits != self.slot_bits:
             self.slot_bits = slot_bits
             self.slots.zero_()
             self.stamp = min(self.stamp, 1)
 
-    def lists(self) -> list:
+    def lists(self) -> TouchedLists:
         """The lists as kernels take them."""
-        arrays = [as_warp(self.slots), as_warp(self.touched), as_warp(self.counts)]
-        return [as_warp(self._begins), self.stamp, self.slot_bits, *arrays]
+        self._lists.stamp, self._lists.slot_bits = self.stamp, self.slot_bits
+        return self._lists
 
     def begin_step(self) -> None:
         """Empty the lists."""

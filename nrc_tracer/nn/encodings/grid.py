@@ -17,7 +17,7 @@ from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.encodings.encoding import Encoding, rounded
 from nrc_tracer.nn.encodings.grid_autograd import GridFunction
-from nrc_tracer.nn.encodings.grid_kernels import Interpolation
+from nrc_tracer.nn.encodings.grid_cells import Interpolation
 from nrc_tracer.nn.encodings.grid_launches import GridLaunches
 from nrc_tracer.nn.encodings.grid_layout import FINEST_INDEXED, GridLayout, GridLevel, grid_levels
 

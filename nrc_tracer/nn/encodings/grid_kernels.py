@@ -5,48 +5,35 @@ the parameters is written by one item alone: Warp's atomics are plain additions 
 level and additions are atomic.
 """
 
-import enum
+# mypy: disable-error-code="valid-type,empty-body"
+# The vector types are made by Warp at run time, and Warp checks what is done with them when it compiles a kernel.
+
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import warp as wp
 
+from nrc_tracer.nn.encodings.grid_cells import Level, cell_functions
 from nrc_tracer.nn.encodings.grid_snippets import forward_snippet, scatter_snippet
-
-
-class Interpolation(enum.IntEnum):
-    """How a value is taken from the vertices of a cell."""
-
-    LINEAR = 0
-    SMOOTHSTEP = 1
-    NEAREST = 2
-
-
-SMOOTHSTEP = wp.constant(int(Interpolation.SMOOTHSTEP))
-NEAREST = wp.constant(int(Interpolation.NEAREST))
-vec4u = wp.types.vector(length=4, dtype=wp.uint32)
+from nrc_tracer.nn.touched_lists import TouchedLists
 
 
 @wp.struct
-class Level:
-    """A level of the grid as the kernels need it.
+class GridBatch:
+    """The points of a launch, and how its items share them.
 
     Attributes:
-        scale: A point is at `x * scale + 0.5`.
-        offset: Its first entry in the table.
-        entries: Number of its entries.
-        mask: Bits of an index to keep: entries - 1 where it is hashed, else all.
-        hashed: 1 if the terms of an index are joined by exclusive or, 0 if they are added.
-        multipliers: What a vertex's coordinates are multiplied by in its index.
+        n: Number of points.
+        points: Points per item.
+        stretches: Items per level, or per region, which together take all points.
+        interpolation: An `Interpolation`.
     """
 
-    scale: wp.float32
-    offset: wp.uint32
-    entries: wp.uint32
-    mask: wp.uint32
-    hashed: wp.int32
-    multipliers: vec4u
+    n: int
+    points: int
+    stretches: int
+    interpolation: int
 
 
 @wp.struct
@@ -64,15 +51,21 @@ class Region:
     last: wp.uint32
 
 
-@wp.func_native("return fmaf(a, b, c);")
-def fma(a: float, b: float, c: float) -> float:
-    """a * b + c with one rounding."""
-    ...
+@wp.func
+def stretch_of(batch: GridBatch, item: int):
+    """The level or region of an item, its first point, and one past its last point."""
+    index = item // batch.stretches
+    begin = (item - index * batch.stretches) * batch.points
+    return index, begin, wp.min(begin + batch.points, batch.n)
 
 
 @dataclass(frozen=True)
 class GridKernels:
-    """The kernels for one number of dimensions and features; each says below what it does."""
+    """The kernels for one number of dimensions and features; each says below what it does.
+
+    Attributes:
+        features: Type of a table's entry, a vector of float32.
+    """
 
     features: Any
     forward: wp.Kernel
@@ -86,124 +79,10 @@ class GridKernels:
 
 @cache
 def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
-    """Kernels for `n_dims` dimensions and `n_features` features per level, in a module of their own."""
-    CORNERS = 2**n_dims
-    DIMS = n_dims
+    """The kernels for `n_dims` dimensions and `n_features` features per level, in a module of their own."""
     module = wp.get_module(f"nrc_tracer.nn.grid_{n_dims}d_{n_features}f")
     module.options["enable_backward"] = False
-
-    point = wp.types.vector(length=n_dims, dtype=wp.float32)
-    cell = wp.types.vector(length=n_dims, dtype=wp.uint32)
     features = wp.types.vector(length=n_features, dtype=wp.float32)
-
-    @wp.struct
-    class Place:
-        """Where a point is in its cell: terms of the low vertex's index, and the weights of the high one per dimension."""
-
-        low: cell
-        step: cell
-        weight: point
-        slope: point
-        curvature: point
-
-    @wp.func
-    def locate(level: Level, interpolation: int, x: wp.array2d[float], i: int) -> Place:
-        place = Place()
-        for d in range(wp.static(DIMS)):
-            p = fma(x[i, d], level.scale, 0.5)
-            floor = wp.floor(p)
-            multiplier = level.multipliers[d]
-            place.low[d] = wp.uint32(int(floor)) * multiplier
-            place.step[d] = multiplier
-            w = p - floor
-            slope = level.scale
-            curvature = 0.0
-            if interpolation == SMOOTHSTEP:
-                slope = 6.0 * w * (1.0 - w) * level.scale
-                curvature = (6.0 - 12.0 * w) * level.scale * level.scale
-                w = w * w * (3.0 - 2.0 * w)
-            elif interpolation == NEAREST:
-                w = 0.0 * w  # NaN stays NaN
-                slope = 0.0
-            place.weight[d] = w
-            place.slope[d] = slope
-            place.curvature[d] = curvature
-        return place
-
-    @wp.func
-    def entry(level: Level, place: Place, corner: int) -> wp.uint32:
-        """A corner's index in the level's table."""
-        term = place.low[0]
-        if corner & 1 != 0:
-            term += place.step[0]
-        xored = term
-        added = term
-        for d in range(1, wp.static(DIMS)):
-            term = place.low[d]
-            if (corner >> d) & 1 != 0:
-                term += place.step[d]
-            xored = xored ^ term
-            added = added + term
-        index = wp.where(level.hashed != 0, xored, added) & level.mask
-        if index >= level.entries:
-            index = index % level.entries
-        return index
-
-    @wp.func
-    def corner_weight(place: Place, corner: int) -> float:
-        weight = float(1.0)
-        for d in range(wp.static(DIMS)):
-            if (corner >> d) & 1 != 0:
-                weight *= place.weight[d]
-            else:
-                weight *= 1.0 - place.weight[d]
-        return weight
-
-    @wp.func
-    def slope_along(place: Place, corner: int, axis: int) -> float:
-        """The derivative of a corner's weight with respect to one coordinate."""
-        slope = place.slope[axis]
-        if (corner >> axis) & 1 == 0:
-            slope = -slope
-        for d in range(wp.static(DIMS)):
-            if d != axis:
-                if (corner >> d) & 1 != 0:
-                    slope *= place.weight[d]
-                else:
-                    slope *= 1.0 - place.weight[d]
-        return slope
-
-    @wp.func
-    def second_slope(place: Place, corner: int, axis: int, other: int) -> float:
-        """The second derivative of a corner's weight with respect to two coordinates."""
-        result = float(1.0)
-        for d in range(wp.static(DIMS)):
-            sign = -1.0
-            weight = 1.0 - place.weight[d]
-            if (corner >> d) & 1 != 0:
-                sign = 1.0
-                weight = place.weight[d]
-            if d == axis and d == other:
-                result *= sign * place.curvature[d]
-            elif d == axis or d == other:
-                result *= sign * place.slope[d]
-            else:
-                result *= weight
-        return result
-
-    @wp.func
-    def directional_weight(place: Place, corner: int, direction: point) -> float:
-        result = float(0.0)
-        for axis in range(wp.static(DIMS)):
-            result += direction[axis] * slope_along(place, corner, axis)
-        return result
-
-    @wp.func
-    def row(values: wp.array2d[float], i: int) -> point:
-        result = point()
-        for d in range(wp.static(DIMS)):
-            result[d] = values[i, d]
-        return result
 
     @wp.func
     def level_row(values: wp.array2d[float], i: int, level: int) -> features:
@@ -213,7 +92,22 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
             result[f] = values[i, level * wp.static(n_features) + f]
         return result
 
-    @wp.func_native(forward_snippet(n_dims, n_features))
+    return GridKernels(
+        features,
+        *_value_kernels(module, n_dims, n_features, features),
+        *_parameter_kernels(module, n_dims, n_features, features, level_row),
+        *_input_kernels(module, n_dims, n_features, features, level_row),
+    )
+
+
+def _value_kernels(module: wp.Module, n_dims: int, n_features: int, features: Any) -> tuple[wp.Kernel, wp.Kernel]:
+    """The kernels that fill a level's columns of the output: `forward` and `tangent`."""
+    CORNERS = 2**n_dims
+    FEATURES = n_features
+    cells = cell_functions(n_dims)
+    locate, entry, directional_weight, row = cells.locate, cells.entry, cells.directional_weight, cells.row
+
+    @wp.func_native(forward_snippet(n_dims, FEATURES))
     def encode(
         level: Level,
         interpolation: int,
@@ -225,143 +119,117 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
         column: int,
     ): ...
 
-    @wp.func_native(scatter_snippet(n_dims, n_features))
-    def add_up(
-        level: Level,
-        interpolation: int,
-        x: wp.array2d[float],
-        begin: int,
-        end: int,
-        d_out: wp.array2d[float],
-        column: int,
-        gradient: wp.array[features],
-        region: Region,
-        shift: int,
-        stamp: int,
-        slot_bits: int,
-        slots: wp.array[int],
-        touched: wp.array[int],
-        count: int,
-    ) -> int: ...
-
     @wp.kernel(module=module, enable_backward=False)
     def forward(
         base: int,
-        n: int,
-        points: int,
-        stretches: int,
+        batch: GridBatch,
         levels: wp.array[Level],
-        interpolation: int,
         x: wp.array2d[float],
         table: wp.array[features],
         out: wp.array2d[float],
     ):
         """Values of one level for a stretch of points."""
-        item = base + wp.tid()
-        index = item // stretches
-        begin = (item - index * stretches) * points
-        encode(
-            levels[index], interpolation, x, begin, wp.min(begin + points, n), table, out, index * wp.static(n_features)
-        )
+        index, begin, end = stretch_of(batch, base + wp.tid())
+        encode(levels[index], batch.interpolation, x, begin, end, table, out, index * wp.static(FEATURES))
 
     @wp.kernel(module=module, enable_backward=False)
     def tangent(
         base: int,
-        n: int,
-        points: int,
-        stretches: int,
+        batch: GridBatch,
         levels: wp.array[Level],
-        interpolation: int,
         x: wp.array2d[float],
         table: wp.array[features],
         direction: wp.array2d[float],
         out: wp.array2d[float],
     ):
         """Derivatives of one level's values along a direction for a stretch of points."""
-        item = base + wp.tid()
-        index = item // stretches
-        begin = (item - index * stretches) * points
+        index, begin, end = stretch_of(batch, base + wp.tid())
         level = levels[index]
-        for i in range(begin, wp.min(begin + points, n)):
-            place = locate(level, interpolation, x, i)
+        for i in range(begin, end):
+            place = locate(level, batch.interpolation, x, i)
             along = row(direction, i)
             value = features()
             for corner in range(wp.static(CORNERS)):
                 weight = directional_weight(place, corner, along)
                 value += weight * table[level.offset + entry(level, place, corner)]
-            for f in range(wp.static(n_features)):
-                out[i, index * wp.static(n_features) + f] = value[f]
+            for f in range(wp.static(FEATURES)):
+                out[i, index * wp.static(FEATURES) + f] = value[f]
+
+    return forward, tangent
+
+
+def _parameter_kernels(
+    module: wp.Module, n_dims: int, n_features: int, features: Any, level_row: wp.Function
+) -> tuple[wp.Kernel, wp.Kernel, wp.Kernel]:
+    """The kernels that add up gradients of parameters, region by region: `scatter`, `scatter_fixed`, `scatter_tangent`."""
+    CORNERS = 2**n_dims
+    FEATURES = n_features
+    cells = cell_functions(n_dims)
+    locate, entry, corner_weight, directional_weight, row = (
+        cells.locate,
+        cells.entry,
+        cells.corner_weight,
+        cells.directional_weight,
+        cells.row,
+    )
+
+    @wp.func_native(scatter_snippet(n_dims, FEATURES))
+    def add_up(
+        level: Level,
+        region: Region,
+        interpolation: int,
+        x: wp.array2d[float],
+        begin: int,
+        end: int,
+        d_out: wp.array2d[float],
+        gradient: wp.array[features],
+        shift: int,
+        lists: TouchedLists,
+        stamp: int,
+        count: int,
+    ) -> int: ...
 
     @wp.kernel(module=module, enable_backward=False)
     def scatter(
         base: int,
-        n: int,
-        points: int,
-        stretches: int,
+        batch: GridBatch,
         levels: wp.array[Level],
-        interpolation: int,
         x: wp.array2d[float],
         d_out: wp.array2d[float],
         gradient: wp.array[features],
         regions: wp.array[Region],
-        begins: wp.array[int],
-        stamp: int,
-        slot_bits: int,
-        slots: wp.array[int],
-        touched: wp.array[int],
-        counts: wp.array[int],
+        lists: TouchedLists,
     ):
         """Add up a region's gradients over a stretch of points; with a stamp, list the entries that get some.
 
-        With a stamp, `gradient` has room for those entries only, from `begins` of the region on; see `Regions`.
+        With a stamp, `gradient` has room for the listed entries only, from `lists.begins` of the region on.
 
-        Where the points have as many corners as the level entries, all entries are listed: one after the other costs less. The
-        level decides, not the region: what is listed must not depend on the number of threads.
+        Where the points have as many corners as the level has entries, all entries are listed: going through them in order costs
+        less. The level decides, not the region: what is listed must not depend on the number of threads.
         """
-        item = base + wp.tid()
-        r = item // stretches
-        begin = (item - r * stretches) * points
+        r, begin, end = stretch_of(batch, base + wp.tid())
         region = regions[r]
         level = levels[region.level]
         count = int(0)
-        mark = stamp
+        stamp = lists.stamp
         shift = int(0)
-        if stamp != 0:
-            shift = begins[r]
-            if n >= int(level.entries) // wp.static(CORNERS):
+        if lists.stamp != 0:
+            shift = lists.begins[r]
+            if batch.n >= int(level.entries) // wp.static(CORNERS):
                 count = int(region.last - region.first)
                 for k in range(shift, shift + count):
                     gradient[k] = features()
                 shift -= int(level.offset + region.first)
-                mark = 0
-        count = add_up(
-            level,
-            interpolation,
-            x,
-            begin,
-            wp.min(begin + points, n),
-            d_out,
-            region.level * wp.static(n_features),
-            gradient,
-            region,
-            shift,
-            mark,
-            slot_bits,
-            slots,
-            touched,
-            count,
-        )
-        if stamp != 0:
-            counts[r] = count
+                stamp = 0
+        count = add_up(level, region, batch.interpolation, x, begin, end, d_out, gradient, shift, lists, stamp, count)
+        if lists.stamp != 0:
+            lists.counts[r] = count
 
     @wp.kernel(module=module, enable_backward=False)
     def scatter_fixed(
         base: int,
-        n: int,
-        points: int,
-        stretches: int,
+        batch: GridBatch,
         levels: wp.array[Level],
-        interpolation: int,
         x: wp.array2d[float],
         d_out: wp.array2d[float],
         scale: wp.array[wp.float64],
@@ -369,30 +237,25 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
         regions: wp.array[Region],
     ):
         """Add up a region's gradients, times `scale`, as integers: their sum does not depend on the order."""
-        item = base + wp.tid()
-        r = item // stretches
-        begin = (item - r * stretches) * points
+        r, begin, end = stretch_of(batch, base + wp.tid())
         region = regions[r]
         level = levels[region.level]
-        for i in range(begin, wp.min(begin + points, n)):
-            place = locate(level, interpolation, x, i)
+        for i in range(begin, end):
+            place = locate(level, batch.interpolation, x, i)
             d_value = level_row(d_out, i, region.level)
             for corner in range(wp.static(CORNERS)):
                 index = entry(level, place, corner)
                 if index >= region.first and index < region.last:
-                    share = corner_weight(place, corner) * d_value
-                    for f in range(wp.static(n_features)):
-                        part = wp.int64(wp.round(wp.float64(share[f]) * scale[0]))
+                    contribution = corner_weight(place, corner) * d_value
+                    for f in range(wp.static(FEATURES)):
+                        part = wp.int64(wp.round(wp.float64(contribution[f]) * scale[0]))
                         wp.atomic_add(totals, int(level.offset + index), f, part)
 
     @wp.kernel(module=module, enable_backward=False)
     def scatter_tangent(
         base: int,
-        n: int,
-        points: int,
-        stretches: int,
+        batch: GridBatch,
         levels: wp.array[Level],
-        interpolation: int,
         x: wp.array2d[float],
         direction: wp.array2d[float],
         d_out: wp.array2d[float],
@@ -400,13 +263,11 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
         regions: wp.array[Region],
     ):
         """Add up a region's gradients for the derivative of the values along a direction."""
-        item = base + wp.tid()
-        r = item // stretches
-        begin = (item - r * stretches) * points
+        r, begin, end = stretch_of(batch, base + wp.tid())
         region = regions[r]
         level = levels[region.level]
-        for i in range(begin, wp.min(begin + points, n)):
-            place = locate(level, interpolation, x, i)
+        for i in range(begin, end):
+            place = locate(level, batch.interpolation, x, i)
             along = row(direction, i)
             d_value = level_row(d_out, i, region.level)
             for corner in range(wp.static(CORNERS)):
@@ -415,24 +276,41 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
                     weight = directional_weight(place, corner, along)
                     wp.atomic_add(gradient, int(level.offset + index), weight * d_value)
 
+    return scatter, scatter_fixed, scatter_tangent
+
+
+def _input_kernels(
+    module: wp.Module, n_dims: int, n_features: int, features: Any, level_row: wp.Function
+) -> tuple[wp.Kernel, wp.Kernel]:
+    """The kernels that own rows of an input gradient: `input_gradient` and `input_hessian`."""
+    CORNERS = 2**n_dims
+    DIMS = n_dims
+    cells = cell_functions(n_dims)
+    point = cells.point
+    locate, entry, slope_along, second_slope, row = (
+        cells.locate,
+        cells.entry,
+        cells.slope_along,
+        cells.second_slope,
+        cells.row,
+    )
+
     @wp.kernel(module=module, enable_backward=False)
     def input_gradient(
         base: int,
-        n: int,
-        points: int,
+        batch: GridBatch,
         levels: wp.array[Level],
-        interpolation: int,
         x: wp.array2d[float],
         table: wp.array[features],
         d_out: wp.array2d[float],
         d_x: wp.array2d[float],
     ):
         """Add the gradient with respect to the input of a stretch of points, level by level."""
-        begin = (base + wp.tid()) * points
+        _, begin, end = stretch_of(batch, base + wp.tid())
         for index in range(levels.shape[0]):
             level = levels[index]
-            for i in range(begin, wp.min(begin + points, n)):
-                place = locate(level, interpolation, x, i)
+            for i in range(begin, end):
+                place = locate(level, batch.interpolation, x, i)
                 d_value = level_row(d_out, i, index)
                 gradient = point()
                 for corner in range(wp.static(CORNERS)):
@@ -445,10 +323,8 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
     @wp.kernel(module=module, enable_backward=False)
     def input_hessian(
         base: int,
-        n: int,
-        points: int,
+        batch: GridBatch,
         levels: wp.array[Level],
-        interpolation: int,
         x: wp.array2d[float],
         table: wp.array[features],
         d_out: wp.array2d[float],
@@ -456,11 +332,11 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
         d_x: wp.array2d[float],
     ):
         """Add the gradient of (input gradient . direction) with respect to the input, level by level."""
-        begin = (base + wp.tid()) * points
+        _, begin, end = stretch_of(batch, base + wp.tid())
         for index in range(levels.shape[0]):
             level = levels[index]
-            for i in range(begin, wp.min(begin + points, n)):
-                place = locate(level, interpolation, x, i)
+            for i in range(begin, end):
+                place = locate(level, batch.interpolation, x, i)
                 along = row(direction, i)
                 d_value = level_row(d_out, i, index)
                 gradient = point()
@@ -472,6 +348,4 @@ def grid_kernels(n_dims: int, n_features: int) -> GridKernels:
                 for axis in range(wp.static(DIMS)):
                     d_x[i, axis] = d_x[i, axis] + gradient[axis]
 
-    return GridKernels(
-        features, forward, tangent, scatter, scatter_fixed, scatter_tangent, input_gradient, input_hessian
-    )
+    return input_gradient, input_hessian

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.launch import Launcher
-from nrc_tracer.nn.encodings.grid_kernels import GridKernels, Interpolation, Level, grid_kernels
+from nrc_tracer.nn.encodings.grid_cells import Interpolation, Level
+from nrc_tracer.nn.encodings.grid_kernels import GridBatch, GridKernels, grid_kernels
 from nrc_tracer.nn.encodings.grid_layout import GridLayout
 
 if TYPE_CHECKING:
-    from nrc_tracer.nn.gradients import GradientSink
+    from nrc_tracer.nn.gradients import GradientSink, Regions
 
 POINTS_PER_ITEM = 1024
 """Points that one item of a kernel takes on the CPU: a level's table stays in the cache meanwhile."""
@@ -58,74 +59,86 @@ class GridLaunches:
             self._level_arrays[key] = wp.array(rows, dtype=Level, device=launcher.device)
         return self._level_arrays[key]
 
-    def _table(self, params: Tensor) -> wp.array:
-        return as_warp(params.view(-1, self.layout.n_features), self._kernels.features)
-
     def forward(self, launcher: Launcher, x: Tensor, params: Tensor, values: Tensor) -> None:
-        self._run_by_level(launcher, self._kernels.forward, x, [self._table(params)], values)
+        """Write the values of all levels."""
+        self._run_by_level(launcher, self._kernels.forward, x, [self._table(params), as_warp(values)])
 
     def tangent(self, launcher: Launcher, x: Tensor, params: Tensor, direction: Tensor, out: Tensor) -> None:
-        """The directional derivative of the values, [N, n_output_dims], along `direction` [N, n_input_dims]."""
-        self._run_by_level(launcher, self._kernels.tangent, x, [self._table(params), as_warp(direction)], out)
-
-    def _run_by_level(self, launcher: Launcher, kernel: wp.Kernel, x: Tensor, arguments: list, out: Tensor) -> None:
-        """Run a kernel that fills a level's columns of `out`, over all levels, one after the other."""
-        n = len(x)
-        points = 1 if launcher.device.is_cuda else POINTS_PER_ITEM
-        items = -(-n // points)
-        arrays = [self.levels_on(launcher), int(self.interpolation), as_warp(x), *arguments, as_warp(out)]
-        launcher.run(kernel, items * len(self.layout.levels), lambda base: [base, n, points, items, *arrays])
+        """Write the derivatives of the values along `direction` [N, n_dims]."""
+        arrays = [self._table(params), as_warp(direction), as_warp(out)]
+        self._run_by_level(launcher, self._kernels.tangent, x, arrays)
 
     def backward_input(self, launcher: Launcher, x: Tensor, params: Tensor, d_values: Tensor, d_x: Tensor) -> None:
-        self._run_by_point(launcher, self._kernels.input_gradient, x, [self._table(params), as_warp(d_values)], d_x)
+        """Add the gradient with respect to the input to `d_x`."""
+        arrays = [self._table(params), as_warp(d_values), as_warp(d_x)]
+        self._run_by_point(launcher, self._kernels.input_gradient, x, arrays)
 
     def backward_backward_input(
         self, launcher: Launcher, x: Tensor, params: Tensor, d_values: Tensor, direction: Tensor, d_x: Tensor
     ) -> None:
         """Add to `d_x` the gradient, with respect to x, of the input gradient's product with `direction`."""
-        arrays = [self._table(params), as_warp(d_values), as_warp(direction)]
-        self._run_by_point(launcher, self._kernels.input_hessian, x, arrays, d_x)
-
-    def _run_by_point(self, launcher: Launcher, kernel: wp.Kernel, x: Tensor, arguments: list, d_x: Tensor) -> None:
-        """Run a kernel that owns rows of `d_x`."""
-        n = len(x)
-        points = 1 if launcher.device.is_cuda else POINTS_PER_ITEM
-        arrays = [self.levels_on(launcher), int(self.interpolation), as_warp(x), *arguments, as_warp(d_x)]
-        launcher.run(kernel, -(-n // points), lambda base: [base, n, points, *arrays])
+        arrays = [self._table(params), as_warp(d_values), as_warp(direction), as_warp(d_x)]
+        self._run_by_point(launcher, self._kernels.input_hessian, x, arrays)
 
     def backward_params(
-        self,
-        launcher: Launcher,
-        x: Tensor,
-        d_values: Tensor,
-        sink: GradientSink,
-        direction: Tensor | None = None,
+        self, launcher: Launcher, x: Tensor, d_values: Tensor, sink: GradientSink, direction: Tensor | None = None
     ) -> None:
-        """Add the gradient with respect to the parameters to `sink`; along `direction`, that of `tangent`."""
-        kernels, n = self._kernels, len(x)
-        regions = sink.regions(self.layout, launcher)
-        points = 1 if launcher.device.is_cuda else max(n, 1)
-        items = -(-n // points)
-        arrays = [self.levels_on(launcher), int(self.interpolation), as_warp(x)]
-
-        def run(kernel: wp.Kernel, arguments: list) -> None:
-            every = [*arrays, *arguments]
-            launcher.run(kernel, items * regions.count, lambda base: [base, n, points, items, *every], block_size=1)
-
+        """Add the gradient with respect to the parameters to `sink`: that of the values, or of `tangent` along a direction."""
+        kernels, regions = self._kernels, sink.regions(self.layout, launcher)
         table = sink.values.view(-1, self.layout.n_features)
-        gradient = as_warp(table, kernels.features)
         if direction is not None:
-            run(kernels.scatter_tangent, [as_warp(direction), as_warp(d_values), gradient, regions.rows])
+            gradient = as_warp(table, kernels.features)
+            arrays = [as_warp(direction), as_warp(d_values), gradient, regions.rows]
+            self._run_by_region(launcher, kernels.scatter_tangent, x, regions, arrays)
         elif sink.deterministic:
             scale = _fixed_point_scale(d_values)
             totals = torch.zeros(table.shape, dtype=torch.int64, device=table.device)
-            run(kernels.scatter_fixed, [as_warp(d_values), as_warp(scale), as_warp(totals), regions.rows])
+            arrays = [as_warp(d_values), as_warp(scale), as_warp(totals), regions.rows]
+            self._run_by_region(launcher, kernels.scatter_fixed, x, regions, arrays)
             table += (totals / scale).to(table.dtype)
         else:
             if regions.listed:
-                regions.reserve(n)
-                gradient = as_warp(regions.values, kernels.features)
-            run(kernels.scatter, [as_warp(d_values), gradient, regions.rows, *regions.lists()])
+                regions.reserve(len(x))
+            gradient = as_warp(regions.values if regions.listed else table, kernels.features)
+            arrays = [as_warp(d_values), gradient, regions.rows, regions.lists()]
+            self._run_by_region(launcher, kernels.scatter, x, regions, arrays)
+
+    def _table(self, params: Tensor) -> wp.array:
+        return as_warp(params.view(-1, self.layout.n_features), self._kernels.features)
+
+    def _run_by_level(self, launcher: Launcher, kernel: wp.Kernel, x: Tensor, arrays: list) -> None:
+        """Run a kernel that fills one level's columns of the output per item, level by level."""
+        batch = self._batch(len(x), 1 if launcher.device.is_cuda else POINTS_PER_ITEM)
+        self._run(launcher, kernel, batch.stretches * len(self.layout.levels), batch, x, arrays)
+
+    def _run_by_point(self, launcher: Launcher, kernel: wp.Kernel, x: Tensor, arrays: list) -> None:
+        """Run a kernel that owns rows of an input gradient per item."""
+        batch = self._batch(len(x), 1 if launcher.device.is_cuda else POINTS_PER_ITEM)
+        self._run(launcher, kernel, batch.stretches, batch, x, arrays)
+
+    def _run_by_region(self, launcher: Launcher, kernel: wp.Kernel, x: Tensor, regions: Regions, arrays: list) -> None:
+        """Run a kernel that owns a region of the parameters per item, which takes all points on the CPU."""
+        batch = self._batch(len(x), 1 if launcher.device.is_cuda else max(len(x), 1))
+        self._run(launcher, kernel, batch.stretches * regions.count, batch, x, arrays, block_size=1)
+
+    def _batch(self, n: int, points: int) -> GridBatch:
+        batch = GridBatch()
+        batch.n, batch.points, batch.stretches = n, points, -(-n // points)
+        batch.interpolation = int(self.interpolation)
+        return batch
+
+    def _run(
+        self,
+        launcher: Launcher,
+        kernel: wp.Kernel,
+        items: int,
+        batch: GridBatch,
+        x: Tensor,
+        arrays: list,
+        block_size: int | None = None,
+    ) -> None:
+        every = [batch, self.levels_on(launcher), as_warp(x), *arrays]
+        launcher.run(kernel, items, lambda base: [base, *every], block_size=block_size)
 
 
 def _fixed_point_scale(values: Tensor) -> Tensor:

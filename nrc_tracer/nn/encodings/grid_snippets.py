@@ -130,15 +130,15 @@ _SCATTER = """
 #endif
                     continue;
                 }
-                const unsigned slot = (unsigned)slots.data[at];
+                const unsigned slot = (unsigned)slots[at];
                 if (slot >> slot_bits == (unsigned)stamp) {
                     float* entry = entry_data + ((size_t)shift + (slot & ((1u << slot_bits) - 1u))) * F;
                     for (int f = 0; f < F; ++f) entry[f] += w * d_value[f];
                 } else {
-                    slots.data[at] = (int)((unsigned)stamp << slot_bits | (unsigned)count);
+                    slots[at] = (int)((unsigned)stamp << slot_bits | (unsigned)count);
                     float* entry = entry_data + ((size_t)shift + count) * F;
                     for (int f = 0; f < F; ++f) entry[f] = w * d_value[f];
-                    touched.data[shift + count++] = (int)at;
+                    touched[shift + count++] = (int)at;
                 }
             }
         }
@@ -147,8 +147,8 @@ _SCATTER = """
     // Where much of the region is touched, list it in order: memory likes that better than the order of hashes
     const int size = region.last - region.first, offset = level.offset + region.first;
     if (stamp != 0 && count > size / 16) {
-        const int* marks = slots.data + offset;
-        int* list = touched.data + shift;
+        const int* marks = slots + offset;
+        int* list = touched + shift;
         int length = 0;
         for (int k = 0; length < count; ++k) {
             list[length] = offset + k;
@@ -167,8 +167,12 @@ def forward_snippet(n_dims: int, n_features: int) -> str:
 
 
 def scatter_snippet(n_dims: int, n_features: int) -> str:
-    """Body of (level, interpolation, x, begin, end, d_out, column, gradient, region, shift, stamp, slot_bits, slots, touched,
-    count) -> count."""
-    begin = "float* entry_data = (float*)gradient.data;"
-    fetch = "if (stamp) NRC_PREFETCH(slots.data + at); else NRC_PREFETCH(entry_data + ((long long)at + shift) * F);"
-    return begin + Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch) + _SCATTER
+    """Body of (level, region, interpolation, x, begin, end, d_out, gradient, shift, lists, stamp, count) -> count: add up the
+    gradients of a region's entries and list those that get some, where there is a stamp."""
+    begin = """float* entry_data = (float*)gradient.data;
+    int* slots = lists.slots.data;
+    int* touched = lists.touched.data;
+    const int slot_bits = lists.slot_bits, column = region.level * $features;"""
+    fetch = "if (stamp) NRC_PREFETCH(slots + at); else NRC_PREFETCH(entry_data + ((long long)at + shift) * F);"
+    body = Template(begin + _CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch)
+    return body + _SCATTER

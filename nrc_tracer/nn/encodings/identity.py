@@ -11,7 +11,7 @@ import warp as wp
 from torch import Tensor
 
 from nrc_tracer.nn.encodings.elementwise import ElementwiseEncoding, PointKernels, as_float32, elementwise_kernels
-from nrc_tracer.nn.encodings.grid_kernels import fma
+from nrc_tracer.nn.encodings.grid_cells import fma
 
 if TYPE_CHECKING:
     from nrc_tracer.nn import config as configuration

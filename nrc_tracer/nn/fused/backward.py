@@ -13,7 +13,7 @@ from string import Template
 
 import warp as wp
 
-from nrc_tracer.nn.encodings.grid_kernels import Level
+from nrc_tracer.nn.encodings.grid_cells import Level
 from nrc_tracer.nn.fused.forward import begin_text, hidden_text, product_text, source
 from nrc_tracer.nn.fused.fragments import BLOCK
 from nrc_tracer.nn.fused.inputs import corners_text, scatter_text

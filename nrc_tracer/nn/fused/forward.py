@@ -11,7 +11,7 @@ from string import Template
 
 import warp as wp
 
-from nrc_tracer.nn.encodings.grid_kernels import Level
+from nrc_tracer.nn.encodings.grid_cells import Level
 from nrc_tracer.nn.fused.activations import EXPRESSIONS
 from nrc_tracer.nn.fused.fragments import BLOCK, preamble
 from nrc_tracer.nn.fused.inputs import corners_text, encode_text

@@ -1,0 +1,58 @@
+"""Lists of the grid entries that a training step touches, as kernels see them."""
+
+import enum
+
+import warp as wp
+
+
+class ListOrder(enum.IntEnum):
+    """In which order the list of a region names its entries, and where their sums are."""
+
+    TOUCHED = 0
+    """As they were first touched; each sum has the place of its entry in the list."""
+
+    SORTED = 1
+    """By index; the slot of an entry gives the place of its sum."""
+
+    WHOLE = 2
+    """All entries of the region by index, so the list is not written; sums are in the same order."""
+
+
+@wp.struct
+class TouchedLists:
+    """The lists of all regions of a grid; see `Regions`.
+
+    Attributes:
+        begins: Where the list of each region begins in `touched`, and its sums among all sums.
+        stamp: Number of the step, at least 1; 0 where nothing is listed and sums have room for every entry.
+        slot_bits: The lowest bits of a slot, which hold the place of a sum, counted from the region's begin.
+        slots: Per entry, the stamp of the last step that touched it, above the place of its sum.
+        touched: The listed entries, counted from the grid's first.
+        counts: Number of listed entries per region.
+    """
+
+    begins: wp.array[int]
+    stamp: int
+    slot_bits: int
+    slots: wp.array[int]
+    touched: wp.array[int]
+    counts: wp.array[int]
+
+
+@wp.struct
+class ListedStretch:
+    """A stretch of one region's list, for one item of a kernel.
+
+    Attributes:
+        begin: Its first place in the lists.
+        end: One past its last place.
+        order: A `ListOrder`.
+        first: With `WHOLE`, the entry at the place `begin`.
+        sums: With `SORTED`, the place of the region's first sum.
+    """
+
+    begin: int
+    end: int
+    order: int
+    first: int
+    sums: int
