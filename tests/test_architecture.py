@@ -53,8 +53,6 @@ LONGEST_FILE = 400
 LONG_FILES = {
     "tracer/renderer.py": "to be split",
     "nn/instant_ngp.py": "to be split",
-    "nn/encodings/grid_kernels.py": "to be split",
-    "nn/optimizers/kernels.py": "to be split",
     "nn/config/reading.py": "to be split",
 }
 

@@ -36,7 +36,10 @@ class Task(ABC):
     """
 
     kind: ClassVar[str]
-    modules: ClassVar[tuple[str, ...]] = ("nrc_tracer.nn.optimizers.kernels",)
+    modules: ClassVar[tuple[str, ...]] = (
+        "nrc_tracer.nn.optimizers.adam_kernels",
+        "nrc_tracer.nn.optimizers.ema_kernels",
+    )
     trainer: nn.Trainer
     seed: int
 

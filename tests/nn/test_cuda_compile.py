@@ -10,7 +10,8 @@ from nrc_tracer.nn.encodings.identity import identity_kernels
 from nrc_tracer.nn.encodings.one_blob import one_blob_kernels
 from nrc_tracer.nn.encodings.spherical_harmonics import spherical_harmonics_kernels
 from nrc_tracer.nn.encodings.triangle_wave import triangle_wave_kernels
-from nrc_tracer.nn.optimizers import kernels as optimizer_kernels
+from nrc_tracer.nn.optimizers import ema_kernels
+from nrc_tracer.nn.optimizers.adam_kernels import ADAM
 
 MODULES = {
     "one_blob": lambda: one_blob_kernels(4).forward.module,
@@ -18,7 +19,8 @@ MODULES = {
     "triangle_wave": lambda: triangle_wave_kernels(12).forward.module,
     "identity": lambda: identity_kernels(1.0, 0.0).forward.module,
     "spherical_harmonics": lambda: spherical_harmonics_kernels(4).forward.module,
-    "optimizers": lambda: optimizer_kernels.adam_dense.module,
+    "adam": lambda: ADAM["float32"].dense.module,
+    "ema": lambda: ema_kernels.ema_dense.module,
 }
 GRIDS = {f"grid_{n_dims}d_{n_features}f": (n_dims, n_features) for n_dims in (2, 3, 4) for n_features in (1, 2, 4, 8)}
 

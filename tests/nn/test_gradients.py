@@ -8,6 +8,7 @@ from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.backends.warp import WarpBackend
 from nrc_tracer.nn.blocked_mlp import BLOCK
 from nrc_tracer.nn.structure import Structure
+from nrc_tracer.nn.touched_lists import ListOrder
 from tests.nn.samples import (
     GRID,
     NETWORK,
@@ -195,7 +196,7 @@ def test_lists_of_two_grids_and_batches_that_differ():
         _, _, expected = gradients(model, x, weights)
         _, gradient = model.backend.gradient(x, model.params, linear_loss(weights))
         assert torch.equal(gradient.dense(), expected)
-        lists = [[stretch.first is not None for stretch in grid.regions.stretches()] for grid in gradient.listed]
+        lists = [[stretch.order is ListOrder.WHOLE for stretch in grid.regions.stretches()] for grid in gradient.listed]
         if n == 20:
             assert all(any(whole) and not all(whole) for whole in lists)
         assert len(lists) == 2

@@ -16,10 +16,11 @@ from nrc_tracer.nn.encodings.grid import GridEncoding
 from nrc_tracer.nn.encodings.grid_layout import GridLayout
 from nrc_tracer.nn.fused.features import FusedGrid, Inputs
 from nrc_tracer.nn.fused.network import FusedMlp
-from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid, Regions
+from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid
 from nrc_tracer.nn.mlp import Mlp
 from nrc_tracer.nn.radiance_field import RadianceField
 from nrc_tracer.nn.radiance_field_networks import RadianceFieldNetworks
+from nrc_tracer.nn.regions import Regions
 from nrc_tracer.nn.structure import Structure
 
 Network = BlockedMlp | FusedMlp | RadianceFieldNetworks

@@ -17,7 +17,8 @@ from nrc_tracer.nn.encodings.grid_kernels import GridBatch, GridKernels, grid_ke
 from nrc_tracer.nn.encodings.grid_layout import GridLayout
 
 if TYPE_CHECKING:
-    from nrc_tracer.nn.gradients import GradientSink, Regions
+    from nrc_tracer.nn.gradients import GradientSink
+    from nrc_tracer.nn.regions import Regions
 
 POINTS_PER_ITEM = 1024
 """Points that one item of a kernel takes on the CPU: a level's table stays in the cache meanwhile."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from string import Template
 
+SORTED_FROM = 16
+"""The list of a region is sorted where more than one entry in this many is touched."""
+
 _CORNERS = """
 #if defined(__CUDA_ARCH__)
     const int W = 1;
@@ -144,9 +147,9 @@ _SCATTER = """
         }
     }
 
-    // Where much of the region is touched, list it in order: memory likes that better than the order of hashes
+    // Where much of the region is touched, sort its list: memory is faster in order than in the order of hashes
     const int size = region.last - region.first, offset = level.offset + region.first;
-    if (stamp != 0 && count > size / 16) {
+    if (stamp != 0 && count > size / $sorted_from) {
         const int* marks = slots + offset;
         int* list = touched + shift;
         int length = 0;
@@ -175,4 +178,4 @@ def scatter_snippet(n_dims: int, n_features: int) -> str:
     const int slot_bits = lists.slot_bits, column = region.level * $features;"""
     fetch = "if (stamp) NRC_PREFETCH(slots + at); else NRC_PREFETCH(entry_data + ((long long)at + shift) * F);"
     body = Template(begin + _CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch)
-    return body + _SCATTER
+    return body + Template(_SCATTER).substitute(sorted_from=SORTED_FROM)

@@ -18,8 +18,9 @@ from nrc_tracer.nn.backends.backend import Backend, Evaluate
 from nrc_tracer.nn.backends.warp import WarpBackend
 from nrc_tracer.nn.fused.passes import packed_place
 from nrc_tracer.nn.optimizers.adam import Adam
+from nrc_tracer.nn.optimizers.adam_kernels import ADAM, AdamRule
 from nrc_tracer.nn.optimizers.ema import Ema
-from nrc_tracer.nn.optimizers.kernels import AdamRule, adam_update, blended
+from nrc_tracer.nn.optimizers.ema_kernels import blended
 from nrc_tracer.nn.optimizers.optimizer import PARAMS_PER_ITEM, Optimizer
 from nrc_tracer.nn.training_counters import (
     LossScaling,
@@ -37,6 +38,8 @@ LOSS_SCALE = wp.constant(0)
 LEARNING_RATE = wp.constant(1)
 UNSCALE = wp.constant(2)  # what the gradient of the present step is multiplied by; 0 where the step is left out
 
+
+_adam_update = ADAM["float32"].update
 
 # The rules of `TrainingCounters`, compiled for the device
 _after_step = wp.func(scaling_after_step)
@@ -109,7 +112,7 @@ def take_step(
     step = step_counts[OPTIMIZER_STEPS]
     rule.learning_rate = numbers[LEARNING_RATE] * rate_factor
     rule.step = step
-    adam_update(first, last, 0, rule, corrections, gradient, params, moments, counts)
+    _adam_update(first, last, 0, rule, corrections, gradient, params, moments, counts)
     for i in range(first, last):
         gradient[i] = 0.0
     if shares.shape[0] > 0:

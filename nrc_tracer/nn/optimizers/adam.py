@@ -14,8 +14,9 @@ from torch import Tensor
 
 from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.launch import Launcher
-from nrc_tracer.nn.optimizers import kernels
-from nrc_tracer.nn.optimizers.optimizer import KERNELS, ListedWork, Optimizer
+from nrc_tracer.nn.optimizers import adam_kernels
+from nrc_tracer.nn.optimizers.adam_kernels import ADAM, AdamRule
+from nrc_tracer.nn.optimizers.optimizer import Optimizer
 from nrc_tracer.nn.optimizers.step_table import StepTable
 
 if TYPE_CHECKING:
@@ -51,14 +52,13 @@ class Adam(Optimizer):
 
     def __init__(self, config: configuration.Adam, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
         super().__init__(config, n_params, n_matrix_params, launcher)
-        wp.load_module(KERNELS, device=launcher.device)
+        wp.load_module(adam_kernels, device=launcher.device)
         self.learning_rate = config.learning_rate
         self.compact = config.moments == "bfloat16"
         kinds = (torch.bfloat16, torch.int16) if self.compact else (torch.float32, torch.int32)
         self.moments = torch.zeros(n_params, 2, dtype=kinds[0], device=self._torch_device)
         self.counts = torch.zeros(n_params, dtype=kinds[1], device=self._torch_device)
-        self._dense_kernel = kernels.ADAM_DENSE[config.moments]
-        self._listed_kernel = kernels.ADAM_LISTED[config.moments]
+        self._kernels = ADAM[config.moments]
 
         # Hyperparameters are float32 in tiny-cuda-nn: 1 - beta2 is 1 - 0.999f, which is not 0.001
         beta1, beta2 = float(np.float32(config.beta1)), float(np.float32(config.beta2))
@@ -72,9 +72,9 @@ class Adam(Optimizer):
         self.matrix_rule = self._rule(config.l2_reg, skip_zero=False)
         self.other_rule = self._rule(config.non_matrix_l2_reg, skip_zero=config.skip_zero_grad_non_matrix_params)
 
-    def _rule(self, l2_reg: float, *, skip_zero: bool) -> kernels.AdamRule:
+    def _rule(self, l2_reg: float, *, skip_zero: bool) -> AdamRule:
         """A rule with everything but what changes from step to step."""
-        rule = kernels.AdamRule()
+        rule = AdamRule()
         rule.beta1 = self.config.beta1
         rule.beta2 = self.config.beta2
         rule.epsilon = self.config.epsilon
@@ -102,22 +102,20 @@ class Adam(Optimizer):
         if self.config.optimize_matrix_params:
             rule = self._at_this_step(self.matrix_rule, 1.0)
             arrays = [rule, corrections, *self._arrays(gradient.flat, params)]
-            self._run_dense(self._dense_kernel, 0, self.n_matrix_params, arrays)
+            self._run_dense(self._kernels.dense, 0, self.n_matrix_params, arrays)
         if not self.config.optimize_non_matrix_params:
             return
         rule = self._at_this_step(self.other_rule, self.config.non_matrix_learning_rate_factor)
         if gradient.listed is not None and self.config.skip_zero_grad_non_matrix_params:
             for listed in gradient.listed:
-                regions = listed.regions
-                arrays = [as_warp(regions.slots), regions.slot_bits, rule, corrections]
-                arrays += self._arrays(regions.values.view(-1), params)
-                self._run_listed(self._listed_kernel, ListedWork(listed), arrays)
+                arrays = [rule, corrections, *self._arrays(listed.regions.values.view(-1), params)]
+                self._run_listed(self._kernels.listed, listed, arrays)
         else:
             flat = gradient.dense()
             arrays = [rule, corrections, *self._arrays(flat, params)]
-            self._run_dense(self._dense_kernel, self.n_matrix_params, self.n_params, arrays)
+            self._run_dense(self._kernels.dense, self.n_matrix_params, self.n_params, arrays)
 
-    def _at_this_step(self, rule: kernels.AdamRule, factor: float) -> kernels.AdamRule:
+    def _at_this_step(self, rule: AdamRule, factor: float) -> AdamRule:
         rule.learning_rate = np.float32(self.learning_rate) * np.float32(factor)
         rule.step = self.steps
         if self.config.adabound:

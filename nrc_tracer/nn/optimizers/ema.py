@@ -10,8 +10,8 @@ import warp as wp
 from torch import Tensor
 
 from nrc_tracer.device.arrays import as_warp
-from nrc_tracer.nn.optimizers import kernels
-from nrc_tracer.nn.optimizers.optimizer import KERNELS, ListedWork, Optimizer, Wrapper
+from nrc_tracer.nn.optimizers import ema_kernels as kernels
+from nrc_tracer.nn.optimizers.optimizer import Optimizer, Wrapper
 from nrc_tracer.nn.optimizers.step_table import StepTable
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Ema(Wrapper):
 
     def __init__(self, config: configuration.Ema, nested: Optimizer) -> None:
         super().__init__(config, nested)
-        wp.load_module(KERNELS, device=self.launcher.device)
+        wp.load_module(kernels, device=self.launcher.device)
         self.decay = float(np.float32(config.decay))
         self.averages = torch.zeros(self.n_params, device=self._torch_device)
         self.updated = torch.zeros(self.n_params, dtype=torch.int32, device=self._torch_device)
@@ -85,7 +85,7 @@ class Ema(Wrapper):
         if self.steps > 0:
             arguments = self._catching_up(params, self.averages)
             for listed in gradient.listed:
-                self._run_listed(kernels.ema_listed, ListedWork(listed), arguments)
+                self._run_listed(kernels.ema_listed, listed, arguments)
         self.nested.step(params, gradient)
         self._blend(params, self.n_matrix_params)
 

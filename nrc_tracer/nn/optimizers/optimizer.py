@@ -7,25 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 import warp as wp
 from torch import Tensor
 
-from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import NrcError
 
 if TYPE_CHECKING:
     from nrc_tracer.nn.gradients import Gradient, ListedGrid
 
-ENTRIES_PER_ITEM = 2048
-"""Entries of a list that one item of a kernel takes."""
-
 PARAMS_PER_ITEM = 8192
 """Parameters that one item of a dense kernel takes on the CPU."""
 
-KERNELS = "nrc_tracer.nn.optimizers.kernels"
 MAX_STEPS = 2**31 - 2
 
 
@@ -177,41 +171,11 @@ class Optimizer(ABC):
         items = -(-(end - begin) // stretch)
         self.launcher.run(kernel, items, lambda base: [base, begin, end, stretch, *arguments])
 
-    def _run_listed(self, kernel: wp.Kernel, work: ListedWork, arguments: list) -> None:
+    def _run_listed(self, kernel: wp.Kernel, listed: ListedGrid, arguments: list) -> None:
         """Run a kernel over the touched entries of a grid."""
-        self.launcher.run(kernel, len(work.stretches), lambda base: [base, *work.arguments, *arguments])
-
-
-class ListedWork:
-    """The lists of a grid cut into stretches of at most ENTRIES_PER_ITEM entries, for the kernels.
-
-    Args:
-        listed: The grid.
-
-    Attributes:
-        stretches: int32 [n, 3]: begin and end in the lists, and how to read them: above 0, the list has all entries of its region
-            and the k-th place stands for entry k + that - 1; below 0, it was put in order, and the sums begin at -that - 1; see
-            `Stretch`.
-        arguments: The first ones of the kernels.
-    """
-
-    def __init__(self, listed: ListedGrid) -> None:
-        rows = []
-        for stretch in listed.regions.stretches():
-            how = 0
-            if stretch.first is not None:
-                how = 1 + stretch.first - stretch.begin
-            elif stretch.in_order:
-                how = -1 - stretch.begin
-            begins = range(stretch.begin, stretch.end, ENTRIES_PER_ITEM)
-            rows += [(begin, min(begin + ENTRIES_PER_ITEM, stretch.end), how) for begin in begins]
-        self.stretches = torch.from_numpy(np.array(rows, dtype=np.int32).reshape(-1, 3))
-        self.arguments = [
-            as_warp(self.stretches, wp.vec3i),
-            as_warp(listed.regions.touched),
-            listed.begin,
-            listed.layout.n_features,
-        ]
+        stretches = listed.regions.listed_stretches()
+        every = [stretches, listed.regions.lists(), listed.begin, listed.layout.n_features, *arguments]
+        self.launcher.run(kernel, len(stretches), lambda base: [base, *every])
 
 
 class Wrapper(Optimizer):

@@ -7,7 +7,8 @@ import torch
 from nrc_tracer.errors import ConfigError, NrcError
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.encodings.grid import GridEncoding
-from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid, Regions
+from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid
+from nrc_tracer.nn.regions import Regions
 from tests.nn import oracle
 from tests.nn.oracle import grid as oracle_grid
 from tests.nn.samples import GRID, SMOOTH, make_encoding, make_launcher, relative, same_bits, uniform

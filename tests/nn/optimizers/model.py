@@ -6,8 +6,9 @@ from nrc_tracer.device.launch import initialize
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn import config
 from nrc_tracer.nn.encodings.grid import GridEncoding
-from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid, Regions
+from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid
 from nrc_tracer.nn.optimizers.build import build_optimizer
+from nrc_tracer.nn.regions import Regions
 
 N_MATRIX = 300
 
