@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,3 +116,33 @@ def compare(a: Estimate, b: Estimate, *, mean_over: np.ndarray | None = None) ->
         tile_band=sidak_band(tile_z.size),
         relative_difference=difference[counted].mean(axis=0) / np.maximum(channel_mean, 1e-12),
     )
+
+
+def assert_agreement(
+    look: Callable[[float, int], Agreement],
+    looks: Sequence[float],
+    *,
+    known_mean: float = 0.0015,
+    known_pixel: float = 0.03,
+) -> None:
+    """Assert that two images are equal; look again with more samples if a comparison fails.
+
+    One or two in a hundred comparisons of equal images fail by chance. More samples that are independent of the first ones tell
+    chance from a difference, which shows the more clearly the more samples there are.
+
+    Args:
+        look: Renders both images and compares them, given the samples to take as a multiple of the full number, and the number of
+            the look: no two looks share random numbers.
+        looks: The multiple for each look.
+        known_mean: Relative standard error that the image mean must have at most with all samples.
+        known_pixel: That of the median lit pixel.
+    """
+    for number, share in enumerate(looks):
+        agreement = look(share, number)
+        # Standard errors go with the root of the samples
+        wider = max(1.0, share**-0.5)
+        failures = agreement.failures(known_mean=wider * known_mean, known_pixel=wider * known_pixel)
+        if not failures:
+            return
+        print(f"look {number + 1}, {share} of the samples: {'; '.join(failures)}")
+    assert not failures, agreement

@@ -8,7 +8,7 @@ import pytest
 import nrc_tracer as nrc
 from nrc_tracer.imaging import write_image
 from tests.agreement import mitsuba_oracle
-from tests.agreement.statistics import Estimate, compare
+from tests.agreement.statistics import Estimate, assert_agreement, compare
 from tests.scene.gltf_files import GltfFile, sphere
 
 pytest.importorskip("mitsuba")
@@ -33,8 +33,9 @@ SHAPE = """<shape type="ply"><string name="filename" value="sphere.ply"/>
 FOV = 14.0
 
 
-def test_metal_spheres_agree_with_principled(tmp_path):
-    """The same triangles, the same light: equal but for the noise of both."""
+@pytest.fixture
+def files(tmp_path):
+    """The glTF file and Mitsuba's, with the same triangles and the same light."""
     points, triangles = sphere()
     file = GltfFile()
     lens = {"yfov": np.radians(FOV), "aspectRatio": WIDTH / HEIGHT, "znear": 0.1}
@@ -58,12 +59,35 @@ def test_metal_spheres_agree_with_principled(tmp_path):
     xml = tmp_path / "metals.xml"
     xml.write_text(XML.format(fov=FOV, width=WIDTH, height=HEIGHT, shapes="".join(shapes)))
 
+    return path, xml
+
+
+def assert_agrees(files, looks):
+    """Compare both images; `looks` are multiples of `SPP`."""
+    path, xml = files
     scene = nrc.load_scene(path)
     assert scene.warnings == ()
-    renderer = nrc.Renderer(scene, width=WIDTH, height=HEIGHT, max_depth=6, sampler="independent", filter="box", seed=3)
-    renderer.step(SPP)
-    agreement = compare(Estimate(*renderer.moments(), SPP), mitsuba_oracle.render(xml, spp=SPP))
-    assert not agreement.failures(), agreement
+
+    def look(share, number):
+        spp = int(share * SPP)
+        options = {"max_depth": 6, "sampler": "independent", "filter": "box", "seed": 3 + number}
+        renderer = nrc.Renderer(scene, width=WIDTH, height=HEIGHT, **options)
+        renderer.step(spp)
+        other = mitsuba_oracle.render(xml, spp=spp, seed=number * mitsuba_oracle.BATCHES)
+        return compare(Estimate(*renderer.moments(), spp), other)
+
+    assert_agreement(look, looks)
+
+
+def test_metal_spheres_agree_with_principled(files):
+    """They are equal but for the noise of both."""
+    assert_agrees(files, (0.25, 1.0, 4.0))
+
+
+@pytest.mark.slow
+def test_metal_spheres_agree_closely_with_principled(files):
+    """The same with half the standard errors."""
+    assert_agrees(files, (1.0, 4.0))
 
 
 def _write_ply(path, points, triangles):
