@@ -11,36 +11,34 @@ import nrc_tracer.cache.tiles
 import nrc_tracer.tracer.cut_path
 import nrc_tracer.tracer.layers
 import nrc_tracer.tracer.path
+from tests.cuda_binaries import ARCHITECTURES, compile_for_cuda
 from tests.tracer.test_determinism import room
 from tests.tracer.tiny_scenes import rendered
 
 
-def machine_code(module, folder, monkeypatch):
-    """Code for Ampere and Hopper: (architecture, its bytes, seconds it took)."""
-    wp.init()
-    # Hopper's as it is used; at the level below, Ampere's takes a third of the time of what NVRTC and ptxas have to accept
-    for arch, level in ((80, 2), (90, None)):
-        monkeypatch.setattr(wp.config, "optimization_level", level)
-        start = time.perf_counter()
-        wp.compile_aot_module(module, arch=[arch], module_dir=folder / str(arch), use_ptx=False)
-        (binary,) = (folder / str(arch)).glob("*.cubin")
-        yield arch, binary.read_bytes(), time.perf_counter() - start
+@pytest.fixture(autouse=True)
+def level(request, monkeypatch):
+    """Hopper's code is compiled as it is used; Ampere's a level lower, in a third of the time NVRTC and ptxas take otherwise."""
+    if "arch" in request.fixturenames and request.getfixturevalue("arch") == 80:
+        monkeypatch.setattr(wp.config, "optimization_level", 2)
 
 
+@ARCHITECTURES
 @pytest.mark.parametrize(
     ("module", "kernel"),
     [(nrc_tracer.tracer.path, b"trace_paths"), (nrc_tracer.tracer.cut_path, b"trace_cut_paths")],
     ids=["path", "cut_path"],
 )
-def test_paths_compile_for_cuda(module, kernel, tmp_path, monkeypatch, capsys):
+def test_paths_compile_for_cuda(module, kernel, arch, tmp_path, capsys):
     """Machine code comes out of the compiler; the seconds of each are printed."""
-    for arch, code, seconds in machine_code(module, tmp_path, monkeypatch):
-        with capsys.disabled():
-            print(f" sm_{arch}: {seconds:.1f} s", end="", flush=True)
-        assert code[:4] == b"\x7fELF"
-        assert kernel in code
+    start = time.perf_counter()
+    code = compile_for_cuda(module, arch, tmp_path).read_bytes()
+    with capsys.disabled():
+        print(f" sm_{arch}: {time.perf_counter() - start:.1f} s", end="", flush=True)
+    assert kernel in code
 
 
+@ARCHITECTURES
 @pytest.mark.parametrize(
     ("module", "kernels"),
     [
@@ -53,9 +51,9 @@ def test_paths_compile_for_cuda(module, kernel, tmp_path, monkeypatch, capsys):
     ],
     ids=["layers", "assembly", "tiles"],
 )
-def test_what_is_made_of_paths_compiles_for_cuda(module, kernels, tmp_path, monkeypatch):
-    for _, code, _ in machine_code(module, tmp_path, monkeypatch):
-        assert all(kernel in code for kernel in kernels)
+def test_what_is_made_of_paths_compiles_for_cuda(module, kernels, arch, tmp_path):
+    code = compile_for_cuda(module, arch, tmp_path).read_bytes()
+    assert all(kernel in code for kernel in kernels)
 
 
 @pytest.mark.cuda

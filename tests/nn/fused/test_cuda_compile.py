@@ -1,17 +1,14 @@
 """The fused kernels compile for CUDA on machines without a GPU, to code with the tensor cores' instructions."""
 
-from pathlib import Path
-
 import pytest
-import warp as wp
 
 from benchmarks.cuda_code import find_tool, run_tool
-from nrc_tracer.device.launch import initialize
 from nrc_tracer.nn.fused.backward import backward_kernel
 from nrc_tracer.nn.fused.descent import take_step
 from nrc_tracer.nn.fused.forward import forward_kernel
 from nrc_tracer.nn.fused.passes import pack_weights
 from nrc_tracer.nn.fused.plan import GridColumns, Shape, backward_variant, forward_variant
+from tests.cuda_binaries import ARCHITECTURES, compile_for_cuda
 
 GRID = GridColumns(3, 2, 16)
 VARIANTS = {
@@ -22,14 +19,6 @@ VARIANTS = {
 }
 
 
-def compiled(module, arch, folder) -> Path:
-    initialize()
-    wp.compile_aot_module(module, arch=[arch], module_dir=folder, use_ptx=False)
-    (binary,) = folder.glob("*.cubin")
-    assert binary.read_bytes()[:4] == b"\x7fELF"
-    return binary
-
-
 def products(binary) -> int | None:
     """Matrix instructions in a binary, or None where there is no disassembler."""
     if find_tool("nvdisasm") is None:
@@ -38,24 +27,24 @@ def products(binary) -> int | None:
     return code.count("HMMA.16816.F32")
 
 
-@pytest.mark.parametrize("arch", [80, 90])
+@ARCHITECTURES
 @pytest.mark.parametrize("name", VARIANTS)
 def test_compiles_for_cuda(name, arch, tmp_path):
     """Forward and backward; where a disassembler is at hand, with as many products as the shapes say."""
     shape, grid = VARIANTS[name]
     forward, backward = forward_variant(shape, grid), backward_variant(shape, grid)
     tiles = sum(rows // 16 * (columns // 16) for rows, columns, _ in shape.matrices)
-    binary = compiled(forward_kernel(forward).kernel.module, arch, tmp_path / "forward")
+    binary = compile_for_cuda(forward_kernel(forward).kernel.module, arch, tmp_path / "forward")
     found = products(binary)
     assert found in (None, 2 * tiles * forward.tiling.row_tiles)
-    binary = compiled(backward_kernel(backward).kernel.module, arch, tmp_path / "backward")
+    binary = compile_for_cuda(backward_kernel(backward).kernel.module, arch, tmp_path / "backward")
     found = products(binary)
     # Forwards, input gradients, and the share of one warp in the weights' over 16 rows, whose loop may be unrolled
     share = sum(2 * share.own_rows * share.own_columns for share in backward.shares)
     assert found is None or found >= 4 * tiles * backward.tiling.row_tiles + share
 
 
-@pytest.mark.parametrize("arch", [80, 90])
+@ARCHITECTURES
 @pytest.mark.parametrize(
     ("module", "kernels"),
     [(pack_weights.module, [b"pack_weights", b"add_parts"]), (take_step.module, [b"judge", b"take_step"])],
@@ -63,5 +52,5 @@ def test_compiles_for_cuda(name, arch, tmp_path):
 )
 def test_small_kernels_compile_for_cuda(module, kernels, arch, tmp_path):
     """Packing weights and adding parts; steps of the optimizer."""
-    code = compiled(module, arch, tmp_path).read_bytes()
+    code = compile_for_cuda(module, arch, tmp_path).read_bytes()
     assert all(kernel in code for kernel in kernels)

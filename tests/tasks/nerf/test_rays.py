@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-import warp as wp
 
-from nrc_tracer.device.launch import initialize
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError
-from nrc_tracer.tasks.nerf import ray_kernels, rays
+from nrc_tracer.tasks.nerf import rays
 from nrc_tracer.tasks.nerf.camera import Camera
 from nrc_tracer.tasks.nerf.rays import RayTable, rays_of
 from nrc_tracer.tasks.nerf.views import View, read_views
@@ -193,13 +191,3 @@ def test_fox(data_folder):
         )
         seen, _ = view.camera.project(view.camera.position + drawn.directions.double().numpy()[mine])
         np.testing.assert_allclose(seen, np.column_stack((columns, rows)) + 0.5, atol=1e-3)
-
-
-@pytest.mark.parametrize("arch", [80, 90])
-def test_compiles_for_cuda(arch, tmp_path):
-    initialize()
-    module = wp.get_module(ray_kernels.__name__)
-    wp.compile_aot_module(module, arch=[arch], module_dir=tmp_path, use_ptx=False)
-    code = next(tmp_path.glob("*.cubin")).read_bytes()
-    assert code[:4] == b"\x7fELF"
-    assert all(name.encode() in code for name in ("rays_of_pixels", "rays_of_view"))
