@@ -85,7 +85,7 @@ def measure_ablations(
             cache = make(train_frames=FRAMES, train_every=1)
             renderer = stage.renderer(cache, seed=seed)
             renderer.warm_up()
-            while cache.progress.get("turn", 0) < FRAMES:  # frames that trained
+            while cache.state.unbiased_step < FRAMES:  # frames that trained
                 renderer.step()
             freeze(cache)
             renderer.reset(seed=FRESH_SEED + seed)

@@ -102,8 +102,8 @@ def follow(renderer: Renderer, sample: int, way: int) -> tuple[np.ndarray, np.nd
     buffers = RecordBuffers.allocate(renderer.width * renderer.height, 1, source.launcher.torch_device)
     source.trace(buffers, make_cuts(renderer.cache, source, RENDER, sample, 1.0, continuation=way))
     held = HeldOut.of(buffers, buffers.paths)
-    samples = held["before"] + held["throughput"] * held["tail"]
-    return samples.cpu().numpy(), held["depth"].cpu().numpy()
+    samples = held.before + held.throughput * held.tail
+    return samples.cpu().numpy(), held.depth.cpu().numpy()
 
 
 def split_variance(samples: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

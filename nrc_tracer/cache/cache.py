@@ -15,22 +15,25 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from nrc_tracer.cache.features import DIFFUSE, FEATURES, SPECULAR
+from nrc_tracer.cache.network import network_config, start_at_one
 from nrc_tracer.cache.options import CacheOptions
+from nrc_tracer.cache.schedule import learning_rate_factor
+from nrc_tracer.cache.state import CacheState
 from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.errors import CacheError, ConfigError, NrcError, one_line
 from nrc_tracer.nn import Model, Trainer, load_training, save_training
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.snapshot import read_snapshot
+from nrc_tracer.nn.snapshot_format import SnapshotBytes
+from nrc_tracer.nn.snapshot_writing import training_to_bytes
 from nrc_tracer.nn.training_counters import TrainingCounters
 
 MIN_REFLECTANCE = 0.01
 """Of what radiance is divided by: a black surface scatters nothing, and its reflectance must not be divided by."""
-
-LEAST_LEARNING_RATE = 0.1
-"""As a share of the first."""
 
 OTHER_LIGHT = 2.0
 """Factor of brightness beyond which a change of the light is taken for one of all light."""
@@ -38,10 +41,10 @@ OTHER_LIGHT = 2.0
 MARGIN = 0.01
 """Of the cube around a scene, on each side, as a share of the scene's largest extent."""
 
-_STARTS = {"None": 1.0, "ReLU": 1.0, "LeakyReLU": 1.0, "Softplus": 0.9999954600, "Squareplus": 0.99, "Exponential": 0.0}
-"""For which argument an activation is 1."""
-
 _FORMAT = "nrc_tracer.cache"
+_VERSION = 2
+IN_MEMORY = "radiance cache"
+"""Name of a cache's bytes in messages."""
 
 
 class RadianceCache:
@@ -62,7 +65,7 @@ class RadianceCache:
         gain: Radiance for which the network stands at an output of 1 and a reflectance of 1; 0 before there was any light. It
             comes from the first targets and stays, as other weights would belong to another.
         scale: Radiance that the loss takes for 1. It may change without a change of what the cache says.
-        bad_records: Training records left out because they were not finite.
+        state: What it has been through.
 
     Raises:
         CacheError: A setting that is out of range.
@@ -76,10 +79,8 @@ class RadianceCache:
         self.trainer: Trainer | None = None
         self.low, self.size = np.zeros(3), 1.0
         self.gain = self.scale = 0.0
-        self.bad_records = 0
-        self.progress: dict[str, Any] = {}
-        self.held: dict[str, Tensor] = {}
-        self._stored: Path | None = None
+        self.state = CacheState()
+        self._stored: Path | SnapshotBytes | None = None
 
     # Life
 
@@ -100,8 +101,7 @@ class RadianceCache:
             DeviceError: The device or the backend cannot be had.
         """
         low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-        if self._stored is not None:
-            self._restore(device, threads)
+        self._restore(device, threads)
         fits = bool(np.all(low >= self.low) and np.all(high <= self.low + self.size))
         if self.model is not None and fits:
             if self.model.device != find_torch_device(device):
@@ -112,27 +112,24 @@ class RadianceCache:
         extent = float(np.max(high - low)) or 1.0
         self.size = extent * (1.0 + 2.0 * MARGIN)
         self.low = 0.5 * (low + high) - 0.5 * self.size
-        self._build(self._config(), device, threads, seed, self.options.precision)
+        self._build(network_config(self.options, self.size), device, threads, seed, self.options.precision)
         self.gain = self.scale = 0.0
-        self.progress, self.held = {}, {}
+        self.state = CacheState()
         return False
 
-    def _config(self) -> configuration.ModelConfig:
-        """The network's configuration, its grid not finer than the smallest feature."""
-        config = configuration.read_model(self.options.document(), n_input_dims=FEATURES)
-        if self.options.feature_size is None:
-            return config
-        finest = max(1.0, self.size / self.options.feature_size)
-        encoding = _bounded(config.encoding, finest)
-        return msgspec.structs.replace(config, encoding=encoding)
-
     def _build(
-        self, config: configuration.ModelConfig, device: str, threads: int | None, seed: int, precision: str
-    ) -> None:
+        self,
+        config: configuration.ModelConfig,
+        device: str | torch.device,
+        threads: int | None,
+        seed: int,
+        precision: str,
+    ) -> Trainer:
         self.model = self._model(config, device, threads, seed, precision)
         self.trainer = self._trainer(self.model)
         self._learning_rate = self.trainer.learning_rate
-        _start_at_one(self.model)
+        start_at_one(self.model)
+        return self.trainer
 
     def _model(
         self, config: configuration.ModelConfig, device: Any, threads: int | None, seed: int, precision: str
@@ -218,7 +215,7 @@ class RadianceCache:
         # While nothing has been seen of any light it is dark, which is what it says
         if self.gain == 0.0 or not len(targets):
             return 0.0
-        self.count_turn()
+        self.begin_training_frame()
         order = shuffle(len(targets), seed)[:records].to(features.device)
         losses = [
             self.take_step(features.index_select(0, part), targets.index_select(0, part))
@@ -226,13 +223,12 @@ class RadianceCache:
         ]
         return float(torch.stack(losses).mean())
 
-    def count_turn(self) -> None:
-        """Set the learning rate of the next call of `train`."""
-        turn = self.progress.get("turns", 0)
-        self.progress["turns"] = turn + 1
+    def begin_training_frame(self) -> None:
+        """Set the learning rate of the next training frame."""
+        step = self.state.learning_rate_step
+        self.state = replace(self.state, learning_rate_step=step + 1)
         if self.options.decay_frames is not None:
-            share = max(LEAST_LEARNING_RATE, 1.0 / (1.0 + turn / self.options.decay_frames))
-            self.trainer.learning_rate = self._learning_rate * share
+            self.trainer.learning_rate = self._learning_rate * learning_rate_factor(step, self.options.decay_frames)
 
     def take_step(self, features: Tensor, targets: Tensor) -> Tensor:
         """Take a step of the optimizer; see `train`. Returns the loss before it, 0-d."""
@@ -245,7 +241,7 @@ class RadianceCache:
         It goes on from the average of the weights. What the optimizer knows of their gradients, and the average itself, in which
         what was right before the change would last for a hundred steps, begin anew.
         """
-        self.progress["turns"] = 0
+        self.state = replace(self.state, learning_rate_step=0)
         if self.trainer is None:
             return
         before = self.trainer
@@ -268,33 +264,54 @@ class RadianceCache:
     # Files
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write all it has learnt, and what it needs to go on learning, to a file for `load`.
+        """Write what the cache has learnt, and all it needs to continue learning, to a file for `load`.
 
         Raises:
-            CacheError: There is nothing to save.
-            SnapshotError: The place cannot be written to.
+            CacheError: The cache has not been used yet.
+            SnapshotError: The file cannot be written.
         """
+        return save_training(self._begun_trainer(str(path)), path, metadata=self._metadata())
+
+    def to_bytes(
+        self, *, extra: Mapping[str, Tensor] | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> bytes:
+        """The contents of the file that `save` writes, for `restore`.
+
+        Args:
+            extra: Tensors to store with it.
+            metadata: JSON data to store with it.
+
+        Raises:
+            CacheError: The cache has not been used yet.
+            SnapshotError: The weights are not finite.
+        """
+        about = {**self._metadata(), **(metadata or {})}
+        return training_to_bytes(self._begun_trainer(IN_MEMORY), IN_MEMORY, extra=extra, metadata=about)
+
+    def _begun_trainer(self, name: str) -> Trainer:
         if self.trainer is None:
-            raise CacheError(f"{path}: not written, as the cache has not been used yet")
-        about = {
+            raise CacheError(f"{name}: not written, as the cache has not been used yet")
+        return self.trainer
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
             "format": _FORMAT,
+            "version": _VERSION,
             "options": msgspec.to_builtins(self.options),
             "low": self.low.tolist(),
             "size": self.size,
             "gain": self.gain,
             "scale": self.scale,
-            "bad_records": self.bad_records,
-            "progress": self.progress,
+            "state": msgspec.to_builtins(self.state),
         }
-        return save_training(self.trainer, path, extra=self.held, metadata=about)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **settings: Any) -> RadianceCache:
-        """Read a cache that was saved; `settings` replace some of those it was saved with.
+        """Read a cache from a file; `settings` replace options that it was saved with.
 
         Raises:
-            CacheError, SnapshotError: The file cannot be read, or is of something else; or a setting is of the network, which is
-                that of the file.
+            CacheError, SnapshotError: The file cannot be read or is not one of a cache; or a setting belongs to the network,
+                which is that of the file.
         """
         for name in ("encoding", "config", "feature_size"):
             if name in settings:
@@ -303,45 +320,49 @@ class RadianceCache:
         cache._read(Path(path), settings)
         return cache
 
-    def restore(self, path: str | os.PathLike[str], *, device: str, threads: int | None) -> None:
-        """Go on from a file of a cache with the same options, to the same bits.
+    def restore(self, data: bytes, *, device: torch.device, threads: int | None) -> None:
+        """Continue from the bytes of a cache with the same options, to the same bits.
 
         Raises:
-            CacheError, SnapshotError: The file cannot be read, or is of something else.
+            CacheError, SnapshotError: The bytes are damaged or not those of a cache.
         """
-        self._read(Path(path), {})
+        self._read(SnapshotBytes(IN_MEMORY, data), {})
         self._restore(device, threads)
 
-    def _read(self, path: Path, settings: Mapping[str, Any]) -> None:
-        snapshot = read_snapshot(path)
-        about = snapshot.metadata
+    def _read(self, source: Path | SnapshotBytes, settings: Mapping[str, Any]) -> None:
+        """Take over all but the network."""
+        snapshot = read_snapshot(source)
+        name, about = snapshot.path, snapshot.metadata
         if about.get("format") != _FORMAT or snapshot.n_input_dims != FEATURES or snapshot.n_output_dims != 3:
-            raise CacheError(f"{path}: a snapshot, but not of a radiance cache")
+            raise CacheError(f"{name}: a snapshot, but not of a radiance cache")
+        version = about.get("version", 1)
+        if isinstance(version, int) and version != _VERSION:
+            age = "a newer release; upgrade nrc-tracer" if version > _VERSION else "an older release; train a new one"
+            raise CacheError(f"{name}: a radiance cache of {age} (format {version}, this one reads {_VERSION})")
         try:
             options = msgspec.convert(about["options"], CacheOptions)
             low, size = np.array(about["low"], np.float64), float(about["size"])
-            gain, scale, bad = float(about["gain"]), float(about["scale"]), int(about["bad_records"])
-            progress = dict(about["progress"])
+            gain, scale = float(about["gain"]), float(about["scale"])
+            state = msgspec.convert(about["state"], CacheState)
             if low.shape != (3,) or not np.isfinite([*low, size, gain, scale]).all() or size <= 0.0:
                 raise ValueError("its cube or scale is impossible")
         except (NrcError, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
-            raise CacheError(f"{path}: not a radiance cache, or damaged: {one_line(error)}") from error
+            raise CacheError(f"{name}: not a radiance cache, or damaged: {one_line(error)}") from error
         if settings:
             options = _options({**msgspec.structs.asdict(options), **settings})
         self.options, self.low, self.size, self.gain, self.scale = options, low, size, gain, scale
-        self.bad_records, self.progress, self.held = bad, progress, dict(snapshot.extra)
-        self._stored = path
+        self.state, self._stored = state, source
 
-    def _restore(self, device: str, threads: int | None) -> None:
-        """Make the network of the file that was read."""
-        path, self._stored = self._stored, None
-        snapshot = read_snapshot(path)
+    def _restore(self, device: str | torch.device, threads: int | None) -> None:
+        """Make the network of what was read."""
+        if self._stored is None:
+            return
+        source, self._stored = self._stored, None
+        snapshot = read_snapshot(source)
         precision = self.options.precision
         if precision == "auto" and not self.options.fused:
             precision = snapshot.precision
-        self._build(snapshot.config, device, threads, snapshot.seed, precision)
-        load_training(self.trainer, path)
-        self.held = {name: tensor.to(self.model.device) for name, tensor in self.held.items()}
+        load_training(self._build(snapshot.config, device, threads, snapshot.seed, precision), source)
 
 
 def _options(settings: Mapping[str, Any]) -> CacheOptions:
@@ -355,44 +376,3 @@ def _options(settings: Mapping[str, Any]) -> CacheOptions:
 def shuffle(count: int, seed: int) -> Tensor:
     """A random order of 0 .. count - 1, int64 [count], on the CPU: the same for the same seed on every machine."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
-
-
-def _start_at_one(model: Model) -> None:
-    """Let the network begin with an output of 1 for every input, where its activations allow it.
-
-    It has no biases, but the inputs that fill up its width are 1. One neuron of each layer hands that on, to the output alone;
-    the rest of the network begins as usual, and all of it is free to change.
-    """
-    network, config = model.network, model.config.network
-    argument = _STARTS.get(config.output_activation)
-    mlp = network.structure
-    if argument is None or config.activation not in ("ReLU", "None", "LeakyReLU") or not _has_constant_input(model):
-        return
-    last = network.n_layers - 1
-    for index in range(last):
-        weights = network.layer(index)
-        weights[0].zero_()
-        weights[0, -1 if index == 0 else 0] = 1.0
-    output = network.layer(last)
-    output.zero_()
-    output[: mlp.n_output_dims, 0 if last > 0 else -1] = argument
-
-
-def _has_constant_input(model: Model) -> bool:
-    """Whether the network's last input is 1, as it is where an encoding is filled up to the network's width."""
-    structure = model.structure
-    x = torch.linspace(0.1, 0.9, 2 * FEATURES).view(2, FEATURES).to(model.device)
-    encoded = structure.encoding.reference(x, structure.split(model.params)[1], structure.width)
-    return bool((encoded[:, -1] == 1.0).all())
-
-
-def _bounded(encoding: Any, finest: float) -> Any:
-    """An encoding whose grids are not finer than a resolution."""
-    nested = getattr(encoding, "nested", None)
-    if nested is not None:
-        parts = (msgspec.structs.replace(part, encoding=_bounded(part.encoding, finest)) for part in nested)
-        return msgspec.structs.replace(encoding, nested=tuple(parts))
-    if not hasattr(encoding, "per_level_scale") or encoding.n_levels < 2:
-        return encoding
-    most = max(1.0, finest / encoding.base_resolution) ** (1.0 / (encoding.n_levels - 1))
-    return msgspec.structs.replace(encoding, per_level_scale=min(encoding.per_level_scale, max(most, 1.0)))

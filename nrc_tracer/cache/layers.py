@@ -40,8 +40,8 @@ def cache_layers(
             cuts += buffers.depth > 0
             source.trace(buffers, make_cuts(cache, source, VIEW, sample, 1.0))
             held = HeldOut.of(buffers, pixels)
-            prediction += held["before"] + held["throughput"] * cache.predict(held["features"])
-            target += held["before"] + held["throughput"] * held["tail"]
+            prediction += held.before + held.throughput * cache.predict(held.features)
+            target += held.before + held.throughput * held.tail
     found = {
         "path_length": length / samples,
         "cache_depth": depth / cuts.clamp_min(1.0),

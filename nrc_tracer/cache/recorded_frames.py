@@ -1,41 +1,47 @@
-"""Frames of the radiance cache that a GPU goes through alone: nothing in them waits for the host.
+"""Frames of rendering and training that a GPU runs alone: nothing in them waits for the host.
 
-Where the host would ask how many queries or records there are, kernels find the number in memory, and work is launched for the
-most that there can be. The number of training paths is steered on the device too. What the host decides from frame to frame
-(which sample, the learning rate, the share of unbiased suffixes) it writes into memory beforehand.
+Where the host would ask how many queries or records there are, kernels read the number from device memory, and work is launched
+for the largest possible number. The device also adapts the number of training paths. What the host decides from frame to frame
+(index of the sample, learning rate, share of unbiased suffixes) it writes to device memory before the frame.
 """
+
+from __future__ import annotations
 
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.cache import RadianceCache
-from nrc_tracer.cache.cut_policy import RENDER, TRAIN, VIEW
+from nrc_tracer.cache.cut_policy import TRAIN
 from nrc_tracer.cache.features import FEATURES
 from nrc_tracer.cache.marked import Marked
 from nrc_tracer.cache.mode import CacheMode
 from nrc_tracer.cache.path_source import FilmArrays, PathSource, make_cuts, tiles_of
 from nrc_tracer.cache.queries import add_to_film, draw_batch, predict_ends, targets_of
 from nrc_tracer.cache.records import IN_CACHE
+from nrc_tracer.cache.rendering import cut_mode
+from nrc_tracer.cache.state import ImageState
 from nrc_tracer.cache.tiles import PATHS_PER_RECORD, choose_tiles
+from nrc_tracer.cache.training import TRAINING_STREAM
 from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.recording import Recording, Stopwatch
 
 
 class RecordedRendering:
-    """Adds samples that end in the cache, or show it, to a film, in frames whose parts are launched as a whole.
+    """Adds samples to a film in frames whose parts are each launched as a whole: as `Rendering`, but for mode `unbiased`.
 
-    It is made for one scene, camera and film, and for what the cache is now but for its weights.
+    It holds for one scene, camera and film, and as long as `fits` says so.
 
     Args:
         cache: The cache, made with `fused=True`.
-        mode: What is rendered: `on` or `view`.
+        mode: What the cache is used for, `on` or `view`.
         source: What traces paths.
         film: The film's sums.
-        buffers: Room for a path through each pixel.
-        watch: Is told what time the parts take.
+        buffers: Room for one path through each pixel.
+        watch: Adds up the time of tracing and of queries.
     """
 
     def __init__(
@@ -49,34 +55,42 @@ class RecordedRendering:
     ) -> None:
         self._cache, self._source, self._film, self._buffers, self._watch = cache, source, film, buffers, watch
         self._made_for = _baked(cache)
-        self._cuts = make_cuts(cache, source, VIEW if mode is CacheMode.VIEW else RENDER, 0, 0.0)
+        self._cuts = make_cuts(cache, source, cut_mode(mode), 0, 0.0)
         device = source.launcher.torch_device
         self._features = torch.zeros((buffers.paths, FEATURES), device=device)
         self._counts = torch.zeros(3, dtype=torch.int64, device=device)
-        self._trace, self._answer = Recording(source.launcher), Recording(source.launcher)
+        self._trace, self._query = Recording(source.launcher), Recording(source.launcher)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a GPU repeats the frame alone."""
+        return self._trace.is_recorded and self._query.is_recorded
 
     def fits(self) -> bool:
-        """Whether it asks what the cache is now."""
+        """Whether the frame is still one of this cache: it records the gain, the scale and where the weights are."""
         return _is_same(self._made_for, _baked(self._cache))
 
-    def render(self, sample: int) -> None:
-        """Add sample number `sample` to every pixel."""
+    def render(self, sample: int, image: ImageState) -> None:
+        """Add sample number `sample` to every pixel; its queries and vertices are counted by `collect`."""
         self._cuts.sample.fill_(sample)
         with self._watch.time("trace"):
             self._trace(self._trace_paths)
         with self._watch.time("query"):
-            self._answer(self._add_answers)
+            self._query(self._add_predictions)
+        image.paths += self._buffers.paths
 
-    def collect(self) -> dict[str, int]:
-        """What was counted since the last call, for which this waits for the device."""
-        counts = dict(zip(("queries", "query_vertices", "path_vertices"), self._counts.tolist(), strict=True))
+    def collect(self, image: ImageState) -> None:
+        """Wait for the device, and add what it has counted since the last call."""
+        queries, query_vertices, path_vertices = self._counts.tolist()
+        image.queries += queries
+        image.query_vertices += query_vertices
+        image.path_vertices += path_vertices
         self._counts.zero_()
-        return counts
 
     def _trace_paths(self) -> None:
         self._source.trace(self._buffers, self._cuts)
 
-    def _add_answers(self) -> None:
+    def _add_predictions(self) -> None:
         buffers, launcher = self._buffers, self._source.launcher
         ends = Marked.of(buffers.count > 0, launcher)
         predictions = predict_ends(self._cache, launcher, buffers, ends, room=self._features)
@@ -85,18 +99,16 @@ class RecordedRendering:
 
 
 class RecordedTraining:
-    """Trains the cache in frames that are launched as a whole. How many paths they have, the device decides.
+    """Trains the cache in frames that are each launched as a whole, with a number of paths that the device adapts: as `Training`.
 
-    It is made for one scene and camera, and for what the cache is now but for its weights. In a frame without records the steps
-    of the optimizer are skipped ones.
+    It holds for one scene and camera, and as long as `fits` says so. In a frame without records the optimizer skips its steps.
 
     Args:
-        cache: The cache, which knows how bright the scene is, and was made with `fused=True`.
+        cache: The cache, made with `fused=True`, which has a gain.
         source: What traces paths.
-        stream: Stream of random numbers of training paths.
-        density: Is counted up where training paths go, int32 [pixels].
-        watch: Is told what time it takes.
-        paths: How many paths there are in the first frame.
+        density: Training paths through each pixel, int32 [pixels], to be added to.
+        watch: Adds up the time of training.
+        paths: Number of paths of the first frame.
         records: Training records of a frame.
         steps: Steps of the optimizer in a frame.
     """
@@ -105,7 +117,6 @@ class RecordedTraining:
         self,
         cache: RadianceCache,
         source: PathSource,
-        stream: int,
         density: Tensor,
         watch: Stopwatch,
         *,
@@ -113,7 +124,7 @@ class RecordedTraining:
         records: int,
         steps: int,
     ) -> None:
-        self._cache, self._source, self._stream, self._watch = cache, source, stream, watch
+        self._cache, self._source, self._watch = cache, source, watch
         self._made_for, self._density, self._steps = _baked(cache), density, steps
         self._cuts = make_cuts(cache, source, TRAIN, 0, 1.0, tiles_of(source, min(paths, records)))
         device = source.launcher.torch_device
@@ -125,28 +136,34 @@ class RecordedTraining:
         self._bad = torch.zeros(1, dtype=torch.int64, device=device)
         self._frame = Recording(source.launcher)
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a GPU repeats the frame alone."""
+        return self._frame.is_recorded
+
     def fits(self) -> bool:
-        """Whether it trains what the cache is now."""
+        """Whether the frame is still one of this cache: it records the gain, the scale and where the weights are."""
         return _is_same(self._made_for, _baked(self._cache))
 
-    def train(self, frame: int, unbiased: float) -> None:
-        """Trace training paths, of whose suffixes a share of `unbiased` ends by roulette alone, and train on them."""
-        self._cuts.sample.fill_(frame)
+    def train(self, unbiased: float) -> None:
+        """Train for one frame in which a share of `unbiased` of the suffixes ends by Russian roulette alone."""
+        self._cuts.sample.fill_(self._cache.state.frame)
         self._cuts.probability.fill_(unbiased)
-        self._cache.count_turn()
+        self._cache.begin_training_frame()
         with self._watch.time("train"):
             self._frame(self._learn)
 
-    def collect(self) -> tuple[int, int]:
-        """Records left out since the last call, and the paths of the next frame, for which this waits for the device."""
-        bad, paths = int(self._bad), int(self._paths)
+    def collect(self, image: ImageState) -> None:
+        """Wait for the device, and take over the records dropped since the last call and the number of the next frame's paths."""
+        state = self._cache.state
+        self._cache.state = replace(state, bad_records=state.bad_records + int(self._bad))
+        image.training_paths = int(self._paths)
         self._bad.zero_()
-        return bad, paths
 
     def _learn(self) -> None:
         buffers, source, tiles = self._buffers, self._source, self._cuts.tiles
         launcher = source.launcher
-        source.trace(buffers, self._cuts, stream=self._stream)
+        source.trace(buffers, self._cuts, stream=TRAINING_STREAM)
         self._density.index_add_(0, buffers.pixel, (self._path_numbers < tiles.prod()).to(torch.int32))
 
         ends = Marked.of(buffers.status == int(IN_CACHE), launcher)
@@ -155,7 +172,7 @@ class RecordedTraining:
         found = Marked.of(is_record, launcher)
         self._bad += buffers.count.sum() - ends.count - found.count
 
-        batch, seed = (self._features, self._targets), source.seed(self._stream)
+        batch, seed = (self._features, self._targets), source.seed(TRAINING_STREAM)
         draw_batch(launcher, buffers, targets, found, seed=seed, frame=self._cuts.sample, into=batch)
         parts = (torch.tensor_split(drawn, self._steps) for drawn in batch)
         for features, target in zip(*parts, strict=True):
@@ -167,7 +184,7 @@ class RecordedTraining:
 
 
 def _baked(cache: RadianceCache) -> tuple[Any, ...]:
-    """What of a cache is in a graph, beside what changes in place."""
+    """What a recorded frame holds of a cache, beside memory whose contents change in place."""
     return cache.trainer, cache.model.inference_params, cache.gain, cache.scale
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from nrc_tracer.errors import NrcError, one_line
 
@@ -36,12 +36,12 @@ class TensorSource:
 
 
 def write_tensors(
-    path: Path, metadata: Mapping[str, str], sources: Mapping[str, TensorSource], *, max_header: int
+    file: IO[bytes], metadata: Mapping[str, str], sources: Mapping[str, TensorSource], *, max_header: int
 ) -> None:
-    """Write a new file, tensors in the order given.
+    """Write a container, tensors in the order given.
 
     Args:
-        path: The file, which must not exist.
+        file: An empty binary file, on a disk or in memory.
         metadata: Strings to put into the header.
         sources: The tensors by name.
         max_header: Bytes that the header may have.
@@ -58,11 +58,16 @@ def write_tensors(
     encoded += b" " * (-len(encoded) % 8)
     if len(encoded) > max_header:
         raise OSError(f"metadata and names are larger than {max_header // 2**20} MiB")
-    with path.open("xb") as file:
-        file.write(struct.pack("<Q", len(encoded)))
-        file.write(encoded)
-        for source in sources.values():
-            file.write(source.data())
+    file.write(struct.pack("<Q", len(encoded)))
+    file.write(encoded)
+    for source in sources.values():
+        file.write(source.data())
+
+
+def read_header(data: bytes) -> dict[str, Any]:
+    """The JSON header of a container in memory that safetensors has read: tensors by name, and `__metadata__`."""
+    size = struct.unpack_from("<Q", data)[0]
+    return json.loads(data[8 : 8 + size])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.errors import ConfigError, NrcError, SnapshotError, one_line
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.model import Model
-from nrc_tracer.nn.snapshot_format import SnapshotFile, opened_snapshot
+from nrc_tracer.nn.snapshot_format import SnapshotBytes, SnapshotFile, opened_snapshot
 
 if TYPE_CHECKING:
     from nrc_tracer.nn.trainer import Trainer
@@ -137,9 +137,9 @@ def load_model(
     return snapshot.model(device=device, backend=backend, precision=precision, threads=threads)
 
 
-def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
-    """Read all that a file holds but the state of a trainer. Raises `SnapshotError`."""
-    with opened_snapshot(path) as file:
+def read_snapshot(source: str | os.PathLike[str] | SnapshotBytes) -> Snapshot:
+    """Read all that a file, or its contents in memory, holds but the state of a trainer. Raises `SnapshotError`."""
+    with opened_snapshot(source) as file:
         mapped = _mapped(file)
     return replace(
         mapped,
@@ -156,7 +156,10 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_training(
-    trainer: Trainer, path: str | os.PathLike[str], *, check: Callable[[Snapshot], None] | None = None
+    trainer: Trainer,
+    source: str | os.PathLike[str] | SnapshotBytes,
+    *,
+    check: Callable[[Snapshot], None] | None = None,
 ) -> Snapshot:
     """Go on with a saved training: its parameters to the trainer's model, its state to the trainer.
 
@@ -167,7 +170,7 @@ def load_training(
 
     Args:
         trainer: The trainer.
-        path: What `save_training` wrote.
+        source: The file that `save_training` wrote, or its contents in memory.
         check: Called with what the file holds before anything changes; what it raises is passed on.
 
     Returns:
@@ -177,7 +180,7 @@ def load_training(
         SnapshotError: The file cannot be read, is damaged, holds no training, or that of another model or optimizer; then
             nothing has changed.
     """
-    with opened_snapshot(path) as file:
+    with opened_snapshot(source) as file:
         snapshot = _mapped(file)
         if check is not None:
             check(snapshot)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from nrc_tracer.errors import ConfigError, SnapshotError, one_line
-from nrc_tracer.files.tensor_file import opened_tensors
+from nrc_tracer.files.tensor_file import opened_tensors, read_header
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.config.document import decode
 from nrc_tracer.nn.precision import DTYPES
@@ -64,12 +65,66 @@ def is_finite(params: Tensor) -> bool:
     return all(bool(torch.isfinite(piece).all()) for piece in params.split(_PIECE))
 
 
+@dataclass(frozen=True)
+class SnapshotBytes:
+    """The contents of a file in memory.
+
+    Attributes:
+        name: What messages call it.
+        data: The bytes that the file would have.
+    """
+
+    name: str
+    data: bytes
+
+
 @contextmanager
-def opened_snapshot(path: str | os.PathLike[str]) -> Iterator[SnapshotFile]:
-    """Open a file and check all but the contents of tensors. Raises `SnapshotError`."""
-    path = Path(path)
+def opened_snapshot(source: str | os.PathLike[str] | SnapshotBytes) -> Iterator[SnapshotFile]:
+    """Open a file, or its contents in memory, and check all but the contents of tensors. Raises `SnapshotError`."""
+    if isinstance(source, SnapshotBytes):
+        yield SnapshotFile(Path(source.name), _TensorsInMemory(source))
+        return
+    path = Path(source)
     with opened_tensors(path, "pt", kind="snapshot", error=SnapshotError, max_header=MAX_HEADER_BYTES) as tensors:
         yield SnapshotFile(path, tensors)
+
+
+class _TensorsInMemory:
+    """As much of what `safetensors.safe_open` gives as is needed here, for contents in memory."""
+
+    def __init__(self, source: SnapshotBytes) -> None:
+        import safetensors.torch
+
+        try:
+            self._tensors = safetensors.torch.load(source.data)
+        except (safetensors.SafetensorError, KeyError, ValueError) as problem:
+            raise SnapshotError(f"{source.name}: not a snapshot, or damaged: {one_line(problem)}") from problem
+        self._header = read_header(source.data)
+
+    def keys(self) -> list[str]:
+        return list(self._tensors)
+
+    def metadata(self) -> dict[str, str] | None:
+        return self._header.get("__metadata__")
+
+    def get_tensor(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def get_slice(self, name: str) -> _Slice:
+        return _Slice(self._header[name])
+
+
+class _Slice:
+    """Shape and type of a tensor, as safetensors has them."""
+
+    def __init__(self, entry: dict[str, Any]) -> None:
+        self._entry = entry
+
+    def get_shape(self) -> list[int]:
+        return self._entry["shape"]
+
+    def get_dtype(self) -> str:
+        return self._entry["dtype"]
 
 
 class SnapshotFile:

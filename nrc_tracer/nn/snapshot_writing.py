@@ -5,11 +5,12 @@ Nothing here makes a model or a trainer: it is enough that one has what a file h
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import msgspec
 import torch
@@ -99,6 +100,22 @@ def save_training(
     return _save(trainer.model, trainer, path, extra, metadata)
 
 
+def training_to_bytes(
+    trainer: SavedTrainer,
+    name: str,
+    *,
+    extra: Mapping[str, Tensor] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The contents of the file that `save_training` writes; `name` is what messages call it."""
+    file = io.BytesIO()
+    try:
+        _write(Path(name), file, *_contents(Path(name), trainer.model, trainer, extra, metadata))
+    except OSError as error:
+        raise SnapshotError(f"{name}: not written: {error}") from error
+    return file.getvalue()
+
+
 def _save(
     model: SavedModel,
     trainer: SavedTrainer | None,
@@ -107,6 +124,20 @@ def _save(
     metadata: Mapping[str, Any] | None,
 ) -> Path:
     path = Path(path)
+    header, tensors = _contents(path, model, trainer, extra, metadata)
+    with replacing(path, error=SnapshotError) as temporary, temporary.open("xb") as file:
+        _write(path, file, header, tensors)
+    return path
+
+
+def _contents(
+    path: Path,
+    model: SavedModel,
+    trainer: SavedTrainer | None,
+    extra: Mapping[str, Tensor] | None,
+    metadata: Mapping[str, Any] | None,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `Header` reads, and the tensors by name; `path` is for messages."""
     tensors = {"params": model.params}
     # Before the trainer's state: asking for an average may bring it up to date
     averaged = model.inference_params
@@ -135,9 +166,7 @@ def _save(
         header["training"] = _flatten(path, trainer.state(copy=False), TRAINING, tensors)
     if metadata:
         header["metadata"] = dict(metadata)
-    with replacing(path, error=SnapshotError) as temporary:
-        _write(path, temporary, header, tensors)
-    return path
+    return header, tensors
 
 
 def _flatten(path: Path, state: Mapping[str, Any], prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -171,12 +200,12 @@ def _check_tensor(path: Path, place: str, name: object, tensor: object) -> None:
         )
 
 
-def _write(path: Path, temporary: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def _write(path: Path, file: IO[bytes], header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write a file.
 
     Args:
-        path: Where it will be, for messages.
-        temporary: Where it is written.
+        path: Its name, for messages.
+        file: Where it is written.
         header: What `Header` reads.
         tensors: By name; the largest types come first, so that each is aligned.
 
@@ -185,7 +214,7 @@ def _write(path: Path, temporary: Path, header: Mapping[str, Any], tensors: Mapp
     """
     metadata = {KEY: _json(path, header)}
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
-    write_tensors(temporary, metadata, {name: _source(tensor) for name, tensor in ordered}, max_header=MAX_HEADER_BYTES)
+    write_tensors(file, metadata, {name: _source(tensor) for name, tensor in ordered}, max_header=MAX_HEADER_BYTES)
 
 
 def _json(path: Path, header: Mapping[str, Any]) -> str:

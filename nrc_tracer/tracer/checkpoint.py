@@ -25,7 +25,7 @@ from nrc_tracer.files.tensor_file import TensorSource, opened_tensors, write_ten
 from nrc_tracer.scene.model import Scene, TriangleMesh
 
 FORMAT = "nrc_tracer.tracer"
-VERSION = 2
+VERSION = 3
 MAX_HEADER_BYTES = 64 * 2**20
 
 _KEY, _DIGEST = "nrc_tracer", "digest"
@@ -139,8 +139,8 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint, ident
     text = msgspec.json.encode(header)
     metadata = {_KEY: text.decode(), _DIGEST: _digest(text)}
     entries = {name: _entry(name, tensor) for name, tensor in tensors.items()}
-    with replacing(path, error=CheckpointError) as temporary:
-        write_tensors(temporary, metadata, entries, max_header=MAX_HEADER_BYTES)
+    with replacing(path, error=CheckpointError) as temporary, temporary.open("xb") as file:
+        write_tensors(file, metadata, entries, max_header=MAX_HEADER_BYTES)
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 import time as clock
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -212,7 +211,7 @@ class Renderer:
         if self._frames is not None:
             kept = self._begin_network(self.cache)
             self._cut_tracer.scene = device_scene.record
-            self._frames.follow_scene()
+            self._frames.follow_scene(kept=kept)
             outcome = "kept" if kept else "reset"
         self.reset()
         return outcome
@@ -287,13 +286,11 @@ class Renderer:
             frames = USUAL_WARM_UP
         start = clock.perf_counter()
         while not self._frames.is_warm:
-            if self._frames.skips_warm_up():
-                break
             spent = clock.perf_counter() - start
             done = self._frames.warm_up_frames + 1
-            self._frames.warm_up_frame(
-                (frames is not None and done >= frames) or (seconds is not None and spent >= seconds)
-            )
+            is_last = (frames is not None and done >= frames) or (seconds is not None and spent >= seconds)
+            if not self._frames.warm_up_frame(is_last):
+                break
             if stop is not None and stop():
                 break
         self._warm_up_seconds += clock.perf_counter() - start
@@ -438,7 +435,7 @@ class Renderer:
         if self.samples == 0:
             raise CheckpointError(f"{path}: not written, as there are no samples yet")
         checkpoint = Checkpoint(
-            samples=self.samples, seconds=self._seconds, cache=self._cache_file(), **self._sums.contents()
+            samples=self.samples, seconds=self._seconds, cache=self._cache_bytes(), **self._sums.contents()
         )
         return write_checkpoint(path, checkpoint, self._identity())
 
@@ -451,19 +448,16 @@ class Renderer:
         """
         checkpoint = read_checkpoint(path, self._identity(), width=self.width, height=self.height)
         if self._frames is not None:
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "cache.safetensors"
-                file.write_bytes(checkpoint.cache)
-                self.cache.restore(file, device=self._frames.device, threads=self._launcher.threads)
+            try:
+                self._frames.restore(checkpoint.cache.tobytes())
+            except NrcError as error:
+                raise CheckpointError(f"{path}: {error}") from error
         self._sums.assign(checkpoint.sums, checkpoint.squares, checkpoint.dropped)
         self.samples, self._seconds = checkpoint.samples, checkpoint.seconds
 
-    def _cache_file(self) -> np.ndarray:
-        """What the cache would be saved as, uint8 [bytes]."""
-        if self.cache is None:
-            return np.empty(0, np.uint8)
-        with tempfile.TemporaryDirectory() as folder:
-            return np.fromfile(self.cache.save(Path(folder) / "cache.safetensors"), np.uint8)
+    def _cache_bytes(self) -> np.ndarray:
+        """The state of the cache and its frames, uint8 [bytes]; empty without one."""
+        return np.frombuffer(b"" if self._frames is None else self._frames.to_bytes(), np.uint8)
 
     def _identity(self) -> Identity:
         """What decides the bits of the image beside the number of samples. Threads and blocks do not."""

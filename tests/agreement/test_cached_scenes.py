@@ -18,6 +18,7 @@ from tests.tracer.cached_renders import (
     NEVER,
     blocks,
     cached,
+    continue_with,
     estimate,
     freeze,
     niche,
@@ -70,7 +71,7 @@ def unbiased_and_plain(scene, effort, cache, probability, **options):
     """Estimates of `unbiased` with a cache, beyond which paths go on with the given probability, and of the plain path tracer."""
     renderer = cached(scene, "unbiased", cache, **SIZE, **options)
     assert renderer.warm_up()
-    renderer.cache.progress["continue_probability"] = probability
+    continue_with(renderer, probability)
     ours = replicates(renderer, effort.images, effort.samples)
     assert renderer.cache_report()["queries_per_path"] > 0.0
     return ours, estimate(uncached(scene, effort.plain, seed=7, **SIZE, **options))
@@ -243,7 +244,7 @@ def errors_while_warming(seed: int, frames: tuple[int, ...], plain: Estimate) ->
     for count in frames:
         renderer.reset(seed=seed)
         cache.options = msgspec.structs.replace(cache.options, train_frames=count, freeze=False)
-        cache.progress["warm"] = False
+        cache.state = msgspec.structs.replace(cache.state, is_warm=False)
         renderer.warm_up()
         assert renderer.cache_report()["warm_up_frames"] == count
         freeze(renderer)

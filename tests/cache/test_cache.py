@@ -6,6 +6,7 @@ import torch
 
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.cache.cache import shuffle
+from nrc_tracer.cache.state import CacheState
 from nrc_tracer.nn import Model
 from tests.cache.small_cache import SMALL, began, samples, trained
 
@@ -266,7 +267,7 @@ def test_a_scene_that_fits_goes_on_and_another_begins_anew():
     assert cache.begin([-1.01] * 3, [0.5, 0.9, 1.01], **inside)
     assert cache.predict(features).equal(before)
     assert cache.trainer.steps == steps
-    cache.progress["frame"], cache.held = 7, {"tail": torch.zeros(2, 3)}
+    cache.state = CacheState(frame=7, is_warm=True)
     assert not cache.begin([-1.0] * 3, [1.0, 1.0, 3.0], **inside)
-    assert (cache.gain, cache.scale, cache.is_trained, cache.progress, cache.held) == (0.0, 0.0, False, {}, {})
+    assert (cache.gain, cache.scale, cache.is_trained, cache.state) == (0.0, 0.0, False, CacheState())
     assert cache.size == pytest.approx(4.08)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nrc_tracer.cache import RadianceCache
+from nrc_tracer.cache.state import CacheState
 from nrc_tracer.errors import CacheError, NrcError, SnapshotError
 from nrc_tracer.nn import Model, Trainer, save_training
 from tests.cache.small_cache import SMALL, began, samples, trained
@@ -15,9 +16,9 @@ from tests.cache.small_cache import SMALL, began, samples, trained
 def test_a_loaded_cache_answers_and_learns_alike(tmp_path):
     """Bit for bit: answers, average, further training, scale and what the frames keep in it."""
     cache = trained(began(RadianceCache(config=SMALL, spread=0.25)))
-    cache.progress.update(frame=12, warm=True, probability=0.3)
-    cache.held = {"tail": torch.rand(6, 3)}
-    cache.bad_records = 4
+    cache.state = CacheState(
+        frame=12, is_warm=True, credit=0.3, learning_rate_step=cache.state.learning_rate_step, bad_records=4
+    )
     path = cache.save(tmp_path / "cache.safetensors")
     loaded = RadianceCache.load(path)
     assert loaded.options == cache.options
@@ -25,10 +26,9 @@ def test_a_loaded_cache_answers_and_learns_alike(tmp_path):
     features, targets = samples(700, 5)
     for options in ({}, {"trained": True}):
         assert loaded.predict(features, **options).equal(cache.predict(features, **options))
-    assert (loaded.gain, loaded.scale, loaded.size, loaded.bad_records) == (cache.gain, cache.scale, cache.size, 4)
+    assert (loaded.gain, loaded.scale, loaded.size) == (cache.gain, cache.scale, cache.size)
     np.testing.assert_array_equal(loaded.low, cache.low)
-    assert loaded.progress == cache.progress
-    assert loaded.held["tail"].equal(cache.held["tail"])
+    assert loaded.state == cache.state
     for one in (cache, loaded):
         one.train(features, targets, records=500, steps=6, seed=8)
     assert loaded.trainer.steps == cache.trainer.steps == 26
@@ -51,10 +51,11 @@ def test_a_cache_restored_in_place_is_that_of_the_file(tmp_path):
     """As a checkpoint does it: whatever it has learnt since is gone."""
     features, _ = samples(100, 5)
     cache = trained(began(RadianceCache(config=SMALL)))
-    path, before = cache.save(tmp_path / "a"), cache.predict(features)
+    data, before = cache.to_bytes(), cache.predict(features)
+    assert data == cache.save(tmp_path / "a").read_bytes()
     trained(cache)
     assert not cache.predict(features).equal(before)
-    cache.restore(path, device="cpu", threads=1)
+    cache.restore(data, device=torch.device("cpu"), threads=1)
     assert cache.predict(features).equal(before)
     assert cache.trainer.steps == 20
 
@@ -107,17 +108,26 @@ def _header(path):
         ("low", [0.0, 0.0]),
         ("low", None),
         ("gain", None),
-        ("bad_records", "many"),
+        ("state", {"bad_records": "many"}),
+        ("state", {"bad_records": -1}),
+        ("state", {"good_records": 1}),
         ("options", {"spread": -1.0}),
         ("options", {"spred": 1.0}),
         ("options", 3),
-        ("progress", 7),
+        ("state", 7),
+        ("state", None),
         ("scale", None),
     ],
 )
 def test_damaged_metadata(tmp_path, name, value):
     """Whatever part of a cache's own metadata is wrong or, where it is None, missing."""
     path = began(RadianceCache(config=SMALL)).save(tmp_path / "cache")
+    _change(path, name, value)
+    _refusal(path)
+
+
+def _change(path, name, value):
+    """Give a file's own metadata another value, or take it out for None."""
     header, tensors = _header(path)
     about = json.loads(header["__metadata__"]["nrc_tracer"])
     if value is None:
@@ -128,7 +138,18 @@ def test_damaged_metadata(tmp_path, name, value):
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(len(text).to_bytes(8, "little") + text + tensors)
-    _refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [(None, "an older release"), (1, "an older release"), (3, "a newer release")]
+)
+def test_files_of_other_releases(tmp_path, version, words):
+    """Caches of other formats are refused, and not called damaged; the first format had no number."""
+    path = began(RadianceCache(config=SMALL)).save(tmp_path / "cache")
+    _change(path, "version", version)
+    message = _refusal(path)
+    assert words in message
+    assert "damaged" not in message
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
@@ -139,13 +160,13 @@ def test_a_file_that_is_cut_off(tmp_path, share):
     _refusal(path)
 
 
-def test_a_failed_restore_changes_nothing(tmp_path):
+@pytest.mark.parametrize("damage", [lambda data: b"nothing of this kind", lambda data: data[:-1], lambda data: b""])
+def test_a_failed_restore_changes_nothing(damage):
     cache = trained(began(RadianceCache(config=SMALL)))
     features, _ = samples(100, 5)
     before, options = cache.predict(features), cache.options
-    bad = tmp_path / "bad"
-    bad.write_bytes(b"nothing of this kind")
-    with pytest.raises(NrcError):
-        cache.restore(bad, device="cpu", threads=1)
+    with pytest.raises(NrcError) as caught:
+        cache.restore(damage(cache.to_bytes()), device=torch.device("cpu"), threads=1)
+    assert "\n" not in str(caught.value)
     assert cache.predict(features).equal(before)
     assert cache.options == options

@@ -180,8 +180,8 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
     save_model(make(TINY, seed=1), path)
     before = path.read_bytes()
 
-    def interrupt(path, *arguments, **options):
-        path.write_bytes(b"half")
+    def interrupt(file, *arguments, **options):
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(snapshot_writing, "write_tensors", interrupt)

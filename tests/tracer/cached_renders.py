@@ -51,6 +51,11 @@ def freeze(renderer: Renderer) -> None:
     renderer.cache.options = msgspec.structs.replace(renderer.cache.options, freeze=True)
 
 
+def continue_with(renderer: Renderer, probability: float) -> None:
+    """Let paths of mode `unbiased` continue beyond the cache with this probability, whatever was measured."""
+    renderer._frames.image.continue_probability = probability
+
+
 def replicates(renderer: Renderer, count: int, samples: int) -> Estimate:
     """The mean of `count` images of `samples` samples with other seeds, and the variance from one to the next."""
     images = []

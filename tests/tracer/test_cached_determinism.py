@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import msgspec
 import numpy as np
 import pytest
 
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.errors import CheckpointError
 from nrc_tracer.tracer import Renderer
+from tests.tracer.cached_renders import continue_with
 from tests.tracer.test_determinism import room, sums
 
 MODES = pytest.mark.parametrize("mode", ["on", "unbiased", "view"])
@@ -26,7 +30,7 @@ def begun(mode: str, cache: RadianceCache | None = None, **options) -> Renderer:
     renderer = Renderer(room(), device="cpu", cache=cache or small_cache(), cache_mode=mode, **options)
     assert renderer.warm_up()
     if mode == "unbiased":
-        renderer.cache.progress["continue_probability"] = 0.5
+        continue_with(renderer, 0.5)
     return renderer
 
 
@@ -40,13 +44,15 @@ def rendered(mode: str, *splits: int, **options) -> Renderer:
 
 def state(renderer: Renderer) -> dict[str, np.ndarray]:
     """All that decides the next frame: the film, the weights, and what is written beside them."""
-    cache = renderer.cache
-    counted = {name: value for name, value in cache.progress.items() if "seconds" not in name}
+    cache, frames = renderer.cache, renderer._frames
+    counted = msgspec.structs.replace(cache.state, warm_up_seconds=0.0)
+    numbers = [cache.gain, cache.scale, *msgspec.structs.astuple(counted), *msgspec.structs.astuple(frames.image)]
+    held_out = frames._probes.held_out.tensors()
     return {
         "film": sums(renderer),
         "weights": cache.model.params.detach().numpy().copy(),
-        "held": np.concatenate([tensor.numpy().ravel() for _, tensor in sorted(cache.held.items())]),
-        "numbers": np.array([cache.gain, cache.scale, cache.bad_records, *(counted[name] for name in sorted(counted))]),
+        "held-out paths": np.concatenate([tensor.numpy().ravel() for _, tensor in sorted(held_out.items())]),
+        "numbers": np.array([math.nan if number is None else number for number in numbers], np.float64),
     }
 
 

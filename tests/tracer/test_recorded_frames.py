@@ -10,6 +10,7 @@ import warp as wp
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.cache import cache as cache_module
 from nrc_tracer.cache.frames import CachedFrames
+from nrc_tracer.cache.schedule import Reason, Train
 from nrc_tracer.device.random_bits import shuffled
 from nrc_tracer.errors import CacheError, ConfigError
 from nrc_tracer.tracer import Renderer
@@ -66,7 +67,7 @@ def shuffle_as_kernels_do(count: int, seed: int) -> torch.Tensor:
 
 def with_host(monkeypatch) -> None:
     """Let frames be gone through with the host."""
-    monkeypatch.setattr(CachedFrames, "_goes_alone", property(lambda frames: False))
+    monkeypatch.setattr(CachedFrames, "_runs_alone", property(lambda frames: False))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 64, 65, 1000])
@@ -102,12 +103,12 @@ def test_frames_are_those_of_the_host(monkeypatch, mode):
     monkeypatch.setattr(cache_module, "shuffle", shuffle_as_kernels_do)
     alone = fused(mode)
     alone.step(8)
-    assert alone._frames._rendering_alone is not None
-    assert alone._frames._training_alone is not None
+    assert alone._frames._recorded_rendering is not None
+    assert alone._frames._recorded_training is not None
     with_host(monkeypatch)
     host = fused(mode)
     host.step(8)
-    assert host._frames._rendering_alone is None
+    assert host._frames._recorded_rendering is None
     assert_same(alone, host, mode)
     assert alone.cache.trainer.steps == host.cache.trainer.steps > 12
     reports = [{k: v for k, v in r.cache_report().items() if "seconds" not in k} for r in (alone, host)]
@@ -127,10 +128,10 @@ def test_frames_ask_nothing(monkeypatch):
     monkeypatch.setattr(wp.array, "numpy", refuse)
     with NoQuestions():
         for sample in range(2, 4):
-            frames._render(sample, renderer._sums)
-            frames._train(0.25)
+            frames._render(sample, renderer._sums.arrays)
+            frames._train(Train(0.25, Reason.REGULAR))
     with_host(monkeypatch)
-    for work in (lambda: frames._render(5, renderer._sums), lambda: frames._train(0.25)):
+    for work in (lambda: frames._render(5, renderer._sums.arrays), lambda: frames._train(Train(0.25, Reason.REGULAR))):
         with pytest.raises(AssertionError, match=r"scalar|nonzero"), NoQuestions():
             work()
     monkeypatch.setattr(wp.array, "numpy", numpy)
@@ -176,13 +177,13 @@ def test_a_file_is_gone_on_from_by_a_renderer_that_has_rendered_otherwise(tmp_pa
     renderer = fused()
     renderer.step(8)
     renderer.save_checkpoint(tmp_path / "image.checkpoint")
-    paths = renderer.cache.progress["training_paths"]
+    paths = renderer._frames.image.training_paths
     renderer.step(8)
     other = fused()
     other.step(3)
-    other._frames._training_alone._paths.fill_(999)
+    other._frames._recorded_training._paths.fill_(999)
     other.load_checkpoint(tmp_path / "image.checkpoint")
-    assert other.cache.progress["training_paths"] == paths
+    assert other._frames.image.training_paths == paths
     other.step(8)
     assert_same(other, renderer)
 
@@ -192,10 +193,10 @@ def test_a_brightness_that_another_renderer_has_found_is_seen(name):
     """Numbers of the cache that are in recorded frames: others are recorded."""
     renderer = fused()
     renderer.step(8)
-    before = renderer._frames._rendering_alone, renderer._frames._training_alone
+    before = renderer._frames._recorded_rendering, renderer._frames._recorded_training
     setattr(renderer.cache, name, 4.0 * getattr(renderer.cache, name))
     renderer.step(8)
-    after = renderer._frames._rendering_alone, renderer._frames._training_alone
+    after = renderer._frames._recorded_rendering, renderer._frames._recorded_training
     assert all(new is not old for new, old in zip(after, before, strict=True))
 
 
@@ -222,8 +223,8 @@ def test_a_gpu_renders_what_the_cpu_renders():
     cache = RadianceCache(records=4096, train_frames=64, precision="float16", fused=True)
     renderer = Renderer(niche(), device="cuda:0", cache=cache, max_depth=-1, sampler="independent")
     renderer.step(256)
-    assert renderer._frames._rendering_alone._trace.is_recorded
-    assert renderer._frames._training_alone._frame.is_recorded
+    assert renderer._frames._recorded_rendering.is_recorded
+    assert renderer._frames._recorded_training.is_recorded
     assert renderer.dropped == 0
     assert renderer.cache.trainer.skipped_steps < 8
     expected = estimate(uncached(niche(), 1024))

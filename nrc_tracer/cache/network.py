@@ -1,0 +1,69 @@
+"""The cache's network: its configuration, and the weights it starts with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from msgspec.structs import replace
+
+from nrc_tracer.cache.features import FEATURES
+from nrc_tracer.cache.options import CacheOptions
+from nrc_tracer.nn import Model
+from nrc_tracer.nn import config as configuration
+
+_STARTS = {"None": 1.0, "ReLU": 1.0, "LeakyReLU": 1.0, "Softplus": 0.9999954600, "Squareplus": 0.99, "Exponential": 0.0}
+"""Argument at which each output activation is 1."""
+
+
+def network_config(options: CacheOptions, size: float) -> configuration.ModelConfig:
+    """The configuration of the network for a scene in a cube with edges of `size` [scene units].
+
+    The cells of its finest grid are not smaller than the option `feature_size`.
+    """
+    config = configuration.read_model(options.document(), n_input_dims=FEATURES)
+    if options.feature_size is None:
+        return config
+    finest = max(1.0, size / options.feature_size)
+    return replace(config, encoding=_bounded(config.encoding, finest))
+
+
+def _bounded(encoding: Any, finest: float) -> Any:
+    """The encoding with grids of a resolution of at most `finest`."""
+    nested = getattr(encoding, "nested", None)
+    if nested is not None:
+        parts = (replace(part, encoding=_bounded(part.encoding, finest)) for part in nested)
+        return replace(encoding, nested=tuple(parts))
+    if not hasattr(encoding, "per_level_scale") or encoding.n_levels < 2:
+        return encoding
+    most = max(1.0, finest / encoding.base_resolution) ** (1.0 / (encoding.n_levels - 1))
+    return replace(encoding, per_level_scale=min(encoding.per_level_scale, max(most, 1.0)))
+
+
+def start_at_one(model: Model) -> None:
+    """Set weights with which the network's output is 1 for every input, where its activations allow it.
+
+    It has no biases, but the inputs that pad its width are 1. One neuron of each layer passes that on, to the output alone; the
+    other weights start as usual, and all are trained.
+    """
+    network, config = model.network, model.config.network
+    argument = _STARTS.get(config.output_activation)
+    mlp = network.structure
+    if argument is None or config.activation not in ("ReLU", "None", "LeakyReLU") or not _has_constant_input(model):
+        return
+    last = network.n_layers - 1
+    for index in range(last):
+        weights = network.layer(index)
+        weights[0].zero_()
+        weights[0, -1 if index == 0 else 0] = 1.0
+    output = network.layer(last)
+    output.zero_()
+    output[: mlp.n_output_dims, 0 if last > 0 else -1] = argument
+
+
+def _has_constant_input(model: Model) -> bool:
+    """Whether the network's last input is 1, as where an encoding is padded to the network's width."""
+    structure = model.structure
+    x = torch.linspace(0.1, 0.9, 2 * FEATURES).view(2, FEATURES).to(model.device)
+    encoded = structure.encoding.reference(x, structure.split(model.params)[1], structure.width)
+    return bool((encoded[:, -1] == 1.0).all())
