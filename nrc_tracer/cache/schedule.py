@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from nrc_tracer.cache.held_out import Bias, SampleCost
+from nrc_tracer.cache.measurements import Bias, SampleCost
 from nrc_tracer.cache.options import CacheOptions
 from nrc_tracer.cache.state import CacheState
 from nrc_tracer.errors import CacheError

@@ -22,7 +22,7 @@ from nrc_tracer.scene.model import (
     Translate,
 )
 from nrc_tracer.tracer import Renderer
-from tests.tracer.cached_renders import NEVER, blocks, cached, estimate, niche, uncached
+from tests.tracer.cached_renders import NEVER, blocks, cached, continue_with, estimate, freeze, niche, uncached
 from tests.tracer.tiny_scenes import scene
 
 MODES = ("on", "unbiased", "view")
@@ -168,6 +168,41 @@ def test_a_second_renderer_goes_on_with_the_cache():
     assert second.cache_report()["warm_up_frames"] == 24
     plain = uncached(niche(film=(12, 8)), 128, seed=0)  # with the same first hits on the lamp
     assert second.moments()[0].mean() == pytest.approx(plain.moments()[0].mean(), rel=0.1)
+
+
+@pytest.mark.parametrize("mode", ["on", "unbiased"])
+def test_two_renderers_share_a_cache(mode):
+    """Frozen, it answers both: the first one's image and counters are as if there were no second one, and the other way round."""
+    options = {"records": 512, "train_frames": 8, "unbiased": 1.0}
+    other = {"camera": FROM_THE_LEFT, "width": 16}
+
+    def numbers(renderer: Renderer) -> dict:
+        names = ("mean_path_length", "mean_query_depth", "queries_per_path", "bias")
+        return {name: renderer.cache_report()[name] for name in names}
+
+    def begun(cache: RadianceCache, **settings) -> Renderer:
+        renderer = cached(niche(), mode, cache, **settings)
+        renderer.warm_up()
+        if mode == "unbiased":
+            continue_with(renderer, 0.5)
+        freeze(renderer)
+        return renderer
+
+    alone = begun(RadianceCache(**options))
+    alone.step(6)
+    shared = begun(RadianceCache(**options))
+    shared.step(2)
+    second = begun(shared.cache, **other)
+    second.step(3)
+    shared.step(2)
+    second.step(1)
+    shared.step(2)
+    np.testing.assert_array_equal(shared.image().rgb, alone.image().rgb)
+    assert numbers(shared) == numbers(alone)
+    after = begun(alone.cache, **other)
+    after.step(4)
+    np.testing.assert_array_equal(second.image().rgb, after.image().rgb)
+    assert numbers(second)["mean_path_length"] == numbers(after)["mean_path_length"] != numbers(alone)["mean_path_length"]
 
 
 def test_tiles_of_a_long_row_fit_where_they_are_recorded():

@@ -1,6 +1,8 @@
 """The renderer around the path kernel: what it accumulates, refuses and survives."""
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +113,19 @@ def test_options_override_the_scene():
     assert np.any(independent != sobol)
     np.testing.assert_array_equal(independent, render(described, device="cpu", spp=1).rgb)
     assert np.any(render(described, device="cpu", spp=1, filter="gaussian").rgb != independent)
+
+
+def test_path_tracing_without_a_cache_loads_no_torch():
+    """A process that renders and saves nothing else starts without it."""
+    code = """if True:
+        import sys
+        import nrc_tracer as nrc
+        from tests.tracer.test_renderer import half_lit
+        assert nrc.render(half_lit(), device="cpu", spp=2).samples == 2
+        print("torch" in sys.modules)
+    """
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "False"
 
 
 def test_reset_begins_anew():
