@@ -202,7 +202,9 @@ def test_two_renderers_share_a_cache(mode):
     after = begun(alone.cache, **other)
     after.step(4)
     np.testing.assert_array_equal(second.image().rgb, after.image().rgb)
-    assert numbers(second)["mean_path_length"] == numbers(after)["mean_path_length"] != numbers(alone)["mean_path_length"]
+    assert (
+        numbers(second)["mean_path_length"] == numbers(after)["mean_path_length"] != numbers(alone)["mean_path_length"]
+    )
 
 
 def test_tiles_of_a_long_row_fit_where_they_are_recorded():
