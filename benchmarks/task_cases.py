@@ -96,9 +96,9 @@ def _whole_image(task: Task) -> dict[str, Any]:
 
 def _armadillo(device: str, threads: int) -> Task:
     from nrc_tracer.tasks.sdf.fit import SdfTask
-    from nrc_tracer.tasks.sdf.mesh import load_surface
+    from nrc_tracer.tasks.sdf.mesh import load_unit_mesh
 
-    return SdfTask(load_surface(_data("sdf", "armadillo.obj")), device=device, threads=threads)
+    return SdfTask(load_unit_mesh(_data("sdf", "armadillo.obj")), device=device, threads=threads)
 
 
 # Radiance fields
@@ -106,7 +106,7 @@ def _armadillo(device: str, threads: int) -> Task:
 
 def _fox(device: str, threads: int) -> Task:
     from nrc_tracer.tasks.nerf.fit import NerfTask
-    from nrc_tracer.tasks.nerf.views import read_views
+    from nrc_tracer.tasks.nerf.reading import read_views
 
     return NerfTask(read_views(_data("nerf", "fox")), device=device, threads=threads)
 
@@ -114,7 +114,7 @@ def _fox(device: str, threads: int) -> Task:
 def _room(device: str, threads: int) -> Task:
     """Views of a scene of this project, made by its own path tracer."""
     from nrc_tracer.tasks.nerf.fit import NerfTask
-    from nrc_tracer.tasks.nerf.views import read_views
+    from nrc_tracer.tasks.nerf.reading import read_views
 
     folder = CACHE / "room"
     if not (folder / "transforms_train.json").exists():

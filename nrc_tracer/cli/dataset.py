@@ -20,7 +20,7 @@ from nrc_tracer.interruption import deferred_interrupt
 
 if TYPE_CHECKING:
     from nrc_tracer.scene.model import Scene
-    from nrc_tracer.tasks.nerf.camera import Camera
+    from nrc_tracer.tasks.nerf.camera import PhotoCamera
     from nrc_tracer.tasks.nerf.shooting import Box, Shooting
     from nrc_tracer.tasks.nerf.synthetic import DatasetWriter
     from nrc_tracer.tracer import Renderer
@@ -158,7 +158,7 @@ def _dataset(
         click.echo(f"warning: {warning}", err=True)
 
     from nrc_tracer.tasks.nerf.shooting import Shooting, subject_box
-    from nrc_tracer.tasks.nerf.synthetic import DatasetWriter, Picture, aabb_scale_for, without_shapes
+    from nrc_tracer.tasks.nerf.synthetic import DatasetWriter, ImageSettings, aabb_scale_for, without_shapes
     from nrc_tracer.tracer import Renderer
     from nrc_tracer.tracer.checkpoint import scene_parts
 
@@ -174,7 +174,7 @@ def _dataset(
     size = {"width": width, "height": height}
     renderer = Renderer(loaded, **size, **compute)
     background = Renderer(without_shapes(loaded), **size, **compute) if transparent else None
-    picture = Picture(spp, seed, exposure, denoise, transparent)
+    picture = ImageSettings(spp, seed, exposure, denoise, transparent)
     writer = DatasetWriter(folder, sets, picture, renderer, background, {"scene": scene_parts(loaded)})
     missing = writer.missing()
     if not quiet:
@@ -227,7 +227,7 @@ def _as_box(numbers: tuple[float, ...]) -> Box:
 
 def _place(
     scene: Scene, around: Box, shooting: Shooting, count: int, compute: dict[str, Any]
-) -> tuple[str, list[Camera]]:
+) -> tuple[str, list[PhotoCamera]]:
     """Choose the cameras, with a renderer of small views that is gone afterwards."""
     from nrc_tracer.scene.cameras import choose_camera
     from nrc_tracer.tasks.nerf.shooting import PROBE_SIZE, Probe, place_cameras

@@ -65,7 +65,7 @@ def decode(
         check_place(output)
     snapshot = read_task(path, "image")
     model = snapshot.model(device=device, threads=threads)
-    picture = pictures.Picture.read(path, snapshot.metadata["image"], model)
+    picture = pictures.ImageInfo.read(path, snapshot.metadata["image"], model)
     del snapshot
     part = pictures.read_crop(crop, picture)
 

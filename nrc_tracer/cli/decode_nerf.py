@@ -12,8 +12,8 @@ from nrc_tracer.cli.parameters import finite, together
 from nrc_tracer.errors import DataError, OutputError
 
 if TYPE_CHECKING:
-    from nrc_tracer.tasks.nerf.camera import Camera
-    from nrc_tracer.tasks.nerf.field import Field, Picture
+    from nrc_tracer.tasks.nerf.camera import PhotoCamera
+    from nrc_tracer.tasks.nerf.neural_scene import NeuralScene, RenderedView
 
 PICTURES = (".png", ".exr")
 BACKGROUNDS = {"black": 0.0, "white": 1.0, "transparent": None}
@@ -122,14 +122,14 @@ def decode(
         OutputError: An output has an unknown ending or cannot be written.
     """
     from nrc_tracer.surfaces.surface_mesh import FORMATS
-    from nrc_tracer.tasks.nerf.field import load_field
+    from nrc_tracer.tasks.nerf.neural_scene import load_neural_scene
     from nrc_tracer.tasks.nerf.video import CONTAINERS
 
     moving = camera_path is not None or path_kind is not None
     for output in outputs:
         _check_output(output, (*FORMATS,), (*CONTAINERS,), moving, background)
     kinds = {output.suffix.lower() for output in outputs}
-    field = load_field(path, device=device, threads=threads)
+    field = load_neural_scene(path, device=device, threads=threads)
     # What can fail does so before anything is written
     if moving or kinds & set(CONTAINERS):
         cameras = _path(field, camera_path, path_kind or "orbit", frames, view_scale)
@@ -175,7 +175,7 @@ def _check_output(
         raise OutputError(f"{output}: cannot be written: it is a file, not a folder; remove it or add an ending")
 
 
-def _cameras(field: Field, view: str | None) -> list[tuple[str, Camera]]:
+def _cameras(field: NeuralScene, view: str | None) -> list[tuple[str, PhotoCamera]]:
     """The cameras that `--view` names."""
     view = "0" if view is None else view
     split, _, which = view.partition(":") if view.partition(":")[0] in ("train", "test") else ("", "", view)
@@ -194,7 +194,7 @@ def _cameras(field: Field, view: str | None) -> list[tuple[str, Camera]]:
     return [pairs[int(which)]]
 
 
-def _path(field: Field, file: Path | None, kind: str, frames: int, scale: float) -> list[Camera]:
+def _path(field: NeuralScene, file: Path | None, kind: str, frames: int, scale: float) -> list[PhotoCamera]:
     from nrc_tracer.tasks.nerf.camera_path import camera_path, read_camera_path
 
     cameras = [camera.scaled(scale) for camera in field.cameras["train"]]
@@ -204,9 +204,9 @@ def _path(field: Field, file: Path | None, kind: str, frames: int, scale: float)
 
 
 def _write_views(
-    field: Field,
+    field: NeuralScene,
     output: Path,
-    views: list[tuple[str, Camera]],
+    views: list[tuple[str, PhotoCamera]],
     scale: float,
     background: float | None,
     depth: bool,
@@ -235,7 +235,7 @@ def _write_views(
     return facts | ({"largest_distance": largest} if depth else {})
 
 
-def _linear(picture: Picture, background: float | None) -> Any:
+def _linear(picture: RenderedView, background: float | None) -> Any:
     """Linear light, float32 [height, width, 3 or 4]; with alpha, multiplied by it as EXR wants."""
     import numpy as np
 
@@ -250,7 +250,7 @@ def _linear(picture: Picture, background: float | None) -> Any:
     return np.concatenate([straight * alpha, alpha], axis=2).astype(np.float32)
 
 
-def _write_depth(picture: Picture, file: Path) -> float:
+def _write_depth(picture: RenderedView, file: Path) -> float:
     """Write the distances beside a view; the largest of them."""
     import numpy as np
 
@@ -265,7 +265,7 @@ def _write_depth(picture: Picture, file: Path) -> float:
 
 
 def _write_video(
-    field: Field, output: Path, cameras: list[Camera], fps: float, background: float, quiet: bool
+    field: NeuralScene, output: Path, cameras: list[PhotoCamera], fps: float, background: float, quiet: bool
 ) -> dict[str, Any]:
     from nrc_tracer.tasks.nerf.video import VideoWriter
 
@@ -280,11 +280,10 @@ def _write_video(
     return {"frames": len(cameras), "width": width, "height": height, "fps": fps}
 
 
-def _write_mesh(field: Field, output: Path, density: float, resolution: int, side: float) -> dict[str, Any]:
+def _write_mesh(field: NeuralScene, output: Path, density: float, resolution: int, side: float) -> dict[str, Any]:
     from nrc_tracer.surfaces.surface_mesh import write_surface
-    from nrc_tracer.tasks.nerf.mesh import extract_mesh
 
-    surface = extract_mesh(field, density=density, resolution=resolution, side=side)
+    surface = field.surface(resolution, density=density, side=side)
     write_surface(surface, output)
     return {
         "vertices": len(surface.positions),

@@ -81,7 +81,7 @@ def decode(
     from nrc_tracer.files.atomic import check_place
     from nrc_tracer.imaging import check_writable
     from nrc_tracer.surfaces.surface_mesh import FORMATS, write_surface
-    from nrc_tracer.tasks.sdf.shape import load_shape
+    from nrc_tracer.tasks.sdf.shape import load_neural_shape
 
     for output in outputs:
         kind = output.suffix.lower()
@@ -93,7 +93,7 @@ def decode(
             raise OutputError(
                 f'{output}: a shape is not written as "{output.suffix}"{nearest(kind, (*FORMATS, *PICTURES))}'
             )
-    shape = load_shape(path, device=device, threads=threads)
+    shape = load_neural_shape(path, device=device, threads=threads)
     surface = None
 
     def write(output: Path) -> tuple[dict[str, Any], str]:

@@ -71,10 +71,10 @@ def image(
     from nrc_tracer.imaging.row_files import check_row_file
     from nrc_tracer.tasks.image import decode, quality
     from nrc_tracer.tasks.image.fit import STEPS, ImageTask
-    from nrc_tracer.tasks.image.memory import default_memory, format_size, read_size, resident_memory
+    from nrc_tracer.tasks.image.memory import default_memory, format_size, parse_bytes, resident_memory
     from nrc_tracer.tasks.image.opening import open_source
 
-    budget = default_memory() if memory is None else read_size(memory)
+    budget = default_memory() if memory is None else parse_bytes(memory)
     source = open_source(path, budget)
     if zoom_at is not None and not (zoom_at[0] < source.width and zoom_at[1] < source.height):
         raise DataError(f"zoom-at: {zoom_at[0]},{zoom_at[1]} is outside of {source.width} x {source.height} pixels")
@@ -108,7 +108,7 @@ def image(
         )
 
     def preview(file: Path) -> None:
-        decode.write_preview(task.trainer.model, decode.Picture.of(source, task.space), file, zoom=zoom_at)
+        decode.write_preview(task.trainer.model, decode.ImageInfo.of(source, task.space), file, zoom=zoom_at)
 
     def check_preview(file: Path) -> None:
         check_row_file(file, None if zoom_at is None else "uint8")

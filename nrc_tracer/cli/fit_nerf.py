@@ -82,7 +82,7 @@ def nerf(
     """
     from nrc_tracer.tasks.nerf import evaluation
     from nrc_tracer.tasks.nerf.fit import NEAR, STEPS, NerfOptions, NerfTask
-    from nrc_tracer.tasks.nerf.views import read_views
+    from nrc_tracer.tasks.nerf.reading import read_views
 
     views = read_views(path, aabb_scale=aabb_scale, scale=scale)
     task = NerfTask(

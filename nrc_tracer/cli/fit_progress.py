@@ -11,7 +11,7 @@ from nrc_tracer.cli.periodic import Periodic
 from nrc_tracer.cli.progress import Bar
 
 if TYPE_CHECKING:
-    from nrc_tracer.tasks.training import Progress
+    from nrc_tracer.tasks.training import TrainingProgress
 
 SCORE_EVERY = 2.0
 LINE_EVERY = 10.0
@@ -41,24 +41,24 @@ class FitProgress(Bar):
         super().__enter__()
         return self
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrainingProgress) -> None:
         if self._quiet or not progress.steps:
             return
         if not self.shown:
             self._line.run_if_due(progress)
             return
         self._score.run_if_due(progress)
-        self.show(progress.until, words=self._words(progress))
+        self.show(progress.fraction, words=self._words(progress))
 
-    def _ask(self, progress: Progress) -> None:
+    def _ask(self, progress: TrainingProgress) -> None:
         self._scores = progress.task.score()
 
-    def _print(self, progress: Progress) -> None:
+    def _print(self, progress: TrainingProgress) -> None:
         self._ask(progress)
-        left = progress.seconds / progress.until - progress.seconds if progress.until else math.nan
+        left = progress.seconds / progress.fraction - progress.seconds if progress.fraction else math.nan
         click.echo(f"{self._words(progress)}, {left:.0f} s left", err=True)
 
-    def _words(self, progress: Progress) -> str:
+    def _words(self, progress: TrainingProgress) -> str:
         number = progress.first + progress.steps
         steps = f"step {number:,}" if self._steps is None else f"step {number:,}/{self._steps:,}"
         scores = [f"{name} {value:.4g}" for name, value in self._scores.items()]

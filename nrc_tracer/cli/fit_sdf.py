@@ -47,9 +47,9 @@ def sdf(mesh: Path, sign: str, batch: int | None, mesh_resolution: int, options:
     from nrc_tracer.errors import DataError
     from nrc_tracer.imaging import write_image
     from nrc_tracer.tasks.sdf.fit import STEPS, SdfTask
-    from nrc_tracer.tasks.sdf.mesh import load_surface
+    from nrc_tracer.tasks.sdf.mesh import load_unit_mesh
 
-    surface = load_surface(mesh)
+    surface = load_unit_mesh(mesh)
     task = SdfTask(
         surface,
         config=options.config,

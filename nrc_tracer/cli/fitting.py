@@ -25,7 +25,7 @@ from nrc_tracer.interruption import deferred_interrupt
 
 if TYPE_CHECKING:
     from nrc_tracer.tasks.task import Task
-    from nrc_tracer.tasks.training import Progress
+    from nrc_tracer.tasks.training import TrainingProgress
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def _fit(
         periodic.append(Periodic(lambda: preview(options.preview), options.preview_every))
     jobs = Jobs(periodic, warn)
 
-    def watch(progress: Progress) -> bool:
+    def watch(progress: TrainingProgress) -> bool:
         progress_line(progress)
         if progress.steps:
             jobs.run_due()

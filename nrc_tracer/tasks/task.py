@@ -1,8 +1,7 @@
-"""What all tasks have in common: a model in training on data of its own, kept in a snapshot."""
+"""What all tasks have in common: a model in training on data of its own, and its snapshot."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,26 +12,27 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from nrc_tracer import nn
 from nrc_tracer.errors import SnapshotError
 from nrc_tracer.nn.snapshot import Snapshot, load_training, read_metadata, read_snapshot
 from nrc_tracer.nn.snapshot_writing import save_training
+from nrc_tracer.nn.trainer import Trainer
+from nrc_tracer.tasks.digests import digest64
 
 KEY = "task"
-"""Of a snapshot's metadata: the kind of task, whose own metadata stands under the kind's name."""
+"""Key of a snapshot's metadata that holds the kind of task; the task's own metadata are under the kind's name."""
 
 
 class Task(ABC):
     """A model in training on an image, a shape or photographs.
 
-    What a step does depends on the seed, the number of the step and the state that a snapshot holds, and on nothing else: a
-    training that goes on from a snapshot comes to the same bits.
+    A step depends only on the seed, the step's number and the state that a snapshot holds: training resumed from a snapshot gives
+    the same bits as training without a stop.
 
     Attributes:
         kind: `image`, `sdf` or `nerf`.
-        modules: Python modules with the kernels of a step, those of the model apart.
-        trainer: Trains the model.
-        seed: Of everything random, the initial parameters among it.
+        modules: Python modules with the kernels of a step, other than the model's.
+        trainer: Trainer of the model.
+        seed: Seed of everything random, including the initial parameters.
     """
 
     kind: ClassVar[str]
@@ -40,23 +40,23 @@ class Task(ABC):
         "nrc_tracer.nn.optimizers.adam_kernels",
         "nrc_tracer.nn.optimizers.ema_kernels",
     )
-    trainer: nn.Trainer
+    trainer: Trainer
     seed: int
 
     @property
     def number(self) -> int:
-        """Steps so far, those that were skipped among them."""
+        """Number of steps so far, including skipped ones."""
         return self.trainer.steps + self.trainer.skipped_steps
 
     def generator(self, device: str | torch.device = "cpu", *, stream: int = 0) -> torch.Generator:
-        """Random numbers of the next step; those of another `stream` are independent of them."""
-        key = f"{self.kind}/{self.seed}/{self.number}/{stream}".encode()
+        """A random generator for the next step; those of different `stream`s are independent."""
+        key = digest64(f"{self.kind}/{self.seed}/{self.number}/{stream}".encode())
         generator = torch.Generator(device)
-        generator.manual_seed(int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1)
+        generator.manual_seed(key >> 1)
         return generator
 
     def compile(self) -> None:
-        """Load the kernels of a step before its time is counted; the first time on a machine this compiles them."""
+        """Load the kernels of a step before its time is counted; this compiles them the first time on a machine."""
         model = self.trainer.model
         x = torch.full((2, model.n_input_dims), 0.5, device=model.device)
         model.backend.gradient(x, model.params, lambda output: (output.sum(), torch.ones_like(output)))
@@ -69,24 +69,28 @@ class Task(ABC):
 
     @abstractmethod
     def score(self) -> dict[str, float]:
-        """How good the model is now, in few figures from held-out samples; takes some tenths of a second at most."""
+        """How good the model is now, from held-out samples; takes a few tenths of a second at most."""
+
+    def evaluate(self) -> dict[str, Any]:
+        """The final scores, JSON data, from all held-out samples; may take minutes."""
+        return dict(self.score())
 
     @abstractmethod
     def metadata(self) -> dict[str, Any]:
-        """JSON data that a user of the snapshot needs without the task's data: no clock times, no places on this machine."""
+        """JSON data that a user of the snapshot needs without the task's data; no clock times and no paths of this machine."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the next steps depend on besides the trainer."""
+        """Tensors that the next steps depend on, other than the trainer's."""
         return {}
 
     def check(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:  # noqa: B027
-        """Raise `SnapshotError` where what `metadata` and `tensors` gave is not of this task's data and options."""
+        """Raise `SnapshotError` if `metadata` and `tensors` of a snapshot do not belong to this task's data and options."""
 
     def restore(self, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:  # noqa: B027
-        """Go on from what has been checked; the tensors are the file itself, to be copied."""
+        """Go on from checked metadata and tensors; the tensors are memory-mapped from the file, so copy them."""
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write a snapshot from which the training can go on. Raises `SnapshotError`."""
+        """Write a snapshot from which training can be resumed. Raises `SnapshotError`."""
         metadata = {KEY: self.kind, self.kind: self.metadata()}
         return save_training(self.trainer, path, extra=self.tensors(), metadata=metadata)
 
@@ -94,17 +98,17 @@ class Task(ABC):
         """Go on from a snapshot.
 
         Raises:
-            SnapshotError: It cannot be read, or is of another task, model, data or optimizer; then nothing has changed.
+            SnapshotError: It cannot be read, or belongs to another task, model, data or optimizer; nothing has changed then.
         """
 
         def check(snapshot: Snapshot) -> None:
             _check_kind(path, snapshot.metadata, self.kind)
             if snapshot.seed != self.seed:
-                raise SnapshotError(f"{path}: was begun with seed {snapshot.seed}, not {self.seed}")
+                raise SnapshotError(f"{path}: was started with seed {snapshot.seed}, not {self.seed}")
             if snapshot.precision != self.trainer.model.precision:
                 raise SnapshotError(
-                    f"{path}: was trained in {snapshot.precision}, this is {self.trainer.model.precision}, so it cannot go "
-                    "on to the same bits; go on where it began"
+                    f"{path}: was trained in {snapshot.precision}, and this machine trains in {self.trainer.model.precision}, so "
+                    "it cannot give the same bits; resume it where it was started"
                 )
             try:
                 self.check(snapshot.metadata[self.kind], snapshot.extra)
@@ -116,10 +120,14 @@ class Task(ABC):
 
 
 def read_task(path: str | os.PathLike[str], kind: str | None = None) -> Snapshot:
-    """Read the snapshot of a task, whose own metadata stands under the kind's name.
+    """Read the snapshot of a task.
+
+    Args:
+        path: The file.
+        kind: Kind of task that it must be of; any if None.
 
     Raises:
-        SnapshotError: The file cannot be read, or is not of a task, or not of this kind.
+        SnapshotError: The file cannot be read, or is not the snapshot of a task, or of another kind.
     """
     snapshot = read_snapshot(path)
     _check_kind(path, snapshot.metadata, kind)
@@ -127,10 +135,10 @@ def read_task(path: str | os.PathLike[str], kind: str | None = None) -> Snapshot
 
 
 def read_kind(path: str | os.PathLike[str]) -> str:
-    """The kind of task that a snapshot is of.
+    """The kind of task of a snapshot.
 
     Raises:
-        SnapshotError: The file cannot be read, or is not of a task.
+        SnapshotError: The file cannot be read, or is not the snapshot of a task.
     """
     return _check_kind(path, read_metadata(path), None)
 
@@ -140,5 +148,5 @@ def _check_kind(path: str | os.PathLike[str], metadata: Mapping[str, Any], kind:
     if not isinstance(found, str) or not isinstance(metadata.get(found), dict):
         raise SnapshotError(f"{path}: a model, but not of an image, a shape or a radiance field (see nrc-tracer fit)")
     if kind is not None and found != kind:
-        raise SnapshotError(f'{path}: the snapshot of "fit {found}", not of "fit {kind}"')
+        raise SnapshotError(f'{path}: a snapshot of "fit {found}", not of "fit {kind}"')
     return found

@@ -19,7 +19,7 @@ from nrc_tracer.tasks.image.source import whole
 from nrc_tracer.tasks.nerf.config import default_config
 from nrc_tracer.tasks.nerf.fit import NerfOptions, NerfTask
 from nrc_tracer.tasks.sdf.fit import SdfTask
-from nrc_tracer.tasks.sdf.mesh import surface_mesh
+from nrc_tracer.tasks.sdf.mesh import unit_mesh
 from tests.tasks.nerf.analytic import ball_photographs
 from tests.tasks.sdf.shapes import box
 
@@ -46,7 +46,7 @@ def image():
 
 def sdf():
     config = {"encoding": GRID, "network": NETWORK, "loss": {"otype": "MAPE"}, "optimizer": OPTIMIZER}
-    return SdfTask(surface_mesh(*box(), "box"), config=config, batch=256, device="cpu", seed=3)
+    return SdfTask(unit_mesh(*box(), "box"), config=config, batch=256, device="cpu", seed=3)
 
 
 def nerf():

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from nrc_tracer.cli import main
+from nrc_tracer.tasks.nerf.reading import read_views
 from nrc_tracer.tasks.nerf.synthetic import DatasetWriter
-from nrc_tracer.tasks.nerf.views import read_views
 from nrc_tracer.tracer import Renderer
 
 SCENE = {
@@ -76,7 +76,7 @@ def test_options(scene, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--cameras", "inside"), 1, "places inside the scene are free"),
+        (("--cameras", "inside"), 1, "positions inside the scene are free"),
         (("--box", 0, 0, 0, 0, 1, 1), 2, "must lie below the last three"),
         (("--box", 0, 0, 0, "nan", 1, 1), 2, "six finite numbers"),
         (("--elevation", 50, 20), 2, "must not be above the second"),

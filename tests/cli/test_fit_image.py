@@ -86,7 +86,7 @@ def test_resume(picture, tmp_path):
         (["fit", "image", "words.png"], "not an image"),
         (["fit", "image", "cut.png"], "cut off"),
         (["fit", "image", "map.png", "--memory", "lots"], "is not a size"),
-        (["fit", "image", "map.png", "--memory", "1MB"], "too few"),
+        (["fit", "image", "map.png", "--memory", "1MB"], "too little"),
         (["fit", "image", "map.png", "--batch", "1000"], "power of two"),
         (["fit", "image", "map.png", "--zoom-at", "96,3"], "outside"),
         (["fit", "image", "map.png", "--preview", "p.gif"], "p.gif"),

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from nrc_tracer.cli import main
 from nrc_tracer.imaging.files import read_image
-from nrc_tracer.tasks.nerf.field import Field
+from nrc_tracer.tasks.nerf.neural_scene import NeuralScene
 from tests.tasks.nerf.analytic import ball_photographs
 
 STEPS = 40
@@ -134,7 +134,7 @@ def test_interrupted_views_are_counted(fitted, tmp_path, monkeypatch):
     """Ctrl-C in the second view of a folder."""
     monkeypatch.chdir(tmp_path)
     _, snapshot, _ = fitted
-    view, calls = Field.view, []
+    view, calls = NeuralScene.view, []
 
     def interrupted(field, camera):
         calls.append(camera)
@@ -142,7 +142,7 @@ def test_interrupted_views_are_counted(fitted, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return view(field, camera)
 
-    monkeypatch.setattr(Field, "view", interrupted)
+    monkeypatch.setattr(NeuralScene, "view", interrupted)
     result = run("decode", snapshot, "-o", "views", "--view", "train", "--quiet")
     assert (result.exit_code, result.stderr) == (130, "interrupted; written: 1 of 8 views in views\n")
     assert len(list((tmp_path / "views").iterdir())) == 1

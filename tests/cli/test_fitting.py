@@ -109,7 +109,7 @@ def test_an_earlier_snapshot_is_replaced_but_not_without_a_word(fit):
         (("--snapshot", "."), "cannot be written: it is a folder"),
         (("--preview", "preview.gif"), "preview.gif"),
         (("--resume", "--steps", "1", "--snapshot", "old.safetensors"), "has 5 steps, more than the 1 asked for"),
-        (("--resume", "--seed", "3", "--snapshot", "old.safetensors"), "begun with seed 1337, not 3"),
+        (("--resume", "--seed", "3", "--snapshot", "old.safetensors"), "started with seed 1337, not 3"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_before_any_step(fit, words, message):

@@ -43,7 +43,7 @@ def test_it_ends_by_time_not_counting_what_watches():
     assert progress.finished
     assert progress.seconds >= 0.2
     assert progress.steps > 3
-    assert progress.until == 1.0
+    assert progress.fraction == 1.0
 
 
 def test_steps_or_time_whichever_comes_first():
@@ -152,9 +152,9 @@ def test_what_cannot_be_resumed_is_said(tmp_path):
     task.save(path)
     assert read_kind(path) == "wave"
     for other, words in (
-        (Wave(seed=1), "begun with seed 7, not 1"),
+        (Wave(seed=1), "started with seed 7, not 1"),
         (Wave(frequency=2.0), "of another wave"),
-        (Wave(precision="bfloat16"), "trained in float32, this is bfloat16"),
+        (Wave(precision="bfloat16"), "trained in float32, and this machine trains in bfloat16"),
     ):
         before, memory = other.trainer.model.params.clone(), other.memory.clone()
         with pytest.raises(SnapshotError, match=words) as caught:

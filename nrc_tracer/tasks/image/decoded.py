@@ -1,4 +1,4 @@
-"""Images that must be decoded in order, block of rows by block of rows: into memory where they fit, else into a scratch file."""
+"""Images that must be decoded in order, a block of rows at a time: into memory if they fit, otherwise into a scratch file."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ import numpy as np
 from nrc_tracer.errors import DataError
 from nrc_tracer.tasks.image.memory import format_size
 from nrc_tracer.tasks.image.scratch import Scratch
-from nrc_tracer.tasks.image.source import Source, whole
+from nrc_tracer.tasks.image.source import ALPHA, Source, mapped_source, whole
 
 MAX_SIDE = 2**24
-"""Of an image [pixels]: coordinates are float32."""
+"""Longest side of an image in pixels: coordinates are float32."""
 IN_MEMORY = 64 * 2**20
-"""Images of so few bytes are held in memory, larger ones if they take at most ..."""
+"""Images of at most this many bytes are always held in memory."""
 MEMORY_SHARE = 0.25
-"""... this share of what may be used."""
+"""Larger images are held in memory if they take at most this fraction of the memory budget."""
 
 
 @dataclass
 class Decoder:
-    """What a format's reader gives: how large the image is, and its rows when they are asked for.
+    """An image whose rows are decoded on demand.
 
     Attributes:
-        name: Of the file, for messages.
-        width, height: In pixels.
-        channels: Of the blocks; 1 and 3 without, 2 and 4 with alpha.
-        dtype: Of a sample, in the machine's byte order.
-        linear: Whether samples are linear light; else they are sRGB.
-        blocks: Gives the rows from the top, [n, width, channels] at a time. It may raise anything on a damaged file.
-        notes: What a user may want to know.
+        name: File name, for messages.
+        width, height: Size in pixels.
+        channels: Channels of the blocks: 1 or 3 without alpha, 2 or 4 with alpha.
+        dtype: Sample type, in native byte order: floating-point samples are linear light, integers are sRGB.
+        blocks: Yields rows from the top, [n, width, channels] at a time. It may raise any exception on a damaged file.
+        notes: Remarks for the user.
     """
 
     name: str
@@ -39,29 +38,28 @@ class Decoder:
     height: int
     channels: int
     dtype: np.dtype
-    linear: bool
     blocks: Iterable[np.ndarray]
     notes: list[str] = field(default_factory=list)
 
 
 def decode(decoder: Decoder, memory: int) -> Source:
-    """Decode an image once, leaving alpha out.
+    """Decode an image once, dropping alpha.
 
     Args:
         decoder: The image.
-        memory: Bytes that may be used.
+        memory: Memory budget in bytes.
 
     Raises:
-        DataError: There is no room for it, or it is damaged.
+        DataError: The image does not fit, or it is damaged.
     """
     channels = 3 if decoder.channels >= 3 else 1
     check_size(decoder.name, decoder.width, decoder.height)
     notes = list(decoder.notes)
     if decoder.channels != channels:
         notes.append(ALPHA)
-    size = decoder.width * decoder.height * channels * decoder.dtype.itemsize
+    byte_count = decoder.width * decoder.height * channels * decoder.dtype.itemsize
     blocks = (block[:, :, :channels] for block in decoder.blocks)
-    if size <= max(IN_MEMORY, MEMORY_SHARE * memory):
+    if byte_count <= max(IN_MEMORY, MEMORY_SHARE * memory):
         pixels = np.empty((decoder.height, decoder.width, channels), decoder.dtype)
         y = 0
         for block in blocks:
@@ -69,37 +67,33 @@ def decode(decoder: Decoder, memory: int) -> Source:
             y += len(block)
         if y != decoder.height:
             raise DataError(f"{decoder.name}: not a readable image: {y} rows instead of {decoder.height}")
-        return whole(decoder.name, pixels, linear=decoder.linear, notes=notes)
+        return whole(decoder.name, pixels, linear=decoder.dtype.kind == "f", notes=notes)
     scratch = Scratch(decoder.name, decoder.width, decoder.height, channels, decoder.dtype)
-    notes.append(f"decoded into a scratch file of {format_size(scratch.size)} in {scratch.folder}, gone at the end")
+    notes.append(
+        f"decoded into a scratch file of {format_size(scratch.size)} in {scratch.folder}, which is removed at the end"
+    )
     try:
         mapped = scratch.fill(blocks)
     finally:
         scratch.close()
-    return Source(
-        name=decoder.name,
-        width=decoder.width,
-        height=decoder.height,
-        channels=channels,
-        stored_channels=channels,
-        dtype=decoder.dtype,
-        buffer=np.frombuffer(mapped, np.uint8),
+    size = (decoder.width, decoder.height)
+    return mapped_source(
+        decoder.name,
+        mapped,
+        decoder.dtype,
+        size=size,
+        tile_size=size,
         offsets=np.zeros((1, 1), np.int64),
-        tile_width=decoder.width,
-        tile_height=decoder.height,
-        linear=decoder.linear,
-        mapped=mapped,
-        scratch_bytes=scratch.size,
+        stored_channels=channels,
+        channels=channels,
         notes=notes,
+        scratch_bytes=scratch.size,
     )
 
 
-ALPHA = "alpha is left out: colours are taken as they are stored"
-
-
 def check_size(name: str, width: int, height: int) -> None:
-    """Raise `DataError` for an image without pixels, or with sides that are no image's."""
+    """Raise `DataError` for an image without pixels, or with a side that is too long."""
     if width < 1 or height < 1:
         raise DataError(f"{name}: not a readable image: its size is {width} x {height}")
     if max(width, height) > MAX_SIDE:
-        raise DataError(f"{name}: {width} x {height} pixels; a side may have {MAX_SIDE:,} at most")
+        raise DataError(f"{name}: {width} x {height} pixels; a side may have at most {MAX_SIDE:,}")

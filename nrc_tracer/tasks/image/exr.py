@@ -1,4 +1,4 @@
-"""OpenEXR images, decoded once, some scanlines at a time."""
+"""OpenEXR images, decoded once, a few scanlines at a time."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from nrc_tracer.tasks.image.memory import format_size
 
 MAGIC = b"\x76\x2f\x31\x01"
 BAND_PIXELS = 2**20
-"""Pixels in a block, about."""
+"""Approximate number of pixels per block."""
 
 
 def open_exr(path: Path, name: str, memory: int) -> Decoder:
-    """The first part of a file, linear light.
+    """Open the first part of a file, in linear light.
 
-    OpenEXR's `InputFile` gives ranges of scanlines; where a version lacks it, the image is decoded as a whole if it fits.
+    OpenEXR's `InputFile` reads ranges of scanlines. Versions of OpenEXR without it decode the whole image at once, if it fits.
 
     Args:
         path: The file.
-        name: What messages call it.
-        memory: Bytes that may be used.
+        name: File name, for messages.
+        memory: Memory budget in bytes.
 
     Raises:
-        DataError: It is damaged, deep, subsampled, or too large to decode as a whole where that is needed.
+        DataError: The file is damaged, deep or subsampled, or it must be decoded at once and does not fit.
     """
     import OpenEXR
 
@@ -54,7 +54,7 @@ def open_exr(path: Path, name: str, memory: int) -> Decoder:
     size = width * height * len(names) * dtype.itemsize
     if input_file is None and size > memory:
         raise DataError(
-            f"{name}: this version of OpenEXR decodes an image as a whole, which takes {format_size(size)}; give a larger "
+            f"{name}: this version of OpenEXR decodes the whole image at once, which takes {format_size(size)}; give a larger "
             "--memory"
         )
 
@@ -80,11 +80,11 @@ def open_exr(path: Path, name: str, memory: int) -> Decoder:
         except Exception as error:
             raise DataError(f"{name}: not a readable image, or cut off: {one_line(error)}") from error
 
-    return Decoder(name, width, height, len(names), dtype, True, blocks())
+    return Decoder(name, width, height, len(names), dtype, blocks())
 
 
 def _is_half(file: Any, names: list[str]) -> bool:
-    """Whether all of some channels of a file have 16 bits."""
+    """Whether all of the named channels have 16 bits."""
     import Imath
 
     try:

@@ -1,8 +1,7 @@
-"""Training a model of an image's colours by their positions."""
+"""Training a model that maps positions in an image to colours."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -12,30 +11,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nrc_tracer import nn
 from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.imaging.metrics import decibels
 from nrc_tracer.nn import config as configuration
-from nrc_tracer.tasks.image import kernels
+from nrc_tracer.nn.model import Model, read_config
+from nrc_tracer.nn.trainer import Trainer
+from nrc_tracer.tasks.digests import digest64
+from nrc_tracer.tasks.image import kernels, quality
+from nrc_tracer.tasks.image.decode import ImageInfo
 from nrc_tracer.tasks.image.memory import format_size
 from nrc_tracer.tasks.image.model import RESERVED_BYTES, check_state, image_config, state_bytes
+from nrc_tracer.tasks.image.neural_image import NeuralImage
 from nrc_tracer.tasks.image.pixels import SPACES, Space, default_space
 from nrc_tracer.tasks.image.sampling import MovingTiles, Places, WholeImage
 from nrc_tracer.tasks.image.source import Source
 from nrc_tracer.tasks.task import Task
 
 BATCH = {"cpu": 2**14, "cuda": 2**18}
+"""Samples per step, by type of device."""
 LARGE_IMAGE, LARGE_BATCH = 2**24, 2**16
-"""On the CPU, images from so many pixels on have larger batches: a step reaches a smaller share of their tables."""
+"""On the CPU, images of at least `LARGE_IMAGE` pixels use `LARGE_BATCH` samples per step: a step touches a smaller fraction of
+their tables."""
 STEPS = 10_000
-"""Where neither steps nor a time are asked for."""
+"""Number of steps if neither steps nor a time are given."""
 HELD_OUT = 2**16
-"""Pixels by which the score is estimated while training."""
+"""Number of pixels that the score is estimated from during training."""
 LEAST_POOL = 32 * 2**20
+"""Smallest pool of moving tiles, in bytes."""
 POOL_SHARE = 0.8
-"""Of the memory that is left, the moving tiles take so much."""
+"""Fraction of the remaining memory that the pool of moving tiles takes."""
 
 
 class ImageTask(Task):
@@ -43,23 +49,23 @@ class ImageTask(Task):
 
     Args:
         source: The image.
-        space: In which colours are learned, `srgb` or `linear`; the image's own unless given.
-        config: tiny-cuda-nn's JSON of model and training; chosen by the image's size unless given.
-        batch: Samples a step, a power of two; unless given, 2^18 on CUDA, and on the CPU 2^14, or 2^16 for images
-            of 2^24 pixels or more.
-        bilinear: Draw samples between pixels, not at their centres.
-        memory: Bytes that training may use for parameters and pixels: decides the size of the table, and whether samples come
-            from the whole image or from a moving set of its tiles. On CUDA the table's size is decided by the GPU's free memory.
-        device, threads, seed: As of a model.
+        space: Colour space of training, `srgb` or `linear`; the image's own if None.
+        config: tiny-cuda-nn's JSON of model and training; chosen from the image's size if None.
+        batch: Samples per step, a power of two. If None: 2^18 on CUDA; on the CPU 2^14, or 2^16 for images of at least 2^24
+            pixels.
+        bilinear: Draw samples between pixels instead of at their centres.
+        memory: Memory budget for parameters and pixels, in bytes. It decides the size of the table, and whether samples come from
+            the whole image or from a moving set of its tiles. On CUDA the GPU's free memory decides the size of the table.
+        device, threads, seed: As for `nrc_tracer.nn.Model`.
 
     Attributes:
         source: The image.
-        space: In which colours are learned.
-        sampler: Where samples come from.
+        space: Colour space of training.
+        sampler: Draws the training samples.
 
     Raises:
-        DataError: It does not fit into the memory.
-        ConfigError, DeviceError: As for a model.
+        DataError: The image does not fit into the memory budget.
+        ConfigError, DeviceError: As for `nrc_tracer.nn.Model`.
     """
 
     kind = "image"
@@ -94,11 +100,11 @@ class ImageTask(Task):
                 memory=_state_memory(memory, place),
                 device=place.type,
             )
-        model_config = nn.model.read_config(config, 2)
+        model_config = read_config(config, 2)
         if memory is not None:
             check_state(model_config, memory, place.type)
-        model = nn.Model(2, source.channels, model_config, device=place, threads=threads, seed=seed)
-        self.trainer = nn.Trainer(model)
+        model = Model(2, source.channels, model_config, device=place, threads=threads, seed=seed)
+        self.trainer = Trainer(model)
         larger = LARGE_BATCH if source.pixels >= LARGE_IMAGE else 0
         self.batch = batch or max(BATCH[place.type], larger)
         self._host = TorchLauncher("cpu", threads=threads)
@@ -118,27 +124,32 @@ class ImageTask(Task):
             return WholeImage(source, self.space, self.batch, launcher, bilinear=self.bilinear)
         if self.bilinear:
             raise DataError(
-                f"{source.name}: {format_size(source.buffer_bytes)} of pixels do not fit into the memory, and a moving set of "
-                "tiles has no samples between pixels; leave out --bilinear or give a larger --memory"
+                f"{source.name}: {format_size(source.buffer_bytes)} of pixels do not fit into memory, and a moving set of tiles "
+                "has no samples between pixels; leave out --bilinear or give a larger --memory"
             )
         pool = int(POOL_SHARE * room)
         if pool < LEAST_POOL:
             raise DataError(
-                f"{source.name}: {format_size(max(pool, 0))} are left for its pixels beside the model, and at least "
+                f"{source.name}: only {format_size(max(pool, 0))} are left for pixels beside the model, and at least "
                 f"{format_size(LEAST_POOL)} are needed; give a larger --memory or a smaller table (log2_hashmap_size)"
             )
         return MovingTiles(source, self.space, self.batch, self._host, seed=self.seed, memory=pool)
 
     @property
+    def image(self) -> NeuralImage:
+        """The image as it has been learnt so far."""
+        return NeuralImage(self.trainer.model, ImageInfo.of(self.source, self.space))
+
+    @property
     def table(self) -> str:
-        """The grid's table in words."""
+        """The size of the grid's table, such as `T 2^15`."""
         encoding = self.trainer.model.config.encoding
         size = getattr(encoding, "log2_hashmap_size", None)
         return "" if size is None else f"T 2^{size}"
 
     @property
     def sampling(self) -> str:
-        """Where samples come from, in words."""
+        """How samples are drawn, in words."""
         if isinstance(self.sampler, MovingTiles):
             share = self.sampler.slots / len(self.sampler.rectangles)
             return f"moving set of {self.sampler.slots:,} tiles ({share:.0%} of the image)"
@@ -153,7 +164,7 @@ class ImageTask(Task):
         return int(torch.randint(2**62, (1,), generator=self.generator()))
 
     def score(self) -> dict[str, float]:
-        """PSNR over 65,536 pixels of the image, the same ones every time."""
+        """PSNR in dB over 65,536 pixels of the image, always the same ones."""
         places = self._places()
         model = self.trainer.model
         prediction = model(places.x.to(model.device)).cpu()
@@ -162,9 +173,13 @@ class ImageTask(Task):
         error = float((prediction - places.target).double().square().mean())
         return {"psnr": decibels(error)}
 
+    def evaluate(self) -> dict[str, Any]:
+        """The scores of `quality.evaluate` over all pixels."""
+        return quality.evaluate(self.trainer.model, self.source, self.space)
+
     def _places(self) -> Places:
         if self._held_out is None:
-            generator = np.random.Generator(np.random.PCG64(_digest(f"held out/{self.seed}".encode())))
+            generator = np.random.Generator(np.random.PCG64(digest64(f"held out/{self.seed}".encode())))
             size = (self.source.width, self.source.height)
             drawn = generator.integers(0, size, (HELD_OUT, 2), dtype=np.int32)
             drawn = drawn[np.lexsort((drawn[:, 0], drawn[:, 1]))]
@@ -183,7 +198,7 @@ class ImageTask(Task):
             "space": self.space,
             "batch": self.batch,
             "bilinear": self.bilinear,
-            "digest": f"{_digest(self._places().target.numpy().tobytes()):016x}",
+            "digest": f"{digest64(self._places().target.numpy().tobytes()):016x}",
         }
         if isinstance(self.sampler, MovingTiles):
             found["tiles"] = self.sampler.describe()
@@ -197,16 +212,12 @@ class ImageTask(Task):
                     raise SnapshotError(f"the snapshot is of an image of other pixels than {own['name']}")
                 hint = "; --memory decides them" if key == "tiles" else ""
                 raise SnapshotError(
-                    f"the snapshot was begun with {key} {metadata.get(key)}, this is {own.get(key)}{hint}; go on as it began"
+                    f"the snapshot was started with {key} {metadata.get(key)}, not {own.get(key)}{hint}; resume with the same"
                 )
 
 
-def _digest(data: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
-
-
 def _state_memory(memory: int | None, device: torch.device) -> int | None:
-    """Bytes of the memory that the model is in, if there is a limit."""
+    """Bytes free on the device that holds the model, or None without a limit."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory
 
 

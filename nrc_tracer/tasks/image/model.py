@@ -1,4 +1,4 @@
-"""The model of an image by its size: how large a table, how fine a grid, which loss."""
+"""The default model of an image, chosen by its size: table, finest grid and loss."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from nrc_tracer.tasks.image.pixels import Space
 LEVELS, FEATURES, COARSEST = 16, 2, 16
 MIN_LOG2_TABLE, MAX_LOG2_TABLE = 12, 24
 PIXELS_PER_ENTRY = 8
-"""A level's table has one entry for so many pixels, rounded down to a power of two, and 2^24 at most."""
+"""Pixels per table entry of a level; the table size is rounded down to a power of two, and is at most 2^24."""
 
 RESERVED_BYTES = 560 * 2**20
-"""What the libraries, the network's batches and an image's bands take besides."""
+"""Memory in bytes that the libraries, the network's batches and an image's bands take besides pixels and parameters."""
 LARGE_TABLE = 22
-"""From T 2^LARGE_TABLE on, and where memory is short, Adam keeps its moments as bfloat16: on the CPU 12 bytes a parameter in all,
-instead of 18."""
+"""From tables of 2^22 entries on, and where memory is short, Adam keeps its moments as bfloat16: on the CPU 12 bytes per
+parameter in all instead of 18."""
 STATE_BYTES = {("cpu", False): 18, ("cpu", True): 12, ("cuda", False): 20, ("cuda", True): 14}
-"""Bytes that a parameter takes in training, by device and by whether moments are bfloat16: itself (4), moments (8 or 4), step
-count (4 or 2), and on the CPU where its gradient is (2, for two features an entry), on CUDA the gradient (4)."""
+"""Bytes per parameter in training, by device and by whether moments are bfloat16: the parameter (4), moments (8 or 4), step count
+(4 or 2), and the gradient's place on the CPU (2, for two features per entry) or the gradient on CUDA (4)."""
 STATE_SHARE = 0.7
-"""Of the memory that may be used, without what is reserved, the parameters in training may take so much."""
+"""Fraction of the memory budget, less the reserved bytes, that the parameters in training may take."""
 
 
 def image_config(
@@ -35,10 +35,10 @@ def image_config(
     """tiny-cuda-nn's JSON for an image.
 
     Args:
-        width, height: In pixels.
-        space: In which it learns.
-        floating: Whether the image has linear float samples.
-        memory: Bytes that training may use; without, the table is as large as the pixels ask for.
+        width, height: Size in pixels.
+        space: Colour space of training.
+        floating: Whether the image has linear floating-point samples.
+        memory: Memory budget in bytes; if None, the table is as large as the number of pixels asks for.
         device: `cpu` or `cuda`.
     """
     log2_table = math.floor(math.log2(max(width * height, 1) / PIXELS_PER_ENTRY))
@@ -91,12 +91,12 @@ def _config(width: int, height: int, log2_table: int, loss: str, moments: str) -
 
 
 def state_room(memory: int) -> float:
-    """Bytes that parameters in training may take, of those that may be used."""
+    """Bytes of a memory budget that the parameters in training may take."""
     return STATE_SHARE * max(memory - RESERVED_BYTES, 0)
 
 
 def state_bytes(config: dict[str, Any] | configuration.ModelConfig, device: str = "cpu") -> float:
-    """Bytes that the parameters of a configuration take in training, with gradients and moments."""
+    """Bytes that the parameters of a configuration take in training, including gradients and moments."""
     if isinstance(config, dict):
         config = configuration.read_model(config, n_input_dims=2)
     compact = '"moments": "bfloat16"' in json.dumps(configuration.to_json(config.optimizer))
@@ -104,10 +104,10 @@ def state_bytes(config: dict[str, Any] | configuration.ModelConfig, device: str 
 
 
 def check_state(config: dict[str, Any] | configuration.ModelConfig, memory: int, device: str) -> None:
-    """Raise `DataError` for a model that does not fit into the memory."""
+    """Raise `DataError` for a model that does not fit into the memory budget."""
     needed = state_bytes(config, device)
     if device == "cpu" and needed > max(memory - RESERVED_BYTES, 0):
         raise DataError(
-            f"memory: the model takes {format_size(needed)} in training and the libraries {format_size(RESERVED_BYTES)}, and "
-            f"{format_size(memory)} may be used; give a larger --memory or a smaller table (log2_hashmap_size)"
+            f"memory: the model takes {format_size(needed)} in training and the libraries {format_size(RESERVED_BYTES)}, but "
+            f"only {format_size(memory)} may be used; give a larger --memory or a smaller table (log2_hashmap_size)"
         )

@@ -1,4 +1,4 @@
-"""Opening an image of any format, told apart by content, within the memory that may be used."""
+"""Opening an image of any format, recognised by its content, within a memory budget."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from nrc_tracer.errors import DataError, NrcError, one_line
 from nrc_tracer.files.reading import reading
 from nrc_tracer.imaging import png16, radiance_hdr
 from nrc_tracer.imaging.files import read_image
-from nrc_tracer.tasks.image import exr, raw, tiff
-from nrc_tracer.tasks.image.decoded import ALPHA, check_size, decode
+from nrc_tracer.tasks.image import arrays, exr, tiff
+from nrc_tracer.tasks.image.decoded import check_size, decode
 from nrc_tracer.tasks.image.memory import format_size
 from nrc_tracer.tasks.image.pillow import open_with_pillow
-from nrc_tracer.tasks.image.source import Source, whole
+from nrc_tracer.tasks.image.source import ALPHA, Source, whole
 
 WHOLE_BYTES = 24
-"""Of a pixel while the package's own readers of 16-bit PNG and Radiance HDR decode an image, about."""
+"""Approximate bytes per pixel while the package's own readers of 16-bit PNG and Radiance HDR decode an image."""
 
 
 def open_source(path: str | os.PathLike[str], memory: int) -> Source:
@@ -26,10 +26,10 @@ def open_source(path: str | os.PathLike[str], memory: int) -> Source:
 
     Args:
         path: TIFF, BigTIFF, EXR, PNG, JPEG, BMP, TGA, Radiance HDR or .npy.
-        memory: Bytes that may be used for it while it is opened.
+        memory: Memory budget in bytes for opening it.
 
     Raises:
-        DataError: The file is missing, damaged, no image, or there is no room for it.
+        DataError: The file is missing, damaged or not an image, or it does not fit.
     """
     path = Path(path)
     name = path.name or str(path)
@@ -43,8 +43,8 @@ def open_source(path: str | os.PathLike[str], memory: int) -> Source:
     try:
         if head.startswith(tiff.MAGIC):
             return tiff.open_tiff(path, name, memory)
-        if head.startswith(raw.MAGIC):
-            return raw.open_npy(path, name)
+        if head.startswith(arrays.MAGIC):
+            return arrays.open_npy(path, name)
         if head.startswith(exr.MAGIC):
             return decode(exr.open_exr(path, name, memory), memory)
         if head.startswith(radiance_hdr.MAGIC):
@@ -56,17 +56,17 @@ def open_source(path: str | os.PathLike[str], memory: int) -> Source:
         raise
     except MemoryError as error:
         raise DataError(f"{name}: not enough memory to decode this image") from error
-    except Exception as error:  # decoders raise almost anything on damaged files
+    except Exception as error:  # decoders raise almost any exception on damaged files
         raise DataError(f"{name}: not a readable image: {one_line(error)}") from error
 
 
 def _whole(path: Path, name: str, height: int, width: int, memory: int) -> Source:
-    """An image of a format that only the package's own readers have, decoded as a whole."""
+    """An image of a format that only the package's own readers know, decoded at once."""
     check_size(name, width, height)
     needed = WHOLE_BYTES * width * height
     if needed > memory:
         raise DataError(
-            f"{name}: {width} x {height} pixels of this format take {format_size(needed)} to decode, and "
+            f"{name}: {width} x {height} pixels of this format take {format_size(needed)} to decode, but only "
             f"{format_size(memory)} may be used; give a larger --memory, or convert it to TIFF or EXR"
         )
     try:

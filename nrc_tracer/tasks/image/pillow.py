@@ -1,7 +1,7 @@
-"""JPEG, PNG, BMP and TGA through Pillow, and through pyvips where Pillow would take too much memory.
+"""JPEG, PNG, BMP and TGA through Pillow, or through pyvips where Pillow would take too much memory.
 
-Pillow decodes an image as a whole, with four bytes for a colour pixel of three: no argument makes it stream. So the size in the
-header is held against the memory that may be used first; beyond it pyvips, which streams, is asked for.
+Pillow always decodes a whole image, with four bytes per colour pixel; no option makes it stream. So the size in the header is
+compared with the memory budget first, and larger images need pyvips, which streams.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from nrc_tracer.tasks.image.memory import format_size
 
 FORMATS = ("PNG", "JPEG", "BMP", "TGA")
 BAND_PIXELS = 2**22
-"""Pixels in a block, about."""
+"""Approximate number of pixels per block."""
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I": 4, "F": 4}
-"""Of a pixel in Pillow's memory, by mode; 4 where it is not listed."""
+"""Bytes per pixel in Pillow's memory, by mode; 4 for modes not listed."""
 
 
 def open_with_pillow(path: Path, name: str, memory: int) -> Decoder:
-    """The image in a file.
+    """Open the image in a file.
 
     Args:
         path: The file.
-        name: What messages call it.
-        memory: Bytes that may be used.
+        name: File name, for messages.
+        memory: Memory budget in bytes.
 
     Raises:
-        DataError: It is none, or decoding it takes more memory than that and there is no pyvips.
+        DataError: The file is not an image, or decoding it exceeds the budget and pyvips is not installed.
     """
     import PIL.Image
 
@@ -50,7 +50,7 @@ def open_with_pillow(path: Path, name: str, memory: int) -> Decoder:
         image.close()
         return _open_with_vips(path, name, width, height, needed, memory)
     notes = []
-    if image.format == "JPEG" and image.getexif().get(0x0112, 1) != 1:  # of a PNG this would decode all of it
+    if image.format == "JPEG" and image.getexif().get(0x0112, 1) != 1:  # reading EXIF of a PNG would decode all of it
         notes.append("its EXIF orientation is not applied")
     if image.mode in ("L", "RGB") or image.mode.startswith("I;16"):
         mode = image.mode
@@ -82,17 +82,17 @@ def open_with_pillow(path: Path, name: str, memory: int) -> Decoder:
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise DataError(f"{name}: not a readable image, or cut off: {one_line(error)}") from error
 
-    return Decoder(name, width, height, channels, dtype, False, blocks(), notes)
+    return Decoder(name, width, height, channels, dtype, blocks(), notes)
 
 
 def _open_with_vips(path: Path, name: str, width: int, height: int, needed: int, memory: int) -> Decoder:
-    """The same through pyvips, which decodes some rows at a time."""
+    """The same through pyvips, which decodes a few rows at a time."""
     try:
         import pyvips
     except (ImportError, OSError) as error:
         raise DataError(
-            f"{name}: {width} x {height} pixels take {format_size(needed)} to decode, and {format_size(memory)} may be used: "
-            "give a larger --memory, convert the image to an uncompressed TIFF, which is read in place, or install "
+            f"{name}: {width} x {height} pixels take {format_size(needed)} to decode, but only {format_size(memory)} may be "
+            "used; give a larger --memory, convert the image to an uncompressed TIFF, which is read in place, or install "
             "pyvips, which decodes it in strips: pip install 'pyvips[binary]'"
         ) from error
     try:
@@ -116,4 +116,4 @@ def _open_with_vips(path: Path, name: str, width: int, height: int, needed: int,
         except pyvips.Error as error:
             raise DataError(f"{name}: not a readable image, or cut off: {one_line(error)}") from error
 
-    return Decoder(name, width, height, channels, dtype, False, blocks(), ["decoded by pyvips, in strips"])
+    return Decoder(name, width, height, channels, dtype, blocks(), ["decoded by pyvips, in strips"])

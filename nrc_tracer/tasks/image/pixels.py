@@ -1,4 +1,4 @@
-"""From samples as they are stored to what the model learns, and from there to what files hold; the plain twin of the kernels."""
+"""From stored samples to the values that the model learns, and back to the values in files; the NumPy twin of the kernels."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from nrc_tracer.imaging.tonemap import decode_srgb, encode_srgb
 
 Space = Literal["srgb", "linear"]
 SPACES: tuple[Space, ...] = ("srgb", "linear")
-"""Where the model learns colours: sRGB values in [0, 1], or linear light."""
+"""Colour spaces of training: sRGB values in [0, 1], or linear light."""
 
 
 def default_space(linear_source: bool) -> Space:
-    """The space of the file itself: linear light for float samples, sRGB for integers."""
+    """The file's own space: linear light for floating-point samples, sRGB for integers."""
     return "linear" if linear_source else "srgb"
 
 
 def to_space(samples: np.ndarray, *, linear: bool, space: Space) -> np.ndarray:
-    """Stored samples, any shape, as float32 in a space.
+    """Convert stored samples of any shape to float32 in a colour space.
 
-    Integers are divided by their largest value. Linear samples that become sRGB are clipped to [0, 1]; what is not finite is 0.
+    Integers are divided by their largest value. Linear samples converted to sRGB are clipped to [0, 1]. Values that are not
+    finite become 0.
 
     Args:
         samples: uint8, uint16, float16 or float32.
-        linear: Whether they are linear light.
-        space: The space.
+        linear: Whether the samples are linear light; otherwise they are sRGB.
+        space: The colour space.
     """
     if samples.dtype.kind == "f":
         values = samples.astype(np.float32)
@@ -47,5 +48,5 @@ def to_srgb(values: np.ndarray, space: Space) -> np.ndarray:
 
 
 def to_linear(values: np.ndarray, space: Space) -> np.ndarray:
-    """The model's values as linear light, float32, not below 0."""
+    """The model's values as linear light, float32, at least 0."""
     return np.maximum(values, 0.0) if space == "linear" else decode_srgb(np.clip(values, 0.0, 1.0))

@@ -1,4 +1,4 @@
-"""Asking a model of an image for its colours."""
+"""Evaluating a model of an image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from nrc_tracer.nn import Model
 
 PIECE = 2**18
-"""Pixels that are predicted at a time."""
+"""Pixels per evaluation of the model."""
 
 
 def positions(
@@ -19,13 +19,13 @@ def positions(
     rows: int,
     step: tuple[float, float] = (1.0, 1.0),
 ) -> torch.Tensor:
-    """Inputs of the model for a lattice of places in an image, [rows x columns, 2].
+    """Model inputs for a lattice of points in an image, float32 [rows * columns, 2].
 
     Args:
-        width, height: Of the image [pixels].
-        corner: Left and top of the lattice [pixels]; the first place is half a step from it.
-        columns, rows: Places.
-        step: Distance of places along x and y [pixels].
+        width, height: Size of the image in pixels.
+        corner: Left and top of the lattice in pixels; the first point is half a step from it.
+        columns, rows: Number of points.
+        step: Distance between points along x and y, in pixels.
     """
     u = (corner[0] + (torch.arange(columns, dtype=torch.float64) + 0.5) * step[0]) / width
     v = (corner[1] + (torch.arange(rows, dtype=torch.float64) + 0.5) * step[1]) / height

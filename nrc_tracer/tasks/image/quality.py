@@ -1,4 +1,4 @@
-"""How near a model comes to all pixels of its image, band by band, so that neither is ever in memory as a whole."""
+"""How well a model reproduces all pixels of its image, band by band, so that neither is ever in memory as a whole."""
 
 from __future__ import annotations
 
@@ -14,16 +14,23 @@ from nrc_tracer.tasks.image.prediction import PIECE, positions, predict
 from nrc_tracer.tasks.image.source import Source
 
 BLACK = 4 / 255
-"""A pixel whose largest channel, in sRGB, is not above this counts as black."""
+"""A pixel counts as black if its largest channel, in sRGB, is at most this."""
 MUCH_BLACK = 0.05
-"""From this share of black pixels on, the others have a figure of their own."""
+"""Fraction of black pixels from which on the other pixels get a score of their own."""
 
 
 def evaluate(model: Model, source: Source, space: Space, *, release: bool = True) -> dict[str, Any]:
-    """PSNR over all pixels and channels with a peak of 1 in the space the model learned, and how small the model is.
+    """PSNR over all pixels and channels, with a peak of 1 in the colour space of training, and the compression ratio.
 
-    Predictions are clipped to [0, 1] unless the image is linear float. `psnr_not_black` is over the pixels that are not black, if
-    many are. `compression` is the image's raw bytes over the model's, its parameters as float32 and as half.
+    Predictions are clipped to [0, 1] unless the image has linear floating-point samples. `psnr_not_black` is over the pixels that
+    are not black, if many are black. `compression` is the ratio of the image's raw bytes to the model's, with parameters as
+    float32 and as half.
+
+    Args:
+        model: The model.
+        source: The image.
+        space: Colour space of training.
+        release: Whether pages of a mapped file are released as soon as they have been compared.
     """
     clip = space == "srgb" or not source.linear
     sums = np.zeros(2)
@@ -56,7 +63,7 @@ def evaluate(model: Model, source: Source, space: Space, *, release: bool = True
 
 
 def _pairs(model: Model, source: Source, space: Space) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Targets and predictions [n, channels], some rows at a time."""
+    """Yield targets and predictions [n, channels], a few rows at a time."""
     for top, band in source.bands():
         rows = max(1, PIECE // source.width)
         for y in range(0, len(band), rows):
@@ -76,5 +83,5 @@ def describe(scores: dict[str, Any]) -> str:
         words += f", {scores['psnr_not_black']:.2f} dB on the {1 - scores['black']:.1%} that are not black"
     ratios = scores["compression"]
     return (
-        f"{words}; the samples take {ratios['float32']:.3g} x the bytes of the model ({ratios['half']:.3g} x in half)"
+        f"{words}; the samples take {ratios['float32']:.3g} x the bytes of the model ({ratios['half']:.3g} x as half)"
     )

@@ -1,8 +1,7 @@
-"""Training samples: stratified over an image whose pixels are at hand, or over a set of its tiles that moves on step by step."""
+"""Training samples: stratified over a whole image, or drawn from a set of its tiles that changes from step to step."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
 from functools import lru_cache
@@ -15,23 +14,25 @@ from torch import Tensor
 from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.launch import Launcher
 from nrc_tracer.errors import DataError
+from nrc_tracer.tasks.digests import digest64
 from nrc_tracer.tasks.image import kernels
 from nrc_tracer.tasks.image.pixels import Space
 from nrc_tracer.tasks.image.source import Source
 
 PER_ITEM = 1024
-"""Samples that an item of a kernel draws on the CPU."""
+"""Samples per kernel item on the CPU."""
 AT_ONCE, PER_PLACE = 1024, 128
-"""Places that are looked up at a time, and by an item of a kernel."""
+"""Pixels looked up per launch, and per kernel item."""
 POOL_TILE_PIXELS = 2**16
-"""Of the tiles that are kept of an image whose rows are stored as a whole; those of tiled files are kept as they are up to ..."""
+"""Pixels per pool tile of an image that is stored in whole rows, or in tiles that are too large."""
 LARGEST_TILE_PIXELS = 2**19
+"""Pixels of the largest tile of a tiled file that is used as a pool tile as it is."""
 REUSE = 1.0
-"""How often a pixel is drawn, on average, until its tile moves on."""
+"""Mean number of times that a pixel is drawn before its tile is replaced."""
 
 
 class _Samples:
-    """What both samplers have: a picture and the memory of a batch."""
+    """What both samplers share: an image and the arrays of a batch."""
 
     def __init__(self, source: Source, space: Space, batch: int, launcher: Launcher) -> None:
         self.source = source
@@ -41,24 +42,24 @@ class _Samples:
         self.x = torch.empty(batch, 2, device=self.device)
         self.target = torch.empty(batch, source.channels, device=self.device)
         self.stretch = 1 if launcher.device.is_cuda else PER_ITEM
-        self.picture = picture(source, space)
+        self.layout = pixel_layout(source, space)
 
     def _run(self, kernel: wp.Kernel, arguments: list) -> tuple[Tensor, Tensor]:
         every = [*arguments, as_warp(self.x), as_warp(self.target)]
         items = -(-self.batch // self.stretch)
-        self.launcher.run(kernel, items, lambda base: [base, self.batch, self.stretch, self.picture, *every])
+        self.launcher.run(kernel, items, lambda base: [base, self.batch, self.stretch, self.layout, *every])
         return self.x, self.target
 
 
 class WholeImage(_Samples):
-    """Stratified over the whole image: a lattice of as many cells as samples, of about the image's shape, one in each.
+    """Stratified samples of the whole image: one in each cell of a lattice of about the image's shape.
 
     Args:
         source: The image, in memory or mapped.
-        space: Of the targets.
-        batch: Samples, a power of two.
+        space: Colour space of the targets.
+        batch: Number of samples, a power of two.
         launcher: Where samples are drawn; on CUDA the pixels are copied to the GPU.
-        bilinear: Draw between pixels, not at their centres.
+        bilinear: Draw between pixels instead of at their centres.
     """
 
     def __init__(self, source: Source, space: Space, batch: int, launcher: Launcher, *, bilinear: bool = False) -> None:
@@ -69,31 +70,31 @@ class WholeImage(_Samples):
         self.buffer: Tensor | None = None
         if launcher.device.is_cuda:
             self.buffer = torch.from_numpy(np.array(source.buffer)).to(self.device)
-            self.picture.address = self.buffer.data_ptr()
+            self.layout.address = self.buffer.data_ptr()
 
     def close(self) -> None:
-        """Let go of what was read for samples."""
+        """Release the pages that were read for samples."""
         self.source.release()
 
     def draw(self, step: int, key: int) -> tuple[Tensor, Tensor]:
-        """The batch of a step by a random key."""
+        """The batch of a step, drawn with a random key."""
         arguments = [self.offsets, wp.uint64(key), self.across, self.down, int(self.bilinear)]
         return self._run(kernels.draw_pixels, arguments)
 
 
 class MovingTiles(_Samples):
-    """Over a set of tiles in memory, of which some are replaced at every step.
+    """Samples from a set of tiles in memory, some of which are replaced at every step.
 
-    All tiles of the image come one after the other in random order, and again in another; step k has those from the k r-th on,
-    r being the number that is replaced. So every tile stays for equally many steps, and which tiles a step has depends on the
-    seed and its number alone. Within the set, every pixel is as likely.
+    The tiles of the image form an endless sequence: all of them in random order, then all in another order, and so on. Step k
+    uses the tiles from position k r on, where r is the number of tiles replaced per step. So every tile stays for equally many
+    steps, and the tiles of a step depend only on the seed and the step. Every pixel of the set is equally likely.
 
     Args:
         source: The image, mapped.
-        space: Of the targets.
-        batch: Samples.
-        launcher: Of the CPU.
-        seed: Of the order of tiles.
+        space: Colour space of the targets.
+        batch: Number of samples.
+        launcher: A launcher for the CPU.
+        seed: Seed of the order of tiles.
         memory: Bytes for the set of tiles.
     """
 
@@ -106,26 +107,26 @@ class MovingTiles(_Samples):
         self.slots = min(len(self.rectangles), memory // self.slot_bytes)
         if self.slots < 1:
             raise DataError(
-                f"{source.name}: one tile takes {self.slot_bytes:,} bytes, and {memory:,} are left; give it a larger --memory"
+                f"{source.name}: a tile takes {self.slot_bytes:,} bytes, but only {memory:,} are left; give a larger --memory"
             )
         self.replaced = min(self.slots, math.ceil(batch / (REUSE * largest)))
         self.pool = np.empty((0, self.slot_bytes), np.uint8)
         self.held = np.zeros(self.slots, np.int64)
-        self._numbers = np.full(self.slots, -1, np.int64)  # places in the sequence of the tiles that are held
-        self.picture.pixel_bytes = source.channels * source.dtype.itemsize
-        self.picture.swapped = 0
+        self._numbers = np.full(self.slots, -1, np.int64)  # positions in the sequence of the tiles that are held
+        self.layout.pixel_bytes = source.channels * source.dtype.itemsize
+        self.layout.swapped = 0
 
     def describe(self) -> dict[str, int]:
         """What the batches depend on besides the seed."""
         return {"slots": self.slots, "replaced": self.replaced, "tiles": len(self.rectangles)}
 
     def close(self) -> None:
-        """Let go of the tiles; they come back when they are needed."""
+        """Free the tiles; they are read again when they are needed."""
         self.pool = np.empty((0, self.slot_bytes), np.uint8)
         self._numbers[:] = -1
 
     def draw(self, step: int, key: int) -> tuple[Tensor, Tensor]:
-        """The batch of a step by a random key."""
+        """The batch of a step, drawn with a random key."""
         self.move_to(step)
         chosen = self.rectangles[self.held]
         order = np.lexsort((chosen[:, 0], chosen[:, 1]))
@@ -141,10 +142,10 @@ class MovingTiles(_Samples):
         return self._run(kernels.draw_pool, arguments)
 
     def move_to(self, step: int) -> None:
-        """Bring in the tiles of a step that are not there yet."""
+        """Read the tiles of a step that are not held yet."""
         if not len(self.pool):
             self.pool = np.empty((self.slots, self.slot_bytes), np.uint8)
-            self.picture.address = self.pool.ctypes.data
+            self.layout.address = self.pool.ctypes.data
         numbers = step * self.replaced + np.arange(self.slots)
         wanted = np.empty(self.slots, np.int64)
         wanted[numbers % self.slots] = numbers
@@ -159,26 +160,26 @@ class MovingTiles(_Samples):
             self.source.release()
 
     def _tile(self, number: int) -> int:
-        """The tile at a place in the endless sequence of them."""
+        """The tile at a position in the endless sequence."""
         turn, place = divmod(number, len(self.rectangles))
         return int(_shuffled(self.seed, turn, len(self.rectangles))[place])
 
 
 @lru_cache(maxsize=3)
 def _shuffled(seed: int, turn: int, count: int) -> np.ndarray:
-    """The numbers below `count` in the random order of a turn."""
-    digest = hashlib.blake2b(f"tiles/{seed}/{turn}".encode(), digest_size=8).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little"))).permutation(count)
+    """The numbers below `count` in the random order of one pass over the tiles."""
+    key = digest64(f"tiles/{seed}/{turn}".encode())
+    return np.random.Generator(np.random.PCG64(key)).permutation(count)
 
 
 class Places:
-    """Some pixels of an image, drawn once: inputs [n, 2] and targets [n, channels] on the CPU.
+    """A fixed set of pixels of an image: inputs [n, 2] and targets [n, channels], on the CPU.
 
     Args:
         source: The image.
-        space: Of the targets.
-        launcher: Of the CPU.
-        places: Columns and rows, int32 [n, 2].
+        space: Colour space of the targets.
+        launcher: A launcher for the CPU.
+        places: Columns and rows of the pixels, int32 [n, 2].
     """
 
     def __init__(self, source: Source, space: Space, launcher: Launcher, places: np.ndarray) -> None:
@@ -186,19 +187,23 @@ class Places:
         self.target = torch.empty(len(places), source.channels)
         offsets = wp.array(source.offsets.reshape(-1), dtype=wp.int64, device="cpu")
         picked = wp.array(places, dtype=int, device="cpu")
-        shape = picture(source, space)
-        arrays = [shape, offsets, picked, as_warp(self.x), as_warp(self.target)]
-        # Few at a time: each may bring in some dozen pages of a mapped file
+        layout = pixel_layout(source, space)
+        arrays = [layout, offsets, picked, as_warp(self.x), as_warp(self.target)]
+        # A few at a time: each may load dozens of pages of a mapped file
         for begin in range(0, len(places), AT_ONCE):
             end = min(begin + AT_ONCE, len(places))
             items = -(-(end - begin) // PER_PLACE)
-            launcher.run(kernels.take_pixels, items, lambda base, b=begin, e=end: [base, b, e, PER_PLACE, *arrays])
+
+            def arguments(base: int, begin: int = begin, end: int = end) -> list:
+                return [base, begin, end, PER_PLACE, *arrays]
+
+            launcher.run(kernels.take_pixels, items, arguments)
             source.release()
 
 
-def picture(source: Source, space: Space) -> kernels.Picture:
-    """An image as the kernels take it."""
-    found = kernels.Picture()
+def pixel_layout(source: Source, space: Space) -> kernels.PixelLayout:
+    """The layout of an image's pixels, for kernels."""
+    found = kernels.PixelLayout()
     found.address = source.buffer.ctypes.data
     found.width, found.height = source.width, source.height
     found.tile_width, found.tile_height = source.tile_width, source.tile_height
@@ -220,7 +225,7 @@ def picture(source: Source, space: Space) -> kernels.Picture:
 
 
 def lattice(width: int, height: int, batch: int) -> tuple[int, int]:
-    """Columns and rows of cells whose product is `batch`, a power of two, and whose shape is nearest to square."""
+    """Columns and rows of a lattice of `batch` cells, a power of two, that are as nearly square as possible."""
     bits = batch.bit_length() - 1
     if batch != 1 << bits:
         raise DataError(f"batch: {batch} is not a power of two, such as {1 << bits}")
@@ -230,7 +235,7 @@ def lattice(width: int, height: int, batch: int) -> tuple[int, int]:
 
 
 def tiles(source: Source) -> np.ndarray:
-    """Left, top, width and height of the tiles that an image is brought in by, int32 [n, 4]."""
+    """Left, top, width and height of the pool tiles of an image, in pixels, int32 [n, 4]."""
     width, height = source.tile_width, source.tile_height
     if width == source.width or width * height > LARGEST_TILE_PIXELS:
         width = min(source.width, 1024)

@@ -1,4 +1,4 @@
-"""A temporary file with all pixels of an image that cannot be read at random: decoded once, in order, then mapped into memory."""
+"""A temporary file for the pixels of an image that cannot be read at random: decoded once, in order, then mapped into memory."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from nrc_tracer.errors import DataError
 from nrc_tracer.tasks.image.memory import format_size
 
 SPARE = 64 * 2**20
-"""Bytes that stay free beside a scratch file."""
+"""Bytes that must stay free on the disk beside a scratch file."""
 
 
 class Scratch:
-    """A file without a name, rows one after the other, in the system's folder for temporary files (TMPDIR).
+    """An unnamed file in the system's folder for temporary files (TMPDIR), which holds an image row by row.
 
-    The system removes it once the process has ended, however it ended.
+    The system removes it when the process ends, however it ends.
 
     Args:
-        name: Of the image, for messages.
-        width, height, channels: Its size.
-        dtype: Of its samples.
+        name: Name of the image, for messages.
+        width, height, channels: Size of the image.
+        dtype: Sample type.
 
     Attributes:
-        size: Bytes.
-        folder: Where it is.
+        size: Size in bytes.
+        folder: The folder it is in.
 
     Raises:
-        DataError: The folder cannot be written to or has no room.
+        DataError: The folder cannot be written to or is full.
     """
 
     def __init__(self, name: str, width: int, height: int, channels: int, dtype: np.dtype) -> None:
@@ -44,13 +44,15 @@ class Scratch:
         free = shutil.disk_usage(self.folder).free
         if self.size + SPARE > free:
             raise DataError(
-                f"{name}: its pixels take {format_size(self.size)} in a scratch file, and {self.folder} has "
+                f"{name}: its pixels take {format_size(self.size)} in a scratch file, but {self.folder} has only "
                 f"{format_size(free)} free; set TMPDIR to a folder with more room"
             )
         try:
             self._file: BinaryIO = tempfile.TemporaryFile(prefix="nrc-scratch-", buffering=0)  # noqa: SIM115
         except OSError as error:
-            raise DataError(f"{name}: no scratch file in {self.folder}: {error.strerror or error}") from error
+            raise DataError(
+                f"{name}: cannot make a scratch file in {self.folder}: {error.strerror or error}"
+            ) from error
 
     def fill(self, blocks: Iterable[np.ndarray]) -> mmap.mmap:
         """Write blocks of rows [n, width, channels] in order, and map the file.
@@ -61,7 +63,7 @@ class Scratch:
         written = 0
         try:
             for block in blocks:
-                data = memoryview(np.ascontiguousarray(block)).cast("B")
+                data = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
                 written += len(data)
                 while len(data):
                     data = data[self._file.write(data) :]
@@ -73,7 +75,7 @@ class Scratch:
         return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def close(self) -> None:
-        """Remove the file; what is mapped of it stays valid."""
+        """Remove the file; its mapping stays valid."""
         self._file.close()
 
 

@@ -11,29 +11,31 @@ import numpy as np
 from nrc_tracer.tasks.image.memory import format_size
 
 BAND_PIXELS = 2**18
-"""Pixels that `bands` gives at a time, about."""
+"""Approximate number of pixels per band of `Source.bands`."""
 
+ALPHA = "alpha is ignored: colours are used as they are stored"
+"""Note of images with alpha."""
 DTYPES = ("u1", "u2", "f2", "f4")
-"""Samples that are read in place, big-endian ones too."""
+"""Sample types that are read in place, in either byte order."""
 
 
 @dataclass(eq=False)
 class Source:
-    """Pixels in tiles, all of one size, those at the right and bottom perhaps with padding; one tile is as good as many.
+    """Pixels in tiles of one size, perhaps padded at the right and bottom; the whole image may be a single tile.
 
     Attributes:
-        name: Of the file, for messages.
-        width, height: In pixels.
-        channels: Of the picture, 1 or 3: the first ones of a pixel. What comes after, alpha, is left out.
-        stored_channels: Of a pixel in the buffer.
-        dtype: Of a sample, in the buffer's byte order.
+        name: File name, for messages.
+        width, height: Size of the image in pixels.
+        channels: Channels of the image, 1 or 3: the first ones of a stored pixel. Others, such as alpha, are ignored.
+        stored_channels: Channels of a stored pixel.
+        dtype: Sample type, in the buffer's byte order.
         buffer: uint8 [bytes], perhaps of a mapped file.
-        offsets: Where each tile begins in the buffer, int64 [tiles down, tiles across].
-        tile_width, tile_height: In pixels; a tile's rows are one after the other.
-        linear: Whether samples are linear light; else they are sRGB.
-        mapped: The mapping that the buffer is of, or None where it is in memory.
-        scratch_bytes: Size of the scratch file that it is decoded into, 0 if it is read in place.
-        notes: What a user may want to know.
+        offsets: Byte offset of each tile in the buffer, int64 [tiles down, tiles across].
+        tile_width, tile_height: Size of a tile in pixels; its rows are stored one after the other.
+        linear: Whether samples are linear light; otherwise they are sRGB.
+        mapped: The mapping that holds the buffer, or None if it is in memory.
+        scratch_bytes: Size of the scratch file that the image was decoded into; 0 if it is read in place.
+        notes: Remarks for the user.
     """
 
     name: str
@@ -63,7 +65,7 @@ class Source:
 
     @property
     def raw_bytes(self) -> int:
-        """Bytes of the picture's samples, without alpha and padding."""
+        """Bytes of the image's samples, without alpha and padding."""
         return self.pixels * self.channels * self.dtype.itemsize
 
     @property
@@ -73,7 +75,7 @@ class Source:
 
     @property
     def kind(self) -> str:
-        """Samples in words, such as `8-bit sRGB`."""
+        """The sample type in words, such as `8-bit sRGB`."""
         bits = f"{8 * self.dtype.itemsize}-bit"
         return f"{bits}{' float' if self.dtype.kind == 'f' else ''} {'linear' if self.linear else 'sRGB'}"
 
@@ -85,7 +87,7 @@ class Source:
         return f"scratch file of {format_size(self.scratch_bytes)}" if self.scratch_bytes else "read in place"
 
     def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        """The samples of a rectangle inside the image, in the machine's byte order, shape [height, width, channels]."""
+        """The samples of a rectangle inside the image, in native byte order, shape [height, width, channels]."""
         out = np.empty((height, width, self.channels), self.dtype.newbyteorder("="))
         row_bytes = self.tile_width * self.pixel_bytes
         for row in range(y // self.tile_height, (y + height - 1) // self.tile_height + 1):
@@ -101,7 +103,7 @@ class Source:
         return out
 
     def bands(self) -> Iterator[tuple[int, np.ndarray]]:
-        """All rows from the top, some at a time: the first row's number and the samples [rows, width, channels]."""
+        """Yield all rows from the top, a few at a time: the first row's number and the samples [rows, width, channels]."""
         rows = max(1, BAND_PIXELS // self.width)
         if self.tile_width < self.width:  # whole rows of tiles
             rows = max(1, rows // self.tile_height) * self.tile_height
@@ -109,17 +111,57 @@ class Source:
             yield y, self.read(0, y, self.width, min(rows, self.height - y))
 
     def read_ahead(self) -> None:
-        """Have a mapped file read in order while other things are done, before its pages are asked for in any order."""
+        """Ask the system to read a mapped file in order, before its pages are needed in random order."""
         self._advise("MADV_WILLNEED")
 
     def release(self) -> None:
-        """Let go of the pages of a mapped file that have been read: they count as resident until then."""
+        """Release the pages of a mapped file that have been read, which count as resident until then."""
         self._advise("MADV_DONTNEED")
 
     def _advise(self, advice: str) -> None:
-        """Tell the system, where it listens, what becomes of the pages of a mapped file."""
+        """Advise the system, where it supports that, how the pages of a mapped file will be used."""
         if self.mapped is not None and hasattr(self.mapped, "madvise") and hasattr(mmap, advice):
             self.mapped.madvise(getattr(mmap, advice))
+
+
+def mapped_source(
+    name: str,
+    mapped: mmap.mmap,
+    dtype: np.dtype,
+    *,
+    size: tuple[int, int],
+    tile_size: tuple[int, int],
+    offsets: np.ndarray,
+    stored_channels: int,
+    channels: int,
+    notes: list[str],
+    scratch_bytes: int = 0,
+) -> Source:
+    """A source of pixels in a mapped file; floating-point samples are linear light, integers are sRGB.
+
+    Args:
+        name, mapped, dtype: See `Source`.
+        size: Width and height of the image in pixels.
+        tile_size: Width and height of a tile in pixels.
+        offsets, stored_channels, channels, scratch_bytes: See `Source`.
+        notes: Remarks for the user; one is added if alpha is ignored.
+    """
+    return Source(
+        name=name,
+        width=size[0],
+        height=size[1],
+        channels=channels,
+        stored_channels=stored_channels,
+        dtype=dtype,
+        buffer=np.frombuffer(mapped, np.uint8),
+        offsets=offsets,
+        tile_width=tile_size[0],
+        tile_height=tile_size[1],
+        linear=dtype.kind == "f",
+        mapped=mapped,
+        scratch_bytes=scratch_bytes,
+        notes=[*notes, ALPHA] if stored_channels > channels else notes,
+    )
 
 
 def whole(
@@ -130,7 +172,7 @@ def whole(
     channels: int | None = None,
     notes: list[str] | None = None,
 ) -> Source:
-    """A source of pixels in memory, shape [height, width, channels], of which the first `channels` (1 or 3) are the picture."""
+    """A source of pixels in memory, shape [height, width, channels], whose first `channels` (1 or 3) are the image."""
     height, width, stored = pixels.shape
     buffer = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
     return Source(

@@ -1,4 +1,4 @@
-"""TIFF and BigTIFF through tifffile: uncompressed strips and tiles in place, compressed ones decoded once."""
+"""TIFF and BigTIFF through tifffile: uncompressed strips and tiles are read in place, compressed ones are decoded once."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nrc_tracer.errors import DataError, one_line
-from nrc_tracer.tasks.image.decoded import ALPHA, Decoder, check_size, decode
+from nrc_tracer.tasks.image.decoded import Decoder, check_size, decode
 from nrc_tracer.tasks.image.memory import format_size
 from nrc_tracer.tasks.image.scratch import map_file
-from nrc_tracer.tasks.image.source import DTYPES, Source
+from nrc_tracer.tasks.image.source import DTYPES, Source, mapped_source
 
 if TYPE_CHECKING:
     import tifffile
@@ -26,15 +26,15 @@ _CONTIGUOUS = 1
 
 
 def open_tiff(path: Path, name: str, memory: int) -> Source:
-    """The first page of a file: grey or RGB, with or without alpha, 8 or 16 bits or float.
+    """Open the first page of a file: grey or RGB, with or without alpha, 8 or 16 bits or floating-point.
 
     Args:
         path: The file.
-        name: What messages call it.
-        memory: Bytes that may be used.
+        name: File name, for messages.
+        memory: Memory budget in bytes.
 
     Raises:
-        DataError: It is damaged, of another kind, or compressed in a way that needs a package which is not there.
+        DataError: The file is damaged or of another kind, or its compression needs a package that is not installed.
     """
     try:
         import tifffile
@@ -47,8 +47,8 @@ def open_tiff(path: Path, name: str, memory: int) -> Source:
     try:
         if not len(file.pages):
             raise DataError(f"{name}: not a readable image: it has no page")
-        page = file.pages[0]
-        notes = [f"the first of its {len(file.pages)} pages"] if len(file.pages) > 1 else []
+        page = file.pages.first
+        notes = [f"only the first of its {len(file.pages)} pages is used"] if len(file.pages) > 1 else []
         _check(page, name)
         dtype = np.dtype(page.dtype).newbyteorder(file.byteorder)
         plain = page.compression == _NONE and page.fillorder == 1 and page.photometric in (_MIN_IS_BLACK, _RGB)
@@ -69,12 +69,12 @@ def _check(page: tifffile.TiffPage, name: str) -> None:
         kind = getattr(page.photometric, "name", page.photometric)
         raise DataError(f"{name}: not a readable image: {kind} colours are not supported; convert it to RGB")
     dtype = None if page.dtype is None else np.dtype(page.dtype)
+    # Packed samples of 4 bits are reported as uint8, and of 12 bits as uint16
     known = dtype is not None and dtype.str[1:] in (*DTYPES, "f8", "b1")
-    # Four bits, packed, are called uint8, and twelve uint16
-    if not known or page.bitspersample != (1 if dtype.kind == "b" else 8 * dtype.itemsize):
+    if dtype is None or not known or page.bitspersample != (1 if dtype.kind == "b" else 8 * dtype.itemsize):
         raise DataError(
             f"{name}: not a readable image: samples of {page.bitspersample} bits ({page.dtype}) are not supported; convert it "
-            "to 8 or 16 bits or to float"
+            "to 8 or 16 bits or to floating-point"
         )
 
 
@@ -100,28 +100,21 @@ def _in_place(page: tifffile.TiffPage, path: Path, name: str, dtype: np.dtype, n
         )
     with suppress(AttributeError, OSError):
         mapped.madvise(mmap.MADV_RANDOM)
-    channels = 3 if stored >= 3 and page.photometric == _RGB else 1
-    if stored > channels:
-        notes.append(ALPHA)
-    return Source(
-        name=name,
-        width=width,
-        height=height,
-        channels=channels,
-        stored_channels=stored,
-        dtype=dtype,
-        buffer=np.frombuffer(mapped, np.uint8),
+    return mapped_source(
+        name,
+        mapped,
+        dtype,
+        size=(width, height),
+        tile_size=(tile_width, tile_height),
         offsets=offsets.reshape(down, across),
-        tile_width=tile_width,
-        tile_height=tile_height,
-        linear=dtype.kind == "f",
-        mapped=mapped,
+        stored_channels=stored,
+        channels=3 if stored >= 3 and page.photometric == _RGB else 1,
         notes=notes,
     )
 
 
 def _decoder(page: tifffile.TiffPage, name: str, memory: int, notes: list[str]) -> Decoder:
-    """The rows of a page that cannot be read in place."""
+    """A decoder of a page that cannot be read in place."""
     dtype = np.dtype(page.dtype).newbyteorder("=")
     palette = None
     if page.photometric == _PALETTE:
@@ -152,7 +145,7 @@ def _decoder(page: tifffile.TiffPage, name: str, memory: int, notes: list[str]) 
                 yield finished(band)
         except DataError:
             raise
-        except Exception as error:  # decoders raise almost anything on damaged files
+        except Exception as error:  # decoders raise almost any exception on damaged files
             message = one_line(error)
             if "imagecodecs" in message:
                 raise DataError(
@@ -161,17 +154,17 @@ def _decoder(page: tifffile.TiffPage, name: str, memory: int, notes: list[str]) 
                 ) from error
             raise DataError(f"{name}: not a readable image, or cut off: {message}") from error
 
-    return Decoder(name, page.imagewidth, page.imagelength, channels, dtype, dtype.kind == "f", blocks(), notes)
+    return Decoder(name, page.imagewidth, page.imagelength, channels, dtype, blocks(), notes)
 
 
 def _bands(page: tifffile.TiffPage, name: str, memory: int) -> Iterator[np.ndarray]:
-    """Decoded rows [n, width, samples], a row of strips or tiles at a time."""
+    """Yield decoded rows [n, width, samples], a row of strips or tiles at a time."""
     width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
     if page.planarconfig != _CONTIGUOUS and samples > 1:
         size = width * height * samples * np.dtype(page.dtype).itemsize
         if size > memory:
             raise DataError(
-                f"{name}: its channels are stored one after the other, which take {format_size(size)} to bring together; give a "
+                f"{name}: its channels are stored one after the other, and interleaving them takes {format_size(size)}; give a "
                 "larger --memory or convert it to interleaved samples"
             )
         yield np.moveaxis(page.asarray().reshape(samples, height, width), 0, 2)

@@ -1,1 +1,1 @@
-"""A radiance field from photographs whose cameras are known, after NeRF (Mildenhall et al., 2020) and Instant-NGP."""
+"""Radiance fields from photographs with known cameras, after NeRF (Mildenhall et al., 2020) and Instant-NGP."""

@@ -1,4 +1,4 @@
-"""The camera of a photograph: intrinsics, distortion of the lens, pose; in float64 and plain NumPy."""
+"""The camera of a photograph: intrinsics, lens distortion and pose, in float64 and plain NumPy."""
 
 from __future__ import annotations
 
@@ -8,40 +8,44 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nrc_tracer.errors import DataError
 from nrc_tracer.tasks.nerf.rotations import turning
 
-CameraModel = Literal["pinhole", "opencv", "fisheye"]
+LensModel = Literal["pinhole", "opencv", "fisheye"]
 MAX_SIDE = 65536
-"""Pixels along a side at most."""
+"""Most pixels along a side of an image."""
 NO_DISTORTION = (0.0,) * 6
 ITERATIONS = 12
-"""Newton steps at most when a distortion is undone."""
+"""Most Newton steps for undoing a distortion."""
 SHEAR = 1e-2
-"""The axes of a pose may be so far from being perpendicular: they were rounded, or come from an optimizer."""
+"""Largest deviation from perpendicular axes that is accepted in a pose, as a cosine: poses are rounded, or come from an
+optimizer."""
 
 
 @dataclass(frozen=True, eq=False)
-class Camera:
-    """A camera as photographs have it.
+class PhotoCamera:
+    """A photograph's camera.
 
-    Pixel (column i, row j) has its centre at (i + 0.5, j + 0.5); row 0 is the top. In the camera's own axes x is right, y is up
-    and it looks along -z (OpenGL). With (x, y) = (right, down) at distance 1 in front of it:
+    The centre of pixel (column i, row j) is at (i + 0.5, j + 0.5); row 0 is the top. In the camera's own axes x is right, y is
+    up, and the camera looks along -z (OpenGL). A point at depth 1 in front of it, at (x, y) = (right, down), appears at:
 
-    * `pinhole`: pixel = (fx x + cx, fy y + cy);
-    * `opencv`: x and y are distorted first, with r^2 = x^2 + y^2, by the factor 1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8 and by
-      2 p1 x y + p2 (r^2 + 2 x^2) and p1 (r^2 + 2 y^2) + 2 p2 x y on top (OpenCV's model up to k3; its k4 is another);
-    * `fisheye`: the angle t from the axis takes the place of r, as t (1 + k1 t^2 + k2 t^4 + k3 t^6 + k4 t^8) (OpenCV's fisheye).
+    * `pinhole`: pixel (fx x + cx, fy y + cy);
+    * `opencv`: the same after distorting x and y. With r^2 = x^2 + y^2 they are multiplied by 1 + k1 r^2 + k2 r^4 + k3 r^6 + k4
+      r^8, and 2 p1 x y + p2 (r^2 + 2 x^2) and p1 (r^2 + 2 y^2) + 2 p2 x y are added (OpenCV's model up to k3; OpenCV's k4
+      differs);
+    * `fisheye`: the same after replacing r by t (1 + k1 t^2 + k2 t^4 + k3 t^6 + k4 t^8), where t is the angle from the axis
+      (OpenCV's fisheye model).
 
     Attributes:
-        width: Pixels in a row.
-        height: Rows.
-        fx: Focal length in widths of a pixel; `fy` in heights.
-        cx: Column of the optical axis in pixels from the left edge of the image; `cy` its row from the top.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        fx, fy: Focal lengths in pixels.
+        cx, cy: Where the optical axis meets the image, in pixels from its left and top edges.
         distortion: k1, k2, k3, k4, p1, p2.
-        model: How directions become pixels.
-        to_world: Camera to world, float64 [3, 4]: a rotation and a position in the units of the data.
+        model: The lens model.
+        to_world: Camera-to-world matrix, float64 [3, 4]: a rotation, and a position in the data's units.
     """
 
     width: int
@@ -51,29 +55,27 @@ class Camera:
     cx: float
     cy: float
     distortion: tuple[float, float, float, float, float, float] = NO_DISTORTION
-    model: CameraModel = "pinhole"
+    model: LensModel = "pinhole"
     to_world: np.ndarray = field(default_factory=lambda: np.eye(4)[:3])
 
     @property
     def position(self) -> np.ndarray:
-        """Where it stands, float64 [3]."""
+        """Position, float64 [3], in the data's units."""
         return self.to_world[:, 3]
 
     @property
     def forward(self) -> np.ndarray:
-        """The direction in which it looks, float64 [3]."""
+        """Viewing direction, float64 [3]."""
         return -self.to_world[:, 2]
 
-    def corrected(self, rotation: np.ndarray, shift: np.ndarray) -> Camera:
-        """The camera turned in place by a rotation vector [radians], then shifted, both along the world's axes, [3]."""
+    def corrected(self, rotation: np.ndarray, shift: np.ndarray) -> PhotoCamera:
+        """The camera turned in place by a rotation vector in radians and then shifted, both along the world's axes, [3]."""
         return self.placed(np.column_stack((turning(rotation) @ self.to_world[:, :3], self.position + shift)))
 
-    def resized(self, width: int | None = None, height: int | None = None) -> Camera:
+    def resized(self, width: int | None = None, height: int | None = None) -> PhotoCamera:
         """The same view with another number of pixels; one side alone keeps the aspect ratio."""
-        if width is None and height is None:
-            return self
         if width is None:
-            width = max(1, round(self.width * height / self.height))
+            width = self.width if height is None else max(1, round(self.width * height / self.height))
         if height is None:
             height = max(1, round(self.height * width / self.width))
         x, y = width / self.width, height / self.height
@@ -81,12 +83,12 @@ class Camera:
             self, width=width, height=height, fx=self.fx * x, fy=self.fy * y, cx=self.cx * x, cy=self.cy * y
         )
 
-    def scaled(self, factor: float) -> Camera:
+    def scaled(self, factor: float) -> PhotoCamera:
         """The same view with `factor` times as many pixels along each side."""
         return self.resized(max(1, round(self.width * factor)), max(1, round(self.height * factor)))
 
-    def placed(self, to_world: np.ndarray) -> Camera:
-        """The same camera elsewhere."""
+    def placed(self, to_world: np.ndarray) -> PhotoCamera:
+        """The same camera with another camera-to-world matrix."""
         return dataclasses.replace(self, to_world=np.array(to_world, np.float64)[:3])
 
     def directions(self, pixels: np.ndarray) -> np.ndarray:
@@ -104,9 +106,9 @@ class Camera:
         return world / np.linalg.norm(world, axis=1, keepdims=True)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where points of the world, [N, 3], are in the image: pixels [N, 2] and distances along the axis [N].
+        """Project points of the world, [N, 3], into the image: pixels [N, 2], and depths along the axis [N].
 
-        Pixels of points that are not in front of a camera without fisheye lens are NaN.
+        Except with a fisheye lens, pixels of points that are not in front of the camera are NaN.
         """
         local = (np.asarray(points, np.float64) - self.position) @ np.linalg.inv(self.to_world[:, :3]).T
         right_down, depth = local[:, :2] * (1.0, -1.0), -local[:, 2]
@@ -121,11 +123,11 @@ class Camera:
         return x * (self.fx, self.fy) + (self.cx, self.cy), depth
 
     def distort(self, x: np.ndarray) -> np.ndarray:
-        """What the lens makes of points at distance 1, [N, 2] (right, down); the model `opencv`."""
+        """Distorted positions of points at depth 1, [N, 2] (right, down), by the model `opencv`."""
         return self._distorted(x)[0]
 
     def undistort(self, target: np.ndarray) -> np.ndarray:
-        """The points that `distort` takes to `target`, [N, 2], by Newton's method; the nearest found where there is none."""
+        """The points that `distort` maps to `target`, [N, 2], by Newton's method; the closest one found if there is none."""
         x = np.array(target, np.float64)
         best, least = x.copy(), np.full(len(x), np.inf)
         for _ in range(ITERATIONS):
@@ -138,7 +140,7 @@ class Camera:
             usable = np.isfinite(size) & (np.abs(determinant) > 1e-6)
             inverse = np.linalg.inv(np.where(usable[:, None, None], jacobian, np.eye(2)))
             step = np.einsum("nij,nj->ni", inverse, residual)
-            # Half of one's distance from the axis at most: beyond the fold of a polynomial there are other solutions
+            # Limit steps to half the distance from the axis: beyond the fold of a polynomial there are other solutions
             longest = 0.5 * np.linalg.norm(x, axis=1) + 0.05
             length = np.linalg.norm(step, axis=1)
             step *= (longest / np.maximum(length, longest))[:, None]
@@ -146,12 +148,12 @@ class Camera:
         return best
 
     def _distorted(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distorted points and the Jacobian, [N, 2, 2]."""
+        """Distorted points, and the Jacobian, [N, 2, 2]."""
         k1, k2, k3, k4, p1, p2 = self.distortion
         a, b = x[:, 0], x[:, 1]
         r2 = a * a + b * b
         factor = 1.0 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k4)))
-        slope = k1 + r2 * (2.0 * k2 + r2 * (3.0 * k3 + r2 * 4.0 * k4))  # of the factor, by r^2
+        slope = k1 + r2 * (2.0 * k2 + r2 * (3.0 * k3 + r2 * 4.0 * k4))  # derivative of the factor with respect to r^2
         value = np.column_stack(
             (
                 a * factor + 2.0 * p1 * a * b + p2 * (r2 + 2.0 * a * a),
@@ -170,7 +172,7 @@ class Camera:
         return angle * (1.0 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
 
     def _fisheye_angle(self, radius: np.ndarray) -> np.ndarray:
-        """The angles from the axis, within [0, pi], that come to be at these radii; the nearest found where there is none."""
+        """The angles from the axis, in [0, pi], that appear at these radii; the closest one found if there is none."""
         k1, k2, k3, k4, _, _ = self.distortion
         angle = np.minimum(radius, math.pi)
         best, least = angle.copy(), np.full(len(angle), np.inf)
@@ -187,18 +189,18 @@ class Camera:
         return best
 
 
-def rigid_pose(matrix: np.ndarray, place: str) -> np.ndarray:
-    """Check a camera-to-world matrix and take scales out of its axes.
+def rigid_pose(matrix: ArrayLike, place: str) -> np.ndarray:
+    """Check a camera-to-world matrix and remove scales from its axes.
 
     Args:
         matrix: [3, 4] or [4, 4].
-        place: What messages begin with.
+        place: Start of messages.
 
     Returns:
         float64 [3, 4].
 
     Raises:
-        DataError: It is not finite, singular, mirrored or sheared.
+        DataError: The matrix is not finite, or it is singular, mirrored or sheared.
     """
     pose = np.array(matrix, np.float64)[:3]
     if not np.all(np.isfinite(pose)):
@@ -209,20 +211,18 @@ def rigid_pose(matrix: np.ndarray, place: str) -> np.ndarray:
     if not np.all(lengths > 0.0) or abs(determinant) < 1e-6:
         raise DataError(f"{place}: the camera's matrix is singular: its axes do not span space")
     if determinant < 0.0:
-        raise DataError(
-            f"{place}: the camera's matrix mirrors: its axes are left-handed, and no photograph is taken so"
-        )
+        raise DataError(f"{place}: the camera's matrix mirrors: its axes are left-handed, which no photograph's are")
     if np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR:
         raise DataError(f"{place}: the axes of the camera's matrix are not perpendicular")
     pose[:, :3] = axes
     return pose
 
 
-def check_camera(camera: Camera, place: str) -> Camera:
-    """Return the camera if its numbers make sense.
+def check_camera(camera: PhotoCamera, place: str) -> PhotoCamera:
+    """Return the camera if its numbers are possible.
 
     Raises:
-        DataError: Sizes, focal lengths or other numbers are impossible.
+        DataError: A size, a focal length or another number is impossible.
     """
     if not (1 <= camera.width <= MAX_SIDE and 1 <= camera.height <= MAX_SIDE):
         raise DataError(
@@ -234,3 +234,10 @@ def check_camera(camera: Camera, place: str) -> Camera:
     if camera.fx <= 0.0 or camera.fy <= 0.0:
         raise DataError(f"{place}: the focal length must be positive, not {camera.fx:g} x {camera.fy:g}")
     return camera
+
+
+def focal_length(size: int, angle: float, place: str) -> float:
+    """Focal length in pixels of an image whose `size` pixels span an angle in radians. Raises `DataError` outside (0, pi)."""
+    if not 0.0 < 0.5 * angle < 0.5 * math.pi:
+        raise DataError(f"{place}: must lie between 0 and pi, not {angle:g}")
+    return 0.5 * size / math.tan(0.5 * angle)

@@ -1,4 +1,4 @@
-"""Paths of a camera through a scene, for videos: around it, along the cameras of its photographs, or from a file."""
+"""Camera paths for videos: around a scene, along the cameras of its photographs, or from a file."""
 
 from __future__ import annotations
 
@@ -12,53 +12,55 @@ from typing import Any
 import numpy as np
 
 from nrc_tracer.errors import DataError
-from nrc_tracer.tasks.nerf.camera import Camera, check_camera, rigid_pose
+from nrc_tracer.files.atomic import replacing
+from nrc_tracer.tasks.nerf.camera import PhotoCamera, check_camera, focal_length, rigid_pose
+from nrc_tracer.tasks.nerf.json_data import finite_number, read_json
 from nrc_tracer.tasks.nerf.rotations import quaternion, rotation_of
 from nrc_tracer.tasks.nerf.scene_box import center_of_attention
 from nrc_tracer.tasks.nerf.scene_camera import looking_at
-from nrc_tracer.tasks.nerf.transforms_json import finite_number, focal_length
 
 KEYS = 24
-"""Of the photographs, so many cameras at most are gone past on a path: more make it shaky."""
+"""Most cameras of photographs on a path: more make it shaky."""
 PATHS = ("spline", "orbit", "spiral")
+"""Kinds of paths."""
 
 
-def camera_path(kind: str, cameras: Sequence[Camera], frames: int) -> list[Camera]:
-    """A path of one of the kinds `PATHS`: see `spline_path`, `orbit_path` and `spiral_path`."""
+def camera_path(kind: str, cameras: Sequence[PhotoCamera], frames: int) -> list[PhotoCamera]:
+    """A path of one of the kinds `PATHS`; see `spline_path`, `orbit_path` and `spiral_path`. Raises `DataError`."""
     make = {"spline": spline_path, "orbit": orbit_path, "spiral": spiral_path}
     if kind not in make:
         raise DataError(f'there is no camera path "{kind}" (known: {", ".join(PATHS)})')
     if not cameras:
-        raise DataError("there are no cameras to make a path of")
+        raise DataError("there are no cameras to make a path from")
     return make[kind](cameras, frames)
 
 
-def spline_path(cameras: Sequence[Camera], frames: int) -> list[Camera]:
+def spline_path(cameras: Sequence[PhotoCamera], frames: int) -> list[PhotoCamera]:
     """A smooth path along the cameras of photographs.
 
-    Up to 24 of them are gone past, in the order given or, where that is shorter, always on to the nearest that is left; the lens
-    is that of the first. See `spline_through`.
+    It passes up to 24 of them, in the order given or, if that is shorter, always going to the nearest one left. The lens is that
+    of the first camera. See `spline_through`.
     """
     chosen = np.unique(np.linspace(0, len(cameras) - 1, min(len(cameras), KEYS)).round().astype(int))
     keys = _shorter([cameras[i] for i in chosen])
     return spline_through([cameras[0].placed(key.to_world) for key in keys], frames)
 
 
-def spline_through(keys: Sequence[Camera], frames: int) -> list[Camera]:
-    """A smooth path through all of some cameras in their order.
+def spline_through(keys: Sequence[PhotoCamera], frames: int) -> list[PhotoCamera]:
+    """A smooth path through cameras in their order.
 
-    Catmull-Rom splines of positions, of unit quaternions and of the logarithms of focal lengths; the rest of the lens is that of
-    the first.
+    Positions, unit quaternions and logarithms of focal lengths follow Catmull-Rom splines; the rest of the lens is that of the
+    first camera.
 
     Args:
         keys: The cameras.
-        frames: Frames of the path, the first at the first camera and the last at the last.
+        frames: Number of frames, the first at the first camera and the last at the last.
     """
     first = keys[0]
     positions = np.array([camera.position for camera in keys])
     zooms = np.log([(camera.fx / first.fx, camera.fy / first.fy) for camera in keys])
     turns = np.array([quaternion(camera.to_world[:, :3]) for camera in keys])
-    for i in range(1, len(turns)):  # of the two quaternions of a rotation, the one that is nearer
+    for i in range(1, len(turns)):  # choose the nearer of the two quaternions of a rotation
         if turns[i] @ turns[i - 1] < 0.0:
             turns[i] = -turns[i]
     path = []
@@ -69,14 +71,14 @@ def spline_through(keys: Sequence[Camera], frames: int) -> list[Camera]:
     return path
 
 
-def orbit_path(cameras: Sequence[Camera], frames: int) -> list[Camera]:
-    """A circle around what the cameras look at, at their mean height and distance, looking at it; `frames` from one full turn."""
+def orbit_path(cameras: Sequence[PhotoCamera], frames: int) -> list[PhotoCamera]:
+    """One full circle around the point that the cameras look at, at their mean height and distance, looking at it."""
     center, up = center_of_attention(cameras)[0], mean_up(cameras)
     offsets = np.array([camera.position for camera in cameras]) - center
     height = float((offsets @ up).mean())
     radius = float(np.linalg.norm(offsets - np.outer(offsets @ up, up), axis=1).mean())
     if radius < 1e-6 * max(float(np.linalg.norm(offsets, axis=1).mean()), 1e-30):
-        raise DataError("the cameras stand above what they look at, so there is no circle to go; choose another path")
+        raise DataError("the cameras are straight above what they look at, which allows no circle; choose another path")
     east = offsets[0] - (offsets[0] @ up) * up
     if np.linalg.norm(east) < 1e-6 * radius:
         east = np.cross(up, np.roll(up, 1))
@@ -89,8 +91,8 @@ def orbit_path(cameras: Sequence[Camera], frames: int) -> list[Camera]:
     return path
 
 
-def spiral_path(cameras: Sequence[Camera], frames: int, turns: float = 2.0) -> list[Camera]:
-    """A spiral about the mean camera, as wide as the cameras are spread, looking where they look (Mildenhall et al. 2019)."""
+def spiral_path(cameras: Sequence[PhotoCamera], frames: int, turns: float = 2.0) -> list[PhotoCamera]:
+    """A spiral around the mean camera, as wide as the cameras' spread, looking where they look (Mildenhall et al. 2019)."""
     center, up = center_of_attention(cameras)[0], mean_up(cameras)
     positions = np.array([camera.position for camera in cameras])
     middle = positions.mean(axis=0)
@@ -106,17 +108,15 @@ def spiral_path(cameras: Sequence[Camera], frames: int, turns: float = 2.0) -> l
     return path
 
 
-def mean_up(cameras: Sequence[Camera]) -> np.ndarray:
-    """The direction that is up for most cameras, a unit vector, float64 [3]."""
+def mean_up(cameras: Sequence[PhotoCamera]) -> np.ndarray:
+    """The mean upward direction of cameras, a unit vector, float64 [3]."""
     total = np.sum([camera.to_world[:, 1] for camera in cameras], axis=0)
     length = np.linalg.norm(total)
     return total / length if length > 1e-6 else cameras[0].to_world[:, 1]
 
 
-def write_camera_path(path: Path, cameras: Sequence[Camera], fps: float = 30.0) -> None:
-    """Write a path that `read_camera_path` reads: a transforms.json without images. Raises `OutputError`."""
-    from nrc_tracer.files.atomic import replacing
-
+def write_camera_path(path: Path, cameras: Sequence[PhotoCamera], fps: float = 30.0) -> None:
+    """Write a path that `read_camera_path` can read: a transforms.json without images. Raises `OutputError`."""
     frames = [
         {
             "transform_matrix": [*camera.to_world.tolist(), [0.0, 0.0, 0.0, 1.0]],
@@ -133,32 +133,27 @@ def write_camera_path(path: Path, cameras: Sequence[Camera], fps: float = 30.0) 
 
 
 def read_camera_path(
-    path: Path, template: Camera, scale: float = 0.33, offset: Sequence[float] = (0.5,) * 3
-) -> list[Camera]:
+    path: Path, template: PhotoCamera, scale: float = 0.33, offset: Sequence[float] = (0.5,) * 3
+) -> list[PhotoCamera]:
     """Read a path, frame by frame.
 
-    Three formats: `frames` with `transform_matrix`, as in transforms.json; nerfstudio's `camera_path` with `camera_to_world` and
-    `fov` (vertical), whose matrices must be in the units and axes of the data; and instant-ngp's `path` of key frames `R`
-    (x, y, z, w), `T` and `fov` (vertical), which are joined by a spline (`spline_through`), 30 frames each.
+    There are three formats: `frames` with `transform_matrix`, as in transforms.json; nerfstudio's `camera_path` with
+    `camera_to_world` and a vertical `fov`, whose matrices must be in the data's units and axes; and instant-ngp's `path` of key
+    frames with `R` (x, y, z, w), `T` and a vertical `fov`, which are joined by a spline (`spline_through`) of 30 frames each.
 
     Args:
         path: The file.
-        template: Gives the size of the image, and the lens where the file has none.
-        scale: Of the data's units, for instant-ngp's files, which are in its own.
-        offset: Likewise.
+        template: Camera that gives the size of the image, and the lens if the file has none.
+        scale: Factor from the data's units to unit cubes, for instant-ngp's files, which are in its own units.
+        offset: Position of the data's origin in unit-cube space, likewise.
 
     Raises:
-        DataError: It cannot be read, or a frame is off; the message names it.
+        DataError: The file cannot be read, or a frame is wrong; the message names it.
     """
-    try:
-        root = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
+    root = read_json(path)
     keys = {"frames": _plain_frame, "camera_path": _nerfstudio_frame, "path": _instant_ngp_frame}
     for key, read in keys.items():
-        frames = root.get(key) if isinstance(root, dict) else None
+        frames = root.get(key)
         if not isinstance(frames, list) or not frames:
             continue
         cameras = []
@@ -170,63 +165,66 @@ def read_camera_path(
                 raise DataError(f"{place}: not a camera: {type(error).__name__}: {error}") from error
             cameras.append(check_camera(camera.placed(rigid_pose(camera.to_world, place)), place))
         return spline_through(cameras, 30 * len(cameras)) if key == "path" and len(cameras) > 1 else cameras
-    raise DataError(f"{path}: has none of the lists frames, camera_path and path, or it is empty")
+    raise DataError(f"{path}: has none of the lists frames, camera_path and path, or the list is empty")
 
 
-def _plain_frame(root: dict, frame: dict, place: str, template: Camera, scale: float, offset: np.ndarray) -> Camera:
+def _plain_frame(
+    root: dict, frame: dict, place: str, template: PhotoCamera, scale: float, offset: np.ndarray
+) -> PhotoCamera:
     camera = _sized(template, root, ("w", "h"), place)
     found = {
-        key: finite_number(frame.get(key, root.get(key)), f"{place}: {key}")
-        for key in ("fl_x", "fl_y", "cx", "cy")
+        name: finite_number(frame.get(key, root.get(key)), f"{place}: {key}")
+        for key, name in (("fl_x", "fx"), ("fl_y", "fy"), ("cx", "cx"), ("cy", "cy"))
         if key in frame or key in root
     }
-    if "fl_x" in found:
-        found.setdefault("fl_y", found["fl_x"])
+    if "fx" in found:
+        found.setdefault("fy", found["fx"])
     elif "camera_angle_x" in root:
         words = f"{place}: camera_angle_x"
-        found["fl_x"] = found["fl_y"] = focal_length(camera.width, finite_number(root["camera_angle_x"], words), words)
-    names = {"fl_x": "fx", "fl_y": "fy", "cx": "cx", "cy": "cy"}
-    camera = dataclasses.replace(camera, **{names[key]: value for key, value in found.items()})
+        found["fx"] = found["fy"] = focal_length(camera.width, finite_number(root["camera_angle_x"], words), words)
+    lens = {name: found.get(name, getattr(camera, name)) for name in ("fx", "fy", "cx", "cy")}
+    camera = dataclasses.replace(camera, fx=lens["fx"], fy=lens["fy"], cx=lens["cx"], cy=lens["cy"])
     return camera.placed(_rows(frame["transform_matrix"]))
 
 
 def _nerfstudio_frame(
-    root: dict, frame: dict, place: str, template: Camera, scale: float, offset: np.ndarray
-) -> Camera:
+    root: dict, frame: dict, place: str, template: PhotoCamera, scale: float, offset: np.ndarray
+) -> PhotoCamera:
     camera = _sized(template, root, ("render_width", "render_height"), place)
     matrix = np.array(frame["camera_to_world"], np.float64).reshape(4, 4)
     return _with_fov(camera, frame.get("fov"), place).placed(_rows(matrix))
 
 
 def _instant_ngp_frame(
-    root: dict, frame: dict, place: str, template: Camera, scale: float, offset: np.ndarray
-) -> Camera:
-    """instant-ngp's own space has the data's y, z, x as its axes, and cameras look along +z with y down."""
+    root: dict, frame: dict, place: str, template: PhotoCamera, scale: float, offset: np.ndarray
+) -> PhotoCamera:
+    """Read a key frame of instant-ngp, whose axes are the data's y, z, x, and whose cameras look along +z with y down."""
     x, y, z, w = (float(value) for value in frame["R"])
     if not w * w + x * x + y * y + z * z > 0.0:
-        raise ValueError("R is no quaternion")
+        raise ValueError("R is not a quaternion")
     axes = rotation_of(np.array((w, x, y, z))) * (1.0, -1.0, -1.0)
     position = np.array(frame["T"], np.float64).reshape(3)
-    back = [2, 0, 1]  # its axes 2, 0, 1 are the data's x, y, z
+    back = [2, 0, 1]  # instant-ngp's axes 2, 0, 1 are the data's x, y, z
     return _with_fov(template, frame.get("fov"), place).placed(
         np.column_stack((axes[back], (position[back] - offset) / scale))
     )
 
 
-def _sized(camera: Camera, root: dict, keys: tuple[str, str], place: str) -> Camera:
-    """The camera with the number of pixels that a file gives, if it gives one."""
+def _sized(camera: PhotoCamera, root: dict, keys: tuple[str, str], place: str) -> PhotoCamera:
+    """The camera with the image size that a file gives, if it gives one."""
     if not all(key in root for key in keys):
         return camera
-    return camera.resized(*(int(finite_number(root[key], f"{place}: {key}")) for key in keys))
+    width, height = (int(finite_number(root[key], f"{place}: {key}")) for key in keys)
+    return camera.resized(width, height)
 
 
-def _with_fov(camera: Camera, fov: Any, place: str) -> Camera:
-    """The camera without distortion and with a vertical field of view [degrees], if there is one."""
+def _with_fov(camera: PhotoCamera, fov: Any, place: str) -> PhotoCamera:
+    """The camera without distortion and with a vertical field of view in degrees, if it is given."""
     if fov is None:
         return camera
     place = f"{place}: fov [radians]"
     focal = focal_length(camera.height, math.radians(finite_number(fov, place)), place)
-    return Camera(
+    return PhotoCamera(
         camera.width, camera.height, focal, focal, 0.5 * camera.width, 0.5 * camera.height, to_world=camera.to_world
     )
 
@@ -238,8 +236,8 @@ def _rows(matrix: Any) -> np.ndarray:
     return rows[:3]
 
 
-def _shorter(keys: list[Camera]) -> list[Camera]:
-    """The cameras in the order given, or in that of a walk that always goes on to the nearest, whichever way is shorter."""
+def _shorter(keys: list[PhotoCamera]) -> list[PhotoCamera]:
+    """The cameras in the order given, or in the order of a walk to the nearest one left, whichever is shorter."""
     positions = np.array([camera.position for camera in keys])
     left, walk = set(range(1, len(keys))), [0]
     while left:
@@ -254,7 +252,7 @@ def _shorter(keys: list[Camera]) -> list[Camera]:
 
 
 def _catmull_rom(values: np.ndarray, t: float) -> np.ndarray:
-    """The spline through `values`, [N, D], at t in [0, N - 1]; at its ends the neighbours beyond are mirrored."""
+    """The spline through `values`, [N, D], at t in [0, N - 1]; its end tangents come from mirrored neighbours."""
     last = len(values) - 1
     if last == 0:
         return values[0]

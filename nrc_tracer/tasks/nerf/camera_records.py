@@ -1,4 +1,4 @@
-"""Cameras as JSON data, so that a snapshot can be looked at from where its photographs were taken, without them."""
+"""Cameras as JSON data, so that a snapshot can be viewed from its photographs' cameras without the photographs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from nrc_tracer.errors import DataError
-from nrc_tracer.tasks.nerf.camera import Camera, check_camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera, check_camera
 from nrc_tracer.tasks.nerf.views import View
 
 _LENS = ("width", "height", "fx", "fy", "cx", "cy", "distortion", "model")
 
 
 def record_cameras(views: Sequence[View]) -> dict[str, Any]:
-    """`names`, `poses` of 12 numbers each, `lenses`, each once, and `lens`, which of them each camera has."""
+    """Cameras as JSON data: `names`, `poses` of 12 numbers each, the different `lenses`, and the number of each view's `lens`."""
     lenses: list[list[Any]] = []
     which = []
     for view in views:
@@ -28,11 +28,11 @@ def record_cameras(views: Sequence[View]) -> dict[str, Any]:
     return {"names": [view.name for view in views], "lenses": lenses, "lens": which, "poses": poses}
 
 
-def read_cameras(record: Mapping[str, Any], place: str) -> tuple[list[str], list[Camera]]:
-    """Names and cameras of what `record_cameras` gave.
+def read_cameras(record: Mapping[str, Any], place: str) -> tuple[list[str], list[PhotoCamera]]:
+    """The names and cameras of a record made by `record_cameras`.
 
     Raises:
-        DataError: It gave something else; the message begins with `place`.
+        DataError: The record is damaged; the message begins with `place`.
     """
     try:
         names = [str(name) for name in record["names"]]
@@ -42,7 +42,7 @@ def read_cameras(record: Mapping[str, Any], place: str) -> tuple[list[str], list
             values = dict(lenses[lens])
             values["distortion"] = tuple(float(value) for value in values["distortion"])
             to_world = np.array(pose, np.float64).reshape(3, 4)
-            cameras.append(check_camera(Camera(**values, to_world=to_world), place))
+            cameras.append(check_camera(PhotoCamera(**values, to_world=to_world), place))
         if len(names) != len(cameras):
             raise ValueError(f"{len(names)} names for {len(cameras)} cameras")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

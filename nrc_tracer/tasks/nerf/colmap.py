@@ -1,4 +1,4 @@
-"""Photographs whose cameras COLMAP has found, and cameras of ours in COLMAP's terms."""
+"""Reading photographs whose cameras COLMAP has found, and converting cameras to COLMAP's conventions."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from nrc_tracer.errors import DataError
-from nrc_tracer.tasks.nerf.camera import Camera, check_camera, rigid_pose
+from nrc_tracer.tasks.nerf.camera import LensModel, PhotoCamera, check_camera, rigid_pose
 from nrc_tracer.tasks.nerf.colmap_format import ColmapCamera, ColmapImage, ColmapModel, read_model
-from nrc_tracer.tasks.nerf.photographs import read_size
+from nrc_tracer.tasks.nerf.photographs import photograph_size
 from nrc_tracer.tasks.nerf.rotations import quaternion, rotation_of
-from nrc_tracer.tasks.nerf.scene_box import place_scene
-from nrc_tracer.tasks.nerf.views import Placement, View, Views, hold_out
+from nrc_tracer.tasks.nerf.scene_box import Placement, place_scene
+from nrc_tracer.tasks.nerf.views import View, Views, hold_out
 
 FLIP = np.diag((1.0, -1.0, -1.0))
-"""From COLMAP's axes of a camera (x right, y down, z forward) to ours (x right, y up, z backward), and back."""
+"""Rotation from COLMAP's camera axes (x right, y down, z forward) to this package's (x right, y up, z backward), and back."""
 FOCALS = {"SIMPLE_PINHOLE": 1, "PINHOLE": 2, "SIMPLE_RADIAL": 1, "RADIAL": 1, "OPENCV": 2, "OPENCV_FISHEYE": 2}
 FOCALS |= {"SIMPLE_RADIAL_FISHEYE": 1, "RADIAL_FISHEYE": 1}
-"""Camera models that can be read, and how many focal lengths their parameters begin with; cx, cy and distortion follow."""
+"""Number of focal lengths at the start of the parameters of each supported camera model; cx, cy and distortion follow."""
 
 
 def find_model(folder: Path) -> Path | None:
@@ -35,23 +35,23 @@ def find_model(folder: Path) -> Path | None:
 def read_colmap_views(folder: Path, model_folder: Path, placement: Placement | None = None) -> Views:
     """Read photographs and their cameras from a COLMAP model.
 
-    Images lie in `images` in the folder or in one of the two above the model's; masks, where there are any, in `masks` beside it
-    as NAME.png, black where pixels do not count. Units are arbitrary, so that the cameras decide where the scene is.
+    Images lie in `images`, in the given folder or one of the two folders above it. Masks, if any, lie in `masks` beside it as
+    NAME.png, black where pixels do not count. Units are arbitrary, so the cameras decide where the scene lies.
 
     Args:
-        folder: What the user gave.
-        model_folder: The model's, as `find_model` found it.
-        placement: What a user wants instead.
+        folder: The folder that the user gave.
+        model_folder: The model's folder, as `find_model` found it.
+        placement: Overrides where the cameras place the scene.
 
     Raises:
-        DataError: A file is missing or damaged, or an image differs in size from its camera; the message names it.
+        DataError: A file is missing or damaged, or an image's size is not its camera's; the message names it.
     """
     model = read_model(model_folder, points=False)
     if not model.images:
         raise DataError(f"{model_folder}: images: the model has no images")
     base = next((b for b in (folder, folder.parent, folder.parent.parent) if (b / "images").is_dir()), None)
     if base is None:
-        raise DataError(f'{folder}: there is no folder "images" in it')
+        raise DataError(f'{folder}: has no folder "images"')
     views, missing = [], []
     for number, image in sorted(model.images.items()):
         place = f"{model_folder}: image {number} ({image.name})"
@@ -60,10 +60,10 @@ def read_colmap_views(folder: Path, model_folder: Path, placement: Placement | N
             missing.append(image.name)
             continue
         camera = _camera(model, image, place)
-        width, height, has_alpha = read_size(file, place)
+        width, height, has_alpha = photograph_size(file, place)
         if (width, height) != (camera.width, camera.height):
             raise DataError(
-                f"{place}: the image has {width} x {height} pixels and its camera {camera.width} x {camera.height}; "
+                f"{place}: the image has {width} x {height} pixels, but its camera has {camera.width} x {camera.height}; "
                 "resize one of them"
             )
         mask = base / "masks" / f"{image.name}.png"
@@ -79,7 +79,9 @@ def read_colmap_views(folder: Path, model_folder: Path, placement: Placement | N
         train,
         (),
         test,
-        **box,
+        aabb_scale=box.aabb_scale,
+        scale=box.scale,
+        offset=box.offset,
         missing=tuple(missing),
         has_alpha=any(view.has_alpha for view in views),
         split=words,
@@ -88,7 +90,7 @@ def read_colmap_views(folder: Path, model_folder: Path, placement: Placement | N
     )
 
 
-def _camera(model: ColmapModel, image: ColmapImage, place: str) -> Camera:
+def _camera(model: ColmapModel, image: ColmapImage, place: str) -> PhotoCamera:
     found = model.cameras.get(image.camera)
     if found is None:
         raise DataError(f"{place}: there is no camera {image.camera}")
@@ -102,20 +104,20 @@ def _camera(model: ColmapModel, image: ColmapImage, place: str) -> Camera:
     k1, k2, third, fourth = (*lens, 0.0, 0.0, 0.0, 0.0)[:4]
     fisheye = found.model.endswith("FISHEYE")
     distortion = (k1, k2, third, fourth, 0.0, 0.0) if fisheye else (k1, k2, 0.0, 0.0, third, fourth)
-    lens_model = "fisheye" if fisheye else "opencv" if any(distortion) else "pinhole"
+    lens_model: LensModel = "fisheye" if fisheye else "opencv" if any(distortion) else "pinhole"
     to_world = np.empty((3, 4))
     rotation = _rotation(np.array(image.rotation), place)
     to_world[:, :3] = rotation.T @ FLIP
     to_world[:, 3] = -rotation.T @ np.array(image.translation)
-    camera = Camera(found.width, found.height, fx, fy, cx, cy, distortion, lens_model, rigid_pose(to_world, place))
+    camera = PhotoCamera(found.width, found.height, fx, fy, cx, cy, distortion, lens_model, rigid_pose(to_world, place))
     return check_camera(camera, place)
 
 
 def colmap_model(views: Sequence[View]) -> ColmapModel:
-    """Views as a COLMAP model without points, for programs that read it: one camera an image.
+    """Views as a COLMAP model without points, with one camera per image.
 
     Raises:
-        DataError: A lens has distortion that COLMAP's OPENCV and OPENCV_FISHEYE models have not.
+        DataError: A lens has distortion that COLMAP's models OPENCV and OPENCV_FISHEYE do not have.
     """
     cameras, images = {}, {}
     for number, view in enumerate(views, start=1):
@@ -141,5 +143,5 @@ def colmap_model(views: Sequence[View]) -> ColmapModel:
 def _rotation(values: np.ndarray, place: str) -> np.ndarray:
     length = np.linalg.norm(values)
     if not np.isfinite(length) or length < 1e-6:
-        raise DataError(f"{place}: its rotation is no quaternion: {' '.join(f'{value:g}' for value in values)}")
+        raise DataError(f"{place}: its rotation is not a quaternion: {' '.join(f'{value:g}' for value in values)}")
     return rotation_of(values)

@@ -1,4 +1,4 @@
-"""COLMAP's models on the disk: cameras, images and points3D, as text and in binary.
+"""COLMAP's model files: cameras, images and points3D, as text and in binary.
 
 Source: colmap.github.io/format.html; the binary layout is that of COLMAP's scripts/python/read_write_model.py.
 """
@@ -6,13 +6,17 @@ Source: colmap.github.io/format.html; the binary layout is that of COLMAP's scri
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from nrc_tracer.errors import DataError
+
+T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 MODELS = {
     "SIMPLE_PINHOLE": (0, 3),
@@ -27,7 +31,7 @@ MODELS = {
     "RADIAL_FISHEYE": (9, 5),
     "THIN_PRISM_FISHEYE": (10, 12),
 }
-"""Number and count of parameters of each camera model, as COLMAP has them."""
+"""Number and parameter count of each camera model in COLMAP."""
 NAMES = {number: name for name, (number, _) in MODELS.items()}
 NO_POINT = -1
 
@@ -44,9 +48,9 @@ class ColmapCamera:
 
 @dataclass(frozen=True, eq=False)
 class ColmapImage:
-    """An image: world to camera (x right, y down, z forward) as quaternion (w, x, y, z) and translation, and its features.
+    """An image: the world-to-camera transform (x right, y down, z forward) as quaternion (w, x, y, z) and translation.
 
-    `points` are pixels, float64 [M, 2]; `point_ids` the points3D that they show, int64 [M], -1 for none.
+    `points` are its features in pixels, float64 [M, 2]; `point_ids` the points3D that they show, int64 [M], -1 for none.
     """
 
     rotation: tuple[float, float, float, float]
@@ -59,7 +63,7 @@ class ColmapImage:
 
 @dataclass(frozen=True, eq=False)
 class ColmapPoint:
-    """A point of the scene: position, 8-bit colour, reprojection error, and where it is seen: image and feature, int32 [M, 2]."""
+    """A scene point: position, 8-bit colour, reprojection error, and the images and features that show it, int32 [M, 2]."""
 
     position: tuple[float, float, float]
     color: tuple[int, int, int]
@@ -69,7 +73,7 @@ class ColmapPoint:
 
 @dataclass(frozen=True, eq=False)
 class ColmapModel:
-    """Cameras, images and points by their numbers."""
+    """Cameras, images and points by number."""
 
     cameras: dict[int, ColmapCamera]
     images: dict[int, ColmapImage]
@@ -77,14 +81,14 @@ class ColmapModel:
 
 
 def read_model(folder: Path, *, points: bool = True) -> ColmapModel:
-    """Read a model, binary where there is a binary one, else text.
+    """Read a model, from its binary files if it has them, otherwise from text.
 
     Args:
-        folder: With cameras, images and, unless left out, points3D.
-        points: Whether features and points are wanted.
+        folder: Folder with cameras, images and, unless `points` is False, points3D.
+        points: Whether to read features and points.
 
     Raises:
-        DataError: A file is missing or damaged; the message has its name, and the line or byte.
+        DataError: A file is missing or damaged; the message gives its name, and the line or byte.
     """
     cameras = _read(folder, "cameras", _cameras_from_text, _cameras_from_bytes)
     images = _read(
@@ -96,7 +100,7 @@ def read_model(folder: Path, *, points: bool = True) -> ColmapModel:
 
 
 def write_model(model: ColmapModel, folder: Path, *, binary: bool = True) -> None:
-    """Write cameras, images and points3D into a folder, which is made if there is none. Raises `DataError`."""
+    """Write cameras, images and points3D into a folder, which is created if needed. Raises `DataError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, to_bytes, to_text in (
@@ -112,7 +116,9 @@ def write_model(model: ColmapModel, folder: Path, *, binary: bool = True) -> Non
         raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
-def _read(folder: Path, name: str, from_text, from_bytes):
+def _read(
+    folder: Path, name: str, from_text: Callable[[Path], dict[int, T]], from_bytes: Callable[[_Bytes], dict[int, T]]
+) -> dict[int, T]:
     binary, text = folder / f"{name}.bin", folder / f"{name}.txt"
     try:
         if binary.is_file():
@@ -128,7 +134,7 @@ def _read(folder: Path, name: str, from_text, from_bytes):
 
 
 def _lines(path: Path, *, empty: bool = False) -> Iterator[tuple[str, list[str]]]:
-    """The place and the words of each line that is no comment."""
+    """Yield the place and the words of each line that is not a comment."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -138,34 +144,45 @@ def _lines(path: Path, *, empty: bool = False) -> Iterator[tuple[str, list[str]]
             yield f"{path}:{number}", line.split()
 
 
-def _numbers(words: list[str], place: str, kind: type = float) -> list:
+def _floats(words: Sequence[str], place: str) -> list[float]:
     try:
-        return [kind(word) for word in words]
+        return [float(word) for word in words]
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from None
+
+
+def _integers(words: Sequence[str], place: str) -> list[int]:
+    try:
+        return [int(word) for word in words]
     except ValueError as error:
         raise DataError(f"{place}: {error}") from None
 
 
 def _need(words: list[str], count: int, place: str, what: str) -> None:
     if len(words) < count:
-        raise DataError(f"{place}: {len(words)} words, and {what} takes {count}")
+        raise DataError(f"{place}: has {len(words)} words, but {what} takes {count}")
 
 
 def _cameras_from_text(path: Path) -> dict[int, ColmapCamera]:
     cameras = {}
     for place, words in _lines(path):
         _need(words, 4, place, "a camera")
-        number, width, height = _numbers([words[0], *words[2:4]], place, int)
+        number, width, height = _integers([words[0], *words[2:4]], place)
         _check_model(words[1], place)
-        parameters = _numbers(words[4:], place)
+        parameters = _floats(words[4:], place)
         if len(parameters) != MODELS[words[1]][1]:
             raise DataError(f"{place}: {words[1]} takes {MODELS[words[1]][1]} parameters, not {len(parameters)}")
         cameras[number] = ColmapCamera(words[1], width, height, tuple(parameters))
     return cameras
 
 
-def _check_model(name: str | None, place: str) -> None:
+def _check_model(name: str, place: str) -> None:
     if name not in MODELS:
-        raise DataError(f'{place}: unknown camera model "{name}" (known: {", ".join(MODELS)})')
+        raise _unknown_model(name, place)
+
+
+def _unknown_model(name: str, place: str) -> DataError:
+    return DataError(f'{place}: unknown camera model "{name}" (known: {", ".join(MODELS)})')
 
 
 def _images_from_text(path: Path, points: bool) -> dict[int, ColmapImage]:
@@ -175,17 +192,18 @@ def _images_from_text(path: Path, points: bool) -> dict[int, ColmapImage]:
         if not words:
             continue
         _need(words, 10, place, "an image")
-        number, camera = _numbers([words[0], words[8]], place, int)
-        pose = _numbers(words[1:8], place)
-        # The features stand in the next line, which may be empty, or left out at the end of the file
+        number, camera = _integers([words[0], words[8]], place)
+        w, x, y, z, *translation = _floats(words[1:8], place)
+        # The features are in the next line, which may be empty, and may be missing at the end of the file
         place, features = next(lines, (place, []))
-        seen = {}
+        image = ColmapImage((w, x, y, z), _triple(translation), camera, " ".join(words[9:]))
         if points:
             if len(features) % 3:
                 raise DataError(f"{place}: features must be triples x, y, point3D; there are {len(features)} words")
-            values = np.array(_numbers(features, place)).reshape(-1, 3)
-            seen = {"points": values[:, :2], "point_ids": np.array(_numbers(features[2::3], place, int), np.int64)}
-        images[number] = ColmapImage(tuple(pose[:4]), tuple(pose[4:]), camera, " ".join(words[9:]), **seen)
+            values = np.array(_floats(features, place)).reshape(-1, 3)
+            ids = np.array(_integers(features[2::3], place), np.int64)
+            image = replace(image, points=values[:, :2], point_ids=ids)
+        images[number] = image
     return images
 
 
@@ -195,10 +213,10 @@ def _points_from_text(path: Path) -> dict[int, ColmapPoint]:
         _need(words, 8, place, "a point")
         if len(words) % 2:
             raise DataError(f"{place}: the track must be pairs of image and feature; there are {len(words) - 8} words")
-        number, *color = _numbers([words[0], *words[4:7]], place, int)
-        *position, error = _numbers([*words[1:4], words[7]], place)
-        track = np.array(_numbers(words[8:], place, int), np.int32).reshape(-1, 2)
-        points[number] = ColmapPoint(tuple(position), tuple(color), error, track)
+        number, *color = _integers([words[0], *words[4:7]], place)
+        *position, error = _floats([*words[1:4], words[7]], place)
+        track = np.array(_integers(words[8:], place), np.int32).reshape(-1, 2)
+        points[number] = ColmapPoint(_triple(position), _triple(color), error, track)
     return points
 
 
@@ -227,16 +245,21 @@ def _points_to_text(model: ColmapModel) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _words(values) -> str:
-    """Numbers that read back as the same."""
+def _triple(values: Sequence[N]) -> tuple[N, N, N]:
+    x, y, z = values
+    return x, y, z
+
+
+def _words(values: Iterable[float]) -> str:
+    """Numbers as text that reads back as the same numbers."""
     return " ".join(repr(float(value)) for value in values)
 
 
-# --- Binary, little endian
+# --- Binary, little-endian
 
 
 class _Bytes:
-    """A binary file and how far it is read."""
+    """A binary file and the position up to which it has been read."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.data, self.at = path, path.read_bytes(), 0
@@ -250,11 +273,11 @@ class _Bytes:
         return values
 
     def count(self, smallest: int) -> int:
-        """A number of entries of so many bytes at least, which must fit into what is left."""
+        """Read a number of entries, which take at least `smallest` bytes each and must fit into the rest of the file."""
         (count,) = self.take("Q")
         if count * smallest > len(self.data) - self.at:
             raise DataError(
-                f"{self.path}: says at byte {self.at - 8} that {count:,} entries follow, more than it has room for; it is damaged"
+                f"{self.path}: announces {count:,} entries at byte {self.at - 8}, more than it has room for; it is damaged"
             )
         return count
 
@@ -267,7 +290,7 @@ class _Bytes:
     def text(self) -> str:
         end = self.data.find(b"\0", self.at)
         if end < 0:
-            raise DataError(f"{self.path}: has no end of the name at byte {self.at}; it is damaged")
+            raise DataError(f"{self.path}: the name at byte {self.at} does not end; it is damaged")
         name = self.data[self.at : end].decode(errors="replace")
         self.at = end + 1
         return name
@@ -282,7 +305,8 @@ def _cameras_from_bytes(file: _Bytes) -> dict[int, ColmapCamera]:
         begin = file.at
         number, model, width, height = file.take("iiQQ")
         name = NAMES.get(model)
-        _check_model(name or str(model), f"{file.path}: byte {begin}")
+        if name is None:
+            raise _unknown_model(str(model), f"{file.path}: byte {begin}")
         cameras[number] = ColmapCamera(name, width, height, file.take(f"{MODELS[name][1]}d"))
     return cameras
 
@@ -290,13 +314,14 @@ def _cameras_from_bytes(file: _Bytes) -> dict[int, ColmapCamera]:
 def _images_from_bytes(file: _Bytes, points: bool) -> dict[int, ColmapImage]:
     images = {}
     for _ in range(file.count(73)):
-        number, *pose, camera = file.take("i7di")
+        number, w, x, y, z, *translation, camera = file.take("i7di")
         name = file.text()
         features = file.array(_FEATURE, file.count(_FEATURE.itemsize))
-        seen = {}
+        image = ColmapImage((w, x, y, z), _triple(translation), camera, name)
         if points:
-            seen = {"points": np.column_stack((features["x"], features["y"])), "point_ids": features["point"].copy()}
-        images[number] = ColmapImage(tuple(pose[:4]), tuple(pose[4:]), camera, name, **seen)
+            pixels = np.column_stack((features["x"], features["y"]))
+            image = replace(image, points=pixels, point_ids=features["point"].copy())
+        images[number] = image
     return images
 
 
@@ -305,7 +330,7 @@ def _points_from_bytes(file: _Bytes) -> dict[int, ColmapPoint]:
     for _ in range(file.count(51)):
         number, x, y, z, *color, error = file.take("Q3d3Bd")
         track = file.array(np.dtype("<i4"), 2 * file.count(8)).reshape(-1, 2).copy()
-        points[number] = ColmapPoint((x, y, z), tuple(color), error, track)
+        points[number] = ColmapPoint((x, y, z), _triple(color), error, track)
     return points
 
 

@@ -1,13 +1,13 @@
-"""Volume rendering: the colour of a ray from samples of a radiance field, and the gradient back to them.
+"""Volume rendering: the colour of a ray from samples of a radiance field, and the gradient with respect to them.
 
-A sample's raw outputs (r, g, b, s) stand for the colour c = sigmoid(r, g, b) and the density exp(s). Over a step of length d
-its opacity is a = 1 - exp(-density d); with the transmittance T, the product of 1 - a of all samples before it, its weight is
-w = T a, and
+A sample's raw outputs (r, g, b, s) stand for the colour c = sigmoid(r, g, b) and the density exp(s). Over a step of length d its
+opacity is a = 1 - exp(-density d). With the transmittance T, the product of 1 - a of all samples before it, its weight is w = T
+a, and
 
     colour = sum of w c,   distance = sum of w t,   transmittance = product of all 1 - a.
 
 (Max, *Optical Models for Direct Volume Rendering*, 1995; Mildenhall et al., *NeRF*, 2020, equation 3.) A ray ends where T falls
-below MIN_TRANSMITTANCE: what is behind has weight and gradient zero. Every ray is one item of a kernel, which owns its rows.
+below MIN_TRANSMITTANCE: samples behind that have weight and gradient zero. Each kernel item handles one ray and owns its rows.
 """
 
 import torch
@@ -19,9 +19,11 @@ from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.marching import Samples, first_row
 
 MIN_TRANSMITTANCE = 1e-4
+"""Transmittance below which a ray ends."""
 MAX_LOG_DENSITY = 15.0
-"""Raw densities are clamped to +- this."""
+"""Raw densities are clamped to +- this value."""
 RAYS_PER_LAUNCH = 512
+"""Rays per launch on the CPU."""
 
 wp.set_module_options({"enable_backward": False})
 
@@ -33,7 +35,7 @@ def sigmoid(x: float) -> float:
 
 @wp.func
 def density_of(raw: float) -> float:
-    """exp of the clamped value; NaN stays NaN."""
+    """exp of the clamped raw density; NaN stays NaN."""
     if raw > wp.static(MAX_LOG_DENSITY):
         return wp.exp(wp.static(MAX_LOG_DENSITY))
     if raw < wp.static(-MAX_LOG_DENSITY):
@@ -43,7 +45,7 @@ def density_of(raw: float) -> float:
 
 @wp.func
 def goes_on(transmittance: float) -> bool:
-    """Whether a ray has not ended; NaN is passed on."""
+    """Whether a ray has not ended yet; NaN counts as not ended."""
     return wp.static(MIN_TRANSMITTANCE) <= transmittance or wp.isnan(transmittance)
 
 
@@ -64,7 +66,7 @@ def accumulate(
     distance: wp.array[float],
     transmittance: wp.array[float],
 ):
-    """Add a ray's samples to what it has gathered so far."""
+    """Add samples of a ray to its colour, distance and transmittance so far."""
     i = base + wp.tid()
     ray = rays[i]
     begin = first_row(ends, i)
@@ -93,7 +95,7 @@ def reach(
     steps: wp.array[float],
     counts: wp.array[int],
 ):
-    """How many of a ray's samples it comes to, from its first."""
+    """Count how many of a ray's samples, from the first, it reaches before it ends."""
     i = base + wp.tid()
     begin = first_row(ends, i)
     end = ends[i]
@@ -118,9 +120,9 @@ def backward(
     d_transmittance: wp.array[float],
     d_raw: wp.array2d[float],
 ):
-    """The gradient of raw outputs for a ray that began with these samples.
+    """Compute the gradient of raw outputs for a ray that began with these samples.
 
-    A density s_k moves its own weight, and dims all behind it:
+    A density s_k changes its own weight and dims everything behind it:
     dL/ds_k = density_k d_k (T_(k+1) c_k . g - sum of w_j c_j . g over j > k - T_end g_T).
     """
     i = base + wp.tid()
@@ -158,16 +160,16 @@ class Compositor:
     """Composites samples of rays.
 
     Args:
-        launcher: Of the device.
+        launcher: Launches the kernels.
     """
 
     def __init__(self, launcher: TorchLauncher) -> None:
         self.launcher = launcher
 
     def accumulate(self, samples: Samples, raw: Tensor, color: Tensor, distance: Tensor, transmittance: Tensor) -> None:
-        """Add samples with raw outputs [S, 4] to color [N, 3], distance [N] and transmittance [N] of rays, in place.
+        """Add samples with raw outputs [S, 4] to the rays' color [N, 3], distance [N] and transmittance [N], in place.
 
-        Before its first sample a ray has colour and distance 0 and transmittance 1.
+        Before its first sample a ray has colour 0, distance 0 and transmittance 1.
         """
         arrays = [samples.rays, samples.ends, raw, samples.t, samples.steps]
         state = [as_warp(color, wp.vec3), as_warp(distance), as_warp(transmittance)]
@@ -181,7 +183,7 @@ class Compositor:
         return color, distance, transmittance
 
     def reached(self, samples: Samples, log_density: Tensor) -> Samples:
-        """The samples that rays come to before they end, given raw densities [S] of all: the others have no part in anything."""
+        """The samples that rays reach before they end, given the raw densities [S] of all; the others have no effect."""
         counts = torch.empty_like(samples.ends)
         arrays = [samples.ends, log_density, samples.steps, counts]
         self._run(reach, len(samples.rays), [*map(as_warp, arrays)])
@@ -199,9 +201,9 @@ class Compositor:
         """The gradient of a loss with respect to raw outputs, [S, 4].
 
         Args:
-            samples, raw: What `composite` was given.
-            color, transmittance: What it gave.
-            d_color, d_transmittance: Gradient of the loss with respect to them, [N, 3] and [N].
+            samples, raw: The arguments of `composite`.
+            color, transmittance: Its results.
+            d_color, d_transmittance: Gradients of the loss with respect to them, [N, 3] and [N].
         """
         d_raw = torch.empty_like(raw)
         arrays = [

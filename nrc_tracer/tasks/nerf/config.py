@@ -1,4 +1,4 @@
-"""The model of a radiance field as it is unless a configuration says otherwise (Mueller et al. 2022, section 5.4)."""
+"""The default model of a radiance field (Mueller et al. 2022, section 5.4)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 BASE_RESOLUTION = 16
+"""Cells along an edge of the unit cube in the coarsest grid."""
 FINEST_RESOLUTION = 2048
-"""Of the finest grid along the unit cube's edge; the box may be larger."""
+"""Cells along an edge of the unit cube in the finest grid; a box may be larger than the unit cube."""
 
 
 def default_config(extent: int, *, on_cpu: bool = False) -> dict[str, Any]:
-    """The configuration for a box of side `extent`; on a CPU a smaller table, which its cache holds better."""
+    """The configuration for a box of side `extent`; on a CPU with a smaller table, which fits its cache better."""
     levels, features = 8, 4
     growth = math.exp(math.log(FINEST_RESOLUTION * extent / BASE_RESOLUTION) / (levels - 1))
     grid = {

@@ -1,6 +1,7 @@
-"""How near views of a radiance field come to photographs that it was not trained on.
+"""How well views of a radiance field match photographs that were held out from training.
 
-All in sRGB, as the photographs are. Transparent ones are compared over black and over white backgrounds, opaque ones over black.
+All comparisons are in sRGB, as the photographs are. Transparent photographs are compared over black and over white, opaque ones
+over black.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from nrc_tracer.tasks.nerf.rendering import Rendered, Volume
 from nrc_tracer.tasks.nerf.views import View
 
 QUICK_STEP = 16
-"""While training, every so many pixels in x and y are compared."""
+"""Scores during training compare every so many-th pixel in x and y."""
 BACKGROUNDS = {"black": 0.0, "white": 1.0}
 
 
 @dataclass(frozen=True)
 class ViewScore:
-    """How near one view comes.
+    """How well one view matches its photograph.
 
     Attributes:
-        name: The view's.
-        psnr: Peak signal-to-noise ratio [dB] by background; none where the mask leaves no pixel to compare.
-        ssim: Structural similarity by background; none where only some pixels were compared, or the view has a mask.
+        name: Name of the view.
+        psnr: Peak signal-to-noise ratio in dB, by background; empty if the mask leaves no pixel to compare.
+        ssim: Structural similarity, by background; empty if only some pixels were compared, or the view has a mask.
     """
 
     name: str
@@ -41,9 +42,9 @@ class Evaluation:
 
     Args:
         volume: The field.
-        views: What it is compared with.
-        scale: From the views' units to unit-cube space.
-        offset: Three numbers.
+        views: The photographs to compare it with.
+        scale: Factor from the views' units to unit cubes.
+        offset: Position of the views' origin in unit-cube space.
     """
 
     def __init__(self, volume: Volume, views: Sequence[View], scale: float, offset: Sequence[float]) -> None:
@@ -54,13 +55,13 @@ class Evaluation:
 
     @property
     def backgrounds(self) -> tuple[str, ...]:
-        """Names of the backgrounds that are compared."""
+        """Names of the backgrounds of comparisons."""
         return tuple(BACKGROUNDS) if any(view.has_alpha for view in self.views) else ("black",)
 
     def quick(self) -> dict[str, float]:
-        """PSNR [dB] of every QUICK_STEP-th pixel in x and y, mean over the views: `psnr`, by background where there are two.
+        """Mean PSNR in dB over the views, from every `QUICK_STEP`-th pixel in x and y: `psnr`, or by background if there are two.
 
-        Views whose masks leave none of these pixels are left out; empty if all are.
+        Views whose masks leave none of these pixels are left out; the result is empty if all are.
         """
         if not self.views:
             return {}
@@ -72,7 +73,7 @@ class Evaluation:
         return _means("psnr", scores)
 
     def full(self, progress: Callable[[int], None] | None = None) -> list[ViewScore]:
-        """PSNR and SSIM of every view, all pixels.
+        """PSNR and SSIM of every view, over all pixels.
 
         Args:
             progress: Called with the number of views done.
@@ -92,7 +93,7 @@ class Evaluation:
         return scores
 
     def render(self, view: View, step: int = 1) -> Rendered:
-        """What the field shows of a view, every `step`-th pixel in x and y."""
+        """Render a view from the field, every `step`-th pixel in x and y."""
         rays = rays_of(view.camera, self.scale, self.offset, self.volume.launcher, step=step)
         return self.volume.render(rays.origins, rays.directions)
 
@@ -105,7 +106,7 @@ class Evaluation:
         return color.cpu().numpy().reshape(*shape[:2], 3)
 
     def _psnr(self, rendered: Rendered, pixels: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
-        result = {}
+        result: dict[str, float] = {}
         if mask is not None and not mask.any():
             return result
         for name in self.backgrounds:
@@ -125,12 +126,12 @@ def _composed(pixels: np.ndarray, background: float) -> np.ndarray:
 
 
 def summary(scores: Sequence[ViewScore]) -> dict[str, float]:
-    """Means over views: `psnr` and `ssim`, or by background `psnr_black` ... where there are two; views without are left out."""
+    """Means over the views that have a score: `psnr` and `ssim`, or `psnr_black` ... by background if there are two."""
     return _means("psnr", [score.psnr for score in scores]) | _means("ssim", [score.ssim for score in scores])
 
 
 def _means(figure: str, scores: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean over those views that have a figure, by background where there are two."""
+    """The mean of a score over the views that have it, by background if there are two."""
     names = list(dict.fromkeys(name for score in scores for name in score))
     return {
         figure if len(names) == 1 else f"{figure}_{name}": float(np.mean([s[name] for s in scores if name in s]))

@@ -10,19 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nrc_tracer import nn
 from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.nn.backends.backend import Evaluate
 from nrc_tracer.nn.losses import build_loss
+from nrc_tracer.nn.model import Model
+from nrc_tracer.nn.trainer import Trainer
 from nrc_tracer.tasks.nerf.camera_records import record_cameras
 from nrc_tracer.tasks.nerf.config import default_config
-from nrc_tracer.tasks.nerf.evaluation import Evaluation
+from nrc_tracer.tasks.nerf.evaluation import Evaluation, summary
 from nrc_tracer.tasks.nerf.frusta import frusta
 from nrc_tracer.tasks.nerf.marching import Samples
+from nrc_tracer.tasks.nerf.neural_scene import NeuralScene, corrected_cameras
 from nrc_tracer.tasks.nerf.occupancy import OccupancyGrid, Visits
-from nrc_tracer.tasks.nerf.rays import Rays, RayTable
+from nrc_tracer.tasks.nerf.rays import PhotographRays, RayTable
 from nrc_tracer.tasks.nerf.refinement import (
     GAIN_RATE,
     POSE_RATE,
@@ -38,21 +40,23 @@ from nrc_tracer.tasks.nerf.views import Views
 from nrc_tracer.tasks.task import Task
 
 BATCH = {"cpu": 1 << 14, "cuda": 1 << 18}
-"""Samples of a step, those that are seen."""
+"""Visible samples per step, by type of device."""
 MARCHED = 2
-"""Samples at most of which a step finds out whether they are seen, in batches."""
+"""Most samples marched per step, in batches, to find those that are visible."""
 LIMIT = 1024
-"""Samples of one ray at most."""
+"""Most samples of one ray."""
 FEWEST_RAYS = 64
 MOST_RAYS = {"cpu": 1 << 14, "cuda": 1 << 17}
+"""Fewest and most rays per step."""
 RAYS_ROUNDED = 16
+"""The number of rays per step is a multiple of this."""
 STEPS = {"cpu": 6000, "cuda": 35_000}
-"""Steps where nothing else is asked for."""
+"""Number of steps if neither steps nor a time are given, by type of device."""
 BACKGROUNDS = ("random", "black")
 NEAR = 0.1
-"""Distance from a camera at which its rays begin [unit cubes]."""
+"""Distance from a camera at which its rays start, in unit cubes."""
 VISITS = {"cpu": Visits(warm_up=((16, 4), (8, 2)), at_most=1 << 17, decay=0.6), "cuda": Visits()}
-
+"""Updates of the occupancy grid, by type of device."""
 
 MODULES = tuple(f"nrc_tracer.tasks.nerf.{name}" for name in ("marching", "compositing", "occupancy", "ray_kernels"))
 
@@ -62,12 +66,12 @@ class NerfOptions:
     """How a radiance field is fitted.
 
     Attributes:
-        near: Distance from a camera at which its rays begin [unit cubes].
-        batch: Samples of a step that are seen, about; chosen for the device unless given.
-        visits: Updates of the occupancy grid; chosen for the device unless given.
-        background: What is behind the scene: `random`, a colour for each ray, against which transparent photographs are laid
-            and opaque ones must be made of something; or `black`, which may pass for what is black in them.
-        refine_poses: Correct the cameras while training; a step then takes about half as long again.
+        near: Distance from a camera at which its rays start, in unit cubes.
+        batch: Approximate number of visible samples per step; chosen for the device if None.
+        visits: Updates of the occupancy grid; chosen for the device if None.
+        background: Background of the scene in training. `random` is a random colour for each ray: transparent photographs are
+            laid over it, and opaque ones must be explained by density. `black` may stand for whatever is black in a photograph.
+        refine_poses: Correct the cameras during training, which makes a step about half as long again.
         refine_exposure: Correct the photographs' exposures, which must be opaque.
     """
 
@@ -84,15 +88,20 @@ class NerfTask(Task):
 
     Args:
         views: The photographs.
-        config: Of the model, its loss and optimizer: `nrc_tracer.tasks.nerf.config` unless given.
-        options: How it is fitted.
-        device: Torch device; CUDA where there is one unless given.
-        seed: Of everything random.
-        threads: Threads on the CPU; one per core unless given.
+        config: Configuration of model and training; see `nrc_tracer.tasks.nerf.config` for the default.
+        options: How the field is fitted.
+        device: Torch device; CUDA if available, if None.
+        seed: Seed of everything random.
+        threads: Threads on the CPU; one per core if None.
 
     Attributes:
         volume: The field with its occupancy grid.
-        rays_per_step: Rays of the next step: adapted so that their samples fill the batch.
+        rays_per_step: Rays of the next step, adapted so that their samples fill the batch.
+
+    Raises:
+        ConfigError: The configuration cannot be read.
+        DataError: The options do not fit the photographs, or these cannot be read.
+        DeviceError: There is no such device.
     """
 
     kind = "nerf"
@@ -116,13 +125,13 @@ class NerfTask(Task):
                 f"background: expected one of {', '.join(BACKGROUNDS)}, got {self.options.background!r:.40}"
             )
         if self.options.refine_exposure and views.has_alpha:
-            raise DataError("exposure refinement: needs opaque photographs, and some of these are transparent")
+            raise DataError("exposure refinement: needs opaque photographs, but some of these are transparent")
         space = Space(views.aabb_scale, self.options.near)
         place = find_torch_device(device)
         if config is None:
             config = default_config(space.extent, on_cpu=place.type == "cpu")
-        model = nn.Model(6, 4, config, device=place, seed=seed, threads=threads)
-        self.trainer = nn.Trainer(model)
+        model = Model(6, 4, config, device=place, seed=seed, threads=threads)
+        self.trainer = Trainer(model)
         self._loss = build_loss(self.trainer.config.loss)
         self.launcher = TorchLauncher(place, threads=threads)
         self.batch = self.options.batch or BATCH[place.type]
@@ -153,13 +162,13 @@ class NerfTask(Task):
         poses = None if self.poses is None else self.poses.values
         rays = self.table.sample(self.rays_per_step, generator, poses=poses)
         jitter = torch.rand(self.rays_per_step, generator=generator, device=device)
-        # A random background leaves nothing to gain by passing for it
+        # Use a random background, so that density which imitates the background cannot lower the loss
         background = torch.rand(self.rays_per_step, 3, generator=generator, device=device)
         if self.options.background == "black":
             background.zero_()
         most = max(MARCHED * self.batch, LIMIT)
         samples = volume.marcher.march(volume.grid.words, rays.origins, rays.directions, jitter, limit=LIMIT, most=most)
-        # Most lie behind surfaces once there are any: their gradient is zero, and need not be computed
+        # Drop samples behind surfaces, most of them once there are surfaces: their gradient is zero
         samples = volume.compositor.reached(samples, model.density(samples.x[:, :3].contiguous(), averaged=False))
         count = len(samples.rays)
         alpha = rays.colors[:count, 3:]
@@ -181,28 +190,28 @@ class NerfTask(Task):
         share = len(samples) / max(count, 1)
         self.rays_per_step = self._rounded(min(self.batch / max(share, 1.0), 2.0 * self.rays_per_step))
         if not len(samples):
-            # Counted, so that the next step draws other rays and the grid is visited again
+            # Count the step, so that the next one draws other rays and the grid is updated again
             self.trainer.skip()
             return torch.zeros((), device=device)
         if self.poses is not None and self.number >= START:
-            self._correct_poses(samples, rays, evaluate)
+            self._correct_poses(self.poses, samples, rays, evaluate)
         loss = self.trainer.descend(samples.x, evaluate)
         if self.gains is not None and self.number > START:
             self.gains.step(by_view(d_gain[:, None], view, len(self.views.train)), GAIN_RATE)
             self.gains.values -= self.gains.values.mean()
         return loss
 
-    def _correct_poses(self, samples: Samples, rays: Rays, evaluate: Evaluate) -> None:
-        """Take a step of the cameras against the loss."""
+    def _correct_poses(self, poses: Corrected, samples: Samples, rays: PhotographRays, evaluate: Evaluate) -> None:
+        """Take a step of the cameras' corrections."""
         model = self.volume.model
         with torch.enable_grad():
             x = samples.x.detach().requires_grad_()
             raw = model.apply(x, model.params.detach())
             _, d_raw = evaluate(raw.detach())
-            # Scaled as in training: of a mean over many rays, float16 would have little left
+            # Scale the loss as in training, or the gradient of a mean over many rays would underflow in float16
             scale = self.trainer.loss_scale
             (d_x,) = torch.autograd.grad(raw, x, scale * d_raw)
-        self.poses.step(
+        poses.step(
             pose_gradient(samples, d_x / scale, rays, self.volume.space.extent, len(self.views.train)), POSE_RATE
         )
 
@@ -213,7 +222,27 @@ class NerfTask(Task):
     def score(self) -> dict[str, float]:
         return self.evaluation.quick()
 
-    # State
+    def evaluate(self) -> dict[str, Any]:
+        """PSNR in dB and SSIM over all pixels of the held-out views, by background if there are two."""
+        return dict(summary(self.evaluation.full()))
+
+    @property
+    def scene(self) -> NeuralScene:
+        """The scene as it has been learnt so far, with the cameras as they have been corrected so far."""
+        views = self.views
+        cameras = [view.camera for view in views.train]
+        if self.poses is not None:
+            cameras = corrected_cameras(cameras, self.poses.values, views.scale)
+        return NeuralScene(
+            self.volume,
+            views.scale,
+            views.offset,
+            views.has_alpha,
+            names={"train": [view.name for view in views.train], "test": [view.name for view in views.test]},
+            cameras={"train": cameras, "test": [view.camera for view in views.test]},
+        )
+
+    # --- State
 
     def metadata(self) -> dict[str, Any]:
         grid = self.volume.grid

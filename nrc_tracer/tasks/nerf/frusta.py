@@ -1,4 +1,4 @@
-"""What the cameras of photographs see: cells of the occupancy grid beyond it need never be looked at."""
+"""The frusta of photographs' cameras: cells of the occupancy grid outside of all of them are never visited."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.occupancy import Frustum
 
 WIDEST = 20.0
-"""Tangent of the largest angle from the axis that a frustum is made for; wider cameras count as seeing everything."""
+"""Largest tangent of the angle from the axis that a frustum covers; wider cameras count as seeing everything."""
 BORDER_POINTS = 65
+"""Points along each side of an image at which the frustum is measured."""
 
 
-def frusta(cameras: Sequence[Camera], scale: float, offset: Sequence[float]) -> list[Frustum]:
+def frusta(cameras: Sequence[PhotoCamera], scale: float, offset: Sequence[float]) -> list[Frustum]:
     """The frusta of cameras in unit-cube space.
 
     Args:
         cameras: The cameras.
-        scale: From their units to unit-cube space.
-        offset: Three numbers.
+        scale: Factor from their units to unit cubes.
+        offset: Position of their origin in unit-cube space.
     """
     return [frustum for camera in cameras for frustum in _frusta_of(camera, scale, offset)]
 
 
-def _frusta_of(camera: Camera, scale: float, offset: Sequence[float]) -> list[Frustum]:
+def _frusta_of(camera: PhotoCamera, scale: float, offset: Sequence[float]) -> list[Frustum]:
     axes = camera.to_world[:, :3] * (1.0, 1.0, -1.0)  # right, up, forward
     origin = camera.position * scale + np.asarray(offset, np.float64)
     along = np.linspace(0.0, 1.0, BORDER_POINTS)
@@ -47,4 +48,5 @@ def _frustum(axes: np.ndarray, origin: np.ndarray, bounds: tuple[float, float, f
     matrix = np.eye(4)
     matrix[:3, :3] = axes.T
     matrix[:3, 3] = -axes.T @ origin
-    return Frustum(torch.from_numpy(matrix).float(), tuple(float(bound) for bound in bounds))
+    x0, x1, y0, y1 = (float(bound) for bound in bounds)
+    return Frustum(torch.from_numpy(matrix).float(), (x0, x1, y0, y1))

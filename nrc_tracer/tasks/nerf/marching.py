@@ -1,9 +1,9 @@
-"""Where rays sample a radiance field: on their lattice of distances, in cells of the grid that are occupied.
+"""Where rays sample a radiance field: at points of their lattice of distances that lie in occupied cells.
 
-Two kernels. `march` finds the distances of up to `limit` samples of each ray, which every ray writes to a row of its own; a
-prefix sum of their counts gives each ray its place among all samples; `gather` writes the model's input there. No counter is
-shared, so that results depend on nothing but rays and grid. A view is rendered a few samples of each ray at a time: `numbers`
-keeps where each ray goes on.
+`march` finds the distances of up to `limit` samples of each ray; every ray writes to a row of its own. A prefix sum of the counts
+gives each ray its range of rows among all samples, into which `gather` writes the model's input. No counter is shared, so results
+depend only on the rays and the grid. A view is rendered a few samples of each ray at a time: `numbers` keeps where each ray
+continues.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.space import (
     NEVER,
     RESOLUTION,
-    Box,
     Space,
+    SpaceRecord,
     cascade_of,
     cell_at,
     distance_of,
@@ -29,14 +29,14 @@ from nrc_tracer.tasks.nerf.space import (
 )
 
 RAYS_PER_LAUNCH = 128
-"""Rays of one launch on the CPU."""
+"""Rays per launch on the CPU."""
 
 wp.set_module_options({"enable_backward": False})
 
 
 @wp.func
 def crossing(low: float, high: float, origin: float, direction: float, span: wp.vec2) -> wp.vec2:
-    """The part of a span of distances for which a ray is between two planes; none where the ray is not finite."""
+    """The part of a range of distances in which a ray is between two planes; empty if the ray is not finite."""
     if not wp.isfinite(origin + direction):
         return wp.vec2(1.0, 0.0)
     if wp.abs(direction) < 1.0e-12:
@@ -50,7 +50,7 @@ def crossing(low: float, high: float, origin: float, direction: float, span: wp.
 
 @wp.func
 def to_next(position: float, direction: float) -> float:
-    """How far it is to the next whole number along an axis."""
+    """Distance to the next integer position along an axis."""
     if direction > 0.0:
         return (wp.floor(position) + 1.0 - position) / direction
     if direction < 0.0:
@@ -60,7 +60,7 @@ def to_next(position: float, direction: float) -> float:
 
 @wp.func
 def to_next_block(q: wp.vec3, direction: wp.vec3, size: float) -> float:
-    """How far it is to the next block of size^3 cells, in cells."""
+    """Distance to the next block of size^3 cells, in cells."""
     p = q / size
     return size * wp.min(wp.min(to_next(p[0], direction[0]), to_next(p[1], direction[1])), to_next(p[2], direction[2]))
 
@@ -68,7 +68,7 @@ def to_next_block(q: wp.vec3, direction: wp.vec3, size: float) -> float:
 @wp.kernel
 def march(
     base: int,
-    box: Box,
+    box: SpaceRecord,
     words: wp.array[int],
     rays: wp.array[int],
     origins: wp.array[wp.vec3],
@@ -79,7 +79,7 @@ def march(
     distances: wp.array2d[float],
     counts: wp.array[int],
 ):
-    """Distances of the next samples of a ray; `numbers` is NEVER once it has left the box."""
+    """Find the distances of a ray's next samples; its lattice number becomes NEVER when it has left the box."""
     i = base + wp.tid()
     ray = rays[i]
     origin = origins[ray]
@@ -94,7 +94,7 @@ def march(
     count = int(0)
     while count < limit and number < NEVER:
         t = distance_of(box, number + shift)
-        if not (t < span[1]):  # for NaN too
+        if not (t < span[1]):  # true for NaN too
             number = NEVER
         else:
             p = origin + t * direction
@@ -121,7 +121,7 @@ def march(
 
 @wp.func
 def first_row(ends: wp.array[int], i: int) -> int:
-    """The first sample of the i-th ray."""
+    """The first row of the i-th ray's samples."""
     if i == 0:
         return 0
     return ends[i - 1]
@@ -130,7 +130,7 @@ def first_row(ends: wp.array[int], i: int) -> int:
 @wp.kernel
 def gather(
     base: int,
-    box: Box,
+    box: SpaceRecord,
     rays: wp.array[int],
     origins: wp.array[wp.vec3],
     directions: wp.array[wp.vec3],
@@ -140,7 +140,7 @@ def gather(
     t: wp.array[float],
     steps: wp.array[float],
 ):
-    """The model's input for the samples of a ray, which end at ends[i]."""
+    """Write the model's input for the samples of a ray, whose rows end at ends[i]."""
     i = base + wp.tid()
     ray = rays[i]
     origin = origins[ray]
@@ -162,11 +162,11 @@ class Samples:
     """Samples of rays, one ray after the other.
 
     Attributes:
-        rays: Whose samples they are: rows of the rays marched, int32 [M].
-        ends: One past the last sample of each, int32 [M].
+        rays: The rays, by number, int32 [M].
+        ends: End of each ray's range of samples, int32 [M].
         x: The model's input, float32 [S, 6]: position, then (direction + 1) / 2.
-        t: Distance from the origin, float32 [S].
-        steps: Length of the step that each stands for, float32 [S].
+        t: Distance from the origin in unit cubes, float32 [S].
+        steps: Length of the step that each sample stands for, float32 [S].
     """
 
     rays: Tensor
@@ -179,7 +179,7 @@ class Samples:
         return len(self.x)
 
     def first(self, counts: Tensor) -> "Samples":
-        """The first so many samples of each ray, int32 [M]."""
+        """The first `counts` samples of each ray, int32 [M]."""
         ends = torch.cumsum(counts, 0, dtype=torch.int32)
         begins = torch.nn.functional.pad(self.ends[:-1], (1, 0))
         rows = torch.arange(int(ends[-1]) if len(ends) else 0, device=ends.device)
@@ -192,12 +192,12 @@ class Marcher:
 
     Args:
         space: The space.
-        launcher: Of the device.
+        launcher: Launches the kernels.
     """
 
     def __init__(self, space: Space, launcher: TorchLauncher) -> None:
         self.launcher = launcher
-        self._box = space.box()
+        self._box = space.record()
 
     def march(
         self,
@@ -217,10 +217,10 @@ class Marcher:
             words: Bits of the grid, int32 (`OccupancyGrid.words`).
             origins, directions: float32 [N, 3], directions of length 1.
             jitter: Shift of each ray's samples along its lattice, float32 [N], in [0, 1).
-            limit: Samples of one ray at most.
-            rays: Which rays to march, int32 [M]; all unless given.
-            numbers: Where each is on its lattice, float32 [N]; moved on, to NEVER for those that have left the box.
-            most: Samples of all rays at most: rays after those that fill them are left out of the result.
+            limit: Most samples of one ray.
+            rays: Numbers of the rays to march, int32 [M]; all if None.
+            numbers: Lattice number at which each ray continues, float32 [N]; updated, to NEVER for rays that have left the box.
+            most: Most samples of all rays: rays beyond those that fill it are omitted from the result.
         """
         device = origins.device
         if rays is None:
@@ -229,9 +229,9 @@ class Marcher:
             numbers = torch.zeros(len(origins), device=device)
         distances = torch.empty(len(rays), limit, device=device)
         counts = torch.zeros(len(rays), dtype=torch.int32, device=device)
-        who = [as_warp(origins, wp.vec3), as_warp(directions, wp.vec3)]
-        arguments = [as_warp(jitter), limit, as_warp(numbers), as_warp(distances), as_warp(counts)]
-        self._run(march, len(rays), [self._box, as_warp(words), as_warp(rays), *who, *arguments])
+        both = [as_warp(origins, wp.vec3), as_warp(directions, wp.vec3)]
+        march_arguments = [as_warp(jitter), limit, as_warp(numbers), as_warp(distances), as_warp(counts)]
+        self._run(march, len(rays), [self._box, as_warp(words), as_warp(rays), *both, *march_arguments])
         ends = torch.cumsum(counts, 0, dtype=torch.int32)
         if most is not None:
             kept = int((ends <= most).sum())
@@ -239,8 +239,8 @@ class Marcher:
         total = int(ends[-1]) if len(ends) else 0
         x = torch.empty(total, 6, device=device)
         t, steps = torch.empty(total, device=device), torch.empty(total, device=device)
-        arguments = [as_warp(distances), as_warp(ends), as_warp(x), as_warp(t), as_warp(steps)]
-        self._run(gather, len(rays), [self._box, as_warp(rays), *who, *arguments])
+        gather_arguments = [as_warp(distances), as_warp(ends), as_warp(x), as_warp(t), as_warp(steps)]
+        self._run(gather, len(rays), [self._box, as_warp(rays), *both, *gather_arguments])
         return Samples(rays, ends, x, t, steps)
 
     def _run(self, kernel: wp.Kernel, count: int, arguments: list) -> None:

@@ -1,4 +1,4 @@
-"""A radiance field as a triangle mesh: the surface of a density, with the colours seen from in front of it."""
+"""A radiance field as a triangle mesh: a surface of equal density, coloured as seen from in front of it."""
 
 from __future__ import annotations
 
@@ -13,51 +13,52 @@ from nrc_tracer.imaging.tonemap import decode_srgb
 from nrc_tracer.surfaces.isosurface import Isosurface, extract
 from nrc_tracer.surfaces.surface_mesh import mesh_normals
 from nrc_tracer.tasks.nerf.compositing import MAX_LOG_DENSITY
-from nrc_tracer.tasks.nerf.field import Field
+from nrc_tracer.tasks.nerf.rendering import Volume
 
 DENSITY = 20.0
-"""Per unit cube: light is halved over a thirtieth of the cube's side."""
+"""Default density of the surface per unit cube: it halves light over a thirtieth of the cube's side."""
 RESOLUTION = 256
+"""Default number of cells along each side of the box."""
 BATCH = 1 << 17
+"""Points per evaluation of the model."""
 
 
-def extract_mesh(
-    field: Field,
+def extract_surface(
+    volume: Volume,
     *,
     density: float = DENSITY,
     resolution: int = RESOLUTION,
     side: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Isosurface:
-    """The surface on which the field has a density, closed, in the units of the data.
+    """The surface on which a field has a density, closed, in unit-cube space.
 
-    Cells of the occupancy grid that are empty count as empty.
+    Empty cells of the occupancy grid have no density.
 
     Args:
-        field: The field.
-        density: Per unit cube, above 0.
+        volume: The field.
+        density: Density per unit cube, above 0.
         resolution: Cells along each side of the box.
-        side: Of the box around the middle of the scene that is meshed [unit cubes], at most the field's own.
+        side: Side of the meshed box around the centre of the scene in unit cubes; at most the field's own.
         progress: See `nrc_tracer.surfaces.isosurface.extract`.
 
     Returns:
-        The mesh, with linear RGB in [0, 1] as its attributes.
+        The mesh; its attributes are linear RGB in [0, 1].
 
     Raises:
         DataError: There is no such surface, or a number is out of range.
     """
     if not 0.0 < density < np.exp(MAX_LOG_DENSITY):
         raise DataError(f"density: must be above 0 and below {np.exp(MAX_LOG_DENSITY):.3g}, not {density:g}")
-    extent = field.volume.space.extent
+    extent = volume.space.extent
     if not 0.0 < side <= extent:
         raise DataError(
-            f"side of the mesh's box: must be above 0 and at most {extent}, which the scene has, not {side:g}"
+            f"side of the mesh's box: must be above 0 and at most {extent}, the scene's own side, not {side:g}"
         )
-    volume = field.volume
     device = volume.launcher.torch_device
 
     def emptiness(points: np.ndarray) -> np.ndarray:
-        """-log density: the inside, where it is low, is dense."""
+        """-log density, so that the inside, where it is low, is dense."""
         result = np.empty(len(points), np.float32)
         for begin in range(0, len(points), BATCH):
             u = torch.from_numpy(points[begin : begin + BATCH]).to(device)
@@ -78,8 +79,7 @@ def extract_mesh(
     for begin in range(0, len(colors), BATCH):
         rows = slice(begin, begin + BATCH)
         u, n = (torch.from_numpy(values[rows]).to(device) for values in (surface.positions, normals))
-        # Seen along the normal
+        # Look along the reversed normal
         x = torch.cat([((u - 0.5) / extent + 0.5).clamp(0.0, 1.0), 0.5 - 0.5 * n], dim=1)
         colors[rows] = torch.sigmoid(volume.model(x)[:, :3]).cpu().numpy()
-    positions = ((surface.positions - np.asarray(field.offset)) / field.scale).astype(np.float32)
-    return replace(surface, positions=positions, normals=normals, attributes=decode_srgb(colors).astype(np.float32))
+    return replace(surface, normals=normals, attributes=decode_srgb(colors).astype(np.float32))

@@ -1,12 +1,13 @@
-"""Where a scene may hold something: a grid of bits in cascades, kept up to date while the field is trained.
+"""Where a scene may hold something: a grid of bits in cascades, updated while the field is trained.
 
-Mueller et al., *Instant Neural Graphics Primitives* (2022), appendix E.2: each cell holds the density found in it, which falls by
-a factor at each visit and is raised to the density at a random place in the cell. Cells above a threshold are occupied. While
-warming up all cells are visited at each update; later some at random, and as many of those that are occupied. Two kinds of cells
-are never visited and never occupied: those that no camera sees, and those of a cascade that a smaller one covers.
+Mueller et al., *Instant Neural Graphics Primitives* (2022), appendix E.2: each cell holds a density, which decays by a factor at
+each visit and is raised to the density at a random point of the cell. Cells above a threshold are occupied. During the warm-up
+each update visits all cells; later it visits some random cells and as many occupied ones. Two kinds of cells are never visited
+and never
+occupied: those that no camera sees, and those of a cascade that a smaller cascade covers.
 
-A step on a CPU costs less than a visit to all cells. There, while the field is still smooth, whole blocks of cells are visited at
-one place each; see `Visits`.
+A step on a CPU costs less than a visit to all cells. On the CPU, while the field is still smooth, whole blocks of cells are
+visited at one point each; see `Visits`.
 """
 
 import math
@@ -20,24 +21,25 @@ from torch import Tensor
 from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.compositing import MAX_LOG_DENSITY
-from nrc_tracer.tasks.nerf.space import CELLS, MIN_STEP, RESOLUTION, Box, Space, cascade_of, cell_at, cell_of
+from nrc_tracer.tasks.nerf.space import CELLS, MIN_STEP, RESOLUTION, Space, SpaceRecord, cascade_of, cell_at, cell_of
 
 MAX_THICKNESS = 0.01
-"""Optical thickness of the shortest step above which a cell is occupied; ..."""
+"""Optical thickness of the shortest step above which a cell is occupied ..."""
 MEAN_SHARE = 0.95
-"""... or this share of the mean over all cells if that is lower: in the beginning all are about equal, and not to be empty."""
+"""... or this fraction of the mean over all cells, if that is lower: at first all cells are about equal, and none is empty."""
 UNSEEN = -1.0
-"""What cells hold that are never visited."""
+"""Value of cells that are never visited."""
 LARGEST = 6e4
-"""Thickness that a cell holds at most: float16 has no more."""
+"""Largest thickness of a cell, close to the largest float16."""
 WORD = 32
+"""Cells per word of bits."""
 
 wp.set_module_options({"enable_backward": False})
 
 
 @wp.kernel
 def occupied_bits(base: int, thickness: wp.array2d[wp.float16], threshold: float, words: wp.array[int]):
-    """The bits of 32 cells."""
+    """Set the bits of 32 cells."""
     i = base + wp.tid()
     word = int(0)
     for bit in range(WORD):
@@ -47,8 +49,8 @@ def occupied_bits(base: int, thickness: wp.array2d[wp.float16], threshold: float
 
 
 @wp.kernel
-def look_up(base: int, box: Box, words: wp.array[int], points: wp.array[wp.vec3], found: wp.array[int]):
-    """Whether the cell that a point is in is occupied."""
+def look_up(base: int, box: SpaceRecord, words: wp.array[int], points: wp.array[wp.vec3], found: wp.array[int]):
+    """Look up whether the cell that contains a point is occupied."""
     i = base + wp.tid()
     p = points[i]
     number = cell_at(p, cascade_of(box, p))
@@ -57,7 +59,7 @@ def look_up(base: int, box: Box, words: wp.array[int], points: wp.array[wp.vec3]
 
 @wp.kernel
 def total(base: int, thickness: wp.array2d[wp.float16], sums: wp.array[float], counts: wp.array[int]):
-    """Sum and number of 32 cells' thicknesses that were found by a visit."""
+    """Sum and count the thicknesses of 32 cells that have been visited."""
     i = base + wp.tid()
     sum = float(0.0)
     count = int(0)
@@ -79,7 +81,7 @@ def see(
     bounds: wp.array[wp.vec4],
     thickness: wp.array[wp.float16],
 ):
-    """Tell whether any camera sees a cell: 0 if one does, else UNSEEN."""
+    """Mark a cell as 0 if any camera sees it, otherwise as UNSEEN."""
     i = base + wp.tid()
     cascade = i // CELLS
     cell = cell_of(i)
@@ -97,7 +99,7 @@ def see(
             p = wp.transform_point(to_camera[k], center)
             b = bounds[k]
             if p[2] > -radius and wp.length(p) > near - radius:
-                # The cone of a picture's edge, widened by the cell's radius in every direction
+                # The cone of each edge of the picture, widened by the cell's radius in every direction
                 depth = wp.max(p[2], 0.0)
                 seen = (
                     p[0] > b[0] * depth - radius * wp.sqrt(1.0 + b[0] * b[0])
@@ -121,7 +123,7 @@ def places(
     random: wp.array[wp.vec3],
     x: wp.array[wp.vec3],
 ):
-    """The model's input for a place, in [0, 1]^3, in the block of side^3 cells that begins with a cell."""
+    """Compute the model's input for a point, in [0, 1]^3, of the block of side^3 cells that starts with a cell."""
     i = base + wp.tid()
     number = cells[i]
     cell = cell_of(number)
@@ -133,11 +135,11 @@ def places(
 
 @dataclass(frozen=True)
 class Frustum:
-    """What a camera sees, a little too large.
+    """What a camera sees, slightly enlarged.
 
     Attributes:
-        to_camera: From unit-cube space to the camera's, in which it looks along +z; 4 x 4.
-        bounds: Least and largest x / z and y / z.
+        to_camera: Transform from unit-cube space to the camera's axes, in which it looks along +z, [4, 4].
+        bounds: Smallest and largest x / z, and smallest and largest y / z.
     """
 
     to_camera: Tensor
@@ -150,10 +152,11 @@ class Visits:
 
     Attributes:
         every: Steps between updates.
-        warm_up: Numbers of updates that visit all blocks of cells, and the side of those blocks: 1, 2 or 4.
-        share: Cells visited in each update after that, as a share of those that may be occupied.
-        at_most: Visits in an update at most.
-        decay: Factor of what a cell holds at each visit.
+        warm_up: Stages of the warm-up: the number of updates that visit all blocks of cells, and the side of these blocks, 1, 2
+            or 4.
+        share: Fraction of the cells that may be occupied that each later update visits.
+        at_most: Most visits per update.
+        decay: Factor of a cell's value at each visit.
     """
 
     every: int = 16
@@ -163,7 +166,7 @@ class Visits:
     decay: float = 0.95
 
     def side(self, update: int) -> int | None:
-        """Side of the blocks in an update of the warm-up, None after it."""
+        """Side of the blocks in an update of the warm-up, None after the warm-up."""
         for updates, side in self.warm_up:
             if update < updates:
                 return side
@@ -172,19 +175,19 @@ class Visits:
 
 
 class OccupancyGrid:
-    """The grid.
+    """The occupancy grid.
 
     Args:
         space: The space.
-        launcher: Of the device.
-        frusta: What the cameras see; everything unless given.
+        launcher: Launches the kernels.
+        frusta: What the cameras see; everything if None.
 
     Attributes:
         thickness: Optical thickness of the shortest step in each cell, UNSEEN, or infinite before the first visit; float16
             [cascades * RESOLUTION^3].
-        words: The bits of 32 cells each, int32.
-        threshold: Thickness above which cells are occupied now.
-        updates: Updates so far.
+        words: Bits of 32 cells each, int32.
+        threshold: Thickness above which cells are occupied.
+        updates: Number of updates so far.
     """
 
     def __init__(self, space: Space, launcher: TorchLauncher, frusta: Sequence[Frustum] | None = None) -> None:
@@ -210,29 +213,29 @@ class OccupancyGrid:
         self._set_bits()
 
     def restore(self, thickness: Tensor, updates: int) -> None:
-        """Go on from what `thickness` and `updates` were."""
+        """Go on from saved values of `thickness` and `updates`."""
         self.thickness.copy_(thickness)
         self.updates = updates
         self._open = self._open_blocks(1)
         self._set_bits()
 
     def _open_blocks(self, side: int) -> Tensor:
-        """The blocks of side^3 cells of which any may be occupied, each by its number in the order of cells, int32."""
+        """The blocks of side^3 cells of which any may be occupied, by number in the order of cells, int32."""
         return torch.nonzero((self.thickness.view(-1, side**3) >= 0.0).any(dim=1))[:, 0].int()
 
     @property
     def open_cells(self) -> int:
-        """Number of the cells that may be occupied."""
+        """Number of cells that may be occupied."""
         return len(self._open)
 
     def occupied_share(self) -> float:
-        """Share of the cells that are occupied, of those that may be."""
+        """Fraction of the cells that may be occupied that are occupied."""
         return float((self.thickness > self.threshold).sum()) / max(self.open_cells, 1)
 
     def occupied(self, points: Tensor) -> Tensor:
-        """Whether points of unit-cube space, float32 [N, 3], are in occupied cells, bool [N]."""
+        """Whether points in unit-cube space, float32 [N, 3], lie in occupied cells, bool [N]."""
         found = torch.empty(len(points), dtype=torch.int32, device=points.device)
-        arguments = [self.space.box(), as_warp(self.words), as_warp(points.contiguous(), wp.vec3), as_warp(found)]
+        arguments = [self.space.record(), as_warp(self.words), as_warp(points.contiguous(), wp.vec3), as_warp(found)]
         self.launcher.run(look_up, len(points), lambda base: [base, *arguments], block_size=1 << 13)
         return found > 0
 
@@ -240,9 +243,9 @@ class OccupancyGrid:
         """Visit cells.
 
         Args:
-            log_density: Raw density [N] of the model's positions [N, 3].
-            generator: On the grid's device.
-            visits: How many cells.
+            log_density: Raw density [N] at positions of the model's input [N, 3].
+            generator: Random generator on the grid's device.
+            visits: How many cells to visit.
         """
         if not self.open_cells:
             return
@@ -259,7 +262,7 @@ class OccupancyGrid:
         self._set_bits()
 
     def _some(self, cells: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """About `count` different cells, one at random of each of as many stretches."""
+        """About `count` different cells: a random one from each of as many ranges."""
         if count >= len(cells):
             return cells
         place = torch.arange(count, dtype=torch.float64, device=cells.device)
@@ -274,7 +277,7 @@ class OccupancyGrid:
         generator: torch.Generator,
         decay: float,
     ) -> None:
-        """Hold what cells have, decayed, against the density at a random place in their block; no block twice."""
+        """Update cells, decayed, by the density at a random point of their block; no block may occur twice."""
         device = blocks.device
         random = torch.rand(len(blocks), 3, generator=generator, device=device)
         x = torch.empty_like(random)
@@ -290,7 +293,7 @@ class OccupancyGrid:
         held[rows] = torch.where(before < 0.0, before, after).half()
 
     def _set_bits(self) -> None:
-        """Bits and threshold; cells not yet visited are occupied and have no part in the mean."""
+        """Set bits and threshold; cells not yet visited are occupied and do not count in the mean."""
         rows = as_warp(self.thickness.view(-1, WORD))
         sums = torch.empty(len(self.words), device=self.words.device)
         counts = torch.empty_like(self.words)

@@ -1,4 +1,4 @@
-"""Image files as training has them: 8 bits a channel in sRGB, alpha straight."""
+"""Image files as 8-bit sRGB with straight alpha, the form in which training reads them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nrc_tracer.imaging.files import float_size, read_image
 from nrc_tracer.imaging.tonemap import eight_bits, encode_srgb
 
 
-def read_size(path: Path, place: str) -> tuple[int, int, bool]:
-    """Width, height and whether there is alpha, from the head of an image file.
+def photograph_size(path: Path, place: str) -> tuple[int, int, bool]:
+    """Width and height in pixels, and whether there is alpha, from the header of an image file.
 
     Raises:
-        DataError: It cannot be read; the message begins with `place`.
+        DataError: The file cannot be read; the message begins with `place`.
     """
     import PIL.Image
 
@@ -31,18 +31,18 @@ def read_size(path: Path, place: str) -> tuple[int, int, bool]:
             )
     except SceneError as error:
         raise DataError(f"{place}: {error}") from error
-    except Exception as error:  # decoders raise almost anything on damaged files
+    except Exception as error:  # decoders raise almost any exception on damaged files
         raise DataError(f"{place}: {path}: not a readable image: {one_line(error)}") from error
 
 
 def read_photograph(path: Path, place: str) -> np.ndarray:
-    """Read an image: uint8 [height, width, 3 or 4], sRGB, alpha straight.
+    """Read an image as uint8 [height, width, 3 or 4], sRGB with straight alpha.
 
-    Integers are taken as sRGB, 16 bits are rounded to 8. Floats are taken as linear: with alpha they are divided by it, as EXR
-    holds them multiplied; what is brighter than 1 is clipped. Grey becomes RGB.
+    Integers are sRGB; 16 bits are rounded to 8. Floating-point samples are linear: they are divided by alpha, as EXR holds
+    premultiplied colours, and clipped to [0, 1]. Grey becomes RGB.
 
     Raises:
-        DataError: It cannot be read; the message begins with `place`.
+        DataError: The file cannot be read; the message begins with `place`.
     """
     try:
         pixels = read_image(path)
@@ -67,10 +67,10 @@ def _encoded(pixels: np.ndarray) -> np.ndarray:
 
 
 def read_mask(path: Path, place: str) -> np.ndarray:
-    """Read a mask, bool [height, width]: True where its first channel is at least half its range.
+    """Read a mask as bool [height, width]: True where its first channel is at least half of its range.
 
     Raises:
-        DataError: It cannot be read; the message begins with `place`.
+        DataError: The file cannot be read; the message begins with `place`.
     """
     try:
         pixels = read_image(path)

@@ -1,4 +1,4 @@
-"""Warp kernels from pixels of photographs to rays in unit-cube space; their definition in NumPy is `Camera.directions`."""
+"""Warp kernels from pixels of photographs to rays in unit-cube space; `PhotoCamera.directions` is their NumPy twin."""
 
 import enum
 
@@ -8,7 +8,7 @@ wp.set_module_options({"enable_backward": False})
 
 
 class Lens(enum.IntEnum):
-    """How directions become pixels; see `Camera`."""
+    """A lens model; see `PhotoCamera`."""
 
     PINHOLE = 0
     OPENCV = 1
@@ -18,23 +18,23 @@ class Lens(enum.IntEnum):
 OPENCV = wp.constant(int(Lens.OPENCV))
 FISHEYE = wp.constant(int(Lens.FISHEYE))
 ITERATIONS = wp.constant(10)
-"""Newton steps at most when a distortion is undone: the result is exact to float32 after three to five for real lenses."""
+"""Most Newton steps for undoing a distortion; for real lenses the result is exact to float32 after three to five."""
 CLOSE = wp.constant(1.0e-7)
-"""A residual at distance 1 that is not worth another step: a ten-thousandth of a pixel for a focal length of 1000."""
+"""Residual at depth 1 at which Newton's method stops: a ten-thousandth of a pixel at a focal length of 1000."""
 
 
 @wp.struct
 class ViewRecord:
-    """A view as kernels need it.
+    """A view, for kernels.
 
     Attributes:
-        width: Pixels in a row.
-        lens: One of `Lens`.
+        width: Width of the image in pixels.
+        lens: Lens model, one of `Lens`.
         focal: fx, fy.
         center: cx, cy.
         radial: k1, k2, k3, k4.
         tangential: p1, p2.
-        axes: Camera to world, a rotation.
+        axes: Camera-to-world rotation.
         origin: The camera's position in unit-cube space.
     """
 
@@ -50,7 +50,7 @@ class ViewRecord:
 
 @wp.func
 def undistort(x: wp.vec2, k: wp.vec4, p: wp.vec2) -> wp.vec2:
-    """The point that the lens takes to `x`, by Newton's method; the best of the points tried where there is none."""
+    """The point that the lens maps to `x`, by Newton's method; the best of the points tried if there is none."""
     u = x
     best = x
     least = float(1.0e30)
@@ -75,7 +75,7 @@ def undistort(x: wp.vec2, k: wp.vec4, p: wp.vec2) -> wp.vec2:
         if wp.abs(determinant) < 1.0e-6:
             break
         step = wp.vec2(bb * fa - ab * fb, aa * fb - ab * fa) / determinant
-        # Half of one's distance from the axis at most: beyond the fold of a polynomial there are other solutions
+        # Limit steps to half the distance from the axis: beyond the fold of a polynomial there are other solutions
         longest = 0.5 * wp.sqrt(r2) + 0.05
         length = wp.length(step)
         if length > longest:
@@ -86,7 +86,7 @@ def undistort(x: wp.vec2, k: wp.vec4, p: wp.vec2) -> wp.vec2:
 
 @wp.func
 def fisheye_angle(radius: float, k: wp.vec4) -> float:
-    """The angle from the axis that the lens brings to a radius."""
+    """The angle from the axis that the lens maps to a radius."""
     angle = wp.min(radius, wp.PI)
     best = angle
     least = float(1.0e30)
@@ -106,7 +106,7 @@ def fisheye_angle(radius: float, k: wp.vec4) -> float:
 
 @wp.func
 def direction_of(view: ViewRecord, column: float, row: float) -> wp.vec3:
-    """The unit direction through a point of the image [pixels]."""
+    """The unit direction through a point of the image, in pixels."""
     x = wp.vec2((column - view.center[0]) / view.focal[0], (row - view.center[1]) / view.focal[1])
     if view.lens == FISHEYE:
         radius = wp.length(x)
@@ -122,7 +122,7 @@ def direction_of(view: ViewRecord, column: float, row: float) -> wp.vec3:
 
 @wp.func
 def turned(d: wp.vec3, rotation: wp.vec3) -> wp.vec3:
-    """`d` turned about the axis `rotation` by its length [radians] (Rodrigues)."""
+    """`d` rotated about the axis `rotation` by its length, in radians (Rodrigues)."""
     angle = wp.length(rotation)
     if angle < 1.0e-8:
         return d + wp.cross(rotation, d)
@@ -147,23 +147,23 @@ def rays_of_pixels(
     colors: wp.array2d[float],
     numbers: wp.array[int],
 ):
-    """The ray and the colour of pixel `pixels[i]` of the table, through `places[i]` in [0, 1]^2 within the pixel.
+    """Make the ray and read the colour of pixel `pixels[i]` of the table, through `places[i]` in [0, 1]^2 within the pixel.
 
     `firsts` are the numbers of the views' first pixels.
     """
     i = base + wp.tid()
     pixel = pixels[i]
     low = int(0)
-    high = view_count
+    high = int(view_count)
     while high - low > 1:
-        middle = (low + high) / 2
+        middle = (low + high) // 2
         if firsts[middle] <= pixel:
             low = middle
         else:
             high = middle
     view = views[low]
     within = pixel - firsts[low]
-    row = within / view.width
+    row = within // view.width
     column = within - row * view.width
     d = direction_of(view, float(column) + places[i, 0], float(row) + places[i, 1])
     o = view.origin
@@ -190,10 +190,10 @@ def rays_of_view(
     origins: wp.array2d[float],
     directions: wp.array2d[float],
 ):
-    """The rays through the centres of every `step`-th pixel of a view's rows, from `first_row` on, `columns` in a row."""
+    """Make the rays through the centres of every `step`-th pixel of a view's rows, from `first_row` on, `columns` in a row."""
     i = base + wp.tid()
     view = views[0]
-    row = i / columns
+    row = i // columns
     column = i - row * columns
     d = direction_of(view, float(column * step) + 0.5, float(first_row + row * step) + 0.5)
     for c in range(3):

@@ -1,4 +1,4 @@
-"""Rays of photographs: random ones to learn from, and those of whole views."""
+"""Rays of photographs: random ones for training, and those of whole views."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError
 from nrc_tracer.scene.memory import available_memory
-from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.ray_kernels import Lens, ViewRecord, rays_of_pixels, rays_of_view
 from nrc_tracer.tasks.nerf.views import View
 
 MAX_PIXELS = 2**31 - 1
-"""Kernels count in 32 bits."""
+"""Most pixels of all photographs: kernels count in 32 bits."""
 SHARE = 0.8
-"""Of the free memory, photographs may take so much."""
+"""Fraction of the free memory that photographs may take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,41 +31,48 @@ class Rays:
     Attributes:
         origins: float32 [N, 3].
         directions: Unit vectors, float32 [N, 3].
-        colors: sRGB and straight alpha in [0, 1], float32 [N, 4], alpha 1 where an image has none; None for rays of a camera
-            without photograph.
-        view: Number of the view in the table, int32 [N]; None likewise.
-        pixels: Number of the pixel in the table, int32 [N]; None likewise.
-        places: Where in its pixel the ray goes through, in [0, 1]^2, float32 [N, 2]; None likewise.
     """
 
     origins: Tensor
     directions: Tensor
-    colors: Tensor | None = None
-    view: Tensor | None = None
-    pixels: Tensor | None = None
-    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.origins)
 
 
+@dataclass(frozen=True, eq=False)
+class PhotographRays(Rays):
+    """Rays through pixels of photographs.
+
+    Attributes:
+        colors: sRGB and straight alpha in [0, 1], float32 [N, 4]; alpha is 1 for images without it.
+        view: Number of the view in the table, int32 [N].
+        pixels: Number of the pixel in the table, int32 [N].
+        places: Point of the pixel that the ray passes through, in [0, 1]^2, float32 [N, 2].
+    """
+
+    colors: Tensor
+    view: Tensor
+    pixels: Tensor
+    places: Tensor
+
+
 class RayTable:
-    """All pixels of a set of photographs, packed once, and the rays through them.
+    """All pixels of a set of photographs in one array, and the rays through them.
 
     Args:
         views: The photographs.
-        scale: From the data's units to unit-cube space.
-        offset: Three numbers.
-        device: Where the pixels are kept and rays are made.
-        threads: Threads on the CPU; one per core unless given.
+        scale: Factor from the data's units to unit cubes.
+        offset: Position of the data's origin in unit-cube space.
+        device: Device that holds the pixels and makes the rays.
+        threads: Threads on the CPU; one per core if None.
 
     Attributes:
-        cameras: One a view.
-        count: Pixels that count, those that masks leave out not among them.
-        bytes: Memory that the pixels take, and with masks the list of those that count.
+        cameras: The views' cameras.
+        count: Number of pixels that masks do not exclude.
 
     Raises:
-        DataError: An image cannot be read, there is no memory for all of them, or masks leave nothing.
+        DataError: An image cannot be read, the images do not fit into memory, or masks exclude all pixels.
     """
 
     def __init__(
@@ -100,6 +107,7 @@ class RayTable:
 
     @property
     def bytes(self) -> int:
+        """Memory in bytes of the pixels and, with masks, of the list of those that count."""
         allowed = 0 if self._allowed is None else self._allowed.nbytes
         return self._table.nbytes + allowed
 
@@ -109,17 +117,17 @@ class RayTable:
         remedy = "use fewer photographs, or smaller ones (with w, h, fl_x, fl_y, cx and cy scaled alike)"
         if pixels > MAX_PIXELS:
             raise DataError(
-                f"the {images} photographs have {pixels:,} pixels and at most {MAX_PIXELS:,} are possible: {remedy}"
+                f"the {images} photographs have {pixels:,} pixels, but at most {MAX_PIXELS:,} are possible: {remedy}"
             )
         free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else available_memory()
         if free is not None and needed > SHARE * free:
             raise DataError(
-                f"the {images} photographs need {needed / 1e9:.3g} GB of memory, and {self.device} has {free / 1e9:.3g} GB free "
-                f"(at most {SHARE:.0%} are used): {remedy}"
+                f"the {images} photographs need {needed / 1e9:.3g} GB of memory, but {self.device} has {free / 1e9:.3g} GB free "
+                f"(at most {SHARE:.0%} is used): {remedy}"
             )
 
     def _load(self, views: Sequence[View]) -> tuple[Tensor, Tensor | None]:
-        """The pixels, uint8 [pixels, channels], and the numbers of those that count, int32, or None for all."""
+        """The pixels, uint8 [pixels, channels], and the numbers of those that count, int32, or None if all count."""
         table = torch.empty((int(self._first[-1]), self._channels), dtype=torch.uint8)
         counted: list[np.ndarray | None] = [None] * len(views)
 
@@ -144,14 +152,16 @@ class RayTable:
             allowed = torch.from_numpy(np.concatenate(every)).to(self.device)
         return table.to(self.device), allowed
 
-    def sample(self, n: int, generator: torch.Generator, *, poses: Tensor | None = None, jitter: bool = False) -> Rays:
-        """Rays through pixels drawn uniformly, with replacement, from all that count in all views.
+    def sample(
+        self, n: int, generator: torch.Generator, *, poses: Tensor | None = None, jitter: bool = False
+    ) -> PhotographRays:
+        """Rays through pixels drawn uniformly, with replacement, from all pixels of all views that count.
 
         Args:
-            n: How many.
-            generator: Where random numbers come from, on any device.
+            n: Number of rays.
+            generator: Source of random numbers, on any device.
             poses: Corrections of the cameras, as for `at`.
-            jitter: Whether a ray goes through a random point of its pixel; through the centre otherwise.
+            jitter: Whether rays pass through random points of their pixels instead of the centres.
         """
         chosen = torch.randint(self.count, (n,), generator=generator, device=generator.device).to(self.device)
         pixels = chosen.to(torch.int32) if self._allowed is None else self._allowed[chosen]
@@ -160,21 +170,21 @@ class RayTable:
             places = torch.rand((n, 2), generator=generator, device=generator.device).to(self.device)
         return self.at(pixels, places, poses=poses)
 
-    def at(self, pixels: Tensor, places: Tensor | None = None, *, poses: Tensor | None = None) -> Rays:
+    def at(self, pixels: Tensor, places: Tensor | None = None, *, poses: Tensor | None = None) -> PhotographRays:
         """The rays and colours of pixels of the table.
 
         Args:
-            pixels: Numbers of pixels, int32 [N]: views one after the other, each row by row.
-            places: Where in the pixels rays go through, in [0, 1]^2, float32 [N, 2]; their centres unless given.
-            poses: Corrections of the cameras, float32 [views, 6]: a rotation vector w [radians] by which the camera is turned in
-                place, and a translation t [unit cubes], both along the axes of the world: d' = exp([w]) d, o' = o + t. So the
-                gradient of a loss with respect to t is the sum of that with respect to origins, over the view's rays, and with
-                respect to small w that of d x (gradient with respect to directions).
+            pixels: Numbers of the pixels, int32 [N]: views one after the other, each row by row.
+            places: Points of the pixels that rays pass through, in [0, 1]^2, float32 [N, 2]; the centres if None.
+            poses: Corrections of the cameras, float32 [views, 6]: a rotation vector w in radians that turns the camera in place,
+                and a translation t in unit cubes, both along the world's axes: d' = exp([w]) d, o' = o + t. So the gradient of a
+                loss with respect to t is the sum over the view's rays of the gradient with respect to origins, and with respect
+                to small w it is the sum of d x (gradient with respect to directions).
         """
         n = len(pixels)
         if places is None:
             places = torch.full((n, 2), 0.5, device=self.device)
-        rays = Rays(
+        rays = PhotographRays(
             torch.empty((n, 3), device=self.device),
             torch.empty((n, 3), device=self.device),
             torch.empty((n, 4), device=self.device),
@@ -183,9 +193,9 @@ class RayTable:
             places,
         )
         if n:
-            corrections = self._no_poses if poses is None else poses.detach().contiguous()
-            if len(corrections) != len(self.cameras) and poses is not None:
+            if poses is not None and len(poses) != len(self.cameras):
                 raise ValueError(f"poses: expected shape [{len(self.cameras)}, 6], got {list(poses.shape)}")
+            corrections = self._no_poses if poses is None else poses.detach().contiguous()
             arguments = [
                 self._records,
                 as_warp(self._firsts),
@@ -201,13 +211,13 @@ class RayTable:
             self._launcher.run(rays_of_pixels, n, lambda base: [base, *arguments])
         return rays
 
-    def rays_of(self, camera: Camera, first_row: int = 0, rows: int | None = None, step: int = 1) -> Rays:
+    def rays_of(self, camera: PhotoCamera, first_row: int = 0, rows: int | None = None, step: int = 1) -> Rays:
         """The rays of a camera in the same space; see `rays_of`."""
         return rays_of(camera, self.scale, self.offset, self._launcher, first_row=first_row, rows=rows, step=step)
 
 
 def rays_of(
-    camera: Camera,
+    camera: PhotoCamera,
     scale: float,
     offset: Sequence[float],
     launcher: TorchLauncher,
@@ -216,16 +226,16 @@ def rays_of(
     rows: int | None = None,
     step: int = 1,
 ) -> Rays:
-    """Rays of a camera through centres of pixels, row by row: of the pixels `image[first_row::step, ::step][:rows]`.
+    """Rays of a camera through the centres of pixels, row by row: of the pixels `image[first_row::step, ::step][:rows]`.
 
     Args:
         camera: The camera.
-        scale: From its units to unit-cube space.
-        offset: Three numbers.
-        launcher: Where the rays are made.
-        first_row: The first row of pixels.
-        rows: How many rows at most; all to the bottom unless given.
-        step: Every so many rows and columns.
+        scale: Factor from its units to unit cubes.
+        offset: Position of its origin in unit-cube space.
+        launcher: Launches the kernels.
+        first_row: First row of pixels.
+        rows: Most rows; all down to the bottom if None.
+        step: Distance between rows and between columns, in pixels.
     """
     columns = -(-camera.width // step)
     count = max(0, -(-(camera.height - first_row) // step))
@@ -239,9 +249,9 @@ def rays_of(
     return rays
 
 
-def view_records(cameras: Sequence[Camera], scale: float, offset: Sequence[float]) -> np.ndarray:
-    """Cameras as kernels read them."""
-    records = np.zeros(len(cameras), dtype=ViewRecord.numpy_dtype())
+def view_records(cameras: Sequence[PhotoCamera], scale: float, offset: Sequence[float]) -> np.ndarray:
+    """Cameras as an array of `ViewRecord`s."""
+    records: np.ndarray = np.zeros(len(cameras), dtype=ViewRecord.numpy_dtype())  # type: ignore[attr-defined]  # added by wp.struct
     for record, camera in zip(records, cameras, strict=True):
         record["width"] = camera.width
         record["lens"] = Lens[camera.model.upper()]

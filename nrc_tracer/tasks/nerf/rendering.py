@@ -1,4 +1,4 @@
-"""Views of a radiance field: rays a few samples at a time, those that have ended left out."""
+"""Rendering views of a radiance field: a few samples of each ray at a time, without the rays that have ended."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from nrc_tracer.tasks.nerf.space import NEVER, Space
 BLOCK = {"cpu": 1 << 16, "cuda": 1 << 20}
 """Rays rendered at a time."""
 BATCH = {"cpu": 1 << 17, "cuda": 1 << 21}
-"""Samples that the model is given at a time, about."""
+"""Approximate number of samples per evaluation of the model."""
 FEWEST, MOST = 4, 64
-"""Samples of one ray at a time."""
+"""Fewest and most samples of a ray at a time."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Rendered:
     Attributes:
         color: sRGB times alpha, float32 [N, 3].
         alpha: float32 [N].
-        distance: Mean distance of what is seen, in unit cubes, float32 [N]; 0 where nothing is.
+        distance: Mean distance of what is seen in unit cubes, float32 [N]; 0 where nothing is seen.
     """
 
     color: Tensor
@@ -47,9 +47,9 @@ class Volume:
 
     Args:
         model: The model.
-        space: Its space.
-        grid: Where it may hold something.
-        launcher: Of the model's device.
+        space: The space it is defined in.
+        grid: The cells that may hold something.
+        launcher: Launcher for the model's device.
     """
 
     def __init__(self, model: Model, space: Space, grid: OccupancyGrid, launcher: TorchLauncher) -> None:
@@ -64,7 +64,7 @@ class Volume:
         """What rays see.
 
         Args:
-            origins, directions: In unit-cube space, directions of length 1, float32 [N, 3].
+            origins, directions: Rays in unit-cube space, directions of length 1, float32 [N, 3].
             progress: Called with the number of rays done.
         """
         size = BLOCK[self.launcher.torch_device.type]

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def quaternion(rotation: np.ndarray) -> np.ndarray:
-    """(w, x, y, z) of a rotation [3, 3], w >= 0: the eigenvector of Bar-Itzhack's matrix (2000), stable for any rotation."""
+    """Quaternion (w, x, y, z), w >= 0, of a rotation [3, 3]: an eigenvector of Bar-Itzhack's matrix (2000), always stable."""
     (a, b, c), (d, e, f), (g, h, i) = rotation
     matrix = np.array(
         [
@@ -21,7 +21,7 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
 
 
 def rotation_of(quaternion: np.ndarray) -> np.ndarray:
-    """The rotation [3, 3] of a quaternion (w, x, y, z) of any length but 0."""
+    """Rotation [3, 3] of a quaternion (w, x, y, z) of any length but 0."""
     w, x, y, z = quaternion / np.linalg.norm(quaternion)
     return np.array(
         [
@@ -33,7 +33,7 @@ def rotation_of(quaternion: np.ndarray) -> np.ndarray:
 
 
 def turning(vector: np.ndarray) -> np.ndarray:
-    """The rotation [3, 3] about the axis `vector` [3] by its length [radians]."""
+    """Rotation [3, 3] about the axis `vector` [3] by the vector's length, in radians."""
     angle = float(np.linalg.norm(vector))
     half_sinc = 0.5 * np.sinc(angle / (2.0 * np.pi))
     return rotation_of(np.array([np.cos(0.5 * angle), *(half_sinc * vector)]))

@@ -1,30 +1,47 @@
-"""Where a scene lies in the model's coordinates, from what the data say or from the cameras."""
+"""Where a scene lies in unit-cube space, from what the data say or from the cameras."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from nrc_tracer.errors import DataError
-from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.space import MAX_EXTENT
-from nrc_tracer.tasks.nerf.views import Placement
 
 USUAL_SCALE, USUAL_OFFSET = 0.33, (0.5, 0.5, 0.5)
-"""instant-ngp's where a file has no other."""
+"""instant-ngp's scale and offset for files without them."""
 CAMERA_DISTANCE = 4.0 * USUAL_SCALE
-"""From the centre of attention, in the model's coordinates, where the cameras decide: 4 in instant-ngp's units."""
+"""Mean distance of the cameras from the centre of attention if the cameras decide, in unit cubes: 4 in instant-ngp's units."""
 UNBOUNDED_AABB_SCALE = 16
-"""Side of the cube where nothing tells how far the scene reaches: photographs have a background."""
+"""Side of the cube if nothing says how far the scene reaches, in unit cubes: photographs have a background."""
 
 
-def center_of_attention(cameras: Sequence[Camera]) -> tuple[np.ndarray, str]:
-    """The point nearest to all axes of view, by least squares, float64 [3], and words for it.
+@dataclass(frozen=True)
+class Placement:
+    """Where a scene lies in unit-cube space, as far as it is given; see `Views` for the meaning of the numbers."""
 
-    Where the axes are parallel, or most part from there, it is the mean position of the cameras.
+    aabb_scale: float | None = None
+    scale: float | None = None
+    offset: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class SceneBox:
+    """Where a scene lies in unit-cube space, decided; see `Views` for the meaning of the numbers."""
+
+    aabb_scale: int
+    scale: float
+    offset: tuple[float, float, float]
+
+
+def center_of_attention(cameras: Sequence[PhotoCamera]) -> tuple[np.ndarray, str]:
+    """The point closest to all optical axes in the least-squares sense, float64 [3], and words for it.
+
+    If the axes are parallel, or most of them diverge from that point, it is the mean position of the cameras.
     """
     positions = np.array([camera.position for camera in cameras])
     axes = np.array([camera.forward for camera in cameras])
@@ -38,31 +55,26 @@ def center_of_attention(cameras: Sequence[Camera]) -> tuple[np.ndarray, str]:
 
 
 def place_scene(
-    said: Placement, wanted: Placement, cameras: Sequence[Camera] | None, place: str
-) -> tuple[dict[str, Any], list[str]]:
-    """Decide where a scene lies in the model's coordinates.
+    given: Placement, requested: Placement, cameras: Sequence[PhotoCamera] | None, place: str
+) -> tuple[SceneBox, list[str]]:
+    """Decide where a scene lies in unit-cube space.
 
     Args:
-        said: What the data say.
-        wanted: What a user wants instead.
-        cameras: Of data whose units are arbitrary: what nobody says is chosen from them. None where instant-ngp's usual numbers
-            hold instead.
-        place: What messages begin with.
+        given: The data's placement.
+        requested: The user's placement, which overrides the data's.
+        cameras: Cameras of data with arbitrary units: what is not given is chosen from them. None if instant-ngp's usual numbers
+            apply instead.
+        place: Start of messages.
 
     Returns:
-        `aabb_scale`, `scale` and `offset` of `Views`, and sentences about what was chosen.
+        The box, and sentences about what was chosen.
 
     Raises:
         DataError: The scene cannot be placed so.
     """
-    scale, offset, side = (
-        ours if ours is not None else theirs
-        for ours, theirs in (
-            (wanted.scale, said.scale),
-            (wanted.offset, said.offset),
-            (wanted.aabb_scale, said.aabb_scale),
-        )
-    )
+    scale = given.scale if requested.scale is None else requested.scale
+    offset = given.offset if requested.offset is None else requested.offset
+    side = given.aabb_scale if requested.aabb_scale is None else requested.aabb_scale
     notes = []
     if cameras is not None and (scale is None or offset is None):
         scale, offset, note = from_cameras(cameras, scale, offset)
@@ -75,19 +87,19 @@ def place_scene(
     if power != side:
         notes.append(f"aabb_scale {side:g} becomes {power}, the next power of two")
     elif chosen:
-        notes.append(f"aabb_scale is {power}, as nothing tells how far the scene reaches")
-    return {"aabb_scale": power, "scale": scale, "offset": offset}, notes
+        notes.append(f"aabb_scale is {power}, as nothing says how far the scene reaches")
+    return SceneBox(power, scale, offset), notes
 
 
 def from_cameras(
-    cameras: Sequence[Camera], scale: float | None = None, offset: Sequence[float] | None = None
-) -> tuple[float, Sequence[float], str]:
-    """Choose scale and offset so that the centre of attention is at (0.5, 0.5, 0.5), and cameras at a mean distance of 1.32.
+    cameras: Sequence[PhotoCamera], scale: float | None = None, offset: Sequence[float] | None = None
+) -> tuple[float, tuple[float, ...], str]:
+    """Choose scale and offset so that the centre of attention is at (0.5, 0.5, 0.5) and cameras are 1.32 away on average.
 
     Args:
         cameras: The cameras.
-        scale: Where it is given already.
-        offset: Likewise.
+        scale: The scale, if it is given.
+        offset: The offset, if it is given.
 
     Returns:
         Scale, offset, and a sentence about what was chosen.
@@ -104,23 +116,24 @@ def from_cameras(
         chosen.append(f"offset {_words(offset)}")
         reasons.insert(0, f"{words} is in the middle")
     note = f"{' and '.join(chosen)}, chosen from the cameras: {', and '.join(reasons)}"
-    return scale, offset, note
+    return scale, tuple(offset), note
 
 
 def power_of_two(value: float, place: str) -> int:
-    """The smallest power of two that is not below `value`, from 1 on. Raises `DataError` beyond 128, and unless it is above 0."""
+    """The smallest power of two that is at least `value`, and at least 1. Raises `DataError` outside (0, 128]."""
     if not 0.0 < value <= MAX_EXTENT:
         raise DataError(f"{place}: aabb_scale must be above 0 and at most {MAX_EXTENT}, not {value:g}")
     return 2 ** max(0, math.ceil(math.log2(value)))
 
 
 def _checked(scale: float, offset: Sequence[float], place: str) -> tuple[float, tuple[float, float, float]]:
-    """Scale and offset as numbers. Raises `DataError` if they are none that a scene can be placed by."""
+    """Scale and offset, checked. Raises `DataError` if a scene cannot be placed by them."""
     if not (math.isfinite(scale) and scale > 0.0):
         raise DataError(f"{place}: scale must be a positive number, not {scale:g}")
     if len(offset) != 3 or not all(math.isfinite(value) for value in offset):
         raise DataError(f"{place}: offset must be three finite numbers")
-    return float(scale), tuple(float(value) for value in offset)
+    x, y, z = (float(value) for value in offset)
+    return float(scale), (x, y, z)
 
 
 def _words(values: Sequence[float]) -> str:

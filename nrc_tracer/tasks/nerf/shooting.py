@@ -1,7 +1,7 @@
-"""Where to photograph a scene of ours from: around its objects, or inside a room.
+"""Choosing camera positions for views of this package's scenes: around objects, or inside a room.
 
 Candidates come from a low-discrepancy sequence (the R sequence of M. Roberts, 2018), so that the first n of them are well spread
-whatever n is; those that see nothing, or little but a wall, are left out. All depends on the scene and the seed alone.
+for any n. Candidates that see nothing, or little but a wall, are dropped. The result depends only on the scene and the seed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nrc_tracer.scene.model import Camera as SceneCamera
 from nrc_tracer.scene.model import Mesh, NeuralSdf, Perspective, Scene, Sphere
 from nrc_tracer.scene.neural_sdf import box_corners
 from nrc_tracer.scene.transforms import matrix
-from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.scene_camera import looking_at, scene_camera
 
 if TYPE_CHECKING:
@@ -28,23 +28,25 @@ if TYPE_CHECKING:
 Kind = Literal["orbit", "inside"]
 
 PROBE_SIZE = 16
-"""Pixels along a side of the small views by which candidates are judged."""
+"""Side in pixels of the small views by which candidates are judged."""
 PROBE_SAMPLES = 4
+"""Samples per pixel of these views."""
 BACKDROP = 2.5
-"""A flat shape, or a sphere around all, that is so much longer than all the rest is ground or sky, not what is photographed."""
+"""Ratio of sizes above which a flat shape, or a sphere around everything, is ground or sky and not what is photographed."""
 FLAT = 0.01
+"""Ratio of the shortest to the longest side of a box up to which a shape is flat."""
 CLOSED = 0.65
-"""A room hides its outside in so large a share of all directions."""
+"""Fraction of all directions in which a closed room hides its outside."""
 CLEARANCE = 0.05
-"""Of the box's diagonal, a camera keeps so far from everything."""
+"""Smallest distance of a camera from everything, in diagonals of the box."""
 FREE = 0.25
-"""Of the box's middle side, half of what a camera inside sees is farther than that."""
+"""Smallest median distance of what a camera inside sees, in median sides of the box."""
 STEEPEST = 0.5
-"""Sine of the greatest angle by which a camera inside looks up or down."""
+"""Sine of the steepest angle at which a camera inside looks up or down."""
 MOST_TRIES = 60
-"""Candidates for each camera that is wanted."""
+"""Candidates per camera."""
 ORBIT_FOV = 40.0
-"""Degrees, across the shorter side."""
+"""Field of view of cameras around objects across the shorter side, in degrees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,21 +67,20 @@ class Box:
         return float(np.linalg.norm(self.high - self.low))
 
     def holds(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
-        """Which of the points, [N, 3], lie inside or so near to it."""
+        """Which points, [N, 3], lie inside the box or within a margin of it."""
         return np.all((points >= self.low - margin) & (points <= self.high + margin), axis=-1)
 
 
 @dataclass(frozen=True)
 class Shooting:
-    """What views are wanted.
+    """Which views to take.
 
     Attributes:
-        kind: Around the box or inside it; None to find out.
-        width: Pixels in a row.
-        height: Rows.
-        fov: Degrees across the shorter side; None for 40 around objects, and the scene's own inside.
-        elevation: Least and greatest height of cameras around objects over their middle [degrees].
-        seed: Of the places.
+        kind: Around the box or inside it; None to decide from the scene.
+        width, height: Size of the images in pixels.
+        fov: Field of view across the shorter side in degrees; None for 40 around objects, and the scene's own inside.
+        elevation: Lowest and highest elevation of cameras around objects, in degrees.
+        seed: Seed of the positions.
     """
 
     kind: Kind | None
@@ -91,7 +92,7 @@ class Shooting:
 
 
 def subject_box(scene: Scene) -> Box:
-    """The box around what a scene is about: all shapes but ground and sky.
+    """The box around the subject of a scene: all shapes except ground and sky.
 
     Raises:
         DataError: The scene has no shapes.
@@ -109,7 +110,8 @@ def subject_box(scene: Scene) -> Box:
             to_world = matrix(shape.to_world)
             points = box_corners(scene.snapshots[shape.file]) @ to_world[:3, :3].T + to_world[:3, 3]
         else:
-            points = world_mesh(shape, scene.meshes.get(shape.file) if isinstance(shape, Mesh) else None).positions
+            file = shape.file if isinstance(shape, Mesh) else None
+            points = world_mesh(shape, None if file is None else scene.meshes.get(file)).positions
         if len(points):
             low, high = points.min(axis=0), points.max(axis=0)
             boxes.append((low, high))
@@ -136,15 +138,15 @@ class Probe:
     """Looks at a scene in small views.
 
     Args:
-        renderer: Of a film of PROBE_SIZE x PROBE_SIZE pixels.
-        box: Around what is photographed.
+        renderer: Renderer with a film of PROBE_SIZE x PROBE_SIZE pixels.
+        box: Box around the subject.
     """
 
     def __init__(self, renderer: Renderer, box: Box) -> None:
         self._renderer, self.box = renderer, box
 
     def look(self, pose: np.ndarray, fov: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Distances (infinite where nothing is), whether it is in the box, and directions [N, 3], pixel by pixel."""
+        """Distances (infinite where nothing is seen), whether what is seen is in the box, and its positions [N, 3], by pixel."""
         camera = square_camera(pose, fov)
         self._renderer.reset(camera=scene_camera(camera))
         layers = self._renderer.layers(("depth", "position"))
@@ -155,13 +157,13 @@ class Probe:
         return np.where(seen, distance, np.inf), inside, position
 
     def is_lit(self, pose: np.ndarray, fov: float) -> bool:
-        """Whether any light comes here: none comes into what is solid."""
+        """Whether any light arrives there: none arrives inside solid objects."""
         self._renderer.reset(camera=scene_camera(square_camera(pose, fov)))
         self._renderer.step(PROBE_SAMPLES)
         return bool(np.any(self._renderer.image().rgb > 0.0))
 
     def look_around(self, place: np.ndarray) -> tuple[float, float]:
-        """Distance of the nearest thing, and the share of directions in which something of the box is seen."""
+        """Distance to the nearest thing, and the fraction of directions in which something in the box is seen."""
         nearest, share = math.inf, 0.0
         for axis in range(3):
             for sign in (-1.0, 1.0):
@@ -173,26 +175,26 @@ class Probe:
         return nearest, share
 
 
-def square_camera(pose: np.ndarray, fov: float) -> Camera:
-    """A camera for a probe; the angle of view in degrees."""
+def square_camera(pose: np.ndarray, fov: float) -> PhotoCamera:
+    """A camera for a probe, with a field of view in degrees."""
     focal = 0.5 * PROBE_SIZE / math.tan(math.radians(fov) / 2.0)
-    return Camera(PROBE_SIZE, PROBE_SIZE, focal, focal, 0.5 * PROBE_SIZE, 0.5 * PROBE_SIZE, to_world=pose)
+    return PhotoCamera(PROBE_SIZE, PROBE_SIZE, focal, focal, 0.5 * PROBE_SIZE, 0.5 * PROBE_SIZE, to_world=pose)
 
 
-def place_cameras(probe: Probe, camera: SceneCamera, shooting: Shooting, count: int) -> tuple[Kind, list[Camera]]:
-    """Choose `count` cameras.
+def place_cameras(probe: Probe, camera: SceneCamera, shooting: Shooting, count: int) -> tuple[Kind, list[PhotoCamera]]:
+    """Choose camera positions.
 
     Args:
-        probe: Of the scene.
-        camera: The scene's own, for the direction that is up, and the angle of view inside.
-        shooting: What is wanted.
-        count: How many; the first of more are the same.
+        probe: Probe of the scene.
+        camera: The scene's own camera, for the upward direction, and for the field of view inside.
+        shooting: Which views to take.
+        count: Number of cameras; a larger number begins with the same ones.
 
     Returns:
-        How they stand, and the cameras.
+        Whether they are around the scene or inside it, and the cameras.
 
     Raises:
-        DataError: There are not so many places to see the scene from.
+        DataError: The scene can be seen from too few positions.
     """
     place = matrix(camera.to_world)
     up = np.zeros(3)
@@ -205,7 +207,7 @@ def place_cameras(probe: Probe, camera: SceneCamera, shooting: Shooting, count: 
 
 
 def _find_kind(probe: Probe, own: np.ndarray, up: np.ndarray) -> Kind:
-    """Inside where the scene's own camera is, or where most free places in the middle of the box are shut in."""
+    """Inside if the scene's own camera is, or if most free points in the middle of the box are enclosed; otherwise orbit."""
     size, clearance = probe.box.high - probe.box.low, CLEARANCE * probe.box.diagonal
     middle = probe.box.low + (0.25 + 0.5 * r_sequence(8, 3, 0)) * size
     shares = []
@@ -220,20 +222,20 @@ def _find_kind(probe: Probe, own: np.ndarray, up: np.ndarray) -> Kind:
     return "inside" if shares and np.median(shares) >= CLOSED else "orbit"
 
 
-def _camera(pose: np.ndarray, fov: float, shooting: Shooting) -> Camera:
+def _camera(pose: np.ndarray, fov: float, shooting: Shooting) -> PhotoCamera:
     focal = 0.5 * min(shooting.width, shooting.height) / math.tan(math.radians(fov) / 2.0)
     cx, cy = 0.5 * shooting.width, 0.5 * shooting.height
-    return Camera(shooting.width, shooting.height, focal, focal, cx, cy, to_world=pose)
+    return PhotoCamera(shooting.width, shooting.height, focal, focal, cx, cy, to_world=pose)
 
 
-def _orbit(probe: Probe, shooting: Shooting, count: int, up: np.ndarray) -> list[Camera]:
+def _orbit(probe: Probe, shooting: Shooting, count: int, up: np.ndarray) -> list[PhotoCamera]:
     fov = shooting.fov or ORBIT_FOV
     center, radius = probe.box.center, 0.5 * probe.box.diagonal
     distance = radius / math.sin(math.radians(fov) / 2.0)
     east = np.roll(up, 1)
     north = np.cross(up, east)
     low, high = (math.sin(math.radians(angle)) for angle in shooting.elevation)
-    cameras = []
+    cameras: list[PhotoCamera] = []
     for u, v in r_sequence(MOST_TRIES * count, 2, shooting.seed):
         height = low + (high - low) * v
         flat, turn = math.sqrt(max(0.0, 1.0 - height * height)), 2.0 * math.pi * u
@@ -246,15 +248,16 @@ def _orbit(probe: Probe, shooting: Shooting, count: int, up: np.ndarray) -> list
         if len(cameras) == count:
             return cameras
     raise DataError(
-        f"only {len(cameras)} of {count} places around the scene see it; give --cameras inside, another --elevation or a --box"
+        f"only {len(cameras)} of {count} positions around the scene see it; give --cameras inside, another --elevation or a --box"
     )
 
 
-def _inside(probe: Probe, shooting: Shooting, count: int, up: np.ndarray, own: SceneCamera) -> list[Camera]:
+def _inside(probe: Probe, shooting: Shooting, count: int, up: np.ndarray, own: SceneCamera) -> list[PhotoCamera]:
     fov = shooting.fov or (min(own.fov, 90.0) if isinstance(own, Perspective) else 60.0)
     box, size = probe.box, probe.box.high - probe.box.low
     clearance, free = CLEARANCE * box.diagonal, FREE * float(np.median(size))
-    cameras, shares = [], []
+    cameras: list[PhotoCamera] = []
+    shares: list[float] = []
     for number, point in enumerate(r_sequence(MOST_TRIES * count, 6, shooting.seed)):
         place = box.low + (0.05 + 0.9 * point[:3]) * size
         target = box.low + (0.15 + 0.7 * point[3:]) * size
@@ -264,7 +267,7 @@ def _inside(probe: Probe, shooting: Shooting, count: int, up: np.ndarray, own: S
         nearest, share = probe.look_around(place)
         if nearest < clearance:
             continue
-        # A nook behind a wall of the room sees less of it than most places do
+        # Drop nooks behind walls, which see less of the room than most positions do
         shares.append(share)
         if share < 0.6 * float(np.median(shares)):
             continue
@@ -277,14 +280,14 @@ def _inside(probe: Probe, shooting: Shooting, count: int, up: np.ndarray, own: S
         if number >= 20 * MOST_TRIES and not cameras:
             break
     raise DataError(
-        f"only {len(cameras)} of {count} places inside the scene are free and see it; give --cameras orbit or a --box"
+        f"only {len(cameras)} of {count} positions inside the scene are free and see it; give --cameras orbit or a --box"
     )
 
 
 def r_sequence(count: int, dimensions: int, seed: int) -> np.ndarray:
-    """Points of the R sequence in the unit cube, [count, dimensions], shifted by a seed: the first n are evenly spread."""
+    """Points of the R sequence in the unit cube, [count, dimensions], shifted by a seed: any first n are evenly spread."""
     root = 2.0
-    for _ in range(64):  # of x^(d + 1) = x + 1
+    for _ in range(64):  # the root of x^(d + 1) = x + 1
         root = (1.0 + root) ** (1.0 / (dimensions + 1))
     steps = root ** -np.arange(1.0, dimensions + 1.0)
     shift = np.random.default_rng(seed).random(dimensions)

@@ -1,13 +1,13 @@
-"""The space that radiance fields live in: a box, the steps of rays through it, and the cascades of its occupancy grid.
+"""The space of radiance fields: a box, the steps of rays through it, and the cascades of its occupancy grid.
 
-All is measured in *unit-cube space*: the box of a scene is the cube of side `extent` (a power of two, `aabb_scale`) around
+Everything is measured in *unit-cube space*. The box of a scene is the cube of side `extent` (a power of two, `aabb_scale`) around
 (0.5, 0.5, 0.5), and the model's input is (u - 0.5) / extent + 0.5, in [0, 1]. Cascade k of the grid is the cube of side 2^k
-around the same point, of RESOLUTION^3 cells; a point belongs to the smallest that holds it. Cells are numbered in Morton order,
-x lowest, so that a block of 2^3 or 4^3 cells is a stretch of 8 or 64 numbers.
+around the same point, with RESOLUTION^3 cells; a point belongs to the smallest cascade that contains it. Cells are numbered in
+Morton order, x lowest, so that a block of 2^3 or 4^3 cells has 8 or 64 consecutive numbers.
 
 Rays sample the field on a lattice of distances t from their origin. Steps are MIN_STEP long; in boxes larger than the unit cube
-they grow to t / 256 far away (Mueller et al. 2022, appendix E.1). The lattice numbers them: sample i of a ray with jitter j in
-[0, 1) is at the distance `distance_of(i + j)`, whatever the grid says. Skipping empty space leaves samples out and moves none.
+they grow to t / 256 far away (Mueller et al. 2022, appendix E.1). The lattice numbers the steps: sample i of a ray with jitter j
+in [0, 1) is at the distance `distance_of(i + j)`, whatever the grid holds. Skipping empty space omits samples and moves none.
 """
 
 import math
@@ -20,25 +20,26 @@ from nrc_tracer.errors import DataError
 RESOLUTION = 128
 """Cells along an edge of each cascade."""
 CELLS = RESOLUTION**3
+"""Cells of each cascade."""
 MIN_STEP = math.sqrt(3.0) / 1024.0
-"""The shortest step of a ray [unit cubes]."""
+"""Shortest step of a ray, in unit cubes."""
 CONE = 1.0 / 256.0
 """Growth of steps with distance in boxes larger than the unit cube."""
 MAX_EXTENT = 128
-"""The largest side of a box: eight cascades."""
+"""Largest side of a box, in unit cubes: eight cascades."""
 NEVER = wp.constant(1.0e30)
-"""A number on the lattice that no ray comes to."""
+"""A lattice number that no ray reaches."""
 
 
 @wp.struct
-class Box:
-    """A space, as kernels need it.
+class SpaceRecord:
+    """A space, for kernels.
 
     Attributes:
-        extent: Side of the box.
-        cascades: Of the grid.
-        near: Distance at which rays begin.
-        cone: Growth of steps with distance, 0 for steps of one length.
+        extent: Side of the box, in unit cubes.
+        cascades: Number of cascades of the grid.
+        near: Distance at which rays start, in unit cubes.
+        cone: Growth of steps with distance; 0 for steps of equal length.
         log_growth: log(1 + cone).
     """
 
@@ -51,14 +52,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Space:
-    """The box of a scene and how rays go through it.
+    """The box of a scene and how rays pass through it.
 
     Args:
-        extent: Side of the box, a power of two from 1 to MAX_EXTENT.
-        near: Distance from a camera at which its rays begin, at least 0.
+        extent: Side of the box in unit cubes, a power of two from 1 to MAX_EXTENT.
+        near: Distance from a camera at which its rays start, in unit cubes; at least 0.
 
     Raises:
-        DataError: `extent` is something else.
+        DataError: A number is out of range.
     """
 
     extent: int
@@ -72,7 +73,7 @@ class Space:
 
     @property
     def cascades(self) -> int:
-        """Cascades of the grid."""
+        """Number of cascades of the grid."""
         return int(self.extent).bit_length()
 
     @property
@@ -80,20 +81,20 @@ class Space:
         """Growth of steps with distance."""
         return CONE if self.extent > 1 else 0.0
 
-    def box(self) -> Box:
-        """For kernels."""
-        box = Box()
-        box.extent = float(self.extent)
-        box.cascades = self.cascades
-        box.near = self.near
-        box.cone = self.cone
-        box.log_growth = math.log1p(self.cone)
-        return box
+    def record(self) -> SpaceRecord:
+        """The space for kernels."""
+        record = SpaceRecord()
+        record.extent = float(self.extent)
+        record.cascades = self.cascades
+        record.near = self.near
+        record.cone = self.cone
+        record.log_growth = math.log1p(self.cone)
+        return record
 
 
 @wp.func
-def distance_of(box: Box, number: float) -> float:
-    """The distance of a number on the lattice, which may lie between two of its samples."""
+def distance_of(box: SpaceRecord, number: float) -> float:
+    """The distance of a lattice number, which may lie between two samples."""
     if box.cone == 0.0:
         return number * wp.static(MIN_STEP)
     first = 1.0 / box.cone  # the number from which on steps grow
@@ -103,8 +104,8 @@ def distance_of(box: Box, number: float) -> float:
 
 
 @wp.func
-def number_at(box: Box, distance: float) -> float:
-    """The reverse of `distance_of`."""
+def number_at(box: SpaceRecord, distance: float) -> float:
+    """The lattice number of a distance, the inverse of `distance_of`."""
     number = distance / wp.static(MIN_STEP)
     if box.cone == 0.0:
         return number
@@ -115,14 +116,14 @@ def number_at(box: Box, distance: float) -> float:
 
 
 @wp.func
-def step_at(box: Box, distance: float) -> float:
-    """Length of the step that begins at a distance."""
+def step_at(box: SpaceRecord, distance: float) -> float:
+    """Length of the step that starts at a distance."""
     return wp.max(wp.static(MIN_STEP), distance * box.cone)
 
 
 @wp.func
-def cascade_of(box: Box, p: wp.vec3) -> int:
-    """The smallest cascade that holds a point; the largest for points outside."""
+def cascade_of(box: SpaceRecord, p: wp.vec3) -> int:
+    """The smallest cascade that contains a point; the largest one for points outside."""
     reach = wp.max(wp.max(wp.abs(p[0] - 0.5), wp.abs(p[1] - 0.5)), wp.abs(p[2] - 0.5))
     half = float(0.5)
     cascade = int(0)
@@ -133,15 +134,15 @@ def cascade_of(box: Box, p: wp.vec3) -> int:
 
 
 @wp.func
-def model_position(box: Box, p: wp.vec3) -> wp.vec3:
-    """What the model takes for a point of the box."""
+def model_position(box: SpaceRecord, p: wp.vec3) -> wp.vec3:
+    """The model's input for a point of the box."""
     q = (p - wp.vec3(0.5)) / box.extent + wp.vec3(0.5)
     return wp.vec3(wp.clamp(q[0], 0.0, 1.0), wp.clamp(q[1], 0.0, 1.0), wp.clamp(q[2], 0.0, 1.0))
 
 
 @wp.func
 def spread(v: int) -> int:
-    """The low ten bits of a number, two zeros after each."""
+    """The low ten bits of a number, each followed by two zeros."""
     v = (v | (v << 16)) & 0x030000FF
     v = (v | (v << 8)) & 0x0300F00F
     v = (v | (v << 4)) & 0x030C30C3
@@ -150,7 +151,7 @@ def spread(v: int) -> int:
 
 @wp.func
 def gathered(v: int) -> int:
-    """The reverse of `spread`; other bits do not count."""
+    """The inverse of `spread`; other bits are ignored."""
     v = v & 0x09249249
     v = (v | (v >> 2)) & 0x030C30C3
     v = (v | (v >> 4)) & 0x0300F00F
@@ -166,14 +167,14 @@ def cell_number(cascade: int, cell: wp.vec3i) -> int:
 
 @wp.func
 def in_cells(p: wp.vec3, cascade: int) -> wp.vec3:
-    """A point in units of a cascade's cells, counted from its corner."""
+    """A point in units of a cascade's cells, from the cascade's corner."""
     per_unit = float(RESOLUTION) / float(1 << cascade)
     return (p - wp.vec3(0.5)) * per_unit + wp.vec3(0.5 * float(RESOLUTION))
 
 
 @wp.func
 def cell_at(p: wp.vec3, cascade: int) -> int:
-    """Number of the cell that holds a point of a cascade; the nearest for points outside."""
+    """Number of the cell that contains a point of a cascade; the nearest cell for points outside."""
     q = in_cells(p, cascade)
     cell = wp.vec3i(
         wp.clamp(int(wp.floor(q[0])), 0, RESOLUTION - 1),
@@ -185,5 +186,5 @@ def cell_at(p: wp.vec3, cascade: int) -> int:
 
 @wp.func
 def cell_of(number: int) -> wp.vec3i:
-    """Place of a cell in its cascade."""
+    """Position of a cell in its cascade."""
     return wp.vec3i(gathered(number), gathered(number >> 1), gathered(number >> 2))

@@ -1,4 +1,4 @@
-"""Data sets of views of our own scenes, rendered with the path tracer, in the form of NeRF's Blender data sets."""
+"""Data sets of views of this package's scenes, rendered by the path tracer, in the format of NeRF's Blender data sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nrc_tracer.errors import DataError, SceneError
 from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging import denoise, eight_bits, read_image, tone_map, write_pixels
 from nrc_tracer.scene.model import Scene
-from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.scene_camera import scene_camera
 from nrc_tracer.tasks.nerf.shooting import Box
 from nrc_tracer.tasks.nerf.space import MAX_EXTENT
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 SETTINGS_FILE = "dataset.json"
-"""What the images were made with, written before the first of them: a run that goes on compares it."""
+"""File with the settings of the images, written before the first image; a resumed run compares its settings with it."""
 MARGIN = 1.05
-"""The box of what is photographed, so much larger, is the model's unit cube."""
+"""Side of the model's unit cube, in longest sides of the box of what is photographed."""
 OUTSIDE = 0.01
-"""Of what the pixels see, so much may lie outside of the cube of side aabb_scale."""
+"""Fraction of the visible surface points that may lie outside the cube of side aabb_scale."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """How views become images.
+class ImageSettings:
+    """How views are rendered into images.
 
     Attributes:
         spp: Samples per pixel.
-        seed: Of the samples; each view has its own.
-        exposure: Stops by which radiance is multiplied by 2^stops, the same for all views; then it is clipped at 1 and encoded
-            as sRGB.
-        denoise: Whether noise is removed.
-        transparent: Whether pixels without a surface are transparent, what is seen of the environment left out of colours.
+        seed: Seed of the samples; each view gets its own from it.
+        exposure: Exposure in stops, the same for all views: radiance is multiplied by 2^exposure, clipped at 1 and encoded as
+            sRGB.
+        denoise: Whether to denoise.
+        transparent: Whether pixels without a surface are transparent, with the environment removed from colours.
     """
 
     spp: int
@@ -55,13 +55,13 @@ class Picture:
 
 
 def unit_cube(box: Box) -> tuple[float, list[float]]:
-    """The scale and offset that bring a box, a little larger, into the middle of the unit cube."""
+    """The scale and offset that map a box, with a margin, to the centre of the unit cube."""
     scale = 1.0 / (MARGIN * float((box.high - box.low).max()))
     return scale, (0.5 - box.center * scale).tolist()
 
 
-def aabb_scale_for(renderer: Renderer, cameras: Sequence[Camera], box: Box) -> int:
-    """The side of the cube around the unit cube that holds 99 % of the surface points that the cameras see."""
+def aabb_scale_for(renderer: Renderer, cameras: Sequence[PhotoCamera], box: Box) -> int:
+    """Side of the cube, a power of two, that holds 99 % of the surface points that the cameras see; in unit cubes."""
     scale, offset = unit_cube(box)
     reach = []
     for camera in cameras:
@@ -75,35 +75,35 @@ def aabb_scale_for(renderer: Renderer, cameras: Sequence[Camera], box: Box) -> i
 
 
 class DatasetWriter:
-    """Renders views into a folder: images in train, val and test, and a transforms_*.json for each at the end.
+    """Renders views into a folder: images in train, val and test, and at the end a transforms_*.json for each.
 
     Args:
-        folder: Made if there is none.
-        cameras: By split.
-        picture: How views become images.
-        renderer: With a film of the cameras' size.
-        background: The scene without its shapes, for transparent images; None otherwise.
-        identity: What else decides the images: JSON data.
+        folder: The folder, which is created if needed.
+        cameras: Cameras by split.
+        settings: How views are rendered.
+        renderer: Renderer with a film of the cameras' size.
+        background: Renderer of the scene without its shapes, for transparent images; None otherwise.
+        identity: Everything else that the images depend on, as JSON data.
 
     Raises:
-        DataError: The folder has another data set, or cannot be written to.
+        DataError: The folder holds another data set, or cannot be written to.
     """
 
     def __init__(
         self,
         folder: Path,
-        cameras: dict[str, list[Camera]],
-        picture: Picture,
+        cameras: dict[str, list[PhotoCamera]],
+        settings: ImageSettings,
         renderer: Renderer,
         background: Renderer | None,
         identity: dict[str, Any],
     ) -> None:
-        self.folder, self.cameras, self.picture = folder, cameras, picture
+        self.folder, self.cameras, self.settings = folder, cameras, settings
         self._renderer, self._background = renderer, background
         poses = {split: [camera.to_world.tolist() for camera in views] for split, views in cameras.items()}
-        self._settings = {
+        self._document = {
             **identity,
-            **vars(picture),
+            **vars(settings),
             "width": renderer.width,
             "height": renderer.height,
             "cameras": hashlib.sha256(json.dumps(poses).encode()).hexdigest()[:16],
@@ -111,7 +111,7 @@ class DatasetWriter:
         self._begin()
 
     def _begin(self) -> None:
-        """Make the folders, or see that those there are of the same data set."""
+        """Create the folders, or check that the existing ones hold the same data set."""
         file = self.folder / SETTINGS_FILE
         try:
             for split in SPLITS:
@@ -119,12 +119,12 @@ class DatasetWriter:
             found = file.read_text(encoding="utf-8") if file.exists() else None
         except OSError as error:
             raise DataError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
-        text = json.dumps(self._settings, indent=1) + "\n"
+        text = json.dumps(self._document, indent=1) + "\n"
         if found is None:
             strangers = [path for split in SPLITS for path in (self.folder / split).glob("*.png")]
             if strangers:
                 raise DataError(
-                    f"{self.folder}: has images of another kind ({strangers[0].name}); choose an empty folder"
+                    f"{self.folder}: already has images of its own ({strangers[0].name}); choose an empty folder"
                 )
             _write_text(file, text)
         elif found != text:
@@ -133,13 +133,13 @@ class DatasetWriter:
     def _difference(self, found: str) -> str:
         try:
             there = json.loads(found)
-            names = [name for name in {**self._settings, **there} if self._settings.get(name) != there.get(name)]
+            names = [name for name in {**self._document, **there} if self._document.get(name) != there.get(name)]
         except (ValueError, TypeError):
             names = []
         return "another " + " and ".join(names[:3]) if names else "other settings"
 
     def missing(self) -> list[tuple[str, int]]:
-        """The views, by split and number, of which there is no whole image yet."""
+        """The views, by split and number, that have no complete image yet."""
         return [
             (split, number)
             for split, views in self.cameras.items()
@@ -151,7 +151,7 @@ class DatasetWriter:
         return self.folder / split / f"r_{number:03d}.png"
 
     def _is_whole(self, file: Path) -> bool:
-        channels = 4 if self.picture.transparent else 3
+        channels = 4 if self.settings.transparent else 3
         try:
             return file.is_file() and read_image(file).shape == (self._renderer.height, self._renderer.width, channels)
         except SceneError:
@@ -161,38 +161,38 @@ class DatasetWriter:
         """Render and write a view.
 
         Args:
-            split: Of the view.
-            number: In its split.
-            run: Takes so many samples with a renderer; False if it was broken off.
+            split: Split of the view.
+            number: Number of the view in its split.
+            run: Takes a number of samples with a renderer; returns False if it was interrupted.
 
         Returns:
-            Whether it was written.
+            Whether the image was written.
         """
         camera = scene_camera(self.cameras[split][number])
-        seed = self.picture.seed * 1_000_003 + SPLITS.index(split) * 100_003 + number
+        seed = self.settings.seed * 1_000_003 + SPLITS.index(split) * 100_003 + number
         renderers = [self._renderer] if self._background is None else [self._renderer, self._background]
         for renderer in renderers:
             renderer.reset(seed=seed, camera=camera)
-            if not run(renderer, self.picture.spp):
+            if not run(renderer, self.settings.spp):
                 return False
         write_pixels(self._file(split, number), self._pixels())
         return True
 
     def _pixels(self) -> np.ndarray:
-        """What the renderers have, as uint8 [height, width, 3 or 4]."""
+        """The renderers' image as uint8 [height, width, 3 or 4]."""
         rgb = self._renderer.image().rgb
-        if self.picture.denoise:
+        if self.settings.denoise:
             rgb = denoise(rgb, **self._renderer.layers(("albedo", "normal")))
         if self._background is None:
-            return eight_bits(tone_map(rgb, exposure=self.picture.exposure))
-        # A pixel's mean is that of its surface and its background; colours are straight, the surface's alone
+            return eight_bits(tone_map(rgb, exposure=self.settings.exposure))
+        # A pixel's mean mixes its surface and its background; straight colours are those of the surface alone
         alpha = self._renderer.coverage()[:, :, None]
         surface = np.maximum(rgb - (1.0 - alpha) * self._background.image().rgb, 0.0) / np.maximum(alpha, 1e-6)
         surface = np.where(alpha > 0.0, surface, 0.0)
-        return eight_bits(np.concatenate((tone_map(surface, exposure=self.picture.exposure), alpha), axis=2))
+        return eight_bits(np.concatenate((tone_map(surface, exposure=self.settings.exposure), alpha), axis=2))
 
     def finish(self, box: Box, aabb_scale: int, notes: dict[str, Any]) -> None:
-        """Write the transforms_*.json: the data set is whole. Raises `OutputError`."""
+        """Write the transforms_*.json, which completes the data set. Raises `OutputError`."""
         scale, offset = unit_cube(box)
         for split, views in self.cameras.items():
             if not views:
@@ -218,7 +218,7 @@ class DatasetWriter:
 
 
 def without_shapes(scene: Scene) -> Scene:
-    """What is around a scene: its lights that are no shapes."""
+    """A scene's surroundings: its lights that are not shapes."""
     description = msgspec.structs.replace(scene.description, shapes=(), groups={})
     return Scene(description, {}, scene.images, scene.source)
 

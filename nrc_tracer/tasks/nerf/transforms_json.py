@@ -1,51 +1,51 @@
-"""Reading transforms.json, as instant-ngp, nerfstudio and the Blender data sets of NeRF have it."""
+"""Reading transforms.json, as written by instant-ngp, nerfstudio and NeRF's Blender data sets."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nrc_tracer.errors import DataError, nearest
-from nrc_tracer.tasks.nerf.camera import Camera, check_camera, rigid_pose
-from nrc_tracer.tasks.nerf.photographs import read_size
-from nrc_tracer.tasks.nerf.scene_box import place_scene
-from nrc_tracer.tasks.nerf.views import Placement, View, Views, hold_out
+from nrc_tracer.tasks.nerf.camera import LensModel, PhotoCamera, check_camera, focal_length, rigid_pose
+from nrc_tracer.tasks.nerf.json_data import finite_number, read_json
+from nrc_tracer.tasks.nerf.photographs import photograph_size
+from nrc_tracer.tasks.nerf.scene_box import Placement, place_scene
+from nrc_tracer.tasks.nerf.views import View, Views, hold_out
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".PNG", ".JPG", ".JPEG")
-"""Tried in this order where a file_path has none."""
+"""Extensions tried, in this order, for a file_path without one."""
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 PERSPECTIVE = {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE"}
 FISHEYE = {"OPENCV_FISHEYE", "FISHEYE"}
 UNSUPPORTED_LENSES = ("ftheta_p0", "is_latlong", "is_orthographic", "is_360")
 IGNORED_WITH_NOTE = {
     "ply_file_path": "the point cloud is not used",
-    "rolling_shutter": "every image is taken to be exposed at once",
+    "rolling_shutter": "every image is treated as exposed at once",
 }
 DYNAMIC_MASK = "dynamic_mask_{}.png"
-"""instant-ngp's masks lie beside the images, white where pixels do not count."""
+"""Name of instant-ngp's masks, which lie beside the images and are white where pixels do not count."""
 
 
 def read_transforms(path: Path, placement: Placement | None = None, *, with_splits: bool = False) -> Views:
     """Read a transforms.json.
 
-    What a frame has comes before what the file has. Focal lengths are `fl_x`, `fl_y`, else from `camera_angle_x`,
-    `camera_angle_y` [radians]; `fl_y` alone missing is `fl_x`. `cx` and `cy` are the middle, `w` and `h` the image's size unless
-    given. Distortion without `camera_model` is OpenCV's. Unknown keys are left alone. Masks are nerfstudio's `mask_path` (black
-    pixels do not count), or instant-ngp's `dynamic_mask_NAME.png` beside an image (white ones do not).
+    A frame's values override the file's. Focal lengths are `fl_x` and `fl_y`, or follow from `camera_angle_x` and
+    `camera_angle_y` in radians; a missing `fl_y` equals `fl_x`. `cx` and `cy` default to the image's centre, `w` and `h` to its
+    size. Distortion without a `camera_model` is OpenCV's. Unknown keys are ignored. Masks are nerfstudio's `mask_path` (black
+    pixels do not count) or instant-ngp's `dynamic_mask_NAME.png` beside an image (white pixels do not count).
 
-    With none of `scale`, `offset`, `aabb` and `aabb_scale` in the file, and focal lengths in pixels (nerfstudio), units are
-    arbitrary, and the cameras decide; else scale is 0.33 and offset 0.5 where the file has no other, as in instant-ngp.
+    If the file has none of `scale`, `offset`, `aabb` and `aabb_scale`, and has focal lengths in pixels (nerfstudio), its units
+    are arbitrary, and the cameras decide where the scene lies. Otherwise scale defaults to 0.33 and offset to 0.5, as in
+    instant-ngp.
 
     Args:
-        path: The file; with splits, that of the training frames.
-        placement: What a user wants instead of what the file says.
-        with_splits: Whether the files transforms_val.json and transforms_test.json beside it belong to it.
+        path: The file; with splits, the one of the training frames.
+        placement: Overrides the file's placement of the scene.
+        with_splits: Whether transforms_val.json and transforms_test.json beside it belong to it.
 
     Raises:
-        DataError: Something in it is off; the message names the file and the frame.
+        DataError: Something in it is wrong; the message names the file and the frame.
     """
     files = {"train": _File(path)}
     if with_splits:
@@ -56,15 +56,15 @@ def read_transforms(path: Path, placement: Placement | None = None, *, with_spli
     views = {split: file.views() for split, file in files.items()}
     missing = tuple(name for file in files.values() for name in file.missing)
     if not views["train"]:
-        raise DataError(f"{path}: none of the {len(missing)} images that it names exists (the first is {missing[0]})")
+        raise DataError(f"{path}: none of its {len(missing)} images exists (the first is {missing[0]})")
 
     notes = list(files["train"].notes)
     validation: tuple[View, ...] = tuple(views.get("val", ()))
     first = files["train"]
     if views.get("test") == []:
         notes.append(
-            f"{files['test'].path.name}: none of its {len(files['test'].missing)} images exists, so that views to be measured on "
-            f"are taken from those of {path.name}"
+            f"{files['test'].path.name}: none of its {len(files['test'].missing)} images exists, so views are held out from "
+            f"those of {path.name}"
         )
     if views.get("test"):
         train, test, words = tuple(views["train"]), tuple(views["test"]), files["test"].path.name
@@ -79,7 +79,9 @@ def read_transforms(path: Path, placement: Placement | None = None, *, with_spli
         train,
         validation,
         test,
-        **box,
+        aabb_scale=box.aabb_scale,
+        scale=box.scale,
+        offset=box.offset,
         missing=missing,
         has_alpha=any(view.has_alpha for view in everything),
         split=words,
@@ -95,17 +97,11 @@ class _File:
         self.path = path
         self.missing: list[str] = []
         self.notes: list[str] = []
-        try:
-            self.root = json.loads(path.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}: not JSON: {error}") from error
-        if not isinstance(self.root, dict):
-            raise DataError(f"{path}: must be an object with frames, not a {type(self.root).__name__}")
-        self.frames = self.root.get("frames")
-        if not isinstance(self.frames, list):
+        self.root = read_json(path)
+        frames = self.root.get("frames")
+        if not isinstance(frames, list):
             raise DataError(f'{path}: has no list "frames"')
+        self.frames: list[Any] = frames
         if not self.frames:
             raise DataError(f"{path}: frames: the list is empty, so there are no photographs")
         for key in UNSUPPORTED_LENSES:
@@ -114,7 +110,7 @@ class _File:
         self.notes += [f"{key}: {words}" for key, words in IGNORED_WITH_NOTE.items() if self.root.get(key)]
 
     def views(self) -> list[View]:
-        """Every frame whose image exists."""
+        """Views of all frames whose image exists."""
         views = []
         for index, frame in enumerate(self.frames):
             place = f"{self.path}: frames[{index}]"
@@ -134,17 +130,17 @@ class _File:
         return views
 
     def _find(self, name: str) -> Path | None:
-        """The image of a file_path, relative to the file, with or without extension."""
+        """The file of a file_path, relative to this file, with or without an extension."""
         path = self.path.parent / PurePosixPath(name.replace("\\", "/"))
         try:
             if path.is_file():
                 return path
             for extension in EXTENSIONS:
-                # with_name, as a stem may have dots
+                # with_name, because a stem may contain dots
                 candidate = path.with_name(path.name + extension)
                 if candidate.is_file():
                     return candidate
-        except (OSError, ValueError):  # a name that no file can have
+        except (OSError, ValueError):  # an impossible file name
             pass
         return None
 
@@ -160,7 +156,7 @@ class _File:
         mask = image.with_name(DYNAMIC_MASK.format(image.stem))
         return (mask, True) if mask.is_file() else (None, False)
 
-    def _camera(self, frame: Mapping[str, Any], image: Path, place: str) -> tuple[Camera, bool]:
+    def _camera(self, frame: Mapping[str, Any], image: Path, place: str) -> tuple[PhotoCamera, bool]:
         matrix = frame.get("transform_matrix")
         pose = rigid_pose(_matrix(matrix, place), place)
 
@@ -168,7 +164,7 @@ class _File:
             value = frame.get(key, self.root.get(key))
             return None if value is None else finite_number(value, f"{place}: {key}")
 
-        width, height, has_alpha = read_size(image, place)
+        width, height, has_alpha = photograph_size(image, place)
         for key, size in (("w", width), ("h", height)):
             given = number(key)
             if given is not None and round(given) != size:
@@ -181,25 +177,26 @@ class _File:
             fx = focal_length(width, angle, f"{place}: camera_angle_x")
         if fy is None and number("fl_x") is None and (angle := number("camera_angle_y")) is not None:
             fy = focal_length(height, angle, f"{place}: camera_angle_y")
-        if fx is None and fy is None:
-            raise DataError(f"{place}: no focal length: neither fl_x nor camera_angle_x is given")
-        fx, fy = (fy if fx is None else fx), (fx if fy is None else fy)
+        if fx is None:
+            if fy is None:
+                raise DataError(f"{place}: no focal length: neither fl_x nor camera_angle_x is given")
+            fx = fy
         cx, cy = number("cx"), number("cy")
-        distortion = tuple(number(key) or 0.0 for key in DISTORTION)
-        camera = Camera(
+        k1, k2, k3, k4, p1, p2 = distortion = [number(key) or 0.0 for key in DISTORTION]
+        camera = PhotoCamera(
             width=width,
             height=height,
             fx=fx,
-            fy=fy,
+            fy=fx if fy is None else fy,
             cx=0.5 * width if cx is None else cx,
             cy=0.5 * height if cy is None else cy,
-            distortion=distortion,
+            distortion=(k1, k2, k3, k4, p1, p2),
             model=self._model(frame, any(distortion), place),
             to_world=pose,
         )
         return check_camera(camera, place), has_alpha
 
-    def _model(self, frame: Mapping[str, Any], distorts: bool, place: str) -> str:
+    def _model(self, frame: Mapping[str, Any], distorts: bool, place: str) -> LensModel:
         name = frame.get("camera_model", self.root.get("camera_model", "PERSPECTIVE"))
         if (
             self.root.get("is_fisheye")
@@ -213,28 +210,33 @@ class _File:
             raise DataError(f'{place}: camera_model "{name}" is not supported{hint}')
         return "opencv" if distorts else "pinhole"
 
-    def listed_split(self, views: list[View]) -> tuple[tuple, tuple, tuple, str] | None:
-        """nerfstudio's lists of file names, if the file has them."""
+    def listed_split(
+        self, views: list[View]
+    ) -> tuple[tuple[View, ...], tuple[View, ...], tuple[View, ...], str] | None:
+        """nerfstudio's lists of file names as training, validation and test views, and words for the split; None without them."""
         train, validation, test = (self.root.get(f"{split}_filenames") for split in ("train", "val", "test"))
         if not isinstance(train, list) or not isinstance(test, list) or not test:
             return None
         by_name = {view.name: view for view in views}
-        lists = (train, validation if isinstance(validation, list) else [], test)
-        chosen = [tuple(by_name[n] for n in names if isinstance(n, str) and n in by_name) for names in lists]
-        if not chosen[0]:
+
+        def chosen(names: list[Any]) -> tuple[View, ...]:
+            return tuple(by_name[name] for name in names if isinstance(name, str) and name in by_name)
+
+        if not chosen(train):
             raise DataError(
                 f"{self.path}: train_filenames: none of them is the file_path of a frame whose image exists"
             )
-        return *chosen, f"test_filenames of {self.path.name}"
+        held_out = chosen(validation) if isinstance(validation, list) else ()
+        return chosen(train), held_out, chosen(test), f"test_filenames of {self.path.name}"
 
     def is_arbitrary(self) -> bool:
-        """Whether units are arbitrary, and nothing tells where the scene is."""
+        """Whether units are arbitrary and nothing in the file says where the scene lies."""
         return ("fl_x" in self.root or "fl_x" in self.frames[0]) and not any(
             key in self.root for key in ("scale", "offset", "aabb", "aabb_scale")
         )
 
     def placement(self) -> Placement:
-        """What it says of where the scene lies."""
+        """Where the file says that the scene lies."""
         root = self.root
         scale = offset = side = None
         if "aabb" in root:
@@ -250,7 +252,7 @@ class _File:
         return Placement(side, scale, offset)
 
     def _from_box(self, box: Any) -> tuple[float, tuple[float, ...]]:
-        """The scale and offset that bring a box [[lowest corner], [highest corner]] into the middle of the unit cube."""
+        """Scale and offset that map a box [[lowest corner], [highest corner]] to the centre of the unit cube."""
         place = f"{self.path}: aabb"
         if not (isinstance(box, list) and len(box) == 2 and all(isinstance(c, list) and len(c) == 3 for c in box)):
             raise DataError(f"{place}: must be two corners of three numbers")
@@ -261,19 +263,6 @@ class _File:
         return 1.0 / side, tuple(0.5 - 0.5 * (a + b) / side for a, b in zip(low, high, strict=True))
 
 
-def finite_number(value: Any, place: str) -> float:
-    """A number out of JSON. Raises `DataError` if it is none, or not finite."""
-    try:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError
-        value = float(value)
-        if not math.isfinite(value):
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise DataError(f"{place}: must be a finite number, not {str(value)[:40]}") from None
-    return value
-
-
 def _matrix(rows: Any, place: str) -> list[list[float]]:
     is_matrix = (
         isinstance(rows, list) and len(rows) in (3, 4) and all(isinstance(r, list) and len(r) == 4 for r in rows)
@@ -281,10 +270,3 @@ def _matrix(rows: Any, place: str) -> list[list[float]]:
     if not is_matrix:
         raise DataError(f"{place}: transform_matrix must have 4 rows of 4 numbers")
     return [[finite_number(value, f"{place}: transform_matrix") for value in row] for row in rows]
-
-
-def focal_length(size: int, angle: float, place: str) -> float:
-    """Of an image of so many pixels that spans an angle [radians]. Raises `DataError` if there is no such angle."""
-    if not 0.0 < 0.5 * angle < 0.5 * math.pi:
-        raise DataError(f"{place}: must lie between 0 and pi, not {angle:g}")
-    return 0.5 * size / math.tan(0.5 * angle)

@@ -1,4 +1,4 @@
-"""Frames as a video, or as numbered images."""
+"""Writing frames as a video, or as numbered images."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 
 class VideoWriter:
-    """Writes frames one after the other; a context. A video that is broken off by an error is not left behind.
+    """Writes frames one after the other; use it in a `with` statement. A video that fails is not left behind.
 
     Args:
         path: `.mp4`, `.mov` or `.mkv` for H.264 by ffmpeg (extra: tasks); without an extension, a folder for 00000.png, ....
-        width: Pixels in a row; an odd number is padded by one for a video, as H.264 wants it.
-        height: Likewise.
-        fps: Frames a second.
-        quality: From 0 to 10, of a video.
+        width, height: Size of the frames in pixels; for a video odd sizes are padded by a pixel, as H.264 needs even ones.
+        fps: Frames per second.
+        quality: Quality of a video, from 0 to 10.
 
     Raises:
-        OutputError: The place cannot be written to, or has an unknown extension.
+        OutputError: The file cannot be written, or has an unknown extension.
         NrcError: imageio-ffmpeg is not installed.
     """
 

@@ -1,8 +1,7 @@
-"""Photographs whose cameras are known, split into those to learn from and those to be measured on."""
+"""Photographs with known cameras, split into those for training and those held out."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from nrc_tracer.errors import DataError
-from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.photographs import read_mask, read_photograph
 
 HOLD_OUT = 8
-"""Where data have no test images, every one of so many is held out, in the order of file names."""
+"""Every so many-th view, by file name, is held out if the data have no test images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,16 +21,16 @@ class View:
     """A photograph and its camera.
 
     Attributes:
-        name: The image as its data set calls it.
-        camera: Where and how it was taken.
-        image: Its file; or its pixels, uint8 [height, width, 3 or 4], sRGB, alpha straight.
-        mask_image: File of a mask, or the mask, bool [height, width]: True where pixels count. None if all do.
-        mask_inverted: Whether the file has it the other way round.
+        name: The image's name in its data set.
+        camera: The camera that took it.
+        image: The image's file, or its pixels, uint8 [height, width, 3 or 4], sRGB with straight alpha.
+        mask_image: A mask's file, or the mask, bool [height, width], True where pixels count; None if all count.
+        mask_inverted: Whether True in the mask's file means that pixels do not count.
         has_alpha: Whether the image has an alpha channel.
     """
 
     name: str
-    camera: Camera
+    camera: PhotoCamera
     image: Path | np.ndarray
     mask_image: Path | np.ndarray | None = None
     mask_inverted: bool = False
@@ -39,10 +38,10 @@ class View:
 
     @property
     def pixels(self) -> np.ndarray:
-        """uint8 [height, width, 3 or 4], sRGB, alpha straight; read from the file every time.
+        """uint8 [height, width, 3 or 4], sRGB with straight alpha; a file is read anew every time.
 
         Raises:
-            DataError: The image cannot be read, or has not the size that its camera has.
+            DataError: The image cannot be read, or its size is not its camera's.
         """
         pixels = self.image
         if isinstance(pixels, Path):
@@ -52,7 +51,7 @@ class View:
 
     @property
     def mask(self) -> np.ndarray | None:
-        """bool [height, width], True where pixels count, or None if all do; read from the file every time. Raises `DataError`."""
+        """bool [height, width], True where pixels count, or None if all do; a file is read anew. Raises `DataError`."""
         mask = self.mask_image
         if mask is None:
             return None
@@ -66,7 +65,7 @@ class View:
         height, width = pixels.shape[:2]
         if (width, height) != (self.camera.width, self.camera.height):
             raise DataError(
-                f"{self.name}: the {what} has {width} x {height} pixels and its camera "
+                f"{self.name}: the {what} has {width} x {height} pixels, but its camera has "
                 f"{self.camera.width} x {self.camera.height}"
             )
 
@@ -75,21 +74,21 @@ class View:
 class Views:
     """A set of photographs.
 
-    The model's coordinates are u = position * scale + offset, and the scene lies in the cube of side `aabb_scale` around
-    (0.5, 0.5, 0.5). This is instant-ngp's convention, but for its order of axes: it goes on to call them y, z, x, which moves
-    neither cube, so that `scale`, `offset` and `aabb_scale` of its files mean the same here.
+    The model works in unit-cube space, u = position * scale + offset. The scene lies in the cube of side `aabb_scale` around
+    (0.5, 0.5, 0.5). This is instant-ngp's convention except for its order of axes: instant-ngp then calls them y, z, x, which
+    moves neither cube, so `scale`, `offset` and `aabb_scale` in its files mean the same here.
 
     Attributes:
-        train: To learn from.
-        validation: To look at while learning; may be empty.
-        test: To be measured on in the end; empty where there is but one view.
-        aabb_scale: Side of the cube that holds the scene, a power of two from 1 on.
-        scale: From the data's units to the model's.
-        offset: Three numbers.
-        missing: Files that the data name and that do not exist; they are left out.
+        train: Views for training.
+        validation: Views to look at during training; may be empty.
+        test: Views held out for scores; empty if there is only one view.
+        aabb_scale: Side of the cube that holds the scene, in unit cubes: a power of two, at least 1.
+        scale: Factor from the data's units to unit cubes.
+        offset: Position of the data's origin in unit-cube space.
+        missing: Names of files that the data refer to and that do not exist; they are left out.
         has_alpha: Whether any image has an alpha channel.
         split: How the test views were chosen.
-        source: The file or folder they come from.
+        source: The file or folder that the views come from.
         notes: What was decided or left out, one sentence each.
     """
 
@@ -107,70 +106,15 @@ class Views:
 
     @property
     def all(self) -> tuple[View, ...]:
-        """Every view."""
+        """All views."""
         return (*self.train, *self.validation, *self.test)
 
 
-def read_views(
-    path: str | os.PathLike[str],
-    *,
-    aabb_scale: float | None = None,
-    scale: float | None = None,
-    offset: Sequence[float] | None = None,
-) -> Views:
-    """Read a set of photographs; images are opened to see their sizes, and read when they are used.
-
-    Args:
-        path: A transforms.json; a folder with one, or with transforms_train.json (and _val, _test); or a COLMAP model's folder
-            or one that has it in `sparse/0` or `sparse`, with the images in `images`.
-        aabb_scale: Instead of what the data say.
-        scale: Instead of what the data say, or of what would be chosen.
-        offset: Likewise.
-
-    Raises:
-        DataError: There is no such data, or something in it is off; the message names the file and the frame.
-    """
-    from nrc_tracer.tasks.nerf.colmap import find_model, read_colmap_views
-    from nrc_tracer.tasks.nerf.transforms_json import read_transforms
-
-    path = Path(path)
-    placement = Placement(aabb_scale, scale, None if offset is None else tuple(offset))
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder")
-    if path.is_file():
-        if path.suffix.lower() != ".json":
-            raise DataError(
-                f"{path}: not a set of photographs; give a transforms.json, or a folder with one or with a COLMAP model"
-            )
-        if path.name == "transforms_train.json":
-            return read_transforms(path, placement, with_splits=True)
-        return read_transforms(path, placement)
-    if (path / "transforms_train.json").is_file():
-        return read_transforms(path / "transforms_train.json", placement, with_splits=True)
-    if (path / "transforms.json").is_file():
-        return read_transforms(path / "transforms.json", placement)
-    if (model := find_model(path)) is not None:
-        return read_colmap_views(path, model, placement)
-    raise DataError(
-        f"{path}: has neither transforms.json nor transforms_train.json nor a COLMAP model (cameras.txt or .bin, in it or in "
-        "sparse/0)"
-    )
-
-
-@dataclass(frozen=True)
-class Placement:
-    """What somebody says of where the scene lies in the model's coordinates; None for nothing."""
-
-    aabb_scale: float | None = None
-    scale: float | None = None
-    offset: tuple[float, float, float] | None = None
-
-
 def hold_out(views: Sequence[View]) -> tuple[tuple[View, ...], tuple[View, ...], str]:
-    """Split views into those to learn from and those to be measured on, and say how."""
+    """Split views into those for training and those held out, and say how in words."""
     ordered = sorted(views, key=lambda view: view.name)
     if len(ordered) < 2:
-        return tuple(ordered), (), "no frame held out, as there is but one"
+        return tuple(ordered), (), "no frame held out, as there is only one"
     test = tuple(ordered[::HOLD_OUT])
     train = tuple(view for index, view in enumerate(ordered) if index % HOLD_OUT)
     return train, test, f"every {HOLD_OUT}th frame held out"

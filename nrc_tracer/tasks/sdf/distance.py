@@ -1,4 +1,4 @@
-"""Distances to a triangle mesh on the CPU and the GPU, the sign by any of three methods."""
+"""Distances to a triangle mesh on the CPU and the GPU, with the sign by any of three methods."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from torch import Tensor
 from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.sdf import distance_kernels as kernels
-from nrc_tracer.tasks.sdf.mesh import SurfaceMesh
+from nrc_tracer.tasks.sdf.mesh import UnitMesh
 from nrc_tracer.tasks.sdf.pseudonormals import pseudonormals
 from nrc_tracer.tasks.sdf.soundness import EdgeTable, edge_table
 
 
 class SignMethod(IntEnum):
-    """How inside is told from outside: by the pseudonormal at the nearest point; by the parity of the crossings of rays; by
-    winding number (Jacobson et al. 2013, fast as in Barill et al. 2018)."""
+    """How inside is told from outside.
+
+    `NORMAL` uses the pseudonormal at the nearest point, `PARITY` the number of times that rays cross the mesh, and `WINDING` the
+    winding number (Jacobson et al. 2013, approximated as in Barill et al. 2018).
+    """
 
     NORMAL = int(kernels.NORMAL)
     PARITY = int(kernels.PARITY)
@@ -27,15 +30,15 @@ class SignMethod(IntEnum):
 
 
 class MeshDistance:
-    """A mesh that answers for its distance.
+    """Distance queries against a mesh.
 
     Args:
-        mesh: The mesh, in the unit cube.
-        launcher: Runs the queries.
-        edges: Its edges, if they are known already.
+        mesh: The mesh.
+        launcher: Launches the queries.
+        edges: The mesh's edges, if they are known already.
     """
 
-    def __init__(self, mesh: SurfaceMesh, launcher: TorchLauncher, edges: EdgeTable | None = None) -> None:
+    def __init__(self, mesh: UnitMesh, launcher: TorchLauncher, edges: EdgeTable | None = None) -> None:
         self.mesh = mesh
         self.launcher = launcher
         device = launcher.device
@@ -49,15 +52,15 @@ class MeshDistance:
         self._arguments.vertex_normals = wp.array(at_vertices, dtype=wp.vec3, device=device)
 
     def signed(self, points: Tensor, method: SignMethod) -> Tensor:
-        """Distances [N] of points, float32 [N, 3], in units of the cube, negative inside."""
+        """Signed distances [N] of points, float32 [N, 3], in unit cubes, negative inside."""
         return self._run(points, int(method))
 
     def wound_backwards(self, points: Tensor) -> Tensor:
-        """Whether the mesh winds around a point in the wrong sense (winding number below -0.5), bool [N]."""
+        """Whether the mesh winds around a point in the wrong direction (winding number below -0.5), bool [N]."""
         return self._run(points, int(kernels.NEGATIVE_WINDING)) < 0.0
 
     def nearest(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Distances [N] without sign, and the nearest triangles, int32 [N]."""
+        """Unsigned distances [N], and the nearest triangles, int32 [N]."""
         return nearest_triangles(self._warp_mesh, points, self.launcher)
 
     def _run(self, points: Tensor, method: int) -> Tensor:
@@ -69,7 +72,7 @@ class MeshDistance:
 
 
 def warp_mesh(positions: np.ndarray, indices: np.ndarray, device: wp.Device, *, winding: bool = False) -> wp.Mesh:
-    """Triangles, of which there is at least one, for Warp's queries."""
+    """A mesh of at least one triangle, for Warp's queries."""
     return wp.Mesh(
         wp.array(positions, dtype=wp.vec3, device=device),
         wp.array(np.ascontiguousarray(indices, np.int32).ravel(), dtype=int, device=device),
@@ -79,7 +82,7 @@ def warp_mesh(positions: np.ndarray, indices: np.ndarray, device: wp.Device, *, 
 
 
 def nearest_triangles(mesh: wp.Mesh, points: Tensor, launcher: TorchLauncher) -> tuple[Tensor, Tensor]:
-    """Distances [N] of points, float32 [N, 3], and the nearest triangles, int32 [N]."""
+    """Unsigned distances [N] of points, float32 [N, 3], and the nearest triangles, int32 [N]."""
     points = points.contiguous()
     distances = torch.empty(len(points), device=points.device)
     faces = torch.empty(len(points), dtype=torch.int32, device=points.device)

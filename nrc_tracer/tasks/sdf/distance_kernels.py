@@ -10,11 +10,12 @@ NEGATIVE_WINDING = wp.constant(3)
 CORNER = wp.constant(1e-5)
 """Barycentric coordinates below this count as zero: the nearest point is then on an edge, or at a vertex."""
 FAR = wp.constant(1e6)
+"""Largest distance searched for the nearest point, in unit cubes."""
 
 
 @wp.struct
 class DistanceMesh:
-    """The mesh as kernels read it; normals as `pseudonormals` gives them, edges three for each triangle."""
+    """A mesh for kernels, with the normals that `pseudonormals` computes; edge normals come three per triangle."""
 
     mesh: wp.uint64
     normals: wp.array[wp.vec3]
@@ -24,7 +25,7 @@ class DistanceMesh:
 
 @wp.func
 def pseudonormal(m: DistanceMesh, face: int, u: float, v: float) -> wp.vec3:
-    """The normal of the triangle, edge or vertex on which a point of a triangle lies; (u, v) weigh corners 0 and 1."""
+    """The normal of the triangle, edge or vertex that holds a point of a triangle; (u, v) are the weights of corners 0 and 1."""
     w = 1.0 - u - v
     at_u = u > CORNER
     at_v = v > CORNER
@@ -47,13 +48,13 @@ def pseudonormal(m: DistanceMesh, face: int, u: float, v: float) -> wp.vec3:
 
 @wp.func
 def is_odd(m: DistanceMesh, x: wp.vec3, direction: wp.vec3) -> int:
-    """1 where a ray crosses the mesh an odd number of times, else 0."""
+    """1 if a ray crosses the mesh an odd number of times, otherwise 0."""
     return wp.mesh_query_ray_count_intersections(m.mesh, x, direction) % 2
 
 
 @wp.func
 def parity_inside(m: DistanceMesh, x: wp.vec3) -> bool:
-    """Whether two of three rays, in directions that no mesh is aligned with, cross the mesh an odd number of times."""
+    """Whether at least two of three rays, in directions that no mesh is aligned with, cross the mesh an odd number of times."""
     first = is_odd(m, x, wp.vec3(0.5131, 0.7423, 0.4309))
     second = is_odd(m, x, wp.vec3(-0.6407, 0.2851, 0.7129))
     if first == second:
@@ -63,7 +64,7 @@ def parity_inside(m: DistanceMesh, x: wp.vec3) -> bool:
 
 @wp.kernel(enable_backward=False)
 def signed_distance(base: int, m: DistanceMesh, method: int, points: wp.array[wp.vec3], distances: wp.array[float]):
-    """The distance to the mesh, negative inside."""
+    """Compute signed distances to the mesh, negative inside."""
     i = base + wp.tid()
     x = points[i]
     distance = float(0.0)
@@ -90,7 +91,7 @@ def signed_distance(base: int, m: DistanceMesh, method: int, points: wp.array[wp
 def nearest_triangle(
     base: int, mesh: wp.uint64, points: wp.array[wp.vec3], distances: wp.array[float], faces: wp.array[int]
 ):
-    """The distance to the mesh without a sign, and the triangle that is nearest."""
+    """Compute unsigned distances to the mesh, and the nearest triangles."""
     i = base + wp.tid()
     x = points[i]
     nearest = wp.mesh_query_point_no_sign(mesh, x, FAR)

@@ -10,14 +10,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nrc_tracer import nn
 from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import ConfigError, SnapshotError
 from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.model import Model
+from nrc_tracer.nn.trainer import Trainer
 from nrc_tracer.tasks.sdf import metrics
 from nrc_tracer.tasks.sdf.loss import rounded_mape
-from nrc_tracer.tasks.sdf.mesh import SurfaceMesh
+from nrc_tracer.tasks.sdf.mesh import UnitMesh
 from nrc_tracer.tasks.sdf.samples import SamplePool
 from nrc_tracer.tasks.sdf.shape import NeuralShape
 from nrc_tracer.tasks.sdf.sign import choose_sign
@@ -63,8 +64,8 @@ CONFIG: dict[str, Any] = {
         "n_hidden_layers": 2,
     },
 }
-"""The paper's model. Its learning rate, 1e-4, is where this one comes to after 2,500 steps: it begins twenty times as high, so
-that a shape is there after a minute on a CPU."""
+"""The paper's model. Its learning rate, 1e-4, is reached after 2,500 steps: training starts at twenty times as much, so that a
+shape is visible after a minute on a CPU."""
 
 
 class SdfTask(Task):
@@ -72,22 +73,22 @@ class SdfTask(Task):
 
     Args:
         mesh: The mesh.
-        config: Of model and training; `CONFIG` unless given. The loss MAPE is `rounded_mape`.
-        batch: Samples a step.
+        config: Configuration of model and training; `CONFIG` if None. The loss MAPE is computed by `rounded_mape`.
+        batch: Samples per step; chosen for the device if None.
         sign: `normal`, `parity`, `winding` or `auto`; see `choose_sign`.
-        device: Torch device; CUDA where there is one unless given.
-        threads: On the CPU; one per core unless given.
-        seed: Of parameters and samples.
+        device: Torch device; CUDA if available, if None.
+        threads: Threads on the CPU; one per core if None.
+        seed: Seed of parameters and samples.
 
     Attributes:
-        mesh: The mesh as it is learnt, turned over if it was inside out.
-        field: Its distance.
-        sampler: Of its points.
+        mesh: The mesh that is learnt, with its triangles reversed if it was inside out.
+        field: Distance to the mesh.
+        sampler: Draws points of the mesh.
         choice: How the sign is found.
 
     Raises:
-        ConfigError: A configuration that cannot be read, or a batch that is too small.
-        DataError: The mesh encloses nothing.
+        ConfigError: A configuration cannot be read, or the batch is too small.
+        DataError: The mesh encloses no volume.
         DeviceError: There is no such device.
     """
 
@@ -95,7 +96,7 @@ class SdfTask(Task):
 
     def __init__(
         self,
-        mesh: SurfaceMesh,
+        mesh: UnitMesh,
         *,
         config: str | os.PathLike[str] | Mapping[str, Any] | configuration.ModelConfig | None = None,
         batch: int | None = None,
@@ -109,18 +110,20 @@ class SdfTask(Task):
         self.batch = BATCH[resolved.type] if batch is None else batch
         if self.batch < LEAST_BATCH:
             raise ConfigError(f"batch: must be at least {LEAST_BATCH}, not {batch}")
-        # In bfloat16 the error of distances was measured to be a tenth to a quarter larger
-        model = nn.Model(
+        # In bfloat16 the error of distances is 10 to 25 % larger, as measured
+        model = Model(
             3, 1, CONFIG if config is None else config, device=resolved, seed=seed, precision="float32", threads=threads
         )
-        self.trainer = nn.Trainer(model)
-        self.field, self.sampler, self.choice = choose_sign(mesh, TorchLauncher(resolved, threads=threads), wanted=sign)
+        self.trainer = Trainer(model)
+        self.field, self.sampler, self.choice = choose_sign(
+            mesh, TorchLauncher(resolved, threads=threads), requested=sign
+        )
         self.mesh = self.field.mesh
         self._pool = SamplePool(self.field, self.sampler, self.choice.method, batch=self.batch, seed=seed)
 
     @property
     def shape(self) -> NeuralShape:
-        """What has been learnt so far."""
+        """The shape as it has been learnt so far."""
         return NeuralShape(self.trainer.model, self.metadata())
 
     @property
@@ -139,7 +142,7 @@ class SdfTask(Task):
         return {name: scores[name] for name in ("iou", "mae")}
 
     def predict(self, points: Tensor) -> Tensor:
-        """Distances [N] of points in the unit cube [N, 3], in units of the cube."""
+        """Distances [N] of points in the unit cube [N, 3], in unit cubes."""
         return self.trainer.model(points)[:, 0]
 
     def evaluate(self) -> dict[str, float]:
@@ -148,7 +151,7 @@ class SdfTask(Task):
         return metrics.held_out(self.field, self.sampler, self.choice.method, count).scores(self.predict)
 
     def evaluate_surface(self, resolution: int) -> dict[str, float]:
-        """The scores of `surface_scores` of the surface extracted at a resolution. Raises `DataError` where there is none."""
+        """The scores of `surface_scores` of the extracted surface. Raises `DataError` if there is no surface."""
         return metrics.surface_scores(self.shape.surface(resolution, in_cube=True), self.field, self.sampler)
 
     def metadata(self) -> dict[str, Any]:
@@ -166,13 +169,13 @@ class SdfTask(Task):
         own = self.metadata()
         if metadata.get("fingerprint") != own["fingerprint"]:
             raise SnapshotError(
-                f"the snapshot is of another mesh ({metadata.get('mesh')!s:.60}) than {own['mesh']}; leave out --resume to "
-                "begin anew"
+                f"the snapshot is of another mesh ({metadata.get('mesh')!s:.60}), not {own['mesh']}; leave out --resume to start "
+                "again"
             )
         for name in ("sign", "batch"):
             if metadata.get(name) != own[name]:
                 raise SnapshotError(
-                    f"the snapshot was begun with {name} {metadata.get(name)!s:.20}, not {own[name]}; go on with the same"
+                    f"the snapshot was started with {name} {metadata.get(name)!s:.20}, not {own[name]}; resume with the same"
                 )
 
     @cached_property

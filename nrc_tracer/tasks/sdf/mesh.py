@@ -1,4 +1,4 @@
-"""The mesh to learn: every triangle of a file, equal positions made one vertex, scaled into the unit cube."""
+"""The mesh to learn: all triangles of a file, with equal positions merged into one vertex, scaled into the unit cube."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from nrc_tracer.scene.mesh_files import READERS, load_mesh
 from nrc_tracer.scene.model import Mesh
 
 FILL = 0.9
-"""Largest extent of the mesh in the unit cube: what is left keeps samples beside the surface inside of the cube."""
+"""Largest extent of the mesh in unit cubes; the margin keeps samples near the surface inside the cube."""
 SCENES = (".glb", ".gltf")
+"""Extensions of files that hold placed meshes."""
 
 
 @dataclass(frozen=True)
-class SurfaceMesh:
-    """Triangles in the unit cube.
+class UnitMesh:
+    """A triangle mesh scaled into the unit cube.
 
     Attributes:
-        name: Of the file, without its folder.
-        positions: Vertices in the unit cube, no two of them equal, float32 [vertex_count, 3].
-        indices: Vertices of the triangles, counter-clockwise seen from outside where the file has it so, int32
+        name: File name without its folder.
+        positions: Vertices in the unit cube, all different, float32 [vertex_count, 3].
+        indices: Vertices of the triangles, counter-clockwise seen from outside if the file has them so, int32
             [triangle_count, 3].
-        center: What becomes (0.5, 0.5, 0.5), in the mesh's own coordinates, float64 [3].
-        scale: What lengths are multiplied by.
+        center: Point of the mesh's own coordinates that is mapped to (0.5, 0.5, 0.5), float64 [3].
+        scale: Factor from the mesh's own lengths to lengths in the unit cube.
         bounds: Lowest and highest corner in the mesh's own coordinates, float64 [2, 3].
-        fingerprint: Of positions and triangles; another for every other mesh.
+        fingerprint: Digest of positions and triangles.
     """
 
     name: str
@@ -49,39 +50,48 @@ class SurfaceMesh:
         """Lowest and highest corner in the unit cube, float64 [2, 3]."""
         return (self.bounds - self.center) * self.scale + 0.5
 
-    def turned_over(self) -> SurfaceMesh:
-        """The same triangles seen from their other side."""
+    def turned_over(self) -> UnitMesh:
+        """The same mesh with the orientation of all triangles reversed."""
         return replace(self, indices=np.ascontiguousarray(self.indices[:, [0, 2, 1]]))
 
 
-def load_surface(path: str | os.PathLike[str]) -> SurfaceMesh:
-    """Read all triangles of a mesh file (.obj, .ply, .stl, .glb, .gltf; the meshes of a glTF file where its nodes place them).
+def load_unit_mesh(path: str | os.PathLike[str]) -> UnitMesh:
+    """Read all triangles of a mesh file (.obj, .ply, .stl, .glb, .gltf; a glTF file's meshes where its nodes place them).
 
     Raises:
-        DataError: The file is missing, malformed or of another format, a position is not finite, there is no triangle, or none
-            that has an area.
+        DataError: The file is missing, malformed or of another format, a position is not finite, or there is no triangle with an
+            area.
     """
     path = Path(path)
     try:
         positions, indices = _read(path)
     except SceneError as error:
         raise DataError(str(error)) from error
-    return surface_mesh(positions, indices, path.name)
+    return unit_mesh(positions, indices, path.name)
 
 
-def surface_mesh(positions: np.ndarray, indices: np.ndarray, name: str = "mesh") -> SurfaceMesh:
-    """Triangles given as arrays, [V, 3] and [T, 3]; `name` begins the messages of errors, which are those of `load_surface`."""
+def unit_mesh(positions: np.ndarray, indices: np.ndarray, name: str = "mesh") -> UnitMesh:
+    """Scale triangles into the unit cube.
+
+    Args:
+        positions: Vertices, [V, 3].
+        indices: Vertices of the triangles, [T, 3].
+        name: Name of the mesh, for messages.
+
+    Raises:
+        DataError: A vertex index is out of range, a position is not finite, or there is no triangle with an area.
+    """
     indices = np.asarray(indices).reshape(-1, 3)
     positions = np.asarray(positions, np.float32).reshape(-1, 3)
     if not len(indices):
-        raise DataError(f"{name}: no triangles in the file")
+        raise DataError(f"{name}: has no triangles")
     if indices.min() < 0 or indices.max() >= len(positions):
-        raise DataError(f"{name}: a triangle has a vertex that is not among the {len(positions)} of the file")
+        raise DataError(f"{name}: a triangle refers to a vertex that is not among the {len(positions)} given")
     finite = np.isfinite(positions).all(axis=1)
     if not finite.all():
         raise DataError(f"{name}: vertex {np.argmin(finite)} has a position that is not finite")
 
-    # Vertices that no triangle has do not count; adding zero makes -0 and 0 the same
+    # Drop vertices without a triangle; adding zero makes -0 and 0 equal
     used, corners = np.unique(indices, return_inverse=True)
     rows = np.ascontiguousarray(positions[used] + np.float32(0.0))
     _, first, merged = np.unique(rows.view([("", np.float32)] * 3).ravel(), return_index=True, return_inverse=True)
@@ -91,7 +101,7 @@ def surface_mesh(positions: np.ndarray, indices: np.ndarray, name: str = "mesh")
     bounds = np.stack([vertices.min(axis=0), vertices.max(axis=0)])
     extent = float((bounds[1] - bounds[0]).max())
     if extent <= 0.0:
-        raise DataError(f"{name}: all {len(indices)} triangles are in one point, so there is no surface to learn")
+        raise DataError(f"{name}: all {len(indices)} triangles lie in one point, so there is no surface to learn")
     center = bounds.mean(axis=0)
     scale = FILL / extent
     unit = ((vertices - center) * scale + 0.5).astype(np.float32)
@@ -100,7 +110,7 @@ def surface_mesh(positions: np.ndarray, indices: np.ndarray, name: str = "mesh")
         raise DataError(f"{name}: none of the {len(indices)} triangles has an area, so there is no surface to learn")
     digest = hashlib.blake2b(vertices.tobytes(), digest_size=16)
     digest.update(triangles.tobytes())
-    return SurfaceMesh(name, unit, triangles, center, scale, bounds, digest.hexdigest())
+    return UnitMesh(name, unit, triangles, center, scale, bounds, digest.hexdigest())
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -114,11 +124,12 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     scene = load_scene(path)
     positions, indices, count = [], [], 0
     for placed in placed_shapes(scene.description):
-        file_mesh = scene.meshes.get(placed.shape.file) if isinstance(placed.shape, Mesh) else None
+        file = placed.shape.file if isinstance(placed.shape, Mesh) else None
+        file_mesh = None if file is None else scene.meshes.get(file)
         mesh = world_mesh(placed.shape, file_mesh)
         positions.append(mesh.positions)
         indices.append(mesh.indices + count)
         count += len(mesh.positions)
     if not indices:
-        raise SceneError(f"{path}: no triangles in the file")
+        raise SceneError(f"{path}: has no triangles")
     return np.concatenate(positions), np.concatenate(indices)

@@ -1,4 +1,4 @@
-"""How near a fitted distance is to the mesh: inside and outside, distances, and the surface itself."""
+"""How well a fitted distance matches the mesh: inside and outside, distances, and the surface itself."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from nrc_tracer.tasks.sdf.pseudonormals import face_normals
 from nrc_tracer.tasks.sdf.samples import SurfaceSampler, key
 
 BAND = 0.01
-"""Half the width of the band about the surface, along each axis of the unit cube."""
+"""Half the width of the band around the surface along each axis, in unit cubes."""
 SEED = 0
-"""Of the held-out points, which are always the same."""
+"""Seed of the held-out points, which are always the same."""
 QUICK = 2**14
-"""Points in the box, and as many in the band, of a score while training."""
+"""Points in the box, and as many in the band, of a score during training."""
 POINTS = {SignMethod.NORMAL: 2**19, SignMethod.PARITY: 2**18, SignMethod.WINDING: 2**18}
-"""Those at the end."""
+"""Points in the box, and as many in the band, of a final score, by the method of the sign."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Points that are never trained on, as training draws its own, and their distances.
+    """Points held out from training, which draws points of its own, and their distances.
 
     Attributes:
-        box: Uniform in the mesh' bounding box, float32 [N, 3].
-        box_distances: float32 [N], in units of the cube.
-        band: Points of the surface moved along each axis by up to `BAND`, float32 [N, 3].
-        band_distances: float32 [N].
+        box: Points uniform in the mesh's bounding box, float32 [N, 3].
+        box_distances: Their distances in unit cubes, float32 [N].
+        band: Points on the surface moved along each axis by up to `BAND`, float32 [N, 3].
+        band_distances: Their distances in unit cubes, float32 [N].
     """
 
     box: Tensor
@@ -41,11 +41,11 @@ class HeldOut:
     band_distances: Tensor
 
     def scores(self, predict: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Scores of a function of points [N, 3] that gives distances [N].
+        """Score a function from points [N, 3] to distances [N].
 
         Returns:
-            `iou` and `mae` in the box, `band_iou` and `band_mae` in the band: intersection over union of what is inside, and mean
-            absolute error of the distance in units of the cube.
+            `iou` and `mae` in the box, `band_iou` and `band_mae` in the band: intersection over union of the insides, and mean
+            absolute error of the distance in unit cubes.
         """
         found = {}
         sets = (("", self.box, self.box_distances), ("band_", self.band, self.band_distances))
@@ -64,7 +64,7 @@ def held_out(field: MeshDistance, sampler: SurfaceSampler, method: SignMethod, c
 
 
 def intersection_over_union(a: Tensor, b: Tensor) -> float:
-    """Of two sets of the same points, bool [N]; 1 where both are empty."""
+    """Intersection over union of two sets of points, bool [N]; 1 if both are empty."""
     union = int((a | b).sum())
     return int((a & b).sum()) / union if union else 1.0
 
@@ -72,11 +72,11 @@ def intersection_over_union(a: Tensor, b: Tensor) -> float:
 def surface_scores(
     surface: Isosurface, field: MeshDistance, sampler: SurfaceSampler, *, count: int = 2**17
 ) -> dict[str, float]:
-    """How near an extracted surface, in the unit cube, is to the mesh, from points uniform by area on both.
+    """How close an extracted surface, in the unit cube, is to the mesh, measured at points uniform by area on both.
 
     Returns:
-        `chamfer`: the mean distance to the mesh and the mean distance from it, averaged, in units of the cube; `hausdorff`: the
-        largest of all distances; `normal_error`: mean angle between the normals of nearest triangles [degrees], both ways.
+        `chamfer`: mean of the mean distance to the mesh and the mean distance from it, in unit cubes; `hausdorff`: the largest
+        distance; `normal_error`: mean angle between the normals of nearest triangles, in degrees, over both directions.
     """
     launcher = field.launcher
     extracted = warp_mesh(surface.positions, surface.indices, launcher.device)
@@ -98,6 +98,6 @@ def surface_scores(
 
 
 def _angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Between unit vectors [N, 3], in degrees."""
+    """Angles between unit vectors [N, 3], in degrees."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("ij,ij->i", a, b)))

@@ -1,21 +1,21 @@
-"""Normals of faces, edges and vertices whose product with the way from the nearest point tells inside from outside.
+"""Pseudonormals of faces, edges and vertices: their product with the vector from the nearest point tells inside from outside.
 
-Baerentzen and Aanaes, *Signed Distance Computation Using the Angle Weighted Pseudonormal* (2005): at a vertex, the normals of
-its triangles weighted by their angles there; at an edge, the sum of its two.
+Baerentzen and Aanaes, *Signed Distance Computation Using the Angle Weighted Pseudonormal* (2005). A vertex has the sum of its
+triangles' normals weighted by their angles there, an edge the sum of its two triangles' normals.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from nrc_tracer.tasks.sdf.mesh import SurfaceMesh
+from nrc_tracer.tasks.sdf.mesh import UnitMesh
 from nrc_tracer.tasks.sdf.soundness import EdgeTable
 
 
-def pseudonormals(mesh: SurfaceMesh, edges: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normals of triangles [T, 3], of their edges [T, 3, 3] (from corner k to the next) and of vertices [V, 3].
+def pseudonormals(mesh: UnitMesh, edges: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normals of triangles [T, 3], of their edges [T, 3, 3] (edge k goes from corner k to the next), and of vertices [V, 3].
 
-    All float32. Those of triangles are of unit length, or zero where there is no area; the others have any length.
+    All are float32. Those of triangles have unit length, or are zero for triangles without area; the others have any length.
     """
     corners = mesh.positions.astype(np.float64)[mesh.indices]
     ahead = np.roll(corners, -1, axis=1) - corners
@@ -36,7 +36,7 @@ def pseudonormals(mesh: SurfaceMesh, edges: EdgeTable) -> tuple[np.ndarray, np.n
 
 
 def face_normals(positions: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Unit normals of triangles, float64 [T, 3]; zero where there is no area."""
+    """Unit normals of triangles, float64 [T, 3]; zero for triangles without area."""
     a, b, c = (positions[indices[:, corner]].astype(np.float64) for corner in range(3))
     normal = np.cross(b - a, c - a)
     area = np.linalg.norm(normal, axis=1, keepdims=True)

@@ -1,50 +1,78 @@
-"""Pictures of a fitted shape as if of clay: a key light with soft shadows, the sky, and less of it in creases."""
+"""Clay-like pictures of a fitted shape: a key light with soft shadows, and a sky that darkens in creases."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nrc_tracer.tasks.sdf.shape import NeuralShape
 from nrc_tracer.tasks.sdf.sphere_tracing import enter_box, trace, unoccluded
 
 AZIMUTH, ELEVATION = 30.0, 18.0
+"""Default direction of the camera, in degrees."""
 FIELD_OF_VIEW = 30.0
+"""Angle of view across the shorter side of a picture, in degrees."""
 FITTING = 0.95
-"""Of the sphere around the mesh, how much must be seen: few shapes reach it."""
+"""Fraction of the mesh's bounding sphere that fits into the picture; few shapes reach the sphere."""
 RAYS = 2**17
-"""Traced at once."""
+"""Rays traced at once."""
 
 ALBEDO = (0.72, 0.66, 0.60)
 KEY = (2.6, 2.45, 2.25)
+"""Irradiance of the key light, linear RGB."""
 KEY_FROM = (-0.55, 0.75, 0.65)
-"""Direction to the light along the camera's axes: right, up, and backwards."""
+"""Direction to the key light along the camera's axes: right, up and backwards."""
 KEY_SHARPNESS = 14.0
+"""Sharpness of the key light's shadows, as for `unoccluded`."""
 ZENITH, GROUND = (0.62, 0.72, 0.88), (0.24, 0.22, 0.20)
+"""Radiance of the sky from above and from below, linear RGB."""
 BACKGROUND = (0.62, 0.64, 0.67), (0.36, 0.38, 0.41)
-"""At the top and at the bottom of the picture."""
+"""Colours of the background at the top and at the bottom of the picture, linear RGB."""
 OFFSET = 4e-3
-"""Above the surface, in units of the cube, where shadow rays begin; as far again they do not look: nearer, distances are fitted
-well enough for a surface, but not for shadows."""
+"""Height above the surface at which shadow rays begin, and length of the part of them that is not tested, in unit cubes: closer
+to the surface fitted distances are accurate enough for a surface, but not for shadows."""
 REACH = (0.008, 0.02, 0.045, 0.09)
-"""Heights above the surface, in units of the cube, at which the distance tells how open it is there."""
+"""Heights above the surface at which the distance tells how open it is there, in unit cubes."""
 AMBIENT_STRENGTH = 0.6
+"""Factor of the sky's light."""
+
+
+class DistanceField(Protocol):
+    """A shape that can be rendered: a signed distance in the unit cube."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which distances are computed."""
+
+    @property
+    def extent(self) -> np.ndarray:
+        """Bounding box of the shape, which is fitted into the picture, float64 [2, 3]."""
+
+    @property
+    def box(self) -> np.ndarray:
+        """Box outside of which there is no surface, float64 [2, 3]."""
+
+    def distance(self, points: Tensor) -> Tensor:
+        """Distances [N] of points, float32 [N, 3]."""
+
+    def normal(self, points: Tensor) -> Tensor:
+        """Unit normals [N, 3] at points of the surface, [N, 3]."""
 
 
 @dataclass(frozen=True)
 class Orbit:
-    """A camera that looks at the middle of a shape.
+    """A camera that looks at the centre of a shape.
 
     Attributes:
-        azimuth: Degrees from the front (+z where y is up, -y where z is) to the right.
-        elevation: Degrees above the horizon.
-        up: The axis that is up in the picture, `y` or `z`.
-        zoom: How much larger than fitted into the picture.
+        azimuth: Angle from the front (+z if y is up, -y if z is up) to the right, in degrees.
+        elevation: Angle above the horizon, in degrees.
+        up: Axis that is up in the picture, `y` or `z`.
+        zoom: Magnification relative to the shape fitted into the picture.
     """
 
     azimuth: float = AZIMUTH
@@ -53,7 +81,7 @@ class Orbit:
     zoom: float = 1.0
 
     def axes(self) -> np.ndarray:
-        """Unit vectors to the right, up and backwards (to the camera), the rows of a float64 [3, 3]."""
+        """Unit vectors to the right, up and backwards (towards the camera), the rows of a float64 [3, 3]."""
         azimuth, elevation = math.radians(self.azimuth), math.radians(self.elevation)
         back = np.array(
             [
@@ -68,7 +96,7 @@ class Orbit:
 
 
 def render(
-    shape: NeuralShape,
+    shape: DistanceField,
     *,
     width: int = 800,
     height: int = 800,
@@ -76,21 +104,21 @@ def render(
     samples: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Draw a shape.
+    """Render a shape.
 
     Args:
         shape: The shape.
-        width, height: Of the picture, in pixels.
-        orbit: Where the camera is.
+        width, height: Size of the picture in pixels.
+        orbit: The camera.
         samples: Rays along each side of a pixel.
-        progress: Called with how many rays are done, and with their number.
+        progress: Called with the number of rays done and the number of all rays.
 
     Returns:
         Linear RGB, float32 [height, width, 3].
     """
-    device = shape.model.device
+    device = shape.device
     axes = (orbit or Orbit()).axes()
-    low, high = (shape.bounds - shape.center) * shape.scale + 0.5
+    low, high = shape.extent
     middle, radius = 0.5 * (low + high), 0.5 * float(np.linalg.norm(high - low))
     back = FITTING * radius / math.sin(math.radians(FIELD_OF_VIEW) / 2.0)
     tangent = math.tan(math.radians(FIELD_OF_VIEW) / 2.0) / (orbit.zoom if orbit else 1.0)
@@ -121,8 +149,8 @@ def render(
     return torch.cat(parts).cpu().numpy()
 
 
-def _shade(shape: NeuralShape, origins: Tensor, directions: Tensor, camera: Tensor, colours: Tensor) -> None:
-    """Put the colours of what rays hit in place of the background's."""
+def _shade(shape: DistanceField, origins: Tensor, directions: Tensor, camera: Tensor, colours: Tensor) -> None:
+    """Replace the background's colours by those of the surface points that rays hit."""
     device = origins.device
     low, high = (torch.tensor(corner, dtype=torch.float32, device=device) for corner in shape.box)
     hits = trace(shape.distance, origins, directions, *enter_box(origins, directions, low, high))
@@ -132,7 +160,7 @@ def _shade(shape: NeuralShape, origins: Tensor, directions: Tensor, camera: Tens
     points = origins[seen] + hits[seen, None] * directions[seen]
     normals = shape.normal(points)
 
-    # The key light, as seen past what is in its way
+    # Add the key light, shadowed by what is in its way
     light = torch.tensor(KEY_FROM, device=device) @ camera
     light = (light / light.norm()).expand_as(points)
     facing = (normals * light).sum(dim=1)
@@ -141,7 +169,7 @@ def _shade(shape: NeuralShape, origins: Tensor, directions: Tensor, camera: Tens
     begin = torch.where(facing > 0.0, torch.full_like(end, OFFSET), end)
     lit = facing.clamp_min(0.0) * unoccluded(shape.distance, above, light, begin, end, KEY_SHARPNESS)
 
-    # The sky, by how high the normal points and how open it is there
+    # Add the sky, by how far up the normal points and how open the surface is there
     zenith, ground, key, albedo = (torch.tensor(c, device=device) for c in (ZENITH, GROUND, KEY, ALBEDO))
     sky = ground + (zenith - ground) * (0.5 + 0.5 * (normals @ camera[1]))[:, None]
     ambient = sky * openness(shape.distance, points, normals)[:, None]
@@ -149,7 +177,7 @@ def _shade(shape: NeuralShape, origins: Tensor, directions: Tensor, camera: Tens
 
 
 def openness(distance: Callable[[Tensor], Tensor], points: Tensor, normals: Tensor) -> Tensor:
-    """How open the surface is at its points, from 0 to 1, [N]: how far the distance above it falls short of the height.
+    """How open the surface is at its points, from 0 to 1, [N]: how far the distance above a point falls short of the height.
 
     Evans, *Fast Approximations for Global Illumination on Dynamic Scenes* (2006).
     """

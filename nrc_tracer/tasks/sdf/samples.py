@@ -1,8 +1,6 @@
-"""Training samples: points on the surface, near it and anywhere, with their distances, mostly out of a pool."""
+"""Training samples: points on the surface, near it and anywhere in the cube, with their distances, mostly from a pool."""
 
 from __future__ import annotations
-
-import hashlib
 
 import numpy as np
 import torch
@@ -11,32 +9,32 @@ from torch import Tensor
 
 from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.torch_launcher import TorchLauncher
+from nrc_tracer.tasks.digests import digest64
 from nrc_tracer.tasks.sdf import sampling_kernels as kernels
 from nrc_tracer.tasks.sdf.distance import MeshDistance, SignMethod
 
 ON_SURFACE, NEAR = 0.5, 0.375
-"""Shares of a batch; what is left is uniform in the cube."""
+"""Fractions of a batch on and near the surface; the rest is uniform in the cube."""
 NEAR_WIDTH = 1.0 / 1024.0
-"""Scale of the logistic offsets from the surface, in radii of the sphere around the mesh' bounding box."""
+"""Scale of the logistic offsets from the surface, in radii of the sphere around the mesh's bounding box."""
 PIECES = 64
-"""Of the pool; each is worth as many samples as one batch takes out of it."""
+"""Number of pieces of the pool; each holds as many samples as a batch draws from the pool."""
 REUSE = {SignMethod.NORMAL: 8, SignMethod.PARITY: 16, SignMethod.WINDING: 32}
-"""Steps for which a piece of the pool is replaced: the more, the slower the queries are."""
+"""Steps between replacements of a piece of the pool, by the method of the sign: more for slower queries."""
 
 
 def key(seed: int, purpose: str, number: int = 0) -> int:
-    """64 bits that name a set of random points."""
-    digest = hashlib.blake2b(f"sdf/{seed}/{purpose}/{number}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    """The 64-bit key of a set of random points."""
+    return digest64(f"sdf/{seed}/{purpose}/{number}".encode())
 
 
 class SurfaceSampler:
-    """Draws points on, beside and around a mesh, as functions of a key.
+    """Draws points on, near and around a mesh, each set a function of a key.
 
     Args:
         positions: Vertices, float32 [V, 3].
-        indices: Of the triangles, int32 [T, 3], at least one of which has an area.
-        launcher: Runs the kernels.
+        indices: Vertices of the triangles, int32 [T, 3]; at least one triangle has an area.
+        launcher: Launches the kernels.
     """
 
     def __init__(self, positions: np.ndarray, indices: np.ndarray, launcher: TorchLauncher) -> None:
@@ -59,11 +57,11 @@ class SurfaceSampler:
         return self._beside(key, count, int(kernels.ON_SURFACE), 0.0)
 
     def near(self, key: int, count: int, width: float) -> Tensor:
-        """Points of the surface moved along each axis by a logistic random number of scale `width`, [count, 3]."""
+        """Points on the surface moved along each axis by a logistic random number of scale `width`, [count, 3]."""
         return self._beside(key, count, int(kernels.LOGISTIC), width)[0]
 
     def band(self, key: int, count: int, width: float) -> Tensor:
-        """Points of the surface moved along each axis by up to `width`, [count, 3]."""
+        """Points on the surface moved along each axis by up to `width`, [count, 3]."""
         return self._beside(key, count, int(kernels.UNIFORM), width)[0]
 
     def in_box(self, key: int, count: int, low: np.ndarray, high: np.ndarray) -> Tensor:
@@ -85,17 +83,18 @@ class SurfaceSampler:
 
 
 class SamplePool:
-    """Batches of training samples. What a batch holds depends on the seed and the number of the step alone.
+    """Batches of training samples, which depend only on the seed and the step.
 
-    Half of a batch is on the surface, whose distance is known without asking. The rest is drawn from a pool of points that were
-    asked for; at step k it holds the pieces k // r to k // r + 63, so that every r steps the oldest makes room for a new one.
+    Half of a batch lies on the surface, where the distance is known to be 0. The rest is drawn from a pool of points whose
+    distances have been queried. At step k the pool holds the pieces k // r to k // r + 63: every r steps the oldest piece is
+    replaced by a new one.
 
     Args:
-        field: The mesh.
-        sampler: Of its points.
-        method: Of the sign.
-        batch: Samples in a batch, at least 8.
-        seed: Of all of them.
+        field: Distance to the mesh.
+        sampler: Draws points of the mesh.
+        method: Method of the sign.
+        batch: Samples per batch, at least 8.
+        seed: Seed of all samples.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class SamplePool:
         self._pieces = [-1] * PIECES
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
-        """Points, float32 [batch, 3], and their distances [batch, 1], of step `number`."""
+        """The points of step `number`, float32 [batch, 3], and their distances [batch, 1]."""
         first = number // self._reuse
         for piece in range(first, first + PIECES):
             if self._pieces[piece % PIECES] != piece:
@@ -137,7 +136,7 @@ class SamplePool:
         return points, distances[:, None]
 
     def _fill(self, piece: int) -> None:
-        """Put a piece in its place: some points near the surface, some uniform in the cube."""
+        """Fill the place of a piece with points near the surface and points uniform in the cube."""
         place = piece % PIECES
         near = self._sampler.near(key(self._seed, "near", piece), self._near, self._width)
         uniform = self._sampler.in_box(key(self._seed, "uniform", piece), self._uniform, np.zeros(3), np.ones(3))

@@ -1,4 +1,4 @@
-"""The kernels that draw points on a surface, beside it and in a box, as functions of (key, index)."""
+"""The kernels that draw points on a surface, near it and in a box, as functions of (key, index)."""
 
 import warp as wp
 
@@ -11,10 +11,10 @@ UNIFORM = wp.constant(2)
 
 @wp.struct
 class SurfaceTable:
-    """Triangles to choose from by area.
+    """Triangles to be chosen by area.
 
-    `cumulative` has the share of the area of all triangles up to each; `guide` the first triangle to look at for each of as many
-    equal parts of [0, 1) (Chen and Asau 1974).
+    `cumulative` holds the fraction of the total area up to and including each triangle. `guide` holds the first triangle to look
+    at for each of as many equal parts of [0, 1) (Chen and Asau 1974).
     """
 
     positions: wp.array[wp.vec3]
@@ -25,19 +25,19 @@ class SurfaceTable:
 
 @wp.func
 def random_bits(key: wp.uint64, index: int, dimension: int) -> wp.uint64:
-    """SplitMix64: bits that depend on all of its arguments."""
+    """Random bits that depend on all arguments (SplitMix64)."""
     return mix_bits(key + (wp.uint64(index) * wp.uint64(8) + wp.uint64(dimension + 1)) * GOLDEN)
 
 
 @wp.func
 def random_float(key: wp.uint64, index: int, dimension: int) -> float:
-    """Uniform in (0, 1), never at its ends."""
+    """A uniform number in the open interval (0, 1)."""
     return (float(random_bits(key, index, dimension) >> wp.uint64(41)) + 0.5) * (1.0 / 8388608.0)
 
 
 @wp.func
 def random_triangle(table: SurfaceTable, key: wp.uint64, index: int) -> int:
-    """A triangle, chosen by area."""
+    """A triangle chosen with probability proportional to its area."""
     share = wp.float64(random_bits(key, index, 0) >> wp.uint64(11)) * wp.float64(1.1102230246251565e-16)
     count = table.cumulative.shape[0]
     part = wp.min(int(share * wp.float64(count)), count - 1)
@@ -49,7 +49,7 @@ def random_triangle(table: SurfaceTable, key: wp.uint64, index: int) -> int:
 
 @wp.func
 def random_in_triangle(table: SurfaceTable, triangle: int, key: wp.uint64, index: int) -> wp.vec3:
-    """A point of a triangle, uniform in it."""
+    """A uniform point of a triangle."""
     a = table.positions[table.indices[3 * triangle]]
     b = table.positions[table.indices[3 * triangle + 1]]
     c = table.positions[table.indices[3 * triangle + 2]]
@@ -63,7 +63,7 @@ def random_in_triangle(table: SurfaceTable, triangle: int, key: wp.uint64, index
 
 @wp.func
 def random_offset(kind: int, width: float, key: wp.uint64, index: int, axis: int) -> float:
-    """How far a point is moved along an axis: logistic of scale `width`, or uniform in +-`width`."""
+    """Offset of a point along an axis: logistic of scale `width`, or uniform in +-`width`."""
     u = random_float(key, index, 3 + axis)
     if kind == LOGISTIC:
         return width * wp.log(u / (1.0 - u))
@@ -82,7 +82,7 @@ def surface_points(
     points: wp.array[wp.vec3],
     triangles: wp.array[int],
 ):
-    """Points on the surface, moved off it as `kind` says, and the triangles they were on."""
+    """Draw points on the surface, moved by random offsets of a kind, and the triangles they were on."""
     i = base + wp.tid()
     triangle = random_triangle(table, key, i)
     point = random_in_triangle(table, triangle, key, i)
@@ -97,7 +97,7 @@ def surface_points(
 
 @wp.kernel(enable_backward=False)
 def box_points(base: int, key: wp.uint64, low: wp.vec3, high: wp.vec3, points: wp.array[wp.vec3]):
-    """Points uniform in a box."""
+    """Draw points uniform in a box."""
     i = base + wp.tid()
     share = wp.vec3(random_float(key, i, 0), random_float(key, i, 1), random_float(key, i, 2))
     points[i] = low + wp.cw_mul(high - low, share)
@@ -116,7 +116,7 @@ def draw_batch(
     points: wp.array[wp.vec3],
     distances: wp.array[float],
 ):
-    """A batch: `on_surface` points of distance 0, then `near` of the first `pool_near` of the pool, then some of the others."""
+    """Draw a batch: `on_surface` points with distance 0, then `near` of the pool's first `pool_near`, then others of the pool."""
     i = base + wp.tid()
     if i < on_surface:
         points[i] = random_in_triangle(table, random_triangle(table, key, i), key, i)

@@ -1,4 +1,4 @@
-"""Choosing how inside is told from outside, by what the mesh is like and by where the methods disagree."""
+"""Choosing how to tell inside from outside, by the mesh's soundness and by where the methods disagree."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import torch
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import ConfigError, DataError, nearest
 from nrc_tracer.tasks.sdf.distance import MeshDistance, SignMethod
-from nrc_tracer.tasks.sdf.mesh import SurfaceMesh
+from nrc_tracer.tasks.sdf.mesh import UnitMesh
 from nrc_tracer.tasks.sdf.samples import SurfaceSampler, key
 from nrc_tracer.tasks.sdf.soundness import Soundness, check_soundness, edge_table
 
 SAMPLES = 4096
-"""Points at which the methods are compared: half of them in the mesh' bounding box, half at most `BAND` beside the surface."""
+"""Points at which the methods are compared: half in the mesh's bounding box, half in a band around the surface."""
 BAND = 0.01
+"""Half the width of that band along each axis, in unit cubes."""
 TOLERANCE = 2e-3
-"""Share of the points at which methods may disagree by rounding."""
+"""Fraction of the points at which methods may disagree by rounding."""
 METHODS = {"normal": SignMethod.NORMAL, "parity": SignMethod.PARITY, "winding": SignMethod.WINDING}
 WORDS = {
     SignMethod.NORMAL: "pseudonormal at the nearest point",
@@ -33,12 +34,12 @@ class SignChoice:
 
     Attributes:
         method: The method.
-        reason: What decided, in few words.
-        soundness: What the mesh is like, as it was in the file.
-        turned_over: Whether the mesh was inside out and its triangles were turned over.
-        disagreement: Share of a sample of points at which two methods do not agree, by `normal/parity` and so on.
-        wound_backwards: Share of the points around which the mesh winds in the wrong sense.
-        inside: Share of the points that are inside by the method.
+        reason: The reason for it, in a few words.
+        soundness: Soundness of the mesh as it was in the file.
+        turned_over: Whether the mesh was inside out and its triangles were reversed.
+        disagreement: Fraction of sample points at which two methods disagree, by `normal/parity` and so on.
+        wound_backwards: Fraction of the points around which the mesh winds in the wrong direction.
+        inside: Fraction of the points that are inside according to the method.
     """
 
     method: SignMethod
@@ -50,13 +51,13 @@ class SignChoice:
     inside: float
 
     def words(self) -> str:
-        """One line for people."""
+        """A line for people."""
         shares = ", ".join(f"{names} {share:.2%}" for names, share in self.disagreement.items())
         turned = "; it was inside out and has been turned over" if self.turned_over else ""
         return f"sign: {WORDS[self.method]} ({self.reason}{turned}); methods disagree at {shares}"
 
     def document(self) -> dict[str, Any]:
-        """For JSON."""
+        """A JSON object."""
         return {
             "method": self.method.name.lower(),
             "reason": self.reason,
@@ -72,22 +73,23 @@ class SignChoice:
 
 
 def choose_sign(
-    mesh: SurfaceMesh, launcher: TorchLauncher, *, wanted: str = "auto"
+    mesh: UnitMesh, launcher: TorchLauncher, *, requested: str = "auto"
 ) -> tuple[MeshDistance, SurfaceSampler, SignChoice]:
-    """The distance to a mesh, a sampler of its points, and the method to tell inside from outside.
+    """The distance to a mesh, a sampler of its points, and the method that tells inside from outside.
 
     Args:
-        mesh: The mesh; where all of it faces inwards, it is turned over.
-        launcher: Runs the queries.
-        wanted: `normal`, `parity` or `winding`, or `auto`: watertight and consistently oriented meshes get the pseudonormal,
-            closed ones that are not consistent get parity, those with holes or crossing surfaces the winding number.
+        mesh: The mesh; if all of it faces inwards, its triangles are reversed.
+        launcher: Launches the queries.
+        requested: `normal`, `parity`, `winding` or `auto`. With `auto`, watertight and consistently oriented meshes get the
+            pseudonormal, closed meshes that are not consistent get parity, and those with holes or intersecting surfaces the
+            winding number.
 
     Raises:
         ConfigError: There is no such method.
-        DataError: Nothing is inside.
+        DataError: The mesh encloses no volume.
     """
-    if wanted != "auto" and wanted not in METHODS:
-        raise ConfigError(f'sign: unknown "{wanted}"{nearest(wanted, ["auto", *METHODS])}')
+    if requested != "auto" and requested not in METHODS:
+        raise ConfigError(f'sign: unknown method "{requested}"{nearest(requested, ["auto", *METHODS])}')
     edges = edge_table(mesh.indices)
     soundness = check_soundness(mesh, edges)
     if soundness.inside_out:
@@ -107,8 +109,8 @@ def choose_sign(
     disagreement = {f"{a}/{b}": _share(inside[a] != inside[b]) for a, b in pairs}
     backwards = _share(field.wound_backwards(points))
     name, reason = _decide(soundness, disagreement, backwards)
-    if wanted != "auto":
-        name, reason = wanted, "as asked"
+    if requested != "auto":
+        name, reason = requested, "as requested"
     choice = SignChoice(
         METHODS[name], reason, soundness, soundness.inside_out, disagreement, backwards, _share(inside[name])
     )
@@ -120,13 +122,13 @@ def choose_sign(
 
 
 def _decide(soundness: Soundness, disagreement: dict[str, float], backwards: float) -> tuple[str, str]:
-    """The name of a method and why."""
+    """The name of a method, and the reason for it."""
     if not soundness.closed:
         return "winding", "the mesh has holes"
     if not soundness.consistent:
         return "parity", "closed, but triangles face different ways"
     if not soundness.manifold:
-        return "winding", "edges of more than two triangles"
+        return "winding", "some edges have more than two triangles"
     if max(disagreement["normal/parity"], disagreement["normal/winding"]) <= TOLERANCE:
         return "normal", "watertight and consistently oriented"
     if backwards > TOLERANCE:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nrc_tracer.tasks.sdf.mesh import SurfaceMesh
+from nrc_tracer.tasks.sdf.mesh import UnitMesh
 
 
 @dataclass(frozen=True)
@@ -14,10 +14,11 @@ class EdgeTable:
     """The edges of a mesh.
 
     Attributes:
-        numbers: Edge of a triangle's corner and the next corner, int64 [triangle_count, 3]; -1 for triangles of which two
-            vertices are the same.
-        triangles: How many triangles have an edge, int64 [edge_count].
-        balance: How many of them go along it from the lower vertex number to the higher, less those that go back.
+        numbers: Number of the edge from a triangle's corner to the next, int64 [triangle_count, 3]; -1 for triangles with two
+            equal vertices.
+        triangles: Number of triangles of each edge, int64 [edge_count].
+        balance: Number of triangles that traverse each edge from the lower vertex number to the higher, less those that traverse
+            it backwards.
     """
 
     numbers: np.ndarray
@@ -27,17 +28,17 @@ class EdgeTable:
 
 @dataclass(frozen=True)
 class Soundness:
-    """What was found of a mesh.
+    """What was found about a mesh.
 
     Attributes:
-        vertices: Of different positions.
-        triangles: All of them.
-        degenerate: Triangles without area.
-        boundary_edges: Edges that only one triangle has: of holes.
-        non_manifold_edges: Edges that more than two triangles have.
-        inconsistent_edges: Edges of two triangles that face different ways.
-        volume: Signed volume in the unit cube, negative where the triangles face inwards; of an open mesh that of the cone over
-            it from the middle of its bounding box.
+        vertices: Number of different positions.
+        triangles: Number of triangles.
+        degenerate: Number of triangles without area.
+        boundary_edges: Number of edges with only one triangle, which border holes.
+        non_manifold_edges: Number of edges with more than two triangles.
+        inconsistent_edges: Number of edges whose two triangles face different ways.
+        volume: Signed volume in cubic unit cubes, negative if the triangles face inwards; for an open mesh, that of the cone from
+            the centre of its bounding box.
     """
 
     vertices: int
@@ -69,10 +70,10 @@ class Soundness:
         return self.consistent and self.volume < 0.0
 
     def words(self) -> str:
-        """What is there, for people: `closed, 3 edges whose triangles face different ways`."""
+        """The findings in words, such as `closed, 3 edges whose triangles face different ways`."""
         found = ["closed" if self.closed else f"open ({self.boundary_edges:,} boundary edges)"]
         if not self.manifold:
-            found.append(f"{self.non_manifold_edges:,} edges of more than two triangles")
+            found.append(f"{self.non_manifold_edges:,} edges with more than two triangles")
         found.append(
             "consistently oriented"
             if self.consistent
@@ -101,10 +102,10 @@ def edge_table(indices: np.ndarray) -> EdgeTable:
     return EdgeTable(numbers, count, balance)
 
 
-def check_soundness(mesh: SurfaceMesh, edges: EdgeTable | None = None) -> Soundness:
-    """Count what is wrong with a mesh; takes some seconds for a million triangles."""
+def check_soundness(mesh: UnitMesh, edges: EdgeTable | None = None) -> Soundness:
+    """Count the defects of a mesh; takes a few seconds for a million triangles."""
     edges = edges or edge_table(mesh.indices)
-    # About the middle, where an open mesh' volume means the most
+    # Measure volumes from the centre, where those of open meshes are most meaningful
     a, b, c = (mesh.positions[mesh.indices[:, corner]].astype(np.float64) - 0.5 for corner in range(3))
     normal = np.cross(b - a, c - a)
     return Soundness(

@@ -1,8 +1,8 @@
 """Where rays meet the surface of a distance field: sphere tracing of many rays at once.
 
 Hart, *Sphere Tracing: A Geometric Method for the Antialiased Ray Tracing of Implicit Surfaces* (1996). A fitted distance is not
-exact, so a ray does not stop near the surface: it goes on in least steps until the distance is negative, and the surface is
-where a line between the last two values is zero.
+exact, so a ray does not stop near the surface. It goes on in minimal steps until the distance is negative, and the surface is
+where a line through the last two values is zero.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ import torch
 from torch import Tensor
 
 SAFETY = 0.95
-"""Share of the distance that a ray goes at once."""
+"""Fraction of the distance that a ray advances at once."""
 LEAST_STEP = 2.0**-11
-"""In units of the cube."""
+"""Smallest step of a ray, in unit cubes."""
 MAX_STEPS = 1024
 BISECTIONS = 12
 
 Distance = Callable[[Tensor], Tensor]
-"""Points in the unit cube, float32 [N, 3], to distances [N]."""
+"""A function from points in the unit cube, float32 [N, 3], to distances [N]."""
 
 
 def enter_box(origins: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays [N, 3] enter a box and leave it, [N]; they miss it where the first is not below the second."""
+    """Distances at which rays [N, 3] enter and leave a box, [N]; a ray misses it if the first is not below the second."""
     inverse = 1.0 / torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
     a, b = (low - origins) * inverse, (high - origins) * inverse
     return torch.minimum(a, b).amax(dim=1).clamp_min(0.0), torch.maximum(a, b).amin(dim=1)
 
 
 def trace(distance: Distance, origins: Tensor, directions: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """The distance along rays to the surface, [N]; infinite where there is none.
+    """Distances along rays to the surface, [N]; infinite for rays that miss it.
 
     Args:
-        distance: The field.
+        distance: The distance field.
         origins: float32 [N, 3].
-        directions: Of unit length, [N, 3].
-        begin, end: The stretch of the rays to search, [N]; none where it has no length.
+        directions: Unit vectors, [N, 3].
+        begin, end: Range of distances to search, [N]; an empty range finds nothing.
     """
     hits = torch.full_like(begin, torch.inf)
     rays = torch.nonzero(begin < end).flatten()
@@ -63,14 +63,14 @@ def trace(distance: Distance, origins: Tensor, directions: Tensor, begin: Tensor
 def unoccluded(
     distance: Distance, origins: Tensor, directions: Tensor, begin: Tensor, end: Tensor, sharpness: float
 ) -> Tensor:
-    """How much of a light of some size is seen along rays, from 0 to 1, [N]: by how near they pass what is beside them.
+    """Visible fraction of a light of some size along rays, from 0 to 1, [N]: how far the rays stay from what they pass.
 
     Args:
-        distance: The field.
+        distance: The distance field.
         origins: float32 [N, 3].
-        directions: Towards the light, of unit length, [N, 3].
-        begin, end: The stretch of the rays to search, [N].
-        sharpness: One over the tangent of the angle by which a ray must pass.
+        directions: Unit vectors towards the light, [N, 3].
+        begin, end: Range of distances to search, [N].
+        sharpness: One over the tangent of the angle by which a ray must clear the shape to be fully lit.
     """
     light = torch.ones_like(begin)
     rays = torch.nonzero(begin < end).flatten()
@@ -95,8 +95,8 @@ def _between(
     at_near: Tensor,
     at_far: Tensor,
 ) -> Tensor:
-    """Where the distance is zero between two places, outside and inside, which are brought together to a least step."""
-    at_near = torch.where(torch.isfinite(at_near), at_near, torch.zeros_like(near))  # a ray that begins inside
+    """Where the distance is zero between points outside and inside, first narrowed by bisection to a minimal step."""
+    at_near = torch.where(torch.isfinite(at_near), at_near, torch.zeros_like(near))  # a ray that starts inside
     for _ in range(BISECTIONS):
         wide = torch.nonzero(far - near > 1.01 * LEAST_STEP).flatten()
         if not len(wide):
@@ -106,5 +106,5 @@ def _between(
         inside = values < 0.0
         near[wide], at_near[wide] = torch.where(inside, near[wide], middle), torch.where(inside, at_near[wide], values)
         far[wide], at_far[wide] = torch.where(inside, middle, far[wide]), torch.where(inside, values, at_far[wide])
-    # Not nearer: around the surface a fitted distance may be flat
+    # Stop at a minimal step: a fitted distance may be flat closer to the surface
     return near + at_near / (at_near - at_far) * (far - near)

@@ -8,7 +8,7 @@ from nrc_tracer.errors import DataError, OutputError
 from nrc_tracer.imaging import read_image
 from nrc_tracer.imaging.tonemap import decode_srgb
 from nrc_tracer.tasks.image import decode
-from nrc_tracer.tasks.image.decode import Crop, Picture, read_crop, rows, write_picture, write_preview, write_zoom
+from nrc_tracer.tasks.image.decode import Crop, ImageInfo, read_crop, rows, write_picture, write_preview, write_zoom
 
 WIDTH, HEIGHT = 90, 60
 
@@ -27,7 +27,7 @@ class Ramp:
 
 
 def _picture(space="srgb", bits=8, floating=False, channels=3):
-    return Picture(WIDTH, HEIGHT, channels, space, bits, floating)
+    return ImageInfo(WIDTH, HEIGHT, channels, space, bits, floating)
 
 
 def _expected(crop, width, height):
@@ -104,9 +104,9 @@ def test_scales_that_ask_for_the_impossible():
 
 def test_previews(tmp_path):
     """The whole image, reduced; or views of equal size that zoom in on a pixel, until a pixel is large."""
-    write_preview(Ramp(), Picture(3000, 1500, 3, "srgb", 8, False), tmp_path / "a.png")
+    write_preview(Ramp(), ImageInfo(3000, 1500, 3, "srgb", 8, False), tmp_path / "a.png")
     assert read_image(tmp_path / "a.png").shape == (512, 1024, 3)
-    facts = write_zoom(Ramp(), Picture(3000, 1500, 3, "srgb", 8, False), tmp_path / "b.png", (2900, 30))
+    facts = write_zoom(Ramp(), ImageInfo(3000, 1500, 3, "srgb", 8, False), tmp_path / "b.png", (2900, 30))
     strip = read_image(tmp_path / "b.png")
     side, border = decode.ZOOM_SIDE, decode.BORDER
     assert strip.shape == (side, facts["width"], 3)

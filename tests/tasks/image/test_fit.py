@@ -9,7 +9,7 @@ from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.nn.snapshot import read_snapshot
 from nrc_tracer.tasks.image import fit, model, prediction, quality, source
 from nrc_tracer.tasks.image.fit import ImageTask
-from nrc_tracer.tasks.image.memory import format_size, read_size, resident_memory
+from nrc_tracer.tasks.image.memory import format_size, parse_bytes, resident_memory
 from nrc_tracer.tasks.image.opening import open_source
 from nrc_tracer.tasks.image.pixels import to_space
 from nrc_tracer.tasks.image.sampling import MovingTiles, WholeImage
@@ -240,13 +240,13 @@ def test_a_map_beats_its_floor(tmp_path):
 
 def test_sizes_in_words():
     """Sizes of memory are read in the usual ways; what is none is one line."""
-    assert read_size("1GiB") == read_size("1 G") == 2**30
-    assert read_size("800MB") == 800_000_000
-    assert read_size("1.5g") == 3 * 2**29
-    assert read_size(str(2**30)) == 2**30
+    assert parse_bytes("1GiB") == parse_bytes("1 G") == 2**30
+    assert parse_bytes("800MB") == 800_000_000
+    assert parse_bytes("1.5g") == 3 * 2**29
+    assert parse_bytes(str(2**30)) == 2**30
     for wrong in ("", "a lot", "12 QB", "-1GiB", "10MB", "0"):
         with pytest.raises(DataError):
-            read_size(wrong)
+            parse_bytes(wrong)
     assert format_size(1.3 * 2**30) == "1.3 GiB"
 
 

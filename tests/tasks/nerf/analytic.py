@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.scene_camera import looking_at
 from nrc_tracer.tasks.nerf.space import CELLS, RESOLUTION, Space
 from nrc_tracer.tasks.nerf.views import View, Views
@@ -73,7 +73,7 @@ def ball_photographs(count: int = 24, side: int = 32, *, alpha: bool = True, tes
         place = 0.5 + 1.2 * np.array([flat * math.cos(turn), height, flat * math.sin(turn)])
         pose = looking_at(place, np.full(3, 0.5), np.array([0.1, 1.0, 0.2]))
         focal = 0.5 * side / math.tan(math.radians(18.0))
-        camera = Camera(side, side, focal, focal, side / 2, side / 2, to_world=pose)
+        camera = PhotoCamera(side, side, focal, focal, side / 2, side / 2, to_world=pose)
         columns, rows = np.meshgrid(np.arange(side) + 0.5, np.arange(side) + 0.5)
         directions = camera.directions(np.stack([columns.ravel(), rows.ravel()], axis=1))
         enter, length = chord(np.broadcast_to(place, directions.shape), directions)

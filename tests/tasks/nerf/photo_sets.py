@@ -5,7 +5,7 @@ import json
 import numpy as np
 import PIL.Image
 
-from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.scene_camera import looking_at
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -20,7 +20,7 @@ def pose(angle, distance=4.0, height=1.0):
 
 
 def camera(model="pinhole", distortion=(0.0,) * 6, angle=0.3, width=60, height=40):
-    return Camera(width, height, 50.0, 52.0, 29.0, 21.5, distortion, model, pose(angle))
+    return PhotoCamera(width, height, 50.0, 52.0, 29.0, 21.5, distortion, model, pose(angle))
 
 
 def pixels(seed, width=12, height=8, channels=3):

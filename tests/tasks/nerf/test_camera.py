@@ -5,7 +5,7 @@ import pytest
 
 from nrc_tracer.errors import DataError
 from nrc_tracer.scene.model import LookAt, Orthographic, Perspective
-from nrc_tracer.tasks.nerf.camera import Camera, check_camera, rigid_pose
+from nrc_tracer.tasks.nerf.camera import PhotoCamera, check_camera, rigid_pose
 from nrc_tracer.tasks.nerf.scene_camera import looking_at, photograph_camera, scene_camera
 from tests.tasks.nerf.photo_sets import FOX, camera, pose
 
@@ -166,4 +166,4 @@ def test_scales_are_taken_out_of_a_pose():
 def test_numbers_that_no_camera_has(change, words):
     numbers = {"width": 60, "height": 40, "fx": 50.0, "fy": 50.0, "cx": 30.0, "cy": 20.0, **change}
     with pytest.raises(DataError, match=f"here: .*{words}"):
-        check_camera(Camera(**numbers), "here")
+        check_camera(PhotoCamera(**numbers), "here")

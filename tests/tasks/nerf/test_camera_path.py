@@ -11,7 +11,7 @@ import pytest
 
 from nrc_tracer.errors import DataError, NrcError, OutputError
 from nrc_tracer.files import atomic
-from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.camera_path import (
     PATHS,
     camera_path,
@@ -20,9 +20,9 @@ from nrc_tracer.tasks.nerf.camera_path import (
     spline_through,
     write_camera_path,
 )
+from nrc_tracer.tasks.nerf.reading import read_views
 from nrc_tracer.tasks.nerf.rotations import quaternion, rotation_of
 from nrc_tracer.tasks.nerf.video import VideoWriter
-from nrc_tracer.tasks.nerf.views import read_views
 from tests.tasks.nerf.photo_sets import camera, pixels, pose
 
 
@@ -58,7 +58,7 @@ def test_a_spline_through_keys_keeps_their_order_and_their_lenses():
     focals = [20.0, 80.0, 30.0, 40.0] * 10
     keys = []
     for x, focal in zip(places, focals, strict=True):
-        keys.append(Camera(60, 40, focal, 2.0 * focal, 29.0, 21.5, to_world=np.eye(4)[:3]))
+        keys.append(PhotoCamera(60, 40, focal, 2.0 * focal, 29.0, 21.5, to_world=np.eye(4)[:3]))
         keys[-1].to_world[0, 3] = x
     path = spline_through(keys, 10 * (len(keys) - 1) + 1)
     np.testing.assert_allclose([eye.position[0] for eye in path[::10]], places, atol=1e-12)
@@ -70,7 +70,7 @@ def test_a_spline_through_keys_keeps_their_order_and_their_lenses():
 
 
 def test_a_path_along_photographs_has_the_lens_of_the_first():
-    keys = [Camera(60, 40, 50.0 + i, 52.0, 29.0, 21.5, to_world=eye.to_world) for i, eye in enumerate(ring())]
+    keys = [PhotoCamera(60, 40, 50.0 + i, 52.0, 29.0, 21.5, to_world=eye.to_world) for i, eye in enumerate(ring())]
     for kind in PATHS:
         assert {(eye.fx, eye.fy) for eye in camera_path(kind, keys, 20)} == {(50.0, 52.0)}
 
@@ -97,7 +97,7 @@ def test_an_orbit_is_a_circle_around_what_is_looked_at():
 def test_what_is_written_is_read_again(tmp_path):
     eyes = [camera(angle=0.1 * i) for i in range(4)]
     write_camera_path(tmp_path / "path.json", eyes)
-    template = Camera(30, 20, 9.0, 9.0, 15.0, 10.0)
+    template = PhotoCamera(30, 20, 9.0, 9.0, 15.0, 10.0)
     for found, eye in zip(read_camera_path(tmp_path / "path.json", template), eyes, strict=True):
         assert (found.width, found.height, found.fx, found.fy, found.cx) == (60, 40, 50.0, 52.0, 29.0)
         np.testing.assert_allclose(found.to_world, eye.to_world, atol=1e-12)
@@ -153,13 +153,13 @@ def test_instant_ngps_keys_are_gone_past_as_they_stand(tmp_path):
     ("text", "words"),
     [
         ("{", "not JSON"),
-        ("[]", "none of the lists"),
+        ("[]", "must be a JSON object"),
         ('{"frames": []}', "none of the lists"),
         ('{"frames": [{}]}', r"frames\[0\]: not a camera"),
         ('{"frames": [{"transform_matrix": [1, 2]}]}', r"frames\[0\]: not a camera"),
         ('{"camera_path": [{"camera_to_world": [1, 2]}]}', r"camera_path\[0\]: not a camera"),
         ('{"frames": [{"transform_matrix": [[0,0,0,0],[0,0,0,0],[0,0,0,0]]}]}', r"frames\[0\]: .*singular"),
-        ('{"path": [{"R": [0, 0, 0, 0], "T": [0, 0, 0]}]}', r"path\[0\]: .*no quaternion"),
+        ('{"path": [{"R": [0, 0, 0, 0], "T": [0, 0, 0]}]}', r"path\[0\]: .*not a quaternion"),
     ],
 )
 def test_paths_that_cannot_be_read(tmp_path, text, words):

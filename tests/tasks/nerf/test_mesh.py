@@ -6,8 +6,7 @@ import torch
 
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.imaging.tonemap import decode_srgb
-from nrc_tracer.tasks.nerf.field import Field
-from nrc_tracer.tasks.nerf.mesh import extract_mesh
+from nrc_tracer.tasks.nerf.neural_scene import NeuralScene
 from nrc_tracer.tasks.nerf.occupancy import OccupancyGrid
 from nrc_tracer.tasks.nerf.rendering import Volume
 from nrc_tracer.tasks.nerf.space import Space
@@ -39,8 +38,8 @@ def test_a_ball():
     grid, ball = OccupancyGrid(space, launcher), Counted()
     thickness = torch.from_numpy(np.where(occupied, 1.0, 0.0)).to(grid.thickness)
     grid.restore(thickness.view(grid.thickness.shape), 1)
-    field = Field(Volume(ball, space, grid, launcher), 2.0, (1.0, 0.0, 0.0), False, {}, {})
-    surface = extract_mesh(field, resolution=64)
+    scene = NeuralScene(Volume(ball, space, grid, launcher), 2.0, (1.0, 0.0, 0.0), False, {}, {})
+    surface = scene.surface(64)
     mesh = trimesh.Trimesh(surface.positions, surface.indices, process=False)
     assert mesh.is_watertight
     # In the data's units: u = 2 x + (1, 0, 0); steps of density are found to half a cell

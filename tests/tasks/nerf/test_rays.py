@@ -7,9 +7,10 @@ import torch
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError
 from nrc_tracer.tasks.nerf import rays
-from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.rays import RayTable, rays_of
-from nrc_tracer.tasks.nerf.views import View, read_views
+from nrc_tracer.tasks.nerf.reading import read_views
+from nrc_tracer.tasks.nerf.views import View
 from tests.tasks.nerf.photo_sets import FOX, camera, pixels, pose
 
 SCALE, OFFSET = 0.3, (0.5, 0.4, 0.6)
@@ -24,7 +25,7 @@ SETS = [
 def views():
     found = []
     for i, (model, distortion, width, height) in enumerate(SETS):
-        eye = Camera(width, height, 9.0, 9.5, 0.45 * width, 0.55 * height, distortion, model, pose(i))
+        eye = PhotoCamera(width, height, 9.0, 9.5, 0.45 * width, 0.55 * height, distortion, model, pose(i))
         channels = 4 if i == 1 else 3
         found.append(View(f"v{i}", eye, pixels(i, width, height, channels), has_alpha=channels == 4))
     return found
@@ -59,7 +60,7 @@ def test_every_ray_is_its_cameras(views, table):
 
 def test_a_real_lens_at_its_real_resolution():
     """On the fox's telephone, a ray goes through its pixel to a thousandth of a pixel."""
-    eye = Camera(1080, 1920, 1375.52, 1374.49, 554.558, 965.268, FOX, "opencv", pose(0.3))
+    eye = PhotoCamera(1080, 1920, 1375.52, 1374.49, 554.558, 965.268, FOX, "opencv", pose(0.3))
     found = rays_of(eye, 1.0, (0, 0, 0), TorchLauncher("cpu"), step=37)
     rows, columns = np.meshgrid(np.arange(0, 1920, 37), np.arange(0, 1080, 37), indexing="ij")
     seen, _ = eye.project(eye.position + found.directions.double().numpy())
@@ -167,7 +168,7 @@ def test_too_many_photographs_are_refused_before_any_is_read(monkeypatch, views)
     with pytest.raises(DataError, match=r"3 photographs need .* GB of memory, .*fewer photographs"):
         RayTable(views, SCALE, OFFSET)
     wide = View("w", camera(width=65536, height=65536), pixels(0))
-    with pytest.raises(DataError, match="4,294,967,296 pixels and at most"):
+    with pytest.raises(DataError, match="4,294,967,296 pixels, but at most"):
         RayTable([wide], SCALE, OFFSET)
 
 

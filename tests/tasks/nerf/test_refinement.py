@@ -9,9 +9,9 @@ import torch
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.imaging.tonemap import decode_srgb, encode_srgb
 from nrc_tracer.tasks.nerf import fit
-from nrc_tracer.tasks.nerf.field import load_field
 from nrc_tracer.tasks.nerf.fit import NerfOptions, NerfTask
 from nrc_tracer.tasks.nerf.marching import Samples
+from nrc_tracer.tasks.nerf.neural_scene import load_neural_scene
 from nrc_tracer.tasks.nerf.rays import RayTable
 from nrc_tracer.tasks.nerf.refinement import exposed, pose_gradient
 from nrc_tracer.tasks.nerf.rotations import rotation_of
@@ -177,7 +177,7 @@ def test_cameras_of_a_snapshot_are_the_corrected_ones(tmp_path):
     task.step()
     task.poses.values[:] = torch.from_numpy(np.random.default_rng(0).normal(0.0, 0.1, (3, 6)).astype(np.float32))
     task.poses.values[1] = 0.0
-    field = load_field(task.save(tmp_path / "ball.safetensors"), device="cpu")
+    field = load_neural_scene(task.save(tmp_path / "ball.safetensors"), device="cpu")
     for index, camera in enumerate(field.cameras["train"]):
         pixels = torch.arange(camera.width * camera.height, dtype=torch.int32) + index * camera.width * camera.height
         seen = task.table.at(pixels, poses=task.poses.values)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from nrc_tracer.errors import DataError
-from nrc_tracer.tasks.nerf.camera import Camera
+from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.colmap import colmap_model
 from nrc_tracer.tasks.nerf.colmap_format import write_model
+from nrc_tracer.tasks.nerf.reading import read_views
 from nrc_tracer.tasks.nerf.scene_box import CAMERA_DISTANCE
 from nrc_tracer.tasks.nerf.scene_camera import looking_at
-from nrc_tracer.tasks.nerf.views import View, read_views
+from nrc_tracer.tasks.nerf.views import View
 from tests.tasks.nerf.photo_sets import UP, pixels, save
 
 SEEN = np.array([22.0, 0.0, -3.0])
@@ -25,7 +26,7 @@ def folder(tmp_path, request):
     views = []
     for i in range(6):
         away = np.array([3.0 * np.cos(i), 3.0 * np.sin(i), 4.0])
-        camera = Camera(12, 8, 10.0, 11.0, 6.0, 4.0, to_world=looking_at(SEEN + away, SEEN, UP))
+        camera = PhotoCamera(12, 8, 10.0, 11.0, 6.0, 4.0, to_world=looking_at(SEEN + away, SEEN, UP))
         views.append(View(f"{i}.png", camera, pixels(i)))
         save(tmp_path / f"images/{i}.png", pixels(i))
     if request.param == "colmap":
@@ -47,7 +48,7 @@ def test_the_cameras_choose_what_nobody_says(folder):
     assert views.notes == (
         "scale 0.264 and offset (-5.31, 0.5, 1.29), chosen from the cameras: what the cameras look at is in the middle, "
         "and they are at a mean distance of 1.32 from it",
-        "aabb_scale is 16, as nothing tells how far the scene reaches",
+        "aabb_scale is 16, as nothing says how far the scene reaches",
     )
 
 

@@ -26,6 +26,7 @@ from nrc_tracer.scene.model import (
     Translate,
 )
 from nrc_tracer.tasks.nerf.rays import rays_of
+from nrc_tracer.tasks.nerf.reading import read_views
 from nrc_tracer.tasks.nerf.scene_camera import photograph_camera, scene_camera
 from nrc_tracer.tasks.nerf.shooting import (
     PROBE_SIZE,
@@ -36,8 +37,7 @@ from nrc_tracer.tasks.nerf.shooting import (
     r_sequence,
     subject_box,
 )
-from nrc_tracer.tasks.nerf.synthetic import DatasetWriter, Picture, aabb_scale_for, unit_cube, without_shapes
-from nrc_tracer.tasks.nerf.views import read_views
+from nrc_tracer.tasks.nerf.synthetic import DatasetWriter, ImageSettings, aabb_scale_for, unit_cube, without_shapes
 from nrc_tracer.tracer import Renderer, run
 
 SCENES = Path(__file__).resolve().parents[3] / "scenes"
@@ -161,10 +161,10 @@ def test_cameras_inside_a_room(name):
 def test_places_that_do_not_exist():
     """Inside of a closed solid there is no light, and around one that fills its surroundings there is no room."""
     solid = toy(Cube(to_world=(Scale(value=0.5),)))
-    with pytest.raises(DataError, match="0 of 3 places inside"):
+    with pytest.raises(DataError, match="0 of 3 positions inside"):
         place_cameras(probe(solid), Perspective(), Shooting("inside", 16, 16), 3)
     walled = toy(Cube(to_world=(Scale(value=0.5),)), Cube(to_world=(Scale(value=0.9),)))
-    with pytest.raises(DataError, match="0 of 3 places around"):
+    with pytest.raises(DataError, match="0 of 3 positions around"):
         place_cameras(
             probe(walled, Box(np.full(3, -0.5), np.full(3, 0.5))), Perspective(), Shooting("orbit", 16, 16), 3
         )
@@ -218,7 +218,7 @@ def shoot(folder, scene, picture, *, count=2, stop_after=None):
 
 
 def test_a_set_is_read_back(tmp_path):
-    writer = shoot(tmp_path, toy(), Picture(spp=4))
+    writer = shoot(tmp_path, toy(), ImageSettings(spp=4))
     views = read_views(tmp_path)
     assert (len(views.train), len(views.validation), len(views.test)) == (2, 0, 1)
     assert views.split == "transforms_test.json"
@@ -233,7 +233,7 @@ def test_a_set_is_read_back(tmp_path):
 
 def test_images_are_the_tracers(tmp_path):
     """An opaque image is, to the bit, the tone-mapped render of the same camera and seed, with the exposure asked for."""
-    writer = shoot(tmp_path, toy(light=0.6), Picture(spp=8, seed=3, exposure=-1.0))
+    writer = shoot(tmp_path, toy(light=0.6), ImageSettings(spp=8, seed=3, exposure=-1.0))
     renderer = Renderer(
         toy(light=0.6), device="cpu", camera=scene_camera(writer.cameras["train"][1]), seed=3 * 1_000_003 + 1
     )
@@ -249,7 +249,7 @@ def test_transparent_images_have_the_colours_of_surfaces_alone(tmp_path):
     A cube of reflectance 0.5 under light 1 shows 0.5 on all its faces where none sees another: at its edges too, where half of
     a pixel is sky.
     """
-    shoot(tmp_path, toy(Cube(to_world=(Scale(value=0.5),))), Picture(spp=64, transparent=True))
+    shoot(tmp_path, toy(Cube(to_world=(Scale(value=0.5),))), ImageSettings(spp=64, transparent=True))
     pixels = read_image(tmp_path / "train/r_000.png")
     assert pixels.shape == (12, 16, 4)
     alpha = pixels[..., 3]
@@ -266,7 +266,7 @@ def test_transparent_images_have_the_colours_of_surfaces_alone(tmp_path):
 
 def test_an_interrupted_set_goes_on_to_the_same(tmp_path):
     """Images that are whole stay; what is cut off is made again; both come to the same as in one run."""
-    picture = Picture(spp=4)
+    picture = ImageSettings(spp=4)
     shoot(tmp_path / "once", toy(), picture)
     shoot(tmp_path / "twice", toy(), picture, stop_after=2)
     assert not list((tmp_path / "twice").glob("transforms*"))
@@ -282,22 +282,22 @@ def test_an_interrupted_set_goes_on_to_the_same(tmp_path):
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
-    shoot(tmp_path / "set", toy(), Picture(spp=4), stop_after=1)
+    shoot(tmp_path / "set", toy(), ImageSettings(spp=4), stop_after=1)
     with pytest.raises(DataError, match="made with another spp; choose another folder"):
-        shoot(tmp_path / "set", toy(), Picture(spp=5))
+        shoot(tmp_path / "set", toy(), ImageSettings(spp=5))
     (tmp_path / "set/dataset.json").write_text("{")
     with pytest.raises(DataError, match="other settings"):
-        shoot(tmp_path / "set", toy(), Picture(spp=4))
+        shoot(tmp_path / "set", toy(), ImageSettings(spp=4))
     (tmp_path / "set/dataset.json").unlink()
-    with pytest.raises(DataError, match=r"images of another kind \(r_000.png\)"):
-        shoot(tmp_path / "set", toy(), Picture(spp=4))
+    with pytest.raises(DataError, match=r"images of its own \(r_000.png\)"):
+        shoot(tmp_path / "set", toy(), ImageSettings(spp=4))
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="file: cannot be written"):
-        shoot(tmp_path / "file", toy(), Picture(spp=4))
+        shoot(tmp_path / "file", toy(), ImageSettings(spp=4))
 
 
 def test_the_files_say_how_they_were_made(tmp_path):
-    shoot(tmp_path, toy(), Picture(spp=4))
+    shoot(tmp_path, toy(), ImageSettings(spp=4))
     document = json.loads((tmp_path / "transforms_train.json").read_text())
     assert {"camera_angle_x", "w", "h", "aabb_scale", "scale", "offset", "frames", "nrc_tracer"} <= set(document)
     assert document["frames"][0]["file_path"] == "./train/r_000"

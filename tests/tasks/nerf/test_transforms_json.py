@@ -10,9 +10,10 @@ import pytest
 from nrc_tracer.errors import DataError
 from nrc_tracer.imaging import encode_srgb, write_image
 from nrc_tracer.imaging.pixels import write_pixels
-from nrc_tracer.tasks.nerf.photographs import read_photograph, read_size
+from nrc_tracer.tasks.nerf.photographs import photograph_size, read_photograph
+from nrc_tracer.tasks.nerf.reading import read_views
 from nrc_tracer.tasks.nerf.scene_box import CAMERA_DISTANCE
-from nrc_tracer.tasks.nerf.views import View, read_views
+from nrc_tracer.tasks.nerf.views import View
 from tests.tasks.nerf.photo_sets import camera, frame, pixels, pose, save, write_set
 
 
@@ -182,12 +183,12 @@ def test_sizes_of_float_images_are_read_from_their_heads(tmp_path):
     for name, has_alpha in (("a.exr", True), ("b.hdr", False)):
         path = tmp_path / name
         path.write_bytes(path.read_bytes()[:4000])
-        assert read_size(path, "frame") == (300, 200, has_alpha)
+        assert photograph_size(path, "frame") == (300, 200, has_alpha)
         with pytest.raises(DataError, match=f"frame: .*{name}"):
             read_photograph(path, "frame")
         path.write_bytes(path.read_bytes()[:30])
         with pytest.raises(DataError, match=f"frame: .*{name}: not a readable image"):
-            read_size(path, "frame")
+            photograph_size(path, "frame")
 
 
 def edited(index, **changes):
@@ -258,7 +259,7 @@ def test_a_truncated_image_is_named(tmp_path):
 
 def test_an_image_that_changed_its_size_is_named():
     view = View("a", camera(width=12, height=9), pixels(0))
-    with pytest.raises(DataError, match="a: the image has 12 x 8 pixels and its camera 12 x 9"):
+    with pytest.raises(DataError, match="a: the image has 12 x 8 pixels, but its camera has 12 x 9"):
         _ = view.pixels
 
 
@@ -266,7 +267,7 @@ def test_no_images_at_all(tmp_path):
     path = write_set(tmp_path, count=3)
     for image in (tmp_path / "images").iterdir():
         image.unlink()
-    with pytest.raises(DataError, match=r"none of the 3 images that it names exists .*000.png"):
+    with pytest.raises(DataError, match=r"none of its 3 images exists .*000.png"):
         read_views(path)
 
 

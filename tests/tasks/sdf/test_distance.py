@@ -6,7 +6,7 @@ import torch
 
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.sdf.distance import MeshDistance, SignMethod
-from nrc_tracer.tasks.sdf.mesh import surface_mesh
+from nrc_tracer.tasks.sdf.mesh import unit_mesh
 
 from .shapes import box, box_distance, flipped, joined, slow_distance, sphere, torus, torus_distance, winding_number
 
@@ -36,7 +36,7 @@ def to_mesh(mesh, points):
     ids=["box", "sphere", "torus"],
 )
 def test_closed_forms(launcher, shape, exact, deviation, method):
-    mesh = surface_mesh(*shape)
+    mesh = unit_mesh(*shape)
     points = points_around()
     found = MeshDistance(mesh, launcher).signed(points, method).numpy() / mesh.scale
     np.testing.assert_allclose(found, exact(to_mesh(mesh, points)), atol=deviation + 8 * EPSILON / mesh.scale)
@@ -48,7 +48,7 @@ def test_nearest_triangles_against_all_of_them(launcher):
     corners = random.random((200, 1, 3)) + random.normal(size=(200, 3, 3)) * 10.0 ** random.uniform(
         -3, -0.5, (200, 1, 1)
     )
-    mesh = surface_mesh(corners.reshape(-1, 3), np.arange(600).reshape(-1, 3))
+    mesh = unit_mesh(corners.reshape(-1, 3), np.arange(600).reshape(-1, 3))
     points = points_around(1000)
     distances, triangles = MeshDistance(mesh, launcher).nearest(points)
     exact = points.numpy().astype(np.float64)
@@ -64,7 +64,7 @@ def test_sign_beside_edges_and_vertices(launcher, method):
     random = np.random.default_rng(5)
     # A star: a sphere with long spikes in and out
     positions, indices = sphere(1)
-    mesh = surface_mesh(positions * random.uniform(0.2, 1.0, (len(positions), 1)), indices)
+    mesh = unit_mesh(positions * random.uniform(0.2, 1.0, (len(positions), 1)), indices)
     chosen = mesh.positions[random.integers(len(mesh.positions), size=3000)]
     points = torch.from_numpy((chosen + random.normal(scale=0.003, size=chosen.shape)).astype(np.float32))
     exact = points.numpy().astype(np.float64)
@@ -78,7 +78,7 @@ def test_sign_beside_edges_and_vertices(launcher, method):
 
 
 def test_parity_does_not_mind_orientation(launcher):
-    mesh = surface_mesh(*flipped(sphere(3), slice(None, None, 3)))
+    mesh = unit_mesh(*flipped(sphere(3), slice(None, None, 3)))
     points = points_around()
     radius = np.linalg.norm(to_mesh(mesh, points), axis=1)
     clear = np.abs(radius - 1.0) > 0.01
@@ -88,7 +88,7 @@ def test_parity_does_not_mind_orientation(launcher):
 
 def test_winding_number_fills_what_overlaps(launcher):
     """Inside of either sphere, where parity says outside for both."""
-    mesh = surface_mesh(*joined(sphere(3), sphere(3, center=(0.9, 0.0, 0.0))))
+    mesh = unit_mesh(*joined(sphere(3), sphere(3, center=(0.9, 0.0, 0.0))))
     points = points_around()
     x = to_mesh(mesh, points)
     field = np.minimum(np.linalg.norm(x, axis=1), np.linalg.norm(x - [0.9, 0.0, 0.0], axis=1)) - 1.0
@@ -98,7 +98,7 @@ def test_winding_number_fills_what_overlaps(launcher):
 
 
 def test_wound_backwards(launcher):
-    mesh = surface_mesh(*flipped(sphere(3)))
+    mesh = unit_mesh(*flipped(sphere(3)))
     points = points_around()
     radius = np.linalg.norm(to_mesh(mesh, points), axis=1)
     clear = np.abs(radius - 1.0) > 0.01
@@ -108,7 +108,7 @@ def test_wound_backwards(launcher):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_threads_and_blocks_change_nothing(method):
-    mesh = surface_mesh(*torus(around=24, across=12))
+    mesh = unit_mesh(*torus(around=24, across=12))
     points = points_around(3000)
     first = MeshDistance(mesh, TorchLauncher("cpu", threads=1)).signed(points, method)
     other = TorchLauncher("cpu", threads=3)

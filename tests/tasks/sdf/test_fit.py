@@ -7,9 +7,9 @@ import torch
 from nrc_tracer.errors import ConfigError, DataError, SnapshotError
 from nrc_tracer.surfaces.isosurface import extract
 from nrc_tracer.tasks.sdf.fit import SdfTask
-from nrc_tracer.tasks.sdf.mesh import surface_mesh
+from nrc_tracer.tasks.sdf.mesh import unit_mesh
 from nrc_tracer.tasks.sdf.rendering import Orbit, render
-from nrc_tracer.tasks.sdf.shape import NeuralShape, load_shape
+from nrc_tracer.tasks.sdf.shape import NeuralShape, load_neural_shape
 from nrc_tracer.tasks.training import train
 
 from .shapes import flipped, sphere, torus, torus_distance
@@ -21,7 +21,7 @@ STEPS = 400
 
 def ring():
     positions, indices = torus()
-    return surface_mesh(2.0 * positions + SHIFT, indices, "ring.obj")
+    return unit_mesh(2.0 * positions + SHIFT, indices, "ring.obj")
 
 
 def make(mesh=None, **options):
@@ -59,7 +59,7 @@ def test_scores(trained):
 
 def test_metadata_take_points_to_the_cube_and_distances_back(snapshot):
     """As the snapshot promises: u = (x - center) scale + 0.5, and the model's output over the scale is the distance."""
-    shape = load_shape(snapshot)
+    shape = load_neural_shape(snapshot)
     x = np.random.default_rng(1).uniform(-1.0, 1.0, (5000, 3)) * [2.0, 0.6, 2.0] + SHIFT
     u = torch.from_numpy(((x - shape.center) * shape.scale + 0.5).astype(np.float32))
     found = shape.distance(u).numpy() / shape.scale
@@ -69,7 +69,7 @@ def test_metadata_take_points_to_the_cube_and_distances_back(snapshot):
 
 def test_gradient_is_that_of_the_distance(snapshot):
     """Against central differences, whose step is inside of a cell of the finest grid but for some points."""
-    shape = load_shape(snapshot)
+    shape = load_neural_shape(snapshot)
     points = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
     step = 1e-3
     differences = torch.stack(
@@ -80,7 +80,7 @@ def test_gradient_is_that_of_the_distance(snapshot):
 
 
 def test_normals(snapshot):
-    shape = load_shape(snapshot)
+    shape = load_neural_shape(snapshot)
     positions, _ = torus(around=40, across=20)
     points = torch.from_numpy(((2.0 * positions + SHIFT - shape.center) * shape.scale + 0.5).astype(np.float32))
     around = np.stack([positions[:, 0], np.zeros(len(positions)), positions[:, 2]], axis=1)
@@ -94,7 +94,7 @@ def test_surface(trained, snapshot):
     """The extracted mesh is watertight, where the mesh was, and its scores say so."""
     pytest.importorskip("skimage")
     trimesh = pytest.importorskip("trimesh")
-    shape = load_shape(snapshot)
+    shape = load_neural_shape(snapshot)
     surface = shape.surface(64)
     mesh = trimesh.Trimesh(surface.positions, surface.indices, process=False)
     assert mesh.is_watertight
@@ -116,7 +116,7 @@ def test_surface(trained, snapshot):
 
 def test_picture(snapshot):
     """From above the ring is seen with its hole, lit from above, and the same picture comes from one ray or four a pixel."""
-    shape = load_shape(snapshot)
+    shape = load_neural_shape(snapshot)
     orbit = Orbit(azimuth=0.0, elevation=90.0)
     image = render(shape, width=60, height=60, orbit=orbit, samples=1)
     assert image.shape == (60, 60, 3)
@@ -147,7 +147,7 @@ def test_resume_goes_on_to_the_same_bits(tmp_path):
 
 def test_resume_is_of_the_same_mesh(snapshot):
     with pytest.raises(SnapshotError, match=r"of another mesh \(ring.obj\)"):
-        make(surface_mesh(*sphere(2), "ball.obj")).resume(snapshot)
+        make(unit_mesh(*sphere(2), "ball.obj")).resume(snapshot)
     with pytest.raises(SnapshotError, match="sign normal, not winding"):
         make(sign="winding").resume(snapshot)
     with pytest.raises(SnapshotError, match="batch 2048, not 1024"):
@@ -155,7 +155,7 @@ def test_resume_is_of_the_same_mesh(snapshot):
 
 
 def test_inside_out_meshes_are_learnt_with_their_inside_inside():
-    task = make(surface_mesh(*flipped(sphere(3))))
+    task = make(unit_mesh(*flipped(sphere(3))))
     assert task.choice.turned_over
     train(task, steps=100)
     values = task.predict(torch.tensor([[0.5, 0.5, 0.5], [0.02, 0.02, 0.02]]))
@@ -165,7 +165,7 @@ def test_inside_out_meshes_are_learnt_with_their_inside_inside():
 def test_what_is_refused(snapshot):
     with pytest.raises(ConfigError, match="batch"):
         SdfTask(ring(), config=SMALL, batch=8, device="cpu")
-    model = load_shape(snapshot).model
+    model = load_neural_shape(snapshot).model
     for metadata in ({}, {"center": [0, 0, 0], "scale": 0.0, "bounds": [[0, 0, 0], [1, 1, 1]]}):
         with pytest.raises(SnapshotError, match="the snapshot of a shape"):
             NeuralShape(model, metadata)

@@ -6,7 +6,7 @@ import pytest
 from nrc_tracer.errors import DataError
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.ply_writer import write_ply
-from nrc_tracer.tasks.sdf.mesh import FILL, load_surface, surface_mesh
+from nrc_tracer.tasks.sdf.mesh import FILL, load_unit_mesh, unit_mesh
 
 from .shapes import box, sphere
 
@@ -14,7 +14,7 @@ from .shapes import box, sphere
 def test_transform_takes_the_mesh_into_the_cube_and_back():
     positions, indices = box((3.0, 0.5, 1.0))
     positions = positions + np.array([100.0, -20.0, 7.0])
-    mesh = surface_mesh(positions, indices)
+    mesh = unit_mesh(positions, indices)
     np.testing.assert_allclose(mesh.bounds, [[97.0, -20.5, 6.0], [103.0, -19.5, 8.0]])
     np.testing.assert_allclose(mesh.scale, FILL / 6.0)
     np.testing.assert_allclose(mesh.box.mean(axis=0), 0.5)
@@ -30,23 +30,23 @@ def test_equal_positions_become_one_vertex():
     positions, indices = sphere(2)
     soup = positions[indices].reshape(-1, 3).astype(np.float32)
     soup[soup == 0.0] *= -1.0
-    mesh = surface_mesh(soup, np.arange(len(soup)).reshape(-1, 3))
+    mesh = unit_mesh(soup, np.arange(len(soup)).reshape(-1, 3))
     assert len(mesh.positions) == len(positions)
-    assert mesh.fingerprint == surface_mesh(positions, indices).fingerprint
+    assert mesh.fingerprint == unit_mesh(positions, indices).fingerprint
 
 
 def test_vertices_without_a_triangle_do_not_count():
     positions, indices = box()
     far = np.concatenate([positions, [[1e6, 0.0, 0.0]]])
-    assert surface_mesh(far, indices).fingerprint == surface_mesh(positions, indices).fingerprint
+    assert unit_mesh(far, indices).fingerprint == unit_mesh(positions, indices).fingerprint
 
 
 def test_fingerprint_tells_meshes_apart():
     positions, indices = sphere(1)
     moved = positions.copy()
     moved[3] *= 1.001
-    prints = {surface_mesh(positions, indices).fingerprint, surface_mesh(moved, indices).fingerprint}
-    assert len(prints | {surface_mesh(positions, indices[:-1]).fingerprint}) == 3
+    prints = {unit_mesh(positions, indices).fingerprint, unit_mesh(moved, indices).fingerprint}
+    assert len(prints | {unit_mesh(positions, indices[:-1]).fingerprint}) == 3
 
 
 @pytest.mark.parametrize(
@@ -61,21 +61,21 @@ def test_fingerprint_tells_meshes_apart():
 )
 def test_what_is_no_surface_is_refused(positions, indices, words):
     with pytest.raises(DataError, match=words):
-        surface_mesh(np.asarray(positions), np.asarray(indices))
+        unit_mesh(np.asarray(positions), np.asarray(indices))
 
 
 def test_files(tmp_path):
     """A file gives what its arrays give; errors of the readers name the file."""
     positions, indices = sphere(1)
     write_ply(TriangleMesh(positions.astype(np.float32), indices.astype(np.int32)), tmp_path / "ball.ply")
-    mesh = load_surface(tmp_path / "ball.ply")
+    mesh = load_unit_mesh(tmp_path / "ball.ply")
     assert mesh.name == "ball.ply"
-    assert mesh.fingerprint == surface_mesh(positions, indices).fingerprint
+    assert mesh.fingerprint == unit_mesh(positions, indices).fingerprint
     (tmp_path / "empty.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\n")
     (tmp_path / "nan.obj").write_text("v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     for name in ("empty.obj", "nan.obj", "missing.obj", "ball.fbx"):
         with pytest.raises(DataError, match=name):
-            load_surface(tmp_path / name)
+            load_unit_mesh(tmp_path / name)
 
 
 def test_nodes_of_a_glb_place_its_meshes(tmp_path):
@@ -85,6 +85,6 @@ def test_nodes_of_a_glb_place_its_meshes(tmp_path):
     for x in (0.0, 5.0):
         scene.add_geometry(ball, transform=trimesh.transformations.translation_matrix([x, 0.0, 0.0]))
     (tmp_path / "two.glb").write_bytes(scene.export(file_type="glb"))
-    mesh = load_surface(tmp_path / "two.glb")
+    mesh = load_unit_mesh(tmp_path / "two.glb")
     assert len(mesh.indices) == 160
     np.testing.assert_allclose(mesh.bounds[:, 0], [-1.0, 6.0], atol=0.2)

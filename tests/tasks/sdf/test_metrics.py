@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from nrc_tracer.surfaces.surface_mesh import Isosurface
-from nrc_tracer.tasks.sdf.mesh import surface_mesh
+from nrc_tracer.surfaces.isosurface import Isosurface
+from nrc_tracer.tasks.sdf.mesh import unit_mesh
 from nrc_tracer.tasks.sdf.metrics import held_out, intersection_over_union, surface_scores
 from nrc_tracer.tasks.sdf.sign import choose_sign
 
@@ -17,7 +17,7 @@ RADIUS = 0.45
 @pytest.fixture(scope="module")
 def ball(launcher):
     """A fine mesh of a ball of radius 0.45 in the middle of the cube."""
-    return choose_sign(surface_mesh(*sphere(5)), launcher)
+    return choose_sign(unit_mesh(*sphere(5)), launcher)
 
 
 def test_intersection_over_union():

@@ -7,19 +7,19 @@ from scipy import stats
 
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.sdf.distance import MeshDistance, SignMethod
-from nrc_tracer.tasks.sdf.mesh import surface_mesh
+from nrc_tracer.tasks.sdf.mesh import unit_mesh
 from nrc_tracer.tasks.sdf.samples import NEAR_WIDTH, SamplePool, SurfaceSampler, key
 
 from .shapes import box, slow_distance, sphere, torus
 
 
 def sampler(shape, launcher):
-    mesh = surface_mesh(*shape)
+    mesh = unit_mesh(*shape)
     return mesh, SurfaceSampler(mesh.positions, mesh.indices, launcher)
 
 
 def pool(launcher, *, batch=256, seed=1, method=SignMethod.NORMAL, shape=None):
-    mesh = surface_mesh(*(shape or torus()))
+    mesh = unit_mesh(*(shape or torus()))
     field = MeshDistance(mesh, launcher)
     return mesh, SamplePool(
         field, SurfaceSampler(mesh.positions, mesh.indices, launcher), method, batch=batch, seed=seed

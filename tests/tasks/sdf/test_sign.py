@@ -6,7 +6,7 @@ import torch
 
 from nrc_tracer.errors import ConfigError, DataError
 from nrc_tracer.tasks.sdf.distance import SignMethod
-from nrc_tracer.tasks.sdf.mesh import load_surface, surface_mesh
+from nrc_tracer.tasks.sdf.mesh import load_unit_mesh, unit_mesh
 from nrc_tracer.tasks.sdf.sign import BAND, SAMPLES, choose_sign
 
 from .shapes import box, flipped, joined, sphere, torus
@@ -32,7 +32,7 @@ def without(mesh, triangles):
     ids=["sound", "inside out", "some flipped", "a part inside out", "holes", "overlapping", "hollow"],
 )
 def test_choice(launcher, shape, method, words):
-    _, _, choice = choose_sign(surface_mesh(*shape), launcher)
+    _, _, choice = choose_sign(unit_mesh(*shape), launcher)
     assert choice.method == method
     assert words in choice.words()
     assert "normal/parity" in choice.words()
@@ -44,7 +44,7 @@ def test_all_ways_to_break_a_sphere_give_the_same_inside(launcher):
     radius = np.linalg.norm((points.numpy() - 0.5) / 0.45, axis=1)
     clear = np.abs(radius - 1.0) > 0.02
     for shape in (flipped(sphere(3)), flipped(sphere(3), slice(0, 400)), without(sphere(3), [5, 6, 7])):
-        field, _, choice = choose_sign(surface_mesh(*shape), launcher)
+        field, _, choice = choose_sign(unit_mesh(*shape), launcher)
         found = field.signed(points, choice.method).numpy()
         np.testing.assert_array_equal((found < 0.0)[clear], (radius < 1.0)[clear])
 
@@ -55,7 +55,7 @@ def test_disagreement_is_measured(launcher):
     Half of it is uniform in the box, half moved from the two surfaces by up to `BAND` of the cube along each axis.
     """
     other = np.array([0.9, 0.0, 0.0])
-    mesh = surface_mesh(*joined(sphere(5), sphere(5, center=other)))
+    mesh = unit_mesh(*joined(sphere(5), sphere(5, center=other)))
     rng, count = np.random.default_rng(0), 2**17
     in_box = rng.uniform((-1.0, -1.0, -1.0), (1.9, 1.0, 1.0), (count, 3))
     beside = rng.normal(size=(count, 3))
@@ -65,25 +65,25 @@ def test_disagreement_is_measured(launcher):
     share = np.mean((np.linalg.norm(points, axis=1) < 1.0) & (np.linalg.norm(points - other, axis=1) < 1.0))
     found = choose_sign(mesh, launcher)[2].disagreement["parity/winding"]
     assert found == pytest.approx(share, abs=4.0 * np.sqrt(share * (1.0 - share) * (1.0 / SAMPLES + 0.5 / count)))
-    assert choose_sign(surface_mesh(*sphere(3)), launcher)[2].disagreement["parity/winding"] < 0.1 * share
+    assert choose_sign(unit_mesh(*sphere(3)), launcher)[2].disagreement["parity/winding"] < 0.1 * share
 
 
 def test_as_asked(launcher):
-    _, _, choice = choose_sign(surface_mesh(*box()), launcher, wanted="winding")
+    _, _, choice = choose_sign(unit_mesh(*box()), launcher, requested="winding")
     assert choice.method == SignMethod.WINDING
-    assert choice.reason == "as asked"
+    assert choice.reason == "as requested"
 
 
 def test_an_unknown_method_is_refused(launcher):
     """Before any work on the mesh, of which there is none here."""
     with pytest.raises(ConfigError, match="parity"):
-        choose_sign(None, launcher, wanted="partiy")
+        choose_sign(None, launcher, requested="partiy")
 
 
 def test_a_sheet_encloses_nothing(launcher):
     positions = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], float)
     with pytest.raises(DataError, match="encloses no volume"):
-        choose_sign(surface_mesh(positions, np.array([(0, 1, 2), (0, 2, 3)]), "sheet.obj"), launcher)
+        choose_sign(unit_mesh(positions, np.array([(0, 1, 2), (0, 2, 3)]), "sheet.obj"), launcher)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_sheet_encloses_nothing(launcher):
     [("spot", SignMethod.NORMAL, False), ("stanford-bunny", SignMethod.WINDING, True)],
 )
 def test_published_meshes(launcher, data_folder, name, method, holes):
-    _, _, choice = choose_sign(load_surface(data_folder / "sdf" / f"{name}.obj"), launcher)
+    _, _, choice = choose_sign(load_unit_mesh(data_folder / "sdf" / f"{name}.obj"), launcher)
     assert choice.method == method
     assert choice.soundness.closed is not holes
     assert max(choice.disagreement.values()) < 0.01

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from nrc_tracer.tasks.sdf.mesh import FILL, surface_mesh
+from nrc_tracer.tasks.sdf.mesh import FILL, unit_mesh
 from nrc_tracer.tasks.sdf.soundness import check_soundness
 
 from .shapes import box, flipped, joined, sphere, torus
 
 
 def check(mesh):
-    return check_soundness(surface_mesh(*mesh))
+    return check_soundness(unit_mesh(*mesh))
 
 
 @pytest.mark.parametrize("mesh", [box(), sphere(3), torus()])
