@@ -46,8 +46,8 @@ def test_numbers_of_a_state_come_back_exactly(tmp_path, state):
     save_training(Recorder(model, state), tmp_path / "m.safetensors")
     recorder = Recorder(model, None)
     load_training(recorder, tmp_path / "m.safetensors")
-    assert recorder._state == state
-    assert repr(recorder._state) == repr(json.loads(json.dumps(state, sort_keys=True)))
+    assert recorder.state() == state
+    assert repr(recorder.state()) == repr(json.loads(json.dumps(state, sort_keys=True)))
 
 
 def test_tensors_of_every_type_and_shape_come_back(tmp_path):

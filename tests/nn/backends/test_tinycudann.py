@@ -26,9 +26,21 @@ def structure(encoding=GRID, network=NETWORK):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Our own modules under tiny-cuda-nn's name, on the CPU in float32."""
+    """Our own modules under tiny-cuda-nn's name, on the CPU in float32; the list of those that are made."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setitem(sys.modules, "tinycudann", drop_in)
+    made = []
+
+    def noted(kind):
+        def make(*arguments, **options):
+            made.append(kind(*arguments, **options))
+            return made[-1]
+
+        return make
+
+    for name in ("Encoding", "NetworkWithInputEncoding"):
+        monkeypatch.setattr(drop_in, name, noted(getattr(drop_in, name)))
+    return made
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -52,29 +64,29 @@ def test_it_gives_what_the_reference_gives(encoding, network):
         assert float((gradient - other).norm()) < 1e-5 * float(other.norm())
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_gradient_of_a_loss_does_not_depend_on_the_scale():
+def test_gradient_of_a_loss_does_not_depend_on_the_scale(stand_in):
     """The caller's loss scale replaces the module's own for that call."""
     backend = TinyCudaNNBackend(structure(), CPU, torch.float32)
-    backend._module.loss_scale = 128.0
+    (module,) = stand_in
+    module.loss_scale = 128.0
     x, params = torch.rand(100, 3), structure().initial_params(3)
 
     def evaluate(y):
-        assert backend._module.loss_scale == 1.0
+        assert module.loss_scale == 1.0
         return (y**2).mean(), 2 * y / y.numel()
 
     loss, gradient = backend.gradient(x, params, evaluate)
     scaled = backend.gradient(x, params, evaluate, loss_scale=256.0)[1]
     assert float(loss) > 0
     torch.testing.assert_close(scaled.flat, gradient.flat)
-    assert backend._module.loss_scale == 128.0
+    assert module.loss_scale == 128.0
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_an_empty_batch_does_not_reach_it():
+def test_an_empty_batch_does_not_reach_it(stand_in):
     """CUDA refuses launches of no threads; gradients are zero all the same."""
     backend = TinyCudaNNBackend(structure(), CPU, torch.float32)
-    backend._module = None
+    (module,) = stand_in
+    module.register_forward_pre_hook(lambda *arguments: pytest.fail("the module was called"))
     x = torch.zeros(0, 3, requires_grad=True)
     params = structure().initial_params(3).requires_grad_()
     y = backend.differentiable(x, params)
