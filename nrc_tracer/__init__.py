@@ -18,6 +18,7 @@ from nrc_tracer.errors import CacheError, CheckpointError, DeviceError, NrcError
 from nrc_tracer.version import __version__
 
 if TYPE_CHECKING:
+    from nrc_tracer import tasks
     from nrc_tracer.cache import RadianceCache
     from nrc_tracer.imaging import Image, read_image, rel_mse
     from nrc_tracer.scene.json_format import write_json
@@ -43,6 +44,7 @@ __all__ = [
     "read_image",
     "rel_mse",
     "render",
+    "tasks",
     "write_json",
 ]
 
@@ -61,6 +63,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "tasks":
+        return importlib.import_module("nrc_tracer.tasks")
     if name not in _HOMES:
         raise AttributeError(f'module "{__name__}" has no attribute "{name}"')
     value = getattr(importlib.import_module(_HOMES[name]), name)
