@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from nrc_tracer.errors import DeviceError
+from nrc_tracer.errors import DeviceError, one_line
 
 
 def check_denoiser() -> None:
-    """Make sure, before the work of a long render, that Open Image Denoise is there; `DeviceError` if not."""
+    """Check, before a long render, that Open Image Denoise is installed. Raises `DeviceError`."""
     try:
         import pyoidn  # noqa: F401
     except (ImportError, OSError) as error:
         raise DeviceError(
-            f'Open Image Denoise cannot be loaded ({" ".join(str(error).split())}); pip install "nrc-tracer[denoise]" installs it'
+            f'Open Image Denoise cannot be loaded ({one_line(error)}); pip install "nrc-tracer[denoise]" installs it'
         ) from error
 
 
 def denoise(rgb: np.ndarray, *, albedo: np.ndarray | None = None, normal: np.ndarray | None = None) -> np.ndarray:
-    """Return the image without its noise, as far as a network can guess it: biased, but pleasant at few samples.
+    """Return the image without its noise, as estimated by a network: biased, but pleasant to look at when samples are few.
 
     Args:
         rgb: Linear colour, shape [height, width, 3]; negative values count as 0.
-        albedo: Colour of the surfaces in [0, 1], the same shape; keeps textures sharp.
-        normal: Normals of the surfaces, the same shape, which keep edges sharp; only with `albedo`.
+        albedo: Colour of the surfaces in [0, 1], the same shape, which keeps textures sharp.
+        normal: Normals of the surfaces, the same shape, which keep edges sharp. Needs `albedo`.
 
     Returns:
-        The same shape, float32.
+        Linear colour, the same shape, float32.
 
     Raises:
         DeviceError: Open Image Denoise is not installed, or fails.
@@ -39,4 +39,4 @@ def denoise(rgb: np.ndarray, *, albedo: np.ndarray | None = None, normal: np.nda
     try:
         return pyoidn.denoise(np.ascontiguousarray(np.maximum(rgb, 0.0), np.float32), **guides, hdr=True)
     except RuntimeError as error:
-        raise DeviceError(f"Open Image Denoise failed: {' '.join(str(error).split())}") from error
+        raise DeviceError(f"Open Image Denoise failed: {one_line(error)}") from error

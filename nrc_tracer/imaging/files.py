@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from nrc_tracer.imaging import png16, radiance_hdr
 from nrc_tracer.imaging.tonemap import Tone, eight_bits, tone_map
 
 MAX_PIXELS = 2**28
-"""More pixels than this are refused before any memory is taken."""
+"""Largest number of pixels of an image; larger ones are refused before any memory is allocated."""
 OUTPUT_EXTENSIONS = (".exr", ".hdr", ".npy", ".png")
 
 _EXR_MAGIC = b"\x76\x2f\x31\x01"
@@ -26,22 +26,22 @@ _PILLOW_LOCK = threading.Lock()
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a PNG, JPEG, TIFF, BMP, TGA, OpenEXR or Radiance HDR file, told apart by content.
+    """Read a PNG, JPEG, TIFF, BMP, TGA, OpenEXR or Radiance HDR file, whose format is recognized by its content.
 
-    Values come as they are stored: no sRGB decoding, no alpha multiplication, no EXIF rotation. Palettes are resolved,
-    CMYK is converted. A multi-part EXR gives its first part; of 16-bit colour TIFF, Pillow reads the upper 8 bits.
+    Values are returned as stored: no sRGB decoding, no alpha multiplication, no EXIF rotation. Palettes are resolved, CMYK is
+    converted. Of a multi-part EXR the first part is read; of 16-bit colour TIFF, Pillow reads the upper 8 bits.
 
     Returns:
         Shape [height, width, channels] with 1 (grey), 3 (RGB) or 4 (RGBA) channels; uint8, uint16, or float32 (linear).
 
     Raises:
-        SceneError: The file is missing, damaged, larger than `MAX_PIXELS`, or of another kind.
+        SceneError: The file is missing, damaged, larger than `MAX_PIXELS`, or of another format.
     """
     path = Path(path)
     with reading(path, SceneError), path.open("rb") as file:
         head = file.read(32)
     if head.startswith(_EXR_MAGIC):
-        read = _read_exr
+        read: Callable[[Path], np.ndarray] = _read_exr
     elif head.startswith(radiance_hdr.MAGIC):
         read = _read_hdr
     elif png16.is_png16(head):
@@ -59,7 +59,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def float_size(path: Path) -> tuple[int, int, int]:
-    """Height, width and channels of an OpenEXR or Radiance HDR file, from its head; raises anything where it is damaged."""
+    """Return height, width and number of channels of an OpenEXR or Radiance HDR file. A damaged file raises any exception."""
     with path.open("rb") as file:
         head = file.read(radiance_hdr.HEAD_BYTES)
     if head.startswith(radiance_hdr.MAGIC):
@@ -73,10 +73,10 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
     Args:
         data: The bytes of an image file.
-        name: What messages call it.
+        name: Its name in messages.
 
     Raises:
-        SceneError: It is damaged, larger than `MAX_PIXELS`, or of another kind.
+        SceneError: It is damaged, larger than `MAX_PIXELS`, or of another format.
     """
     try:
         if png16.is_png16(data[:32]):
@@ -91,20 +91,20 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 
 def write_image(path: str | Path, rgb: np.ndarray, *, tone: Tone = "srgb", exposure: float = 0.0) -> Path:
-    """Write an image; a file of that name is replaced only once the new one is complete.
+    """Write an image. An existing file is replaced only when the new one is complete.
 
     Args:
         path: `.exr` (float32), `.hdr` (RGBE) and `.npy` (float32) keep linear values and ignore tone and exposure;
             `.png` has 8 bits per channel after tone mapping.
         rgb: Linear Rec. 709, shape [height, width, 3].
         tone: See `nrc_tracer.imaging.tone_map`.
-        exposure: Stops.
+        exposure: Exposure in stops, of a PNG.
 
     Returns:
         The path.
 
     Raises:
-        OutputError: The extension is unknown or the place cannot be written to.
+        OutputError: The extension is unknown, or the file cannot be written.
     """
     path = Path(path)
     write = _writer(path)
@@ -120,7 +120,7 @@ def write_image(path: str | Path, rgb: np.ndarray, *, tone: Tone = "srgb", expos
 
 
 def check_writable(path: str | Path) -> None:
-    """Make sure, before the work of a long render, that `write_image` can write `path`; `OutputError` if not."""
+    """Check, before a long render, that `write_image` can write `path`. Raises `OutputError`."""
     path = Path(path)
     _writer(path)
     check_place(path)
@@ -154,7 +154,7 @@ def _decode_with_pillow(source: Path | io.BytesIO, path: Path | str) -> np.ndarr
         _check_size(path, file.height, file.width)
         mode = file.mode
         if mode in ("L", "RGB", "RGBA", "F") or mode.startswith("I;16"):
-            image = file
+            image: PIL.Image.Image = file
         elif mode == "1":
             image = file.convert("L")
         elif mode in ("LA", "La", "PA", "RGBa") or "transparency" in file.info:
@@ -173,7 +173,7 @@ def _decode_with_pillow(source: Path | io.BytesIO, path: Path | str) -> np.ndarr
 
 @contextlib.contextmanager
 def pillow_without_limit() -> Iterator[None]:
-    """Lift Pillow's limit on pixels, a global of its module, while a file is opened: ours is checked right after."""
+    """Lift Pillow's limit on pixels, a global of its module, while a file is opened; `MAX_PIXELS` is checked right after."""
     import PIL.Image
 
     with _PILLOW_LOCK:
@@ -206,7 +206,7 @@ def _read_hdr(path: Path) -> np.ndarray:
 
 
 def _exr_head(path: Path) -> tuple[int, int, list[str]]:
-    """Height, width and the channels that make a picture."""
+    """Return height, width and the channels that make up the picture."""
     import OpenEXR
 
     header = OpenEXR.File(str(path), header_only=True).parts[0].header
@@ -234,13 +234,13 @@ def _read_exr(path: Path) -> np.ndarray:
 
 
 def exr_channels(names: list[str]) -> list[str]:
-    """Choose the channels that make a picture: plain RGB(A), else the first layer's, else Y, else the only channel."""
+    """Choose the channels that make up the picture: plain RGB(A), else the first layer's, else Y, else the only channel."""
     layers = sorted({name.rpartition(".")[0] for name in names}, key=lambda layer: (layer != "", layer))
     for layer in layers:
         prefix = f"{layer}." if layer else ""
-        colour = [prefix + letter for letter in "RGB"]
-        if all(name in names for name in colour):
-            return [*colour, prefix + "A"] if prefix + "A" in names else colour
+        color = [prefix + letter for letter in "RGB"]
+        if all(name in names for name in color):
+            return [*color, prefix + "A"] if prefix + "A" in names else color
     if "Y" in names and "RY" not in names:
         return ["Y"]
     return names if len(names) == 1 else []
@@ -249,7 +249,8 @@ def exr_channels(names: list[str]) -> list[str]:
 # --- Writing
 
 
-def _writer(path: Path):
+def _writer(path: Path) -> Callable[[Path, np.ndarray], None]:
+    """Return the function that writes files of this extension. Raises `OutputError`."""
     write = _WRITERS.get(path.suffix.lower())
     if write is None:
         hint = nearest(path.suffix.lower(), OUTPUT_EXTENSIONS)
@@ -277,6 +278,7 @@ def _write_npy(path: Path, rgb: np.ndarray) -> None:
 
 
 def _write_png(path: Path, encoded: np.ndarray) -> None:
+    """Write display values in [0, 1], unlike the other writers, which take linear ones."""
     import PIL.Image
 
     PIL.Image.fromarray(eight_bits(encoded)).save(path, format="PNG")

@@ -1,4 +1,4 @@
-"""Layers of an image in files: parts of one EXR, or pictures beside the image."""
+"""Layers of an image in files: as parts of one EXR, or as pictures beside the image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nrc_tracer.errors import OutputError
+from nrc_tracer.errors import OutputError, one_line
 from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging.tonemap import eight_bits, encode_srgb
 
@@ -15,8 +15,9 @@ LAYER_EXTENSIONS = (".exr", ".npy", ".png")
 
 _CHANNELS = {"normal": "XYZ", "position": "XYZ", "depth": ("Z",), "shape": ("id",), "material": ("id",)}
 _NUMBERS = ("Y",)
-"""Channels of other layers of one number for a pixel."""
+"""Channel of other layers with one number per pixel."""
 _GOLDEN = 0.6180339887498949
+"""The golden ratio minus 1."""
 
 
 def write_layers(path: str | Path, rgb: np.ndarray, layers: Mapping[str, np.ndarray]) -> list[Path]:
@@ -25,17 +26,17 @@ def write_layers(path: str | Path, rgb: np.ndarray, layers: Mapping[str, np.ndar
     Args:
         path: The image's file. `.exr` becomes one file of several parts: the image, named `beauty`, with channels R, G, B, and
             each layer under its name, with channels such as `albedo.R`, `normal.X`, `depth.Z` and `shape.id`, all float32.
-            With `.npy` and `.png` each layer is a file of its own, `image.albedo.png` beside `image.png`: in a PNG, normals
-            and positions as colours, depth from white (near) to black (far), variance as its root, ids in colours that are
-            easily told apart, black for none, other numbers from black (0) to white (the largest).
+            With `.npy` and `.png` each layer is a separate file, `image.albedo.png` beside `image.png`. A PNG shows normals
+            and positions as colours, depth from white (near) to black (far), the square root of variance, ids in easily
+            distinguished colours (black for none), and other numbers from black (0) to white (the largest).
         rgb: The image, linear, shape [height, width, 3]; only written to `.exr`.
-        layers: By name, shape [height, width, 3] or [height, width].
+        layers: Layers by name, each of shape [height, width, 3] or [height, width].
 
     Returns:
         The files written.
 
     Raises:
-        OutputError: The extension has no room for layers, or the place cannot be written to.
+        OutputError: Files with this extension have no layers, or a file cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -62,7 +63,7 @@ def write_layers(path: str | Path, rgb: np.ndarray, layers: Mapping[str, np.ndar
 
 
 def layer_path(path: Path, name: str) -> Path:
-    """The file of a layer beside an image: `a.albedo.png` for `a.png`."""
+    """Return the file of a layer beside an image: `a.albedo.png` for `a.png`."""
     return path.with_name(f"{path.stem}.{name}{path.suffix}")
 
 
@@ -80,7 +81,7 @@ def _write_parts(path: Path, rgb: np.ndarray, layers: Mapping[str, np.ndarray]) 
     try:
         OpenEXR.File(parts).write(str(path))
     except RuntimeError as error:
-        raise OSError(" ".join(str(error).split()) or "OpenEXR failed") from error
+        raise OSError(one_line(error)) from error
 
 
 def _header() -> dict:
@@ -90,7 +91,7 @@ def _header() -> dict:
 
 
 def _picture(name: str, layer: np.ndarray) -> np.ndarray:
-    """A layer as display values in [0, 1], shape [height, width] or [height, width, 3]."""
+    """Return a layer as display values in [0, 1], shape [height, width] or [height, width, 3]."""
     if name == "normal":
         return np.where(np.any(layer != 0.0, axis=2, keepdims=True), 0.5 * layer + 0.5, 0.0)
     if name == "position":
@@ -110,7 +111,7 @@ def _picture(name: str, layer: np.ndarray) -> np.ndarray:
 
 
 def _stretched(layer: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Values from 0 for the least that is seen to 1 for the largest, each channel by itself."""
+    """Scale each channel linearly, from 0 for its smallest visible value to 1 for its largest."""
     if not seen.any():
         return np.zeros_like(layer)
     low, high = layer[seen].min(axis=0), layer[seen].max(axis=0)
@@ -118,7 +119,7 @@ def _stretched(layer: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _distinct_colors(numbers: np.ndarray) -> np.ndarray:
-    """A colour for each number, hues a golden section apart; black for -1."""
+    """Return a colour for each number, with hues a golden ratio apart; black for -1."""
     hue = np.mod(np.maximum(numbers, 0)[..., None] * _GOLDEN + np.array([0.0, 1.0 / 3.0, 2.0 / 3.0]), 1.0)
     colors = np.clip(np.abs(6.0 * hue - 3.0) - 1.0, 0.0, 1.0) * 0.8 + 0.2
     brightness = 1.0 - 0.2 * np.mod(np.maximum(numbers, 0), 3)

@@ -1,8 +1,8 @@
-"""How far an image is from a reference. All sums in float64, over all pixels and channels.
+"""Error metrics of an image against a reference. All sums are in float64, over all pixels and channels.
 
-Where a function takes `other`, it is a second reference, of the same scene but with random numbers of its own: errors are
-then the products (x - r1)(x - r2), in which the noise of the two references cancels on average. Without it the reference
-counts as exact, and its noise as an error of the image.
+Where a function takes `other`, this is a second reference of the same scene with independent random numbers. Squared errors are
+then the products (x - r1)(x - r2), in which the noise of the two references cancels on average. Without it the reference counts
+as exact, and its noise as an error of the image.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 from nrc_tracer.errors import NrcError, one_line
 
 BLOCK = 16
-"""Side of the blocks of `block_error` [pixels]."""
+"""Default side of the blocks of `block_error` [pixels]."""
 
 
 @dataclass(frozen=True)
 class BiasVariance:
-    """The two parts of a relative squared error, as `bias_and_variance` has them.
+    """The two parts of a relative squared error, from `bias_and_variance`.
 
     Attributes:
-        squared_bias: Of the renderer, whatever the number of samples that a bias comes from; by chance below zero.
-        squared_bias_error: Its standard error.
-        variance: Of one image.
+        squared_bias: Estimate of the squared bias, which more samples do not reduce. Noise can make it negative.
+        squared_bias_error: Standard error of `squared_bias`.
+        variance: Variance of a single image.
     """
 
     squared_bias: float
@@ -55,10 +55,10 @@ def rel_mse(
     Args:
         image: Shape [height, width, channels], or any other if `trim` is 0.
         reference: The same shape.
-        other: A second, independent reference; then the value may by chance fall below zero.
-        trim: Share of the pixels, those with the largest errors, that is left out: 0.001 for the worst thousandth.
-        level: What r in the denominator is, instead of the mean of the references. Where those are noisy it should be smooth: a
-            pixel that is too dark by chance has the error of that chance, and a large weight, at once.
+        other: A second, independent reference. Noise can then make the value negative.
+        trim: Fraction of the pixels to leave out, those with the largest errors: 0.001 for the worst thousandth.
+        level: Replaces r in the denominator, which is the mean of the references by default. If the references are noisy it
+            should be smooth: otherwise a pixel that is too dark by chance has both a large error and a large weight.
     """
     errors = relative_squared_errors(image, reference, other, level=level)
     if trim > 0.0:
@@ -70,14 +70,14 @@ def rel_mse(
 def relative_squared_errors(
     image: np.ndarray, reference: np.ndarray, other: np.ndarray | None = None, *, level: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return what `rel_mse` is the mean of, in the images' shape, float64."""
+    """Return the errors that `rel_mse` averages, in the shape of the images, float64."""
     x, r = _pair(image, reference)
     _, second = _pair(image, reference if other is None else other)
     return _relative((x - r) * (x - second), (r + second) / 2.0 if level is None else _pair(image, level)[1])
 
 
 def relative_errors(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return (x - r) / sqrt(r^2 + 0.01 mean(r)^2), signed, in the images' shape, float64."""
+    """Return (x - r) / sqrt(r^2 + 0.01 mean(r)^2), signed, in the shape of the images, float64."""
     x, r = _pair(image, reference)
     squared = _relative(np.square(x - r), r)
     return np.copysign(np.sqrt(squared), x - r)
@@ -86,15 +86,15 @@ def relative_errors(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def block_error(
     image: np.ndarray, reference: np.ndarray, other: np.ndarray | None = None, *, size: int = BLOCK
 ) -> float:
-    """Return the root mean square relative error of the means over blocks: what is wrong beyond the pixels' noise.
+    """Return the root mean square relative error of block means, which shows errors that the noise of single pixels hides.
 
-    The error of a block is (X - R)^2 / (R^2 + 0.01 mean(R)^2) with its means X and R; blocks cut by the edge of the image
-    count by their pixels.
+    The squared error of a block with the means X and R is (X - R)^2 / (R^2 + 0.01 mean(R)^2). Blocks at the edge of the image
+    are weighted by their number of pixels.
 
     Args:
         image: Shape [height, width, channels].
         reference: The same shape.
-        other: A second, independent reference. A mean square that falls below zero by chance counts as 0.
+        other: A second, independent reference. A mean square that noise makes negative counts as 0.
         size: Side of a block [pixels].
     """
     x, r = _pair(image, reference)
@@ -106,42 +106,42 @@ def block_error(
 
 
 def block_sums(values: np.ndarray, size: int = BLOCK) -> np.ndarray:
-    """Return the sums over blocks of `size` x `size` pixels, shape [rows, columns, channels], of [height, width, channels]."""
+    """Sum [height, width, channels] over blocks of `size` x `size` pixels: shape [rows, columns, channels]."""
     rows, columns = np.arange(0, values.shape[0], size), np.arange(0, values.shape[1], size)
     return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
 
 
 def bias_and_variance(images: np.ndarray, reference: np.ndarray, other: np.ndarray | None = None) -> BiasVariance:
-    """Tell apart what more samples mend and what they do not, from images of the same scene with different seeds.
+    """Separate bias from variance, given images of the same scene with different seeds.
 
-    With errors a_k = x_k - r1 and b_k = x_k - r2 of image k, the squared bias is the mean of a_k b_l over all k != l: noise
+    With errors a_k = x_k - r1 and b_k = x_k - r2 of image k, the squared bias is the mean of a_k b_l over all k != l: the noise
     of two images, or of an image and a reference, is independent and cancels. The variance is the sum over k of
-    (x_k - mean)^2 / (K - 1). Both are divided by r^2 + 0.01 mean(r)^2 as in `rel_mse`, and together they are the mean of
-    its values exactly.
+    (x_k - mean)^2 / (K - 1). Both are divided by r^2 + 0.01 mean(r)^2 as in `rel_mse`. Their sum is exactly the mean of the
+    `rel_mse` of all images.
 
-    The standard error of the squared bias is the larger of two: from the spread of blocks of 8 x 8 pixels, and, with three
-    images or more, from leaving out each image in turn (jackknife), which sees errors that a whole image shares.
+    The standard error of the squared bias is the larger of two estimates: from the spread of blocks of 8 x 8 pixels, and, with
+    at least three images, from leaving out each image in turn (jackknife), which includes errors that a whole image shares.
 
     Args:
         images: Shape [K, height, width, channels], K >= 2.
         reference: Shape [height, width, channels].
-        other: A second, independent reference; without it the squared bias holds the reference's variance too.
+        other: A second, independent reference. Without it the squared bias includes the variance of the reference.
 
     Raises:
         ValueError: There are fewer than two images, or the shapes differ.
     """
     count = len(images)
     if count < 2:
-        raise ValueError(f"bias and variance need two images at least, not {count}")
+        raise ValueError(f"bias and variance need at least two images, not {count}")
     pairs = [_pair(image, reference) for image in images]
     r = pairs[0][1]
     _, second = _pair(images[0], reference if other is None else other)
     level = (r + second) / 2.0
     mean = sum(x for x, _ in pairs) / count
     products = sum((x - r) * (x - second) for x, _ in pairs)
-    variance = sum(np.square(x - mean) for x, _ in pairs) / (count - 1)
+    variance = sum((np.square(x - mean) for x, _ in pairs), start=np.zeros_like(r)) / (count - 1)
 
-    # All products but those of an image with itself
+    # All products except those of an image with itself
     crossed = (count * mean - count * r) * (count * mean - count * second) - products
     squares = _relative(crossed / (count * (count - 1)), level)
     error = _spread_error(squares)
@@ -157,12 +157,12 @@ def bias_and_variance(images: np.ndarray, reference: np.ndarray, other: np.ndarr
 
 
 def psnr(image: np.ndarray, reference: np.ndarray, peak: float = 1.0) -> float:
-    """Return the peak signal-to-noise ratio [dB] for values whose largest is `peak`; infinity if the two are equal."""
+    """Return the peak signal-to-noise ratio [dB] for values up to `peak`; infinity if the two images are equal."""
     return decibels(mse(image, reference), peak)
 
 
 def decibels(mean_squared_error: float, peak: float = 1.0) -> float:
-    """Return the peak signal-to-noise ratio [dB] of a mean squared error; infinity for none."""
+    """Return the peak signal-to-noise ratio [dB] of a mean squared error; infinity for an error of 0."""
     return float("inf") if mean_squared_error == 0.0 else float(10.0 * np.log10(peak * peak / mean_squared_error))
 
 
@@ -170,10 +170,10 @@ def ssim(image: np.ndarray, reference: np.ndarray) -> float:
     """Return the structural similarity of two images with values in [0, 1], 1 if they are equal.
 
     Source: Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment: From Error Visibility to Structural Similarity"
-    (2004), with its Gaussian window of 1.5 pixels, by scikit-image; the mean over the channels.
+    (2004), with its Gaussian window of 1.5 pixels, computed by scikit-image; the mean over the channels.
 
     Args:
-        image: Shape [height, width, channels], as on a display; smaller than 11 pixels on a side there is no value: NaN.
+        image: Display values, shape [height, width, channels]. The result is NaN if a side is shorter than 11 pixels.
         reference: The same shape.
 
     Raises:
@@ -191,10 +191,10 @@ def ssim(image: np.ndarray, reference: np.ndarray) -> float:
 
 
 def flip(image: np.ndarray, reference: np.ndarray) -> float:
-    """Return the mean HDR-FLIP error of two images, 0 (equal) to 1: what an eye sees flipping between them.
+    """Return the mean HDR-FLIP error of two images, from 0 (equal) to 1: the visible difference when flipping between them.
 
     Source: Andersson, Nilsson, Shirley, Akenine-Moller, "Visualizing Errors in Rendered High Dynamic Range Images" (2021),
-    by its authors' package, at 67 pixels per degree and the exposures it chooses for the reference.
+    computed by its authors' package at 67 pixels per degree, with the exposures that it chooses for the reference.
 
     Args:
         image: Linear Rec. 709, shape [height, width, 3]; negative values count as 0.
@@ -208,14 +208,14 @@ def flip(image: np.ndarray, reference: np.ndarray) -> float:
     except ImportError as error:
         raise _missing("flip-evaluator", error) from error
     x, r = (np.ascontiguousarray(np.maximum(values, 0.0), np.float32) for values in _pair(image, reference))
-    if not r.any():  # it chooses no exposures for black
+    if not r.any():  # the package cannot choose exposures for a black reference
         return 0.0 if not x.any() else 1.0
     _, mean, _ = flip_evaluator.evaluate(r, x, "HDR", applyMagma=False)
     return float(mean)
 
 
 def check_metrics() -> None:
-    """Make sure, before the work of a long study, that the packages behind `flip` and `ssim` are there; `NrcError` if not."""
+    """Check, before a long comparison, that the packages behind `flip` and `ssim` are installed. Raises `NrcError`."""
     for package, module in (("flip-evaluator", "flip_evaluator"), ("scikit-image", "skimage.metrics")):
         try:
             __import__(module)
@@ -235,12 +235,12 @@ def _relative(squared: np.ndarray, level: np.ndarray) -> np.ndarray:
 
 
 def _spread_error(values: np.ndarray, size: int = 8) -> float:
-    """Standard error of the mean of [height, width, channels], from the spread between blocks of pixels."""
+    """Estimate the standard error of the mean of [height, width, channels] from the spread between blocks of pixels."""
     weights = block_sums(np.ones((*values.shape[:2], 1)), size)
     sums = block_sums(values, size).mean(axis=-1, keepdims=True)
     if sums.size < 2:
         return float("inf")
-    # Of a ratio of sums over blocks, as blocks at the edge are smaller
+    # The standard error of a ratio of sums over blocks, as blocks at the edge are smaller
     rest = sums - weights * (sums.sum() / weights.sum())
     return float(np.sqrt(sums.size / (sums.size - 1) * np.sum(np.square(rest))) / weights.sum())
 

@@ -1,4 +1,4 @@
-"""Writing pixels just as they are, so that `read_image` gives the same bits again."""
+"""Writing pixels without conversion, so that `read_image` returns the same bits."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ from pathlib import Path
 
 import numpy as np
 
+from nrc_tracer.errors import one_line
 from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging import png16
 
 CHANNELS = {1: "Y", 3: "RGB", 4: "RGBA"}
+"""Names of the channels in an EXR, by their number."""
 
 
 def pixel_extension(pixels: np.ndarray) -> str:
-    """The format that keeps these pixels: `.png` for whole numbers, `.exr` for floats."""
+    """Return the extension of the format that keeps these pixels: `.png` for integers, `.exr` for floats."""
     return ".png" if pixels.dtype.kind == "u" else ".exr"
 
 
 def write_pixels(path: Path, pixels: np.ndarray) -> None:
-    """Write an image without any conversion; a file of that name is replaced only once the new one is complete.
+    """Write an image without any conversion. An existing file is replaced only when the new one is complete.
 
     Args:
-        path: Its extension is the one of `pixel_extension`.
+        path: The file; its extension must be that of `pixel_extension`.
         pixels: Shape [height, width, 1 | 3 | 4], uint8 or uint16 (PNG), or float32 (EXR).
 
     Raises:
-        OutputError: The place cannot be written to.
+        OutputError: The file cannot be written.
+        ValueError: Shape, type or extension is another one.
     """
     if pixels.ndim != 3 or pixels.shape[2] not in CHANNELS or pixels.dtype not in (np.uint8, np.uint16, np.float32):
         raise ValueError(f"not pixels: {pixels.dtype} of the shape {pixels.shape}")
@@ -51,4 +54,4 @@ def _write_exr(path: Path, pixels: np.ndarray) -> None:
     try:
         OpenEXR.File(header, channels).write(str(path))
     except RuntimeError as error:
-        raise OSError(" ".join(str(error).split())) from error
+        raise OSError(one_line(error)) from error

@@ -1,4 +1,4 @@
-"""PNG with 16 bits per sample and colour, which Pillow would cut down to 8 bits.
+"""Colour PNG with 16 bits per sample, which Pillow would reduce to 8 bits.
 
 Source: W3C, "Portable Network Graphics (PNG) Specification", sections 7 and 9.
 """
@@ -15,12 +15,12 @@ _CHANNELS = {2: 3, 4: 2, 6: 4}
 
 
 def is_png16(head: bytes) -> bool:
-    """Tell from a file's first 26 bytes whether it is a PNG of 16-bit colour (RGB, grey with alpha, RGBA)."""
+    """Return whether a file is a PNG of 16-bit colour (RGB, grey with alpha, RGBA), from its first 26 bytes."""
     return len(head) >= 26 and head.startswith(SIGNATURE) and head[24] == 16 and head[25] in _CHANNELS
 
 
 def png_size(head: bytes) -> tuple[int, int]:
-    """Return (height, width) from a file's first 26 bytes."""
+    """Return (height, width) of a PNG from its first 26 bytes."""
     width, height = struct.unpack_from(">II", head, 16)
     return height, width
 
@@ -28,7 +28,9 @@ def png_size(head: bytes) -> tuple[int, int]:
 def decode(data: bytes) -> np.ndarray:
     """Return the pixels of a PNG for which `is_png16` holds, shape [height, width, 2 | 3 | 4], uint16.
 
-    Raises ValueError or zlib.error if the file is damaged or interlaced.
+    Raises:
+        ValueError: The file is damaged or interlaced.
+        zlib.error: Its compressed data is damaged.
     """
     height, width = png_size(data)
     channels = _CHANNELS[data[25]]
@@ -45,7 +47,7 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def encode(pixels: np.ndarray) -> bytes:
-    """Return a PNG file of pixels of the shape [height, width, 1 | 3 | 4], uint16, with no filters."""
+    """Return the bytes of a PNG, without row filters, for pixels of shape [height, width, 1 | 3 | 4], uint16."""
     height, width, channels = pixels.shape
     kind = {1: 0, 3: 2, 4: 6}[channels]
     rows = np.zeros((height, 1 + 2 * channels * width), np.uint8)
@@ -60,7 +62,7 @@ def encode(pixels: np.ndarray) -> bytes:
 def unfilter(filters: np.ndarray, filtered: np.ndarray) -> np.ndarray:
     """Undo PNG's row filters.
 
-    A pixel depends on those to its left, above and above left, so all pixels of an anti-diagonal are done at once.
+    A pixel depends on those to its left, above and above left, so all pixels of an anti-diagonal are computed at once.
 
     Args:
         filters: The filter type of each row, shape [height], 0 to 4.

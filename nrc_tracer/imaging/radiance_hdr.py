@@ -1,4 +1,4 @@
-"""Radiance `.hdr` pictures: RGBE pixels, run-length encoded by scanline.
+"""Radiance `.hdr` pictures: RGBE pixels, run-length encoded per scanline.
 
 Source: Greg Ward, "Real Pixels", Graphics Gems II (1991), and the Radiance file format reference. As in Mitsuba,
 stb_image and OpenCV, a mantissa m with exponent e means m * 2^(e - 136), and EXPOSURE lines are ignored.
@@ -12,24 +12,25 @@ import numpy as np
 
 MAGIC = b"#?"
 _HEADER_LIMIT = 65536
+"""Largest accepted length of the header [bytes]."""
 HEAD_BYTES = _HEADER_LIMIT + 128
-"""From the beginning of a file, with all that tells the size of its picture."""
+"""Number of bytes at the beginning of a file that hold the size of its picture."""
 _RESOLUTION = re.compile(rb"([-+])Y +(\d{1,9}) +([-+])X +(\d{1,9})\s*$")
 
 
 def hdr_size(data: bytes) -> tuple[int, int]:
-    """Return (height, width) from a file's header; ValueError if it is not a picture this module reads."""
+    """Return (height, width) from a file's header. Raises ValueError if it is not a picture that this module reads."""
     return _read_header(data)[:2]
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Return the pixels of a file, shape [height, width, 3], float32 linear; ValueError says what is wrong."""
+    """Return the pixels of a file, shape [height, width, 3], float32 linear. Raises ValueError with what is wrong."""
     height, width, flip_y, flip_x, offset = _read_header(data)
     rgbe = np.empty((height, width, 4), dtype=np.uint8)
     for y in range(height):
         if width in range(8, 32768) and data[offset : offset + 4] == bytes((2, 2, width >> 8, width & 255)):
-            row, offset = _decode_runs(data, offset + 4, 4 * width)
-            rgbe[y] = np.frombuffer(row, dtype=np.uint8).reshape(4, width).T
+            planes, offset = _decode_runs(data, offset + 4, 4 * width)
+            rgbe[y] = np.frombuffer(planes, dtype=np.uint8).reshape(4, width).T
         else:
             row = data[offset : offset + 4 * width]
             if len(row) < 4 * width:
@@ -44,7 +45,7 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def encode(rgb: np.ndarray) -> bytes:
-    """Return a file's bytes for linear `rgb`, shape [height, width, 3]; what is negative or not finite becomes 0."""
+    """Return a file's bytes for linear `rgb`, shape [height, width, 3]. Negative and non-finite values become 0."""
     height, width, _ = rgb.shape
     rgb = np.where(np.isfinite(rgb) & (rgb > 0), rgb, 0).astype(np.float64)
     _, exponent = np.frexp(rgb.max(axis=2))
@@ -55,7 +56,7 @@ def encode(rgb: np.ndarray) -> bytes:
     header = f"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {height} +X {width}\n".encode()
     if not 8 <= width < 32768:
         return header + rgbe.tobytes()
-    # Literal runs alone: no smaller than flat pixels, but no pixel can be mistaken for the start of a run
+    # Literal runs only: no smaller than flat pixels, but no pixel can be mistaken for the start of a run
     parts = [header]
     for row in rgbe:
         parts.append(bytes((2, 2, width >> 8, width & 255)))
@@ -68,7 +69,7 @@ def encode(rgb: np.ndarray) -> bytes:
 
 
 def _read_header(data: bytes) -> tuple[int, int, bool, bool, int]:
-    """Return height, width, whether rows and columns run backwards, and where the pixels begin."""
+    """Return height, width, whether rows and columns are in reverse order, and the offset of the pixels."""
     end = data.find(b"\n\n", 0, _HEADER_LIMIT)
     if not data.startswith(MAGIC) or end < 0:
         raise ValueError("it has no Radiance header")
@@ -83,7 +84,7 @@ def _read_header(data: bytes) -> tuple[int, int, bool, bool, int]:
 
 
 def _decode_runs(data: bytes, offset: int, size: int) -> tuple[bytearray, int]:
-    """Unpack the `size` bytes of one scanline (four planes); return them and where the next scanline begins."""
+    """Unpack the `size` bytes of one scanline (four planes); return them and the offset of the next scanline."""
     row = bytearray()
     while len(row) < size:
         if offset + 1 >= len(data):

@@ -1,10 +1,11 @@
-"""Writing an image some rows at a time, so that it is never in memory as a whole: PNG, TIFF and EXR.
+"""Writing PNG, TIFF and EXR some rows at a time, so that the image is never in memory as a whole.
 
-PNG: W3C, "Portable Network Graphics (PNG) Specification", sections 4, 9 and 10.
+Source for PNG: W3C, "Portable Network Graphics (PNG) Specification", sections 4, 9 and 10.
 """
 
 from __future__ import annotations
 
+import operator
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,36 +19,42 @@ from nrc_tracer.imaging.png16 import SIGNATURE
 
 ROW_EXTENSIONS = (".exr", ".png", ".tif", ".tiff")
 BIG_TIFF = 2**31
-"""From so many bytes of pixels on, a TIFF is a BigTIFF."""
+"""Size of the pixels from which on a TIFF is written as BigTIFF [bytes]."""
 MAX_SIDE = 2**31 - 1
+"""Largest width and height [pixels]."""
 
 _CHUNK = 2**20
-"""Bytes of a chunk of a PNG, about."""
+"""Approximate size of a chunk of a PNG [bytes]."""
 _COLOR_TYPES = {1: 0, 3: 2}
+"""PNG's number of a colour type, by the number of channels."""
 _SUB = 1
+"""PNG's number of the row filter that subtracts the pixel to the left."""
 _COMPRESSION = 4
+"""Level of zlib's compression."""
 
 
 def write_rows(
     path: str | Path, blocks: Iterable[np.ndarray], *, width: int, height: int, channels: int, dtype: np.dtype | type
 ) -> Path:
-    """Write an image from blocks of its rows; a file of that name is replaced only once the new one is complete.
+    """Write an image from blocks of its rows. An existing file is replaced only when the new one is complete.
 
     Args:
-        path: `.png` (uint8 or uint16), `.tif` (any, uncompressed strips; BigTIFF where it is large) or `.exr` (float32).
-        blocks: Rows from the top, [n, width, channels] at a time, of the dtype.
-        width, height: In pixels.
-        channels: 1 or 3.
+        path: `.png` (uint8 or uint16), `.tif` (any type, uncompressed strips; BigTIFF if large) or `.exr` (float32).
+        blocks: Rows from the top, in blocks of shape [n, width, channels], of type `dtype`.
+        width: Width [pixels], any integer type.
+        height: Height [pixels], any integer type.
+        channels: Number of channels, 1 or 3.
         dtype: uint8, uint16 or float32.
 
     Returns:
         The path.
 
     Raises:
-        OutputError: Extension and dtype do not fit, or the place cannot be written to.
+        OutputError: Files with this extension do not have samples of this type, or the file cannot be written.
     """
     path = Path(path)
     dtype = np.dtype(dtype)
+    width, height, channels = operator.index(width), operator.index(height), operator.index(channels)
     write = check_row_file(path, dtype)
     with replacing(path) as temporary:
         write(temporary, _checked(blocks, width, height, channels, dtype), width, height, channels, dtype)
@@ -55,19 +62,24 @@ def write_rows(
 
 
 def check_row_file(path: Path, dtype: np.dtype | type | None) -> Callable[..., None]:
-    """The writer of a file, by its extension. Raises `OutputError` where there is none for samples of this type (None: any)."""
+    """Return the function that writes a file, by its extension.
+
+    Raises:
+        OutputError: There is none for this extension with samples of this type (None: of any type).
+    """
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
         raise OutputError(f'{path}: unknown image format "{path.suffix}"{nearest(suffix, ROW_EXTENSIONS)}')
     write, kinds = _WRITERS[suffix]
     if dtype is not None and np.dtype(dtype).name not in kinds:
-        raise OutputError(f"{path}: a {suffix} file has samples of {' or '.join(kinds)}, not {np.dtype(dtype).name}")
+        raise OutputError(f"{path}: samples of a {suffix} file are {' or '.join(kinds)}, not {np.dtype(dtype).name}")
     return write
 
 
 def _checked(
     blocks: Iterable[np.ndarray], width: int, height: int, channels: int, dtype: np.dtype
 ) -> Iterator[np.ndarray]:
+    """Yield the blocks, and check their shapes and the number of rows."""
     rows = 0
     for block in blocks:
         if block.shape[1:] != (width, channels) or block.dtype != dtype:
@@ -94,7 +106,7 @@ def _write_png(
         chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, _COLOR_TYPES[channels], 0, 0, 0))
         waiting = bytearray()
         for block in blocks:
-            # Of each byte, what it differs by from that of the pixel to the left
+            # Subtract the pixel to the left, byte by byte
             raw = block.astype(dtype.newbyteorder(">")).reshape(len(block), -1).view(np.uint8)
             rows = np.empty((len(block), 1 + raw.shape[1]), np.uint8)
             rows[:, 0] = _SUB
@@ -133,7 +145,7 @@ def _write_tiff(
 
 
 def _strips(blocks: Iterator[np.ndarray], rows: int, channels: int) -> Iterator[np.ndarray]:
-    """The same rows, so many at a time."""
+    """Yield the same rows in blocks of `rows`, the last one perhaps shorter."""
     waiting: list[np.ndarray] = []
     count = 0
     for block in blocks:
@@ -158,7 +170,7 @@ def _write_exr(
     names = "RGB" if channels == 3 else "Y"
     output = getattr(OpenEXR, "OutputFile", None)
     try:
-        if output is None:  # a version that writes whole images only
+        if output is None:  # this version of OpenEXR only writes whole images
             pixels = np.concatenate(list(blocks))
             header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
             planes = {name: np.ascontiguousarray(pixels[:, :, i]) for i, name in enumerate(names)}
@@ -172,8 +184,8 @@ def _write_exr(
         file = output(str(path), header)
         try:
             for block in blocks:
-                planes = {name: np.ascontiguousarray(block[:, :, i]).tobytes() for i, name in enumerate(names)}
-                file.writePixels(planes, len(block))
+                rows = {name: np.ascontiguousarray(block[:, :, i]).tobytes() for i, name in enumerate(names)}
+                file.writePixels(rows, len(block))
         finally:
             file.close()
     except (RuntimeError, TypeError) as error:

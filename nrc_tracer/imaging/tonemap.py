@@ -1,4 +1,4 @@
-"""From linear radiance to what a display shows."""
+"""Tone mapping: from linear radiance to the values that a display shows."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def decode_srgb(encoded: np.ndarray) -> np.ndarray:
 
 
 def eight_bits(values: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] as the nearest of 256 steps, any shape, uint8; what lies beyond is clipped."""
+    """Round values to the nearest of 256 steps in [0, 1], any shape, uint8; values outside are clipped."""
     return (np.clip(values, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
 def tone_map(rgb: np.ndarray, tone: Tone = "srgb", exposure: float = 0.0) -> np.ndarray:
-    """Bring linear radiance into the range of a display.
+    """Map linear radiance to the range of a display.
 
     Args:
-        rgb: Linear Rec. 709, shape [height, width, 3]. NaN counts as 0; infinity as the brightest value.
-        tone: `srgb` clips at 1 and changes nothing below; `aces` and `agx` roll highlights off like film.
-        exposure: Stops: the radiance is multiplied by 2**exposure first.
+        rgb: Linear Rec. 709, shape [height, width, 3]. NaN counts as 0, infinity as the brightest value.
+        tone: `srgb` clips at 1 and changes nothing below; `aces` and `agx` compress highlights like film.
+        exposure: Exposure in stops: the radiance is first multiplied by 2**exposure.
 
     Returns:
         sRGB-encoded values in [0, 1], float32, the same shape.
@@ -50,7 +50,7 @@ def tone_map(rgb: np.ndarray, tone: Tone = "srgb", exposure: float = 0.0) -> np.
 
 
 _BRIGHTEST = np.float32(2.0**24)
-"""Where radiance saturates before an operator sees it; all three are at their limit long before."""
+"""Radiance is clipped here before an operator is applied; all three operators saturate far below."""
 
 
 def _clip(rgb: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ def _aces(rgb: np.ndarray) -> np.ndarray:
     """Approximate the ACES reference rendering and sRGB output transforms.
 
     Source: Stephen Hill's fit, in Matt Pettineo's BakingLab, `ACES.hlsl` (MIT licence). The factor 1 / 0.6 keeps middle
-    grey about as bright as without the operator, as three.js does.
+    grey about as bright as without the operator, as in three.js.
     """
     v = (rgb / 0.6) @ _ACES_INPUT.T
     v = (v * (v + 0.0245786) - 0.000090537) / (v * (0.983729 * v + 0.4329510) + 0.238081)
@@ -99,7 +99,7 @@ def _agx(rgb: np.ndarray) -> np.ndarray:
     stops = np.log2(np.maximum(rgb @ _AGX_INSET.T, 1e-10))
     position = (np.clip(stops, low, high) - low) / (high - low)
     shown = np.polyval(_AGX_CURVE, position) @ _AGX_OUTSET.T
-    # AgX's curve is made for a display of gamma 2.2
+    # AgX's curve is meant for a display of gamma 2.2
     return np.power(np.maximum(shown, 0.0), 2.2)
 
 

@@ -1,1 +1,1 @@
-"""Triangle meshes of level sets: lattices of samples, isosurfaces, and the meshes made of them."""
+"""Isosurfaces of functions as triangle meshes: extraction, clean-up and files."""

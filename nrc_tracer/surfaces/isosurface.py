@@ -1,9 +1,9 @@
-"""Level sets of functions as closed triangle meshes: marching cubes, block by block.
+"""Isosurfaces of functions as closed triangle meshes, by marching cubes in blocks.
 
-The cells are scikit-image's, which decides ambiguous ones by T. Lewiner et al., *Efficient Implementation of Marching Cubes'
-Cases with Topological Guarantees* (2003). A block never has more than its own values in memory. Blocks share the values of the
-layer between them, and vertices are known by the edge of the lattice that they lie on, so that the mesh does not depend on the
-size of the blocks and has no seams.
+The triangles of a cell are those of scikit-image, which resolves ambiguous cells by T. Lewiner et al., *Efficient Implementation
+of Marching Cubes' Cases with Topological Guarantees* (2003). Only the values of one block are in memory at a time. Blocks share
+the values of the layers between them, and vertices are identified by the edge of the lattice on which they lie. So the mesh has
+no seams, and does not depend on the size of the blocks.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from nrc_tracer.surfaces.surface_mesh import Isosurface, collapsed, mesh_normals
 __all__ = ["Isosurface", "extract", "write_surface"]
 
 Field = Callable[[np.ndarray], np.ndarray]
-"""A function of points, float32 [N, 3], with a value or a row of them for each."""
+"""A function of points, float32 [N, 3], that returns a value or a row of values for each."""
 
 BATCH = 2**18
-"""Points that a function gets at once beyond those of a block."""
+"""Largest number of points in one call of a function, except for the corners of a block."""
 BRICK = 4
-"""Cells along the smallest cube that is left out where the surface is known to be far."""
+"""Side of the smallest cube that is skipped where the surface is known to be far away [cells]."""
 LARGEST_BLOCK = 256
-"""scikit-image gives positions in 32 bits: more cells would leave too few digits to tell edges by."""
+"""Largest side of a block [cells]. scikit-image's 32-bit positions would not resolve the edges of larger blocks."""
 LEAST, MOST = 2.0**-10, 2.0**4
-"""Values that decide the shape of a cell, as multiples of the usual difference over an edge, are brought between these."""
+"""Range to which the magnitudes that determine a cell's triangles are clipped, in typical differences along an edge."""
 SNAP = 1e-4
-"""Vertices so near to a corner of the lattice, in edges, are moved there: they would make triangles without area."""
+"""Distance from a corner of the lattice below which a vertex is moved there, in edges: it would make triangles without area."""
 CENTER = 3
-"""Stands for the axis of a vertex inside of a cell, where the others have 0, 1 or 2."""
+"""Number in place of an axis (0, 1 or 2) for a vertex that lies inside a cell, not on an edge."""
 
 
 def extract(
@@ -51,32 +51,32 @@ def extract(
     block: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> Isosurface:
-    """Make triangles of the surface on which a function has a value.
+    """Triangulate the isosurface of a function at a level.
 
-    The side where the function is below `level` is the inside; triangles are counter-clockwise seen from the outside. The
-    mesh is closed but for where the surface leaves the box, and does not depend on `block`.
+    The inside is where the function is below `level`; triangles are counter-clockwise seen from the outside. The mesh is closed
+    except where the surface leaves the box, and does not depend on `block`.
 
     Args:
-        field: Values float32 [N] (or [N, 1]) at points float32 [N, 3]; each value is a matter of its point alone.
+        field: Returns values, float32 [N] or [N, 1], at points, float32 [N, 3]. A value must not depend on the other points.
         lower: Lower corner of the box.
-        upper: Upper corner.
-        resolution: Cells along the longest side of the box, as many along the others as make them about cubes; or one number
-            for each axis.
-        level: Value on the surface.
-        gradient: Gradients of the function, [N, 3]: normals at vertices come from them.
-        attributes: Anything else to know at the vertices, such as colours, [N, K].
-        lipschitz: The most that values differ per unit of length, 1 for a distance: where it follows that the surface is far,
-            the function is not evaluated. The mesh can have holes where it is too small.
-        closed: Take the outside of the box for the outside of the surface, and so close it there: what lies in the last layer
-            of cells is cut off.
-        refine: Evaluations for each vertex that bring it nearer to the surface, along its edge (regula falsi in the Illinois
-            form); 0 leaves it where a linear function would have the level.
-        block: Cells along the blocks in which the function is evaluated.
-        progress: Called with how many blocks are done, and with their number.
+        upper: Upper corner of the box.
+        resolution: Number of cells along the longest side of the box, with cells that are nearly cubes; or one number for each
+            axis.
+        level: Value of the function on the surface.
+        gradient: Returns gradients of the function, [N, 3], from which vertex normals are made.
+        attributes: Returns other values at the vertices, such as colours, [N, K].
+        lipschitz: Lipschitz constant of the function, 1 for a distance. The function is not evaluated where this bound shows
+            that the surface is far away. The mesh can have holes if the constant is too small.
+        closed: Close the surface where it leaves the box, by treating the outside of the box as outside. What lies in the
+            outermost layer of cells is cut off.
+        refine: Number of evaluations per vertex that move it along its edge towards the surface (regula falsi, Illinois
+            variant). With 0 the vertex stays where linear interpolation puts it.
+        block: Side of the blocks in which the function is evaluated [cells].
+        progress: Called with the number of finished blocks and the number of all blocks.
 
     Raises:
-        DataError: There is no surface in the box (the message has the range of values), the function gives values that are
-            not finite or of another shape, a number is out of range, or scikit-image is missing.
+        DataError: There is no surface in the box (the message has the range of values), the function returns values that are
+            not finite or of another shape, a number is out of range, or scikit-image is not installed.
     """
     lattice = lattice_of(lower, upper, resolution)
     for name, value, low in (("refine", refine, 0), ("block", block, 1)):
@@ -93,7 +93,7 @@ def extract(
     parts = list(crossings)
     if not parts:
         raise DataError(
-            f"no surface: nowhere in the box {point_text(lower)} to {point_text(upper)} has the function the value {level:g}; "
+            f"no surface: the function has the value {level:g} nowhere in the box {point_text(lower)} to {point_text(upper)}; "
             f"at {values.count:,} points it lies between {values.low + level:g} and {values.high + level:g}"
         )
     merged = _merge(parts)
@@ -109,7 +109,7 @@ def extract(
 
 
 class _Values:
-    """The function less its level; counts its points and knows the range of its values."""
+    """The function minus its level, with the range of its values and the number of points evaluated."""
 
     def __init__(self, field: Field, level: float) -> None:
         self._field, self._level = field, np.float32(level)
@@ -119,7 +119,7 @@ class _Values:
         values = np.asarray(self._field(points), np.float32)
         if values.shape not in ((len(points),), (len(points), 1)):
             raise DataError(
-                f"the function gave values of shape {list(values.shape)} for points of shape {list(points.shape)}"
+                f"the function returned values of shape {list(values.shape)} for points of shape {list(points.shape)}"
             )
         values = values.reshape(-1) - self._level
         if len(values):
@@ -133,7 +133,7 @@ class _Values:
 
 
 def _usual_difference(values: _Values, lattice: Lattice) -> float:
-    """The mean difference over an edge, from a few samples."""
+    """Estimate the mean difference along an edge from a few samples."""
     steps = [np.unique(np.linspace(0, n, 9).astype(np.int64)) for n in lattice.cells]
     corners = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
     sampled = values(lattice.points(corners.reshape(-1, 3))).reshape(corners.shape[:3]).astype(np.float64)
@@ -145,9 +145,9 @@ def _usual_difference(values: _Values, lattice: Lattice) -> float:
 
 
 def _far_bricks(values: _Values, lattice: Lattice, lipschitz: float) -> np.ndarray:
-    """For each cube of `BRICK` cells, int8: 0 where the surface may be, else the sign of the function.
+    """Return, for each cube of `BRICK` cells along a side, int8: 0 where the surface may be, else the sign of the function.
 
-    Begins with cubes of 4^3 times as many cells along a side, and divides those that may have the surface.
+    Starts with cubes of `BRICK`^3 cells along a side, and subdivides those that may contain the surface.
     """
     cells = np.array(lattice.cells)
     size = BRICK**3
@@ -159,7 +159,7 @@ def _far_bricks(values: _Values, lattice: Lattice, lipschitz: float) -> np.ndarr
             low, high = bricks * size, np.minimum((bricks + 1) * size, cells)
             center = values(lattice.points(0.5 * (low + high)))
             reach = 0.5 * lipschitz * np.linalg.norm((high - low) * lattice.spacing, axis=1)
-            # A little more, as positions are rounded
+            # The factor allows for the rounding of positions
             state[tuple(bricks.T)] = np.where(np.abs(center) > 1.001 * reach, np.sign(center), 0)
         if size == BRICK:
             return state
@@ -170,12 +170,12 @@ def _far_bricks(values: _Values, lattice: Lattice, lipschitz: float) -> np.ndarr
 
 @dataclass(frozen=True)
 class _Crossings:
-    """Where a block's edges cross the level.
+    """Edges of a block that cross the level, and the triangles between the crossings.
 
     Attributes:
-        keys: int64 [N]: four times the number of the corner where the edge begins, plus the axis.
-        ends: Values at both ends, float32 [N, 2].
-        triangles: Of these, int64 [T, 3].
+        keys: Four times the number of the corner where the edge begins, plus the axis of the edge, int64 [N].
+        ends: Values at both ends of the edge, float32 [N, 2].
+        triangles: Triangles as indices of crossings, int64 [T, 3].
     """
 
     keys: np.ndarray
@@ -183,8 +183,16 @@ class _Crossings:
     triangles: np.ndarray
 
 
-def _crossings(values, lattice, far, block, usual, closed, progress) -> Iterator[_Crossings]:
-    """The crossings of every block that has some."""
+def _crossings(
+    values: _Values,
+    lattice: Lattice,
+    far: np.ndarray | None,
+    block: int,
+    usual: float,
+    closed: bool,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[_Crossings]:
+    """Yield the crossings of every block that has any."""
     counts = [-(-n // block) for n in lattice.cells]
     walls, cells = Walls(lattice.cells, block), np.array(lattice.cells)
     for number, at in enumerate(np.ndindex(*counts)):
@@ -204,7 +212,7 @@ def _crossings(values, lattice, far, block, usual, closed, progress) -> Iterator
         if np.any(wanted):
             known[wanted] = values(lattice.points(low + np.argwhere(wanted)))
         walls.write(low, known)
-        # A block far from the surface has none, but where its inside reaches a border that is closed
+        # A block far from the surface has no crossings, unless it is inside and reaches a border that is closed
         if signs is None or not np.all(signs) or (closed and np.any(signs < 0)):
             found = _march(_filled(known, signs, low, cells, closed), low, lattice, usual)
             if found is not None:
@@ -214,7 +222,7 @@ def _crossings(values, lattice, far, block, usual, closed, progress) -> Iterator
 
 
 def _needed(signs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The corners of a block, bool of that shape, that belong to a cell where the surface may be."""
+    """Return which corners of a block belong to a cell where the surface may be, bool of that shape."""
     needed = np.zeros(shape, bool)
     cells = signs == 0
     for axis in range(3):
@@ -228,7 +236,7 @@ def _needed(signs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _filled(
     known: np.ndarray, signs: np.ndarray | None, low: np.ndarray, cells: np.ndarray, closed: bool
 ) -> np.ndarray:
-    """All values of a block: far from the surface only their sign is right, and on the border that is closed."""
+    """Return all values of a block. Far from the surface and on a closed border only their signs are right."""
     result = known
     if signs is not None:
         bricks = [
@@ -246,11 +254,11 @@ def _filled(
 
 
 def _march(values: np.ndarray, low: np.ndarray, lattice: Lattice, usual: float) -> _Crossings | None:
-    """Marching cubes in one block, its vertices known by their edges; None where there are none."""
+    """Run marching cubes in one block and identify vertices by their edges; None if there are no vertices."""
     inside = values < 0.0
     if not np.any(inside) or np.all(inside):
         return None
-    # No vertex comes so near to a corner that its edge could not be told; the true values give the positions
+    # Clip values so that no vertex is too close to a corner to identify its edge; `_positions` uses the unclipped values
     magnitude = np.clip(np.abs(values), LEAST * usual, MOST * usual)
     places, triangles, _, _ = _marching_cubes()(np.where(inside, -magnitude, magnitude), 0.0)
     begin = np.floor(places)
@@ -264,7 +272,7 @@ def _march(values: np.ndarray, low: np.ndarray, lattice: Lattice, usual: float) 
     return _Crossings(4 * lattice.number(begin + low) + axis, ends, triangles.astype(np.int64))
 
 
-def _marching_cubes() -> Callable:
+def _marching_cubes() -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     try:
         from skimage.measure import marching_cubes
     except ImportError as error:
@@ -273,7 +281,7 @@ def _marching_cubes() -> Callable:
 
 
 def _merge(parts: list[_Crossings]) -> _Crossings:
-    """The crossings of all blocks, each once, and their triangles, int32 [T, 3], in an order that blocks do not change."""
+    """Merge the crossings of all blocks, each once; triangles, int32 [T, 3], in an order that does not depend on the blocks."""
     offsets = np.cumsum([0, *(len(part.keys) for part in parts)])
     keys, first, places = np.unique(
         np.concatenate([part.keys for part in parts]), return_index=True, return_inverse=True
@@ -283,7 +291,7 @@ def _merge(parts: list[_Crossings]) -> _Crossings:
     ends = np.concatenate([part.ends for part in parts])[first]
     places = places.astype(np.int32)
     triangles = np.concatenate([places[part.triangles + o] for part, o in zip(parts, offsets[:-1], strict=True)])
-    # The lowest corner first, then by it and the next: no two triangles share a directed edge
+    # Rotate each triangle to start at its lowest vertex, then sort by its first edge: no two triangles share a directed edge
     turn = np.argmin(triangles, axis=1)
     triangles = np.take_along_axis(triangles, (turn[:, None] + np.arange(3)) % 3, axis=1)
     order = np.argsort(triangles[:, 0].astype(np.int64) << 32 | triangles[:, 1], kind="stable")
@@ -291,7 +299,7 @@ def _merge(parts: list[_Crossings]) -> _Crossings:
 
 
 def _positions(merged: _Crossings, lattice: Lattice, values: _Values, refine: int) -> np.ndarray:
-    """Vertices, float32 [V, 3]: on edges where the level is, inside of cells in the middle of their neighbours."""
+    """Return vertices, float32 [V, 3]: on edges at the level, inside cells at the mean of their neighbours."""
     axis = merged.keys % 4
     places = lattice.corners(merged.keys // 4).astype(np.float64)
     rows = np.flatnonzero(axis != CENTER)
@@ -304,7 +312,10 @@ def _positions(merged: _Crossings, lattice: Lattice, values: _Values, refine: in
             place[np.arange(len(t)), along] += t
             return place
 
-        t = _roots(lambda t, at=at: values(lattice.points(at(t))), merged.ends[chosen].astype(np.float64), refine)
+        def value(t: np.ndarray, at: Callable[[np.ndarray], np.ndarray] = at) -> np.ndarray:
+            return values(lattice.points(at(t)))
+
+        t = _roots(value, merged.ends[chosen].astype(np.float64), refine)
         places[chosen] = at(np.where(t < SNAP, 0.0, np.where(t > 1.0 - SNAP, 1.0, t)))
     if len(rows) < len(axis):
         inner = axis == CENTER
@@ -320,7 +331,7 @@ def _positions(merged: _Crossings, lattice: Lattice, values: _Values, refine: in
 
 
 def _roots(value: Callable[[np.ndarray], np.ndarray], ends: np.ndarray, steps: int) -> np.ndarray:
-    """Where on [0, 1] functions with these values at both ends, of opposite sides, are 0: regula falsi, Illinois form."""
+    """Find the roots on [0, 1] of functions with these values at both ends, of opposite signs: regula falsi, Illinois variant."""
     low, high = np.zeros(len(ends)), np.ones(len(ends))
     at_low, at_high = ends.T.copy()
     t = at_low / (at_low - at_high)
@@ -331,7 +342,7 @@ def _roots(value: Callable[[np.ndarray], np.ndarray], ends: np.ndarray, steps: i
         free &= found != 0.0
         like_low = (found < 0.0) == (at_low < 0.0)
         like_high = ~like_low
-        # An end that stays twice counts half, or it would stay for ever
+        # Halve the value of an end that stays twice, or it might never move
         at_high = np.where(like_low & moved_low, 0.5 * at_high, at_high)
         at_low = np.where(like_high & moved_high, 0.5 * at_low, at_low)
         low, at_low = np.where(like_low, t, low), np.where(like_low, found, at_low)
@@ -342,7 +353,7 @@ def _roots(value: Callable[[np.ndarray], np.ndarray], ends: np.ndarray, steps: i
 
 
 def _normals(gradient: Field, surface: Isosurface) -> np.ndarray:
-    """Unit gradients at the vertices; where there is none, the mean of the triangles around."""
+    """Return unit gradients at the vertices; where the gradient is 0, the mean normal of the adjacent triangles."""
     normals = unit_rows(_in_batches(gradient, surface.positions, "gradient", columns=3))
     lost = ~np.any(normals, axis=1)
     if np.any(lost):
@@ -351,13 +362,13 @@ def _normals(gradient: Field, surface: Isosurface) -> np.ndarray:
 
 
 def _in_batches(function: Field, points: np.ndarray, name: str, columns: int | None = None) -> np.ndarray:
-    """What a function gives for many points, float32 [N, K]."""
+    """Evaluate a function at many points, float32 [N, K]."""
     parts = []
     for first in range(0, len(points), BATCH):
         rows = np.asarray(function(points[first : first + BATCH]), np.float32)
         count = min(BATCH, len(points) - first)
         if rows.ndim != 2 or len(rows) != count or columns not in (None, rows.shape[1]):
             wanted = "K" if columns is None else columns
-            raise DataError(f"{name}: gave shape {list(rows.shape)} for {count} points, not [{count}, {wanted}]")
+            raise DataError(f"{name}: returned shape {list(rows.shape)} for {count} points, not [{count}, {wanted}]")
         parts.append(rows)
     return np.concatenate(parts)

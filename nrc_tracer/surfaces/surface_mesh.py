@@ -1,4 +1,4 @@
-"""Triangle meshes of level sets: their clean-up, and their files for other programs."""
+"""Triangle meshes of isosurfaces: their clean-up, and writing them to files for other programs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging.tonemap import eight_bits, encode_srgb
 
 FORMATS = (".ply", ".obj", ".glb", ".stl")
+"""Extensions of the files that `write_surface` writes."""
 
 
 @dataclass(frozen=True)
 class Isosurface:
-    """A triangle mesh.
+    """An isosurface as a triangle mesh.
 
     Attributes:
-        positions: Vertices, float32 [V, 3].
-        indices: Corners of the triangles, int32 [T, 3], counter-clockwise seen from the outside.
-        normals: Unit vectors at the vertices, float32 [V, 3], or None.
-        attributes: What else is known at the vertices, float32 [V, K], or None.
-        evaluations: Points at which the function was evaluated to get the triangles.
+        positions: Vertex positions, float32 [V, 3].
+        indices: Vertex indices of the triangles, int32 [T, 3], counter-clockwise seen from the outside.
+        normals: Unit vertex normals, float32 [V, 3], or None.
+        attributes: Other values at the vertices, such as colours, float32 [V, K], or None.
+        evaluations: Number of points at which the function was evaluated.
     """
 
     positions: np.ndarray
@@ -34,7 +35,7 @@ class Isosurface:
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Vectors, [N, 3], at unit length, float32; what has none, or is not finite, becomes 0."""
+    """Normalize vectors, [N, 3], float32; those of length 0 or not finite become 0."""
     rows = np.asarray(rows, np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     usable = np.isfinite(lengths) & (lengths > 0.0)
@@ -42,7 +43,7 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def mesh_normals(positions: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Normals at vertices, float32 [V, 3]: of the triangles around, weighted by their areas."""
+    """Return vertex normals, float32 [V, 3]: those of the adjacent triangles, weighted by area."""
     corners = positions[indices].astype(np.float64)
     faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     sums = np.stack([np.bincount(indices.ravel(), np.repeat(faces[:, i], 3), len(positions)) for i in range(3)], axis=1)
@@ -50,16 +51,16 @@ def mesh_normals(positions: np.ndarray, indices: np.ndarray) -> np.ndarray:
 
 
 def collapsed(positions: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A mesh without the triangles whose corners are at one place, their vertices joined so that it stays as closed as it was.
+    """Remove triangles with coincident vertices by joining these vertices, so that a closed mesh stays closed.
 
-    Where that would make more than two triangles share an edge, they are kept.
+    Vertices are not joined where more than two triangles would share an edge.
 
     Args:
-        positions: float32 [V, 3].
-        indices: int32 [T, 3].
+        positions: Vertex positions, float32 [V, 3].
+        indices: Vertex indices, int32 [T, 3].
 
     Returns:
-        Positions and indices.
+        Positions and indices of the new mesh.
     """
     edges = np.concatenate([indices[:, [0, 1]], indices[:, [1, 2]], indices[:, [2, 0]]])
     edges = edges[np.all(positions[edges[:, 0]] == positions[edges[:, 1]], axis=1)]
@@ -80,7 +81,7 @@ def collapsed(positions: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _joined(count: int, edges: np.ndarray) -> np.ndarray:
-    """The first of all vertices that edges connect, for each vertex, int64 [count]."""
+    """Return, for each vertex, the lowest number of all vertices that edges connect it with, int64 [count]."""
     place = np.arange(count)
     while True:
         before = place.copy()
@@ -93,7 +94,7 @@ def _joined(count: int, edges: np.ndarray) -> np.ndarray:
 
 
 def _without_pairs(indices: np.ndarray) -> np.ndarray:
-    """The triangles but for those that are one and the same with its two sides."""
+    """Return the triangles without pairs that have the same vertices in opposite orientation."""
     _, kind, counts = np.unique(np.sort(indices, axis=1), axis=0, return_inverse=True, return_counts=True)
     turn = np.argmin(indices, axis=1)[:, None]
     even = np.take_along_axis(indices, (turn + 1) % 3, 1)[:, 0] < np.take_along_axis(indices, (turn + 2) % 3, 1)[:, 0]
@@ -102,7 +103,7 @@ def _without_pairs(indices: np.ndarray) -> np.ndarray:
 
 
 def _crowded_vertices(indices: np.ndarray) -> np.ndarray:
-    """Vertices of edges that more than one triangle has in the same direction."""
+    """Return the vertices of edges that several triangles have in the same direction."""
     edges = np.concatenate([indices[:, [0, 1]], indices[:, [1, 2]], indices[:, [2, 0]]]).astype(np.int64)
     keys, counts = np.unique(edges[:, 0] << 32 | edges[:, 1], return_counts=True)
     keys = keys[counts > 1]
@@ -110,15 +111,14 @@ def _crowded_vertices(indices: np.ndarray) -> np.ndarray:
 
 
 def write_surface(surface: Isosurface, path: str | Path) -> Path:
-    """Write a surface for other programs, by the ending of the name: PLY, OBJ, glTF (`.glb`) or STL.
+    """Write a mesh for other programs as PLY, OBJ, glTF (`.glb`) or STL, by the extension.
 
-    Normals go with it but into STL, and three or four attributes, linear RGB and opacity in [0, 1], as colours of the vertices
-    but into STL: in 8 bits, as sRGB codes in PLY and OBJ and linear in glTF. A file of that name is replaced only once the new
-    one is complete.
+    Except in STL, vertex normals are written too, and three or four attributes (linear RGB and opacity in [0, 1]) become vertex
+    colours of 8 bits: sRGB in PLY and OBJ, linear in glTF. An existing file is replaced only when the new one is complete.
 
     Raises:
-        OutputError: The ending is another one, or the place cannot be written to.
-        DataError: trimesh is missing.
+        OutputError: The extension is another one, or the file cannot be written.
+        DataError: trimesh is not installed.
     """
     path = Path(path)
     kind = path.suffix.lower()
@@ -131,23 +131,19 @@ def write_surface(surface: Isosurface, path: str | Path) -> Path:
     mesh = trimesh.Trimesh(
         surface.positions, surface.indices, vertex_normals=surface.normals, process=False, validate=False
     )
-    has_normals = surface.normals is not None
     if kind != ".stl" and surface.attributes is not None and surface.attributes.shape[1] in (3, 4):
         mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=_codes(surface.attributes, linear=kind == ".glb"))
-    options = {
-        ".ply": {"vertex_normal": has_normals},
-        ".obj": {"include_normals": has_normals},
-        ".glb": {"include_normals": has_normals},
-        ".stl": {},
-    }[kind]
-    data = mesh.export(file_type=kind[1:], **options)
+    option = {".ply": "vertex_normal", ".obj": "include_normals", ".glb": "include_normals", ".stl": None}[kind]
+    options = {} if option is None else {option: surface.normals is not None}
+    data = mesh.export(None, file_type=kind[1:], **options)
+    assert isinstance(data, bytes | str)  # as trimesh returns for these formats
     with replacing(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
     return path
 
 
 def _codes(colors: np.ndarray, *, linear: bool) -> np.ndarray:
-    """Colours in 8 bits, uint8 [V, 3 or 4]."""
+    """Convert colours to 8 bits, uint8 [V, 3 or 4]."""
     codes = np.clip(np.nan_to_num(colors), 0.0, 1.0)
     if not linear:
         codes[:, :3] = encode_srgb(codes[:, :3])

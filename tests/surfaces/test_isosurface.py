@@ -290,7 +290,7 @@ def test_progress_counts_blocks():
         ((sphere, *BOX, 8), {"block": 0}, "block: must be at least 1"),
         ((sphere, *BOX, 8), {"refine": -1}, "refine: must be at least 0"),
         ((sphere, *BOX, 8), {"lipschitz": 0.0}, "lipschitz: must be above 0"),
-        ((sphere, *BOX, 8), {"gradient": lambda p: p[:, :2]}, r"gradient: gave shape \[\d+, 2\]"),
+        ((sphere, *BOX, 8), {"gradient": lambda p: p[:, :2]}, r"gradient: returned shape \[\d+, 2\]"),
     ],
 )
 def test_errors_are_one_line(arguments, options, message):

@@ -260,7 +260,7 @@ def test_with_a_radiance_cache(snapshot):
     [
         ("gone", "sphere.safetensors: cannot be read: No such file"),
         ("cut", "not a snapshot, or damaged"),
-        ("elsewhere", "no surface: nowhere in the box"),
+        ("elsewhere", "no surface: the function has the value 0 nowhere in the box"),
     ],
 )
 def test_what_is_wrong_with_a_snapshot_is_one_line(tmp_path, change, message):
