@@ -1,5 +1,5 @@
-"""What is rendered: the scene model and the readers of every format. Knows nothing of devices.
+"""Scenes: the scene model and the readers of every format. Independent of devices.
 
-The classes a scene is made of are in `nrc_tracer.scene.model`. This package has no names of its own, so that importing
-one of its modules loads no other.
+The classes that make up a scene are in `nrc_tracer.scene.model`. This package exports no names, so that importing one of its
+modules does not load the others.
 """

@@ -1,4 +1,4 @@
-"""A mesh file alone as a scene: seen by a fitted camera under a soft sky."""
+"""A mesh file as a scene, with a fitted camera and a soft sky."""
 
 from __future__ import annotations
 
@@ -13,59 +13,62 @@ from nrc_tracer.scene.model import (
     Diffuse,
     Film,
     Integrator,
+    Material,
     Mesh,
     Sampler,
     Scene,
     SceneDescription,
+    Texture,
     Vec3,
     VertexColor,
 )
 from nrc_tracer.scene.obj_materials import GREY
+from nrc_tracer.scene.vectors import as_vec3
 
 UP: dict[str, Vec3] = {".stl": (0.0, 0.0, 1.0)}
-"""What is up in files of a kind: z in those made for printing, else y."""
+"""Upward direction by extension: z in files for 3D printing, y in all others."""
 
 
 def read_bare_mesh(path: Path) -> Scene:
-    """Read an OBJ, PLY or STL file and make a scene of it: grey, with its own colours, or an OBJ's materials.
+    """Read an OBJ, PLY or STL file as a scene, with an OBJ's materials, with the file's vertex colours, or grey.
 
-    Its `notes` say what was added.
+    The scene's `notes` say what was added.
 
     Raises:
         SceneError: As `load_mesh`.
     """
     up = UP.get(path.suffix.lower(), (0.0, 1.0, 0.0))
     obj = read_bare_obj(path) if path.suffix.lower() == ".obj" else _one_material(path)
-    low = np.min([mesh.positions.min(axis=0) for mesh in obj.meshes.values()], axis=0).tolist()
-    high = np.max([mesh.positions.max(axis=0) for mesh in obj.meshes.values()], axis=0).tolist()
-    shining = any(shape.emission is not None for shape in obj.shapes)
+    low = np.min([mesh.positions.min(axis=0) for mesh in obj.meshes.values()], axis=0)
+    high = np.max([mesh.positions.max(axis=0) for mesh in obj.meshes.values()], axis=0)
+    emitting = any(shape.emission is not None for shape in obj.shapes)
     description = SceneDescription(
-        camera=fitted_camera((tuple(low), tuple(high)), up=up),
+        camera=fitted_camera((as_vec3(low), as_vec3(high)), up=up),
         film=Film(width=1024, height=1024),
         sampler=Sampler(spp=64),
         integrator=Integrator(max_depth=8),
         textures=obj.textures,
         materials=obj.materials,
         shapes=obj.shapes,
-        lights=() if shining else (soft_sky(up=up),),
+        lights=() if emitting else (soft_sky(up=up),),
     )
     axis = "xyz"[up.index(1.0)]
     colored = any(isinstance(texture, VertexColor) for texture in obj.textures.values())
     look = "the file's vertex colours" if colored else "grey material"
     added = [f"a fitted camera ({axis} is up)"]
-    added += [] if shining else ["a soft sky"]
+    added += [] if emitting else ["a soft sky"]
     added += [] if obj.look else [look]
     was = "were" if len(added) > 1 else "was"
     listed = " and ".join([", ".join(added[:-1]), added[-1]] if len(added) > 1 else added)
-    note = f"{path.name} is a mesh alone: {listed} {was} added" + (f"; it has {obj.look}" if obj.look else "")
+    note = f"{path.name} contains only a mesh: {listed} {was} added" + (f"; it has {obj.look}" if obj.look else "")
     return Scene(description, obj.meshes, obj.images, path, obj.warnings, (note,))
 
 
 def _one_material(path: Path) -> BareObj:
-    """A file that names no materials: grey, or with its vertex colours."""
+    """Read a file without materials: grey, or with its vertex colours."""
     mesh = load_mesh(path)
     colored = mesh.colors is not None
-    textures = {"vertex colors": VertexColor()} if colored else {}
-    materials = {PLAIN: Diffuse(reflectance="vertex colors" if colored else GREY)}
+    textures: dict[str, Texture] = {"vertex colors": VertexColor()} if colored else {}
+    materials: dict[str, Material] = {PLAIN: Diffuse(reflectance="vertex colors" if colored else GREY)}
     shapes = (Mesh(name=path.stem, file=path.name, material=PLAIN),)
     return BareObj(shapes, {path.name: mesh}, materials, textures, {}, (), "")

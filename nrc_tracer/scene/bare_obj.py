@@ -1,4 +1,4 @@
-"""An OBJ file alone, as meshes of one material each."""
+"""An OBJ file as meshes of one material each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nrc_tracer.scene.model import Color, Diffuse, Material, Mesh, Texture, Tria
 from nrc_tracer.scene.obj_materials import GREY, ObjMaterialReader
 
 PLAIN = "surface"
-"""The material of what has none in a .mtl file."""
+"""Name of the material of faces that have none from a .mtl file."""
 
 
 class BareObj(NamedTuple):
-    """What a scene takes from an OBJ file and its libraries. `look` says where its materials are from, for a note."""
+    """The contents of an OBJ file and its material libraries. `look` describes where the materials come from, for a note."""
 
     shapes: tuple[Mesh, ...]
     meshes: dict[str, TriangleMesh]
@@ -28,17 +28,17 @@ class BareObj(NamedTuple):
 
 
 def read_bare_obj(path: Path) -> BareObj:
-    """Read an OBJ file and its material libraries: one mesh for each material, and one for all faces without.
+    """Read an OBJ file and its material libraries, as one mesh per material and one for all faces without a material.
 
-    Those are grey, or have the file's vertex colours.
+    The latter is grey, or has the file's vertex colours.
 
     Raises:
         SceneError: As `load_mesh` and `read_mtl`.
     """
     obj = load_obj(path)
     reader = ObjMaterialReader(path.parent, textured=obj.mesh.uvs is not None)
-    there = [reader.add_library(f"{path}:{line}", text) for text, line in obj.libraries.items()]
-    # Gather the triangles of each material; those of unknown ones have none
+    exists = [reader.add_library(f"{path}:{line}", text) for text, line in obj.libraries.items()]
+    # Gather the triangles of each material; triangles of unknown materials count as having none
     used = np.unique(obj.material_of)
     emission: dict[str, Color | None] = {}
     group_of = np.full(len(obj.materials) + 1, -1)
@@ -47,9 +47,10 @@ def read_bare_obj(path: Path) -> BareObj:
         if name in reader.found:
             group_of[index] = index
             label, emission[name] = reader.read(name)
-        elif any(there) or not obj.libraries:
-            where = "in the material library" if any(there) else "as there is no mtllib"
-            reader.warn(f'{path}: there is no material "{name[:80]}" {where}; {_plain_look(obj.mesh)} is used')
+        elif any(exists) or not obj.libraries:
+            why = "is not in the material library" if any(exists) else "is unknown without an mtllib"
+            look = "a grey one is used" if obj.mesh.colors is None else "the file's vertex colours are used"
+            reader.warn(f'{path}: the material "{name[:80]}" {why}; {look}')
     groups = group_of[obj.material_of]
     shapes, meshes = [], {}
     order = np.argsort(groups, kind="stable")
@@ -72,11 +73,8 @@ def read_bare_obj(path: Path) -> BareObj:
     )
 
 
-def _plain_look(mesh: TriangleMesh) -> str:
-    return "grey" if mesh.colors is None else "the file's vertex colours"
-
-
 def _plain(mesh: TriangleMesh, reader: ObjMaterialReader) -> str:
+    """Add the material of faces without one, and return its name."""
     name = PLAIN
     while name in reader.materials:
         name += "_"
@@ -86,7 +84,7 @@ def _plain(mesh: TriangleMesh, reader: ObjMaterialReader) -> str:
 
 
 def _part(mesh: TriangleMesh, chosen: np.ndarray) -> TriangleMesh:
-    """The chosen triangles, with the vertices they have."""
+    """Return the chosen triangles, with only the vertices that they use."""
     indices = mesh.indices[chosen]
     vertices, inverse = np.unique(indices, return_inverse=True)
     rest = (None if rows is None else rows[vertices] for rows in (mesh.normals, mesh.uvs, mesh.colors))

@@ -1,11 +1,12 @@
-"""Any scene in the package's own format: a JSON file, and beside it a folder with its meshes, images and snapshots."""
+"""Writing any scene in the package's own format: a JSON file, and a folder with its meshes, images and snapshots."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,32 +19,35 @@ from nrc_tracer.scene.model import Bitmap, EnvironmentMap, Mesh, NeuralSdf, Scen
 from nrc_tracer.scene.ply_writer import write_ply
 from nrc_tracer.scene.validate import image_files, mesh_files, snapshot_files, validate_scene
 
+AnyShape = TypeVar("AnyShape", bound=Shape)
+
 MAX_NAME = 80
+"""Largest length of a file name without its extension [characters]."""
 
 
 def write_scene(scene: Scene, path: str | Path) -> tuple[Path, ...]:
-    """Write a scene so that `load_scene` gives back one that renders to the same bits.
+    """Write a scene that `load_scene` reads back, and that renders to the same bits.
 
-    Meshes of files become binary PLY, images PNG (whole numbers) or EXR (floats), and snapshots are copied, in the folder
-    `NAME_files` beside `NAME.json`. The JSON comes last, and every file is replaced only once the new one is complete.
+    The folder `NAME_files` beside `NAME.json` gets mesh files as binary PLY, images as PNG (integers) or EXR (floats), and copies
+    of snapshots. The JSON file is written last. An existing file is replaced only when the new one is complete.
 
     Args:
-        scene: The scene, with everything it names loaded.
-        path: The file to write; its name ends in `.json`.
+        scene: The scene, with all files that it names loaded.
+        path: The file to write, with the extension `.json`.
 
     Returns:
         All files written, the JSON file first.
 
     Raises:
-        OutputError: The name does not end in `.json`, or the place cannot be written to.
-        SceneError: Something that the scene names is not loaded, or a snapshot cannot be read.
+        OutputError: The extension is not `.json`, or a file cannot be written.
+        SceneError: A file that the scene names is not loaded, or a snapshot cannot be read.
     """
     path = Path(path)
     if path.suffix.lower() != ".json":
-        raise OutputError(f'{path}: the name of a scene to write must end in .json, not "{path.suffix}"')
+        raise OutputError(f'{path}: a scene is written to a file ending in .json, not "{path.suffix}"')
     validate_scene(scene)
     folder = path.with_name(f"{path.stem}_files")
-    meshes = _file_names((name for _, name in mesh_files(scene.description)), lambda name: ".ply")
+    meshes = _file_names((name for _, name in mesh_files(scene.description)), lambda _: ".ply")
     images = _file_names(
         (name for _, name in image_files(scene.description)),
         lambda name: pixel_extension(scene.images[name]),
@@ -51,7 +55,7 @@ def write_scene(scene: Scene, path: str | Path) -> tuple[Path, ...]:
     )
     snapshots = _file_names(
         (name for _, name in snapshot_files(scene.description)),
-        lambda name: ".safetensors",
+        lambda _: ".safetensors",
         taken=(*meshes.values(), *images.values()),
     )
     if meshes or images or snapshots:
@@ -60,17 +64,17 @@ def write_scene(scene: Scene, path: str | Path) -> tuple[Path, ...]:
         write_ply(scene.meshes[name], folder / file)
     for name, file in images.items():
         write_pixels(folder / file, scene.images[name])
-
     for name, file in snapshots.items():
         _copy(scene.snapshots[name], folder / file)
 
-    def placed(shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
-        return tuple(_renamed(shape, scene, {**meshes, **snapshots}, folder.name) for shape in shapes)
-
+    files = {**meshes, **snapshots}
     description = msgspec.structs.replace(
         scene.description,
-        shapes=placed(scene.description.shapes),
-        groups={name: placed(group) for name, group in scene.description.groups.items()},
+        shapes=tuple(_renamed(shape, scene, files, folder.name) for shape in scene.description.shapes),
+        groups={
+            name: tuple(_renamed(shape, scene, files, folder.name) for shape in group)
+            for name, group in scene.description.groups.items()
+        },
         textures={
             name: msgspec.structs.replace(texture, file=f"{folder.name}/{images[texture.file]}")
             if isinstance(texture, Bitmap)
@@ -88,7 +92,8 @@ def write_scene(scene: Scene, path: str | Path) -> tuple[Path, ...]:
     return (path, *(folder / file for file in (*meshes.values(), *images.values(), *snapshots.values())))
 
 
-def _renamed(shape: Shape, scene: Scene, files: dict[str, str], folder: str) -> Shape:
+def _renamed(shape: AnyShape, scene: Scene, files: dict[str, str], folder: str) -> AnyShape:
+    """Return a shape that names the written file in place of the original one."""
     if isinstance(shape, NeuralSdf):
         return msgspec.structs.replace(shape, file=f"{folder}/{files[shape.file]}")
     if not isinstance(shape, Mesh) or shape.file is None:
@@ -97,8 +102,8 @@ def _renamed(shape: Shape, scene: Scene, files: dict[str, str], folder: str) -> 
     return msgspec.structs.replace(shape, file=f"{folder}/{files[shape.file]}", face_normals=flat)
 
 
-def _file_names(names: Iterable[str], extension, taken: Iterable[str] = ()) -> dict[str, str]:
-    """A file name for each name: only plain characters, no two alike, not even where capitals do not count."""
+def _file_names(names: Iterable[str], extension: Callable[[str], str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Choose a file name for each name: in plain characters, and unique even if upper and lower case are not distinguished."""
     used = {name.lower() for name in taken}
     result: dict[str, str] = {}
     for name in names:
@@ -119,7 +124,7 @@ def _file_names(names: Iterable[str], extension, taken: Iterable[str] = ()) -> d
 
 
 def _copy(snapshot: SdfSnapshot, path: Path) -> None:
-    """Copy a snapshot, unless it is there already."""
+    """Copy a snapshot, unless `path` is the same file."""
     if path.exists() and path.samefile(snapshot.path):
         return
     with replacing(path) as temporary:
@@ -133,4 +138,4 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: the folder cannot be made: {error.strerror or error}") from error
+        raise OutputError(f"{folder}: the folder cannot be created: {error.strerror or error}") from error

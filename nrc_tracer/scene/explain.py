@@ -1,14 +1,15 @@
-"""Finding what is wrong with raw data, and where: msgspec's own messages lack keys and nearest names.
+"""Explaining what is wrong with raw data, and where. The messages of msgspec itself lack keys and nearest names.
 
-Paths are written as in JSON: `$.materials.glass.int_ior`, `$.shapes[3].to_world[0]`.
+Paths are written as in `$.materials.glass.int_ior` and `$.shapes[3].to_world[0]`.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -17,18 +18,23 @@ from msgspec import inspect
 from nrc_tracer.errors import nearest
 
 MAX_FLOAT = 3.4e38
-"""Rendering is done in float32, where anything larger is infinite."""
+"""Largest magnitude of a number. Rendering uses float32, in which anything larger is infinite."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][\w$-]*\Z")
-_LIMITS = (("ge", ">=", lambda v, m: v >= m), ("gt", ">", lambda v, m: v > m))
-_LIMITS += (("le", "<=", lambda v, m: v <= m), ("lt", "<", lambda v, m: v < m))
+_LIMITS: tuple[tuple[str, str, Callable[[float, float], bool]], ...] = (
+    ("ge", ">=", operator.ge),
+    ("gt", ">", operator.gt),
+    ("le", "<=", operator.le),
+    ("lt", "<", operator.lt),
+)
+"""Limits of numbers: msgspec's name, the sign for messages, and the comparison."""
 
 
 def explain(value: Any, structure: type[msgspec.Struct], path: str = "$") -> str | None:
-    """Say what makes raw data (as out of JSON) unfit for a struct type.
+    """Explain why raw data, as read from JSON, does not fit a struct type.
 
     Returns:
-        One line that begins with the path of the first thing wrong, or None if nothing is.
+        One line about the first problem, which begins with its path; None if the data fits.
     """
     return next(_problems(value, _type_info(structure), path), None)
 
@@ -58,7 +64,7 @@ def _problems(value: Any, expected: inspect.Type, path: str) -> Iterator[str]:
         yield from _number_problems(value, numbers[-1], path)
     elif isinstance(fitting[0], inspect.LiteralType):
         if value not in fitting[0].values:
-            yield f"{path}: unknown value {_show(value)}{nearest(value, fitting[0].values)}"
+            yield f"{path}: unknown value {_show(value)}{nearest(value, map(str, fitting[0].values))}"
     elif isinstance(fitting[0], inspect.DictType):
         for key, item in value.items():
             yield from _problems(item, fitting[0].value_type, member(path, key))
@@ -77,7 +83,7 @@ def _struct_problems(value: dict, options: list[inspect.StructType], path: str) 
     tag_field = options[0].tag_field if options[0].tag is not None else None
     chosen = options[0]
     if tag_field:
-        tags = {option.tag: option for option in options}
+        tags = {str(option.tag): option for option in options}
         if tag_field not in value:
             yield f'{path}: "{tag_field}" is missing{nearest("", tags)}'
             return
@@ -137,7 +143,7 @@ def _kind_of(value: Any) -> str:
 
 
 def _describe(options: tuple[inspect.Type, ...] | list[inspect.Type]) -> str:
-    """Name what would fit: `a number, an array of 3 numbers or a string`."""
+    """Describe the types that would fit: `a number, an array of 3 numbers or a string`."""
     names = []
     for option in options:
         kind = _kind(option)
@@ -156,7 +162,7 @@ def _describe(options: tuple[inspect.Type, ...] | list[inspect.Type]) -> str:
 
 
 def _show(value: Any) -> str:
-    """Show a value in a message: scalars as in JSON, containers by kind."""
+    """Format a value for a message: scalars as in JSON, containers by kind."""
     if isinstance(value, list | tuple):
         return f"an array of {len(value)}"
     if isinstance(value, dict):

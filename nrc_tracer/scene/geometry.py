@@ -1,8 +1,8 @@
-"""Shapes as triangles: tessellation in local space, and the way to world space.
+"""Shapes as triangles: tessellation in local space, and transforms to world space.
 
-Positions, texture coordinates and normals are Mitsuba 3's, so that one scene file means the same to both. Curved
-shapes are cut into enough facets to look round, and enlarged by a few parts in 10^5 so that their *area* is the exact
-shape's: an area light then emits the right power.
+Positions, texture coordinates and normals are those of Mitsuba 3, so that a scene file means the same to both. Curved shapes
+have enough facets to look round, and are enlarged by a few parts in 10^5 so that their *area* is that of the exact shape: an
+area light then emits the right power.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from nrc_tracer.scene.model import Cube, Cylinder, Disk, GroupShape, Mesh, Neura
 from nrc_tracer.scene.transforms import matrix
 
 SEGMENTS = 256
-"""Facets around a disk, a cylinder or a sphere's equator."""
+"""Number of facets around a disk, a cylinder or the equator of a sphere."""
 UNIFORM = 1e-4
-"""Largest relative difference of scales along the axes that still counts as uniform."""
+"""Largest relative difference between the scales along the axes of a transform that counts as uniform."""
 
 
 def tessellate(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> TriangleMesh:
-    """Cut a shape into triangles, in its local space (`to_world` and `flip_normals` are not applied).
+    """Convert a shape to triangles in its local space, without `to_world` and `flip_normals`.
 
     Args:
-        shape: Any shape. Of a `Mesh`, `face_normals` and `flip_v` are applied; without vertex normals it gets smooth
-            ones unless `face_normals` is set.
+        shape: Any shape but a `NeuralSdf`. `face_normals` and `flip_v` of a `Mesh` are applied; a mesh given in place without
+            vertex normals gets smooth ones unless `face_normals` is set.
         file_mesh: The triangles of `Mesh.file`, as `load_mesh` returns them.
 
     Returns:
-        The triangles; int32 indices, float32 everything else.
+        The triangles, with int32 indices and float32 for everything else.
 
     Raises:
-        SceneError: A cylinder of no length, a `Mesh` whose arrays do not fit together or that is neither given in
-            place nor by `file_mesh`, or a `NeuralSdf`, which only the tracer makes triangles of.
+        SceneError: The shape is a cylinder of length 0, a `Mesh` whose arrays do not fit together or which has neither arrays
+            nor a `file_mesh`, or a `NeuralSdf`, which only the tracer converts to triangles.
     """
     match shape:
         case Mesh():
@@ -49,28 +49,28 @@ def tessellate(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> Tria
             return _sphere(shape)
         case NeuralSdf():
             raise SceneError(
-                "a neural-sdf becomes triangles only when it is rendered; nrc-tracer decode makes a mesh of it"
+                "a neural-sdf is converted to triangles only for rendering; nrc-tracer decode makes a mesh of it"
             )
 
 
 def transform_mesh(mesh: TriangleMesh, to_world: np.ndarray, flip_normals: bool = False) -> TriangleMesh:
-    """Map a mesh by an affine map; normals by the inverse transpose, and turned round by `flip_normals`.
+    """Transform a mesh by an affine map, its normals by the inverse transpose.
 
-    The winding follows the normals: it is reversed under a mirroring map (negative determinant), so that the mirror
-    image of an outward normal still points outward, and by `flip_normals`; both together leave it as it was.
+    The winding follows the normals. A mirroring map (negative determinant) reverses it, so that the mirror image of an outward
+    normal still points outwards; `flip_normals` reverses it too; both together leave it unchanged.
 
     Args:
         mesh: The mesh.
         to_world: An invertible affine map, shape [4, 4].
-        flip_normals: Whether normals point to the other side.
+        flip_normals: Whether to turn the normals round.
 
     Raises:
-        SceneError: The map takes a vertex beyond the range of float32.
+        SceneError: A transformed vertex is beyond the range of float32.
     """
     linear = np.asarray(to_world, dtype=np.float64)[:3, :3]
     positions = mesh.positions.astype(np.float64) @ linear.T + to_world[:3, 3]
     if np.any(np.abs(positions) > np.finfo(np.float32).max):
-        raise SceneError("the transform moves vertices beyond the range of numbers")
+        raise SceneError("the transform moves vertices beyond the range of float32")
     normals = mesh.normals
     if normals is not None:
         # n' = M^-T n, as row vectors n M^-1
@@ -83,7 +83,7 @@ def transform_mesh(mesh: TriangleMesh, to_world: np.ndarray, flip_normals: bool 
 
 
 def world_mesh(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> TriangleMesh:
-    """Cut a shape into triangles in world space, `to_world` and `flip_normals` applied.
+    """Convert a shape to triangles in world space, with `to_world` and `flip_normals` applied.
 
     Args:
         shape: Any shape.
@@ -96,16 +96,16 @@ def world_mesh(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> Tria
 
 
 def place_mesh(mesh: TriangleMesh, shape: GroupShape) -> TriangleMesh:
-    """Map a shape's triangles, as `tessellate` returns them, to world space: `to_world` and `flip_normals` applied."""
+    """Transform a shape's triangles, as `tessellate` returns them, to world space."""
     to_world = matrix(shape.to_world)
     flip = shape.flip_normals
     if isinstance(shape, Sphere) and np.linalg.det(to_world[:3, :3]) < 0.0:
-        flip = not flip  # as world_sphere
+        flip = not flip  # as in world_sphere
     return transform_mesh(mesh, to_world, flip)
 
 
 def triangle_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> int:
-    """How many triangles `tessellate` makes; 0 for a sphere that stays one, and for a neural SDF, whose are not known yet."""
+    """Return how many triangles `tessellate` makes; 0 for an analytic sphere, and for a neural SDF, whose number is unknown."""
     match shape:
         case NeuralSdf():
             return 0
@@ -124,7 +124,7 @@ def triangle_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> 
 
 
 def vertex_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> int:
-    """How many vertices `tessellate` makes; 0 where `triangle_count` is."""
+    """Return how many vertices `tessellate` makes; 0 where `triangle_count` is 0."""
     match shape:
         case NeuralSdf():
             return 0
@@ -143,11 +143,11 @@ def vertex_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> in
 
 
 def world_sphere(sphere: Sphere) -> tuple[np.ndarray, float, bool] | None:
-    """Return the sphere in world space, or None if its transform makes it an ellipsoid (then use `world_mesh`).
+    """Return the sphere in world space, or None if its transform makes it an ellipsoid, for which there is `world_mesh`.
 
     Returns:
-        Centre, shape [3], float64; radius; and whether normals point inwards. As in Mitsuba a mirroring transform
-        turns the normals of an analytic sphere inwards, and `flip_normals` turns them round once more.
+        Centre, shape [3], float64; radius; and whether the normals point inwards. As in Mitsuba, a mirroring transform turns
+        the normals of an analytic sphere inwards, and `flip_normals` turns them round once more.
 
     Raises:
         SceneError: As `transforms.matrix`.
@@ -164,16 +164,16 @@ def world_sphere(sphere: Sphere) -> tuple[np.ndarray, float, bool] | None:
 
 
 def smooth_normals(positions: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Average the face normals around each vertex, weighted by the angle of the face there.
+    """Average the face normals around each vertex, weighted by the angle of the face at the vertex.
 
-    G. Thuermer and C. A. Wuethrich, *Computing Vertex Normals from Polygonal Facets* (1998).
+    Source: G. Thuermer and C. A. Wuethrich, *Computing Vertex Normals from Polygonal Facets* (1998).
 
     Args:
         positions: Vertex positions, shape [vertex_count, 3].
         indices: Triangles, shape [triangle_count, 3].
 
     Returns:
-        Unit normals, shape [vertex_count, 3], float32; a vertex of no triangle with an area gets (1, 0, 0).
+        Unit normals, shape [vertex_count, 3], float32; (1, 0, 0) where no adjacent triangle has an area.
     """
     corners = positions[indices].astype(np.float64)  # [triangle_count, 3, 3]
     edges = np.roll(corners, -1, axis=1) - corners  # edge k goes from corner k to the next
@@ -189,14 +189,34 @@ def smooth_normals(positions: np.ndarray, indices: np.ndarray) -> np.ndarray:
     return _unit_rows(result)
 
 
-def polygon_fans(sizes: np.ndarray) -> np.ndarray:
-    """Cut polygons into triangles around their first corner.
+def unit_normals(stored: np.ndarray, positions: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Normalize stored vertex normals; those of length 0 or not finite are replaced by `smooth_normals`.
 
     Args:
-        sizes: The number of corners of each polygon, which stand one polygon after the other.
+        stored: Vertex normals of any length, shape [vertex_count, 3].
+        positions: Vertex positions, shape [vertex_count, 3].
+        indices: Triangles, shape [triangle_count, 3].
 
     Returns:
-        Corners of triangles, shape [triangle_count, 3]; polygons of fewer than three corners have none.
+        Unit normals, shape [vertex_count, 3], float32.
+    """
+    normals = stored.astype(np.float64)
+    lengths = np.linalg.norm(normals, axis=1)
+    usable = np.isfinite(lengths) & (lengths > 0.0)
+    normals[usable] /= lengths[usable, None]
+    if not np.all(usable):
+        normals[~usable] = smooth_normals(positions, indices)[~usable]
+    return normals.astype(np.float32)
+
+
+def polygon_fans(sizes: np.ndarray) -> np.ndarray:
+    """Divide polygons into triangles around their first corner.
+
+    Args:
+        sizes: Number of corners of each polygon. The corners are stored polygon by polygon.
+
+    Returns:
+        Triangles as indices of corners, shape [triangle_count, 3]. Polygons with fewer than three corners have none.
     """
     per_polygon = np.maximum(sizes - 2, 0)
     offsets = np.cumsum(sizes) - sizes
@@ -211,7 +231,7 @@ def _unit_rows(vectors: np.ndarray) -> np.ndarray:
     return np.divide(vectors, lengths, out=fallback, where=lengths > 0.0).astype(np.float32)
 
 
-# --- One function a shape
+# --- One function per shape
 
 
 def _mesh(shape: Mesh, file_mesh: TriangleMesh | None) -> TriangleMesh:
@@ -231,11 +251,11 @@ def _mesh(shape: Mesh, file_mesh: TriangleMesh | None) -> TriangleMesh:
 def _inline_mesh(shape: Mesh) -> TriangleMesh:
     what = f'mesh "{shape.name}"' if shape.name else "mesh given in place"
     if not shape.positions or not shape.indices:
-        raise SceneError(f"{what}: positions and indices are both needed, and neither may be empty")
+        raise SceneError(f"{what}: it needs both positions and indices, and neither may be empty")
     positions = np.array(shape.positions, dtype=np.float32)
     indices = np.array(shape.indices, dtype=np.int64)
     if not np.all(np.isfinite(positions)):
-        raise SceneError(f"{what}: positions has numbers that are not finite")
+        raise SceneError(f"{what}: a position is not finite")
     if np.any(indices < 0) or np.any(indices >= len(positions)):
         bad = indices[np.any((indices < 0) | (indices >= len(positions)), axis=1)][0]
         raise SceneError(f"{what}: indices {tuple(bad.tolist())} are outside the {len(positions)} positions")
@@ -293,7 +313,7 @@ def _disk() -> TriangleMesh:
     # A regular polygon of circumradius R has the area n / 2 R^2 sin(2 pi / n)
     radius = np.sqrt(2.0 * np.pi / (count * np.sin(2.0 * np.pi / count)))
     rim = np.column_stack((radius * _circle(phi), np.zeros(count + 1)))
-    # The centre is a vertex of its own in each segment: its phi is the segment's
+    # Each segment has its own copy of the centre, whose phi is that of the segment
     positions = np.concatenate((rim, np.zeros((count, 3))))
     uvs = np.concatenate(
         (
@@ -339,7 +359,7 @@ def _sphere(shape: Sphere) -> TriangleMesh:
     )
     above = np.arange(rows)[:, None] * (columns + 1) + np.arange(columns)  # upper left corners, shape [rows, columns]
     below = above + columns + 1
-    left = np.dstack((above, below, below + 1))[:-1]  # the last row has one triangle a segment, and so has the first
+    left = np.dstack((above, below, below + 1))[:-1]  # the first and the last row have one triangle per segment
     right = np.dstack((above, below + 1, above + 1))[1:-1]
     cap = np.dstack((above, below, above + 1))[-1:]
     indices = np.concatenate([part.reshape(-1, 3) for part in (left, right, cap)])
@@ -351,14 +371,13 @@ def _sphere(shape: Sphere) -> TriangleMesh:
 
 
 def _circle(turns: np.ndarray) -> np.ndarray:
-    """Points of the unit circle at fractions of a turn, shape [count, 2]; a whole turn gives the first point
-    exactly."""
+    """Return points of the unit circle at fractions of a turn, shape [count, 2]; a whole turn gives exactly the first point."""
     angle = 2.0 * np.pi * np.mod(turns, 1.0)
     return np.column_stack((np.cos(angle), np.sin(angle)))
 
 
 def _orthonormal_basis(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """T. Duff et al., *Building an Orthonormal Basis, Revisited* (2017)."""
+    """Return two unit vectors perpendicular to an axis (T. Duff et al., *Building an Orthonormal Basis, Revisited*, 2017)."""
     x, y, z = axis
     sign = np.copysign(1.0, z)
     a = -1.0 / (sign + z)

@@ -1,4 +1,4 @@
-"""Instances: every shape that is really there, those of groups once for each instance; and how many triangles that makes."""
+"""Expanding instances: every placed shape of a scene, and how many triangles there are in all."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nrc_tracer.scene.geometry import triangle_count, vertex_count
 from nrc_tracer.scene.model import (
     GroupShape,
     Instance,
+    Mesh,
     NeuralSdf,
     Scene,
     SceneDescription,
@@ -24,12 +25,12 @@ from nrc_tracer.scene.model import (
 
 @dataclass(frozen=True)
 class PlacedShape:
-    """A shape where it is seen.
+    """A shape of the scene, or one of an instance's group.
 
     Attributes:
-        place: For messages: `$.shapes[3] ("pawn") -> $.groups.pawn[0]`.
-        shape: The shape, its transform followed by the instance's.
-        prototype: The shape as the scene states it: the same object for all instances of a group's shape.
+        place: Its place for messages: `$.shapes[3] ("pawn") -> $.groups.pawn[0]`.
+        shape: The shape; its transform includes that of the instance.
+        prototype: The shape as stated in the scene: the same object for all instances of a group.
     """
 
     place: str
@@ -38,16 +39,16 @@ class PlacedShape:
 
 
 def shape_place(shape: Shape, index: int, path: str = "$.shapes") -> str:
-    """A shape's place for messages: `$.shapes[3]`, and its name if it has one."""
+    """Return a shape's place for messages: `$.shapes[3]`, and its name if it has one."""
     name = f" ({json.dumps(shape.name, ensure_ascii=False)})" if shape.name else ""
     return f"{path}[{index}]{name}"
 
 
 def placed_shapes(description: SceneDescription) -> Iterator[PlacedShape]:
-    """Yield every shape of the scene in order, in place of an instance the shapes of its group.
+    """Yield every shape of the scene in order; for an instance, the shapes of its group.
 
     Raises:
-        SceneError: There is no such group.
+        SceneError: An instance names a group that does not exist.
     """
     for index, shape in enumerate(description.shapes):
         place = shape_place(shape, index)
@@ -65,15 +66,15 @@ def placed_shapes(description: SceneDescription) -> Iterator[PlacedShape]:
 
 @dataclass(frozen=True)
 class GeometrySize:
-    """How much geometry a scene has.
+    """The amount of geometry in a scene, after instancing unless noted otherwise.
 
     Attributes:
-        triangles: After instancing.
-        vertices: After instancing.
-        unique_triangles: Each mesh file, each mesh in place and each group's shape counted once.
-        shapes: After instancing.
-        spheres: Analytic ones among the shapes.
-        neural: Neural SDFs among the shapes, whose triangles are not counted: they are made when the scene is rendered.
+        triangles: Number of triangles.
+        vertices: Number of vertices.
+        unique_triangles: Number of triangles before instancing: each mesh file and each shape counts once.
+        shapes: Number of shapes.
+        spheres: Number of analytic spheres among the shapes.
+        neural: Number of neural SDFs among the shapes. Their triangles are not counted, as they are only made for rendering.
     """
 
     triangles: int = 0
@@ -85,11 +86,11 @@ class GeometrySize:
 
 
 def geometry_size(scene: Scene) -> GeometrySize:
-    """Count triangles and vertices before and after instancing, without making any."""
+    """Count triangles and vertices before and after instancing, without creating them."""
     triangles = vertices = unique = shapes = spheres = neural = 0
     known: set = set()
     for placed in placed_shapes(scene.description):
-        mesh = _file_mesh(placed.shape, scene.meshes)
+        mesh = file_mesh(placed.shape, scene.meshes)
         count = triangle_count(placed.shape, mesh)
         shapes += 1
         neural += isinstance(placed.shape, NeuralSdf)
@@ -103,6 +104,6 @@ def geometry_size(scene: Scene) -> GeometrySize:
     return GeometrySize(triangles, vertices, unique, shapes, spheres, neural)
 
 
-def _file_mesh(shape: GroupShape, meshes: Mapping[str, TriangleMesh]) -> TriangleMesh | None:
-    file = getattr(shape, "file", None)
-    return meshes.get(file) if file is not None else None
+def file_mesh(shape: GroupShape, meshes: Mapping[str, TriangleMesh]) -> TriangleMesh | None:
+    """Return the triangles of the file that a shape names; None if it names none."""
+    return meshes.get(shape.file) if isinstance(shape, Mesh) and shape.file is not None else None

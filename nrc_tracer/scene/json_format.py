@@ -1,4 +1,4 @@
-"""The package's own scene format: JSON that mirrors the classes of `nrc_tracer.scene.model`."""
+"""The package's own scene format: JSON with the same structure as the classes of `nrc_tracer.scene.model`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nrc_tracer.scene.validate import plain_numbers, validate
 
 
 class _SceneFile(SceneDescription, tag=False, rename={"schema_": "$schema"}):
-    """A scene file: the description, and optionally the schema it follows."""
+    """A scene file: the description, and optionally the schema that it follows."""
 
     schema_: str = ""
 
@@ -27,8 +27,8 @@ def read_json(path: str | Path) -> SceneDescription:
     """Read and validate a scene description.
 
     Raises:
-        SceneError: The file cannot be read, is no JSON (with line and column), or breaks the format (with the path of
-            the culprit, as in `$.materials.glass.int_ior`, and the nearest known name).
+        SceneError: The file cannot be read, is not JSON (the message has line and column), or does not follow the format (the
+            message has the path, as in `$.materials.glass.int_ior`, and the nearest known name).
     """
     path = Path(path)
     with reading(path, SceneError):
@@ -46,7 +46,7 @@ def read_json(path: str | Path) -> SceneDescription:
 
 
 def decode(text: str) -> SceneDescription:
-    """Turn JSON text into a description; names and relations are left to `validate`. Raises `SceneError`."""
+    """Decode JSON text into a description, without the checks of `validate`. Raises `SceneError`."""
     try:
         raw = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -65,7 +65,7 @@ def decode(text: str) -> SceneDescription:
 
 
 def encode(description: SceneDescription) -> str:
-    """Turn a description into JSON text that `decode` reads back; arrays of numbers stay on one line."""
+    """Encode a description as JSON text that `decode` reads back, with arrays of numbers on one line."""
     text = json.dumps(
         msgspec.to_builtins(description, enc_hook=plain_numbers), indent=2, ensure_ascii=False, allow_nan=False
     )
@@ -74,14 +74,14 @@ def encode(description: SceneDescription) -> str:
 
 
 def write_json(description: SceneDescription, path: str | Path) -> None:
-    """Write a scene file; a file of that name is replaced only once the new one is complete. Raises `OutputError`."""
+    """Write a scene file. An existing file is replaced only when the new one is complete. Raises `OutputError`."""
     path = Path(path)
     with replacing(path) as temporary:
         temporary.write_text(encode(description), encoding="utf-8")
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of scene files, with which editors complete and check them."""
+    """Return the JSON Schema (2020-12) of scene files, which editors use for completion and checks."""
     schema = msgspec.json.schema(_SceneFile)
     definitions = schema["$defs"]
     definitions["SceneDescription"] = definitions.pop(_SceneFile.__name__) | {"title": "Scene"}
@@ -111,4 +111,4 @@ def _is_unicode(raw: Any) -> bool:
 
 
 def _refuse_constant(name: str) -> float:
-    raise SceneError(f"{name} is not a number of JSON")
+    raise SceneError(f"{name} is not a JSON number")

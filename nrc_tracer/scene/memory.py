@@ -1,4 +1,4 @@
-"""How much memory a scene's geometry takes, estimated before any of it is made."""
+"""Estimates of the memory that a scene's geometry takes, before it is allocated."""
 
 from __future__ import annotations
 
@@ -11,60 +11,62 @@ from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.instances import GeometrySize
 
 RECORD_BYTES = 64
-"""The record of a triangle that kernels read."""
+"""Size of a triangle's record on the device."""
 VERTEX_BYTES = 24
-"""Position and normal."""
+"""Size of a vertex on the device: position and normal."""
 TREE_BYTES = {"embree": 115, "warp": 140}
-"""An acceleration structure, its own copy of the triangles included, per triangle; measured on meshes of 2 to 8 million."""
+"""Size of an acceleration structure per triangle, including its copy of the triangles; measured on 2 to 8 million triangles."""
 BUILD_TRIANGLE_BYTES, BUILD_VERTEX_BYTES = 140, 16
-"""What making them takes on top for a while, on the host; measured likewise."""
+"""Additional host memory during construction, per triangle and per vertex; measured in the same way."""
 PACKED_TEXEL_BYTES, FLOAT_TEXEL_BYTES, ENVIRONMENT_TEXEL_BYTES = 4, 12, 20
-"""Textures of 8 bits a channel, of more, and environment maps with their tables."""
+"""Size of a texel of textures with 8 bits per channel, of other textures, and of environment maps with their tables."""
 SHARE = 0.8
-"""Of the free memory, geometry may take so much."""
+"""Fraction of the free memory that geometry may take."""
 LIMIT = "NRC_MEMORY_GB"
-"""Environment variable that stands for the free memory [GB]."""
+"""Name of the environment variable that overrides the amount of free memory [GB]."""
 MAX_COUNT = 2**31 - 1
-"""Kernels count in 32 bits."""
+"""Largest number of triangles or vertices. Kernels count in 32 bits."""
 
 
 def geometry_bytes(size: GeometrySize, accel: str = "embree") -> int:
-    """Bytes of the geometry on the device while rendering, the acceleration structure included."""
+    """Return the size of the geometry on the device, including the acceleration structure [bytes]."""
     return size.triangles * (RECORD_BYTES + TREE_BYTES[accel]) + size.vertices * VERTEX_BYTES
 
 
 def building_bytes(size: GeometrySize, accel: str = "embree") -> int:
-    """Bytes of host memory at most while the geometry is built for the CPU."""
+    """Return the peak of host memory while the geometry is built for the CPU [bytes]."""
     return geometry_bytes(size, accel) + size.triangles * BUILD_TRIANGLE_BYTES + size.vertices * BUILD_VERTEX_BYTES
 
 
 def image_bytes(pixels: np.ndarray, *, texture: bool = True, environment: bool = False) -> int:
-    """Bytes of an image on the device, as a texture, as an environment map with its sampling tables, or both."""
+    """Return the size of an image on the device [bytes]: as a texture, as an environment map with its tables, or both."""
     per_texel = texture * (PACKED_TEXEL_BYTES if pixels.dtype == np.uint8 else FLOAT_TEXEL_BYTES)
     return pixels.shape[0] * pixels.shape[1] * (per_texel + environment * ENVIRONMENT_TEXEL_BYTES)
 
 
 def available_memory() -> int | None:
-    """Bytes this process may still take on the host: what the system, or its container, has free; None if unknown."""
+    """Return the free memory of the system, or of its container if that has less [bytes]; None if unknown."""
     candidates = [_system_memory(), _container_memory()]
     return min((value for value in candidates if value is not None), default=None)
 
 
 def check_memory(size: GeometrySize, accel: str, device: str = "cpu", device_free: int | None = None) -> None:
-    """Refuse geometry that does not fit, before it is made.
+    """Refuse geometry that does not fit into memory, before it is allocated.
 
     Args:
-        size: How much there is.
-        accel: What intersects triangles: `embree` or `warp`.
-        device: For the message.
-        device_free: Free bytes of the device if it is not the CPU.
+        size: Amount of geometry.
+        accel: Acceleration structure, `embree` or `warp`.
+        device: Name of the device, for the message.
+        device_free: Free memory of the device if it is not the CPU [bytes].
 
     Raises:
-        SceneError: With the estimate and what there is.
+        SceneError: The geometry does not fit; the message has the estimate and the free memory.
     """
     for count, name in ((size.triangles, "triangles"), (size.vertices, "vertices")):
         if count > MAX_COUNT:
-            raise SceneError(f"the scene has {count:,} {name} after instancing, and at most {MAX_COUNT:,} are possible")
+            raise SceneError(
+                f"the scene has {count:,} {name} after instancing, and at most {MAX_COUNT:,} are supported"
+            )
     given = os.environ.get(LIMIT)
     if given is not None:
         limit = _gigabytes(given)
@@ -80,7 +82,7 @@ def _check(size: GeometrySize, needed: int, where: str, available: int | None) -
         raise SceneError(
             f"the scene's {size.triangles:,} triangles ({size.unique_triangles:,} before instancing) need about "
             f"{needed / 1e9:.3g} GB of memory, and {where} has {available / 1e9:.3g} GB free (at most {SHARE:.0%} are used): "
-            f"use fewer instances or simpler meshes, or set {LIMIT} to the GB there are if this is wrong"
+            f"use fewer instances or simpler meshes, or set {LIMIT} to the free memory in GB if this is wrong"
         )
 
 
@@ -108,14 +110,14 @@ def _system_memory() -> int | None:
 
 
 def _container_memory() -> int | None:
-    """What is left of a control group's limit, which containers and batch systems set; None if there is none."""
+    """Return what is left of the memory limit of a container or batch job (its control group); None if there is no limit."""
     folder = Path("/sys/fs/cgroup")
     for limit, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         try:
-            # Files that the group has read count as used, and are given back when needed
+            # The cache of files counts as used, but is freed when needed
             return max(int((folder / limit).read_text()) - int((folder / used).read_text()) + _file_cache(folder), 0)
         except (OSError, ValueError):  # no such group, or its limit is "max"
             continue

@@ -16,27 +16,27 @@ from nrc_tracer.scene.serialized_format import read_serialized
 from nrc_tracer.scene.stl_format import read_stl
 
 READERS = {".obj": read_obj, ".ply": read_ply, ".stl": read_stl}
-"""Formats of which a file is one mesh."""
+"""Readers of the formats in which a file is one mesh, by extension."""
 SERIALIZED = ".serialized"
 _MEMBER = re.compile(r"(.*\.serialized)#(\d{1,9})", re.IGNORECASE | re.DOTALL)
 
 
 def mesh_path(path: Path) -> Path:
-    """Return the file that a mesh is in: its name without the number of a mesh of a serialized file."""
+    """Return the file that contains a mesh: the name without the number of a mesh in a serialized file."""
     member = _MEMBER.fullmatch(path.name)
     return path if member is None else path.with_name(member[1])
 
 
 def load_mesh(path: Path) -> TriangleMesh:
-    """Read a mesh file: everything in it as one mesh, with the file's vertex normals and texture coordinates.
+    """Read a mesh file as one mesh, with its vertex normals and texture coordinates.
 
-    Polygons are cut into fans. Triangles without area are kept, so that triangle numbers are the file's (no ray hits
-    them). An OBJ, PLY or serialized file without vertex normals gets smooth ones, as in Mitsuba (`Mesh.face_normals` ignores
-    them); an STL file has none and stays flat. Texture coordinates are as in the file (`Mesh.flip_v` turns them round).
+    Polygons are divided into fans. Triangles without area are kept, so that triangle numbers are those of the file; no ray hits
+    them. An OBJ, PLY or serialized file without vertex normals gets smooth ones, as in Mitsuba (`Mesh.face_normals` ignores
+    them). An STL file has none and stays flat. Texture coordinates are those of the file (`Mesh.flip_v` inverts v).
 
     Args:
-        path: A file whose name ends in .obj, .ply, .stl or .serialized; of the last, `name.serialized#2` is the third
-            mesh.
+        path: A file with the extension .obj, .ply, .stl or .serialized; `name.serialized#2` is the third mesh in a serialized
+            file.
 
     Raises:
         SceneError: The file is missing, truncated, malformed or of another format, an index is out of range, a
@@ -59,7 +59,7 @@ def load_mesh(path: Path) -> TriangleMesh:
 
 
 def load_obj(path: Path) -> ObjMesh:
-    """Read an OBJ file that exists, with the names of its materials; errors as `load_mesh`."""
+    """Read an existing OBJ file, with the names of its materials. Errors as for `load_mesh`."""
     with reading(path, SceneError):
         found = read_obj_with_materials(path)
     _check(path, found.mesh)

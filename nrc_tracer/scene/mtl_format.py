@@ -1,4 +1,4 @@
-"""Wavefront material libraries (.mtl): what each material states, not yet what it means for light."""
+"""Wavefront material libraries (.mtl): the values that each material states, without their interpretation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 
 from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.files.reading import reading
+from nrc_tracer.scene.vectors import as_vec3
 
 MAX_BYTES = 1 << 24
+"""Largest accepted size of a library."""
 MAX_MATERIALS = 65536
+"""Largest accepted number of materials in a library."""
 COLORS = ("ka", "kd", "ks", "ke", "tf")
 NUMBERS = ("ns", "ni", "d", "tr", "illum", "pr", "pm", "ps", "pc", "pcr", "aniso", "anisor", "sharpness")
 MAPS = (
@@ -20,12 +23,12 @@ MAPS = (
     "map_pm", "map_ps", "map_pc", "map_pcr", "disp", "map_disp", "decal", "refl", "map_refl",
 )  # fmt: skip
 SWITCHES = ("map_aat",)
-"""Known, and without meaning for a path tracer."""
+"""Known keywords that mean nothing to a path tracer."""
 OPTIONS = {
     "-blendu": 1, "-blendv": 1, "-cc": 1, "-clamp": 1, "-bm": 1, "-boost": 1, "-mm": 2, "-o": 3, "-s": 3, "-t": 3,
     "-texres": 1, "-imfchan": 1, "-type": 1,
 }  # fmt: skip
-"""Options of textures, and how many values they take at most."""
+"""Options of textures, and the largest number of values of each."""
 _WORDS = ("-blendu", "-blendv", "-cc", "-clamp", "-imfchan", "-type")
 _TOKEN = re.compile(r"\S+")
 
@@ -34,12 +37,12 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True)
 class MtlTexture:
-    """A texture as a material states it.
+    """A texture as stated by a material.
 
     Attributes:
         place: File and line.
-        file: Its name, with slashes.
-        options: Numbers or words after each option, by its name (`-s`).
+        file: Name of the image file, with slashes.
+        options: The numbers or the word after each option, by the option (such as `-s`).
     """
 
     place: str
@@ -47,23 +50,25 @@ class MtlTexture:
     options: dict[str, tuple[float, ...] | str]
 
     def numbers(self, option: str, default: tuple[float, ...]) -> tuple[float, ...]:
-        """The numbers after an option, the missing ones as in `default`."""
-        given = self.options.get(option, ())
-        return (*given, *default[len(given) :])
+        """Return the numbers after an option; missing ones are those of `default`."""
+        given = self.options.get(option)
+        numbers = given if isinstance(given, tuple) else ()
+        return (*numbers, *default[len(numbers) :])
 
     def word(self, option: str, default: str) -> str:
-        """The word after an option."""
-        return self.options.get(option, default)
+        """Return the word after an option."""
+        given = self.options.get(option)
+        return given if isinstance(given, str) else default
 
 
 @dataclass
 class MtlMaterial:
-    """A material: what stands after `newmtl`, keywords in lower case.
+    """The statements after a `newmtl`, by keyword in lower case.
 
     Attributes:
         place: File and line.
-        colors: Three numbers each, as they are in the file.
-        numbers: One number each.
+        colors: Colours, as stated in the file.
+        numbers: Single numbers.
         maps: Textures.
     """
 
@@ -74,19 +79,20 @@ class MtlMaterial:
 
 
 def read_mtl(path: Path, warn: Warn) -> dict[str, MtlMaterial]:
-    """Read a material library: its materials by name, in the file's order.
+    """Read a material library: its materials by name, in the order of the file.
 
-    Names and paths may hold blanks; backslashes in paths are slashes. What is unknown is warned of once.
+    Names and paths may contain blanks; backslashes in paths become slashes. An unknown keyword gives one warning.
 
     Raises:
-        SceneError: A value is missing, not a number or not finite; the file is too large or has too many materials.
+        SceneError: A value is missing, not a number or not finite, or the file is too large or has too many materials.
     """
     with reading(path, SceneError), path.open("rb") as stream:
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise SceneError(f"{path}: is larger than {MAX_BYTES >> 20} MiB, too large for a material library")
+        raise SceneError(f"{path}: a material library larger than {MAX_BYTES >> 20} MiB is not accepted")
     materials: dict[str, MtlMaterial] = {}
-    current, said = None, set()
+    current: MtlMaterial | None = None
+    reported: set[str | None] = set()
     begun, number = "", 0
     for index, raw in enumerate(data.decode("utf-8-sig", "replace").split("\n"), 1):
         number = number if begun else index
@@ -110,11 +116,11 @@ def read_mtl(path: Path, warn: Warn) -> dict[str, MtlMaterial]:
             else:
                 materials[rest] = current
         elif current is None:
-            if None not in said:
-                warn(f"{place}: stands before the first newmtl and is left out")
-            said.add(None)
-        elif not _read_statement(current, keyword, rest, place, warn) and keyword not in said:
-            said.add(keyword)
+            if None not in reported:
+                warn(f"{place}: a statement before the first newmtl is left out")
+            reported.add(None)
+        elif not _read_statement(current, keyword, rest, place, warn) and keyword not in reported:
+            reported.add(keyword)
             hint = nearest(keyword[:40], (*COLORS, *NUMBERS, *MAPS))
             warn(f'{place}: "{words[0][:40]}" is not known{hint}; it is left out' if "mean" in hint else
                  f'{place}: "{words[0][:40]}" is not known; it is left out')  # fmt: skip
@@ -122,16 +128,16 @@ def read_mtl(path: Path, warn: Warn) -> dict[str, MtlMaterial]:
 
 
 def _read_statement(material: MtlMaterial, keyword: str, rest: str, place: str, warn: Warn) -> bool:
-    """Add what a line states; whether its keyword is known."""
+    """Add the statement of a line to a material. Returns whether the keyword is known."""
     if keyword in COLORS:
         words = rest.split()
         if words and words[0].lower() in ("spectral", "xyz"):
-            warn(f"{place}: {keyword} {words[0]} is not supported; give red, green and blue")
+            warn(f"{place}: {keyword} {words[0]} is not supported and left out; give red, green and blue")
             return True
         if len(words) not in (1, 3) and len(words) < 3:
             raise SceneError(f"{place}: {keyword} needs three numbers, or one for grey")
-        values = tuple(_number(word, keyword, place) for word in words[:3])
-        material.colors[keyword] = values if len(values) == 3 else values * 3
+        values = [_number(word, keyword, place) for word in words[:3]]
+        material.colors[keyword] = as_vec3(values if len(values) == 3 else values * 3)
     elif keyword in NUMBERS:
         words = rest.split()
         if keyword == "d" and words and words[0].lower() == "-halo":

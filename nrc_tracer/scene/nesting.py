@@ -1,4 +1,4 @@
-"""Materials that stand in others: which, that they do so neither in a circle nor too deep, and what light passes through."""
+"""Nested materials: which materials name others, checks for circles and depth, and which of them transmit light."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from nrc_tracer.scene import model
 from nrc_tracer.scene.explain import member
 
 MAX_NESTING = 64
-"""How deep materials may stand in others."""
+"""Largest number of materials nested in each other."""
 
 
 def nested_materials(material: model.Material) -> list[tuple[str, str]]:
-    """The names of materials in a material, each with the field that holds it."""
+    """Return the names of the materials nested in a material, each with the field that names it."""
     match material:
         case model.Sides():
             return [("front", material.front), ("back", material.back)]
@@ -24,17 +24,17 @@ def nested_materials(material: model.Material) -> list[tuple[str, str]]:
 
 
 def lets_through(material: model.Material) -> bool:
-    """Whether a material refracts or passes light, and so cannot be one side of another. A mask's holes do not count."""
+    """Return whether a material transmits light, and so cannot be one of two sides. The holes of a mask do not count."""
     if isinstance(material, model.Principled):
         return material.thin or material.spec_trans != 0.0
     return isinstance(material, model.Dielectric | model.ThinDielectric)
 
 
 def check_nesting(materials: dict[str, model.Material]) -> None:
-    """Check all materials of a scene; the names in them must exist.
+    """Check the nesting of all materials of a scene. The names in them must exist.
 
     Raises:
-        SceneError: One stands in itself, too deep in others, or lets light through where a side must be opaque.
+        SceneError: A material contains itself, is nested too deeply, or transmits light where a side must be opaque.
     """
     checked: dict[str, tuple[int, str | None]] = {}
     for name in materials:
@@ -47,13 +47,13 @@ def _check(
     chain: tuple[str, ...],
     checked: dict[str, tuple[int, str | None]],
 ) -> tuple[int, str | None]:
-    """How many materials deep a material is, and the name of what lets light through in it, if anything does."""
+    """Return the depth of a material's nesting, and the name of a material in it that transmits light, if there is one."""
     if name in chain:
         circle = " -> ".join((*chain[chain.index(name) :], name))
-        raise SceneError(f"{member('$.materials', name)}: the material stands in itself: {circle}")
+        raise SceneError(f"{member('$.materials', name)}: the material contains itself: {circle}")
     if len(chain) + checked.get(name, (0, None))[0] > MAX_NESTING:
         place = member("$.materials", chain[0])
-        raise SceneError(f"{place}: more than {MAX_NESTING} materials stand in each other; leave some out")
+        raise SceneError(f"{place}: more than {MAX_NESTING} materials are nested in each other; use fewer levels")
     if name not in checked:
         material = materials[name]
         depth, clear = 0, name if lets_through(material) else None
@@ -62,7 +62,7 @@ def _check(
             if inner_clear is not None and isinstance(material, model.Sides):
                 tag = materials[inner_clear].__struct_config__.tag
                 place = f"{member('$.materials', name)}.{field}"
-                raise SceneError(f'{place}: "{inner_clear}" is {tag}; a side takes what lets no light through')
+                raise SceneError(f'{place}: a side must be opaque, and "{inner_clear}" ({tag}) transmits light')
             depth, clear = max(depth, inner_depth + 1), clear or inner_clear
         checked[name] = depth, clear
     return checked[name]

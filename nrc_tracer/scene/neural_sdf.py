@@ -1,4 +1,4 @@
-"""Snapshots of learnt signed distances, as far as a scene needs to know them: their headers, without the network."""
+"""Snapshots of learnt signed distance functions: their headers, without the network."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from nrc_tracer.files.tensor_file import opened_tensors
 from nrc_tracer.scene.model import SdfSnapshot
 
 MAX_HEADER_BYTES = 64 * 2**20
+"""Largest accepted size of a header [bytes]."""
 MARGIN = 0.01
-"""Beyond the box around the mesh that was learnt, in units of the cube, where the learnt surface may still be."""
+"""Distance that the learnt surface may reach beyond the box around the original mesh [unit cubes]."""
 
 _KEY, _FORMAT = "nrc_tracer", "nrc_tracer.nn"
 _Corner = tuple[float, float, float]
@@ -34,10 +35,10 @@ class _Header(msgspec.Struct):
 
 
 def read_sdf_snapshot(path: Path) -> SdfSnapshot:
-    """Read the header of a snapshot that `nrc-tracer fit sdf` wrote, and none of its parameters.
+    """Read the header of a snapshot that `nrc-tracer fit sdf` wrote, without its parameters.
 
     Raises:
-        SceneError: The file is missing, damaged, no snapshot, or one of something else than a shape.
+        SceneError: The file is missing, damaged, not a snapshot, or a snapshot of something other than a shape.
     """
     if not path.is_file():
         raise SceneError(f"{path}: {'is not a file' if path.exists() else 'no such snapshot'}")
@@ -65,17 +66,17 @@ def read_sdf_snapshot(path: Path) -> SdfSnapshot:
 
 
 def cube_box(center: np.ndarray, scale: float, bounds: np.ndarray) -> np.ndarray:
-    """Where a learnt surface is in the unit cube of its network: lower and upper corner, float64 [2, 3].
+    """Return a box around a learnt surface in the unit cube of its network: lower and upper corner, float64 [2, 3].
 
     Args:
-        center: What is (0.5, 0.5, 0.5) there, in the coordinates of the mesh that was learnt.
-        scale: What its lengths are multiplied by.
-        bounds: Of the mesh in its own coordinates, [2, 3].
+        center: Point that is mapped to (0.5, 0.5, 0.5), in the coordinates of the original mesh.
+        scale: Factor from the lengths of the mesh to unit cubes.
+        bounds: Lower and upper corner of the mesh in its own coordinates, [2, 3].
     """
     box = (bounds - center) * scale + 0.5
     return np.clip(box + np.array([[-MARGIN], [MARGIN]]), 0.0, 1.0)
 
 
 def box_corners(snapshot: SdfSnapshot) -> np.ndarray:
-    """The eight corners of the box around the mesh that was learnt, shape [8, 3]."""
+    """Return the eight corners of the box around the original mesh, shape [8, 3]."""
     return np.stack(np.meshgrid(*snapshot.bounds.T, indexing="ij"), axis=-1).reshape(8, 3)

@@ -1,13 +1,12 @@
-"""Wavefront OBJ, read with array operations: a million triangles take seconds.
+"""Wavefront OBJ, read with array operations, so that a million triangles take only seconds.
 
-The file is read in blocks of whole lines. In each block the numbers of all lines of one kind (v, vt, vn, f) are parsed
-at once. Of materials the names are kept; groups, lines and curves are passed over.
+The file is read in blocks of whole lines. In each block the numbers of all lines of one kind (v, vt, vn, f) are parsed at once.
+The names of materials are kept; groups, lines and curves are skipped.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -17,33 +16,35 @@ import numpy as np
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.geometry import polygon_fans, smooth_normals
 from nrc_tracer.scene.model import TriangleMesh
+from nrc_tracer.scene.number_text import NUMBER, parse_numbers
 from nrc_tracer.scene.vertex_colors import decode_srgb, linear_colors
 
 BLOCK = 1 << 25
-"""Bytes that are parsed at once; the memory in use is about ten times as much."""
+"""Size of a block [bytes]. The memory in use is about ten times as large."""
 BLANK = np.uint8(ord(" "))
 SPACE = np.zeros(256, dtype=bool)
 SPACE[list(b" \t\r\n\v\f\0")] = True
 CONTINUED = b" \v"
-"""Stands for the end of a line that goes on in the next: a blank that still counts as a line."""
+"""Replacement for the end of a line that continues on the next: a blank that still counts as a line."""
 KINDS = {"v": b"v ", "vt": b"vt", "vn": b"vn", "f": b"f "}
-NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 WIDTHS = {"v": 3, "vt": 2, "vn": 3}
 HASH = b"\x1f"
-"""Stands for a # inside a name, where it begins no comment."""
+"""Replacement for a # inside a name, where it does not begin a comment."""
 MAX_MATERIALS = 65536
+"""Largest accepted number of materials named in a file."""
 MAX_LIBRARIES = 256
+"""Largest accepted number of material libraries named in a file."""
 
 
 @dataclass(frozen=True)
 class ObjMesh:
-    """An OBJ file's faces, and the materials it names.
+    """The faces of an OBJ file, and the materials that it names.
 
     Attributes:
         mesh: All faces.
         materials: The names after `usemtl`, in the order of their first use.
-        material_of: For each triangle an index into `materials`, -1 before the first `usemtl`, shape [triangle_count], int32.
-        libraries: What stands after `mtllib`, and the number of the first such line.
+        material_of: Index into `materials` of each triangle, -1 before the first `usemtl`, shape [triangle_count], int32.
+        libraries: The text after each `mtllib`, with the number of its first line.
     """
 
     mesh: TriangleMesh
@@ -54,18 +55,18 @@ class ObjMesh:
 
 @dataclass
 class _Pools:
-    """What the lines read so far define.
+    """The definitions in the lines read so far, one array per block.
 
     Attributes:
-        values: Rows of v, vt and vn, a list of arrays of shape [count, width] each.
-        colors: Colours of the rows of v, shape [count, 3] each; None where a block has none.
-        counts: How many rows of each kind there are.
-        corners: For each corner of each face the rows of v, vt and vn, shape [corner_count, 3], -1 if absent.
-        sizes: How many corners each face has.
+        values: Rows of v, vt and vn, shape [count, width].
+        colors: Colours of the rows of v, shape [count, 3]; None for a block without colours.
+        counts: Number of rows of each kind.
+        corners: Rows of v, vt and vn of each corner of each face, shape [corner_count, 3], -1 if absent.
+        sizes: Number of corners of each face.
         materials: Numbers of the names after `usemtl`.
-        current: The number of the last one, -1 before.
-        material_of: For each face the number of its material.
-        libraries: What stands after `mtllib`, and the number of the first such line.
+        current: Number of the current material, -1 before the first `usemtl`.
+        material_of: Number of the material of each face.
+        libraries: The text after each `mtllib`, with the number of its first line.
     """
 
     values: dict[str, list[np.ndarray]] = field(default_factory=lambda: {kind: [] for kind in WIDTHS})
@@ -82,9 +83,9 @@ class _Pools:
 def read_obj(path: Path) -> TriangleMesh:
     """Read all faces of an OBJ file as one mesh.
 
-    Polygons are cut into fans, faces of fewer than three corners are passed over, and indices may be negative. A file
-    without `vn` gets smooth normals, averaged over the faces around each `v`, as in Mitsuba; so does a corner without
-    one. Three numbers after a position are its colour, in sRGB from 0 to 1, as the programs that write them mean it.
+    Polygons are divided into fans, faces with fewer than three corners are skipped, and indices may be negative. Corners without
+    a `vn` get smooth normals, averaged over the faces around each `v`, as in Mitsuba. Three numbers after a position are its
+    colour, in sRGB from 0 to 1, as the programs mean it that write them.
 
     Raises:
         SceneError: The file has a malformed line, or an index that is out of range.
@@ -93,10 +94,10 @@ def read_obj(path: Path) -> TriangleMesh:
 
 
 def read_obj_with_materials(path: Path) -> ObjMesh:
-    """Read an OBJ file as `read_obj`, with the names of materials.
+    """Read an OBJ file as `read_obj` does, with the names of its materials.
 
     Raises:
-        SceneError: As `read_obj`, or more than `MAX_MATERIALS` materials are named.
+        SceneError: As `read_obj`, or the file names too many materials or libraries.
     """
     pools = _Pools()
     line = 1
@@ -106,7 +107,7 @@ def read_obj_with_materials(path: Path) -> ObjMesh:
             block = rest + block
             end = block.rfind(b"\n") + 1
             block, rest = block[:end], block[end:]
-            if block.rstrip(b"\r\n").endswith(b"\\"):  # the line goes on in the next block
+            if block.rstrip(b"\r\n").endswith(b"\\"):  # the last line continues in the next block
                 block, rest = b"", block + rest
             line = _read_block(path, block, line, pools)
         _read_block(path, rest + b"\n", line, pools)
@@ -118,9 +119,9 @@ def read_obj_with_materials(path: Path) -> ObjMesh:
 
 
 def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int:
-    """Add what a block of whole lines defines, and return the number of the line after it."""
+    """Add the definitions in a block of whole lines, and return the number of the line after it."""
     next_line = first_line + block.count(b"\n")
-    # Blank out what would hide numbers: comments, and the marks of lines that go on
+    # Blank out comments and the marks of continued lines
     if b"#" in block:
         for word in (b"usemtl", b"mtllib"):
             if word in block:
@@ -137,7 +138,7 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
     line_ends = np.flatnonzero(data == ord("\n"))
     line_starts = np.concatenate(([0], line_ends[:-1] + 1))
 
-    # Find the keyword of each line: its first token's first two bytes
+    # Find the keyword of each line: the first two bytes of its first token
     starts = np.flatnonzero(~space & np.concatenate(([True], space[:-1])))
     line_of_token = np.searchsorted(line_ends, starts)
     is_first = np.diff(line_of_token, prepend=-1) != 0
@@ -146,7 +147,7 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
     long = ~space[np.minimum(first + 2, len(data) - 1)] & (second != ord(" "))
     code = np.where(long, 0, data[first].astype(np.int32) * 256 + second)
 
-    # Find which material each line is of
+    # Find where the material changes
     switches, numbers = [], [pools.current]
     candidates = line_of_first[long & ((second == ord("s")) | (second == ord("t")))]
     for row in candidates if b"usemtl" in block or b"mtllib" in block else ():
@@ -167,8 +168,8 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
 
     face_rows: dict[str, np.ndarray] = {}
     lengths = line_ends - line_starts + 1
-    for kind, name in KINDS.items():
-        chosen = code == name[0] * 256 + name[1]
+    for kind, keyword in KINDS.items():
+        chosen = code == keyword[0] * 256 + keyword[1]
         lines = line_of_first[chosen]
         if not len(lines):
             if kind in WIDTHS:
@@ -179,7 +180,7 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
         of_kind[lines] = True
         mask = np.repeat(of_kind, lengths)
         mask[first[chosen]] = False
-        if name[1] != ord(" "):
+        if keyword[1] != ord(" "):
             mask[first[chosen] + 1] = False
         text = blanked[mask].tobytes()
         in_kind = of_kind[line_of_token] & ~is_first
@@ -198,7 +199,7 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
 
 @dataclass(frozen=True)
 class _Lines:
-    """Where the lines of one kind stand, to name one in an error."""
+    """The positions of the lines of one kind, for error messages."""
 
     path: Path
     block: bytes
@@ -208,32 +209,23 @@ class _Lines:
     first_line: int
 
     def fail(self, row: int, problem: str) -> NoReturn:
+        """Raise a `SceneError` about one of the lines."""
         line = self.lines[row]
         text = self.block[self.line_starts[line] : self.line_ends[line]].decode("utf-8", "replace").strip()
         raise SceneError(f'{self.path}:{self.number(line)}: {problem}: "{text[:80]}"')
 
     def number(self, line: int) -> int:
-        """The number in the file of a line of the block."""
+        """Return the number in the file of a line of the block."""
         before = self.block[: self.line_starts[line]]
         return self.first_line + before.count(b"\n") + before.count(CONTINUED)
 
 
-def _parse(text: bytes, dtype: type) -> np.ndarray | None:
-    """Parse numbers separated by blanks; None if one is malformed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            return np.fromstring(text, dtype=dtype, sep=" ")
-        except (DeprecationWarning, ValueError):
-            return None
-
-
 def _read_rows(kind: str, text: bytes, per_line: np.ndarray, where: _Lines, pools: _Pools) -> None:
     width = WIDTHS[kind]
-    needed = 1 if kind == "vt" else width  # a texture coordinate may have u alone
+    needed = 1 if kind == "vt" else width  # a texture coordinate may have only u
     if np.any(per_line < needed):
         where.fail(int(np.argmax(per_line < needed)), f"{kind} needs {width} numbers")
-    values = _parse(text, np.float64)
+    values = parse_numbers(text)
     if values is None or len(values) != per_line.sum():
         where.fail(_first_malformed(text, per_line), f"{kind} has something that is not a number")
     offsets = np.cumsum(per_line) - per_line
@@ -250,7 +242,7 @@ def _read_rows(kind: str, text: bytes, per_line: np.ndarray, where: _Lines, pool
 
 
 def _read_colors(values: np.ndarray, offsets: np.ndarray, per_line: np.ndarray, where: _Lines) -> np.ndarray | None:
-    """The colours of lines `v x y z r g b`, white in lines without; None if all are without."""
+    """Return the colours of lines `v x y z r g b`, white for lines without a colour; None if no line has one."""
     present = per_line >= 6
     if not np.any(present):
         return None
@@ -292,7 +284,7 @@ def _read_faces(
     starts = np.flatnonzero(~blank & np.concatenate(([True], blank[:-1])))
     slashes = np.add.reduceat(data == ord("/"), starts, dtype=np.int64)
     face_of_corner = np.repeat(np.arange(len(sizes)), sizes)
-    values = _parse(text.replace(b"/", b" "), np.int64)
+    values = parse_numbers(text.replace(b"/", b" "), np.int64)
     if values is None or len(values) != np.sum(slashes + 1) or np.any(slashes > 2):
         where.fail(_first_malformed_face(text, sizes), "f has something that is not v, v/vt, v//vn or v/vt/vn")
     offsets = np.cumsum(slashes + 1) - (slashes + 1)
@@ -302,7 +294,7 @@ def _read_faces(
         corners[present, column] = values[offsets[present] + column]
     for column, kind in enumerate(WIDTHS):
         index = corners[:, column]
-        # A negative index counts back from the definitions before the face
+        # A negative index counts back from the last definition before the face
         before = pools.counts[kind] + np.searchsorted(definitions[kind], where.lines)[face_of_corner]
         rows = np.where(index > 0, index - 1, np.where(index < 0, before + index, -1))
         bad = (index < 0) & (rows < 0)
@@ -365,10 +357,10 @@ def _assemble(path: Path, pools: _Pools) -> TriangleMesh:
 
 
 def _unify(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the distinct (v, vt, vn): the rows, and the row of each corner."""
+    """Find the distinct triples (v, vt, vn); return them, and the number of the triple of each corner."""
     v, vt, vn = corners.T
     if all(np.array_equal(other, v) or other.max() < 0 for other in (vt, vn)):
-        # One index says it all; the vertices are those of the file
+        # All three indices are equal or absent, so the vertices are those of the file
         rows = np.arange(v.max() + 1)
         absent = np.full_like(rows, -1)
         return np.column_stack((rows, absent if vt.max() < 0 else rows, absent if vn.max() < 0 else rows)), v

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import struct
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from nrc_tracer.errors import SceneError
-from nrc_tracer.scene.geometry import polygon_fans, smooth_normals
+from nrc_tracer.scene.geometry import polygon_fans, smooth_normals, unit_normals
 from nrc_tracer.scene.model import TriangleMesh
+from nrc_tracer.scene.number_text import NUMBER, parse_numbers
 from nrc_tracer.scene.vertex_colors import linear_colors
 
 MAX_HEADER = 1 << 16
+"""Largest accepted size of a header [bytes]."""
 TYPES = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2",
     "int": "i4", "uint": "u4", "float": "f4", "double": "f8",
@@ -26,7 +27,6 @@ TYPES = {
 }  # fmt: skip
 CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4": "f", "f8": "d"}
 ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
-NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 FACE_LISTS = ("vertex_indices", "vertex_index")
 COLOR_NAMES = (("red", "green", "blue", "alpha"), ("r", "g", "b", "a"))
 UV_NAMES = (("u", "v"), ("s", "t"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
@@ -41,7 +41,7 @@ class _Property:
 
 @dataclass
 class _Element:
-    """One kind of record: its name, how many there are, and what is in one."""
+    """One kind of record: its name, the number of records, and the properties of each."""
 
     name: str
     count: int
@@ -54,26 +54,25 @@ class _Element:
 
 @dataclass
 class _Body:
-    """The bytes after the header, and how far they are read."""
+    """The bytes after the header, and the position of the reader."""
 
     path: Path
     data: bytes
     order: str
     offset: int = 0
-    numbers: np.ndarray | None = None  # an ASCII body as numbers; then `offset` counts those
+    numbers: np.ndarray | None = None  # the numbers of an ASCII body; `offset` is then an index of these
 
 
 def read_ply(path: Path) -> TriangleMesh:
     """Read the vertices and faces of a PLY file.
 
-    Vertex normals (nx, ny, nz), texture coordinates (u, v or s, t or texture_u, texture_v) and colours (red, green, blue
-    or r, g, b, with alpha or a; whole numbers are sRGB, floats linear) are read; other properties and elements are
-    passed over. Without normals, smooth ones are averaged over the faces around each
-    vertex, as in Mitsuba.
+    Vertex normals (nx, ny, nz), texture coordinates (u, v or s, t or texture_u, texture_v) and colours (red, green, blue or
+    r, g, b, with alpha or a; integers are sRGB, floats linear) are read; other properties and elements are skipped. A file
+    without normals gets smooth ones, averaged over the faces around each vertex, as in Mitsuba.
 
     Raises:
-        SceneError: The header is malformed or claims more than the file holds, the body has something else than
-            numbers, or an index is out of range.
+        SceneError: The header is malformed or claims more than the file holds, the body has something that is not a number, or
+            an index is out of range.
     """
     with path.open("rb") as stream:
         order, elements = _read_header(path, stream)
@@ -107,7 +106,7 @@ def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, co
         raise SceneError(f"{path}: the vertices have no {', '.join(missing)}")
     count = len(vertices["x"])
     if np.any(corners != np.floor(corners)):
-        raise SceneError(f"{path}: a face has an index that is not a whole number")
+        raise SceneError(f"{path}: a face has an index that is not an integer")
     outside = (corners < 0) | (corners >= count)
     if np.any(outside):
         raise SceneError(f"{path}: a face uses vertex {corners[outside][0]:.0f}, and there are only {count} (from 0)")
@@ -119,15 +118,10 @@ def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, co
         row = np.argmin(np.isfinite(positions).all(axis=1))
         raise SceneError(f"{path}: vertex {row} has a position that is not finite")
     if {"nx", "ny", "nz"} <= vertices.keys():
-        normals = _columns(vertices, ("nx", "ny", "nz")).astype(np.float64)
-        lengths = np.linalg.norm(normals, axis=1)
-        usable = np.isfinite(lengths) & (lengths > 0.0)
-        unit = np.abs(lengths - 1.0) < 2e-7  # as near as float32 comes: kept to the bit
-        scaled = usable & ~unit
-        normals[scaled] /= lengths[scaled, None]
-        normals = normals.astype(np.float32)
-        if not np.all(usable):
-            normals[~usable] = smooth_normals(positions, indices)[~usable]
+        stored = _columns(vertices, ("nx", "ny", "nz"))
+        # Normals of unit length, as far as float32 can tell, are kept bit for bit
+        unit = np.abs(np.linalg.norm(stored.astype(np.float64), axis=1) - 1.0) < 2e-7
+        normals = np.where(unit[:, None], stored, unit_normals(stored, positions, indices))
     else:
         normals = smooth_normals(positions, indices)
     uv_names = next((names for names in UV_NAMES if set(names) <= vertices.keys()), None)
@@ -136,7 +130,7 @@ def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, co
 
 
 def _with_types(vertices: dict[str, np.ndarray], element: _Element) -> dict[str, np.ndarray]:
-    """Colours out of an ASCII body as the whole numbers they are declared to be."""
+    """Convert the colours of an ASCII body to the integer types that the header declares."""
     colors = {name for names in COLOR_NAMES for name in names}
     whole = {item.name: item.type for item in element.properties if item.name in colors and item.type[0] in "iu"}
     return {
@@ -155,15 +149,15 @@ def _colors(vertices: dict[str, np.ndarray]) -> np.ndarray | None:
 
 
 def _columns(vertices: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
-    with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is refused by name
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which is refused later
         return np.column_stack([vertices[name] for name in names]).astype(np.float32)
 
 
 # --- The header
 
 
-def _read_header(path: Path, stream) -> tuple[str, list[_Element]]:
-    """Return the byte order ("" for ASCII) and the elements; the stream then stands at the body."""
+def _read_header(path: Path, stream: BinaryIO) -> tuple[str, list[_Element]]:
+    """Return the byte order ("" for ASCII) and the elements; the stream is then at the beginning of the body."""
     if stream.readline(16).strip() != b"ply":
         raise SceneError(f'{path}: not a PLY file (it does not start with "ply")')
     order = None
@@ -190,7 +184,7 @@ def _read_header(path: Path, stream) -> tuple[str, list[_Element]]:
                 elements[-1].properties.append(_Property(name, TYPES[kind]))
             case _:
                 text = raw.decode("utf-8", "replace").strip()
-                raise SceneError(f'{path}:{number}: cannot make sense of "{text[:80]}" in a PLY header')
+                raise SceneError(f'{path}:{number}: "{text[:80]}" is not a line of a PLY header')
     if order is None:
         raise SceneError(f"{path}: the header does not state a format (ascii, binary_little_endian, binary_big_endian)")
     for name in ("vertex", "face"):
@@ -205,13 +199,13 @@ def _read_header(path: Path, stream) -> tuple[str, list[_Element]]:
 
 
 def _check_sizes(path: Path, order: str, elements: list[_Element], available: int) -> None:
-    """Refuse what cannot fit into the file before anything is allocated."""
+    """Check, before anything is allocated, that the file is long enough for its header."""
     needed = 0
     for element in elements:
         if order:
             record = sum(np.dtype(item.count_type or item.type).itemsize for item in element.properties)
         else:
-            record = 2 * len(element.properties)  # a digit and a blank each
+            record = 2 * len(element.properties)  # at least a digit and a blank each
         needed += element.count * record
     if needed > available + (0 if order else 1):
         raise SceneError(f"{path}: truncated: its header promises at least {needed} bytes, and {available} follow")
@@ -221,17 +215,15 @@ def _check_sizes(path: Path, order: str, elements: list[_Element], available: in
 
 
 def _ascii_numbers(path: Path, data: bytes) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            return np.fromstring(data, dtype=np.float64, sep=" ")
-        except (DeprecationWarning, ValueError):
-            for number, line in enumerate(data.split(b"\n"), start=1):
-                word = next((word for word in line.split() if not NUMBER.fullmatch(word)), None)
-                if word is not None:
-                    text = word.decode("utf-8", "replace")[:40]
-                    raise SceneError(f'{path}: "{text}" in line {number} after the header is not a number') from None
-            raise SceneError(f"{path}: the body is not all numbers") from None
+    numbers = parse_numbers(data)
+    if numbers is not None:
+        return numbers
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        word = next((word for word in line.split() if not NUMBER.fullmatch(word)), None)
+        if word is not None:
+            text = word.decode("utf-8", "replace")[:40]
+            raise SceneError(f'{path}: "{text}" in line {number} after the header is not a number')
+    raise SceneError(f"{path}: the body has something that is not a number")
 
 
 def _truncated(body: _Body, element: _Element) -> SceneError:
@@ -239,7 +231,7 @@ def _truncated(body: _Body, element: _Element) -> SceneError:
 
 
 def _read_fixed(body: _Body, element: _Element) -> dict[str, np.ndarray]:
-    """Read an element without lists: one column for each property."""
+    """Read an element without lists; return one column for each property."""
     width = len(element.properties)
     if not width:
         return {}
@@ -265,8 +257,7 @@ def _read_lists(
     """Read an element with lists.
 
     Returns:
-        The columns of the properties that are not lists; of the list called `wanted` the length in each record, and
-        all items.
+        The columns of the properties that are not lists; the length of the list `wanted` in each record; and all its items.
     """
     none = np.zeros(0, dtype=np.int64)
     if element.count == 0:
@@ -278,7 +269,7 @@ def _read_lists(
 def _read_uniform_lists(
     body: _Body, element: _Element, wanted: str | None
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray] | None:
-    """Read lists that are as long in every record as in the first, at once; None if they are not."""
+    """Read all records at once if their lists are as long as in the first record; None if they are not."""
     lengths = _first_lengths(body, element)
     if lengths is None:
         return None
@@ -307,7 +298,7 @@ def _read_uniform_lists(
         if end > len(body.data):
             return None
         rows = np.frombuffer(body.data, dtype=record, count=element.count, offset=body.offset)
-        fields = {name: rows[name] for name in record.names}
+        fields = {name: rows[name] for name in record.names or ()}
     for item in element.properties:
         if not item.count_type:
             columns[item.name] = fields[item.name]
@@ -321,7 +312,7 @@ def _read_uniform_lists(
 
 
 def _first_lengths(body: _Body, element: _Element) -> dict[str, int] | None:
-    """The length of each list in the first record; None if the record does not fit."""
+    """Return the length of each list in the first record; None if the record is truncated."""
     lengths = {}
     offset = body.offset
     for item in element.properties:

@@ -1,4 +1,4 @@
-"""Writing PLY, binary: what `read_ply` gives back bit for bit."""
+"""Writing binary PLY files that `read_ply` reads back bit for bit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from nrc_tracer.scene.model import TriangleMesh
 def write_ply(mesh: TriangleMesh, path: str | Path) -> None:
     """Write positions, normals, texture coordinates (u, v), colours (linear, as floats) and triangles.
 
-    A file of that name is replaced only once the new one is complete. A mesh without normals comes back from `read_ply` with
-    smooth ones: PLY has no way to say that it is flat.
+    An existing file is replaced only when the new one is complete. `read_ply` gives a mesh without normals smooth ones, as PLY
+    cannot state that a mesh is flat.
 
     Raises:
-        OutputError: The place cannot be written to.
+        OutputError: The file cannot be written.
     """
     parts = (
         (("x", "y", "z"), mesh.positions),

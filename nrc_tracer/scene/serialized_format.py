@@ -1,6 +1,6 @@
-"""Mitsuba's serialized meshes, versions 3 and 4: one or more zlib streams and a table of where they begin.
+"""Mitsuba's serialized meshes, versions 3 and 4: one or more zlib streams and a table of their offsets.
 
-Format: the documentation of Mitsuba 3's plugin `serialized`. All numbers are little-endian.
+Source: the documentation of Mitsuba 3's plugin `serialized`. All numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from typing import BinaryIO
 import numpy as np
 
 from nrc_tracer.errors import SceneError
-from nrc_tracer.scene.geometry import smooth_normals
+from nrc_tracer.scene.geometry import smooth_normals, unit_normals
 from nrc_tracer.scene.model import TriangleMesh
 
 IDENTIFIER = 0x041C
 HAS_NORMALS, HAS_UVS, HAS_COLORS, DOUBLE = 0x0001, 0x0002, 0x0008, 0x2000
 CHUNK = 1 << 20
+"""Amount of data read and decompressed at a time [bytes]."""
 MAX_NAME = 1 << 16
+"""Largest accepted length of the name of a mesh [bytes]."""
 MAX_INFLATION = 1100
-"""More than zlib can: 1032 bytes from one."""
+"""Bound on the ratio of decompressed to compressed size; that of zlib is 1032 at most."""
 
 
 def read_serialized(path: Path, index: int = 0) -> TriangleMesh:
@@ -31,7 +33,7 @@ def read_serialized(path: Path, index: int = 0) -> TriangleMesh:
 
     Args:
         path: The file.
-        index: Which of the file's meshes, from 0.
+        index: Index of the mesh in the file, from 0.
 
     Raises:
         SceneError: The file is truncated, malformed or of another version, has no such mesh, or a vertex index is out
@@ -48,30 +50,32 @@ def read_serialized(path: Path, index: int = 0) -> TriangleMesh:
 
 
 def _read_header(file: BinaryIO, path: Path, offset: int, size: int) -> int:
-    """Return the version that stands where a mesh begins."""
+    """Read the header at the beginning of a mesh and return its version."""
     if offset + 4 > size:
-        raise SceneError(f"{path}: truncated, or no serialized mesh: {size} bytes")
+        raise SceneError(f"{path}: truncated, or not a serialized mesh: {size} bytes")
     file.seek(offset)
     identifier, version = struct.unpack("<HH", file.read(4))
     if identifier != IDENTIFIER:
-        raise SceneError(f"{path}: no serialized mesh: begins with {identifier:#06x} instead of {IDENTIFIER:#06x}")
+        raise SceneError(
+            f"{path}: not a serialized mesh: it begins with {identifier:#06x} instead of {IDENTIFIER:#06x}"
+        )
     if version not in (3, 4):
         raise SceneError(f"{path}: version {version} of serialized meshes is not supported (supported: 3 and 4)")
     return version
 
 
 def _extent(file: BinaryIO, path: Path, index: int, size: int, version: int) -> tuple[int, int]:
-    """Return where a mesh begins and where it ends at the latest."""
+    """Return the offset of a mesh, and an upper bound of its end."""
     width = 8 if version == 4 else 4
-    if index == 0:  # readable without the table
+    if index == 0:  # does not need the table
         return 0, size
     if size < 8:
-        raise SceneError(f"{path}: truncated: {size} bytes have no table of meshes")
+        raise SceneError(f"{path}: truncated: {size} bytes are too few for a table of meshes")
     file.seek(size - 4)
     count = int.from_bytes(file.read(4), "little")
     table = size - 4 - width * count
     if table < 4:
-        raise SceneError(f"{path}: truncated, or no serialized mesh: it says that it has {count} meshes")
+        raise SceneError(f"{path}: truncated, or not a serialized mesh: it claims to have {count} meshes")
     if index >= count:
         raise SceneError(f"{path}: there is no mesh {index}: the file has {count}, counted from 0")
     file.seek(table + width * index)
@@ -82,7 +86,7 @@ def _extent(file: BinaryIO, path: Path, index: int, size: int, version: int) -> 
 
 
 class _Inflated:
-    """A zlib stream, decompressed piece by piece, never more than asked for."""
+    """A zlib stream that is decompressed piece by piece, and only as far as needed."""
 
     def __init__(self, file: BinaryIO, path: Path, compressed: int) -> None:
         self.file = file
@@ -93,7 +97,7 @@ class _Inflated:
         self.buffer = b""
 
     def read(self, count: int) -> bytes:
-        """Return exactly so many bytes; SceneError if there are not."""
+        """Return exactly `count` bytes. Raises `SceneError` if the stream is shorter."""
         parts = []
         while count > 0:
             if not self.buffer:
@@ -156,14 +160,4 @@ def _read_mesh(stream: _Inflated, version: int) -> TriangleMesh:
             colors = np.column_stack((np.nan_to_num(rgb), np.ones(vertex_count))).astype(np.float32)
         if normals is None:
             return TriangleMesh(positions, indices, smooth_normals(positions, indices), uvs, colors)
-        return TriangleMesh(positions, indices, _unit(normals, positions, indices), uvs, colors)
-
-
-def _unit(normals: np.ndarray, positions: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Normalize; where that is impossible, take smooth normals."""
-    lengths = np.linalg.norm(normals.astype(np.float64), axis=1)
-    usable = np.isfinite(lengths) & (lengths > 0.0)
-    unit = (normals / np.where(usable, lengths, 1.0)[:, None]).astype(np.float32)
-    if not np.all(usable):
-        unit[~usable] = smooth_normals(positions, indices)[~usable]
-    return unit
+        return TriangleMesh(positions, indices, unit_normals(normals, positions, indices), uvs, colors)

@@ -1,4 +1,4 @@
-"""STL, binary and ASCII: loose triangles without normals or texture coordinates of their own."""
+"""STL, binary and ASCII: separate triangles without vertex normals or texture coordinates."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.model import TriangleMesh
 
 HEADER = 84
+"""Size of the header of a binary file, with the number of triangles [bytes]."""
 RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 
 
 def read_stl(path: Path) -> TriangleMesh:
-    """Read an STL file as flat triangles that share no vertices. The winding, not the stated normal, says which side
-    is out.
+    """Read an STL file as flat triangles that share no vertices. The winding determines the outside; stated normals are ignored.
 
     Raises:
         SceneError: The file is truncated or not STL.
@@ -34,7 +34,7 @@ def read_stl(path: Path) -> TriangleMesh:
             raise SceneError(f"{path}: not an STL file: {size} bytes are too few")
         else:
             raise SceneError(f"{path}: truncated or not STL: {count} triangles need {expected} bytes, it has {size}")
-    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which is refused by name
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which `load_mesh` refuses
         positions = np.array(corners, dtype=np.float32).reshape(-1, 3)
     return TriangleMesh(positions, np.arange(len(positions), dtype=np.int32).reshape(-1, 3))
 

@@ -1,4 +1,4 @@
-"""What is in a scene: counts, sizes, memory and bounds, as plain data."""
+"""A summary of a scene: counts, sizes, memory and bounds, as plain data."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from nrc_tracer.scene.geometry import triangle_count, world_mesh, world_sphere
-from nrc_tracer.scene.instances import geometry_size, placed_shapes
+from nrc_tracer.scene.instances import file_mesh, geometry_size, placed_shapes
 from nrc_tracer.scene.memory import geometry_bytes, image_bytes
-from nrc_tracer.scene.model import Bitmap, EnvironmentMap, Instance, Mesh, NeuralSdf, Scene, Sphere
+from nrc_tracer.scene.model import Bitmap, EnvironmentMap, Instance, NeuralSdf, Scene, Sphere
 from nrc_tracer.scene.neural_sdf import box_corners
 from nrc_tracer.scene.transforms import matrix
 
 
 def summarize(scene: Scene, accel: str = "embree") -> dict[str, Any]:
-    """Summarize a loaded scene in values that JSON can hold.
+    """Summarize a loaded scene as data that can be written as JSON.
 
     Args:
         scene: The scene.
-        accel: Whose acceleration structure the memory is estimated for, `embree` or `warp`.
+        accel: Acceleration structure for which memory is estimated, `embree` or `warp`.
 
     Returns:
         `cameras`, `film`, `sampler`, `integrator`, `lights`, `geometry`, `shapes`, `materials`, `textures`, `images`,
@@ -63,7 +63,7 @@ def _tag(value: Any) -> str:
 
 
 def _kinds(values: Any) -> dict[str, int]:
-    """How many there are of each type, the most frequent first."""
+    """Count the values of each type, the most frequent first."""
     return dict(Counter(_tag(value) for value in values).most_common())
 
 
@@ -89,20 +89,17 @@ def _cameras(scene: Scene) -> list[dict[str, Any]]:
 
 
 def _lights(scene: Scene) -> dict[str, int]:
-    """How many there are of each type; shapes that shine by their number, and the triangles they are made of."""
+    """Count the lights of each type, the emitting shapes, and the triangles of the latter."""
     counts = _kinds(scene.description.lights)
-    shining = [placed.shape for placed in placed_shapes(scene.description) if placed.shape.emission is not None]
-    if shining:
-        counts["shining_shape"] = len(shining)
-        counts["shining_triangle"] = sum(
-            triangle_count(shape, scene.meshes.get(shape.file) if isinstance(shape, Mesh) else None)
-            for shape in shining
-        )
+    emitting = [placed.shape for placed in placed_shapes(scene.description) if placed.shape.emission is not None]
+    if emitting:
+        counts["shining_shape"] = len(emitting)
+        counts["shining_triangle"] = sum(triangle_count(shape, file_mesh(shape, scene.meshes)) for shape in emitting)
     return counts
 
 
 def _images(scene: Scene) -> list[dict[str, Any]]:
-    """Every image file once, with what it is used for."""
+    """List every image file once, with its uses."""
     users: dict[str, list[str]] = {}
     for name, texture in scene.description.textures.items():
         if isinstance(texture, Bitmap):
@@ -127,7 +124,7 @@ def _images(scene: Scene) -> list[dict[str, Any]]:
 
 
 def _bounds(scene: Scene) -> dict[str, list[float]] | None:
-    """Lowest and highest corner of everything, or None if there is nothing."""
+    """Return the lowest and highest corner of the box around all shapes, or None if there are none."""
     corners = []
     for placed in placed_shapes(scene.description):
         shape = placed.shape
@@ -139,7 +136,7 @@ def _bounds(scene: Scene) -> dict[str, list[float]] | None:
             box = box_corners(scene.snapshots[shape.file]) @ to_world[:3, :3].T + to_world[:3, 3]
             corners += [box.min(axis=0), box.max(axis=0)]
         else:
-            mesh = world_mesh(shape, scene.meshes.get(shape.file) if isinstance(shape, Mesh) else None)
+            mesh = world_mesh(shape, file_mesh(shape, scene.meshes))
             corners += [mesh.positions.min(axis=0), mesh.positions.max(axis=0)]
     if not corners:
         return None

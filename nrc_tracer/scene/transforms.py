@@ -1,4 +1,4 @@
-"""Transforms: from a list of steps to one 4x4 matrix."""
+"""Transforms as 4x4 matrices."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from nrc_tracer.errors import SceneError
-from nrc_tracer.scene.model import LookAt, Matrix, Rotate, Scale, Transform, Translate
+from nrc_tracer.scene.model import LookAt, Matrix, Rotate, Scale, Step, Transform, Translate
 
 SINGULAR = 1e-12
-"""A linear part whose columns, made unit vectors, span less than this volume is refused as singular."""
+"""Smallest volume that the normalized columns of a linear map may span; below it the map counts as singular."""
 
 
 def matrix(transform: Transform) -> np.ndarray:
     """Multiply the steps of a transform into one matrix that acts on column vectors; the first step acts first.
 
     Args:
-        transform: The steps; none at all is the identity.
+        transform: The steps; no step is the identity.
 
     Returns:
         The affine map, shape [4, 4], float64, last row 0 0 0 1.
 
     Raises:
-        SceneError: A rotation about a zero axis, a `look_at` whose target is its origin or whose up vector is parallel
-            to its direction, a matrix whose last row is not 0 0 0 1, numbers that are not finite, or a product without
-            an inverse.
+        SceneError: There is a rotation about a zero axis, a `look_at` whose target is its origin or whose up vector is parallel
+            to its direction, a matrix whose last row is not 0 0 0 1, or a number that is not finite, or the product is
+            singular.
     """
     product = np.eye(4)
     for step in transform:
@@ -40,8 +40,7 @@ def matrix(transform: Transform) -> np.ndarray:
 
 
 def look_at(origin: Sequence[float], target: Sequence[float], up: Sequence[float]) -> np.ndarray:
-    """Place the local origin at `origin`, +z towards `target`, +x along cross(up, z) (to the left) and +y along
-    cross(z, x).
+    """Return the frame with its origin at `origin`, +z towards `target`, +x along cross(up, z) (left) and +y along cross(z, x).
 
     Returns:
         A rigid map, shape [4, 4], float64.
@@ -52,7 +51,7 @@ def look_at(origin: Sequence[float], target: Sequence[float], up: Sequence[float
     eye = np.asarray(origin, dtype=np.float64)
     direction = np.asarray(target, dtype=np.float64) - eye
     if not np.any(direction):
-        raise SceneError(f"look_at: the target is the origin, {_text(origin)}, so there is no direction to look in")
+        raise SceneError(f"look_at: the target is the origin, {_text(origin)}, so there is no direction of view")
     z = _normalize(direction)
     upward = np.asarray(up, dtype=np.float64)
     if not np.any(upward):
@@ -67,7 +66,7 @@ def look_at(origin: Sequence[float], target: Sequence[float], up: Sequence[float
 
 
 def rotation(axis: Sequence[float], angle: float) -> np.ndarray:
-    """Turn by `angle` [degrees] about `axis` through the origin, counter-clockwise seen from the axis' tip.
+    """Return the rotation by `angle` [degrees] about `axis`, counter-clockwise seen from the tip of the axis.
 
     Returns:
         A rotation, shape [4, 4], float64.
@@ -87,7 +86,7 @@ def rotation(axis: Sequence[float], angle: float) -> np.ndarray:
     return result
 
 
-def _step_matrix(step: Translate | Rotate | Scale | LookAt | Matrix) -> np.ndarray:
+def _step_matrix(step: Step) -> np.ndarray:
     match step:
         case Translate(value=value):
             result = np.eye(4)
@@ -112,7 +111,7 @@ def _is_singular(linear: np.ndarray) -> bool:
 
 
 def _normalize(vector: np.ndarray) -> np.ndarray:
-    scaled = vector / np.max(np.abs(vector))  # the square of a very long or short vector may leave the range of a float
+    scaled = vector / np.max(np.abs(vector))  # avoids overflow and underflow of the squares
     return scaled / np.linalg.norm(scaled)
 
 

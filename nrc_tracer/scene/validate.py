@@ -1,11 +1,12 @@
-"""What must hold in a scene beyond the types of its fields, whatever it was read from."""
+"""Checks of a scene that go beyond the types of its fields, for scenes of every format."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import numpy as np
@@ -19,24 +20,25 @@ from nrc_tracer.scene.nesting import check_nesting, nested_materials
 from nrc_tracer.scene.transforms import matrix
 
 MAX_COUNT = 2**31 - 1
-"""Kernels count in 32 bits."""
+"""Largest number of samples or path segments. Kernels count in 32 bits."""
 _REFLECTANCES = ("reflectance", "base_color", "diffuse_reflectance", "specular_reflectance", "specular_transmittance")
+"""Colours of materials that lie in [0, 1]."""
 _WEIGHTS = (
     "metallic", "roughness", "anisotropic", "specular", "spec_tint", "spec_trans", "flatness", "sheen", "sheen_tint",
     "clearcoat", "clearcoat_gloss", "diff_trans",
 )  # fmt: skip
-"""Parameters of the principled material that lie in [0, 1]."""
+"""Other parameters of the principled material that lie in [0, 1]."""
 
 
 def validate(description: model.SceneDescription, source: str | Path | None = None) -> None:
-    """Check types, ranges, names of textures and materials, transforms, meshes in place, lights, camera and film.
+    """Check types, ranges, names of textures and materials, transforms, meshes given in place, lights, cameras and film.
 
     Args:
-        description: The scene; files it names are not opened.
-        source: The file it came from, to begin messages with.
+        description: The scene. Files that it names are not opened.
+        source: The file that the scene was read from, with which messages begin.
 
     Raises:
-        SceneError: Names the place, as in `$.shapes[3].material`, and the nearest known name.
+        SceneError: Something is wrong; the message has the place, as in `$.shapes[3].material`, and the nearest known name.
     """
     try:
         _check_types(description)
@@ -56,7 +58,7 @@ def validate(description: model.SceneDescription, source: str | Path | None = No
             _check_shape(shape, description, place)
         _check_lights(description.lights)
         if not description.shapes and not description.lights:
-            _fail("$", "there is nothing to see: the scene has neither shapes nor lights")
+            _fail("$", "the scene is empty: it has neither shapes nor lights")
     except SceneError as error:
         if source is None:
             raise
@@ -64,7 +66,7 @@ def validate(description: model.SceneDescription, source: str | Path | None = No
 
 
 def shapes_with_places(description: model.SceneDescription) -> Iterator[tuple[str, model.Shape]]:
-    """Yield every shape, then those of groups, with its place for messages: `$.shapes[3]`, and its name if it has one."""
+    """Yield every shape, then those of groups, each with its place for messages: `$.shapes[3]`, and its name if it has one."""
     for index, shape in enumerate(description.shapes):
         yield shape_place(shape, index), shape
     for name, group in description.groups.items():
@@ -97,7 +99,7 @@ def image_files(description: model.SceneDescription) -> Iterator[tuple[str, str]
 
 
 def validate_scene(scene: model.Scene) -> None:
-    """As `validate`, and make sure that every file the scene names has been loaded; `SceneError` if not."""
+    """Check as `validate` does, and that every file named in the scene has been loaded. Raises `SceneError`."""
     validate(scene.description, scene.source)
     files = ((mesh_files, scene.meshes), (image_files, scene.images), (snapshot_files, scene.snapshots))
     for names, loaded in files:
@@ -106,19 +108,19 @@ def validate_scene(scene: model.Scene) -> None:
                 _fail(place, f'"{name}" is not among the loaded files of the scene')
 
 
-def _fail(place: str, message: str) -> None:
+def _fail(place: str, message: str) -> NoReturn:
     raise SceneError(f"{place}: {message}")
 
 
 def plain_numbers(value: object) -> object:
-    """Turn the numbers and arrays of NumPy, which scenes made in Python may hold, into Python's own."""
+    """Convert NumPy's numbers and arrays, which scenes made in Python may contain, to Python's own types."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"a {type(value).__name__} cannot be part of a scene")
 
 
 def _check_types(description: model.SceneDescription) -> None:
-    """Check what msgspec only checks when it decodes, for descriptions made by other readers or in Python."""
+    """Check the types of fields, which msgspec only checks when it decodes, for scenes from other readers or made in Python."""
     shapes = _without_arrays(description.shapes)
     groups = {name: _without_arrays(group) for name, group in description.groups.items()}
     try:
@@ -133,7 +135,7 @@ def _check_types(description: model.SceneDescription) -> None:
 
 
 def _without_arrays(shapes: tuple[model.Shape, ...]) -> tuple[model.Shape, ...]:
-    """The shapes without the arrays of meshes given in place, which are checked as arrays."""
+    """Return the shapes without the arrays of meshes given in place, which `_check_mesh` checks."""
     arrays = {"positions": None, "normals": None, "uvs": None, "colors": None, "indices": None}
     return tuple(
         msgspec.structs.replace(shape, **arrays) if isinstance(shape, model.Mesh) else shape for shape in shapes
@@ -170,7 +172,7 @@ def _check_texture(texture: model.Texture, description: model.SceneDescription, 
         if texture.texture is not None:
             _check_name(texture.texture, description.textures, "texture", f"{place}.texture")
             if isinstance(description.textures[texture.texture], model.VertexColor):
-                _fail(f"{place}.texture", "vertex colours are multiplied with a bitmap or a checkerboard")
+                _fail(f"{place}.texture", "must name a bitmap or a checkerboard, not other vertex colours")
         return
     _check_transform(texture.to_uv, f"{place}.to_uv")
     if isinstance(texture, model.Checkerboard):
@@ -209,7 +211,7 @@ def _check_values(value: float | model.Vec3, place: str, highest: float = math.i
             _fail(place, f"{limits}, not {number:g}")
 
 
-def _check_name(name: str, known: dict[str, object], kind: str, place: str) -> None:
+def _check_name(name: str, known: Collection[str], kind: str, place: str) -> None:
     if name not in known:
         hint = nearest(name, known) if known else f" (the scene has no {kind}s)"
         _fail(place, f"there is no {kind} {json.dumps(name, ensure_ascii=False)}{hint}")
@@ -228,7 +230,7 @@ def _check_shape(shape: model.Shape, description: model.SceneDescription, place:
     if shape.emission is not None:
         _check_color(shape.emission, description, f"{place}.emission", math.inf)
         if isinstance(shape.emission, str) and isinstance(description.textures[shape.emission], model.VertexColor):
-            _fail(f"{place}.emission", f'"{shape.emission}" is vertex_color; light takes a bitmap or a checkerboard')
+            _fail(f"{place}.emission", f'must name a bitmap or a checkerboard; "{shape.emission}" is a vertex_color')
     _check_transform(shape.to_world, f"{place}.to_world")
     if isinstance(shape, model.Mesh):
         _check_mesh(shape, place)
@@ -242,15 +244,20 @@ def _check_mesh(mesh: model.Mesh, place: str) -> None:
     ]
     if mesh.file is not None:
         if in_place:
-            _fail(f"{place}.{in_place[0]}", "a mesh has either a file or its data in place, not both")
+            _fail(f"{place}.{in_place[0]}", "a mesh takes either a file or data in place, not both")
         return
     if mesh.positions is None or mesh.indices is None:
         _fail(place, "a mesh needs a file, or positions and indices")
     count = len(mesh.positions)
     if not mesh.indices:
         _fail(f"{place}.indices", "the mesh has no triangles")
-    for name, width in (("positions", 3), ("normals", 3), ("uvs", 2), ("colors", _color_width(mesh))):
-        rows = getattr(mesh, name)
+    arrays: tuple[tuple[str, tuple[tuple[float, ...], ...] | None, int], ...] = (
+        ("positions", mesh.positions, 3),
+        ("normals", mesh.normals, 3),
+        ("uvs", mesh.uvs, 2),
+        ("colors", mesh.colors, _color_width(mesh)),
+    )
+    for name, rows, width in arrays:
         if rows is None:
             continue
         if len(rows) != count:
@@ -264,7 +271,7 @@ def _check_mesh(mesh: model.Mesh, place: str) -> None:
 
 
 def _color_width(mesh: model.Mesh) -> int:
-    """Numbers in each of a mesh's colours: 4 if the first has an opacity."""
+    """Return how many numbers each of a mesh's colours must have: 4 if the first has an opacity, else 3."""
     return 4 if mesh.colors is not None and len(mesh.colors) and np.shape(mesh.colors[0]) == (4,) else 3
 
 
@@ -291,7 +298,7 @@ def _check_rows(rows: tuple[tuple[float, ...], ...], width: int, dtype: type, pl
 def _check_lights(lights: tuple[model.Light, ...]) -> None:
     surrounding = [i for i, light in enumerate(lights) if isinstance(light, model.ConstantLight | model.EnvironmentMap)]
     if len(surrounding) > 1:
-        _fail(f"$.lights[{surrounding[1]}]", "a scene takes one constant light or environment, and has one already")
+        _fail(f"$.lights[{surrounding[1]}]", "a scene takes only one constant light or environment")
     for index, light in enumerate(lights):
         place = f"$.lights[{index}]"
         for field in ("intensity", "irradiance", "radiance"):

@@ -1,4 +1,4 @@
-"""Colours of vertices as mesh files store them: sRGB codes in whole numbers, or linear numbers."""
+"""Vertex colours as mesh files store them: integer sRGB codes or linear floats."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import numpy as np
 
 
 def decode_srgb(encoded: np.ndarray) -> np.ndarray:
-    """Linear values of sRGB ones in [0, 1], any shape (IEC 61966-2-1)."""
+    """Decode sRGB values in [0, 1] to linear ones, any shape, float64 (IEC 61966-2-1)."""
     encoded = np.asarray(encoded, np.float64)
     return np.where(encoded <= 0.04045, encoded / 12.92, ((np.maximum(encoded, 0.0) + 0.055) / 1.055) ** 2.4)
 
 
 def linear_colors(columns: list[np.ndarray]) -> np.ndarray:
-    """Put the columns red, green, blue and perhaps alpha together.
+    """Combine columns for red, green, blue and optionally alpha.
 
     Args:
-        columns: 3 or 4 arrays of shape [count]. Whole numbers are codes of their type's range, colours in sRGB; floats are
+        columns: 3 or 4 arrays of shape [count]. Integers span the range of their type, and encode colours in sRGB; floats are
             linear.
 
     Returns:
-        Linear RGB and opacity, shape [count, 4], float32; what is not finite is black.
+        Linear RGB and opacity, shape [count, 4], float32; values that are not finite become 0.
     """
     result = np.ones((len(columns[0]), 4))
     for channel, column in enumerate(columns):

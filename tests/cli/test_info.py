@@ -114,7 +114,7 @@ def test_info_as_a_table(scene):
 def test_info_of_a_mesh_alone_has_a_note_and_of_a_broken_scene_an_error(scene):
     result = _run("info", scene.parent / "quad.obj", "--strict")
     assert result.exit_code == 0
-    assert "note: quad.obj is a mesh alone" in result.output
+    assert "note: quad.obj contains only a mesh" in result.output
     scene.write_text(json.dumps({"shapes": [{"type": "instance", "group": "par"}], "groups": {"pair": []}}))
     result = _run("info", scene)
     assert result.exit_code == 1

@@ -191,7 +191,7 @@ BROKEN = {
     "missing file": (None, [], r"there is no such file"),
     "no JSON": ("{", [], r"line 1, column 2"),
     "unknown key": ({**SCENE, "light": []}, [], r'$.light: unknown key (did you mean "lights"?)'),
-    "empty scene": ({}, [], r"nothing to see"),
+    "empty scene": ({}, [], r"the scene is empty"),
     "zero-size film": ({**SCENE, "film": {"width": 0}}, [], r"$.film.width: must be >= 1, not 0"),
     "huge film": ({**SCENE, "film": {"width": 65536, "height": 65536}}, [], r"pixels are more than"),
     "broken mesh": ({**SCENE, "shapes": [{"type": "mesh", "file": "broken.obj"}]}, [], r"$.shapes[0].file: "),

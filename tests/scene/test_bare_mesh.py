@@ -57,7 +57,7 @@ def test_a_mesh_alone_is_a_scene(tmp_path, name, text, axis):
     scene = load_scene(path, strict=True)  # what is added is a note, not a warning
     assert scene.warnings == ()
     assert scene.notes == (
-        f"{name} is a mesh alone: a fitted camera ({axis} is up), a soft sky and grey material were added",
+        f"{name} contains only a mesh: a fitted camera ({axis} is up), a soft sky and grey material were added",
     )
     assert scene.source == path
     assert list(scene.meshes) == [name]

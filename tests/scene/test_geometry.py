@@ -255,7 +255,7 @@ def test_file_mesh_is_adapted():
     [
         (Mesh(positions=((0, 0, 0),), indices=((0, 0, 1),)), "outside the 1 positions"),
         (Mesh(positions=((0, 0, 0),), indices=((0, 0, -1),)), "outside the 1 positions"),
-        (Mesh(positions=((0, 0, 0),)), "positions and indices are both needed"),
+        (Mesh(positions=((0, 0, 0),)), "needs both positions and indices"),
         (Mesh(positions=((0, 0, float("nan")),), indices=((0, 0, 0),)), "not finite"),
         (Mesh(positions=((0, 0, 0),), indices=((0, 0, 0),), uvs=((0, 0), (1, 1))), "2 uvs for 1 positions"),
         (Mesh(name="m", file="gone.obj"), 'mesh "m".*"gone.obj" is not loaded'),

@@ -110,7 +110,7 @@ def test_the_schema_has_it():
 
 
 def test_without_the_tracer_there_are_no_triangles():
-    with pytest.raises(SceneError, match="only when it is rendered"):
+    with pytest.raises(SceneError, match="only for rendering"):
         tessellate(NeuralSdf(file="a.st"))
 
 

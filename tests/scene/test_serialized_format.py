@@ -63,13 +63,13 @@ def test_scene_with_two_meshes_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "index", "message"),
     [
-        (b"", 0, "truncated, or no serialized mesh"),
+        (b"", 0, "truncated, or not a serialized mesh"),
         (b"ply\nformat", 0, "begins with 0x6c70 instead of 0x041c"),
         (struct.pack("<HH", 0x041C, 5) + b"1234", 0, "version 5"),
         (mesh_bytes()[:40], 0, "truncated in a mesh"),
         (struct.pack("<HH", 0x041C, 4) + b"not zlib at all", 0, "cannot be decompressed"),
         (file_bytes(mesh_bytes()), 3, "there is no mesh 3: the file has 1"),
-        (mesh_bytes() + struct.pack("<I", 2**31), 1, "it says that it has 2147483648 meshes"),
+        (mesh_bytes() + struct.pack("<I", 2**31), 1, "it claims to have 2147483648 meshes"),
         (mesh_bytes() + struct.pack("<QQI", 0, 10**9, 2), 1, "mesh 1 begins at byte 1000000000"),
         (mesh_bytes(faces=np.array([[0, 1, 4]])), 0, "vertex index 4 is out of range"),
         (mesh_bytes(np.full((4, 3), np.inf)), 0, "not finite"),

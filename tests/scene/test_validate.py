@@ -41,7 +41,7 @@ def test_a_sound_scene_passes():
         ({"shapes": (model.Sphere(radius="big"),)}, r'\$\.shapes\[0\]\.radius: expected a number, got "big"'),
         ({"shapes": (model.Cylinder(p0=(0, 0, 1)),)}, r"\$\.shapes\[0\]\.p1: is the same point"),
         ({"shapes": (model.Mesh(name="a"),)}, r'\$\.shapes\[0\] \("a"\): a mesh needs a file, or'),
-        ({"shapes": (model.Mesh(file="a.obj", **TRIANGLE),)}, "either a file or its data"),
+        ({"shapes": (model.Mesh(file="a.obj", **TRIANGLE),)}, "either a file or data in place"),
         (
             {"shapes": (model.Mesh(**TRIANGLE | {"positions": ((0, 0), (1, 0), (0, 1))}),)},
             "positions: not an array of 3",
@@ -61,7 +61,7 @@ def test_a_sound_scene_passes():
             {"shapes": (model.Mesh(**TRIANGLE, colors=((0, 0, 0, 1), (0, 0, 0, math.inf), (0, 0, 0, 1))),)},
             r"\$\.shapes\[0\]\.colors\[1\]: is not finite",
         ),
-        ({"shapes": (model.Mesh(file="a.obj", colors=((0, 0, 0),)),)}, "either a file or its data"),
+        ({"shapes": (model.Mesh(file="a.obj", colors=((0, 0, 0),)),)}, "either a file or data in place"),
         (
             {"shapes": (model.Instance(group="tre", name="oak"),), "groups": {"tree": (model.Cube(),)}},
             r'\$\.shapes\[0\] \("oak"\)\.group: there is no group "tre" \(did you mean "tree"\?\)',
@@ -88,7 +88,7 @@ def test_a_sound_scene_passes():
         ({"camera": model.Perspective(near=2.0, far=1.0)}, r"\$\.camera\.far: must be > near \(2\), not 1"),
         ({"lights": (model.DirectionalLight(direction=(0, 0, 0)),)}, r"\$\.lights\[0\]\.direction: must not be zero"),
         ({"lights": (model.PointLight(intensity=-1.0),)}, r"\$\.lights\[0\]\.intensity: must not be negative"),
-        ({"lights": (LIGHT, LIGHT)}, r"\$\.lights\[1\]: a scene takes one"),
+        ({"lights": (LIGHT, LIGHT)}, r"\$\.lights\[1\]: a scene takes only one"),
         (
             {"materials": {"a": model.Diffuse(reflectance="b")}},
             r'there is no texture "b" \(the scene has no textures\)',
@@ -97,7 +97,7 @@ def test_a_sound_scene_passes():
         ({"materials": {"a": model.Principled(sheen="b")}}, r'\$\.materials\.a\.sheen: there is no texture "b"'),
         (
             {"materials": {"a": model.Principled(spec_trans=0.1), "b": model.Sides(front="a", back="a")}},
-            r'\$\.materials\.b\.front: "a" is principled; a side takes what lets no light through',
+            r'\$\.materials\.b\.front: a side must be opaque, and "a" \(principled\) transmits light',
         ),
         ({"materials": {"a": model.Conductor(eta=-1.0)}}, r"\$\.materials\.a\.eta: must not be negative, not -1"),
         ({"textures": {"t": model.Checkerboard(color0=-1.0)}}, r"\$\.textures\.t\.color0: must not be negative"),
@@ -122,7 +122,7 @@ def test_a_sound_scene_passes():
                     "d": GREY,
                 }
             },
-            r"\$\.materials\.a: the material stands in itself: a -> b -> c -> a",
+            r"\$\.materials\.a: the material contains itself: a -> b -> c -> a",
         ),
         (
             {
@@ -132,7 +132,7 @@ def test_a_sound_scene_passes():
                     "s": model.Sides(front="m", back="m"),
                 }
             },
-            r'\$\.materials\.s\.front: "g" is dielectric; a side takes what lets no light through',
+            r'\$\.materials\.s\.front: a side must be opaque, and "g" \(dielectric\) transmits light',
         ),
         ({"materials": {"m0": GREY} | {f"m{i + 1}": model.Mask(material=f"m{i}") for i in range(70)}}, "more than 64"),
         ({"materials": {f"m{i}": model.Mask(material=f"m{i + 1}") for i in range(70)} | {"m70": GREY}}, "more than 64"),
@@ -140,13 +140,13 @@ def test_a_sound_scene_passes():
         ({"textures": {"t": model.VertexColor(texture="u")}}, r't\.texture: there is no texture "u"'),
         (
             {"textures": {"t": model.VertexColor(texture="t")}},
-            r"t\.texture: vertex colours are multiplied with a bitmap",
+            r"t\.texture: must name a bitmap or a checkerboard",
         ),
         (
             {"textures": {"t": model.VertexColor()}, "shapes": (model.Disk(emission="t"),)},
-            r'\$\.shapes\[0\]\.emission: "t" is vertex_color',
+            r'\$\.shapes\[0\]\.emission: must name a bitmap or a checkerboard; "t" is a vertex_color',
         ),
-        ({"lights": ()}, "nothing to see"),
+        ({"lights": ()}, "the scene is empty"),
     ],
 )
 def test_mistakes_are_told_with_their_place(parts, message):
@@ -155,7 +155,7 @@ def test_mistakes_are_told_with_their_place(parts, message):
 
 
 def test_messages_begin_with_the_source():
-    with pytest.raises(SceneError, match=r"^box\.xml: \$: there is nothing to see"):
+    with pytest.raises(SceneError, match=r"^box\.xml: \$: the scene is empty"):
         validate(SceneDescription(), "box.xml")
 
 

@@ -277,8 +277,8 @@ def test_progress_counts_blocks():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        ((lambda p: sphere(p) + 5.0, *BOX, 8), {}, r"no surface: .* \(-1, -1, -1\) to \(1, 1, 1\) .* between 4\.5"),
-        ((sphere, *BOX, 8), {"level": 7.0}, "the value 7; at .* between -0.5 and 1.23"),
+        ((lambda p: sphere(p) + 5.0, *BOX, 8), {}, r"no surface: .* \(-1, -1, -1\) to \(1, 1, 1\); .* between 4\.5"),
+        ((sphere, *BOX, 8), {"level": 7.0}, "the value 7 nowhere .* between -0.5 and 1.23"),
         ((lambda p: sphere(p) + 5.0, *BOX, 8), {"lipschitz": 1.0}, "no surface"),
         ((lambda p: np.where(p[:, 0] > 0.4, np.nan, sphere(p)), *BOX, 8), {}, r"not finite at \(0\.\d+, "),
         ((lambda p: p, *BOX, 8), {}, r"shape \[729, 3\]|shape \[\d+, 3\] for points"),
