@@ -61,7 +61,7 @@ CASES = [
     ("asset", None, r'"asset" is missing'),
     ("asset.version", "1.0", r'\$\.asset\.version: glTF version "1\.0" is not supported'),
     ("extensionsRequired", ["KHR_draco_mesh_compression"], r"extensionsRequired\[0\]: KHR_draco_mesh_compression"),
-    ("extensionsRequired", ["EXT_made_up"], r'the file needs the extension "EXT_made_up"'),
+    ("extensionsRequired", ["EXT_made_up"], r'the file requires the extension "EXT_made_up"'),
     ("scene", 4, r"\$\.scene: there is no scenes\[4\] \(the file has 1\)"),
     ("nodes", 7, r"\$\.nodes: expected an array"),
     ("nodes.0.mesh", -1, r"\$\.nodes\[0\]\.mesh: there is no meshes\[-1\]"),
@@ -100,7 +100,7 @@ CASES = [
     ("cameras.0.perspective.znear", None, r'"znear" is missing'),
     ("extensions.KHR_lights_punctual.lights.0.intensity", -1, r"lights\[0\]: color and intensity must not"),
     ("extensions.KHR_lights_punctual.lights", [], r"KHR_lights_punctual\.light: there is no light 0"),
-    ("extensions.KHR_lights_punctual.lights.0.spot.innerConeAngle", 1, r"cone angles must be as"),
+    ("extensions.KHR_lights_punctual.lights.0.spot.innerConeAngle", 1, r"0 <= innerConeAngle \(1\) < outerConeAngle"),
 ]
 
 
@@ -137,7 +137,7 @@ def test_a_position_that_is_not_finite(tmp_path):
 
 
 def test_nothing_to_see(tmp_path):
-    with pytest.raises(SceneError, match="there is nothing to see"):
+    with pytest.raises(SceneError, match="the default scene has no triangles"):
         read_gltf(GltfFile().write(tmp_path))
 
 
@@ -178,13 +178,13 @@ def _chunk(kind, data):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"glTF", "the GLB header is cut off"),
+        (b"glTF", "the GLB header is truncated"),
         (struct.pack("<4sII", b"glTF", 1, 12), "GLB version 1 is not supported"),
-        (struct.pack("<4sII", b"glTF", 2, 100), "the GLB is cut off: it should have 100 bytes and has 12"),
+        (struct.pack("<4sII", b"glTF", 2, 100), "the GLB is truncated: it should have 100 bytes and has 12"),
         (struct.pack("<4sII", b"glTF", 2, 12), "the first GLB chunk is not JSON"),
-        (struct.pack("<4sII", b"glTF", 2, 20) + struct.pack("<I4s", 99, b"JSON"), "chunk at byte 12 is cut off"),
+        (struct.pack("<4sII", b"glTF", 2, 20) + struct.pack("<I4s", 99, b"JSON"), "chunk at byte 12 is truncated"),
         (struct.pack("<4sII", b"glTF", 2, 24) + _chunk(b"BIN\0", b"{}  "), "the first GLB chunk is not JSON"),
-        (struct.pack("<4sII", b"glTF", 2, 24) + _chunk(b"JSON", b"[]  "), "a glTF file is a JSON object"),
+        (struct.pack("<4sII", b"glTF", 2, 24) + _chunk(b"JSON", b"[]  "), "expected a JSON object"),
         (b"", "not a glTF file"),
         (b"\xff\xfe{}", "not a glTF file"),
         (b"[" * 100_000, "nested too deeply|not a glTF file"),
@@ -203,7 +203,7 @@ def test_a_file_cut_off_anywhere(tmp_path, cut):
     data = _full().glb()
     path = tmp_path / "scene.glb"
     path.write_bytes(data[: int(len(data) * cut)])
-    with pytest.raises(SceneError, match="is cut off"):
+    with pytest.raises(SceneError, match="is truncated"):
         read_gltf(path)
 
 

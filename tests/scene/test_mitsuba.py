@@ -34,7 +34,7 @@ PUBLISHED = {
     "grey-white-room": (65, ()),
     "modern-hall": (
         32,
-        ('219: medium "homogeneous" in shape "obj" is not supported yet; the shape is filled with nothing',),
+        ('219: medium "homogeneous" in shape "obj" is not supported yet; the shape is left empty',),
     ),
     "veach-ajar": (22, ()),
     "veach-mis": (9, ()),

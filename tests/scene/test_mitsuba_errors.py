@@ -54,13 +54,19 @@ SENSOR = '<sensor type="perspective"/>'
         ('<bsdf type="diffuse" id="a"><rgb name="reflectance" value="#12345"/></bsdf>', "#rrggbb"),
         ('<bsdf type="diffuse" id="a"><rgb name="reflectance" value="2"/></bsdf>', "must not exceed 1, it is 2"),
         ('<bsdf type="diffuse" id="a"><rgb name="reflectance" value="0 -1 0"/></bsdf>', "must not be negative"),
-        ('<bsdf type="diffuse" id="a"><spectrum name="reflectance" value="400:1 300:1"/></bsdf>', "must rise"),
+        (
+            '<bsdf type="diffuse" id="a"><spectrum name="reflectance" value="400:1 300:1"/></bsdf>',
+            "must be in ascending order",
+        ),
         (
             '<bsdf type="diffuse" id="a"><bsdf type="diffuse" name="reflectance"/></bsdf>',
             "must be a colour or a texture",
         ),
-        ('<bsdf type="twosided" id="a"/>', "one or two bsdfs, it holds 0"),
-        ('<bsdf type="twosided" id="a"><bsdf type="dielectric"/></bsdf>', "light passes through"),
+        ('<bsdf type="twosided" id="a"/>', "one or two bsdfs, it contains 0"),
+        (
+            '<bsdf type="twosided" id="a"><bsdf type="dielectric"/></bsdf>',
+            "cannot contain a bsdf .*, which transmits light",
+        ),
         ('<bsdf type="twosided" id="a"><ref id="a"/></bsdf>', "refers to itself"),
         ('<bsdf type="dielectric" id="a"><string name="int_ior" value="bk8"/></bsdf>', '"bk8" .did you mean "bk7"'),
         ('<bsdf type="roughconductor" id="a"><float name="alpha_u" value="1"/></bsdf>', "either alpha, or alpha_u"),
@@ -69,11 +75,14 @@ SENSOR = '<sensor type="perspective"/>'
             '<bsdf type="diffuse" id="a"><texture type="bitmap" name="reflectance"/></bsdf>',
             'texture "bitmap" needs filename',
         ),
-        ('<emitter type="area"/>', "must stand inside the shape"),
-        ('<emitter type="constant"/><emitter type="constant"/>', "light all around already"),
+        ('<emitter type="area"/>', "must be inside the shape"),
+        ('<emitter type="constant"/><emitter type="constant"/>', "takes only one constant light or environment map"),
         ('<emitter type="spot"><float name="cutoff_angle" value="100"/></emitter>', r"must lie in \(0, 90\]"),
         ('<sensor type="perspective"><float name="fov" value="180"/></sensor>', "fov must lie in"),
-        ('<sensor type="perspective"><string name="focal_length" value="long"/></sensor>', "focal_length must be as"),
+        (
+            '<sensor type="perspective"><string name="focal_length" value="long"/></sensor>',
+            "focal_length must be a length such as",
+        ),
         ('<sensor type="thinlens"/>', "needs aperture_radius"),
         (
             '<sensor type="perspective"><film type="hdrfilm"><integer name="width" value="1.5"/></film></sensor>',
@@ -89,7 +98,7 @@ SENSOR = '<sensor type="perspective"/>'
         ('<include filename="scene.xml"/>', "files include each other"),
         ('<path value="gone"/>', 'there is no folder "gone"'),
         ('<alias id="gone" as="b"/>', 'nothing with the id "gone"'),
-        ('<float name="x" value="1"><rgb name="y" value="1"/></float>', "cannot hold other elements"),
+        ('<float name="x" value="1"><rgb name="y" value="1"/></float>', "cannot contain other elements"),
         ("<shape type='sphere'>", "not well-formed XML"),
     ],
 )
@@ -108,7 +117,7 @@ def test_errors_of_the_whole_file(tmp_path, read):
     for text, message in (
         ("<scene/>", "needs the attribute .version."),
         ('<scene version="new"/>', "not a version"),
-        ('<shape version="3.0.0" type="sphere"/>', "holds a <shape>, not a <scene>"),
+        ('<shape version="3.0.0" type="sphere"/>', "contains a <shape>, not a <scene>"),
         ('<!DOCTYPE s [<!ENTITY e "x">]><scene version="3.0.0"/>', "document type"),
         ("", "not well-formed"),
         ("\0\1\2", "not well-formed"),

@@ -62,11 +62,11 @@ def test_places_are_mitsubas(read):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (instance("", ""), 'must hold \\(or refer to\\) one shape "shapegroup"'),
+        (instance("", ""), 'must contain \\(or refer to\\) one shape "shapegroup"'),
         (instance("", '<shape type="cube"/>'), 'one shape "shapegroup" and nothing else'),
         (instance("", '<ref id="pair"/><bsdf type="diffuse"/>') + GROUP, "and nothing else"),
-        (GROUP.replace('"sphere"', '"instance"'), 'cannot hold another shape "instance"'),
-        (GROUP.replace('<bsdf type="plastic"/>', '<emitter type="area"/>'), "cannot hold a shape that shines"),
+        (GROUP.replace('"sphere"', '"instance"'), 'cannot contain another shape "instance"'),
+        (GROUP.replace('<bsdf type="plastic"/>', '<emitter type="area"/>'), "cannot contain an emitting shape"),
     ],
 )
 def test_impossible_groups(read, body, message):
@@ -81,4 +81,4 @@ def test_what_has_no_place_in_a_group(read):
         SENSOR + GROUP.replace('<shape type="cube"', '<bsdf type="diffuse"/><shape type="cube"')
     )
     assert len(description.groups["pair"]) == 2
-    assert 'bsdf "diffuse" has no place in shape "shapegroup"' in warnings[0]
+    assert 'bsdf "diffuse" cannot be part of shape "shapegroup"' in warnings[0]

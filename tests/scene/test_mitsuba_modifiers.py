@@ -90,17 +90,17 @@ def test_vertex_colors(read):
 @pytest.mark.parametrize(
     ("xml", "message"),
     [
-        ('<bsdf type="mask"/>', "must hold one bsdf, it holds 0"),
+        ('<bsdf type="mask"/>', "must contain one bsdf, it contains 0"),
         ('<bsdf type="blendbsdf"><bsdf type="diffuse"/><bsdf type="diffuse"/></bsdf>', "needs weight"),
         (
             '<bsdf type="blendbsdf"><float name="weight" value="0.5"/><bsdf type="diffuse"/></bsdf>',
-            "must hold 2 bsdfs, it holds 1",
+            "must contain 2 bsdfs, it contains 1",
         ),
-        ('<bsdf type="bumpmap"><bsdf type="diffuse"/></bsdf>', "must hold one texture, it holds 0"),
+        ('<bsdf type="bumpmap"><bsdf type="diffuse"/></bsdf>', "must contain one texture, it contains 0"),
         ('<bsdf type="normalmap"><bsdf type="diffuse"/></bsdf>', "needs the texture normalmap"),
         (
             '<bsdf type="twosided"><bsdf type="mask"><bsdf type="dielectric"/></bsdf></bsdf>',
-            'cannot hold a bsdf "mask": light passes through it',
+            'cannot contain a bsdf "mask", which transmits light',
         ),
     ],
 )

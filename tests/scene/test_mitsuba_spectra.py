@@ -119,7 +119,10 @@ def test_spectrum_plugins(read, xml, expected):
 @pytest.mark.parametrize(
     ("xml", "message"),
     [
-        ('<spectrum type="blackbody" name="radiance"><float name="temperature" value="-1"/></spectrum>', "must be > 0"),
+        (
+            '<spectrum type="blackbody" name="radiance"><float name="temperature" value="-1"/></spectrum>',
+            "temperature > 0 and",
+        ),
         (
             '<spectrum type="irregular" name="radiance"><string name="wavelengths" value="400 500"/>'
             '<string name="values" value="1"/></spectrum>',

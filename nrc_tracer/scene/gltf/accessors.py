@@ -1,4 +1,4 @@
-"""Accessors: typed arrays in the bytes of a glTF file, sparse ones included."""
+"""Accessors: typed arrays in the buffers of a glTF file, including sparse ones."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from nrc_tracer.scene.gltf.entry import Entry
 COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 MAX_COUNT = 2**31 - 1
+"""Largest accepted number of elements of an accessor."""
 MAX_ZEROS = 1 << 24
-"""Elements of an accessor without a buffer view, of which the file holds no byte."""
+"""Largest accepted number of elements of an accessor without a buffer view, which take no space in the file."""
 
 
 class AccessorReader:
-    """Reads accessors, each once."""
+    """Reads accessors, each of them once."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self._arrays: dict[tuple[int, bool], np.ndarray] = {}
 
     def numbers(self, owner: Entry, key: str, types: tuple[str, ...]) -> np.ndarray | None:
-        """Read the accessor that `owner` names under `key` as numbers, normalized integers as fractions.
+        """Read an accessor as numbers; normalized integers become fractions.
 
         Args:
-            owner: The object that names the accessor.
-            key: The name there, such as `POSITION`.
-            types: What it may be, such as `VEC3`.
+            owner: The object that refers to the accessor.
+            key: The key of the reference, such as `POSITION`.
+            types: Accepted types, such as `VEC3`.
 
         Returns:
             Shape [count, width], float32, read-only; None if there is no such key.
 
         Raises:
-            SceneError: It is of another type, or reaches beyond its data.
+            SceneError: The accessor is of another type, or reaches beyond its data.
         """
         return self._read(owner, key, types, False)
 
     def integers(self, owner: Entry, key: str) -> np.ndarray | None:
-        """Read a scalar accessor of unsigned integers: shape [count], int64, read-only; None if there is none."""
+        """Read a scalar accessor of unsigned integers: shape [count], int64, read-only; None if there is no such key."""
         array = self._read(owner, key, ("SCALAR",), True)
         return None if array is None else array[:, 0]
 
@@ -81,13 +82,7 @@ def _read_accessor(document: Document, accessor: Entry, width: int, whole: bool)
 
 def _sparse(document: Document, sparse: Entry, component: str, count: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     changed = sparse.integer("count", low=1, high=count)
-    parts = []
-    for key in ("indices", "values"):
-        part = sparse.entry(key)
-        if part is None:
-            sparse.fail(f'"{key}" is missing')
-        parts.append(part)
-    indices, values = parts
+    indices, values = sparse.required_entry("indices"), sparse.required_entry("values")
     if indices.value.get("componentType") not in (5121, 5123, 5125):
         indices.fail("must be unsigned integers", "componentType")
     where = _elements(document, indices, _component(indices), changed, 1)[:, 0].astype(np.int64)
@@ -104,10 +99,8 @@ def _component(entry: Entry) -> str:
 
 
 def _elements(document: Document, entry: Entry, component: str, count: int, width: int) -> np.ndarray:
-    """Look at `count` elements in the buffer view that `entry` names, without copying them."""
-    index = entry.reference("bufferView", "bufferViews")
-    if index is None:
-        entry.fail('"bufferView" is missing')
+    """Return a view of `count` elements in the buffer view that `entry` refers to, without copying them."""
+    index = entry.required_reference("bufferView", "bufferViews")
     view = document.view(index)
     size = np.dtype(component).itemsize
     offset, element = entry.integer("byteOffset", 0), size * width

@@ -1,13 +1,13 @@
-"""What a glTF material's surface scatters: its metallic-roughness model and the extensions of it, as materials of the scene.
+"""The scattering of a glTF material: the metallic-roughness model and its extensions, as materials of the scene.
 
-Everything becomes `Principled` with Lambert's base, or what is simpler: `Diffuse` where nothing shines, `Dielectric` and
-`ThinDielectric` for clear glass of one colour. Approximations that are not worth a warning each:
+A material becomes `Principled` with Lambert's diffuse lobe, or something simpler: `Diffuse` without a specular reflection,
+`Dielectric` and `ThinDielectric` for clear glass of a constant colour. Approximations without a warning:
 
-* Clear thin glass is a pane with two boundaries, which lets (1 - F) / (1 + F) through where the format's one lets 1 - F.
-* KHR_materials_specular scales the reflectance at normal incidence, not that at grazing angles.
-* KHR_materials_clearcoat is Burley's coat: index of refraction 1.5 as in glTF, but a quarter as strong and with the longer
-  tails of GTR1; its gloss g has the same width, 0.1 (1 - g) + 0.001 g = clearcoatRoughness^2, as far as it goes.
-* Light through a solid is tinted by the square root of the base colour at each of its two boundaries.
+* Clear thin glass is a pane with two boundaries, which transmits (1 - F) / (1 + F); the single boundary of glTF transmits 1 - F.
+* KHR_materials_specular scales the reflectance at normal incidence, but not at grazing angles.
+* KHR_materials_clearcoat is Burley's coat. Its index of refraction is 1.5 as in glTF, but it is a quarter as strong and has the
+  longer tails of GTR1. Its gloss g has the width of glTF's coat, 0.1 (1 - g) + 0.001 g = clearcoatRoughness^2, within [0, 1].
+* A solid tints light by the square root of the base colour at each of its two boundaries.
 """
 
 from __future__ import annotations
@@ -15,29 +15,31 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from nrc_tracer.scene.clearcoat import gloss_of
 from nrc_tracer.scene.gltf.entry import Entry
-from nrc_tracer.scene.gltf.textures import TextureReader, TextureUse, simplify
-from nrc_tracer.scene.model import Dielectric, Diffuse, Material, Principled, ThinDielectric, Vec3
+from nrc_tracer.scene.gltf.textures import TextureReader, TextureUse
+from nrc_tracer.scene.model import Color, Dielectric, Diffuse, Material, Principled, Scalar, ThinDielectric, Vec3
+from nrc_tracer.scene.vectors import as_color, as_vec3
 
 WHITE = (1.0, 1.0, 1.0)
-COAT_ROUGH, COAT_SMOOTH = 0.1, 0.001
-"""Widths (alpha) of Burley's coat with gloss 0 and 1."""
 
 
 class Base(NamedTuple):
     """The base colour of a material: a factor with opacity, times a texture, times vertex colours."""
 
-    factor: tuple[float, float, float, float]
+    factor: Vec3
+    opacity: float
     texture: TextureUse | None
     vertex_colors: bool
 
     @property
     def constant(self) -> bool:
+        """Whether it is the same everywhere."""
         return self.texture is None and not self.vertex_colors
 
-    def color(self, textures: TextureReader, scale: Vec3 = WHITE) -> float | Vec3 | str:
-        """The colour times `scale`, for a material."""
-        factor = tuple(a * b for a, b in zip(self.factor, scale, strict=False))
+    def color(self, textures: TextureReader, scale: Vec3 = WHITE) -> Color:
+        """Return the colour times `scale`, for a material of the scene."""
+        factor = as_vec3(a * b for a, b in zip(self.factor, scale, strict=True))
         return textures.color(self.texture, factor, vertex_colors=self.vertex_colors)
 
 
@@ -45,13 +47,13 @@ def read_base(material: Entry, textures: TextureReader, vertex_colors: bool) -> 
     """Read the base colour of a material."""
     pbr = material.entry("pbrMetallicRoughness")
     if pbr is None:
-        return Base((1.0, 1.0, 1.0, 1.0), None, vertex_colors)
-    factor = pbr.factors("baseColorFactor", 4, (1.0, 1.0, 1.0, 1.0))
-    return Base(factor, textures.use(pbr, "baseColorTexture"), vertex_colors)
+        return Base(WHITE, 1.0, None, vertex_colors)
+    *factor, opacity = pbr.factors("baseColorFactor", 4, (1.0, 1.0, 1.0, 1.0))
+    return Base(as_vec3(factor), opacity, textures.use(pbr, "baseColorTexture"), vertex_colors)
 
 
 def read_bsdf(material: Entry, base: Base, textures: TextureReader) -> Material:
-    """Read how a material scatters where it is there, on an unchanged normal.
+    """Read the scattering of a material, without its opacity and normal map.
 
     Raises:
         SceneError: A value or a texture is malformed.
@@ -72,7 +74,7 @@ def read_bsdf(material: Entry, base: Base, textures: TextureReader) -> Material:
     clear = transmission == 1.0 and transmission_texture is None and metallic == 0.0 and roughness == 0.0
     if clear and plain and not base.vertex_colors and (thin or base.constant):
         return _glass(base, ior, thin, absorption, textures)
-    # F0 of specular is 0.08 specular; beyond what that reaches, and where light goes in, the index itself is needed
+    # `specular` gives a reflectance of 0.08 specular; larger ones, and transmission, need the index of refraction itself
     reflectance = ((ior - 1.0) / (ior + 1.0)) ** 2
     by_eta = specular_factor == 1.0 and specular_texture is None and ior > 1.0
     specular = min(reflectance * specular_factor / 0.08, 1.0)
@@ -95,11 +97,11 @@ def read_bsdf(material: Entry, base: Base, textures: TextureReader) -> Material:
 def _glass(base: Base, ior: float, thin: bool, absorption: Vec3, textures: TextureReader) -> Material:
     if thin:
         return ThinDielectric(int_ior=ior, ext_ior=1.0, specular_transmittance=base.color(textures))
-    tint = tuple(math.sqrt(a * b) for a, b in zip(base.factor, absorption, strict=False))
-    return Dielectric(int_ior=ior, ext_ior=1.0, specular_transmittance=simplify(tint))
+    tint = as_color(math.sqrt(a * b) for a, b in zip(base.factor, absorption, strict=True))
+    return Dielectric(int_ior=ior, ext_ior=1.0, specular_transmittance=tint)
 
 
-def _metallic_roughness(material: Entry, textures: TextureReader) -> tuple[float | str, float | str]:
+def _metallic_roughness(material: Entry, textures: TextureReader) -> tuple[Scalar, Scalar]:
     pbr = material.entry("pbrMetallicRoughness")
     if pbr is None:
         return 1.0, 1.0
@@ -126,7 +128,7 @@ def _specular(material: Entry, textures: TextureReader) -> tuple[float, TextureU
     if extension is None:
         return 1.0, None
     factor = extension.factor("specularFactor", 1.0)
-    color = extension.vector("specularColorFactor", 3, WHITE)
+    color = as_vec3(extension.vector("specularColorFactor", 3, WHITE))
     if factor > 0.0 and "specularColorTexture" in extension:
         extension.warn("is not supported and left out", "specularColorTexture")
     if factor > 0.0 and color != WHITE:
@@ -134,7 +136,7 @@ def _specular(material: Entry, textures: TextureReader) -> tuple[float, TextureU
             extension.warn("coloured reflections are not supported; the mean of the colour is used")
         factor *= max(sum(color) / 3.0, 0.0)
     use = textures.use(extension, "specularTexture")
-    # Its alpha channel counts: without one it is 1
+    # The texture is in the alpha channel; without one it is 1
     return factor, use if use is not None and use.has_alpha else None
 
 
@@ -146,36 +148,36 @@ def _transmission(material: Entry, textures: TextureReader) -> tuple[float, Text
 
 
 def _volume(material: Entry) -> tuple[bool, Vec3]:
-    """Return whether the surface is thin, and what absorption does to light that crosses the stated thickness."""
+    """Return whether the surface is thin, and the transmittance of the absorbing volume over the stated thickness."""
     extension = material.extension("KHR_materials_volume")
     if extension is None:
         return True, WHITE
     thickness = extension.number("thicknessFactor", 0.0)
     if thickness <= 0.0:
         return True, WHITE
-    color = extension.factors("attenuationColor", 3, WHITE)
+    color = as_vec3(extension.factors("attenuationColor", 3, WHITE))
     distance = extension.number("attenuationDistance", 0.0)
     if color == WHITE or distance <= 0.0:  # absent: infinite
         return False, WHITE
     extension.warn(
-        "absorption along the ray is not supported; light through the object is tinted as by its thicknessFactor instead"
+        "absorption along the ray is not supported; the absorption over thicknessFactor is used for all light"
     )
-    return False, tuple(channel ** min(thickness / distance, 100.0) for channel in color)
+    return False, as_vec3(channel ** min(thickness / distance, 100.0) for channel in color)
 
 
 def _sheen(material: Entry) -> tuple[float, float]:
-    """Return the weight of Burley's sheen and how much of the base colour's hue it has."""
+    """Return the weight and the tint of Burley's sheen."""
     extension = material.extension("KHR_materials_sheen")
     if extension is None:
         return 0.0, 0.0
     color = extension.factors("sheenColorFactor", 3, (0.0, 0.0, 0.0))
     if max(color) == 0.0:
         return 0.0, 0.0
-    extension.warn("is approximated by a sheen without colour, textures or roughness of its own")
+    extension.warn("is approximated by a white sheen without textures and roughness")
     return sum(color) / 3.0, 0.0
 
 
-def _clearcoat(material: Entry, textures: TextureReader) -> tuple[float | str, float]:
+def _clearcoat(material: Entry, textures: TextureReader) -> tuple[Scalar, float]:
     extension = material.extension("KHR_materials_clearcoat")
     if extension is None:
         return 0.0, 0.0
@@ -185,6 +187,5 @@ def _clearcoat(material: Entry, textures: TextureReader) -> tuple[float | str, f
     for key in ("clearcoatRoughnessTexture", "clearcoatNormalTexture"):
         if key in extension:
             extension.warn("is not supported and left out", key)
-    alpha = extension.factor("clearcoatRoughnessFactor", 0.0) ** 2
-    gloss = min(max((COAT_ROUGH - alpha) / (COAT_ROUGH - COAT_SMOOTH), 0.0), 1.0)
+    gloss = gloss_of(extension.factor("clearcoatRoughnessFactor", 0.0) ** 2)
     return textures.scalar(textures.use(extension, "clearcoatTexture"), "r", factor), gloss

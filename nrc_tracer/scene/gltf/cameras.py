@@ -1,4 +1,4 @@
-"""Cameras of a glTF file."""
+"""The cameras of a glTF file."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from nrc_tracer.scene.gltf.nodes import PlacedNode, as_transform, view_frame
 from nrc_tracer.scene.model import Camera, Film, Orthographic, Perspective
 
 LONG_SIDE = 1280
+"""Longer side of the film [pixels]."""
 DEFAULT_ASPECT = 16.0 / 9.0
+"""Width over height where the file does not state it."""
 MAX_ASPECT = 64.0
+"""Largest accepted ratio of the longer to the shorter side."""
 
 
 def read_camera(entry: Entry, node: PlacedNode) -> tuple[Camera, float]:
-    """Read a camera placed by a node.
+    """Read a camera and place it by its node.
 
     Returns:
-        The camera, and its picture's width over its height.
+        The camera, and the aspect ratio (width over height) of its image.
 
     Raises:
-        SceneError: A value is missing or impossible.
+        SceneError: A value is missing or out of range.
     """
     kind = entry.choice("type", ("perspective", "orthographic"))
-    lens = entry.entry(kind)
-    if lens is None:
-        entry.fail(f'"{kind}" is missing')
+    lens = entry.required_entry(kind)
     frame = view_frame(node)
     near = lens.number("znear")
     far = lens.number("zfar", math.inf) if "zfar" in lens else None
     if near < 0.0 or (far is not None and far <= near):
-        lens.fail(f"znear ({near:g}) and zfar ({far}) must be as 0 <= znear < zfar")
+        lens.fail(f"0 <= znear ({near:g}) < zfar ({far}) must hold")
     if kind == "orthographic":
         across, up = abs(lens.number("xmag")), abs(lens.number("ymag"))
         if across == 0.0 or up == 0.0:
@@ -49,7 +50,7 @@ def read_camera(entry: Entry, node: PlacedNode) -> tuple[Camera, float]:
 
 
 def film_of(aspect: float) -> Film:
-    """A film of a width over height, its longer side 1280 pixels."""
+    """Return a film with an aspect ratio (width over height) and a longer side of `LONG_SIDE` pixels."""
     width = LONG_SIDE if aspect >= 1.0 else max(1, round(LONG_SIDE * aspect))
     height = LONG_SIDE if aspect < 1.0 else max(1, round(LONG_SIDE / aspect))
     return Film(width=width, height=height)
@@ -58,5 +59,5 @@ def film_of(aspect: float) -> Film:
 def _aspect(lens: Entry, aspect: float) -> float:
     clamped = float(np.clip(aspect, 1.0 / MAX_ASPECT, MAX_ASPECT))
     if clamped != aspect:
-        lens.warn(f"a picture {aspect:g} times as wide as high is not supported; {clamped:g} is used")
+        lens.warn(f"an aspect ratio of {aspect:g} is not supported; {clamped:g} is used")
     return clamped

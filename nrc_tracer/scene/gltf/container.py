@@ -1,4 +1,4 @@
-"""The outside of a glTF file: the chunks of a GLB, or the JSON text of a `.gltf`."""
+"""The container of a glTF file: the chunks of a GLB, or the JSON text of a `.gltf`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 
 
 def read_container(path: Path) -> tuple[dict[str, Any], memoryview | None]:
-    """Read a glTF file, told by its content, not by its name.
+    """Read a glTF file, whose kind is recognized by its content, not by its name.
 
     Returns:
         The JSON object, and the bytes of a GLB's binary chunk if it has one.
 
     Raises:
-        SceneError: The file cannot be read, is cut off, is of another version or its JSON is no JSON object.
+        SceneError: The file cannot be read, is truncated, is of another version, or does not contain a JSON object.
     """
     with reading(path, SceneError):
         data = path.read_bytes()
@@ -35,12 +35,12 @@ def read_container(path: Path) -> tuple[dict[str, Any], memoryview | None]:
 
 def _chunks(path: Path, data: memoryview) -> tuple[memoryview, memoryview | None]:
     if len(data) < HEADER_SIZE:
-        raise SceneError(f"{path}: the GLB header is cut off")
+        raise SceneError(f"{path}: the GLB header is truncated")
     _, version, length = struct.unpack_from("<4sII", data)
     if version != 2:
         raise SceneError(f"{path}: GLB version {version} is not supported (only 2)")
     if length > len(data):
-        raise SceneError(f"{path}: the GLB is cut off: it should have {length} bytes and has {len(data)}")
+        raise SceneError(f"{path}: the GLB is truncated: it should have {length} bytes and has {len(data)}")
     chunks: dict[int, memoryview] = {}
     first = None
     offset = HEADER_SIZE
@@ -48,7 +48,7 @@ def _chunks(path: Path, data: memoryview) -> tuple[memoryview, memoryview | None
         size, kind = struct.unpack_from("<II", data, offset)
         offset += 8
         if size > length - offset:
-            raise SceneError(f"{path}: the GLB chunk at byte {offset - 8} is cut off: {size} bytes claimed")
+            raise SceneError(f"{path}: the GLB chunk at byte {offset - 8} is truncated: it claims {size} bytes")
         first = kind if first is None else first
         chunks.setdefault(kind, data[offset : offset + size])
         offset += size + -size % 4
@@ -65,5 +65,5 @@ def _decode(path: Path, text: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, ValueError) as error:
         raise SceneError(f"{path}: not a glTF file: {error}") from error
     if not isinstance(root, dict):
-        raise SceneError(f"{path}: $: a glTF file is a JSON object")
+        raise SceneError(f"{path}: $: expected a JSON object")
     return root

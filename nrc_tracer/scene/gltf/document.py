@@ -1,4 +1,4 @@
-"""A glTF file as a whole: its arrays of objects, the bytes behind them, its extensions, and what was noted about it."""
+"""A whole glTF file: its JSON, its buffers, the files beside it, and its extensions."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ SUPPORTED = {
     "KHR_mesh_quantization",
     "KHR_texture_transform",
 }
-"""Extensions that are read; all others named as required are an error, as used a warning."""
+"""Supported extensions. Another one is an error if the file requires it, and a warning if the file only uses it."""
 COMPRESSED = {"KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression"}
+"""Extensions that compress meshes."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 class View(NamedTuple):
-    """A stretch of a buffer, and the distance between its elements if that is stated."""
+    """A part of a buffer, and the distance between its elements [bytes] if the file states it."""
 
     data: memoryview
     stride: int | None
 
 
 class Document(JsonFile):
-    """A glTF file: its JSON checked on the way out, its buffers opened when first asked for."""
+    """A glTF file. Buffers are opened when they are first used."""
 
     def __init__(self, path: Path) -> None:
         value, self._binary = read_container(path)
@@ -57,13 +58,10 @@ class Document(JsonFile):
         """Return a buffer view.
 
         Raises:
-            SceneError: It reaches beyond its buffer, or that cannot be had.
+            SceneError: It reaches beyond its buffer, or the buffer cannot be read.
         """
         view = self.get("bufferViews", index)
-        buffer = view.reference("buffer", "buffers")
-        if buffer is None:
-            view.fail('"buffer" is missing')
-        data = self._buffer(buffer)
+        data = self._buffer(view.required_reference("buffer", "buffers"))
         offset, length = view.integer("byteOffset", 0), view.integer("byteLength", low=1)
         if offset + length > len(data):
             view.fail(f"bytes {offset} to {offset + length} are beyond the buffer's {len(data)}")
@@ -71,10 +69,10 @@ class Document(JsonFile):
         return View(data[offset : offset + length], stride)
 
     def file(self, entry: Entry) -> Path | bytes:
-        """Return what an object's `uri` stands for: the bytes of a data URI, or a file beside this one.
+        """Resolve an object's `uri`: to the bytes of a data URI, or to a file beside this one.
 
         Raises:
-            SceneError: The URI is malformed, has another scheme, is absolute, or there is no such file.
+            SceneError: The URI is malformed, has another scheme or is absolute, or the file does not exist.
         """
         uri = entry.string("uri")
         if uri[:5].lower() == "data:":
@@ -127,7 +125,7 @@ class Document(JsonFile):
             if name in COMPRESSED:
                 raise SceneError(f"{place}: {name} is not supported; save the file without compression")
             if name not in SUPPORTED:
-                raise SceneError(f'{place}: the file needs the extension "{name[:80]}", which is not supported')
+                raise SceneError(f'{place}: the file requires the extension "{name[:80]}", which is not supported')
         for index, name in enumerate(self.root.strings("extensionsUsed")):
             if name not in SUPPORTED:
                 self.warn(f"$.extensionsUsed[{index}]", f"{name[:80]} is not supported and left out")

@@ -77,11 +77,11 @@ class Entry:
         return member(self.place, key)
 
     def fail(self, message: str, key: str | None = None) -> NoReturn:
-        """Raise a `SceneError` that begins with file and place."""
+        """Raise a `SceneError` that begins with the file and the place."""
         raise SceneError(f"{self.file.path}: {self.place if key is None else self.at(key)}: {message}")
 
     def warn(self, message: str, key: str | None = None) -> None:
-        """Note what is not supported, and what is done instead."""
+        """Add a warning about something that is not supported, which says what is done instead."""
         self.file.warn(self.place if key is None else self.at(key), message)
 
     @property
@@ -90,24 +90,28 @@ class Entry:
         return self.string("name", "")
 
     def string(self, key: str, default: str | None = None) -> str:
+        """Return a string."""
         value = self._get(key, default)
         if not isinstance(value, str):
             self.fail("expected a string", key)
         return value
 
     def boolean(self, key: str, default: bool) -> bool:
+        """Return true or false."""
         value = self._get(key, default)
         if not isinstance(value, bool):
             self.fail("expected true or false", key)
         return value
 
     def choice(self, key: str, known: tuple[str, ...], default: str | None = None) -> str:
+        """Return one of some known strings."""
         value = self.string(key, default)
         if value not in known:
             self.fail(f"unknown value {json.dumps(value, ensure_ascii=False)[:60]}{nearest(value, known)}", key)
         return value
 
     def integer(self, key: str, default: int | None = None, low: int = 0, high: int = MAX_INTEGER) -> int:
+        """Return an integer from `low` to `high`."""
         value = self._get(key, default)
         if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER:
             value = int(value)
@@ -118,26 +122,26 @@ class Entry:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A finite number (in 32 bits)."""
+        """Return a number that is finite in 32 bits."""
         return self._number(self._get(key, default), self.at(key))
 
     def vector(self, key: str, size: int, default: tuple[float, ...] | None = None) -> tuple[float, ...]:
-        """An array of `size` finite numbers."""
+        """Return an array of `size` finite numbers."""
         value = self._get(key, default)
         if not isinstance(value, list | tuple) or len(value) != size:
             self.fail(f"expected an array of {size} numbers", key)
         return tuple(self._number(item, f"{self.at(key)}[{index}]") for index, item in enumerate(value))
 
     def factor(self, key: str, default: float | None = None) -> float:
-        """A number in [0, 1]; one outside is brought in, with a warning."""
+        """Return a number in [0, 1]; one outside is clamped, with a warning."""
         return self._clamp(key, self.number(key, default))
 
     def factors(self, key: str, size: int, default: tuple[float, ...] | None = None) -> tuple[float, ...]:
-        """An array of numbers in [0, 1]; those outside are brought in, with a warning."""
+        """Return an array of numbers in [0, 1]; those outside are clamped, with a warning."""
         return tuple(self._clamp(key, value) for value in self.vector(key, size, default))
 
     def entry(self, key: str) -> Entry | None:
-        """The JSON object under `key`, if any."""
+        """Return the object of a key, or None."""
         value = self.value.get(key)
         if value is None:
             return None
@@ -145,31 +149,45 @@ class Entry:
             self.fail("expected an object", key)
         return Entry(self.file, value, self.at(key))
 
+    def required_entry(self, key: str) -> Entry:
+        """Return the object of a key, which must not be missing."""
+        entry = self.entry(key)
+        if entry is None:
+            self.fail(f'"{key}" is missing')
+        return entry
+
     def entries(self, key: str) -> list[Entry]:
-        """The JSON objects of the array under `key`; none if it is absent."""
+        """Return the objects in an array; none if the key is missing."""
         return [
             Entry(self.file, value, place) if isinstance(value, dict) else self._fail_at(place, "expected an object")
             for value, place in self._items(key)
         ]
 
     def strings(self, key: str) -> list[str]:
-        """The strings of the array under `key`; none if it is absent."""
+        """Return the strings in an array; none if the key is missing."""
         return [
             value if isinstance(value, str) else self._fail_at(place, "expected a string")
             for value, place in self._items(key)
         ]
 
     def extension(self, name: str) -> Entry | None:
-        """The extension of that name, if the object has it."""
+        """Return an extension of this object, or None."""
         extensions = self.entry("extensions")
         return None if extensions is None else extensions.entry(name)
 
     def reference(self, key: str, kind: str) -> int | None:
-        """An index into one of the file's arrays, such as `meshes`; None if absent."""
+        """Return an index into one of the file's arrays, such as `meshes`, or None."""
         return self._index(self.value[key], kind, self.at(key)) if key in self.value else None
 
+    def required_reference(self, key: str, kind: str) -> int:
+        """Return an index into one of the file's arrays, which must not be missing."""
+        index = self.reference(key, kind)
+        if index is None:
+            self.fail(f'"{key}" is missing')
+        return index
+
     def references(self, key: str, kind: str) -> list[int]:
-        """Indices into one of the file's arrays; none if absent."""
+        """Return indices into one of the file's arrays; none if the key is missing."""
         return [self._index(value, kind, place) for value, place in self._items(key)]
 
     def _get(self, key: str, default: Any) -> Any:
@@ -204,7 +222,7 @@ class Entry:
     def _clamp(self, key: str, value: float) -> float:
         if -1e-6 < value < 1.0 + 1e-6:
             return min(max(value, 0.0), 1.0)
-        self.warn(f"{value:g} is not in [0, 1]; the nearest number that is is used", key)
+        self.warn(f"{value:g} is not in [0, 1]; it is clamped", key)
         return min(max(value, 0.0), 1.0)
 
     def _fail_at(self, place: str, message: str) -> NoReturn:

@@ -1,24 +1,26 @@
-"""Images of a glTF file: decoded from the file itself or from beside it, and cut to masks."""
+"""The images of a glTF file, inside it or beside it, and masks made from them."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from pathlib import Path
 
 import numpy as np
 
 from nrc_tracer.errors import SceneError
+from nrc_tracer.files.reading import reading
 from nrc_tracer.imaging import decode_image
 from nrc_tracer.scene.gltf.document import Document
 from nrc_tracer.scene.model import Wrap
 
 MASK_TEXELS = 1 << 22
-"""A mask is refined up to this many texels."""
+"""Largest number of texels to which a mask is refined."""
 MAX_REFINEMENT = 4
+"""Largest refinement of a mask along each axis."""
 
 
 class ImageReader:
-    """Decodes images, each once. `images` holds what was used, by the name that `Bitmap.file` has."""
+    """Decodes images, each of them once. `images` contains their pixels, by the name to use as `Bitmap.file`."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -28,39 +30,37 @@ class ImageReader:
         """Decode an image and return its name: `scene.glb#image2`.
 
         Raises:
-            SceneError: It is missing, damaged, or no PNG or JPEG.
+            SceneError: It is missing, damaged, or not a PNG or JPEG.
         """
         name = f"{self.document.path.name}#image{index}"
         if name in self.images:
             return name
         entry = self.document.get("images", index)
         view = entry.reference("bufferView", "bufferViews")
-        if view is not None:
-            source: object = bytes(self.document.view(view).data)
-        else:
-            source = self.document.file(entry)
+        source = self.document.file(entry) if view is None else bytes(self.document.view(view).data)
         try:
-            self.images[name] = decode_image(source if isinstance(source, bytes) else source.read_bytes(), "the image")
-        except OSError as error:
-            entry.fail(f"{source}: cannot be read: {error.strerror or error}")
+            if isinstance(source, Path):
+                with reading(source, SceneError):
+                    source = source.read_bytes()
+            self.images[name] = decode_image(source, "the image")
         except SceneError as error:
             entry.fail(f"{error}")
         return name
 
     def mask(self, name: str, factor: float, cutoff: float, wrap: tuple[Wrap, Wrap]) -> str:
-        """Make an image that is 1 where the interpolated alpha of another, times `factor`, is >= `cutoff`, else 0.
+        """Make an image that is 1 where the interpolated alpha of another one, times `factor`, is at least `cutoff`, else 0.
 
-        So that the edge runs where interpolated alpha meets the cutoff and not along texels, the mask is finer than the
-        image, up to `MAX_REFINEMENT` times; it is meant to be looked up at the nearest texel.
+        The mask is up to `MAX_REFINEMENT` times finer than the image, so that its edges follow the interpolated alpha and not
+        the texels. It is meant for lookups of the nearest texel.
 
         Args:
-            name: An image that `read` returned, with an alpha channel.
-            factor: What its alpha is multiplied with.
-            cutoff: The least alpha that counts as there.
-            wrap: How the image goes on beyond its edges, across and down.
+            name: Name of an image with an alpha channel, from `read`.
+            factor: Factor on the alpha.
+            cutoff: Smallest opaque alpha.
+            wrap: Horizontal and vertical wrap mode of the image.
 
         Returns:
-            The mask's name: that of one channel, uint8.
+            The name of the mask, an image of one channel, uint8.
         """
         key = f"{name}.alpha*{factor:g}>={cutoff:g},{wrap[0]},{wrap[1]}"
         if key not in self.images:
@@ -68,18 +68,18 @@ class ImageReader:
             alpha = pixels[:, :, 3].astype(np.float32) / np.iinfo(pixels.dtype).max
             refinement = max(1, min(MAX_REFINEMENT, math.isqrt(MASK_TEXELS // alpha.size)))
             fine = refine(refine(alpha, refinement, wrap[1]).T, refinement, wrap[0]).T
-            # A texel's alpha in 8 bits may stand for the cutoff itself
+            # The tolerance allows for an alpha in 8 bits that is the rounded cutoff
             opaque = fine * np.float32(factor) >= cutoff - 1e-6
             self.images[key] = np.ascontiguousarray(opaque[:, :, None] * np.uint8(255))
         return key
 
 
-def refine(rows: np.ndarray, factor: int, wrap: Literal["repeat", "mirror", "clamp"]) -> np.ndarray:
-    """Interpolate an image linearly along its first axis at `factor` times as many points, texel centres aligned."""
+def refine(rows: np.ndarray, factor: int, wrap: Wrap) -> np.ndarray:
+    """Interpolate an image linearly along its first axis, at `factor` points per texel that are centred in it."""
     count = len(rows)
     position = (np.arange(count * factor) + 0.5) / factor - 0.5
     low = np.floor(position).astype(np.int64)
     weight = (position - low).astype(np.float32)[:, None]
-    # Mirrored, the texel beyond an edge is the edge's own, as for clamp
+    # The mirrored texel beyond an edge is that at the edge, as for clamp
     before, after = (index % count if wrap == "repeat" else np.clip(index, 0, count - 1) for index in (low, low + 1))
     return rows[before] * (1.0 - weight) + rows[after] * weight

@@ -1,8 +1,8 @@
-"""Materials of a glTF file: surface, normal map, opacity, emission.
+"""The materials of a glTF file: scattering, normal map, opacity and emission.
 
-All materials scatter on both sides, whatever `doubleSided` says: that switch is for rasterizers, which save the work of
-drawing the inside of closed objects, and a path tracer that turned backs black would let less light through a room's walls
-than there is. Emission is on the front side alone. Occlusion textures are passed over: a path tracer finds occlusion itself.
+All materials scatter on both sides, whatever their `doubleSided`: that switch lets rasterizers skip the inside of closed objects,
+whereas black backs in a path tracer would absorb light. Emission is only on the front side. Occlusion textures are ignored: a
+path tracer computes occlusion itself.
 """
 
 from __future__ import annotations
@@ -12,20 +12,33 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from nrc_tracer.scene.gltf.bsdfs import Base, read_base, read_bsdf
+from nrc_tracer.scene.gltf.bsdfs import WHITE, Base, read_base, read_bsdf
 from nrc_tracer.scene.gltf.document import SUPPORTED, Document
 from nrc_tracer.scene.gltf.entry import Entry
-from nrc_tracer.scene.gltf.textures import TextureReader, unique
-from nrc_tracer.scene.model import Color, Diffuse, Mask, Material, NormalMap, Principled, Transform, VertexColor
+from nrc_tracer.scene.gltf.textures import TextureReader
+from nrc_tracer.scene.model import (
+    Bitmap,
+    Color,
+    Diffuse,
+    Mask,
+    Material,
+    NormalMap,
+    Principled,
+    Scalar,
+    Transform,
+    VertexColor,
+)
+from nrc_tracer.scene.names import unique_name
+from nrc_tracer.scene.vectors import as_vec3
 
 KNOWN_EXTENSIONS = {name for name in SUPPORTED if name.startswith("KHR_materials_")}
 DEFAULT = "glTF default"
-"""The material of a primitive that names none: a rough white metal, as the format has it."""
+"""Name of the material of a primitive without one: a rough white metal, as the format demands."""
 
 
 class ReadMaterial(NamedTuple):
-    """A material as shapes use it: its name, what it emits, the set of texture coordinates of its textures, and what is done
-    to those before its normal map is looked up (None without one)."""
+    """A material for shapes: its name, its emission, the set of texture coordinates of its textures, and their transform for the
+    normal map (None without one)."""
 
     name: str
     emission: Color | None
@@ -34,7 +47,7 @@ class ReadMaterial(NamedTuple):
 
 
 class MaterialReader:
-    """Reads materials when a primitive asks for them, once with and once without vertex colours."""
+    """Reads materials when primitives use them, separately for meshes with and without vertex colours."""
 
     def __init__(self, document: Document, textures: TextureReader) -> None:
         self.document = document
@@ -46,8 +59,8 @@ class MaterialReader:
         """Read a material.
 
         Args:
-            index: Its number in the file, or None for the format's default.
-            vertex_colors: Whether the mesh has colours of its own, which multiply the base colour.
+            index: Index of the material in the file, or None for the format's default.
+            vertex_colors: Whether the mesh has vertex colours, which are multiplied by the base colour.
 
         Raises:
             SceneError: A value, a texture or an image is malformed.
@@ -55,7 +68,7 @@ class MaterialReader:
         key = (index, vertex_colors)
         if key not in self._read:
             if index is None:
-                base = Base((1.0, 1.0, 1.0, 1.0), None, vertex_colors).color(self.textures)
+                base = Base(WHITE, 1.0, None, vertex_colors).color(self.textures)
                 surface = Principled(base_color=base, metallic=1.0, roughness=1.0, diffuse="lambert")
                 self._read[key] = ReadMaterial(self._name(DEFAULT, surface), None, None)
             else:
@@ -83,23 +96,25 @@ class MaterialReader:
         if has_map:
             name = self._normal_map(entry, name, label if opacity is None else f"{label} (normals)")
         mapped = self.materials[name]
-        to_uv = self.textures.textures[mapped.texture].to_uv if isinstance(mapped, NormalMap) else None
+        texture = self.textures.textures[mapped.texture] if isinstance(mapped, NormalMap) else None
+        to_uv = texture.to_uv if isinstance(texture, Bitmap) else None
         if opacity is not None:
             name = self._name(label, Mask(material=name, opacity=opacity))
         if emission is not None:
             if entry.boolean("doubleSided", False):
-                entry.warn("emission from both sides is not supported; it shines on its front side")
+                entry.warn("emission from both sides is not supported; only the front side emits")
             if opacity is not None:
-                entry.warn("what a transparent material emits is not made less by its opacity")
+                entry.warn("emission scaled by opacity is not supported; it is used in full")
         return ReadMaterial(name, emission, self._uv_set(entry), to_uv)
 
     def _name(self, label: str, material: Material) -> str:
-        name = unique(label, self.materials)
+        """Add a material to the scene and return its name."""
+        name = unique_name(label, self.materials)
         self.materials[name] = material
         return name
 
     def _normal_map(self, entry: Entry, material: str, label: str) -> str:
-        info = entry.entry("normalTexture")
+        info = entry.required_entry("normalTexture")
         use = self.textures.use(entry, "normalTexture")
         if use is None:
             return material
@@ -115,57 +130,57 @@ class MaterialReader:
         if min(factor) < 0.0:
             entry.fail("must not be negative", "emissiveFactor")
         extension = entry.extension("KHR_materials_emissive_strength")
-        strength = 1.0 if extension is None else extension.number("emissiveStrength", 1.0)
-        if strength < 0.0:
-            extension.fail("must not be negative", "emissiveStrength")
-        radiance = tuple(min(value * strength, 3e38) for value in factor)
+        strength = 1.0
+        if extension is not None:
+            strength = extension.number("emissiveStrength", 1.0)
+            if strength < 0.0:
+                extension.fail("must not be negative", "emissiveStrength")
+        radiance = as_vec3(min(value * strength, 3e38) for value in factor)
         if max(radiance) == 0.0:
             return None
         return self.textures.color(self.textures.use(entry, "emissiveTexture"), radiance)
 
-    def _opacity(self, entry: Entry, base: Base) -> float | str | None:
-        """Return the share of light that meets the material, None if all does.
+    def _opacity(self, entry: Entry, base: Base) -> Scalar | None:
+        """Return the probability that light meets the material, None if it always does.
 
-        With alphaMode MASK it is 0 or 1 (see `ImageReader.mask`), with BLEND a probability: light passes at random.
+        With alphaMode MASK it is 0 or 1 (see `ImageReader.mask`), with BLEND it can lie between.
         """
         mode = entry.choice("alphaMode", ("OPAQUE", "MASK", "BLEND"), "OPAQUE")
         if mode == "OPAQUE":
             return None
-        factor, use = base.factor[3], base.texture
+        factor, use = base.opacity, base.texture
         if use is not None and not use.has_alpha:
             use = None
         if mode == "BLEND":
             inner = self.textures.scalar(use, "a", factor)
             if not base.vertex_colors:
                 return None if inner == 1.0 else inner
-            nested = isinstance(inner, str)
-            color = VertexColor(channel="a", factor=1.0 if nested else inner, texture=inner if nested else None)
+            if isinstance(inner, str):
+                color = VertexColor(channel="a", texture=inner)
+            else:
+                color = VertexColor(channel="a", factor=inner)
             return self.textures.name(color, "vertex opacity")
         cutoff = entry.number("alphaCutoff", 0.5)
         if base.vertex_colors:
             entry.warn("the opacity of vertex colours is not supported with alphaMode MASK; it is taken as 1")
         if use is None:
             return None if factor >= cutoff else 0.0
-        wraps = (use.wrap, use.wrap) if isinstance(use.wrap, str) else use.wrap
-        image = self.textures.images.mask(use.image, factor, cutoff, wraps)
+        image = self.textures.images.mask(use.image, factor, cutoff, use.wrap)
         if np.all(self.textures.images.images[image]):
             return None
         bitmap = msgspec.structs.replace(use.bitmap(), file=image, channel="r", filter="nearest")
         return self.textures.name(bitmap, f"{use.label} (mask)")
 
     def _uv_set(self, entry: Entry) -> int | None:
-        """Choose the one set of texture coordinates that a mesh can have: the base colour's, or the first one used."""
+        """Choose the single set of texture coordinates that a mesh can have: that of the base colour, or the first one used."""
         pbr = entry.entry("pbrMetallicRoughness")
-        owners = [(pbr, key) for key in ("baseColorTexture", "metallicRoughnessTexture") if pbr is not None]
+        owners: list[tuple[Entry, str]] = []
+        if pbr is not None:
+            owners += [(pbr, "baseColorTexture"), (pbr, "metallicRoughnessTexture")]
         owners += [(entry, "normalTexture"), (entry, "emissiveTexture")]
-        keys = {
-            "transmission": ("transmissionTexture",),
-            "specular": ("specularTexture",),
-            "clearcoat": ("clearcoatTexture",),
-        }
-        for name, textures in keys.items():
+        for name in ("transmission", "specular", "clearcoat"):
             extension = entry.extension(f"KHR_materials_{name}")
-            owners += [(extension, key) for key in textures if extension is not None]
+            owners += [] if extension is None else [(extension, f"{name}Texture")]
         chosen = None
         for owner, key in owners:
             uv_set = self.textures.uv_set(owner, key)

@@ -1,4 +1,4 @@
-"""Primitives of glTF meshes as triangle meshes."""
+"""The primitives of glTF meshes as triangle meshes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nrc_tracer.scene.geometry import smooth_normals
+from nrc_tracer.scene.geometry import unit_normals
 from nrc_tracer.scene.gltf.accessors import AccessorReader
 from nrc_tracer.scene.gltf.document import Document
 from nrc_tracer.scene.gltf.entry import Entry
@@ -16,12 +16,13 @@ from nrc_tracer.scene.model import Transform, TriangleMesh
 from nrc_tracer.scene.transforms import matrix
 
 MODES = ("points", "lines", "a line loop", "a line strip", "triangles", "triangle strip", "triangle fan")
+"""Names of the modes of a primitive, by number."""
 MAX_TRIANGLES = 1 << 28
-"""Triangles of all primitives of a file together, before instancing."""
+"""Largest accepted number of triangles in a file, before instancing."""
 
 
 class Primitive(NamedTuple):
-    """A part of a mesh with one material: the name of its triangles among the scene's meshes, how many, its material."""
+    """A part of a mesh with one material: the name of its triangles among the scene's meshes, their number, and the material."""
 
     mesh: str
     triangles: int
@@ -29,7 +30,7 @@ class Primitive(NamedTuple):
 
 
 class MeshReader:
-    """Reads meshes, each once. `meshes` holds the triangles of what was read, by the name that `Mesh.file` has."""
+    """Reads meshes, each of them once. `meshes` contains their triangles, by the name to use as `Mesh.file`."""
 
     def __init__(self, document: Document, materials: MaterialReader) -> None:
         self.document = document
@@ -44,7 +45,7 @@ class MeshReader:
         """Read the primitives of a mesh that have triangles.
 
         Raises:
-            SceneError: An accessor is malformed, an index is out of range, a position is not finite.
+            SceneError: An accessor is malformed, an index is out of range, or a position is not finite.
         """
         if index not in self._read:
             mesh = self.document.get("meshes", index)
@@ -66,7 +67,7 @@ class MeshReader:
             entry.warn("morph targets are not supported; the base shape is used", "targets")
         colors = self._colors(attributes)
         material = self.materials.read(entry.reference("material", "materials"), colors is not None)
-        # Primitives that differ in their material alone share their triangles
+        # Primitives that only differ in their material share their triangles
         accessors = (
             attributes.reference(key, "accessors") for key in ("POSITION", "NORMAL", _uv_key(material), "COLOR_0")
         )
@@ -84,6 +85,8 @@ class MeshReader:
         self, entry: Entry, attributes: Entry, mode: int, material: ReadMaterial, colors: np.ndarray | None
     ) -> TriangleMesh | None:
         positions = self._accessors.numbers(attributes, "POSITION", ("VEC3",))
+        if positions is None:
+            attributes.fail('"POSITION" is missing')
         finite = np.isfinite(positions).all(axis=1)
         if not np.all(finite):
             attributes.fail(f"vertex {int(np.argmin(finite))} is not finite", "POSITION")
@@ -98,21 +101,23 @@ class MeshReader:
             attributes.fail(f"has {len(colors)} entries for {len(positions)} positions", "COLOR_0")
         normals = self._normals(attributes, positions, indices)
         uvs = self._uvs(attributes, material, len(positions))
+        mesh = TriangleMesh(positions, indices, normals, uvs, colors)
         if uvs is not None and material.normal_to_uv is not None:
-            self._compare_tangents(attributes, TriangleMesh(positions, indices, normals, uvs), material.normal_to_uv)
-        return TriangleMesh(positions, indices, normals, uvs, colors)
+            self._compare_tangents(attributes, mesh, uvs, material.normal_to_uv)
+        return mesh
 
-    def _compare_tangents(self, attributes: Entry, mesh: TriangleMesh, to_uv: Transform) -> None:
-        """Say so if the file's tangents, which are not used, are others than those of the normal map's coordinates."""
+    def _compare_tangents(self, attributes: Entry, mesh: TriangleMesh, uvs: np.ndarray, to_uv: Transform) -> None:
+        """Warn if the file's tangents, which are not used, differ from those that the normal map's coordinates give."""
         stored = self._attribute(attributes, "TANGENT", ("VEC4",), len(mesh.positions))
         if stored is None:
             return
         m = matrix(to_uv)
-        uvs = mesh.uvs @ m[:2, :2].T + m[:2, 3]
-        share = differing_tangents(np.nan_to_num(stored), mesh.positions, mesh.normals, mesh.indices, uvs)
-        if share > TOLERATED:
+        mapped = uvs @ m[:2, :2].T + m[:2, 3]
+        fraction = differing_tangents(np.nan_to_num(stored), mesh.positions, mesh.normals, mesh.indices, mapped)
+        if fraction > TOLERATED:
             attributes.warn(
-                "tangents other than those of the texture coordinates are not supported; the latter are used", "TANGENT"
+                "tangents that differ from those of the texture coordinates are not supported; the latter are used",
+                "TANGENT",
             )
 
     def _indices(self, entry: Entry, attributes: Entry, mode: int, count: int) -> np.ndarray:
@@ -123,7 +128,7 @@ class MeshReader:
             entry.fail(f"a triangle uses vertex {int(corners.max())}, and there are only {count} (from 0)", "indices")
         if mode == 4:
             if len(corners) % 3:
-                entry.warn(f"{len(corners)} corners are not whole triangles; the last ones are left out")
+                entry.warn(f"{len(corners)} corners do not make whole triangles; the last ones are left out")
             triangles = corners[: len(corners) // 3 * 3].reshape(-1, 3)
         else:
             first = np.arange(max(len(corners) - 2, 0))
@@ -138,25 +143,19 @@ class MeshReader:
         stored = self._attribute(attributes, "NORMAL", ("VEC3",), len(positions))
         if stored is None:
             return None
-        normals = stored.astype(np.float64)
-        lengths = np.linalg.norm(normals, axis=1)
-        usable = np.isfinite(lengths) & (lengths > 1e-12)
-        normals[usable] /= lengths[usable, None]
-        if not np.all(usable):
-            normals[~usable] = smooth_normals(positions, indices)[~usable]
-        return normals.astype(np.float32)
+        return unit_normals(stored, positions, indices)
 
     def _uvs(self, attributes: Entry, material: ReadMaterial, count: int) -> np.ndarray | None:
         key = _uv_key(material)
         uvs = self._attribute(attributes, key, ("VEC2",), count)
         if uvs is None and material.uv_set is not None:
-            attributes.warn(f"the material's textures need {key}, which is missing")
+            attributes.warn(f"the material's textures need {key}, which is missing; they are read at (0, 0)")
         if uvs is not None and not np.all(np.isfinite(uvs)):
             attributes.fail("a texture coordinate is not finite", key)
         return uvs
 
     def _colors(self, attributes: Entry) -> np.ndarray | None:
-        """Return linear RGB and opacity; None where there are none, or all are white."""
+        """Return linear RGB and opacity; None if there are no colours, or all of them are white."""
         colors = self._accessors.numbers(attributes, "COLOR_0", ("VEC3", "VEC4"))
         if colors is None:
             return None

@@ -1,35 +1,36 @@
-"""The node hierarchy of a glTF file: where everything is."""
+"""The node hierarchy of a glTF file, which places everything in it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.gltf.document import Document
 from nrc_tracer.scene.gltf.entry import Entry
-from nrc_tracer.scene.model import Matrix, Transform
+from nrc_tracer.scene.model import Transform
 from nrc_tracer.scene.transforms import matrix
+from nrc_tracer.scene.vectors import as_matrix
 
 
-class PlacedNode(NamedTuple):
-    """A node, its number and its map to the world, shape [4, 4], float64."""
+@dataclass(frozen=True)
+class PlacedNode:
+    """A node and its transform to world space, shape [4, 4], float64."""
 
     entry: Entry
-    index: int
     to_world: np.ndarray
 
 
 def walk(document: Document) -> Iterator[PlacedNode]:
-    """Yield the nodes of the default scene, each after its parent, in the order of the file.
+    """Yield the nodes of the default scene in the order of the file, each after its parent.
 
     Raises:
         SceneError: A node is its own ancestor or has two parents, or a transform is malformed or not finite.
     """
     seen: set[int] = set()
-    # The last of the stack comes next
+    # A stack: the last one is visited next
     stack = [(index, np.eye(4), place) for index, place in reversed(_roots(document))]
     while stack:
         index, parent, place = stack.pop()
@@ -40,21 +41,21 @@ def walk(document: Document) -> Iterator[PlacedNode]:
         with np.errstate(over="ignore", invalid="ignore"):
             to_world = parent @ local_matrix(entry)
         if not np.all(np.isfinite(to_world)) or np.any(np.abs(to_world) > 3e38):
-            entry.fail("the transform has numbers that are not finite")
-        yield PlacedNode(entry, index, to_world)
+            entry.fail("the transform is not finite")
+        yield PlacedNode(entry, to_world)
         children = entry.references("children", "nodes")
         stack += [(child, to_world, f"{entry.at('children')}[{n}]") for n, child in reversed(list(enumerate(children)))]
 
 
 def default_scene(document: Document) -> Entry | None:
-    """Return the scene that the file says is to be shown, else its first; None if it has no scenes."""
+    """Return the scene that the file marks as its default, else the first one; None if it has no scenes."""
     if not document.count("scenes"):
         return None
     return document.get("scenes", document.root.reference("scene", "scenes") or 0)
 
 
 def local_matrix(node: Entry) -> np.ndarray:
-    """Return a node's own transform, shape [4, 4]: its matrix, or translation after rotation after scale."""
+    """Return a node's local transform, shape [4, 4]: its matrix, or scale, then rotation, then translation."""
     if "matrix" in node:
         columns = np.array(node.vector("matrix", 16)).reshape(4, 4)
         if not np.allclose(columns[:, 3], (0.0, 0.0, 0.0, 1.0)):
@@ -74,14 +75,14 @@ def local_matrix(node: Entry) -> np.ndarray:
 
 
 def as_transform(to_world: np.ndarray) -> Transform:
-    """Return a matrix as a transform of the scene; none at all for the identity."""
+    """Return a matrix as a transform of the scene, without steps for the identity."""
     if np.array_equal(to_world, np.eye(4)):
         return ()
-    return (Matrix(value=tuple(tuple(row) for row in to_world.tolist())),)
+    return (as_matrix(to_world),)
 
 
 def is_flat(to_world: np.ndarray) -> bool:
-    """Whether a map flattens space, so that nothing it places can be seen."""
+    """Return whether a transform is singular, so that nothing it places is visible."""
     try:
         matrix(as_transform(to_world))
     except SceneError:
@@ -90,15 +91,15 @@ def is_flat(to_world: np.ndarray) -> bool:
 
 
 def view_frame(node: PlacedNode) -> np.ndarray:
-    """Return the rigid map that places a camera or light, scale and shear left out, shape [4, 4].
+    """Return the rigid transform that places a camera or light, without scale and shear, shape [4, 4].
 
-    glTF's look along local -z with +y up; ours along +z with +y up.
+    In glTF these look along local -z with +y up; in the scene model along +z with +y up.
 
     Raises:
-        SceneError: The node's transform flattens space.
+        SceneError: The transform of the node is singular.
     """
     if is_flat(node.to_world):
-        node.entry.fail("the transform flattens space, so that a camera or light has no direction")
+        node.entry.fail("the transform is singular, so that a camera or light has no direction")
     forward, up = -node.to_world[:3, 2], node.to_world[:3, 1]
     forward = forward / np.linalg.norm(forward)
     up = up / np.linalg.norm(up)
@@ -118,6 +119,7 @@ def _unit_quaternion(node: Entry) -> np.ndarray:
 
 
 def _roots(document: Document) -> list[tuple[int, str]]:
+    """Return the root nodes of the default scene, or of the file if it has no scenes, each with the place that names it."""
     scene = default_scene(document)
     if scene is not None:
         return [(node, f"{scene.at('nodes')}[{n}]") for n, node in enumerate(scene.references("nodes", "nodes"))]

@@ -15,23 +15,36 @@ from nrc_tracer.scene.gltf.lights import read_environment, read_light
 from nrc_tracer.scene.gltf.materials import MaterialReader
 from nrc_tracer.scene.gltf.meshes import MeshReader, Primitive
 from nrc_tracer.scene.gltf.nodes import PlacedNode, as_transform, is_flat, walk
-from nrc_tracer.scene.gltf.textures import TextureReader, unique
-from nrc_tracer.scene.model import Camera, Instance, Light, Mesh, SceneDescription, Shape, TriangleMesh, Vec3
+from nrc_tracer.scene.gltf.textures import TextureReader
+from nrc_tracer.scene.model import (
+    Camera,
+    GroupShape,
+    Instance,
+    Light,
+    Mesh,
+    SceneDescription,
+    Shape,
+    Transform,
+    TriangleMesh,
+    Vec3,
+)
+from nrc_tracer.scene.names import unique_name
+from nrc_tracer.scene.vectors import as_vec3
 
 INSTANCED = 256
-"""A mesh of several nodes is instanced if it has at least so many triangles; below that it is repeated."""
+"""Number of triangles from which on a mesh of several nodes is instanced; smaller ones are repeated."""
 
 
 class GltfScene(NamedTuple):
-    """What `read_gltf` returns.
+    """The result of `read_gltf`.
 
     Attributes:
-        description: The scene. Its mesh files are keys of `meshes`, its bitmaps' files keys of `images`; only an
-            environment's file lies beside the glTF file.
-        meshes: Triangles, by names as `scene.glb#mesh3.0` (primitive 0 of mesh 3).
-        images: Pixels, by names as `scene.glb#image2`.
+        description: The scene. Its mesh files are keys of `meshes`, and the files of its bitmaps keys of `images`. Only the file
+            of an environment map lies beside the glTF file.
+        meshes: Triangles, by names such as `scene.glb#mesh3.0` (primitive 0 of mesh 3).
+        images: Pixels, by names such as `scene.glb#image2`.
         warnings: What is not supported: file, place, and what was done instead.
-        notes: What was added because the file leaves it open: camera, light.
+        notes: What was added because the file leaves it open, such as a camera or a light.
     """
 
     description: SceneDescription
@@ -44,17 +57,17 @@ class GltfScene(NamedTuple):
 def read_gltf(path: str | Path) -> GltfScene:
     """Read a glTF 2.0 file, JSON or GLB, with the buffers and images in it and beside it.
 
-    The default scene is read: its cameras, its lights (and the environment NAME.sky.exr beside the file), and its meshes,
-    instanced where several nodes share a large one. Without a camera or without any light it gets a fitted one. Animations,
-    skins and morph targets are left out: meshes stand as they were modelled.
+    The default scene is read: its cameras, its lights (and the environment map NAME.sky.exr beside the file), and its meshes. A
+    large mesh is instanced if several nodes share it. A scene without a camera gets a fitted one, and a scene without light gets
+    a soft sky. Animations, skins and morph targets are left out: meshes have their modelled shape.
 
     Raises:
-        SceneError: Something is missing, malformed, or needs an extension that is not supported; the message names file
-            and place, as in `$.meshes[3].primitives[0].attributes.POSITION`.
+        SceneError: Something is missing, malformed, or requires an extension that is not supported; the message has file and
+            place, as in `$.meshes[3].primitives[0].attributes.POSITION`.
     """
     document = Document(Path(path))
     if document.count("animations"):
-        document.warn("$.animations", "animations are not supported; everything stands as the nodes place it")
+        document.warn("$.animations", "animations are not supported; the nodes' own transforms are used")
     images = ImageReader(document)
     textures = TextureReader(document, images)
     materials = MaterialReader(document, textures)
@@ -67,34 +80,34 @@ def read_gltf(path: str | Path) -> GltfScene:
         if camera is not None:
             entry = document.get("cameras", camera)
             label = entry.name or node.entry.name or f"camera {camera}"
-            cameras[unique(label, cameras)] = read_camera(entry, node)
+            cameras[unique_name(label, cameras)] = read_camera(entry, node)
         light = read_light(node, document)
         lights += [] if light is None else [light]
         mesh = node.entry.reference("mesh", "meshes")
         if mesh is not None:
             _warn_unsupported(node)
             if is_flat(node.to_world):
-                node.entry.warn("the transform flattens space; what it places is left out")
+                node.entry.warn("the transform is singular; the mesh is left out")
             else:
                 placed.setdefault(mesh, []).append(node)
     environment = read_environment(document)
     lights += [] if environment is None else [environment]
     shapes: list[Shape] = []
-    groups: dict[str, tuple[Mesh, ...]] = {}
+    groups: dict[str, tuple[GroupShape, ...]] = {}
     for index, nodes in placed.items():
         shapes += _shapes(document, index, nodes, meshes.read(index), groups)
     if not shapes:
-        document.root.fail("there is nothing to see: the default scene has no triangles")
+        document.root.fail("the default scene has no triangles")
     notes = []
     views = {name: camera for name, (camera, _) in cameras.items()}
     film = film_of(next((aspect for _, aspect in cameras.values()), DEFAULT_ASPECT))
     if not views:
         views["fitted"] = fitted_camera(_bounds(placed, meshes))
-        notes.append(f"{document.path}: there is no camera; one that sees everything is used")
-    shining = any(primitive.material.emission is not None for index in placed for primitive in meshes.read(index))
-    if not lights and not shining:
+        notes.append(f"{document.path}: there is no camera; one that sees everything was added")
+    emitting = any(primitive.material.emission is not None for index in placed for primitive in meshes.read(index))
+    if not lights and not emitting:
         lights.append(soft_sky())
-        notes.append(f"{document.path}: nothing shines; a soft sky is used")
+        notes.append(f"{document.path}: there is no light; a soft sky was added")
     description = SceneDescription(
         camera=next(iter(views.values())),
         cameras=views,
@@ -113,15 +126,15 @@ def _shapes(
     index: int,
     nodes: list[PlacedNode],
     primitives: tuple[Primitive, ...],
-    groups: dict[str, tuple[Mesh, ...]],
+    groups: dict[str, tuple[GroupShape, ...]],
 ) -> list[Shape]:
-    """Place a mesh at its nodes. What shines is never instanced, as every emitting triangle is a light of its own."""
+    """Place a mesh at its nodes. An emitting mesh is never instanced, as each of its triangles is a separate light."""
     if not primitives:
         return []
     label = document.get("meshes", index).name or f"mesh {index}"
-    shines = any(primitive.material.emission is not None for primitive in primitives)
-    if len(nodes) > 1 and not shines and sum(primitive.triangles for primitive in primitives) >= INSTANCED:
-        group = unique(label, groups)
+    emits = any(primitive.material.emission is not None for primitive in primitives)
+    if len(nodes) > 1 and not emits and sum(primitive.triangles for primitive in primitives) >= INSTANCED:
+        group = unique_name(label, groups)
         groups[group] = tuple(_mesh(primitive, label, ()) for primitive in primitives)
         return [Instance(group=group, name=node.entry.name, to_world=as_transform(node.to_world)) for node in nodes]
     return [
@@ -131,20 +144,20 @@ def _shapes(
     ]
 
 
-def _mesh(primitive: Primitive, name: str, to_world: tuple) -> Mesh:
+def _mesh(primitive: Primitive, name: str, to_world: Transform) -> Mesh:
     material = primitive.material
     return Mesh(name=name, file=primitive.mesh, material=material.name, emission=material.emission, to_world=to_world)
 
 
 def _warn_unsupported(node: PlacedNode) -> None:
     if "skin" in node.entry:
-        node.entry.warn("skins are not supported; the mesh stands as it was modelled", "skin")
+        node.entry.warn("skins are not supported; the mesh has its modelled shape", "skin")
     if node.entry.extension("EXT_mesh_gpu_instancing") is not None:
-        node.entry.warn("EXT_mesh_gpu_instancing is not supported; the mesh is there once")
+        node.entry.warn("EXT_mesh_gpu_instancing is not supported; the mesh is placed once")
 
 
 def _bounds(placed: dict[int, list[PlacedNode]], meshes: MeshReader) -> tuple[Vec3, Vec3]:
-    """The box around all meshes, as placed."""
+    """Return the lowest and highest corner of the box around all placed meshes."""
     corners = []
     for index, nodes in placed.items():
         for primitive in meshes.read(index):
@@ -153,4 +166,4 @@ def _bounds(placed: dict[int, list[PlacedNode]], meshes: MeshReader) -> tuple[Ve
                 points = positions @ node.to_world[:3, :3].T + node.to_world[:3, 3]
                 corners += [points.min(axis=0), points.max(axis=0)]
     low, high = np.min(corners, axis=0), np.max(corners, axis=0)
-    return tuple(low.tolist()), tuple(high.tolist())
+    return as_vec3(low), as_vec3(high)

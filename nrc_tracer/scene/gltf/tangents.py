@@ -1,6 +1,7 @@
-"""Tangents of a glTF mesh, which are not used: those that its texture coordinates give are, so the two are compared.
+"""Comparison of a glTF mesh's tangents with those that its texture coordinates give.
 
-The format's own rule for a mesh without tangents is to compute them so. Files that have them have the same ones, smoothed.
+The renderer uses the latter, which is also the format's rule for a mesh without tangents. Usually a file's tangents are the same
+ones, smoothed.
 """
 
 from __future__ import annotations
@@ -8,21 +9,22 @@ from __future__ import annotations
 import numpy as np
 
 LARGEST_ANGLE = 45.0
+"""Angle above which two tangents count as different [degrees]."""
 TOLERATED = 0.1
-"""Share of the area that smoothing, seams and poles may turn further than that."""
+"""Fraction of the area whose tangents may differ because of smoothing, seams and poles."""
 
 
 def differing_tangents(
     stored: np.ndarray, positions: np.ndarray, normals: np.ndarray | None, indices: np.ndarray, uvs: np.ndarray
 ) -> float:
-    """Return the share of the area where stored tangents are others than those that follow from texture coordinates.
+    """Return the fraction of the area where stored tangents differ from those that texture coordinates give.
 
     Args:
-        stored: Tangents and in w their handedness, shape [vertex_count, 4].
+        stored: Tangents, with their handedness in w, shape [vertex_count, 4].
         positions: Shape [vertex_count, 3].
         normals: Unit normals, shape [vertex_count, 3], or None for flat faces.
         indices: Triangles, shape [triangle_count, 3].
-        uvs: Texture coordinates as the normal map is looked up, v = 0 at its top row, shape [vertex_count, 2].
+        uvs: Texture coordinates of the normal map, v = 0 at its top row, shape [vertex_count, 2].
     """
     corners, coordinates = positions[indices].astype(np.float64), uvs[indices].astype(np.float64)
     e1, e2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
@@ -48,7 +50,7 @@ def differing_tangents(
 
 
 def _along(a: np.ndarray, b: np.ndarray, *, normalized: bool = False) -> np.ndarray:
-    """The component of `b` along unit vectors `a`, or the cosine of their angle."""
+    """Return the component of `b` along unit vectors `a`, or with `normalized` the cosine of the angle between them."""
     products = np.sum(a * b, axis=-1, keepdims=True)
     if not normalized:
         return products

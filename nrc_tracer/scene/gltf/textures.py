@@ -1,4 +1,4 @@
-"""Textures of a glTF file, as `Bitmap`s and vertex colours."""
+"""The textures of a glTF file, as bitmaps and vertex colours of the scene."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import NamedTuple
 from nrc_tracer.scene.gltf.document import Document
 from nrc_tracer.scene.gltf.entry import Entry
 from nrc_tracer.scene.gltf.images import ImageReader
-from nrc_tracer.scene.model import Bitmap, Matrix, Texture, Transform, Vec3, VertexColor, Wrap
+from nrc_tracer.scene.model import Bitmap, Channel, Color, Matrix, Scalar, Texture, Transform, Vec3, VertexColor, Wrap
+from nrc_tracer.scene.names import unique_name
+from nrc_tracer.scene.vectors import as_color
 
 WRAPS: dict[int, Wrap] = {33071: "clamp", 33648: "mirror", 10497: "repeat"}
+"""Wrap modes, by OpenGL's numbers."""
 NEAREST = 9728
+"""OpenGL's number of the filter that takes the nearest texel."""
 
 
 class TextureUse(NamedTuple):
-    """A texture as a material refers to it: everything but which channel is read, and how."""
+    """A texture as referred to by a material, without the channel to read and its interpretation."""
 
     image: str
     channels: int
@@ -26,23 +30,24 @@ class TextureUse(NamedTuple):
 
     @property
     def has_alpha(self) -> bool:
+        """Whether the image has an alpha channel."""
         return self.channels == 4
 
-    def bitmap(self, channel: str = "rgb", factor: float | Vec3 = 1.0, raw: bool = True) -> Bitmap:
-        """The texture read in one way; `raw` without sRGB decoding."""
+    def bitmap(self, channel: Channel = "rgb", factor: float | Vec3 = 1.0, raw: bool = True) -> Bitmap:
+        """Return the bitmap that reads a channel of the texture; `raw` turns off sRGB decoding."""
         return Bitmap(
             file=self.image,
             raw=raw,
             filter="nearest" if self.nearest else "bilinear",
             wrap=self.wrap[0] if self.wrap[0] == self.wrap[1] else self.wrap,
             channel=channel,
-            factor=simplify(factor),
+            factor=as_color(factor),
             to_uv=self.to_uv,
         )
 
 
 class TextureReader:
-    """Reads references to textures, and gives names to the textures of the scene."""
+    """Reads references to textures, and collects the textures of the scene by their names."""
 
     def __init__(self, document: Document, images: ImageReader) -> None:
         self.document = document
@@ -51,7 +56,7 @@ class TextureReader:
         self._names: dict[Texture, str] = {}
 
     def use(self, owner: Entry, key: str) -> TextureUse | None:
-        """Read what `owner` has under `key` (a textureInfo); None if it has none or the texture has no usable image.
+        """Read a textureInfo; None if the key is missing, or the texture has no usable image.
 
         Raises:
             SceneError: The reference, the texture, its sampler or its image is malformed.
@@ -59,10 +64,7 @@ class TextureReader:
         info = owner.entry(key)
         if info is None:
             return None
-        index = info.reference("index", "textures")
-        if index is None:
-            info.fail('"index" is missing')
-        texture = self.document.get("textures", index)
+        texture = self.document.get("textures", info.required_reference("index", "textures"))
         source = texture.reference("source", "images")
         if source is None:
             texture.warn("has no PNG or JPEG image; it is left out")
@@ -85,7 +87,7 @@ class TextureReader:
         )
 
     def uv_set(self, owner: Entry, key: str) -> int | None:
-        """Return which texture coordinates (the n of TEXCOORD_n) a textureInfo uses; None if there is none."""
+        """Return the set of texture coordinates (n in TEXCOORD_n) that a textureInfo uses; None if the key is missing."""
         info = owner.entry(key)
         if info is None:
             return None
@@ -97,23 +99,21 @@ class TextureReader:
     def name(self, texture: Texture, label: str) -> str:
         """Return the name of a texture in the scene; the same one for an equal texture."""
         if texture not in self._names:
-            self._names[texture] = unique(label, self.textures)
+            self._names[texture] = unique_name(label, self.textures)
             self.textures[self._names[texture]] = texture
         return self._names[texture]
 
-    def color(
-        self, use: TextureUse | None, factor: tuple[float, ...], *, srgb: bool = True, vertex_colors: bool = False
-    ) -> str | Vec3 | float:
-        """Return a factor times a texture's colour (if any) and times vertex colours: a colour or a texture's name."""
+    def color(self, use: TextureUse | None, factor: Vec3, *, srgb: bool = True, vertex_colors: bool = False) -> Color:
+        """Return a factor times a texture's colour (if any) and times vertex colours: a colour or the name of a texture."""
         if vertex_colors:
             inner = self.name(use.bitmap(raw=not srgb), use.label) if use else None
-            return self.name(VertexColor(factor=simplify(factor), texture=inner), "vertex colours")
+            return self.name(VertexColor(factor=as_color(factor), texture=inner), "vertex colours")
         if use is None:
-            return simplify(factor)
+            return as_color(factor)
         return self.name(use.bitmap(factor=factor, raw=not srgb), use.label)
 
-    def scalar(self, use: TextureUse | None, channel: str, factor: float) -> str | float:
-        """Return a factor times a channel of a texture (if any): a number or a texture's name."""
+    def scalar(self, use: TextureUse | None, channel: Channel, factor: float) -> Scalar:
+        """Return a factor times a channel of a texture (if any): a number or the name of a texture."""
         if use is None or factor == 0.0:
             return factor
         if use.channels < 3 and channel in "rgb":  # a grey image
@@ -127,24 +127,8 @@ class TextureReader:
         return WRAPS[code]
 
 
-def simplify(color: float | tuple[float, ...]) -> float | Vec3:
-    """Return a grey colour as one number."""
-    if isinstance(color, tuple):
-        return color[0] if color[0] == color[1] == color[2] else color
-    return color
-
-
-def unique(label: str, taken: dict[str, object]) -> str:
-    """Return a name that is not taken yet: `label`, `label 2`, `label 3`, ..."""
-    name, number = label, 1
-    while name in taken:
-        number += 1
-        name = f"{label} {number}"
-    return name
-
-
 def _texture_transform(extension: Entry | None) -> Transform:
-    """KHR_texture_transform: scale, then rotation, then offset; rotation is counter-clockwise with v downwards."""
+    """Read KHR_texture_transform: scale, then rotation (counter-clockwise with v downwards), then offset."""
     if extension is None:
         return ()
     (x, y), (sx, sy) = extension.vector("offset", 2, (0.0, 0.0)), extension.vector("scale", 2, (1.0, 1.0))
@@ -152,7 +136,7 @@ def _texture_transform(extension: Entry | None) -> Transform:
     if (x, y, sx, sy, angle) == (0.0, 0.0, 1.0, 1.0, 0.0):
         return ()
     if sx == 0.0 or sy == 0.0:
-        extension.warn("a scale of zero is not supported; one of 0.000001 is used", "scale")
+        extension.warn("a scale of zero is not supported; 0.000001 is used", "scale")
         sx, sy = sx or 1e-6, sy or 1e-6
     c, s = math.cos(angle), math.sin(angle)
     rows = ((c * sx, s * sy, 0.0, x), (-s * sx, c * sy, 0.0, y), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))

@@ -1,8 +1,8 @@
-"""Materials."""
+"""Reading materials."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,6 +19,7 @@ from nrc_tracer.scene.model import (
     Conductor,
     Dielectric,
     Diffuse,
+    Distribution,
     Mask,
     Material,
     NormalMap,
@@ -28,6 +29,7 @@ from nrc_tracer.scene.model import (
     Sides,
     ThinDielectric,
 )
+from nrc_tracer.scene.names import unique_name
 from nrc_tracer.scene.nesting import nested_materials
 
 IOR = {
@@ -37,18 +39,19 @@ IOR = {
     "pyrex": 1.470, "acrylic glass": 1.49, "polypropylene": 1.49, "bk7": 1.5046, "sodium chloride": 1.544,
     "amber": 1.55, "pet": 1.5750, "diamond": 2.419,
 }  # fmt: skip
-"""Indices of refraction at 589 nm, by the names Mitsuba knows (E. Hecht, *Optics*)."""
+"""Indices of refraction at 589 nm, by the names that Mitsuba uses (E. Hecht, *Optics*)."""
 
 
 @dataclass
 class BsdfReader:
-    """Turns bsdf nodes into materials, and collects these.
+    """Converts bsdf nodes to materials, and collects these.
 
     Attributes:
         document: The file.
         textures: The reader of colours.
-        materials: The materials met so far, by their unique names.
-        names: The name of each bsdf node, as it is and inside `twosided`.
+        materials: The materials found so far, by their unique names.
+        names: The name of each bsdf node, by its Python id and whether it is inside `twosided`.
+        open: The bsdfs that are being read, to find circles.
     """
 
     document: Document
@@ -58,20 +61,17 @@ class BsdfReader:
     open: list[Node] = field(default_factory=list)
 
     def name(self, node: Node, two_sided: bool = False) -> str:
-        """Read a bsdf, unless that is done, and return the name of its material."""
+        """Read a bsdf, unless it has been read before, and return the name of its material."""
         key = (id(node), two_sided)
         if key not in self.names:
             material = self.material(node, two_sided)
-            name = node.id or f"{node.plugin}-{node.place.line}"
-            candidate, number = name, 2
-            while candidate in self.materials:
-                candidate, number = f"{name}-{number}", number + 1
-            self.names[key] = candidate
-            self.materials[candidate] = material
+            name = unique_name(node.id or f"{node.plugin}-{node.place.line}", self.materials, "-")
+            self.names[key] = name
+            self.materials[name] = material
         return self.names[key]
 
     def default_material(self, *, emits: bool) -> str:
-        """Return the name of what a shape without a bsdf is made of: grey, or black if it is an emitter."""
+        """Return the name of the material of a shape without a bsdf: grey, or black if the shape emits."""
         if emits:
             self.materials.setdefault("default-emitter-bsdf", Diffuse(reflectance=0.0, two_sided=False))
             return "default-emitter-bsdf"
@@ -79,10 +79,10 @@ class BsdfReader:
         return "default-bsdf"
 
     def material(self, node: Node, two_sided: bool) -> Material:
-        """Read a bsdf; `two_sided` if it stands inside `twosided`.
+        """Read a bsdf. `two_sided` is set inside `twosided`.
 
         Raises:
-            SceneError: A parameter is malformed, or the bsdf holds itself.
+            SceneError: A parameter is malformed, or the bsdf contains itself.
         """
         if any(node is other for other in self.open):
             node.place.fail(f"{node} refers to itself")
@@ -94,7 +94,7 @@ class BsdfReader:
         return material
 
     def _read(self, node: Node, two_sided: bool) -> Material:
-        readers = {
+        readers: dict[str, Callable[[Node], Material]] = {
             "diffuse": self._diffuse,
             "conductor": self._conductor,
             "roughconductor": self._conductor,
@@ -106,7 +106,7 @@ class BsdfReader:
             "principled": self._principled,
             "principledthin": self._principled,
         }
-        modifiers = {
+        modifiers: dict[str, Callable[[Node, bool], Material]] = {
             "mask": self._mask,
             "blendbsdf": self._blend,
             "bumpmap": self._bump,
@@ -121,7 +121,7 @@ class BsdfReader:
         if node.plugin == "twosided":
             return self._twosided(node)
         if node.plugin == "null":
-            return ThinDielectric(int_ior=1.0, ext_ior=1.0)  # lets everything through
+            return ThinDielectric(int_ior=1.0, ext_ior=1.0)  # transmits everything
         if node.plugin in modifiers:
             material = modifiers[node.plugin](node, two_sided)
             self.document.warn_unknown(node)
@@ -133,51 +133,53 @@ class BsdfReader:
     def _twosided(self, node: Node) -> Material:
         nested = self.document.children(node, "bsdf")
         if len(nested) not in (1, 2):
-            node.place.fail(f"{node} must hold one or two bsdfs, it holds {len(nested)}")
+            node.place.fail(f"{node} must contain one or two bsdfs, it contains {len(nested)}")
         node.ignore("allow_transmission", *(child.name for child in node.children))
         self.document.warn_unknown(node)
         sides = [self.material(child, two_sided=True) for child in nested]
         for child, side in zip(nested, sides, strict=True):
             if any(_transmits(part) for part in self._parts(side)):
-                child.place.fail(f"{node} cannot hold a {child}: light passes through it")
+                child.place.fail(f"{node} cannot contain a {child}, which transmits light")
         if len(nested) == 1:
             if not self._is_mapped(sides[0]):
                 return sides[0]
-            # Seen from the back, what the map says is mirrored: that of one side for each
+            # Seen from the back the map is mirrored, so each side needs its own
             front = self.name(nested[0], two_sided=True)
             return Sides(front=front, back=front)
         for child, side in zip(nested, sides, strict=True):
             if isinstance(side, Sides):
-                child.place.fail(f"{node} cannot hold another with two bsdfs")
+                child.place.fail(f"{node} cannot contain another one with two bsdfs")
         return Sides(front=self.name(nested[0], two_sided=True), back=self.name(nested[1], two_sided=True))
 
     def _nested(self, node: Node, two_sided: bool, count: int = 1) -> list[str]:
-        """The names of the materials of the bsdfs in a bsdf, which must be `count`."""
+        """Return the names of the materials of the `count` bsdfs inside a bsdf."""
         nested = self.document.children(node, "bsdf")
         if len(nested) != count:
             wanted = "one bsdf" if count == 1 else f"{count} bsdfs"
-            node.place.fail(f"{node} must hold {wanted}, it holds {len(nested)}")
+            node.place.fail(f"{node} must contain {wanted}, it contains {len(nested)}")
         node.ignore(*(child.name for child in node.children if self.document.resolve(child).tag == "bsdf"))
         return [self.name(child, two_sided) for child in nested]
 
-    def _share(self, node: Node, name: str, default: float) -> Scalar:
+    def _fraction(self, node: Node, name: str, default: float) -> Scalar:
+        """Read a number that is clamped to 1, or a texture."""
         value = self.textures.scalar(node, name, default)
         return value if isinstance(value, str) else min(value, 1.0)
 
     def _mask(self, node: Node, two_sided: bool) -> Mask:
-        return Mask(material=self._nested(node, two_sided)[0], opacity=self._share(node, "opacity", 0.5))
+        return Mask(material=self._nested(node, two_sided)[0], opacity=self._fraction(node, "opacity", 0.5))
 
     def _blend(self, node: Node, two_sided: bool) -> Blend:
         if not node.has("weight"):
             node.place.fail(f"{node} needs weight")
-        return Blend(materials=tuple(self._nested(node, two_sided, 2)), weight=self._share(node, "weight", 0.5))
+        first, second = self._nested(node, two_sided, 2)
+        return Blend(materials=(first, second), weight=self._fraction(node, "weight", 0.5))
 
     def _bump(self, node: Node, two_sided: bool) -> Material:
         (material,) = self._nested(node, two_sided)
-        # The texture is the one there is, whatever its name
+        # The only texture is the one, whatever its name
         textures = [child for child in node.children if self.document.resolve(child).tag == "texture"]
         if len(textures) != 1:
-            node.place.fail(f"{node} must hold one texture, it holds {len(textures)}")
+            node.place.fail(f"{node} must contain one texture, it contains {len(textures)}")
         return self._map(node, Bump(material=material, texture=textures[0].name, scale=node.number("scale", 1.0)))
 
     def _normal_map(self, node: Node, two_sided: bool) -> Material:
@@ -187,17 +189,17 @@ class BsdfReader:
         return self._map(node, NormalMap(material=material, texture="normalmap"))
 
     def _map(self, node: Node, material: Bump | NormalMap) -> Material:
-        """Put the name of the texture in place of that of the parameter."""
+        """Replace the name of the texture's parameter by the name of the texture in the scene."""
         for option in ("flip_invalid_normals", "use_shadowing_function"):
             if not node.boolean(option, True):
-                self.document.warn(node.place, f"{node}: {option} cannot be turned off")
+                self.document.warn(node.place, f"{node}: {option} cannot be turned off; it stays on")
         texture = self.textures.scalar(node, material.texture, 0.0)
-        if not isinstance(texture, str):  # it is not supported, and that was said
+        if not isinstance(texture, str):  # it is not supported, as a warning has said
             return self.materials[material.material]
         return msgspec.structs.replace(material, texture=texture)
 
     def _parts(self, material: Material) -> Iterator[Material]:
-        """A material and all that stand in it."""
+        """Yield a material and all materials nested in it."""
         yield material
         for _, name in nested_materials(material):
             yield from self._parts(self.materials[name])
@@ -268,9 +270,9 @@ class BsdfReader:
     def _principled(self, node: Node) -> Principled:
         return read_principled(node, self.textures)
 
-    def _distribution(self, node: Node, rough: bool) -> str:
+    def _distribution(self, node: Node, rough: bool) -> Distribution:
         if not rough:
-            return "ggx"  # there is none
+            return "ggx"  # unused
         node.ignore("sample_visible")
         return node.choice("distribution", "beckmann", ("beckmann", "ggx"))
 
@@ -283,14 +285,16 @@ class BsdfReader:
 
     def _ior(self, node: Node, name: str, default: str) -> float:
         item = node.properties.get(name)
+        place = node.place if item is None else item.place
         if item is None or item.tag == "string":
-            value = node.string(name, default)
-            if value.lower() not in IOR:
-                item.place.fail(f'{node}: no index of refraction is known for "{value}"{nearest(value.lower(), IOR)}')
-            return IOR[value.lower()]
+            material = node.string(name, default)
+            if material.lower() not in IOR:
+                hint = nearest(material.lower(), IOR)
+                place.fail(f'{node}: no index of refraction is known for "{material}"{hint}')
+            return IOR[material.lower()]
         value = node.number(name)
         if value <= 0.0:
-            item.place.fail(f"{node}: {name} must be > 0, it is {value:g}")
+            place.fail(f"{node}: {name} must be > 0, it is {value:g}")
         return value
 
 

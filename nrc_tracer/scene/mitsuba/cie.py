@@ -1,12 +1,12 @@
-"""What the standard observer sees: colour matching functions and daylight of the Commission internationale de l'éclairage.
+"""The CIE 1931 standard observer's colour matching functions and illuminant D65, tabulated every 5 nm.
 
-Sources: CIE 018:2019 (the 1931 observer for fields of 2 degrees), CIE 15:2018 (illuminant D65); tabulated every 5 nm.
+Sources: CIE 018:2019 (the observer for fields of 2 degrees) and CIE 15:2018 (the illuminant).
 """
 
 import numpy as np
 
 WAVELENGTHS = np.arange(360.0, 831.0, 5.0)
-"""[nm]"""
+"""Wavelengths of the tables [nm]."""
 
 X_BAR = (
     0.0001299, 0.0002321, 0.0004149, 0.0007416, 0.001368, 0.002236, 0.004243, 0.00765, 0.01431, 0.02319, 0.04351,
@@ -19,7 +19,7 @@ X_BAR = (
     8.307527e-05, 5.870652e-05, 4.150994e-05, 2.935326e-05, 2.067383e-05, 1.455977e-05, 1.025398e-05, 7.221456e-06,
     5.085868e-06, 3.581652e-06, 2.522525e-06, 1.776509e-06, 1.251141e-06,
 )  # fmt: skip
-"""Matching function of X."""
+"""Colour matching function of X."""
 
 Y_BAR = (
     3.917e-06, 6.965e-06, 1.239e-05, 2.202e-05, 3.9e-05, 6.4e-05, 0.00012, 0.000217, 0.000396, 0.00064, 0.00121,
@@ -31,7 +31,7 @@ Y_BAR = (
     6e-05, 4.24e-05, 3e-05, 2.12e-05, 1.499e-05, 1.06e-05, 7.4657e-06, 5.2578e-06, 3.7029e-06, 2.6078e-06, 1.8366e-06,
     1.2934e-06, 9.1093e-07, 6.4153e-07, 4.5181e-07,
 )  # fmt: skip
-"""Matching function of Y: the luminous efficiency of wavelengths."""
+"""Colour matching function of Y: the luminous efficiency."""
 
 Z_BAR = (
     0.0006061, 0.001086, 0.001946, 0.003486, 0.006450001, 0.01054999, 0.02005001, 0.03621, 0.06785001, 0.1102, 0.2074,
@@ -41,7 +41,7 @@ Z_BAR = (
     0.0008, 0.0006, 0.00034, 0.00024, 0.00019, 0.0001, 4.999999e-05, 3e-05, 2e-05, 1e-05, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 )  # fmt: skip
-"""Matching function of Z."""
+"""Colour matching function of Z."""
 
 D65 = (
     46.6383, 49.3637, 52.0891, 51.0323, 49.9755, 52.3118, 54.6482, 68.7015, 82.7549, 87.1204, 91.486, 92.4589,
@@ -53,4 +53,4 @@ D65 = (
     72.4863, 75.087, 69.3398, 63.5927, 55.0054, 46.4182, 56.6118, 66.8054, 65.0941, 63.3828, 63.8434, 64.304, 61.8779,
     59.4519, 55.7054, 51.959, 54.6998, 57.4406, 58.8765, 60.3125,
 )  # fmt: skip
-"""Relative power of daylight of 6504 K, 100 at 560 nm."""
+"""Relative spectral power of daylight of 6504 K, 100 at 560 nm."""

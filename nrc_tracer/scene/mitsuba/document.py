@@ -1,6 +1,6 @@
-"""From XML files to a tree of nodes: parameters, includes, old names, ids and references.
+"""Parsing XML files into a tree of nodes, with parameters, includes, names of older formats, ids and references.
 
-Nothing in a file is trusted: no entities, no document type, no network, and includes are limited in depth.
+Files are not trusted: entities, document types and network access are disabled, and the depth of includes is limited.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lxml import etree
@@ -16,11 +17,12 @@ from lxml import etree
 from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.files.reading import reading
 from nrc_tracer.scene.mitsuba import values
-from nrc_tracer.scene.mitsuba.node import Node, Place, Property
+from nrc_tracer.scene.mitsuba.node import Flat, Node, Place, Property, Wavelengths
 from nrc_tracer.scene.mitsuba.sky.bake import SUN_APERTURE
 from nrc_tracer.scene.model import Matrix, Scale, Translate
 
 MAX_INCLUDES = 16
+"""Largest number of files that include each other."""
 OBJECTS = {
     "scene", "bsdf", "emitter", "film", "integrator", "medium", "phase", "rfilter", "sampler", "sensor", "shape",
     "texture", "volume",
@@ -31,14 +33,15 @@ TAGS = OBJECTS | VALUES | {"default", "include", "alias", "ref", "path"}
 
 @dataclass
 class Document:
-    """A whole scene file, includes and all.
+    """A whole scene file, with the files that it includes.
 
     Attributes:
         path: The main file.
-        root: What it holds.
-        ids: The nodes that have an id.
-        warnings: What is not supported, in the order found.
-        images: Pixels that are made from what the file says, by the names that stand for their files.
+        root: The <scene>.
+        ids: Nodes by their id.
+        folders: Folders named by <path>, in which files are searched.
+        warnings: Warnings about what is not supported, each only once, in the order of the file.
+        images: Generated images, by the names that replace file names.
     """
 
     path: Path
@@ -49,7 +52,7 @@ class Document:
     images: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add_image(self, name: str, pixels: np.ndarray) -> str:
-        """Keep an image that is in no file, and return the name that stands for it."""
+        """Add a generated image, and return the name to use as its file name."""
         result = f"#{name}"
         while result in self.images:
             result += "+"
@@ -57,21 +60,21 @@ class Document:
         return result
 
     def warn(self, place: Place, message: str) -> None:
-        """Note something that is not supported, once."""
+        """Add a warning about something that is not supported, unless there is the same one already."""
         text = f"{place}: {message}"
         if text not in self.warnings:
             self.warnings.append(text)
 
     def warn_unknown(self, node: Node) -> None:
-        """Warn of all properties of a node that were never asked for."""
+        """Warn about all properties of a node that no reader asked for."""
         for name, place in node.unknown():
             self.warn(place, f'{node} has no parameter "{name}"{nearest(name, node.known)}; it is ignored')
 
     def resolve(self, node: Node) -> Node:
-        """Follow a reference; anything else is returned as it is.
+        """Follow a reference; any other node is returned unchanged.
 
         Raises:
-            SceneError: There is no such id.
+            SceneError: The id does not exist.
         """
         if node.tag != "ref":
             return node
@@ -81,20 +84,20 @@ class Document:
         return target
 
     def children(self, node: Node, tag: str) -> list[Node]:
-        """Return the children of a kind, references followed, in order."""
+        """Return the children with a tag, in order, with references followed."""
         resolved = (self.resolve(child) for child in node.children)
         return [child for child in resolved if child.tag == tag]
 
     def child(self, node: Node, name: str) -> Node | None:
-        """Return the child that is the value of a parameter, reference followed."""
+        """Return the child that is the value of a parameter, with a reference followed."""
         node.known.add(name)
         found = next((child for child in node.children if child.name == name), None)
         return None if found is None else self.resolve(found)
 
     def file_name(self, node: Node, name: str = "filename") -> str:
-        """Return a file name, such that it can be found from the main file's folder.
+        """Return a file name relative to the main file's folder, or an absolute one.
 
-        It is looked for next to the file that names it, then in the folders of <path>, then next to the main file.
+        The file is searched beside the file that names it, then in the folders of <path>, then beside the main file.
         """
         given = node.string(name)
         place = node.properties[name].place
@@ -113,21 +116,21 @@ class Document:
 
 
 def read_document(path: Path, parameters: Mapping[str, str] | None = None) -> Document:
-    """Parse a file and what it includes.
+    """Parse a file and the files that it includes.
 
     Args:
         path: The main file.
-        parameters: Values of `$name`s, stronger than the file's <default>s.
+        parameters: Values for `$name`s, which override the <default>s of the file.
 
     Raises:
-        SceneError: A file is missing or malformed, an id or a parameter is used twice or not at all.
+        SceneError: A file is missing or malformed, an id or a property is defined twice, or a given parameter is not used.
     """
     document = Document(path, Node("scene", "", "", "", Place(path, 1)))
     given = dict(parameters or {})
     parser = _Parser(document, dict(given))
     document.root = parser.read_file(path, document.root.place)
     if document.root.tag != "scene":
-        document.root.place.fail(f"the file holds a <{document.root.tag}>, not a <scene>")
+        document.root.place.fail(f"the file contains a <{document.root.tag}>, not a <scene>")
     for name in given:
         if name not in parser.used:
             raise SceneError(f'{path}: the file has no parameter "${name}"{nearest(name, parser.names)}')
@@ -147,7 +150,7 @@ def _walk(node: Node) -> Iterator[Node]:
 
 
 class _Parser:
-    """Reads files into a document, carrying parameters from one to the next."""
+    """Parses files into a document, and passes parameters from one to the next."""
 
     def __init__(self, document: Document, parameters: dict[str, str]) -> None:
         self.document = document
@@ -159,7 +162,7 @@ class _Parser:
         self.old = False
 
     def read_file(self, path: Path, by: Place) -> Node:
-        """Read a file; `by` is the place that asks for it."""
+        """Read a file. `by` is the place that includes it."""
         if len(self.open) >= MAX_INCLUDES:
             by.fail(f"more than {MAX_INCLUDES} files include each other")
         root = _parse(path)
@@ -169,7 +172,7 @@ class _Parser:
             place.fail(f'<{root.tag}> needs the attribute "version"')
         number = re.fullmatch(r"(\d+)\.\d+(\.\d+)?", version)
         if number is None:
-            place.fail(f'"{version}" is not a version of the format (as 3.0.0)')
+            place.fail(f'"{version}" is not a version of the format, such as 3.0.0')
         outer, self.old = self.old, int(number.group(1)) < 3
         self.open.append(path)
         try:
@@ -204,7 +207,7 @@ class _Parser:
         attributes = self._attributes(element, place)
         is_object = tag in OBJECTS or (tag == "spectrum" and "type" in attributes)
         if not is_object and tag != "transform" and any(isinstance(child.tag, str) for child in element):
-            place.fail(f"<{tag}> cannot hold other elements")
+            place.fail(f"<{tag}> cannot contain other elements")
         if is_object:
             node.children.append(self._object(element, place))
         elif tag == "ref":
@@ -236,8 +239,8 @@ class _Parser:
                 place.fail(f'{node} has "{name}" twice (also in line {node.properties[name].place.line})')
             node.properties[name] = item
 
-    def _value(self, element: etree._Element, attributes: dict[str, str], place: Place):
-        """Parse a property's value."""
+    def _value(self, element: etree._Element, attributes: dict[str, str], place: Place) -> Any:
+        """Parse the value of a property."""
         tag = element.tag
         if tag in ("point", "vector"):
             self._check(element, attributes, place, {"name", "value", "x", "y", "z"}, {"name"})
@@ -267,13 +270,13 @@ class _Parser:
             case "srgb":
                 if text.strip().startswith("#"):
                     return values.parse_rgb(text, place, name)
-                return tuple(values.srgb_to_linear(x) for x in values.parse_floats(text, place, name, (3,)))
+                return values.decode_srgb_color(values.parse_floats(text, place, name, (3,)))
             case "spectrum":
                 return values.parse_spectrum(text, place, name)
             case _:
                 return text
 
-    def _spectrum_file(self, attributes: dict[str, str], place: Place):
+    def _spectrum_file(self, attributes: dict[str, str], place: Place) -> Flat | Wavelengths:
         path = self._existing(attributes["filename"], place, "file")
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -296,7 +299,7 @@ class _Parser:
         place.fail(f'there is no {kind} "{name}"')
 
     def _attributes(self, element: etree._Element, place: Place) -> dict[str, str]:
-        """The attributes with parameters put in."""
+        """Return the attributes of an element, with parameters substituted."""
         return {name: self._substitute(value, place) for name, value in element.attrib.items()}
 
     def _substitute(self, text: str, place: Place) -> str:
@@ -307,7 +310,7 @@ class _Parser:
             if match.group(1):
                 return "$"
             word = match.group(2)
-            # "$width2" may be the parameter "width" and a 2: the longest known name counts
+            # "$width2" may be the parameter "width" followed by a 2: take the longest known name
             name = next((word[:end] for end in range(len(word), 0, -1) if word[:end] in self.parameters), None)
             if name is None:
                 place.fail(f'the parameter "${word}" has no value{nearest(word, self.parameters)}')
@@ -319,7 +322,7 @@ class _Parser:
 
     def _name(self, attributes: dict[str, str]) -> str:
         name = attributes.get("name", "")
-        # "toWorld" is now "to_world", and "intIOR" "int_ior"
+        # Formats before 3 write "toWorld" for "to_world", and "intIOR" for "int_ior"
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() if self.old else name
 
     @staticmethod
@@ -335,7 +338,7 @@ class _Parser:
 
 
 def _parse(path: Path) -> etree._Element:
-    """Parse XML safely."""
+    """Parse an XML file, without entities, document types and network access."""
     with reading(path, SceneError):
         data = path.read_bytes()
     parser = etree.XMLParser(
@@ -355,7 +358,7 @@ def _parse(path: Path) -> etree._Element:
 
 
 def _upgrade(node: Node) -> None:
-    """Apply what changed in meaning, not only in spelling, since formats 0.5 and 0.6."""
+    """Convert properties whose meaning, not only their spelling, has changed since formats 0.5 and 0.6."""
     items = node.properties
     if node.plugin == "diffuse" and "diffuse_reflectance" in items:
         items["reflectance"] = items.pop("diffuse_reflectance")
@@ -376,7 +379,7 @@ def _upgrade(node: Node) -> None:
 
 
 def _upgrade_sky(items: dict[str, Property], place: Place) -> None:
-    """Formats 0.5 and 0.6 have y up and south along +z, and give the sun's size as a factor."""
+    """Convert a sky of formats 0.5 and 0.6, which have y up and south along +z, and state the size of the sun as a factor."""
     frame = Matrix(value=((0.0, -1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)))
     given = items.get("to_world")
     if given is None or given.tag == "transform":

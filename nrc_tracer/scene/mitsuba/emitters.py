@@ -1,4 +1,4 @@
-"""Lights that are not shapes."""
+"""Reading lights other than emitting shapes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from nrc_tracer.scene.mitsuba.document import Document
 from nrc_tracer.scene.mitsuba.node import Node
 from nrc_tracer.scene.mitsuba.skies import read_sky
 from nrc_tracer.scene.mitsuba.textures import TextureReader
-from nrc_tracer.scene.model import ConstantLight, DirectionalLight, EnvironmentMap, Light, PointLight, SpotLight
+from nrc_tracer.scene.model import ConstantLight, DirectionalLight, EnvironmentMap, Light, PointLight, SpotLight, Vec3
 from nrc_tracer.scene.transforms import matrix
+from nrc_tracer.scene.vectors import as_vec3
 
 SKIES = ("sunsky", "sky", "sun")
 SUPPORTED = ("constant", "envmap", "point", "spot", "directional", *SKIES)
@@ -33,21 +34,12 @@ def read_emitter(node: Node, document: Document, textures: TextureReader) -> Lig
             light = EnvironmentMap(file=document.file_name(node), scale=scale, to_world=node.transform())
         case "point":
             intensity = textures.plain_color(node, "intensity", 1.0, emissive=True)
-            position = node.vector("position", (0.0, 0.0, 0.0))
-            if node.has("to_world"):
-                if node.has("position"):
-                    node.place.fail(f"{node} has both position and to_world; give one")
-                position = tuple(_matrix(node)[:3, 3].tolist())
-            light = PointLight(position=position, intensity=intensity)
+            light = PointLight(position=_placed(node, "position", (0.0, 0.0, 0.0), column=3), intensity=intensity)
         case "spot":
             light = _spot(node, document, textures)
         case "directional":
             irradiance = textures.plain_color(node, "irradiance", 1.0, emissive=True)
-            direction = node.vector("direction", (0.0, 0.0, 1.0))
-            if node.has("to_world"):
-                if node.has("direction"):
-                    node.place.fail(f"{node} has both direction and to_world; give one")
-                direction = tuple(_matrix(node)[:3, 2].tolist())
+            direction = _placed(node, "direction", (0.0, 0.0, 1.0), column=2)
             if not any(direction):
                 node.place.fail(f"{node}: direction is zero")
             light = DirectionalLight(direction=direction, irradiance=irradiance)
@@ -57,7 +49,7 @@ def read_emitter(node: Node, document: Document, textures: TextureReader) -> Lig
             document.warn(node.place, f"{node} is not supported; a constant sky of radiance 1 is used")
             return ConstantLight()
         case "area":
-            node.place.fail(f"{node} must stand inside the shape that shines")
+            node.place.fail(f"{node} must be inside the shape that emits")
         case _:
             hint = nearest(node.plugin, SUPPORTED)
             document.warn(node.place, f"{node} is not supported{hint}; it is left out")
@@ -74,7 +66,7 @@ def _spot(node: Node, document: Document, textures: TextureReader) -> SpotLight:
     if not 0.0 <= beam <= cutoff:
         node.properties["beam_width"].place.fail(f"{node}: beam_width must lie in [0, cutoff_angle], it is {beam:g}")
     if node.has("texture"):
-        document.warn(node.place, f"{node}: texture is not supported yet; the light shines without it")
+        document.warn(node.place, f"{node}: texture is not supported yet; it is left out")
     return SpotLight(
         to_world=node.transform(),
         intensity=textures.plain_color(node, "intensity", 1.0, emissive=True),
@@ -83,8 +75,14 @@ def _spot(node: Node, document: Document, textures: TextureReader) -> SpotLight:
     )
 
 
-def _matrix(node: Node):
+def _placed(node: Node, name: str, default: Vec3, column: int) -> Vec3:
+    """Return a point or vector parameter, or the column of to_world that replaces it."""
+    value = node.vector(name, default)
+    if not node.has("to_world"):
+        return value
+    if node.has(name):
+        node.place.fail(f"{node} has both {name} and to_world; give one")
     try:
-        return matrix(node.transform())
+        return as_vec3(matrix(node.transform())[:3, column])
     except SceneError as error:
         node.properties["to_world"].place.fail(str(error))

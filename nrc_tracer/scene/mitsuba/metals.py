@@ -1,4 +1,4 @@
-"""Complex indices of refraction of metals and other absorbing materials, by the names Mitsuba knows."""
+"""Complex indices of refraction of metals and other absorbing materials, by the names that Mitsuba uses."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ METALS: dict[str, tuple[Vec3, Vec3]] = {
 }  # fmt: skip
 """eta and k as linear Rec. 709, for light of equal energy at all wavelengths (`spectra.emission_to_rgb`).
 
-Measured spectra: E. D. Palik, *Handbook of Optical Constants of Solids*, and the other sources gathered in the database
-www.luxpop.com. They are Mitsuba's, and so is the reduction to three numbers. Where a material has only one measurement,
-the name with `_palik` is the same.
+The measured spectra and their reduction to three numbers are those of Mitsuba. Sources: E. D. Palik, *Handbook of Optical
+Constants of Solids*, and others in the database www.luxpop.com. For a material with only one measurement, the name with
+`_palik` means the same.
 """
 
 
 def find_metal(name: str) -> tuple[Vec3, Vec3] | None:
-    """Return eta and k of a material by its name, as "Au" or "Cu_palik", or None if it is not known."""
+    """Return eta and k of a material by its name, such as "Au" or "Cu_palik", or None if it is unknown."""
     return METALS.get(name) or METALS.get(name.removesuffix("_palik"))

@@ -1,22 +1,24 @@
-"""What an XML file says: plugins with properties and children, each with its place in the file."""
+"""The contents of an XML file: plugins with properties and children, each with its place in the file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.scene.model import Transform, Vec3
 
 REQUIRED = object()
-"""As a default: the property must be there."""
+"""Default of a property that must be given."""
+
+Choice = TypeVar("Choice", bound=str)
 
 
 @dataclass(frozen=True)
 class Place:
-    """A line of a file; its text is `scene.xml:42`."""
+    """A line of a file, as text `scene.xml:42`."""
 
     file: Path
     line: int
@@ -25,7 +27,7 @@ class Place:
         return f"{self.file}:{self.line}"
 
     def fail(self, problem: str) -> NoReturn:
-        """Raise a SceneError that begins with this place."""
+        """Raise a `SceneError` that begins with this place."""
         raise SceneError(f"{self}: {problem}")
 
 
@@ -38,17 +40,23 @@ class Wavelengths:
 
 @dataclass(frozen=True)
 class Flat:
-    """A spectrum of the same value at every wavelength. As an emission that is not the same as white."""
+    """A spectrum with the same value at every wavelength. As an emission it is not white."""
 
     value: float
 
 
 @dataclass(frozen=True)
 class Property:
-    """A named value. `value` is a bool, int, float or str, a Vec3 (rgb, point, vector), a spectrum or a Transform."""
+    """A named value.
+
+    Attributes:
+        tag: The element, such as "float", which determines the type of the value.
+        value: A bool, int, float or str, a Vec3 (of rgb, point and vector), a `Flat` or `Wavelengths`, or a Transform.
+        place: Its place.
+    """
 
     tag: str
-    value: bool | int | float | str | Vec3 | Flat | Wavelengths | Transform
+    value: Any
     place: Place
 
 
@@ -57,14 +65,14 @@ class Node:
     """A plugin, the root, or a reference (then `tag` is "ref" and `id` the target's).
 
     Attributes:
-        tag: What it is: "bsdf", "shape" and so on.
-        plugin: Its `type`, as "diffuse"; "" for the root and references.
+        tag: The element, such as "bsdf" or "shape".
+        plugin: Its `type`, such as "diffuse"; "" for the root and references.
         id: Its id, or "".
-        name: The parameter of the parent that it is the value of, or "".
-        place: Where it stands.
+        name: The name of the parent's parameter whose value it is, or "".
+        place: Its place.
         properties: Its values, by name.
         children: The plugins and references inside it, in order.
-        known: The names that were asked for, to find misspelt ones.
+        known: The names that readers asked for. Others are misspelt or not supported.
     """
 
     tag: str
@@ -80,7 +88,7 @@ class Node:
         return f'{self.tag} "{self.plugin}"'
 
     def has(self, *names: str) -> bool:
-        """Whether any of these properties is given, as a value or as a child."""
+        """Return whether any of these properties is given, as a value or as a child."""
         self.known.update(names)
         return any(name in self.properties for name in names) or any(child.name in names for child in self.children)
 
@@ -88,43 +96,44 @@ class Node:
         """Return a number.
 
         Raises:
-            SceneError: It is something else, or absent without a default.
+            SceneError: It is of another type, or missing without a default.
         """
         return float(self._value(name, default, ("float", "integer"), "a number"))
 
     def integer(self, name: str, default: int | object = REQUIRED) -> int:
-        """Return an integer; errors as `number`."""
+        """Return an integer. Errors as for `number`."""
         return int(self._value(name, default, ("integer",), "an integer"))
 
     def boolean(self, name: str, default: bool) -> bool:
-        """Return a truth value; errors as `number`."""
+        """Return a boolean. Errors as for `number`."""
         return bool(self._value(name, default, ("boolean",), '"true" or "false" (a boolean)'))
 
     def string(self, name: str, default: str | object = REQUIRED) -> str:
-        """Return a text; errors as `number`."""
+        """Return a string. Errors as for `number`."""
         return str(self._value(name, default, ("string",), "a string"))
 
-    def choice(self, name: str, default: str, allowed: Sequence[str]) -> str:
-        """Return one of some words, in lower case; any other is an error."""
+    def choice(self, name: str, default: Choice, allowed: Sequence[Choice]) -> Choice:
+        """Return one of the allowed words; upper and lower case are not distinguished. Errors as for `number`."""
         value = self.string(name, default).lower()
-        if value not in allowed:
-            self.properties[name].place.fail(f'{self}: {name} cannot be "{value}"{nearest(value, allowed)}')
-        return value
+        for word in allowed:
+            if value == word:
+                return word
+        self.properties[name].place.fail(f'{self}: {name} cannot be "{value}"{nearest(value, allowed)}')
 
     def vector(self, name: str, default: Vec3 | object = REQUIRED) -> Vec3:
-        """Return a point or vector; errors as `number`."""
+        """Return a point or vector. Errors as for `number`."""
         return self._value(name, default, ("point", "vector"), "a point or vector")
 
     def transform(self, name: str = "to_world") -> Transform:
-        """Return a transform, by default the identity; errors as `number`."""
+        """Return a transform, by default the identity. Errors as for `number`."""
         return self._value(name, (), ("transform",), "a transform")
 
     def ignore(self, *names: str) -> None:
-        """Pass over properties that are known but change nothing here."""
+        """Mark properties as known that have no effect."""
         self.known.update(names)
 
     def unknown(self) -> Iterator[tuple[str, Place]]:
-        """Yield the properties nobody asked for, and where they stand."""
+        """Yield the properties that no reader asked for, with their places."""
         for name, item in self.properties.items():
             if name not in self.known:
                 yield name, item.place
@@ -132,7 +141,7 @@ class Node:
             if child.name and child.name not in self.known:
                 yield child.name, child.place
 
-    def _value(self, name: str, default: object, tags: tuple[str, ...], expected: str):
+    def _value(self, name: str, default: object, tags: tuple[str, ...], expected: str) -> Any:
         self.known.add(name)
         item = self.properties.get(name)
         if item is None:

@@ -1,4 +1,4 @@
-"""Mitsuba's principled materials, of solids and of thin surfaces."""
+"""Reading Mitsuba's principled materials, for solids and for thin surfaces."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import msgspec
 from nrc_tracer.scene.mitsuba.node import Node
 from nrc_tracer.scene.mitsuba.textures import TextureReader
 from nrc_tracer.scene.model import Checkerboard, Principled, Scalar, Vec3
+from nrc_tracer.scene.vectors import as_vec3
 
 _SOLID = (
     "metallic", "roughness", "anisotropic", "spec_tint", "spec_trans", "flatness", "sheen", "sheen_tint", "clearcoat",
@@ -18,7 +19,7 @@ _THIN_RATES = (
     "specular_reflectance_sampling_rate", "specular_transmittance_sampling_rate", "diffuse_reflectance_sampling_rate",
     "diffuse_transmittance_sampling_rate",
 )  # fmt: skip
-"""How often Mitsuba samples each part, which does not change the image."""
+"""Mitsuba's sampling rates of the lobes, which do not change the image."""
 
 
 def read_principled(node: Node, textures: TextureReader) -> Principled:
@@ -33,14 +34,14 @@ def read_principled(node: Node, textures: TextureReader) -> Principled:
     diff_trans = _weight(node, textures, "diff_trans", highest=2.0) if thin else 0.0
     if node.has("eta") and node.has("specular"):
         node.place.fail(f"{node} needs either eta or specular, not both")
-    return Principled(
+    material = Principled(
         base_color=textures.color(node, "base_color", 0.5, highest=1.0),
-        **weights,
         diff_trans=_halved(diff_trans, textures),
         specular=0.5 if thin else _specular(node),
         eta=_eta(node, textures),
         thin=thin,
     )
+    return msgspec.structs.replace(material, **weights)
 
 
 def _eta(node: Node, textures: TextureReader) -> float | None:
@@ -72,7 +73,7 @@ def _weight(node: Node, textures: TextureReader, name: str, highest: float = 1.0
 
 
 def _halved(value: Scalar, textures: TextureReader) -> Scalar:
-    """Half of `diff_trans`, which goes up to 2 in Mitsuba."""
+    """Return half of `diff_trans`, whose maximum in Mitsuba is 2."""
     if not isinstance(value, str):
         return 0.5 * value
     name = f"{value}-halved"
@@ -83,4 +84,4 @@ def _halved(value: Scalar, textures: TextureReader) -> Scalar:
 
 
 def _half(value: float | Vec3) -> float | Vec3:
-    return tuple(0.5 * x for x in value) if isinstance(value, tuple) else 0.5 * value
+    return as_vec3(0.5 * x for x in value) if isinstance(value, tuple) else 0.5 * value

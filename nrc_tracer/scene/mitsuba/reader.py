@@ -1,4 +1,4 @@
-"""The whole scene."""
+"""Reading a whole scene."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ from nrc_tracer.scene.transforms import matrix
 
 
 def read_mitsuba(path: Path, parameters: Mapping[str, str] | None = None) -> tuple[SceneDescription, tuple[str, ...]]:
-    """As `read_mitsuba_scene`, but only the description and the warnings."""
+    """Read a scene as `read_mitsuba_scene` does, and return only the description and the warnings."""
     scene = read_mitsuba_scene(path, parameters)
     return scene.description, scene.warnings
 
 
 def read_mitsuba_scene(path: Path, parameters: Mapping[str, str] | None = None) -> Scene:
-    """Read a Mitsuba scene file (XML, format 0.5 to 3.x); meshes and images it names are not opened.
+    """Read a Mitsuba scene file (XML, format 0.5 to 3.x). Meshes and images that it names are not opened.
 
     Args:
         path: The file.
-        parameters: Values of the file's `$name`s, stronger than its <default>s.
+        parameters: Values for the `$name`s of the file, which override its <default>s.
 
     Returns:
-        The scene, its file names relative to the file's folder or absolute, with the images that are in no file
-        (a baked sky), their names beginning with "#". Its warnings are a line for everything that the file asks for and is
-        not supported: where it stands, what it is, and what was done instead.
+        The scene. File names are relative to the folder of the file, or absolute. Its images are the generated ones, such as a
+        sky, with names that begin with "#". It has one warning for everything that the file asks for and is not supported:
+        the place, what it is, and what was done instead.
 
     Raises:
-        SceneError: The file is missing, not well-formed, or says something impossible; the message begins with file
-            and line.
+        SceneError: The file is missing, not well-formed, or asks for something impossible; the message begins with file and
+            line.
     """
     path = Path(path)
     document = read_document(path, parameters)
@@ -58,7 +58,7 @@ def read_mitsuba_scene(path: Path, parameters: Mapping[str, str] | None = None) 
     textures = TextureReader(document)
     bsdfs = BsdfReader(document, textures)
     for child in root.children:
-        # Those without an id cannot be used from here
+        # Without an id it cannot be referred to
         if child.tag == "bsdf" and child.id:
             bsdfs.name(child)
     groups = GroupReader(document, lambda node: read_shape(node, document, bsdfs))
@@ -78,7 +78,7 @@ def read_mitsuba_scene(path: Path, parameters: Mapping[str, str] | None = None) 
             _check_one_environment(node, light, lights)
             lights += [] if light is None else [light]
         elif node.tag not in ("bsdf", "texture", "sensor", "integrator", "medium", "spectrum"):
-            document.warn(node.place, f"{node} has no place in a scene; it is left out")
+            document.warn(node.place, f"{node} cannot be part of a scene; it is left out")
     root.ignore(*(child.name for child in root.children))
     document.warn_unknown(root)
     cameras, film, sampler = _sensors(document)
@@ -98,7 +98,7 @@ def read_mitsuba_scene(path: Path, parameters: Mapping[str, str] | None = None) 
 
 
 def _sensors(document: Document) -> tuple[dict[str, Camera], Film, Sampler]:
-    """All cameras, by id or else number, and the first one's film and sampler."""
+    """Return all cameras, by id or number, and the film and sampler of the first one."""
     sensors = document.children(document.root, "sensor")
     if not sensors:
         document.warn(document.root.place, "there is no sensor; one at the origin that looks along +z is used")
@@ -117,12 +117,12 @@ def _sensors(document: Document) -> tuple[dict[str, Camera], Film, Sampler]:
 def _integrator(document: Document) -> Integrator:
     integrators = document.children(document.root, "integrator")
     for other in integrators[1:]:
-        document.warn(other.place, f"only the first integrator is used, and this {other} is left out")
+        document.warn(other.place, f"only one integrator is supported; this {other} is left out")
     return read_integrator(integrators[0], document) if integrators else Integrator()
 
 
 def _check_transforms(node: Node) -> None:
-    """Refuse singular transforms, with their line."""
+    """Check that no transform is singular, so that errors have the line."""
     for name, item in node.properties.items():
         if item.tag == "transform":
             try:
@@ -136,4 +136,4 @@ def _check_transforms(node: Node) -> None:
 def _check_one_environment(node: Node, light: Light | None, lights: list[Light]) -> None:
     surrounding = (ConstantLight, EnvironmentMap)
     if isinstance(light, surrounding) and any(isinstance(other, surrounding) for other in lights):
-        node.place.fail(f"{node}: the scene has a light all around already")
+        node.place.fail(f"{node}: a scene takes only one constant light or environment map")

@@ -1,4 +1,4 @@
-"""Camera, film, sampler and integrator."""
+"""Reading cameras, films, samplers and integrators."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import math
 from nrc_tracer.errors import nearest
 from nrc_tracer.scene.mitsuba.document import Document
 from nrc_tracer.scene.mitsuba.node import Node
-from nrc_tracer.scene.model import Camera, Film, Integrator, Orthographic, Perspective, Sampler
+from nrc_tracer.scene.model import Camera, Film, Filter, FovAxis, Integrator, Orthographic, Perspective, Sampler
 
 FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)
-"""Diagonal of a 35 mm film's picture [mm], which `focal_length` refers to."""
-AXES = ("x", "y", "diagonal", "smaller", "larger")
+"""Diagonal of a picture on 35 mm film, to which `focal_length` refers [mm]."""
+AXES: tuple[FovAxis, ...] = ("x", "y", "diagonal", "smaller", "larger")
 MAX_SIZE = 65536
+"""Largest width and height of a film [pixels]."""
 
 
 def read_sensor(node: Node, document: Document) -> tuple[Camera, Film, Sampler]:
@@ -46,7 +47,7 @@ def read_sensor(node: Node, document: Document) -> tuple[Camera, Film, Sampler]:
 
 
 def read_integrator(node: Node, document: Document) -> Integrator:
-    """Read an integrator; what is not a path tracer becomes one, with a warning.
+    """Read an integrator. One that is not a path tracer is replaced by one, with a warning.
 
     Raises:
         SceneError: A parameter is malformed.
@@ -59,7 +60,7 @@ def read_integrator(node: Node, document: Document) -> Integrator:
     node.ignore("timeout", "block_size", "samples_per_pass")
     if node.boolean("hide_emitters", False):
         document.warn(
-            node.properties["hide_emitters"].place, f"{node}: hide_emitters is not supported; lights are seen"
+            node.properties["hide_emitters"].place, f"{node}: hide_emitters is not supported; emitters are visible"
         )
     if node.plugin == "direct":
         node.ignore("shading_samples", "emitter_samples", "bsdf_samples")
@@ -81,7 +82,8 @@ def _perspective(node: Node, near: float, far: float) -> Perspective:
     if node.has("fov"):
         if node.has("focal_length"):
             node.place.fail(f"{node} has both fov and focal_length; give one")
-        fov, axis = node.number("fov"), node.choice("fov_axis", "x", AXES)
+        axis: FovAxis = node.choice("fov_axis", "x", AXES)
+        fov = node.number("fov")
         if not 0.0 < fov < 180.0:
             node.properties["fov"].place.fail(f"{node}: fov must lie in (0, 180) degrees, it is {fov:g}")
     else:
@@ -114,7 +116,9 @@ def _focal_length(node: Node) -> float:
     except ValueError:
         value = 0.0
     if not 0.0 < value < math.inf:
-        node.properties["focal_length"].place.fail(f'{node}: focal_length must be as "50mm", not "{text}"')
+        node.properties["focal_length"].place.fail(
+            f'{node}: focal_length must be a length such as "50mm", not "{text}"'
+        )
     return value
 
 
@@ -149,20 +153,27 @@ def _size(node: Node, name: str, default: int) -> int:
     return value
 
 
-def _filter(film: Node, document: Document) -> tuple[str, float | None]:
+def _filter(film: Node, document: Document) -> tuple[Filter, float | None]:
+    """Return the reconstruction filter and its radius [pixels], None for the default."""
     filters = document.children(film, "rfilter")
     if not filters:
         return "gaussian", None
     node = filters[0]
-    name, radius = node.plugin, None
-    if name == "tent":
-        radius = _positive(node, "radius") if node.has("radius") else None
-    elif name == "gaussian":
-        radius = 4.0 * _positive(node, "stddev") if node.has("stddev") else None
-    elif name != "box":
-        hint = nearest(name, ("box", "tent", "gaussian"))
-        document.warn(node.place, f"{node} is not supported{hint}; a gaussian one is used")
-        return "gaussian", None
+    name: Filter
+    radius = None
+    match node.plugin:
+        case "box":
+            name = "box"
+        case "tent":
+            name = "tent"
+            radius = _positive(node, "radius") if node.has("radius") else None
+        case "gaussian":
+            name = "gaussian"
+            radius = 4.0 * _positive(node, "stddev") if node.has("stddev") else None
+        case plugin:
+            hint = nearest(plugin, ("box", "tent", "gaussian"))
+            document.warn(node.place, f"{node} is not supported{hint}; a gaussian one is used")
+            return "gaussian", None
     document.warn_unknown(node)
     return name, radius
 

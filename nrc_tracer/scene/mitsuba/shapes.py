@@ -1,6 +1,8 @@
-"""Shapes."""
+"""Reading shapes."""
 
 from __future__ import annotations
+
+import msgspec
 
 from nrc_tracer.errors import nearest
 from nrc_tracer.scene.mitsuba.bsdfs import BsdfReader
@@ -13,7 +15,10 @@ GROUPS = ("shapegroup", "instance")
 
 
 def read_shape(node: Node, document: Document, bsdfs: BsdfReader) -> list[GroupShape]:
-    """Read a shape other than a group or an instance: none if it is not supported (with a warning), several from a `merge`.
+    """Read a shape other than a group or an instance.
+
+    Returns:
+        One shape; none, with a warning, if it is not supported; several for a `merge`.
 
     Raises:
         SceneError: A parameter is malformed or missing.
@@ -25,39 +30,41 @@ def read_shape(node: Node, document: Document, bsdfs: BsdfReader) -> list[GroupS
         document.warn(node.place, f"{node} is not supported{hint}; it is left out")
         return []
     node.ignore("silhouette_sampling_weight")
-    given = {
+    common = {
         "name": node.id,
         "material": _material(node, document, bsdfs),
         "emission": _emission(node, document, bsdfs),
         "to_world": node.transform(),
         "flip_normals": node.boolean("flip_normals", False),
     }
+    shape: GroupShape
     match node.plugin:
         case "obj" | "ply":
             shape = Mesh(
-                **given,
                 file=document.file_name(node),
                 face_normals=node.boolean("face_normals", False),
                 flip_v=node.boolean("flip_tex_coords", node.plugin == "obj"),
             )
             _check_extension(node, document)
         case "serialized":
-            shape = Mesh(
-                **given, file=_serialized_file(node, document), face_normals=node.boolean("face_normals", False)
-            )
+            shape = Mesh(file=_serialized_file(node, document), face_normals=node.boolean("face_normals", False))
             _check_extension(node, document)
         case "sphere":
             center = node.vector("center", (0.0, 0.0, 0.0))
-            shape = Sphere(**given, center=center, radius=_radius(node))
+            shape = Sphere(center=center, radius=_radius(node))
         case "cylinder":
             start, end = node.vector("p0", (0.0, 0.0, 0.0)), node.vector("p1", (0.0, 0.0, 1.0))
             if start == end:
                 node.place.fail(f"{node}: p0 and p1 are the same point")
-            shape = Cylinder(**given, p0=start, p1=end, radius=_radius(node))
-        case plugin:
-            shape = {"rectangle": Rectangle, "cube": Cube, "disk": Disk}[plugin](**given)
+            shape = Cylinder(p0=start, p1=end, radius=_radius(node))
+        case "rectangle":
+            shape = Rectangle()
+        case "cube":
+            shape = Cube()
+        case _:
+            shape = Disk()
     document.warn_unknown(node)
-    return [shape]
+    return [msgspec.structs.replace(shape, **common)]
 
 
 def _material(node: Node, document: Document, bsdfs: BsdfReader) -> str:
@@ -73,7 +80,7 @@ def _emission(node: Node, document: Document, bsdfs: BsdfReader) -> Color | None
     for child in node.children:
         target = document.resolve(child)
         if target.tag == "medium":
-            document.warn(child.place, f"{target} in {node} is not supported yet; the shape is filled with nothing")
+            document.warn(child.place, f"{target} in {node} is not supported yet; the shape is left empty")
             node.ignore(child.name)
         elif target.tag == "sensor":
             document.warn(child.place, f"{target} in {node} is not supported; it is left out")
@@ -81,7 +88,7 @@ def _emission(node: Node, document: Document, bsdfs: BsdfReader) -> Color | None
         elif target.tag == "emitter":
             node.ignore(child.name)
             if target.plugin != "area":
-                document.warn(target.place, f"{target} in {node} is not supported; the shape does not shine")
+                document.warn(target.place, f"{target} in {node} is not supported; the shape does not emit light")
                 continue
             if emission is not None:
                 child.place.fail(f"{node} has more than one emitter")
@@ -107,7 +114,7 @@ def _serialized_file(node: Node, document: Document) -> str:
 
 
 def _check_extension(node: Node, document: Document) -> None:
-    """The loader goes by the end of the name, Mitsuba by the plugin: refuse the one where they differ."""
+    """Check that the extension matches the plugin: the loader goes by the extension, Mitsuba by the plugin."""
     item = node.properties["filename"]
     if not str(item.value).lower().endswith(f".{node.plugin}"):
         item.place.fail(f'{node}: the name "{item.value}" must end in .{node.plugin}')

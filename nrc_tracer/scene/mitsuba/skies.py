@@ -1,4 +1,4 @@
-"""The emitter `sunsky`, and format 0.6's `sky` and `sun`."""
+"""Reading the emitter `sunsky`, and `sky` and `sun` of format 0.6."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from nrc_tracer.scene.mitsuba.textures import TextureReader
 from nrc_tracer.scene.model import EnvironmentMap, Rotate
 from nrc_tracer.scene.transforms import matrix
 
-WHOLE, BROKEN = ("year", "month", "day"), ("latitude", "longitude", "timezone", "hour", "minute", "second")
+MOMENT = ("year", "month", "day", "latitude", "longitude", "timezone", "hour", "minute", "second")
+"""Parameters that state a place and time."""
 
 
 def read_sky(node: Node, document: Document, textures: TextureReader) -> EnvironmentMap:
-    """Bake sun and sky into an image of the document.
+    """Read a sky as an environment map, whose generated image is added to the document.
 
     Raises:
         SceneError: A parameter is malformed or out of range.
     """
-    node.ignore("complex_sun")  # how the sun darkens towards its edge
+    node.ignore("complex_sun")  # limb darkening
     to_world = node.transform()
     to_sky = np.linalg.inv(matrix(to_world)[:3, :3])
     if node.has("sun_direction"):
-        for name in (*WHOLE, *BROKEN):
+        for name in MOMENT:
             if node.has(name):
                 node.place.fail(f"{node} has both sun_direction and {name}; give the direction or place and time")
         sun = to_sky @ np.array(node.vector("sun_direction"))
@@ -34,7 +35,7 @@ def read_sky(node: Node, document: Document, textures: TextureReader) -> Environ
     else:
         sun = sun_direction(_moment(node))
     if sun[2] < 0.0:
-        document.warn(node.place, f"{node}: the sun is below the horizon, so the sky is black")
+        document.warn(node.place, f"{node}: the sun is below the horizon; the sky is black")
     pixels = bake_sky(
         sun,
         turbidity=_within(node, "turbidity", 3.0, 1.0, 10.0),
@@ -44,16 +45,25 @@ def read_sky(node: Node, document: Document, textures: TextureReader) -> Environ
         sun_aperture=_within(node, "sun_aperture", SUN_APERTURE, 1e-3, 179.0),
     )
     name = document.add_image(node.id or f"{node.plugin}-{node.place.line}", pixels)
-    # The image has y up, the sky z
+    # In the image +y is up, in the sky +z
     return EnvironmentMap(file=name, to_world=(Rotate(axis=(1.0, 0.0, 0.0), angle=90.0), *to_world))
 
 
 def _moment(node: Node) -> Moment:
-    given = {name: node.integer(name, getattr(Moment, name)) for name in WHOLE}
-    given |= {name: node.number(name, getattr(Moment, name)) for name in BROKEN}
-    if not (1 <= given["month"] <= 12 and 1 <= given["day"] <= 31 and 0 <= given["year"] <= 9999):
-        node.place.fail(f"{node}: there is no date {given['year']}-{given['month']}-{given['day']}")
-    return Moment(**given)
+    moment = Moment(
+        year=node.integer("year", Moment.year),
+        month=node.integer("month", Moment.month),
+        day=node.integer("day", Moment.day),
+        latitude=node.number("latitude", Moment.latitude),
+        longitude=node.number("longitude", Moment.longitude),
+        timezone=node.number("timezone", Moment.timezone),
+        hour=node.number("hour", Moment.hour),
+        minute=node.number("minute", Moment.minute),
+        second=node.number("second", Moment.second),
+    )
+    if not (1 <= moment.month <= 12 and 1 <= moment.day <= 31 and 0 <= moment.year <= 9999):
+        node.place.fail(f"{node}: there is no date {moment.year}-{moment.month}-{moment.day}")
+    return moment
 
 
 def _within(node: Node, name: str, default: float, lowest: float, highest: float) -> float:

@@ -1,7 +1,8 @@
-"""Colours and textures."""
+"""Reading colours and textures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -11,20 +12,22 @@ from nrc_tracer.scene.mitsuba import spectra
 from nrc_tracer.scene.mitsuba.document import Document
 from nrc_tracer.scene.mitsuba.node import Flat, Node, Wavelengths
 from nrc_tracer.scene.mitsuba.values import parse_float
-from nrc_tracer.scene.model import Bitmap, Checkerboard, Color, Scalar, Texture, Vec3, VertexColor
+from nrc_tracer.scene.model import Bitmap, Checkerboard, Color, Scalar, Texture, Vec3, VertexColor, Wrap
+from nrc_tracer.scene.names import unique_name
+from nrc_tracer.scene.vectors import as_vec3
 
 SPECTRA = ("uniform", "rgb", "srgb", "rawconstant", "d65", "irregular", "regular", "blackbody")
-"""Plugins of one colour, which may also stand where a texture is expected."""
+"""Plugins for a constant colour, which can also be used as textures."""
 
 
 @dataclass
 class TextureReader:
-    """Turns colour parameters into numbers or names of textures, and collects those textures.
+    """Converts colour parameters to numbers or names of textures, and collects these textures.
 
     Attributes:
         document: The file.
-        textures: The textures met so far, by their unique names.
-        names: The name of each texture node, once for use as a colour and once as a number.
+        textures: The textures found so far, by their unique names.
+        names: The name of each texture node, for its use as a colour and as a number.
     """
 
     document: Document
@@ -37,12 +40,12 @@ class TextureReader:
         Args:
             node: The plugin.
             name: The parameter.
-            default: What it is if absent.
-            emissive: Whether it is light (a spectrum of equal energy is not white then).
-            highest: The largest component that is allowed, as 1 for reflectances.
+            default: Value of a missing parameter.
+            emissive: Whether it is an emission, for which a spectrum of equal energy is not white.
+            highest: Largest allowed component, such as 1 for reflectances.
 
         Raises:
-            SceneError: It is no colour, is negative or too large.
+            SceneError: It is not a colour, is negative or too large.
         """
         node.known.add(name)
         child = self.document.child(node, name)
@@ -62,24 +65,26 @@ class TextureReader:
         return value
 
     def plain_color(self, node: Node, name: str, default: float | Vec3, emissive: bool = False) -> float | Vec3:
-        """Return a colour parameter where no texture is supported: `default` replaces it, with a warning."""
+        """Return a colour parameter that cannot be a texture; `default` replaces one, with a warning."""
         child = self.document.child(node, name)
         if child is None or child.tag != "texture" or child.plugin in SPECTRA:
             value = self.color(node, name, default, emissive)
             if not isinstance(value, str):
                 return value
-        self.document.warn(child.place, f"{node}: {name} cannot be a texture yet; {_text(default)} is used")
+        place = node.place if child is None else child.place
+        self.document.warn(place, f"{node}: {name} cannot be a texture yet; {_text(default)} is used")
         return default
 
     def scalar(self, node: Node, name: str, default: float) -> Scalar:
-        """Return a number or the name of a texture; errors as `color`."""
+        """Return a number or the name of a texture. Errors as for `color`."""
         node.known.add(name)
         child = self.document.child(node, name)
         if child is not None:
-            return self._child(node, name, child, default, emissive=False, scalar=True)
-        value = self.color(node, name, default)
+            value = self._child(node, name, child, default, emissive=False, scalar=True)
+        else:
+            value = self.color(node, name, default)
         if isinstance(value, tuple):
-            place = node.properties[name].place
+            place = node.properties[name].place if child is None else child.place
             if len(set(value)) > 1:
                 place.fail(f"{node}: {name} must be one number, not a colour")
             value = value[0]
@@ -90,7 +95,11 @@ class TextureReader:
             return self._spectrum_plugin(child, default, emissive, scalar)
         if child.tag != "texture":
             child.place.fail(f"{node}: {name} must be a colour or a texture, not a {child.tag}")
-        readers = {"bitmap": self._bitmap, "checkerboard": self._checkerboard, "mesh_attribute": self._mesh_attribute}
+        readers: dict[str, Callable[[Node], Texture]] = {
+            "bitmap": self._bitmap,
+            "checkerboard": self._checkerboard,
+            "mesh_attribute": self._mesh_attribute,
+        }
         if child.plugin not in readers:
             message = f'texture "{child.plugin}" is not supported yet; {_text(default)} is used'
             self.document.warn(child.place, message)
@@ -101,38 +110,32 @@ class TextureReader:
                 use = "as light" if emissive else f'of "{attribute}"'
                 self.document.warn(child.place, f"{child} {use} is not supported yet; {_text(default)} is used")
                 return default
-        # As a number a checkerboard of Mitsuba has its two fields exchanged
+        # A checkerboard that Mitsuba uses as a number has its two fields exchanged
         exchanged = scalar and child.plugin == "checkerboard"
         key = (id(child), exchanged)
         if key not in self.names:
-            texture = readers[child.plugin](child)
-            if exchanged:
+            texture: Texture = readers[child.plugin](child)
+            if exchanged and isinstance(texture, Checkerboard):
                 texture = msgspec.structs.replace(texture, color0=texture.color1, color1=texture.color0)
-            self.names[key] = self._unique(child.id or f"{child.plugin}-{child.place.line}")
+            self.names[key] = unique_name(child.id or f"{child.plugin}-{child.place.line}", self.textures, "-")
             self.textures[self.names[key]] = texture
             self.document.warn_unknown(child)
         return self.names[key]
-
-    def _unique(self, name: str) -> str:
-        candidate, number = name, 2
-        while candidate in self.textures:
-            candidate, number = f"{name}-{number}", number + 1
-        return candidate
 
     def _bitmap(self, node: Node) -> Bitmap:
         node.ignore("format", "accel", "filename")
         if not node.has("filename"):
             node.place.fail(f"{node} needs filename")
-        filter_name = node.string("filter_type", "bilinear").lower()
-        if filter_name not in ("bilinear", "nearest"):
+        given = node.string("filter_type", "bilinear").lower()
+        if given not in ("bilinear", "nearest"):
             place = node.properties["filter_type"].place
-            self.document.warn(place, f'{node}: filter_type "{filter_name}" is not supported; bilinear is used')
-            filter_name = "bilinear"
+            self.document.warn(place, f'{node}: filter_type "{given}" is not supported; bilinear is used')
+        wrap: Wrap = node.choice("wrap_mode", "repeat", ("repeat", "mirror", "clamp"))
         return Bitmap(
             file=self.document.file_name(node),
             raw=node.boolean("raw", False),
-            filter=filter_name,
-            wrap=node.choice("wrap_mode", "repeat", ("repeat", "mirror", "clamp")),
+            filter="nearest" if given == "nearest" else "bilinear",
+            wrap=wrap,
             to_uv=node.transform("to_uv"),
         )
 
@@ -162,7 +165,7 @@ class TextureReader:
                 return float(value)
 
     def _spectrum_plugin(self, node: Node, default: Color, emissive: bool, scalar: bool) -> Color:
-        """Read a <spectrum type=...>, or a <texture> of the same type."""
+        """Read a <spectrum type="...">, or a <texture> of the same type."""
         value: Color
         match node.plugin:
             case "uniform":
@@ -188,24 +191,26 @@ class TextureReader:
         return value
 
     def _d65(self, node: Node, default: Color, scalar: bool) -> Color:
-        """White by definition, times a scale or a colour, or a texture that it lights."""
+        """Read D65, which is white by definition, times a scale, a colour or a texture."""
         nested = self.document.children(node, "texture")
         if nested:
             if node.has("scale"):
-                self.document.warn(node.properties["scale"].place, f"{node}: scale is not used with a texture")
+                self.document.warn(
+                    node.properties["scale"].place, f"{node}: scale is not supported with a texture; it is ignored"
+                )
             node.ignore(nested[0].name)
             return self._child(node, nested[0].name, nested[0], default, emissive=True, scalar=scalar)
         scale = node.number("scale", 1.0)
         color = self.plain_color(node, "color", 1.0)
-        return tuple(scale * x for x in color) if isinstance(color, tuple) else scale * color
+        return as_vec3(scale * x for x in color) if isinstance(color, tuple) else scale * color
 
     def _wavelengths(self, node: Node, emissive: bool) -> float | Vec3:
-        """Read a spectrum that is given by its values at wavelengths, or by a temperature."""
+        """Read a spectrum that is stated by values at wavelengths, or by a temperature."""
         if node.plugin == "blackbody":
             temperature, scale = node.number("temperature"), node.number("scale", 1.0)
             low, high = node.number("wavelength_min", 360.0), node.number("wavelength_max", 830.0)
             if temperature <= 0.0 or not 0.0 < low < high:
-                node.place.fail(f"{node}: the temperature and the shortest wavelength must be > 0, the longest more")
+                node.place.fail(f"{node}: temperature > 0 and 0 < wavelength_min < wavelength_max must hold")
             wavelengths, values = spectra.blackbody(temperature, low, high)
             return spectra.emission_to_rgb(wavelengths, scale * values)
         if node.plugin == "regular":
@@ -214,7 +219,7 @@ class TextureReader:
         else:
             wavelengths, values = self._numbers(node, "wavelengths"), self._numbers(node, "values")
         if len(wavelengths) != len(values) or len(values) < 2 or np.any(np.diff(wavelengths) <= 0.0):
-            node.place.fail(f"{node} needs as many values as wavelengths, at least two, and wavelengths that rise")
+            node.place.fail(f"{node} needs as many values as wavelengths, at least two, and ascending wavelengths")
         return self._spectrum(Wavelengths(tuple(zip(wavelengths, values, strict=True))), emissive, np.inf)
 
     @staticmethod

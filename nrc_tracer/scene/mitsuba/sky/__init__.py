@@ -1,4 +1,4 @@
-"""The sun and the clear sky as an image: where the sun stands, and how bright every direction is."""
+"""The sun and the clear sky: the direction to the sun, and an image of the radiance from all directions."""
 
 from nrc_tracer.scene.mitsuba.sky.bake import bake_sky
 from nrc_tracer.scene.mitsuba.sky.sun_position import Moment, sun_direction

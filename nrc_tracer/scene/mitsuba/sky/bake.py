@@ -1,10 +1,10 @@
-"""The Hosek-Wilkie model of sun and sky as a lat-long image.
+"""The Hosek-Wilkie model of sun and sky as a latitude-longitude image.
 
-L. Hosek and A. Wilkie, *An Analytic Model for Full Spectral Sky-Dome Radiance* (2012), and *Adding a Solar-Radiance Function
-to the Hosek-Wilkie Skylight Model* (2013). `hosek_wilkie.npz` holds their coefficients in the form in which Mitsuba 3 ships
-them (see LICENSE in this folder): `sky`, shape [turbidity 10, albedo 2, control point 6, colour 3, 10], nine parameters and
-the mean radiance; `sun`, shape [turbidity 10, elevation 30, colour 3], the irradiance on a surface that faces the sun, for
-elevations from 2 to 89 degrees.
+Sources: L. Hosek and A. Wilkie, *An Analytic Model for Full Spectral Sky-Dome Radiance* (2012), and *Adding a Solar-Radiance
+Function to the Hosek-Wilkie Skylight Model* (2013). `hosek_wilkie.npz` contains their coefficients as distributed with
+Mitsuba 3 (see LICENSE in this folder): `sky`, shape [turbidity 10, albedo 2, control point 6, colour 3, 10], nine parameters
+and the mean radiance; `sun`, shape [turbidity 10, elevation 30, colour 3], the irradiance of a surface that faces the sun,
+for elevations from 2 to 89 degrees.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from importlib import resources
 import numpy as np
 
 SUN_APERTURE = 0.5358
-"""Angle that the sun subtends [degrees]."""
+"""Angular diameter of the sun [degrees]."""
 HEIGHT, HEIGHT_WITH_SUN = 256, 1024
-"""Rows of the image; with the sun there are three texels across it."""
+"""Height of the image without and with the sun, which is then three texels wide [pixels]."""
 SUBSAMPLES = 8
-"""Along each axis of a texel, to find how much of it the sun covers."""
+"""Number of samples along each axis of a texel, to estimate how much of it the sun covers."""
 _BEZIER = (1.0, 5.0, 10.0, 10.0, 5.0, 1.0)
+"""Binomial coefficients of a quintic Bezier curve."""
 
 
 def bake_sky(
@@ -36,12 +37,12 @@ def bake_sky(
     """Evaluate sky and sun for an `EnvironmentMap` whose local +y is up.
 
     Args:
-        sun: The direction to the sun where +z is up, any length.
-        turbidity: How hazy the air is, 1 to 10.
-        albedo: How much light the ground reflects, 0 to 1.
-        sky_scale: Factor of the sky's radiance.
-        sun_scale: Factor of the sun's irradiance, whatever its size.
-        sun_aperture: The angle that the sun subtends [degrees], in (0, 180).
+        sun: Direction to the sun with +z up, of any length.
+        turbidity: Haziness of the air, 1 to 10.
+        albedo: Reflectance of the ground, 0 to 1.
+        sky_scale: Factor on the radiance of the sky.
+        sun_scale: Factor on the irradiance of the sun, independent of its size.
+        sun_aperture: Angular diameter of the sun [degrees], in (0, 180).
 
     Returns:
         Radiance, shape [height, 2 * height, 3], float32; local x is the sky's x, local z its -y. Black below the
@@ -86,7 +87,7 @@ def _between(table: np.ndarray, place: float) -> np.ndarray:
 
 
 def _sky(directions: np.ndarray, sun: np.ndarray, turbidity: float, albedo: np.ndarray) -> np.ndarray:
-    """Radiance of the sky."""
+    """Return the radiance of the sky in some directions."""
     table = _between(_coefficients()["sky"], turbidity - 1.0)  # [albedo, control point, colour, parameter]
     table = table[0] + albedo[:, None] * (table[1] - table[0])
     x = np.cbrt(2.0 * math.asin(min(sun[2], 1.0)) / math.pi)
@@ -101,16 +102,17 @@ def _sky(directions: np.ndarray, sun: np.ndarray, turbidity: float, albedo: np.n
 
 
 def _sun_irradiance(turbidity: float, elevation: float) -> np.ndarray:
-    """On a surface that faces the sun, `elevation` in degrees."""
+    """Return the irradiance of a surface that faces the sun at an elevation [degrees]."""
     return _between(_between(_coefficients()["sun"], turbidity - 1.0), (elevation - 2.0) / 3.0)
 
 
 def _solid_angle(half: float) -> float:
+    """Return the solid angle of a cone [sr], from its half angle [radians]."""
     return 4.0 * math.pi * math.sin(0.5 * half) ** 2
 
 
 def _disc(sun: np.ndarray, half: float, height: int) -> np.ndarray:
-    """How much of each texel the sun covers, such that the solid angles add up to the sun's; shape [height, width]."""
+    """Return the fraction of each texel that the sun covers, normalized to the sun's solid angle; shape [height, width]."""
     middle, reach = math.acos(min(sun[2], 1.0)) / math.pi * height, half / math.pi * height + 1.0
     first, last = max(int(middle - reach), 0), min(math.ceil(middle + reach), height)
     steps = (np.arange(SUBSAMPLES) + 0.5) / SUBSAMPLES
