@@ -97,7 +97,7 @@ class ImageTask(Task):
                 source.height,
                 space=self.space,
                 floating=source.linear,
-                memory=_state_memory(memory, place),
+                memory=state_memory(memory, place),
                 device=place.type,
             )
         model_config = read_config(config, 2)
@@ -216,7 +216,7 @@ class ImageTask(Task):
                 )
 
 
-def _state_memory(memory: int | None, device: torch.device) -> int | None:
+def state_memory(memory: int | None, device: torch.device) -> int | None:
     """Bytes free on the device that holds the model, or None without a limit."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory
 

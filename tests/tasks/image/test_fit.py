@@ -270,8 +270,8 @@ def test_resident_memory_is_told_apart(tmp_path):
 def test_on_cuda_the_table_is_measured_against_the_gpu(monkeypatch):
     """A large host beside a small GPU gives a model that fits the GPU."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 2**30, 80 * 2**30))
-    free = fit._state_memory(500 * 2**30, torch.device("cuda"))
+    free = fit.state_memory(500 * 2**30, torch.device("cuda"))
     config = model.image_config(30_000, 30_000, space="srgb", floating=False, memory=free, device="cuda")
     assert model.state_bytes(config, "cuda") < 2 * 2**30
-    assert fit._state_memory(2**30, torch.device("cpu")) == 2**30
-    assert fit._state_memory(None, torch.device("cpu")) is None
+    assert fit.state_memory(2**30, torch.device("cpu")) == 2**30
+    assert fit.state_memory(None, torch.device("cpu")) is None

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 
 import imageio_ffmpeg
@@ -10,7 +11,7 @@ import PIL.Image
 import pytest
 
 from nrc_tracer.errors import DataError, NrcError, OutputError
-from nrc_tracer.files import atomic
+from nrc_tracer.files.atomic import replacing
 from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.camera_path import (
     PATHS,
@@ -252,10 +253,15 @@ def test_a_video_that_breaks_off_leaves_nothing(tmp_path):
 
 def test_a_video_takes_its_name_as_other_files_do(tmp_path, monkeypatch):
     """It is on the disk before, what a killed process left is removed, and one without frames is none."""
-    left_over = tmp_path / f"{atomic._prefix('out.mp4')}999999999-0a0b.part"
+    (tmp_path / "elsewhere").mkdir()
+    with replacing(tmp_path / "elsewhere" / "out.mp4", keep=False) as temporary:
+        name = temporary.name
+    (tmp_path / "elsewhere").rmdir()
+    # As a process with another number would have named it
+    left_over = tmp_path / name.replace(f"-{os.getpid()}-", "-999999999-")
     left_over.touch()
     synced = []
-    monkeypatch.setattr(atomic.os, "fsync", synced.append)
+    monkeypatch.setattr(os, "fsync", synced.append)
     with VideoWriter(tmp_path / "out.mp4", 12, 8) as video:
         video.add(pixels(0))
         assert not left_over.exists()
