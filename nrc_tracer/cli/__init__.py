@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Heavy packages are imported inside commands, so that `--help` is quick."""
+"""The command line: parses, calls, prints. Heavy packages are imported inside functions, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from nrc_tracer.cli.command import Group
 from nrc_tracer.cli.compare import compare
 from nrc_tracer.cli.convert import convert
 from nrc_tracer.cli.dataset import dataset
@@ -17,12 +18,13 @@ from nrc_tracer.cli.fit import fit
 from nrc_tracer.cli.info import info
 from nrc_tracer.cli.render import render
 from nrc_tracer.cli.schema import schema
+from nrc_tracer.cli.termination import INTERRUPTED
 from nrc_tracer.errors import NrcError, SceneWarning
 from nrc_tracer.version import __version__
 
 
-class Program(click.Group):
-    """The program: errors a user can cause are one line on stderr, Ctrl-C is exit code 130."""
+class Program(Group):
+    """The program. An error that a user can cause is one line on stderr; Ctrl-C is the exit code 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -39,13 +41,13 @@ class Program(click.Group):
             click.echo(f"error: {message}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt as error:
-            # A command that has written something says what
+            # The message of a command that has written something
             click.echo(f"interrupted; {str(error) or 'nothing was written'}", err=True)
-            ctx.exit(130)
+            ctx.exit(INTERRUPTED)
 
 
 def _out_of_memory(error: MemoryError | RuntimeError) -> str | None:
-    """One line for memory that could not be had; None for other errors. Torch and Warp have no class of their own for it."""
+    """Return a message if memory was not available, None for other errors. Torch and Warp have no exception class for this."""
     if isinstance(error, MemoryError):
         return f"not enough memory {error}".strip()
     if not re.search(r"can't allocate memory|out of memory|failed to allocate", str(error), re.IGNORECASE):
@@ -55,21 +57,23 @@ def _out_of_memory(error: MemoryError | RuntimeError) -> str | None:
     return f"not enough memory{' on the GPU' if device else ''}{f' for {size.group(1)}' if size else ''}"
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    examples=(
+        "nrc-tracer render scenes/cornell-box.json -o cornell-box.png",
+        "nrc-tracer fit nerf data/fox --time 300",
+        "nrc-tracer COMMAND --help",
+    ),
+)
 @click.version_option(__version__, prog_name="nrc-tracer")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
 def main(debug: bool) -> None:
-    """A path tracer for any CPU and any CUDA GPU.
+    """A path tracer with a neural radiance cache, and Instant-NGP's tasks, for any CPU and any CUDA GPU.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM.
+    Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted by Ctrl-C, 143 ended by SIGTERM.
     """
 
 
-main.add_command(render)
-main.add_command(info)
-main.add_command(compare)
-main.add_command(convert)
-main.add_command(dataset)
-main.add_command(fit)
-main.add_command(decode)
-main.add_command(schema)
+for _command in (render, info, compare, convert, dataset, fit, decode, schema):
+    main.add_command(_command)

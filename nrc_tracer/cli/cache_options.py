@@ -1,146 +1,283 @@
-"""The options of commands that render with a radiance cache."""
+"""Options of the radiance cache, the same in every command that renders with one: all of them begin with `--cache`."""
 
 from __future__ import annotations
 
-import math
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.parameters import together
+from nrc_tracer.cli.command import Decorator, option, together, under
+from nrc_tracer.cli.options import CACHE, PATH
+from nrc_tracer.cli.values import POSITIVE, Several, distinct, json_pairs
 
 if TYPE_CHECKING:
     from nrc_tracer.cache import RadianceCache
 
-_POSITIVE = click.FloatRange(0, min_open=True)
+MODES = ("on", "unbiased", "view")
+ENCODINGS = ("hash", "triangle-wave")
 
-cache_options = together(
-    click.option(
-        "--cache",
-        "cache_mode",
-        type=click.Choice(["off", "on", "unbiased", "view"]),
-        default="off",
-        show_default=True,
-        help="End paths in a neural radiance cache that learns while it is used: fast, and biased by what the summary says; "
-        "correct it at random, without bias; or look at what it has learnt.",
-    ),
-    click.option(
-        "--encoding",
-        type=click.Choice(["hash", "triangle-wave"]),
-        help="How the cache sees positions: a hash grid, or as in the paper. Default: hash.",
-    ),
-    click.option(
+SETTINGS = {
+    "cache_encoding": "encoding",
+    "cache_config": "config",
+    "cache_spread": "spread",
+    "cache_train_frames": "train_frames",
+    "cache_freeze": "freeze",
+}
+"""The options that are settings of a cache, with the names that `CacheOptions` has for them."""
+RARE_SETTINGS = (
+    *("train_spread", "feature_size", "records", "steps", "train_every", "decay_frames", "capacity", "unbiased"),
+    *("warm_up_unbiased", "factorize", "average", "backend", "precision", "deterministic", "fused"),
+)
+"""The other settings of `CacheOptions`, for `--cache-option`."""
+
+_MODE_HELP = (
+    "How the neural radiance cache is used, which is trained while it renders. on: paths end in it, which is fast but biased; "
+    "the bias is measured and printed. unbiased: some paths go on, and correct the cache without bias. view: show what the "
+    "cache has learned."
+)
+
+_setting_options = (
+    option(
         "--cache-config",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="JSON",
-        help="Encoding, network, loss and optimizer of the cache in tiny-cuda-nn's format.",
+        help="Encoding, network, loss and optimizer of the cache, in tiny-cuda-nn's format.",
     ),
-    click.option(
-        "--spread",
-        type=_POSITIVE,
+    option(
+        "--cache-spread",
+        type=POSITIVE,
         metavar="C",
-        help="A path ends where its footprint is C times that of the first thing seen. Default: 0.01.",
+        old={"--spread": "{}"},
+        help="A path ends where its footprint is C times that of its first vertex. Default: 0.01.",
     ),
-    click.option(
-        "--train-spread",
-        type=_POSITIVE,
-        metavar="C",
-        help="The same for the suffixes it learns from. Default: --spread.",
-    ),
-    click.option(
-        "--feature-size", type=_POSITIVE, help="Smallest distance that the hash grid tells apart, in scene units."
-    ),
-    click.option(
-        "--train-frames",
+    option(
+        "--cache-train-frames",
         type=click.IntRange(0, 2**31 - 1),
         metavar="N",
-        help="Frames of the warm-up. Default: until the measured bias is small, at most a quarter of --time; without "
-        "it, at most 64 frames or a quarter of --spp, whichever is more.",
+        old={"--train-frames": "{}"},
+        help="Frames of training before the first sample. Default: until the measured bias is small, for at most a quarter of "
+        "--time; without --time, for at most 64 frames or a quarter of --spp, whichever is more.",
     ),
-    click.option("--load-cache", type=click.Path(path_type=Path), metavar="FILE", help="Go on with a saved cache."),
-    click.option("--save-cache", type=click.Path(path_type=Path), metavar="FILE", help="Save the cache at the end."),
-    click.option("--freeze-cache", is_flag=True, help="Learn no more; with --load-cache."),
-    click.option(
-        "--nn-backend",
-        type=click.Choice(["warp", "tinycudann", "reference"]),
-        help="What runs the cache's network. Default: warp.",
-    ),
-    click.option(
-        "--deterministic",
-        is_flag=True,
-        help="On a GPU, train the cache to the same bits every time; on the CPU it always is.",
+    option(
+        "--cache-option",
+        multiple=True,
+        callback=json_pairs,
+        metavar="NAME=VALUE",
+        old={
+            "--train-spread": "train_spread={}",
+            "--feature-size": "feature_size={}",
+            "--nn-backend": "backend={}",
+            "--deterministic": "deterministic=true",
+        },
+        help=f"Another setting of nrc_tracer.CacheOptions: {', '.join(RARE_SETTINGS)}. May be repeated.",
     ),
 )
 
-_SETTINGS = {
-    "encoding": "encoding",
-    "cache_config": "config",
-    "spread": "spread",
-    "train_spread": "train_spread",
-    "feature_size": "feature_size",
-    "train_frames": "train_frames",
-    "freeze_cache": "freeze",
-    "nn_backend": "backend",
-    "deterministic": "deterministic",
-}
-"""The options that are settings of a cache, with the names that they have there."""
 
+@dataclass(frozen=True)
+class CacheChoice:
+    """The cache that a command was asked for.
 
-def read_cache(options: dict[str, Any]) -> RadianceCache | None:
-    """The cache that the options ask for, or None.
-
-    Raises:
-        click.UsageError: Options of a cache without one.
-        NrcError: It cannot be loaded, or its configuration cannot be read.
+    Attributes:
+        mode: `off`, `on`, `unbiased` or `view`.
+        settings: Settings of the cache that were given, as JSON data, by the names that `CacheOptions` has for them.
+        load: File of a saved cache to start with.
+        save: File to save the cache to.
     """
-    given = {
-        name: options[name] for name in (*_SETTINGS, "load_cache", "save_cache") if options[name] not in (None, False)
-    }
-    if options["cache_mode"] == "off":
-        if given:
-            raise click.UsageError(f"{_flag(next(iter(given)))} needs --cache on, unbiased or view.")
-        return None
-    saved = options["load_cache"]
-    if "freeze_cache" in given and saved is None:
-        raise click.UsageError("--freeze-cache needs --load-cache: a cache that never learns is of no use.")
-    for name in ("encoding", "cache_config", "feature_size"):
-        if name in given and saved is not None:
-            raise click.UsageError(f"{_flag(name)} is that of the saved cache; leave it out.")
 
-    from nrc_tracer.cache import RadianceCache
+    mode: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    load: Path | None = None
+    save: Path | None = None
 
-    settings = {_SETTINGS[name]: value for name, value in given.items() if name in _SETTINGS}
+    @property
+    def renderer_mode(self) -> str:
+        """The mode for a renderer, which has one even without a cache."""
+        return "on" if self.mode == "off" else self.mode
+
+    def make(self) -> RadianceCache | None:
+        """Make or load the cache; None if there is to be none.
+
+        Raises:
+            CacheError: The cache cannot be loaded, or a setting does not exist or is out of range.
+            ConfigError: Its configuration cannot be read.
+        """
+        if self.mode == "off":
+            return None
+        from nrc_tracer.cache import RadianceCache
+
+        check_settings(self.settings)
+        return RadianceCache(**self.settings) if self.load is None else RadianceCache.load(self.load, **self.settings)
+
+
+@dataclass(frozen=True)
+class CacheComparison:
+    """The caches that a comparison was asked for: every mode with every encoding.
+
+    Attributes:
+        modes: Of `on`, `unbiased` and `view`.
+        encodings: Of `hash` and `triangle-wave`.
+        settings: Settings that all caches share, as in `CacheChoice`.
+    """
+
+    modes: tuple[str, ...]
+    encodings: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+def cache_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a cache; the command takes them as its argument `cache`: `CacheChoice`."""
+    return _handed_over(
+        _choice,
+        option(
+            "--cache",
+            "cache_mode",
+            type=click.Choice(["off", *MODES]),
+            default="off",
+            show_default=True,
+            help=_MODE_HELP,
+        ),
+        option(
+            "--cache-encoding",
+            type=click.Choice(ENCODINGS),
+            old={"--encoding": "{}"},
+            help="Encoding of positions: a hash grid, or triangle waves as in the paper. Default: hash.",
+        ),
+        *_setting_options,
+        option(
+            "--cache-load",
+            type=PATH,
+            metavar="FILE",
+            old={"--load-cache": "{}"},
+            help="Start with a saved cache.",
+        ),
+        option(
+            "--cache-save",
+            type=PATH,
+            metavar="FILE",
+            old={"--save-cache": "{}"},
+            help="Save the cache at the end.",
+        ),
+        option(
+            "--cache-freeze",
+            is_flag=True,
+            old={"--freeze-cache": ""},
+            help="Do not train the cache any more; needs --cache-load.",
+        ),
+    )(command)
+
+
+def cache_comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the caches of a comparison; the command takes them as its argument `cache`: `CacheComparison`."""
+    return _handed_over(
+        _comparison,
+        option(
+            "--cache",
+            "cache_modes",
+            type=Several(click.Choice(MODES)),
+            multiple=True,
+            callback=distinct,
+            default=["on,unbiased"],
+            metavar="MODE[,MODE..]",
+            old={"--view": "on,unbiased,view"},
+            help=f"Modes to compare with rendering without a cache. {_MODE_HELP} Default: on,unbiased.",
+        ),
+        option(
+            "--cache-encoding",
+            "cache_encodings",
+            type=Several(click.Choice(ENCODINGS)),
+            multiple=True,
+            callback=distinct,
+            default=["hash"],
+            metavar="NAME[,NAME..]",
+            old={"--encoding": "{}"},
+            help="Encodings of positions to compare: hash (a hash grid), triangle-wave (as in the paper). Default: hash.",
+        ),
+        *_setting_options,
+    )(command)
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Raise `CacheError` for a setting that `CacheOptions` does not have, or whose value has the wrong type or range."""
+    import msgspec
+
+    from nrc_tracer.cache import CacheOptions
+    from nrc_tracer.errors import CacheError, nearest
+
+    for name in settings:
+        if name not in CacheOptions.__struct_fields__:
+            raise CacheError(
+                f'--cache-option: a cache has no setting "{name}"{nearest(name, CacheOptions.__struct_fields__)}'
+            )
+    try:
+        msgspec.convert(settings, CacheOptions)
+    except msgspec.ValidationError as error:
+        raise CacheError(f"a setting of the cache has the wrong type: {error}") from error
+
+
+def _handed_over(make: Callable[[dict[str, Any]], object], *options: Decorator) -> Decorator:
+    """Join the options of a cache; `make` turns their values, which it takes out, into the command's argument `cache`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_cache(*arguments: Any, **values: Any) -> Any:
+            return command(*arguments, cache=make(values), **values)
+
+        return together(under(CACHE, *options))(with_cache)
+
+    return decorate
+
+
+def _choice(values: dict[str, Any]) -> CacheChoice:
+    mode, load, save = (values.pop(name) for name in ("cache_mode", "cache_load", "cache_save"))
+    given = _given(values)
+    if mode == "off":
+        files = {"cache_load": load, "cache_save": save}
+        names = [*given, *(name for name, file in files.items() if file is not None)]
+        if names:
+            raise click.UsageError(f"{_as_typed(names[0])} needs --cache on, unbiased or view.")
+    if "cache_freeze" in given and load is None:
+        raise click.UsageError("--cache-freeze needs --cache-load: a cache that was never trained shows nothing.")
+    settings = _settings(given)
+    if load is not None:
+        for name in ("encoding", "config", "feature_size"):
+            if name in settings:
+                raise click.UsageError(f"the {name} of a cache is saved with it; leave it out with --cache-load.")
+    return CacheChoice(mode, settings, load, save)
+
+
+def _comparison(values: dict[str, Any]) -> CacheComparison:
+    modes, encodings = values.pop("cache_modes"), values.pop("cache_encodings")
+    settings = _settings(_given(values))
+    if "encoding" in settings:
+        raise click.UsageError("--cache-option encoding=...: give the encoding by --cache-encoding.")
+    return CacheComparison(modes, encodings, settings)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Take the options that are settings out of `values`; those that were given."""
+    taken = {name: values.pop(name) for name in (*SETTINGS, "cache_option") if name in values}
+    return {
+        name: value for name, value in taken.items() if not (value is None or value is False or value == {})
+    }  # `in` would take 0 for False
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Settings by the names that `CacheOptions` has for them."""
+    settings = {SETTINGS[name]: value for name, value in given.items() if name in SETTINGS}
     if "config" in settings:
         settings["config"] = str(settings["config"])
-    return RadianceCache(**settings) if saved is None else RadianceCache.load(saved, **settings)
+    for name, value in given.get("cache_option", {}).items():
+        if name in settings:
+            raise click.UsageError(f"the cache's {name} is given twice, by --cache-option and by an option of its own.")
+        settings[name] = value
+    return settings
 
 
-def _flag(name: str) -> str:
-    """An option as it is typed."""
+def _as_typed(name: str) -> str:
+    """An option's name as it is typed."""
     return f"--{name.replace('_', '-')}"
-
-
-def cache_line(report: dict[str, Any]) -> str:
-    """Say what the cache did: `cache: bias +0.4 % (+- 0.7 %); 64 frames of warm-up (2.3 s), 0.98 queries a path, ...`."""
-    if report.get("continue_probability") == 1.0:
-        return "cache: not used, as correcting it would cost more here than it saves; paths were traced to their end"
-    seconds = report["seconds"]
-    total = sum(seconds.values()) or 1.0
-    shares = ", ".join(
-        f"{name} {100 * seconds[key] / total:.0f} %"
-        for key, name in (("trace", "tracing"), ("query", "queries"), ("train", "training"))
-    )
-    return (
-        f"cache: {bias_words(report)}; {report['warm_up_frames']} frames of warm-up ({report['warm_up_seconds']:.1f} s), "
-        f"{report['queries_per_path']:.2f} queries a path, {report['mean_path_length']:.1f} vertices a path; {shares}"
-    )
-
-
-def bias_words(report: dict[str, Any]) -> str:
-    """The measured bias in words."""
-    bias, error = report["bias"], report["bias_error"]
-    if bias is None or error is None or not math.isfinite(bias):
-        return "bias not measured"
-    # The report's sign is that of what is missing
-    return f"bias {-100 * bias:+.1f} % (+- {100 * error:.1f} %)"

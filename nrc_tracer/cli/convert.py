@@ -6,25 +6,31 @@ from pathlib import Path
 
 import click
 
-from nrc_tracer.cli.parameters import debug_option, parameters_option
+from nrc_tracer.cli.command import command
+from nrc_tracer.cli.options import PATH, SCENE_FORMATS, SceneOptions, debug_option, quiet_option, scene_options
 
 
-@click.command(short_help="Write any scene in the package's own JSON format.")
-@click.argument("scene", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("output", metavar="OUT.json", type=click.Path(path_type=Path))
-@parameters_option
-@click.option("--strict", is_flag=True, help="Treat warnings about the scene as errors.")
-@click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
+@command(
+    short_help="Write any scene in the package's own JSON format.",
+    help=f"""Write the scene IN ({SCENE_FORMATS}) as OUT.json.
+
+    Its meshes (.ply) and images (.png, .exr) are written to the folder OUT_files beside it. OUT.json renders to the same bits as
+    IN.
+    """,
+    examples=(
+        "nrc-tracer convert model.glb model.json",
+        "nrc-tracer convert scene.xml scene.json -D spp=64",
+    ),
+)
+@click.argument("scene", metavar="IN", type=PATH)
+@click.argument("output", metavar="OUT.json", type=PATH)
+@scene_options
+@quiet_option
 @debug_option
-def convert(scene: Path, output: Path, parameters: dict[str, str], strict: bool, quiet: bool) -> None:
-    """Write the scene IN (any format) as OUT.json, with its meshes (PLY) and images (PNG, EXR) in OUT_files beside it.
-
-    It renders to the same bits as IN.
-    """
+def convert(scene: Path, output: Path, loading: SceneOptions, quiet: bool) -> None:
     from nrc_tracer.scene.convert import write_scene
-    from nrc_tracer.scene.load import load_scene
 
-    loaded = load_scene(scene, strict=strict, parameters=parameters)
+    loaded = loading.load(scene)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     files = write_scene(loaded, output)

@@ -2,31 +2,104 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import sys
 import time as clock
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.outputs import leaving
-from nrc_tracer.cli.parameters import COUNT, debug_option, device_options, finite, parameters_option
+from nrc_tracer.cli.command import command, gathered, option, under
+from nrc_tracer.cli.options import (
+    CAMERA,
+    OUTPUT,
+    PATH,
+    QUALITY,
+    SCENE_FORMATS,
+    Messages,
+    SceneOptions,
+    TracerOptions,
+    denoise_option,
+    exposure_option,
+    message_options,
+    scene_argument,
+    scene_options,
+    spp_option,
+    tracer_options,
+)
+from nrc_tracer.cli.outputs import leaving, run_reporting
 from nrc_tracer.cli.progress import Bar, announced
-from nrc_tracer.cli.termination import TERMINATED, noted_termination
+from nrc_tracer.cli.termination import INTERRUPTED, TERMINATED, noted_termination
+from nrc_tracer.cli.values import COUNT, PIXELS, SMALL_SEED, FiniteRange
 from nrc_tracer.interruption import deferred_interrupt
 
 if TYPE_CHECKING:
     from nrc_tracer.scene.model import Scene
     from nrc_tracer.tasks.nerf.camera import PhotoCamera
-    from nrc_tracer.tasks.nerf.shooting import Box, Shooting
+    from nrc_tracer.tasks.nerf.shooting import Box, Kind
     from nrc_tracer.tasks.nerf.synthetic import DatasetWriter
     from nrc_tracer.tracer import Renderer
 
+LINE_EVERY = 10.0
+"""Shortest time between two lines about the progress where there is no bar, in seconds."""
 
-def _box(ctx: click.Context, parameter: click.Parameter, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of views: to learn from, to measure on, and to look at while learning."""
+
+    train: int
+    test: int
+    val: int
+
+    @property
+    def total(self) -> int:
+        """Number of all views."""
+        return self.train + self.test + self.val
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """Where views are taken from.
+
+    Attributes:
+        cameras: `orbit` or `inside`; None to find out.
+        fov: Degrees across the shorter side of a view; None for the default.
+        elevation: Lowest and highest angle of cameras around the scene, in degrees above its middle.
+        box: Lower and upper corner of what is photographed; None for the box around all shapes but ground and sky.
+    """
+
+    cameras: Kind | None
+    fov: float | None
+    elevation: tuple[float, float]
+    box: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Everything that `nrc-tracer dataset` was asked for; see its options."""
+
+    scene: Path
+    folder: Path
+    counts: Counts
+    width: int
+    height: int
+    camera: CameraOptions
+    spp: int | None
+    exposure: float
+    denoise: bool
+    transparent: bool | None
+    seed: int
+    loading: SceneOptions
+    tracing: TracerOptions
+    messages: Messages
+
+
+def _check_box(
+    ctx: click.Context, parameter: click.Parameter, value: tuple[float, ...] | None
+) -> tuple[float, ...] | None:
     if value is not None:
         if not all(math.isfinite(number) for number in value):
             raise click.BadParameter("must be six finite numbers.")
@@ -35,164 +108,158 @@ def _box(ctx: click.Context, parameter: click.Parameter, value: tuple[float, ...
     return value
 
 
-def _elevation(ctx: click.Context, parameter: click.Parameter, value: tuple[float, float]) -> tuple[float, float]:
+def _check_elevation(ctx: click.Context, parameter: click.Parameter, value: tuple[float, float]) -> tuple[float, float]:
     if not value[0] <= value[1]:
         raise click.BadParameter("the first angle must not be above the second.")
     return value
 
 
-@click.command(short_help="Render a scene into photographs with known cameras, for fit nerf.")
-@click.argument("scene", metavar="SCENE", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    "folder",
-    required=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder to write to.",
-)
-@click.option("--views", type=COUNT, default=100, show_default=True, help="Images to learn from.")
-@click.option("--test", type=click.IntRange(0, 100_000), default=20, show_default=True, help="Images to measure on.")
-@click.option(
-    "--val", type=click.IntRange(0, 100_000), default=0, show_default=True, help="Images to look at while learning."
-)
-@click.option("--width", type=click.IntRange(1, 65536), default=200, show_default=True, help="Pixels in a row.")
-@click.option("--height", type=click.IntRange(1, 65536), default=200, show_default=True, help="Rows of pixels.")
-@click.option(
-    "--spp",
-    type=COUNT,
-    help="Samples per pixel; noise in test images limits the PSNR (see --denoise). Default: the scene's.",
-)
-@click.option(
-    "--cameras",
-    type=click.Choice(["orbit", "inside"]),
-    help="Around the scene, or inside of it. Default: inside where the scene's own camera is, and in rooms.",
-)
-@click.option(
-    "--fov",
-    type=click.FloatRange(1.0, 170.0),
-    callback=finite,
-    help="Degrees across the shorter side. Default: 40 around, the scene's inside.",
-)
-@click.option(
-    "--elevation",
-    nargs=2,
-    type=click.FloatRange(-90.0, 90.0),
-    default=(5.0, 80.0),
-    show_default=True,
-    callback=_elevation,
-    help="Of cameras around the scene: least and greatest degrees over its middle.",
-)
-@click.option(
-    "--box",
-    nargs=6,
-    type=float,
-    callback=_box,
-    metavar="X0 Y0 Z0 X1 Y1 Z1",
-    help="What is photographed. Default: the box around all shapes but ground and sky.",
-)
-@click.option(
-    "--transparent/--opaque",
-    default=None,
-    help="Whether pixels without a surface are transparent or show the environment. Default: transparent around a scene.",
-)
-@click.option(
-    "--exposure", type=float, callback=finite, default=0.0, show_default=True, help="In stops, for all images."
-)
-@click.option("--denoise", is_flag=True, help="Remove noise with Open Image Denoise (extra: denoise).")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of places and samples.")
-@device_options
-@parameters_option
-@click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
-@debug_option
-@click.option("--json", "as_json", is_flag=True, help="Print a summary as one JSON object on stdout.")
-@click.pass_context
-def dataset(ctx: click.Context, *, as_json: bool, **options: Any) -> None:
-    """Render SCENE from many cameras into DIR: PNG images and transforms_train.json, _val, _test, as NeRF's Blender sets are.
+@command(
+    short_help="Render a scene into photographs with known cameras, for fit nerf.",
+    help=f"""Render SCENE ({SCENE_FORMATS}) from many cameras into a data set for `nrc-tracer fit nerf`.
 
-    Images are sRGB (linear radiance times 2^exposure, clipped at 1), the same for all views. The files say where the scene lies
-    (scale, offset, aabb_scale). After Ctrl-C the same command goes on: whole images of the same settings stay.
-    """
-    with contextlib.redirect_stdout(sys.stderr):
-        summary, exit_code = _dataset(**options)
-    if as_json:
-        click.echo(json.dumps(summary))
-    if exit_code:
-        ctx.exit(exit_code)
+    The folder gets PNG images and transforms_train.json, transforms_val.json and transforms_test.json, in the format of NeRF's
+    Blender data sets. Images are in sRGB: linear radiance times 2^exposure, clipped at 1. The files also hold the position and
+    size of the scene (scale, offset, aabb_scale). After Ctrl-C, the same command goes on: complete images of the same settings
+    are kept.
+    """,
+    examples=(
+        "nrc-tracer dataset scenes/window-room.json -o room --views 100 --spp 64 --denoise",
+        "nrc-tracer dataset model.glb -o model --cameras orbit --elevation-range 10 60 --transparent",
+    ),
+)
+@scene_argument
+@under(
+    OUTPUT,
+    option("-o", "--output", "folder", required=True, metavar="DIR", type=PATH, help="Folder to write to."),
+    option("--width", type=PIXELS, default=200, show_default=True, help="Width in pixels."),
+    option("--height", type=PIXELS, default=200, show_default=True, help="Height in pixels."),
+    exposure_option("all images"),
+    option(
+        "--transparent/--opaque",
+        default=None,
+        help="Whether pixels without a surface are transparent or show the environment. Default: transparent if the cameras are "
+        "around the scene.",
+    ),
+    denoise_option,
+)
+@gathered(
+    "counts",
+    Counts,
+    under(
+        "Views",
+        option("--views", "train", type=COUNT, default=100, show_default=True, help="Number of views to learn from."),
+        option(
+            "--test",
+            type=click.IntRange(0, 100_000),
+            default=20,
+            show_default=True,
+            help="Number of views to measure on.",
+        ),
+        option(
+            "--val",
+            type=click.IntRange(0, 100_000),
+            default=0,
+            show_default=True,
+            help="Number of views to look at while learning.",
+        ),
+    ),
+)
+@gathered(
+    "camera",
+    CameraOptions,
+    under(
+        CAMERA,
+        option(
+            "--cameras",
+            type=click.Choice(["orbit", "inside"]),
+            help="Whether cameras are around the scene or inside it. Default: inside if the scene's own camera is, and in rooms.",
+        ),
+        option(
+            "--fov",
+            type=FiniteRange(1.0, 170.0),
+            metavar="DEGREES",
+            help="Field of view across the shorter side. Default: 40 around a scene, that of the scene's camera inside.",
+        ),
+        option(
+            "--elevation-range",
+            "elevation",
+            nargs=2,
+            type=click.FloatRange(-90.0, 90.0),
+            default=(5.0, 80.0),
+            show_default=True,
+            callback=_check_elevation,
+            metavar="MIN MAX",
+            old={"--elevation": "{}"},
+            help="Lowest and highest angle of cameras around a scene, in degrees above its middle.",
+        ),
+        option(
+            "--box",
+            nargs=6,
+            type=float,
+            callback=_check_box,
+            metavar="X0 Y0 Z0 X1 Y1 Z1",
+            help="What is photographed: two corners of a box. Default: the box around all shapes but ground and sky.",
+        ),
+    ),
+)
+@under(
+    QUALITY,
+    spp_option("the scene's. Noise in test images limits the PSNR that can be measured: see --denoise"),
+    option("--seed", type=SMALL_SEED, default=0, show_default=True, help="Seed of the random numbers."),
+)
+@scene_options
+@tracer_options
+@message_options()
+def dataset(**options: Any) -> None:
+    asked = DatasetOptions(**options)
+    run_reporting(lambda: _dataset(asked), as_json=asked.messages.as_json)
 
 
-def _dataset(
-    *,
-    scene: Path,
-    folder: Path,
-    views: int,
-    test: int,
-    val: int,
-    width: int,
-    height: int,
-    spp: int | None,
-    cameras: str | None,
-    fov: float | None,
-    elevation: tuple[float, float],
-    box: tuple[float, ...] | None,
-    transparent: bool | None,
-    exposure: float,
-    denoise: bool,
-    seed: int,
-    device: str | None,
-    threads: int | None,
-    accel: str | None,
-    parameters: dict[str, str],
-    quiet: bool,
-) -> tuple[dict[str, Any], int]:
+def _dataset(options: DatasetOptions) -> tuple[dict[str, Any], int]:
     """Render and write; return the summary and the exit code."""
     from nrc_tracer.imaging import check_denoiser
-    from nrc_tracer.scene.load import load_scene
 
-    if denoise:
+    if options.denoise:
         check_denoiser()
-    start = clock.perf_counter()
-    loaded = load_scene(scene, parameters=parameters)
-    for warning in loaded.warnings:
+    start, quiet = clock.perf_counter(), options.messages.quiet
+    scene = options.loading.load(options.scene)
+    for warning in scene.warnings:
         click.echo(f"warning: {warning}", err=True)
 
-    from nrc_tracer.tasks.nerf.shooting import Shooting, subject_box
-    from nrc_tracer.tasks.nerf.synthetic import DatasetWriter, ImageSettings, aabb_scale_for, without_shapes
-    from nrc_tracer.tracer import Renderer
-    from nrc_tracer.tracer.checkpoint import scene_parts
+    from nrc_tracer.tasks.nerf.shooting import subject_box
+    from nrc_tracer.tasks.nerf.synthetic import aabb_scale_for
 
-    compute = {"device": device, "threads": threads, "accel": accel}
-    around = subject_box(loaded) if box is None else _as_box(box)
-    shooting = Shooting(cameras, width, height, fov, elevation, seed)
-    with announced("looking for places to photograph from ...", after=1.0, quiet=quiet):
-        kind, placed = _place(loaded, around, shooting, views + val + test, compute)
-    sets = {"train": placed[:views], "val": placed[views : views + val], "test": placed[views + val :]}
-
-    transparent = kind == "orbit" if transparent is None else transparent
-    spp = spp or loaded.description.sampler.spp
-    size = {"width": width, "height": height}
-    renderer = Renderer(loaded, **size, **compute)
-    background = Renderer(without_shapes(loaded), **size, **compute) if transparent else None
-    picture = ImageSettings(spp, seed, exposure, denoise, transparent)
-    writer = DatasetWriter(folder, sets, picture, renderer, background, {"scene": scene_parts(loaded)})
+    counts, box = options.counts, options.camera.box
+    around = subject_box(scene) if box is None else _as_box(box)
+    kind, placed = _place(scene, around, options)
+    sets = {
+        "train": placed[: counts.train],
+        "val": placed[counts.train : counts.train + counts.val],
+        "test": placed[counts.train + counts.val :],
+    }
+    transparent = kind == "orbit" if options.transparent is None else options.transparent
+    spp = options.spp or scene.description.sampler.spp
+    renderer, writer = _make_writer(scene, sets, spp, transparent, options)
     missing = writer.missing()
     if not quiet:
-        total = f"{views} training, {val} validation and {test} test views of {width} x {height} pixels, {spp} spp"
-        click.echo(f"{scene.name}: {total}, cameras {kind}", err=True)
+        views = f"{counts.train} training, {counts.val} validation and {counts.test} test views"
+        size = f"{options.width} x {options.height} pixels"
+        click.echo(f"{options.scene.name}: {views} of {size}, {spp} spp, cameras {kind}", err=True)
         if len(missing) < len(placed):
-            click.echo(f"{folder}: {len(placed) - len(missing)} images are there already", err=True)
+            click.echo(f"{options.folder}: {len(placed) - len(missing)} images exist already", err=True)
 
     done, code = _render(writer, missing, quiet)
-    summary = {
-        "scene": str(scene),
-        "output": str(folder),
+    summary: dict[str, Any] = {
+        "scene": str(options.scene),
+        "output": str(options.folder),
         "cameras": kind,
         "views": {split: len(chosen) for split, chosen in sets.items()},
-        **size,
+        "width": options.width,
+        "height": options.height,
         "spp": spp,
-        "seed": seed,
-        "color": f"sRGB of linear radiance times 2^{exposure:g}, clipped at 1",
+        "seed": options.seed,
+        "color": f"sRGB of linear radiance times 2^{options.exposure:g}, clipped at 1",
         "alpha": transparent,
         "rendered": done,
         "kept": len(placed) - len(missing),
@@ -203,15 +270,16 @@ def _dataset(
         left = len(missing) - done
         click.echo(f"interrupted: {left} of {len(placed)} images are missing; the same command goes on", err=True)
         return summary, code
-    with leaving(f"{folder} has its images but not yet their cameras; the same command goes on"):
+    with leaving(f"{options.folder} has its images but not yet their cameras; the same command goes on"):
         summary["aabb_scale"] = aabb_scale_for(renderer, sets["train"], around)
         kept = ("scene", "cameras", "spp", "seed", "color")
-        writer.finish(around, summary["aabb_scale"], {key: summary[key] for key in kept} | {"scene": scene.name})
+        source = {key: summary[key] for key in kept} | {"scene": options.scene.name}
+        writer.finish(around, summary["aabb_scale"], source)
     summary["seconds"] = clock.perf_counter() - start
     if not quiet:
         click.echo(
-            f"{folder}: {len(placed)} images in {summary['seconds']:.1f} s, aabb_scale {summary['aabb_scale']}; "
-            f"go on with: nrc-tracer fit nerf {folder}",
+            f"{options.folder}: {len(placed)} images in {summary['seconds']:.1f} s, aabb_scale {summary['aabb_scale']}; "
+            f"go on with: nrc-tracer fit nerf {options.folder}",
             err=True,
         )
     return summary, 0
@@ -225,16 +293,45 @@ def _as_box(numbers: tuple[float, ...]) -> Box:
     return Box(np.array(numbers[:3]), np.array(numbers[3:]))
 
 
-def _place(
-    scene: Scene, around: Box, shooting: Shooting, count: int, compute: dict[str, Any]
-) -> tuple[str, list[PhotoCamera]]:
-    """Choose the cameras, with a renderer of small views that is gone afterwards."""
-    from nrc_tracer.scene.cameras import choose_camera
-    from nrc_tracer.tasks.nerf.shooting import PROBE_SIZE, Probe, place_cameras
+def _renderer(scene: Scene, width: int, height: int, options: DatasetOptions, *, seed: int = 0) -> Renderer:
     from nrc_tracer.tracer import Renderer
 
-    probe = Probe(Renderer(scene, width=PROBE_SIZE, height=PROBE_SIZE, seed=shooting.seed, **compute), around)
-    return place_cameras(probe, choose_camera(scene.description), shooting, count)
+    tracing = options.tracing
+    return Renderer(
+        scene,
+        width=width,
+        height=height,
+        seed=seed,
+        device=tracing.device,
+        threads=tracing.threads,
+        accel=tracing.accel,
+    )
+
+
+def _place(scene: Scene, around: Box, options: DatasetOptions) -> tuple[str, list[PhotoCamera]]:
+    """Choose the cameras, with a renderer of small views that is dropped afterwards."""
+    from nrc_tracer.scene.cameras import choose_camera
+    from nrc_tracer.tasks.nerf.shooting import PROBE_SIZE, Probe, Shooting, place_cameras
+
+    camera = options.camera
+    shooting = Shooting(camera.cameras, options.width, options.height, camera.fov, camera.elevation, options.seed)
+    with announced("looking for places to take photographs from ...", quiet=options.messages.quiet):
+        probe = Probe(_renderer(scene, PROBE_SIZE, PROBE_SIZE, options, seed=options.seed), around)
+        return place_cameras(probe, choose_camera(scene.description), shooting, options.counts.total)
+
+
+def _make_writer(
+    scene: Scene, sets: dict[str, list[PhotoCamera]], spp: int, transparent: bool, options: DatasetOptions
+) -> tuple[Renderer, DatasetWriter]:
+    """Return the renderer of the views and what writes them."""
+    from nrc_tracer.tasks.nerf.synthetic import DatasetWriter, ImageSettings, without_shapes
+    from nrc_tracer.tracer.checkpoint import scene_parts
+
+    renderer = _renderer(scene, options.width, options.height, options)
+    background = _renderer(without_shapes(scene), options.width, options.height, options) if transparent else None
+    picture = ImageSettings(spp, options.seed, options.exposure, options.denoise, transparent)
+    origin = {"scene": scene_parts(scene)}
+    return renderer, DatasetWriter(options.folder, sets, picture, renderer, background, origin)
 
 
 def _render(writer: DatasetWriter, missing: list[tuple[str, int]], quiet: bool) -> tuple[int, int]:
@@ -244,6 +341,7 @@ def _render(writer: DatasetWriter, missing: list[tuple[str, int]], quiet: bool) 
     def takes(renderer: Renderer, spp: int) -> bool:
         return run(renderer, spp=spp, stop=terminated)
 
+    terminated: Callable[[], bool]
     bar = Bar("{task.completed:.0f}/{task.total:.0f} images", total=len(missing), quiet=quiet)
     done, last_line, start = 0, clock.perf_counter(), clock.perf_counter()
     with noted_termination() as terminated, deferred_interrupt() as interrupted, bar:
@@ -253,11 +351,11 @@ def _render(writer: DatasetWriter, missing: list[tuple[str, int]], quiet: bool) 
                     break
                 done += 1
                 bar.show(done)
-                if not quiet and not bar.shown and clock.perf_counter() - last_line > 10.0:
+                if not quiet and not bar.shown and clock.perf_counter() - last_line > LINE_EVERY:
                     last_line = clock.perf_counter()
                     left = (last_line - start) / done * (len(missing) - done)
                     click.echo(f"{done}/{len(missing)} images, {left:.0f} s left", err=True)
-        except KeyboardInterrupt:  # a second one: not even the pass is to be finished
+        except KeyboardInterrupt:  # a second Ctrl-C: not even the current pass is to be finished
             pass
-        code = 0 if done == len(missing) else TERMINATED if terminated() else 130
+        code = 0 if done == len(missing) else TERMINATED if terminated() else INTERRUPTED
     return done, code

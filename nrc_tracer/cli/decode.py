@@ -2,84 +2,69 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
-from nrc_tracer.cli import decode_image, decode_nerf, decode_sdf
-from nrc_tracer.cli.parameters import compute_options, debug_option
+from nrc_tracer.cli.command import Group, split_line
+from nrc_tracer.cli.decode_image import image
+from nrc_tracer.cli.decode_nerf import nerf
+from nrc_tracer.cli.decode_sdf import sdf
 
-KINDS: dict[str, ModuleType] = {"image": decode_image, "sdf": decode_sdf, "nerf": decode_nerf}
-"""By kind of task, the module with its options and what makes its files."""
-
-
-def _options_of(kind: str) -> list[click.Option]:
-    """The options that a kind adds."""
-    found = KINDS[kind].options(lambda: None)
-    return list(reversed(found.__click_params__))
+COMMANDS = (image, sdf, nerf)
 
 
-@click.command(short_help="Turn a fitted model back into an image, a mesh, views or a video.")
-@click.argument("snapshot", metavar="SNAPSHOT", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    multiple=True,
-    required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="File to write, its kind told by its ending. May be repeated. Image: .png, .tif, .exr. SDF: .ply, .obj, .glb, .stl "
-    "(mesh), .png (render). NeRF: .png, .exr, .mp4, .ply, .obj, .glb, or a folder for many views.",
-)
-@decode_image.options
-@decode_sdf.options
-@decode_nerf.options
-@compute_options
-@click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was written as one JSON object on stdout.")
-@debug_option
-@click.pass_context
-def decode(
-    ctx: click.Context,
-    *,
-    snapshot: Path,
-    outputs: tuple[Path, ...],
-    device: str | None,
-    threads: int | None,
-    quiet: bool,
-    as_json: bool,
-    **given: Any,
-) -> None:
-    """Write what the SNAPSHOT of `nrc-tracer fit` holds: the image, the mesh or a render of the shape, views of the scene."""
+class _Decode(Group):
+    """The commands of `decode`. The old spelling without the task, `nrc-tracer decode SNAPSHOT ...`, is still accepted."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        snapshot = self._snapshot_without_task(ctx, args)
+        if snapshot is not None:
+            kind = _read_kind(snapshot)
+            click.echo(
+                f"hint: this was read as `nrc-tracer decode {kind} {snapshot} ...`; the next version accepts only the spelling "
+                "with the task",
+                err=True,
+            )
+            args = [kind, *args]
+        return super().parse_args(ctx, args)
+
+    def _snapshot_without_task(self, ctx: click.Context, args: Sequence[str]) -> str | None:
+        """Return the snapshot of a command line in the old spelling, None for any other command line."""
+        if not args or args[0] in self.commands or not set(ctx.help_option_names).isdisjoint(args):
+            return None
+        arity: dict[str, int] = {}
+        for command in COMMANDS:
+            arity.update(command.arity(ctx))
+        files = []
+        for run in split_line(args, arity):
+            files += run[1:] if run[0] == "--" else [word for word in run[:1] if not word.startswith("-")]
+        return files[0] if len(files) == 1 else None
+
+
+def _read_kind(snapshot: str) -> str:
+    """Return the task of a snapshot, the name of a command. Raises `SnapshotError`."""
     from nrc_tracer.errors import SnapshotError, nearest
     from nrc_tracer.tasks.task import read_kind
 
-    kind = read_kind(snapshot)
-    if kind not in KINDS:
-        raise SnapshotError(f'{snapshot}: the snapshot of an unknown task "{kind:.40}"{nearest(kind, list(KINDS))}')
-    own = {option.name for option in _options_of(kind)}
-    for other in KINDS:
-        for option in _options_of(other):
-            source = ctx.get_parameter_source(option.name)
-            if option.name not in own and source is not click.core.ParameterSource.DEFAULT:
-                raise click.UsageError(
-                    f"{option.opts[0]} is for a snapshot of {other}, and {snapshot} is one of {kind}."
-                )
-    # Whatever a library prints must not end up between the lines of the summary
-    with contextlib.redirect_stdout(sys.stderr):
-        summary = KINDS[kind].decode(
-            snapshot,
-            outputs,
-            device=device,
-            threads=threads,
-            quiet=quiet,
-            **{name: value for name, value in given.items() if name in own},
-        )
-    if as_json:
-        click.echo(json.dumps({"task": kind, "snapshot": str(snapshot), **summary}))
+    kind, known = read_kind(snapshot), [command.name or "" for command in COMMANDS]
+    if kind not in known:
+        raise SnapshotError(f'{snapshot}: the snapshot of an unknown task "{kind:.40}"{nearest(kind, known)}')
+    return kind
+
+
+@click.group(
+    cls=_Decode,
+    short_help="Turn a fitted model back into an image, a mesh, views or a video.",
+    examples=(
+        "nrc-tracer decode image window-room.safetensors -o closer.png --crop 55,270,80,80 --scale 6",
+        "nrc-tracer decode sdf knot.safetensors -o knot.glb --mesh-resolution 256",
+        "nrc-tracer decode nerf room.safetensors -o flight.mp4 --camera-path spline",
+    ),
+)
+def decode() -> None:
+    """Write what a snapshot of `nrc-tracer fit` holds: an image, a mesh, a picture of a shape, views of a scene or a video."""
+
+
+for _command in COMMANDS:
+    decode.add_command(_command)

@@ -1,161 +1,222 @@
-"""What `nrc-tracer decode` makes of a radiance field: views, depth maps, a video, a mesh."""
+"""`nrc-tracer decode nerf`: views, distances, a video or a mesh of a radiance field."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.outputs import leaving, write_each
-from nrc_tracer.cli.parameters import finite, together
+from nrc_tracer.cli.command import command, gathered, option, under
+from nrc_tracer.cli.decoding import MESH_FILES, Decoding, decoding_options, run_decode
+from nrc_tracer.cli.options import CAMERA, MESH, OUTPUT, mesh_resolution_option
+from nrc_tracer.cli.outputs import leaving
+from nrc_tracer.cli.values import POSITIVE, FiniteRange
 from nrc_tracer.errors import DataError, OutputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nrc_tracer.tasks.nerf.camera import PhotoCamera
     from nrc_tracer.tasks.nerf.neural_scene import NeuralScene, RenderedView
 
 PICTURES = (".png", ".exr")
 BACKGROUNDS = {"black": 0.0, "white": 1.0, "transparent": None}
+PATHS = ("spline", "orbit", "spiral")
+"""PhotoCamera paths that are made from the cameras of the photographs."""
+DEFAULT_PATH = "orbit"
 
 
-options = together(
-    click.option(
-        "--view",
-        metavar="N|NAME|test|train",
-        help="NeRF: which photograph's view to render: a number or name of a held-out view, train:N for one that "
-        "was learned from, test or train for all, into a folder. Default: 0.",
-    ),
-    click.option(
-        "--camera-path",
-        type=click.Path(path_type=Path),
-        metavar="JSON",
-        help="NeRF: a path of the camera for a video: transforms.json, nerfstudio's camera_path or instant-ngp's.",
-    ),
-    click.option(
-        "--path",
-        "path_kind",
-        type=click.Choice(["spline", "orbit", "spiral"]),
-        help="NeRF: a path made of the photographs' cameras. Default for a video: orbit.",
-    ),
-    click.option("--frames", type=click.IntRange(1, 100_000), default=120, show_default=True, help="NeRF: of a video."),
-    click.option(
-        "--fps",
-        type=click.FloatRange(0.1, 240),
-        callback=finite,
-        default=30.0,
-        show_default=True,
-        help="NeRF: frames a second of a video.",
-    ),
-    click.option(
-        "--view-scale",
-        type=click.FloatRange(0.01, 16),
-        callback=finite,
-        default=1.0,
-        show_default=True,
-        help="NeRF: pixels of a view or video for one of the photographs along each side.",
-    ),
-    click.option(
-        "--background",
-        type=click.Choice(list(BACKGROUNDS)),
-        default="black",
-        show_default=True,
-        help="NeRF: of views.",
-    ),
-    click.option(
-        "--depth",
-        is_flag=True,
-        help="NeRF: write distances along the rays beside each view: .depth.exr in the data's units, .depth.png "
-        "(16 bits) as shares of the largest.",
-    ),
-    click.option(
-        "--mesh-resolution",
-        type=click.IntRange(8, 4096),
-        default=256,
-        show_default=True,
-        help="NeRF: cells along each side of the box of a mesh.",
-    ),
-    click.option(
-        "--mesh-density",
-        type=click.FloatRange(0, min_open=True),
-        callback=finite,
-        default=20.0,
-        show_default=True,
-        help="NeRF: density on a mesh's surface, per unit cube.",
-    ),
-    click.option(
-        "--mesh-box",
-        type=click.FloatRange(0, 128, min_open=True),
-        callback=finite,
-        default=1.0,
-        show_default=True,
-        help="NeRF: side of the box around the middle of the scene that is meshed, in unit cubes.",
+@dataclass(frozen=True)
+class ViewOptions:
+    """Which views are written, and how.
+
+    Attributes:
+        view: What `--view` names; None for the first held-out view.
+        camera_path: One of `PATHS` or a file; None for no moving camera, unless an output is a video.
+        frames: Frames of a path that is made from the photographs' cameras.
+        fps: Frames per second of a video.
+        scale: Pixels that are written for one pixel of the photographs, along each side.
+        background: One of `BACKGROUNDS`.
+        depth: Whether distances are written beside each view.
+    """
+
+    view: str | None
+    camera_path: str | None
+    frames: int
+    fps: float
+    scale: float
+    background: str
+    depth: bool
+
+    @property
+    def moving(self) -> bool:
+        """Whether a camera path was asked for."""
+        return self.camera_path is not None
+
+    @property
+    def background_color(self) -> float | None:
+        """Grey value behind the scene; None for transparency."""
+        return BACKGROUNDS[self.background]
+
+
+@dataclass(frozen=True)
+class MeshOptions:
+    """How a mesh is extracted; see the options of the command."""
+
+    mesh_resolution: int
+    mesh_density: float
+    mesh_box: float
+
+
+def _check_path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and value not in PATHS and not Path(value).suffix and not Path(value).exists():
+        raise click.BadParameter(f'"{value}" is neither one of {", ".join(PATHS)} nor a file.')
+    return value
+
+
+@command(
+    short_help="Write views, a video or a mesh of a fitted radiance field.",
+    examples=(
+        "nrc-tracer decode nerf room.safetensors -o view.png --view 1 --scale 2",
+        "nrc-tracer decode nerf room.safetensors -o flight.mp4 --camera-path spline --frames 60",
+        "nrc-tracer decode nerf room.safetensors -o views --view test --depth",
+        "nrc-tracer decode nerf room.safetensors -o room.glb --mesh-resolution 512",
     ),
 )
-"""The options for radiance fields."""
+@decoding_options(
+    f"a view (.png, .exr), a video (.mp4), a coloured mesh ({MESH_FILES}), or no ending for a folder of views or frames",
+    gathered(
+        "view",
+        ViewOptions,
+        under(
+            OUTPUT,
+            option(
+                "--scale",
+                type=FiniteRange(0.01, 16),
+                default=1.0,
+                show_default=True,
+                old={"--view-scale": "{}"},
+                help="Pixels that are written for one pixel of the photographs, along each side.",
+            ),
+            option(
+                "--background",
+                type=click.Choice(list(BACKGROUNDS)),
+                default="black",
+                show_default=True,
+                help="What lies behind the scene.",
+            ),
+            option(
+                "--depth",
+                is_flag=True,
+                help="Also write the distances along the rays of each view: .depth.exr in units of the data, .depth.png "
+                "(16 bits) as fractions of the largest distance.",
+            ),
+        ),
+        under(
+            CAMERA,
+            option(
+                "--view",
+                metavar="N|NAME|test|train",
+                help="Photograph whose camera is used: number or name of a held-out one, train:N for one that was learned from; "
+                "test or train for all of them, into a folder. Default: 0.",
+            ),
+            option(
+                "--camera-path",
+                metavar=f"{'|'.join(PATHS)}|FILE",
+                callback=_check_path,
+                old={"--path": "{}"},
+                help="Move the camera: along a path that is made from the photographs' cameras, or along that of a file: a "
+                "transforms.json, nerfstudio's camera_path or instant-ngp's. Default for a video: orbit.",
+            ),
+            option(
+                "--frames",
+                type=click.IntRange(1, 100_000),
+                default=120,
+                show_default=True,
+                help="Number of frames of a path that is made from the photographs' cameras.",
+            ),
+            option(
+                "--fps",
+                type=FiniteRange(0.1, 240),
+                default=30.0,
+                show_default=True,
+                help="Frames per second of a video.",
+            ),
+        ),
+    ),
+    gathered(
+        "mesh",
+        MeshOptions,
+        under(
+            MESH,
+            mesh_resolution_option("the box that is meshed"),
+            option(
+                "--mesh-density",
+                type=POSITIVE,
+                default=20.0,
+                show_default=True,
+                help="Density on the surface of the mesh, per unit cube.",
+            ),
+            option(
+                "--mesh-box",
+                type=FiniteRange(0, 128, min_open=True),
+                default=1.0,
+                show_default=True,
+                help="Side of the box around the middle of the scene that is meshed, in unit cubes.",
+            ),
+        ),
+    ),
+)
+def nerf(decoding: Decoding, view: ViewOptions, mesh: MeshOptions) -> None:
+    """Write the radiance field that the SNAPSHOT of `nrc-tracer fit nerf` holds: views, a video or a coloured mesh.
+
+    The photographs are not needed.
+    """
+    run_decode("nerf", decoding, lambda: _decode(decoding, view, mesh))
 
 
-def decode(
-    path: Path,
-    outputs: tuple[Path, ...],
-    *,
-    device: str | None,
-    threads: int | None,
-    quiet: bool,
-    view: str | None,
-    camera_path: Path | None,
-    path_kind: str | None,
-    frames: int,
-    fps: float,
-    view_scale: float,
-    background: str,
-    depth: bool,
-    mesh_resolution: int,
-    mesh_density: float,
-    mesh_box: float,
-) -> dict[str, Any]:
-    """Write views, videos and meshes of a radiance field; what was written, as JSON data.
+def _decode(decoding: Decoding, options: ViewOptions, mesh: MeshOptions) -> dict[str, Any]:
+    """Write the outputs; return facts about them as JSON data.
 
     Raises:
         SnapshotError: The snapshot cannot be read.
-        DataError: A view, path or mesh that it has not.
+        DataError: There is no such view, path or surface.
         OutputError: An output has an unknown ending or cannot be written.
     """
     from nrc_tracer.surfaces.surface_mesh import FORMATS
     from nrc_tracer.tasks.nerf.neural_scene import load_neural_scene
     from nrc_tracer.tasks.nerf.video import CONTAINERS
 
-    moving = camera_path is not None or path_kind is not None
-    for output in outputs:
-        _check_output(output, (*FORMATS,), (*CONTAINERS,), moving, background)
-    kinds = {output.suffix.lower() for output in outputs}
-    field = load_neural_scene(path, device=device, threads=threads)
+    for output in decoding.outputs:
+        _check_output(output, (*FORMATS,), (*CONTAINERS,), options)
+    kinds = {output.suffix.lower() for output in decoding.outputs}
+    field = load_neural_scene(decoding.snapshot, device=decoding.compute.device, threads=decoding.compute.threads)
     # What can fail does so before anything is written
-    if moving or kinds & set(CONTAINERS):
-        cameras = _path(field, camera_path, path_kind or "orbit", frames, view_scale)
-    if not moving and kinds - {*FORMATS, *CONTAINERS}:
-        views = _cameras(field, view)
-        for output in outputs:
+    if options.moving or kinds & set(CONTAINERS):
+        cameras = _path(field, options)
+    if not options.moving and kinds - {*FORMATS, *CONTAINERS}:
+        views = _cameras(field, options.view)
+        for output in decoding.outputs:
             if output.suffix.lower() in PICTURES and len(views) > 1:
                 raise OutputError(f"{output}: one file for {len(views)} views; give a folder")
 
     def write(output: Path) -> tuple[dict[str, Any], str]:
         kind = output.suffix.lower()
         if kind in FORMATS:
-            facts = _write_mesh(field, output, mesh_density, mesh_resolution, mesh_box)
+            facts = _write_mesh(field, output, mesh)
             return facts, f"{facts['triangles']:,} triangles"
-        if kind in CONTAINERS or moving:
-            facts = _write_video(field, output, cameras, fps, BACKGROUNDS[background], quiet)
+        if kind in CONTAINERS or options.moving:
+            facts = _write_video(field, output, cameras, options, quiet=decoding.messages.quiet)
             return facts, f"{facts['frames']} frames of {facts['width']} x {facts['height']} pixels"
-        facts = _write_views(field, output, views, view_scale, BACKGROUNDS[background], depth)
+        facts = _write_views(field, output, views, options)
         return facts, f"{facts['views'][0]}" if kind else f"{len(facts['views'])} views"
 
-    return {"outputs": write_each(outputs, write, quiet=quiet), "background": background}
+    return {"outputs": decoding.write_each(write), "background": options.background}
 
 
-def _check_output(
-    output: Path, meshes: tuple[str, ...], videos: tuple[str, ...], moving: bool, background: str
-) -> None:
+def _check_output(output: Path, meshes: tuple[str, ...], videos: tuple[str, ...], options: ViewOptions) -> None:
     """Raise `OutputError` for a file, or folder, that cannot be written or does not go with the options."""
     from nrc_tracer.files.atomic import check_place
 
@@ -165,9 +226,9 @@ def _check_output(
         raise OutputError(
             f'{output}: a radiance field is not written as "{output.suffix}" (known: {known}, or a folder)'
         )
-    if moving and kind in PICTURES:
+    if options.moving and kind in PICTURES:
         raise OutputError(f"{output}: a path of the camera makes a video (.mp4), or images in a folder")
-    if background == "transparent" and (kind in videos or (moving and not kind)):
+    if options.background_color is None and (kind in videos or (options.moving and not kind)):
         raise OutputError(f"{output}: frames are not transparent; choose another --background")
     if kind:
         check_place(output)
@@ -176,7 +237,7 @@ def _check_output(
 
 
 def _cameras(field: NeuralScene, view: str | None) -> list[tuple[str, PhotoCamera]]:
-    """The cameras that `--view` names."""
+    """The names and cameras that `--view` names."""
     view = "0" if view is None else view
     split, _, which = view.partition(":") if view.partition(":")[0] in ("train", "test") else ("", "", view)
     if not split:
@@ -194,22 +255,19 @@ def _cameras(field: NeuralScene, view: str | None) -> list[tuple[str, PhotoCamer
     return [pairs[int(which)]]
 
 
-def _path(field: NeuralScene, file: Path | None, kind: str, frames: int, scale: float) -> list[PhotoCamera]:
+def _path(field: NeuralScene, options: ViewOptions) -> list[PhotoCamera]:
+    """The cameras of a path."""
     from nrc_tracer.tasks.nerf.camera_path import camera_path, read_camera_path
 
-    cameras = [camera.scaled(scale) for camera in field.cameras["train"]]
-    if file is not None:
-        return read_camera_path(file, cameras[0], field.scale, field.offset)
-    return camera_path(kind, cameras, frames)
+    cameras = [camera.scaled(options.scale) for camera in field.cameras["train"]]
+    path = DEFAULT_PATH if options.camera_path is None else options.camera_path
+    if path in PATHS:
+        return camera_path(path, cameras, options.frames)
+    return read_camera_path(Path(path), cameras[0], field.scale, field.offset)
 
 
 def _write_views(
-    field: NeuralScene,
-    output: Path,
-    views: list[tuple[str, PhotoCamera]],
-    scale: float,
-    background: float | None,
-    depth: bool,
+    field: NeuralScene, output: Path, views: list[tuple[str, PhotoCamera]], options: ViewOptions
 ) -> dict[str, Any]:
     """Write views to a file, or to a folder."""
     from nrc_tracer.imaging.pixels import write_pixels
@@ -221,22 +279,22 @@ def _write_views(
             raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from error
     largest = []
     for number, (name, camera) in enumerate(views):
-        camera = camera.scaled(scale)
+        camera = camera.scaled(options.scale)
         file = output if output.suffix else output / f"{number:05d}-{Path(name).stem}.png"
         with leaving(f"{number} of {len(views)} views in {output}" if number else ""):
             picture = field.view(camera)
             if file.suffix.lower() == ".exr":
-                write_pixels(file, _linear(picture, background))
+                write_pixels(file, _linear(picture, options.background_color))
             else:
-                write_pixels(file, picture.pixels(background))
-            if depth:
+                write_pixels(file, picture.pixels(options.background_color))
+            if options.depth:
                 largest.append(_write_depth(picture, file))
     facts = {"views": [name for name, _ in views], "width": camera.width, "height": camera.height}
-    return facts | ({"largest_distance": largest} if depth else {})
+    return facts | ({"largest_distance": largest} if options.depth else {})
 
 
-def _linear(picture: RenderedView, background: float | None) -> Any:
-    """Linear light, float32 [height, width, 3 or 4]; with alpha, multiplied by it as EXR wants."""
+def _linear(picture: RenderedView, background: float | None) -> np.ndarray:
+    """Linear colour, float32 [height, width, 3 or 4]; the colour is multiplied by alpha, as EXR files require."""
     import numpy as np
 
     from nrc_tracer.imaging.tonemap import decode_srgb
@@ -251,7 +309,7 @@ def _linear(picture: RenderedView, background: float | None) -> Any:
 
 
 def _write_depth(picture: RenderedView, file: Path) -> float:
-    """Write the distances beside a view; the largest of them."""
+    """Write the distances beside a view; return the largest of them."""
     import numpy as np
 
     from nrc_tracer.imaging.pixels import write_pixels
@@ -259,31 +317,34 @@ def _write_depth(picture: RenderedView, file: Path) -> float:
     distance = picture.distance[:, :, None]
     largest = float(distance.max())
     write_pixels(file.with_suffix(".depth.exr"), distance.astype(np.float32))
-    shares = distance / largest if largest > 0.0 else distance
-    write_pixels(file.with_suffix(".depth.png"), (shares * 65535.0 + 0.5).astype(np.uint16))
+    fractions = distance / largest if largest > 0.0 else distance
+    write_pixels(file.with_suffix(".depth.png"), (fractions * 65535.0 + 0.5).astype(np.uint16))
     return largest
 
 
 def _write_video(
-    field: NeuralScene, output: Path, cameras: list[PhotoCamera], fps: float, background: float, quiet: bool
+    field: NeuralScene, output: Path, cameras: list[PhotoCamera], options: ViewOptions, *, quiet: bool
 ) -> dict[str, Any]:
+    """Write a video, or its frames to a folder."""
     from nrc_tracer.tasks.nerf.video import VideoWriter
 
     width, height = cameras[0].width, cameras[0].height
-    with VideoWriter(output, width, height, fps) as video:
+    with VideoWriter(output, width, height, options.fps) as video:
         for number, camera in enumerate(cameras):
-            kept = number and not output.suffix  # of a video nothing is left
+            kept = number and not output.suffix  # an interrupted video is removed
             with leaving(f"{number} of {len(cameras)} frames in {output}" if kept else ""):
-                video.add(field.view(camera).pixels(background))
+                video.add(field.view(camera).pixels(options.background_color))
             if not quiet and (number + 1) % 10 == 0:
                 click.echo(f"  {number + 1} of {len(cameras)} frames", err=True)
-    return {"frames": len(cameras), "width": width, "height": height, "fps": fps}
+    return {"frames": len(cameras), "width": width, "height": height, "fps": options.fps}
 
 
-def _write_mesh(field: NeuralScene, output: Path, density: float, resolution: int, side: float) -> dict[str, Any]:
+def _write_mesh(field: NeuralScene, output: Path, options: MeshOptions) -> dict[str, Any]:
+    """Write a mesh; return facts about it as JSON data."""
     from nrc_tracer.surfaces.surface_mesh import write_surface
 
-    surface = field.surface(resolution, density=density, side=side)
+    resolution, density = options.mesh_resolution, options.mesh_density
+    surface = field.surface(resolution, density=density, side=options.mesh_box)
     write_surface(surface, output)
     return {
         "vertices": len(surface.positions),

@@ -1,80 +1,100 @@
-"""What `nrc-tracer decode` makes of a shape: a mesh, or a picture."""
+"""`nrc-tracer decode sdf`: a mesh or a picture of a shape."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from nrc_tracer.cli.outputs import write_each
-from nrc_tracer.cli.parameters import finite, together
+from nrc_tracer.cli.command import command, gathered, option, under
+from nrc_tracer.cli.decoding import MESH_FILES, Decoding, decoding_options, run_decode
+from nrc_tracer.cli.options import CAMERA, MESH, mesh_resolution_option
+from nrc_tracer.cli.values import FINITE, PIXELS, FiniteRange
 from nrc_tracer.errors import OutputError
 
+if TYPE_CHECKING:
+    from nrc_tracer.tasks.sdf.shape import NeuralShape
+
 PICTURES = (".png", ".exr", ".hdr", ".npy")
-RESOLUTION = 256
 SIZE = 800
+"""Width of a picture in pixels, unless its size is given."""
 
 
-options = together(
-    click.option(
-        "--resolution",
-        type=click.IntRange(8, 4096),
-        default=RESOLUTION,
-        show_default=True,
-        help="SDF: cells along the longest side of the mesh.",
-    ),
-    click.option("--width", type=click.IntRange(1, 65536), help=f"SDF: of a picture. Default: {SIZE}."),
-    click.option("--height", type=click.IntRange(1, 65536), help="SDF: of a picture. Default: its width."),
-    click.option(
-        "--azimuth",
-        type=float,
-        callback=finite,
-        default=30.0,
-        show_default=True,
-        help="SDF: degrees from the front to the right from where a picture is taken.",
-    ),
-    click.option(
-        "--elevation",
-        type=click.FloatRange(-90, 90),
-        callback=finite,
-        default=18.0,
-        show_default=True,
-        help="SDF: degrees above the horizon.",
-    ),
-    click.option("--up", type=click.Choice(["y", "z"]), default="y", show_default=True, help="SDF: what is up."),
-    click.option(
-        "--zoom",
-        type=click.FloatRange(0.01, 100),
-        callback=finite,
-        default=1.0,
-        show_default=True,
-        help="SDF: how much larger than fitted into the picture.",
+@dataclass(frozen=True)
+class ViewOptions:
+    """From where a picture is taken, and its size; see the options of the command."""
+
+    width: int | None
+    height: int | None
+    azimuth: float
+    elevation: float
+    up: Literal["y", "z"]
+    zoom: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width = self.width or self.height or SIZE
+        return width, self.height or width
+
+
+@command(
+    short_help="Write a fitted shape as a mesh or a picture.",
+    examples=(
+        "nrc-tracer decode sdf knot.safetensors -o knot.glb --mesh-resolution 256",
+        "nrc-tracer decode sdf knot.safetensors -o knot.png --azimuth 20 --width 600",
     ),
 )
-"""The options for shapes."""
+@decoding_options(
+    f"a mesh ({MESH_FILES}) or a picture ({', '.join(PICTURES)})",
+    under(MESH, mesh_resolution_option("the mesh", old={"--resolution": "{}"})),
+    gathered(
+        "view",
+        ViewOptions,
+        under(
+            CAMERA,
+            option("--width", type=PIXELS, help=f"Width of a picture in pixels. Default: its height, or {SIZE}."),
+            option("--height", type=PIXELS, help="Height of a picture in pixels. Default: its width."),
+            option(
+                "--azimuth",
+                type=FINITE,
+                default=30.0,
+                show_default=True,
+                metavar="DEGREES",
+                help="Direction from which a picture is taken, from the front towards the right.",
+            ),
+            option(
+                "--elevation",
+                type=FiniteRange(-90, 90),
+                default=18.0,
+                show_default=True,
+                metavar="DEGREES",
+                help="Height from which a picture is taken, above the horizon.",
+            ),
+            option("--up", type=click.Choice(["y", "z"]), default="y", show_default=True, help="Axis that points up."),
+            option(
+                "--zoom",
+                type=FiniteRange(0.01, 100),
+                default=1.0,
+                show_default=True,
+                help="Size of the shape in the picture: at 1 it just fits.",
+            ),
+        ),
+    ),
+)
+def sdf(decoding: Decoding, mesh_resolution: int, view: ViewOptions) -> None:
+    """Write the shape that the SNAPSHOT of `nrc-tracer fit sdf` holds: as a watertight mesh, or as a picture of it."""
+    run_decode("sdf", decoding, lambda: _decode(decoding, mesh_resolution, view))
 
 
-def decode(
-    path: Path,
-    outputs: tuple[Path, ...],
-    *,
-    device: str | None,
-    threads: int | None,
-    quiet: bool,
-    resolution: int,
-    width: int | None,
-    height: int | None,
-    azimuth: float,
-    elevation: float,
-    up: str,
-    zoom: float,
-) -> dict[str, Any]:
-    """Write meshes and pictures of a shape; what was written, as JSON data.
+def _decode(decoding: Decoding, resolution: int, view: ViewOptions) -> dict[str, Any]:
+    """Write the outputs; return facts about them as JSON data.
 
     Raises:
         SnapshotError: The snapshot cannot be read.
-        DataError: It has no surface, or a package that extracts or writes it is missing.
+        DataError: The shape has no surface, or a package that extracts or writes meshes is missing.
         OutputError: An output has an unknown ending or cannot be written.
     """
     from nrc_tracer.errors import nearest
@@ -83,7 +103,7 @@ def decode(
     from nrc_tracer.surfaces.surface_mesh import FORMATS, write_surface
     from nrc_tracer.tasks.sdf.shape import load_neural_shape
 
-    for output in outputs:
+    for output in decoding.outputs:
         kind = output.suffix.lower()
         if kind in PICTURES:
             check_writable(output)
@@ -93,13 +113,13 @@ def decode(
             raise OutputError(
                 f'{output}: a shape is not written as "{output.suffix}"{nearest(kind, (*FORMATS, *PICTURES))}'
             )
-    shape = load_neural_shape(path, device=device, threads=threads)
+    shape = load_neural_shape(decoding.snapshot, device=decoding.compute.device, threads=decoding.compute.threads)
     surface = None
 
     def write(output: Path) -> tuple[dict[str, Any], str]:
         nonlocal surface
         if output.suffix.lower() not in FORMATS:
-            facts = _draw(shape, output, width, height, azimuth, elevation, up, zoom)
+            facts = _draw(shape, output, view)
             return facts, f"{facts['width']} x {facts['height']} pixels"
         if surface is None:
             surface = shape.surface(resolution)
@@ -108,26 +128,16 @@ def decode(
         facts = {"vertices": len(surface.positions), "triangles": triangles, "resolution": resolution}
         return facts, f"{triangles:,} triangles"
 
-    written = write_each(outputs, write, quiet=quiet)
+    written = decoding.write_each(write)
     return {"mesh": shape.name, "outputs": written}
 
 
-def _draw(
-    shape: Any,
-    output: Path,
-    width: int | None,
-    height: int | None,
-    azimuth: float,
-    elevation: float,
-    up: str,
-    zoom: float,
-) -> dict[str, Any]:
-    """Write a picture."""
+def _draw(shape: NeuralShape, output: Path, view: ViewOptions) -> dict[str, Any]:
+    """Write a picture; return facts about it as JSON data."""
     from nrc_tracer.imaging import write_image
     from nrc_tracer.tasks.sdf.rendering import Orbit, render
 
-    width = width or height or SIZE
-    height = height or width
-    orbit = Orbit(azimuth=azimuth, elevation=elevation, up=up, zoom=zoom)
+    width, height = view.size
+    orbit = Orbit(azimuth=view.azimuth, elevation=view.elevation, up=view.up, zoom=view.zoom)
     write_image(output, render(shape, width=width, height=height, orbit=orbit))
-    return {"width": width, "height": height, "azimuth": azimuth, "elevation": elevation}
+    return {"width": width, "height": height, "azimuth": view.azimuth, "elevation": view.elevation}

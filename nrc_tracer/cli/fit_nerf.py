@@ -2,130 +2,155 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.fitting import FitOptions, fit_options, run_fit
-from nrc_tracer.cli.parameters import finite
+from nrc_tracer.cli.command import command, gathered, option, under
+from nrc_tracer.cli.fitting import Fit, FitOptions, batch_option, fit_options, run_fit
+from nrc_tracer.cli.options import DATA, PATH, TRAINING
+from nrc_tracer.cli.outputs import Warnings
+from nrc_tracer.cli.values import POSITIVE, FiniteRange
 
 if TYPE_CHECKING:
     from nrc_tracer.tasks.nerf.fit import NerfTask
 
 PREVIEW_SIDE = 400
-"""Pixels along the longer side of a preview."""
+"""Longer side of a preview in pixels."""
 LISTED = 5
-"""Files that are missing of which so many are named."""
+"""Number of missing files that a warning names."""
 
 
-@click.command(short_help="Fit a radiance field to photographs with known cameras.")
-@click.argument("path", metavar="DATA", type=click.Path(path_type=Path))
-@click.option(
-    "--aabb-scale",
-    type=click.FloatRange(0, 128, min_open=True),
-    callback=finite,
-    help="Side of the cube that holds the scene, in unit cubes. Default: what the data say.",
+@dataclass(frozen=True)
+class PhotographOptions:
+    """What `nrc-tracer fit nerf` was asked for beside what all tasks share; see its options."""
+
+    path: Path
+    aabb_scale: float | None
+    scene_scale: float | None
+    near: float | None
+    background: str
+    evaluate: str
+    batch: int | None
+    refine_poses: bool
+    refine_exposure: bool
+
+
+@command(
+    short_help="Fit a radiance field to photographs with known cameras.",
+    examples=(
+        "nrc-tracer fit nerf room --time 300",
+        "nrc-tracer fit nerf data/fox --steps 2000 --refine-poses --preview now.png",
+        "nrc-tracer decode nerf room.safetensors -o view.png --view 1 --scale 2",
+    ),
 )
-@click.option(
-    "--scale",
-    type=click.FloatRange(0, min_open=True),
-    callback=finite,
-    help="From the data's units to unit cubes. Default: what the data say.",
-)
-@click.option(
-    "--near",
-    type=click.FloatRange(0),
-    callback=finite,
-    help="Distance from a camera at which it begins to see, in unit cubes. Default: 0.1.",
-)
-@click.option(
-    "--batch",
-    type=click.IntRange(64, 2**24),
-    help="Samples a step that are seen, about. Default: 2^18 on CUDA, else 2^14.",
-)
-@click.option(
-    "--background",
-    type=click.Choice(["random", "black"]),
-    default="random",
-    show_default=True,
-    help="What training lays behind the scene: a random colour for each ray, or black, for opaque photographs of things before "
-    "black.",
-)
-@click.option("--refine-poses", is_flag=True, help="Correct the cameras while training.")
-@click.option("--refine-exposure", is_flag=True, help="Correct the exposures of opaque photographs while training.")
-@click.option(
-    "--evaluate",
-    type=click.Choice(["full", "quick"]),
-    default="full",
-    show_default=True,
-    help="At the end compare all pixels of the held-out views, or every 16th in x and y as while training.",
+@gathered(
+    "photographs",
+    PhotographOptions,
+    click.argument("path", metavar="DATA", type=PATH),
+    under(
+        DATA,
+        option(
+            "--aabb-scale",
+            type=FiniteRange(0, 128, min_open=True),
+            help="Side of the cube that holds the scene, in unit cubes. Default: that of the data.",
+        ),
+        option(
+            "--scene-scale",
+            type=POSITIVE,
+            old={"--scale": "{}"},
+            help="Unit cubes per unit of length of the data. Default: that of the data.",
+        ),
+        option(
+            "--near",
+            type=FiniteRange(0),
+            help="Distance from a camera at which its rays begin, in unit cubes. Default: 0.1.",
+        ),
+        option(
+            "--background",
+            type=click.Choice(["random", "black"]),
+            default="random",
+            show_default=True,
+            help="What lies behind the scene while training: a random colour for each ray, or black, for opaque photographs that "
+            "were taken in front of black.",
+        ),
+        option(
+            "--evaluate",
+            type=click.Choice(["full", "quick"]),
+            default="full",
+            show_default=True,
+            help="Score all pixels of the held-out photographs at the end, or every 16th in x and y as while training.",
+        ),
+    ),
+    batch_option("about 2^18 on CUDA, about 2^14 on the CPU, of which only those that matter are counted"),
+    under(
+        TRAINING,
+        option("--refine-poses", is_flag=True, help="Correct the cameras while training."),
+        option("--refine-exposure", is_flag=True, help="Correct the exposures of opaque photographs while training."),
+    ),
 )
 @fit_options
-def nerf(
-    path: Path,
-    aabb_scale: float | None,
-    scale: float | None,
-    near: float | None,
-    batch: int | None,
-    background: str,
-    refine_poses: bool,
-    refine_exposure: bool,
-    evaluate: str,
-    options: FitOptions,
-) -> None:
+def nerf(photographs: PhotographOptions, options: FitOptions) -> None:
     """Learn a radiance field from the photographs of DATA.
 
     DATA is a transforms.json (of instant-ngp, nerfstudio or Blender), a folder with one, or a COLMAP model with its images.
-    Scores are taken on held-out photographs, in sRGB: the data's own test views where they have some, else every eighth.
+    Scores are measured on held-out photographs, in sRGB: on the test views of the data if there are any, else on every eighth.
     Transparent images are compared over black and over white.
     """
-    from nrc_tracer.tasks.nerf import evaluation
     from nrc_tracer.tasks.nerf.fit import NEAR, STEPS, NerfOptions, NerfTask
     from nrc_tracer.tasks.nerf.reading import read_views
 
-    views = read_views(path, aabb_scale=aabb_scale, scale=scale)
+    path = photographs.path
+    views = read_views(path, aabb_scale=photographs.aabb_scale, scale=photographs.scene_scale)
     task = NerfTask(
         views,
         options.config,
         options=NerfOptions(
-            near=NEAR if near is None else near,
-            batch=batch,
-            background=background,
-            refine_poses=refine_poses,
-            refine_exposure=refine_exposure,
+            near=NEAR if photographs.near is None else photographs.near,
+            batch=photographs.batch,
+            background=photographs.background,
+            refine_poses=photographs.refine_poses,
+            refine_exposure=photographs.refine_exposure,
         ),
-        device=options.device,
-        threads=options.threads,
+        device=options.compute.device,
+        threads=options.compute.threads,
         seed=options.seed,
     )
-
-    def scores() -> dict[str, Any]:
-        if evaluate == "quick" or not views.test:
-            return task.score()
-        found = task.evaluation.full()
-        return evaluation.summary(found) | {
-            "views": [{"name": score.name, "psnr": score.psnr, "ssim": score.ssim} for score in found]
-        }
-
-    def preview(file: Path) -> None:
-        _write_preview(task, file)
-
+    warn = Warnings()
+    _warn(task, warn)
+    quick = photographs.evaluate == "quick"
     run_fit(
-        task,
+        Fit(
+            task,
+            name=path.resolve().stem or "nerf",
+            data_line=_data_line(task, path),
+            default_steps=STEPS[task.launcher.torch_device.type],
+            evaluate=lambda: _evaluate(task, quick=quick),
+            describe=_describe,
+            preview=lambda file: _write_preview(task, file),
+            facts=_facts(task, quick=quick),
+            warnings=warn,
+        ),
         options,
-        name=path.resolve().stem or "nerf",
-        data_line=_words(task, path),
-        default_steps=STEPS[task.launcher.torch_device.type],
-        evaluate=scores,
-        describe=_describe,
-        preview=preview,
-        facts=_facts(task, evaluate),
-        warnings=_warnings(task),
     )
 
 
-def _words(task: NerfTask, path: Path) -> str:
+def _evaluate(task: NerfTask, *, quick: bool) -> dict[str, Any]:
+    """Scores on the held-out photographs; with those of each photograph unless `quick`."""
+    from nrc_tracer.tasks.nerf import evaluation
+
+    if quick or not task.views.test:
+        return dict(task.score())
+    found = task.evaluation.full()
+    return evaluation.summary(found) | {
+        "views": [{"name": score.name, "psnr": score.psnr, "ssim": score.ssim} for score in found]
+    }
+
+
+def _data_line(task: NerfTask, path: Path) -> str:
+    """Describe the photographs and where the scene lies."""
     views = task.views
     lines = [
         f"{path}: {len(views.train)} photographs to learn from, {len(views.test)} held out ({views.split}), "
@@ -137,18 +162,20 @@ def _words(task: NerfTask, path: Path) -> str:
     return "\n".join(lines)
 
 
-def _warnings(task: NerfTask) -> list[str]:
-    found = []
+def _warn(task: NerfTask, warn: Warnings) -> None:
+    """Warn of photographs that are missing, and of a scene that no camera sees."""
     missing = task.views.missing
     if missing:
         more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
-        found.append(f"{len(missing)} images that the data name do not exist: {', '.join(missing[:LISTED])}{more}")
+        warn(
+            f"{len(missing)} images that the data name do not exist and were left out: {', '.join(missing[:LISTED])}{more}"
+        )
     if not task.volume.grid.open_cells:
-        found.append("no camera sees anything of the scene's cube; give another --aabb-scale or --scale")
-    return found
+        warn("no camera sees any part of the scene's cube; give another --aabb-scale or --scene-scale")
 
 
 def _describe(scores: dict[str, Any]) -> str:
+    """Put the scores into words."""
     if not any(key.startswith("psnr") for key in scores):
         return "no pixel was held out, so there is no score"
     units = {"psnr": " dB", "ssim": ""}
@@ -161,7 +188,8 @@ def _describe(scores: dict[str, Any]) -> str:
     return f"{', '.join(parts)} on held-out views"
 
 
-def _facts(task: NerfTask, evaluate: str) -> dict[str, Any]:
+def _facts(task: NerfTask, *, quick: bool) -> dict[str, Any]:
+    """Facts about a fit of photographs, for the summary."""
     from nrc_tracer.tasks.nerf.evaluation import QUICK_STEP
 
     views = task.views
@@ -180,13 +208,13 @@ def _facts(task: NerfTask, evaluate: str) -> dict[str, Any]:
         "refine_exposure": task.options.refine_exposure,
         "space": "srgb",
         "backgrounds": list(task.evaluation.backgrounds),
-        "evaluated_pixels": "all" if evaluate == "full" else f"every {QUICK_STEP}th in x and y",
+        "evaluated_pixels": f"every {QUICK_STEP}th in x and y" if quick else "all",
         "notes": list(views.notes),
     }
 
 
 def _write_preview(task: NerfTask, file: Path) -> None:
-    """Write the first held-out view, or the first of all, over black."""
+    """Write the view of the first held-out photograph, or of the first one if none is held out, over black."""
     from nrc_tracer.imaging import write_image
     from nrc_tracer.imaging.tonemap import decode_srgb
     from nrc_tracer.tasks.nerf.rays import rays_of

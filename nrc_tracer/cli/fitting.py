@@ -1,265 +1,186 @@
-"""What the commands of `nrc-tracer fit` share: options, the training with its snapshots and previews, and the result."""
+"""What the commands of `nrc-tracer fit` share: options, training with snapshots and previews, and the result."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import json
-import math
-import sys
 import time as clock
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.fit_progress import FitProgress
-from nrc_tracer.cli.parameters import COUNT, SECONDS, compute_options, debug_option, finite, together
+from nrc_tracer.cli.command import Decorator, gathered, option, under
+from nrc_tracer.cli.fit_bar import FitBar
+from nrc_tracer.cli.options import (
+    PATH,
+    SNAPSHOT,
+    TRAINING,
+    ComputeOptions,
+    Messages,
+    compute_options,
+    every_option,
+    message_options,
+    resume_options,
+)
+from nrc_tracer.cli.outputs import Warnings, run_reporting
 from nrc_tracer.cli.periodic import Jobs, Periodic
-from nrc_tracer.cli.progress import announced
-from nrc_tracer.cli.termination import TERMINATED, noted_termination
+from nrc_tracer.cli.progress import COMPILING, announced
+from nrc_tracer.cli.termination import INTERRUPTED, TERMINATED, noted_termination
+from nrc_tracer.cli.values import COUNT, SECONDS, SMALL_SEED
 from nrc_tracer.errors import NrcError, SnapshotError
+from nrc_tracer.files.json_data import json_data
 from nrc_tracer.interruption import deferred_interrupt
 
 if TYPE_CHECKING:
     from nrc_tracer.tasks.task import Task
     from nrc_tracer.tasks.training import TrainingProgress
 
+DEFAULT_SEED = 1337
+"""Seed of all fits by default, that of tiny-cuda-nn."""
+
 
 @dataclass(frozen=True)
 class FitOptions:
-    """The options that all tasks have; see `fit_options` for what they mean.
+    """The options that all tasks share; see `fit_options` for what they mean.
 
     Attributes:
-        began: When the command began, by `time.perf_counter`.
+        began: Time at which the command began, by `time.perf_counter`.
     """
 
     steps: int | None
     seconds: float | None
     config: Path | None
+    seed: int
     snapshot: Path | None
     snapshot_every: float
     resume: bool
     auto_resume: bool
     preview: Path | None
     preview_every: float
-    seed: int
-    device: str | None
-    threads: int | None
-    as_json: bool
-    quiet: bool
-    began: float = 0.0
+    compute: ComputeOptions
+    messages: Messages
+    began: float = field(default_factory=clock.perf_counter, kw_only=True)
 
 
-def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that all tasks have, as the argument `options`."""
+@dataclass(frozen=True)
+class Fit:
+    """A task to train, and what the command says about it.
 
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> Any:
-        names = [field.name for field in fields(FitOptions) if field.name != "began"]
-        shared = {name: given.pop(name) for name in names}
-        return command(options=FitOptions(**shared, began=clock.perf_counter()), **given)
+    Attributes:
+        task: The task.
+        name: Name of the data; the default snapshot is called after it.
+        data_line: A line that describes the data.
+        default_steps: Number of steps unless steps or a time are asked for.
+        evaluate: Returns the final scores as JSON data.
+        describe: Puts the final scores into words.
+        preview: Writes a picture of the current state to a file.
+        check_preview: Raises `OutputError` for a file that `preview` cannot write; None for `imaging.check_writable`.
+        facts: More facts for the summary: colour space, background, split and whatever else makes the scores reproducible.
+        warnings: Warnings about the data.
+    """
 
-    return _fit_options(wrapped)
+    task: Task
+    name: str
+    data_line: str
+    default_steps: int
+    evaluate: Callable[[], dict[str, Any]]
+    describe: Callable[[dict[str, Any]], str]
+    preview: Callable[[Path], object] | None = None
+    check_preview: Callable[[Path], object] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: Warnings = field(default_factory=Warnings)
 
 
-_fit_options = together(
-    click.option("--steps", type=COUNT, help="Steps of training in all, those before --resume among them."),
-    click.option(
-        "--time", "seconds", type=SECONDS, callback=finite, help="Seconds of training, saving and such apart."
+def batch_option(default: str) -> Decorator:
+    """The option `--batch`, with words for its default."""
+    return under(
+        TRAINING, option("--batch", type=click.IntRange(64, 2**24), help=f"Samples per step. Default: {default}.")
+    )
+
+
+fit_options = gathered(
+    "options",
+    FitOptions,
+    under(
+        TRAINING,
+        option("--steps", type=COUNT, help="Number of steps at which training ends, those before --resume included."),
+        option(
+            "--time",
+            "seconds",
+            type=SECONDS,
+            metavar="SECONDS",
+            help="End after this time of training; saving and scoring are not counted.",
+        ),
+        option(
+            "--config",
+            type=PATH,
+            metavar="JSON",
+            help="Encoding, network, loss and optimizer in tiny-cuda-nn's format. Default: chosen for the data.",
+        ),
+        option(
+            "--seed",
+            type=SMALL_SEED,
+            default=DEFAULT_SEED,
+            show_default=True,
+            help="Seed of the random numbers. The default is that of tiny-cuda-nn, not 0 as in the other commands.",
+        ),
     ),
-    click.option(
-        "--config",
-        type=click.Path(path_type=Path),
-        metavar="JSON",
-        help="Model and training in tiny-cuda-nn's JSON. Default: chosen by the data.",
-    ),
-    click.option(
-        "--snapshot",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Where to keep the model and its training. Default: the data's name with .safetensors, in the current "
-        "folder.",
-    ),
-    click.option(
-        "--snapshot-every",
-        type=SECONDS,
-        callback=finite,
-        default=60.0,
-        show_default=True,
-        help="Seconds between them.",
-    ),
-    click.option("--resume", is_flag=True, help="Go on from the snapshot, to the same bits as without a stop."),
-    click.option("--auto-resume", is_flag=True, help="As --resume, but begin anew where there is no snapshot."),
-    click.option(
-        "--preview",
-        type=click.Path(path_type=Path),
-        metavar="PNG",
-        help="Picture of the state so far, written while training.",
-    ),
-    click.option(
-        "--preview-every",
-        type=SECONDS,
-        callback=finite,
-        default=15.0,
-        show_default=True,
-        help="Seconds between previews.",
-    ),
-    click.option(
-        "--seed",
-        type=click.IntRange(0, 2**31 - 1),
-        default=1337,
-        show_default=True,
-        help="Of parameters and samples.",
+    under(
+        SNAPSHOT,
+        option(
+            "--snapshot",
+            type=PATH,
+            metavar="FILE",
+            help="File for the model and the state of its training. Default: the data's name with .safetensors, in the current "
+            "folder.",
+        ),
+        every_option("--snapshot-every", "two writes of the snapshot", 60.0),
+        resume_options("snapshot"),
+        option("--preview", type=PATH, metavar="PNG", help="Picture of the current state, written while training."),
+        every_option("--preview-every", "two previews", 15.0),
     ),
     compute_options,
-    click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors."),
-    click.option("--json", "as_json", is_flag=True, help="Print a summary as one JSON object on stdout."),
-    debug_option,
+    message_options(),
 )
+"""The options that all tasks share, as the argument `options`: `FitOptions`."""
 
 
-def run_fit(
-    task: Task,
-    options: FitOptions,
-    *,
-    name: str,
-    data_line: str,
-    default_steps: int,
-    evaluate: Callable[[], dict[str, Any]],
-    describe: Callable[[dict[str, Any]], str],
-    preview: Callable[[Path], object] | None = None,
-    check_preview: Callable[[Path], object] | None = None,
-    facts: dict[str, Any] | None = None,
-    warnings: list[str] | None = None,
-) -> None:
-    """Train a task as the options say, keep its snapshot, and print what came of it.
+def run_fit(fit: Fit, options: FitOptions) -> None:
+    """Train a task, keep its snapshot, and print the result.
 
-    Ctrl-C and SIGTERM end the training after the current step; the snapshot then has all steps, and the exit code tells.
-
-    Args:
-        task: What to train.
-        options: The options.
-        name: The default snapshot's name without its ending.
-        data_line: What the data are, in a line.
-        default_steps: Where neither steps nor a time are asked for.
-        evaluate: Gives the final scores, JSON data.
-        describe: Words the final scores for the result line.
-        preview: Writes a picture of the state so far.
-        check_preview: Raises `OutputError` for a file that it cannot write; `imaging.check_writable` unless given.
-        facts: More for the JSON summary: colour space, background, split and whatever makes the scores reproducible.
-        warnings: What is off with the data; printed, and in the summary, with what `evaluate` adds by then.
+    Ctrl-C and SIGTERM end the training after the current step; then the snapshot has all steps, and the exit code tells.
     """
-    # Whatever a library prints must not end up between the lines of the summary
-    with contextlib.redirect_stdout(sys.stderr):
-        summary, exit_code = _fit(
-            task,
-            options,
-            name,
-            data_line,
-            default_steps,
-            evaluate,
-            describe,
-            preview if options.preview is not None else None,
-            check_preview,
-            {} if facts is None else facts,
-            [] if warnings is None else warnings,
-        )
-    if options.as_json:
-        click.echo(json.dumps(_finite(summary), allow_nan=False))
-    if exit_code:
-        click.get_current_context().exit(exit_code)
+    run_reporting(lambda: _fit(fit, options), as_json=options.messages.as_json)
 
 
-def _fit(
-    task: Task,
-    options: FitOptions,
-    name: str,
-    data_line: str,
-    default_steps: int,
-    evaluate: Callable[[], dict[str, Any]],
-    describe: Callable[[dict[str, Any]], str],
-    preview: Callable[[Path], object] | None,
-    check_preview: Callable[[Path], object] | None,
-    facts: dict[str, Any],
-    warnings: list[str],
-) -> tuple[dict[str, Any], int]:
-    from nrc_tracer.files.atomic import check_place
-    from nrc_tracer.imaging import check_writable
-    from nrc_tracer.tasks.training import train
-
-    quiet = options.quiet
-    steps = default_steps if options.steps is None and options.seconds is None else options.steps
+def _fit(fit: Fit, options: FitOptions) -> tuple[dict[str, Any], int]:
+    """Train and write; return the summary and the exit code."""
+    task, quiet = fit.task, options.messages.quiet
+    run = _Run(fit, options)
     load_seconds = clock.perf_counter() - options.began
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
     if not quiet:
         model = task.trainer.model
-        click.echo(f"{data_line}; {model.n_params:,} parameters, {model.precision} on {model.device}", err=True)
-    snapshot = options.snapshot or Path(f"{name}.safetensors")
-    check_place(snapshot, error=SnapshotError)
-    if options.preview is not None:
-        (check_preview or check_writable)(options.preview)
-    _resume(task, snapshot, options, steps)
+        click.echo(f"{fit.data_line}; {model.n_params:,} parameters, {model.precision} on {model.device}", err=True)
+    run.check_places()
+    _resume(task, run.snapshot, options, run.steps)
     first = task.number
     start = clock.perf_counter()
-    with announced("compiling kernels (first run only) ...", after=1.0, quiet=quiet):
+    with announced(COMPILING, quiet=quiet):
         task.compile()
     compile_seconds = clock.perf_counter() - start
-
-    progress_line = FitProgress(steps=steps, seconds=options.seconds, quiet=quiet)
-
-    saved = None
-
-    def save() -> None:
-        nonlocal saved
-        task.save(snapshot)
-        saved = task.number
-
-    def warn(error: NrcError) -> None:
-        warnings.append(str(error))
-        progress_line.say(f"warning: {error}")
-
-    periodic = [Periodic(save, options.snapshot_every)]
-    if preview is not None:
-        periodic.append(Periodic(lambda: preview(options.preview), options.preview_every))
-    jobs = Jobs(periodic, warn)
-
-    def watch(progress: TrainingProgress) -> bool:
-        progress_line(progress)
-        if progress.steps:
-            jobs.run_due()
-        return terminated()
-
-    try:
-        with noted_termination() as terminated, deferred_interrupt() as interrupted:
-            jobs.start()
-            with progress_line:
-                progress = train(task, steps=steps, seconds=options.seconds, watch=watch)
-            save()
-            finished = progress.finished and not (interrupted() or terminated())
-        exit_code = 0 if finished else TERMINATED if terminated() else 130
-        start = clock.perf_counter()
-        scores = evaluate() if finished else task.score()
-        if preview is not None:
-            jobs.attempt(preview, options.preview)
-    except KeyboardInterrupt as error:
-        if saved is None:
-            raise
-        raise KeyboardInterrupt(f"{snapshot} has {saved:,} steps, from which --resume goes on") from error
+    outcome = run.train()
     summary = {
         "task": task.kind,
-        "data": name,
-        **facts,
+        "data": fit.name,
+        **fit.facts,
         "steps": task.number,
         "resumed_from": first,
         "skipped_steps": task.trainer.skipped_steps,
-        "seconds": progress.seconds,
-        "steps_per_second": progress.steps / max(progress.seconds, 1e-9),
-        "loss": progress.loss,
-        "scores": scores,
+        "seconds": outcome.progress.seconds,
+        "steps_per_second": outcome.progress.steps / max(outcome.progress.seconds, 1e-9),
+        "loss": outcome.progress.loss,
+        "scores": outcome.scores,
         "parameters": task.trainer.model.n_params,
         "precision": task.trainer.model.precision,
         "device": str(task.trainer.model.device),
@@ -267,30 +188,119 @@ def _fit(
         "seed": task.seed,
         "load_seconds": load_seconds,
         "compile_seconds": compile_seconds,
-        "evaluation_seconds": clock.perf_counter() - start,
-        "snapshot": str(snapshot),
-        "interrupted": not finished,
-        "warnings": warnings,
+        "evaluation_seconds": outcome.evaluation_seconds,
+        "snapshot": str(run.snapshot),
+        "interrupted": outcome.exit_code != 0,
+        "warnings": fit.warnings.given,
     }
-    if not finished:
-        click.echo(f"interrupted: the same command with --resume goes on from {snapshot}", err=True)
+    _print_result(fit, summary, quiet)
+    return json_data(summary), outcome.exit_code
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a training ended, and the scores of the model."""
+
+    progress: TrainingProgress
+    scores: dict[str, Any]
+    evaluation_seconds: float
+    exit_code: int
+
+
+class _Run:
+    """A training with its files and its progress bar."""
+
+    def __init__(self, fit: Fit, options: FitOptions) -> None:
+        self._fit, self._options = fit, options
+        self.snapshot = options.snapshot or Path(f"{fit.name}.safetensors")
+        unlimited = options.steps is None and options.seconds is None
+        self.steps = fit.default_steps if unlimited else options.steps
+        self._saved: int | None = None
+        self._bar = FitBar(steps=self.steps, seconds=options.seconds, quiet=options.messages.quiet)
+        periodic = [Periodic(self._save, options.snapshot_every)]
+        if self._has_preview:
+            periodic.append(Periodic(self._preview, options.preview_every))
+        self._jobs = Jobs(periodic, self._warn)
+
+    @property
+    def _has_preview(self) -> bool:
+        return self._fit.preview is not None and self._options.preview is not None
+
+    def check_places(self) -> None:
+        """Raise `SnapshotError` or `OutputError` if the snapshot or the preview cannot be written."""
+        from nrc_tracer.files.atomic import check_place
+        from nrc_tracer.imaging import check_writable
+
+        check_place(self.snapshot, error=SnapshotError)
+        if self._options.preview is not None:
+            (self._fit.check_preview or check_writable)(self._options.preview)
+
+    def train(self) -> _Outcome:
+        """Train, write the snapshot, and score the model.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed after the training, or twice; it names the snapshot if there is one.
+        """
+        from nrc_tracer.tasks.training import train
+
+        def watch(progress: TrainingProgress) -> bool:
+            self._bar(progress)
+            if progress.steps:
+                self._jobs.run_due()
+            return terminated()
+
+        try:
+            with noted_termination() as terminated, deferred_interrupt() as interrupted:
+                self._jobs.start()
+                with self._bar:
+                    progress = train(self._fit.task, steps=self.steps, seconds=self._options.seconds, watch=watch)
+                self._save()
+                finished = progress.finished and not (interrupted() or terminated())
+            exit_code = 0 if finished else TERMINATED if terminated() else INTERRUPTED
+            start = clock.perf_counter()
+            scores = self._fit.evaluate() if finished else self._fit.task.score()
+            if self._has_preview:
+                self._jobs.attempt(self._preview)
+        except KeyboardInterrupt as error:
+            if self._saved is None:
+                raise
+            raise KeyboardInterrupt(
+                f"{self.snapshot} has {self._saved:,} steps, from which --resume goes on"
+            ) from error
+        return _Outcome(progress, scores, clock.perf_counter() - start, exit_code)
+
+    def _save(self) -> None:
+        self._fit.task.save(self.snapshot)
+        self._saved = self._fit.task.number
+
+    def _preview(self) -> None:
+        if self._fit.preview is not None and self._options.preview is not None:
+            self._fit.preview(self._options.preview)
+
+    def _warn(self, error: NrcError) -> None:
+        self._fit.warnings(str(error), self._bar.say)
+
+
+def _print_result(fit: Fit, summary: dict[str, Any], quiet: bool) -> None:
+    """Print on stderr what came of the training."""
+    if summary["interrupted"]:
+        click.echo(f"interrupted: the same command with --resume goes on from {summary['snapshot']}", err=True)
     elif not quiet:
-        click.echo(f"{name}: {describe(scores)}", err=True)
+        click.echo(f"{fit.name}: {fit.describe(summary['scores'])}", err=True)
     if not quiet:
         click.echo(
-            f"{snapshot}: {task.number:,} steps, {progress.seconds:.1f} s of training ({summary['steps_per_second']:.1f} "
-            f"steps/s; besides loading {load_seconds:.1f} s, compiling {compile_seconds:.1f} s, evaluating "
-            f"{summary['evaluation_seconds']:.1f} s)",
+            f"{summary['snapshot']}: {summary['steps']:,} steps, {summary['seconds']:.1f} s of training "
+            f"({summary['steps_per_second']:.1f} steps/s; also loading {summary['load_seconds']:.1f} s, compiling "
+            f"{summary['compile_seconds']:.1f} s, evaluating {summary['evaluation_seconds']:.1f} s)",
             err=True,
         )
-    return summary, exit_code
 
 
 def _resume(task: Task, snapshot: Path, options: FitOptions, steps: int | None) -> None:
-    """Go on from the snapshot if that is asked for."""
-    exists = snapshot.exists()
+    """Go on from the snapshot if that is asked for. Raises `SnapshotError`."""
+    exists, quiet = snapshot.exists(), options.messages.quiet
     if not (options.resume or options.auto_resume):
-        if exists and not options.quiet:
+        if exists and not quiet:
             click.echo(
                 f"note: {snapshot} is of an earlier training and will be replaced; --resume goes on from it", err=True
             )
@@ -298,8 +308,8 @@ def _resume(task: Task, snapshot: Path, options: FitOptions, steps: int | None) 
     if not exists:
         if options.resume:
             raise SnapshotError(
-                f"there is no snapshot {snapshot} to go on from; leave out --resume, or give --auto-resume, which begins "
-                "anew where there is none"
+                f"there is no snapshot {snapshot} to go on from; leave out --resume, or give --auto-resume, which starts anew "
+                "if there is none"
             )
         return
     task.resume(snapshot)
@@ -307,14 +317,5 @@ def _resume(task: Task, snapshot: Path, options: FitOptions, steps: int | None) 
         raise SnapshotError(
             f"{snapshot}: has {task.number} steps, more than the {steps} asked for; give more --steps, or leave out --resume"
         )
-    if not options.quiet:
+    if not quiet:
         click.echo(f"going on from {snapshot}: {task.number:,} steps", err=True)
-
-
-def _finite(value: Any) -> Any:
-    """JSON data without numbers that JSON has not."""
-    if isinstance(value, dict):
-        return {key: _finite(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(member) for member in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

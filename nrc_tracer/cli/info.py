@@ -7,27 +7,44 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.parameters import debug_option, parameters_option
+from nrc_tracer.cli.command import command
+from nrc_tracer.cli.options import (
+    SCENE_FORMATS,
+    SceneOptions,
+    debug_option,
+    json_option,
+    scene_argument,
+    scene_options,
+)
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod
     from rich.table import Table
 
 MOST_ROWS = 20
-"""Longer lists are cut in the table; `--json` has them whole."""
+"""Rows of a list that a table shows; `--json` lists everything."""
 
 
-@click.command(short_help="Say what is in a scene.")
-@click.argument("scene", metavar="SCENE", type=click.Path(path_type=Path))
-@parameters_option
-@click.option("--strict", is_flag=True, help="Treat warnings about the scene as errors.")
+@command(
+    short_help="List what a scene contains.",
+    help=f"""List what SCENE ({SCENE_FORMATS}) contains.
+
+    Cameras, film, lights, shapes, materials, textures, memory and bounds are listed, and features of the file that are not
+    supported.
+    """,
+    examples=(
+        "nrc-tracer info scenes/many-lights.json",
+        "nrc-tracer info model.glb --json",
+    ),
+)
+@scene_argument
+@scene_options
+@json_option("Print one JSON object instead of tables.")
 @debug_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-def info(scene: Path, parameters: dict[str, str], strict: bool, as_json: bool) -> None:
-    """Say what is in SCENE: cameras, film, lights, shapes, materials, textures, memory, bounds, and what is not supported."""
-    from nrc_tracer.scene.load import load_scene
+def info(scene: Path, loading: SceneOptions, as_json: bool) -> None:
     from nrc_tracer.scene.summary import summarize
 
-    summary = summarize(load_scene(scene, strict=strict, parameters=parameters))
+    summary = summarize(loading.load(scene))
     if as_json:
         import json
 
@@ -91,7 +108,7 @@ def _triangles(geometry: dict[str, int]) -> str:
 
 
 def _counts(counts: dict[str, int], *, nouns: bool = False) -> str:
-    """`2 meshes, 1 sphere`; other words than nouns stay as they are."""
+    """Join counts: `2 meshes, 1 sphere`. Only names that are nouns get a plural."""
 
     def words(name: str, count: int) -> str:
         ending = ("es" if name.endswith("sh") else "s") if nouns and count != 1 else ""
@@ -101,7 +118,7 @@ def _counts(counts: dict[str, int], *, nouns: bool = False) -> str:
 
 
 def _bounds(bounds: dict[str, list[float]] | None) -> str:
-    return "nothing there" if bounds is None else f"{_point(bounds['low'])} to {_point(bounds['high'])}"
+    return "no shapes" if bounds is None else f"{_point(bounds['low'])} to {_point(bounds['high'])}"
 
 
 def _point(values: list[float]) -> str:
@@ -122,7 +139,9 @@ def _images(images: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
-    for name, justify in (("image", "left"), ("size", "right"), ("channels", "right"), ("memory", "right")):
+    columns: tuple[tuple[str, JustifyMethod], ...]
+    columns = (("image", "left"), ("size", "right"), ("channels", "right"), ("memory", "right"))
+    for name, justify in columns:
         table.add_column(name, justify=justify, header_style="bold", overflow="fold")
     ordered = sorted(images, key=lambda image: -image["bytes"])
     for image in ordered[:MOST_ROWS]:

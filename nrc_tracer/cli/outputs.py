@@ -1,51 +1,84 @@
-"""Writing files one after the other, and saying after Ctrl-C what has been written."""
+"""What a command leaves behind: its summary, its warnings, its files, and a message about them after Ctrl-C."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sys
 import time as clock
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 
-@contextmanager
-def leaving(words: str) -> Iterator[None]:
-    """Let Ctrl-C end the command with words on what it leaves, unless whoever was nearer to it has words of its own."""
+class Warnings:
+    """The warnings of a command. Call it with each: it is printed on stderr, and kept for the summary."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    def __call__(self, warning: str, say: Callable[[str], object] | None = None) -> None:
+        """Print a warning, through `say` if given, and keep it."""
+        self.given.append(warning)
+        line = f"warning: {warning}"
+        if say is None:
+            click.echo(line, err=True)
+        else:
+            say(line)
+
+
+def run_reporting(work: Callable[[], tuple[dict[str, Any], int]], *, as_json: bool) -> None:
+    """Do the work of a command, print its summary, and end with its exit code.
+
+    Args:
+        work: Returns a summary, JSON data, and the exit code. What libraries print on stdout meanwhile goes to stderr, so that
+            nothing but the summary is on stdout.
+        as_json: Whether to print the summary as one line of JSON.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        summary, exit_code = work()
+    if as_json:
+        click.echo(json.dumps(summary))
+    if exit_code:
+        click.get_current_context().exit(exit_code)
+
+
+@contextlib.contextmanager
+def leaving(message: str) -> Iterator[None]:
+    """Give Ctrl-C in the block a message about what was left behind, unless an inner block has given it one."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(str(error) or words) from error
+        raise KeyboardInterrupt(str(error) or message) from error
 
 
 def write_each(
     outputs: tuple[Path, ...], write: Callable[[Path], tuple[dict[str, Any], str]], *, quiet: bool
 ) -> list[dict[str, Any]]:
-    """Write outputs, with a line on stderr for each.
+    """Write outputs one after the other, with a line on stderr for each.
 
     Args:
         outputs: The files.
-        write: Writes one; gives what there is to know of it, as JSON data, and in words.
-        quiet: Print nothing.
+        write: Writes one of them; returns facts about it as JSON data, and a short text for the line.
+        quiet: Whether to print nothing.
 
     Returns:
-        Each file's name, and what `write` gave.
+        The name of each file and the facts about it.
 
     Raises:
-        KeyboardInterrupt: With the names of the files that were written, if any were; one that `write` raises with words of its
-            own adds them.
+        KeyboardInterrupt: With the names of the files that were written, if any were, and the message of a Ctrl-C within `write`.
     """
     written: list[dict[str, Any]] = []
     for output in outputs:
         start = clock.perf_counter()
         try:
-            facts, words = write(output)
+            facts, text = write(output)
         except KeyboardInterrupt as error:
             names = [entry["file"] for entry in written] + ([str(error)] if str(error) else [])
             raise KeyboardInterrupt(f"written: {', '.join(names)}" if names else "") from error
         written.append({"file": str(output), **facts})
         if not quiet:
-            click.echo(f"{output}: {words}, {clock.perf_counter() - start:.1f} s", err=True)
+            click.echo(f"{output}: {text}, {clock.perf_counter() - start:.1f} s", err=True)
     return written

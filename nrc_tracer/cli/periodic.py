@@ -1,23 +1,23 @@
-"""Something that is done every so many seconds while other work goes on."""
+"""Work that is repeated every few seconds between the steps of other work, such as writing a checkpoint."""
 
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nrc_tracer.errors import NrcError
 
 LARGEST_SHARE = 0.05
-"""Of the time, that may go into it: where it takes long, the next waits longer."""
+"""Largest fraction of the total time that repeated work may take: slow work is repeated less often."""
 
 
 class Periodic:
     """Calls `work` when it is due.
 
     Args:
-        work: What to do.
-        every: Seconds between two calls.
+        work: The work.
+        every: Shortest time between two calls in seconds.
     """
 
     def __init__(self, work: Callable[..., object], every: float) -> None:
@@ -29,7 +29,7 @@ class Periodic:
         self._due = clock.perf_counter() + self._every
 
     def run_if_due(self, *args: Any) -> None:
-        """Call `work` with these arguments if it is time."""
+        """Call `work` with these arguments if it is due."""
         start = clock.perf_counter()
         if start < self._due:
             return
@@ -41,14 +41,14 @@ class Periodic:
 
 
 class Jobs:
-    """Several of them. What fails is a warning, told once however often it is tried again.
+    """Several kinds of periodic work. An error in one of them becomes a warning; the same warning is given only once.
 
     Args:
-        jobs: What to do.
-        warn: Tells an error.
+        jobs: The kinds of work.
+        warn: Reports an error.
     """
 
-    def __init__(self, jobs: list[Periodic], warn: Callable[[NrcError], None]) -> None:
+    def __init__(self, jobs: Sequence[Periodic], warn: Callable[[NrcError], None]) -> None:
         self._jobs, self._warn = jobs, warn
         self._warned: set[str] = set()
 
@@ -58,12 +58,12 @@ class Jobs:
             job.start()
 
     def run_due(self, *args: Any) -> None:
-        """Do with these arguments what is due."""
+        """Do the work that is due, with these arguments."""
         for job in self._jobs:
             self.attempt(job.run_if_due, *args)
 
     def attempt(self, work: Callable[..., object], *args: Any) -> None:
-        """Do something whose failure is such a warning too."""
+        """Do some other work whose errors become warnings too."""
         try:
             work(*args)
         except NrcError as error:

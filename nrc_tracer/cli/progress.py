@@ -1,4 +1,4 @@
-"""What is said on stderr while a render runs."""
+"""Progress of long work on stderr: a bar on a terminal, and a message for what takes longer than usual."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import contextlib
 import math
 import sys
 import threading
-import time
+import time as clock
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from nrc_tracer.tracer import Renderer
 
+COMPILING = "compiling kernels (first run only) ..."
+
 
 def rate(samples_per_second: float) -> str:
-    """Write a rate with three digits or so: `1.4 M samples/s`."""
+    """Format a rate with three digits: `1.4 M samples/s`."""
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if samples_per_second >= unit:
             return f"{samples_per_second / unit:.3g}{name} samples/s"
@@ -25,8 +27,8 @@ def rate(samples_per_second: float) -> str:
 
 
 @contextlib.contextmanager
-def announced(message: str, *, after: float, quiet: bool) -> Iterator[None]:
-    """Print `message` only if what runs inside takes longer than `after` seconds."""
+def announced(message: str, *, after: float = 1.0, quiet: bool) -> Iterator[None]:
+    """Print `message` on stderr if the block takes longer than `after` seconds."""
     timer = threading.Timer(after, click.echo, (message,), {"err": True})
     timer.daemon = True
     if not quiet:
@@ -38,34 +40,38 @@ def announced(message: str, *, after: float, quiet: bool) -> Iterator[None]:
 
 
 class Bar:
-    """A bar on a terminal while something runs, nothing elsewhere. A context.
+    """A progress bar on stderr, shown only if that is a terminal. A context.
 
     Args:
-        before: Templates of what stands between the bar and the times that have passed and are left, in rich's fields.
-        after: Of what stands after them.
-        total: What the bar counts up to.
-        quiet: Show nothing, even on a terminal.
-        fields: Those of the templates, as they begin.
+        before: Templates of the texts between the bar and the times, in the format of rich's columns.
+        after: Templates of the texts after the times.
+        total: Value of `completed` at the end.
+        quiet: Whether to show no bar even on a terminal.
+        fields: Initial values of the templates' `task.fields`.
     """
 
     def __init__(
-        self, *before: str, after: tuple[str, ...] = (), total: float = 1.0, quiet: bool, **fields: str
+        self, *before: str, after: tuple[str, ...] = (), total: float = 1.0, quiet: bool, **fields: Any
     ) -> None:
         self._bar = None
         if quiet or not sys.stderr.isatty():
             return
+        import rich.progress
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-        words = ([TextColumn(template) for template in templates] for templates in (before, after))
-        columns = (BarColumn(bar_width=20), *next(words), *times, *next(words))
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        times = (
+            rich.progress.TimeElapsedColumn(),
+            rich.progress.TextColumn("left"),
+            rich.progress.TimeRemainingColumn(),
+        )
+        words = ([rich.progress.TextColumn(template) for template in templates] for templates in (before, after))
+        columns = (rich.progress.BarColumn(bar_width=20), *next(words), *times, *next(words))
+        self._bar = rich.progress.Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task("", total=total, **fields)
 
     @property
     def shown(self) -> bool:
-        """Whether there is one."""
+        """Whether a bar is shown."""
         return self._bar is not None
 
     def __enter__(self) -> Bar:
@@ -78,27 +84,27 @@ class Bar:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, completed: float, **fields: str) -> None:
-        """Bring the bar and its fields up to date."""
+    def show(self, completed: float, **fields: Any) -> None:
+        """Update the bar and the fields of its templates."""
         if self._bar is not None:
             self._bar.update(self._task, completed=completed, **fields)
 
     def say(self, message: str) -> None:
-        """Print a line beside the bar."""
+        """Print a line on stderr, above the bar if it is shown."""
         if self._bar is None:
             click.echo(message, err=True)
         else:
             self._bar.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
-class Progress(Bar):
-    """How far a render is. Call it with the renderer after every pass.
+class RenderBar(Bar):
+    """The progress of a render: samples, noise, times and speed. Call it with the renderer after every pass.
 
     Args:
-        spp: Samples per pixel asked for, if any.
-        seconds: Time asked for, if any.
-        noise: Relative error asked for, if any.
-        quiet: Show nothing, even on a terminal.
+        spp: Samples per pixel at which the render ends, if any.
+        seconds: Time at which it ends, if any.
+        noise: Relative error at which it ends, if any.
+        quiet: Whether to show no bar even on a terminal.
     """
 
     def __init__(self, *, spp: int | None, seconds: float | None, noise: float | None = None, quiet: bool) -> None:
@@ -107,17 +113,16 @@ class Progress(Bar):
         self._target = noise
         self._noise, self._noise_at = math.inf, 0
         self._begun = 0
-        self._start = time.perf_counter()
-        words = {"samples": "", "rate": ""}
-        super().__init__("{task.fields[samples]}", after=("{task.fields[rate]}",), quiet=quiet, **words)
+        self._start = clock.perf_counter()
+        super().__init__("{task.fields[samples]}", after=("{task.fields[rate]}",), quiet=quiet, samples="", rate="")
 
-    def __enter__(self) -> Progress:
-        self._start = time.perf_counter()
+    def __enter__(self) -> RenderBar:
+        self._start = clock.perf_counter()
         super().__enter__()
         return self
 
     def resume(self, samples: int) -> None:
-        """Leave the samples that a checkpoint had out of the rate."""
+        """Exclude the samples of a checkpoint from the speed."""
         self._begun = samples
 
     def _samples_word(self, samples: int) -> str:
@@ -127,10 +132,10 @@ class Progress(Bar):
     def __call__(self, renderer: Renderer) -> None:
         if not self.shown:
             return
-        elapsed = time.perf_counter() - self._start
+        elapsed = clock.perf_counter() - self._start
         by_samples = renderer.samples / self._spp if self._spp else 0.0
         by_time = elapsed / self._seconds if self._seconds else 0.0
-        # Asked for seldom: on a large film it takes a while
+        # The noise is estimated rarely: on a large film this takes a while
         if renderer.samples >= 1.25 * self._noise_at:
             self._noise, self._noise_at = renderer.noise(), renderer.samples
         by_noise = min(1.0, (self._target / self._noise) ** 2) if self._target and self._noise else 0.0

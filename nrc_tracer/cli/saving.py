@@ -1,9 +1,10 @@
-"""What a render leaves on the disk while it runs: checkpoints, and the image so far."""
+"""The files that a render writes while it runs: checkpoints, and the image so far."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,41 +15,73 @@ if TYPE_CHECKING:
     from nrc_tracer.tracer import Renderer
 
 
-class Saves:
-    """Writes checkpoints and partial images between passes. Call it with the renderer after every pass.
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """When a render writes files, and whether it goes on from one.
 
-    What fails while the render goes on is a warning, and leaves the file before as it was.
+    Attributes:
+        file: The checkpoint's file.
+        kept: Whether the checkpoint is kept after success, with all samples, so that more can be added to them.
+        every: Seconds between two checkpoints.
+        save_image_every: Seconds between two writes of the image so far; None for none.
+        resume: Whether to go on from the checkpoint, which has to exist.
+        auto_resume: Whether to go on from the checkpoint if it exists.
+    """
+
+    file: Path
+    kept: bool
+    every: float
+    save_image_every: float | None
+    resume: bool
+    auto_resume: bool
+
+
+def check_checkpoint(options: CheckpointOptions, outputs: tuple[Path, ...]) -> None:
+    """Check, before the work of a long render, that its checkpoint can be written, and exists if it is to be read.
+
+    Raises:
+        CheckpointError: It cannot be written, is not there to be read, or has the name of an output.
+    """
+    from nrc_tracer.files.atomic import check_place
+
+    if options.resume and not options.file.exists():
+        raise CheckpointError(
+            f"there is no checkpoint {options.file} to go on from; leave out --resume, or give --auto-resume, which starts "
+            "anew if there is none"
+        )
+    if options.file in outputs:
+        raise CheckpointError(f"{options.file}: is the name of the image already; choose another for the checkpoint")
+    check_place(options.file, error=CheckpointError)
+
+
+class Saves:
+    """Writes checkpoints and the image so far between passes. Call it with the renderer after every pass.
+
+    An error while the render goes on becomes a warning, and leaves the previous file as it was.
 
     Args:
-        checkpoint: The checkpoint's file.
-        kept: Whether it stays after success, then with all samples, so that more can be added to them.
-        checkpoint_every: Seconds between checkpoints.
+        options: What to write, and when.
         save_image: Writes the image so far.
-        image_every: Seconds between partial images; none unless given.
-        warn: Shows a warning.
+        warn: Prints a warning.
     """
 
     def __init__(
         self,
-        checkpoint: Path,
+        options: CheckpointOptions,
         *,
-        kept: bool,
-        checkpoint_every: float,
         save_image: Callable[[Renderer], None],
-        image_every: float | None,
         warn: Callable[[str], None],
     ) -> None:
-        self.checkpoint = checkpoint
-        self._kept = kept
+        self._options = options
         self._is_ours = False
-        jobs = [Periodic(self._write_checkpoint, checkpoint_every)]
-        if image_every is not None:
-            jobs.append(Periodic(save_image, image_every))
+        jobs = [Periodic(self._write_checkpoint, options.every)]
+        if options.save_image_every is not None:
+            jobs.append(Periodic(save_image, options.save_image_every))
         self._jobs = Jobs(jobs, lambda error: warn(f"{error}; the render goes on"))
 
     def resume(self, renderer: Renderer) -> None:
         """Go on from the checkpoint. Raises `CheckpointError`."""
-        renderer.load_checkpoint(self.checkpoint)
+        renderer.load_checkpoint(self._options.file)
         self._is_ours = True
 
     def start(self) -> None:
@@ -59,25 +92,25 @@ class Saves:
         self._jobs.run_due(renderer)
 
     def succeed(self, renderer: Renderer) -> None:
-        """Leave the checkpoint as it has to be once all images are written. Raises `CheckpointError`."""
-        if self._kept:
+        """Write or remove the checkpoint after all images have been written. Raises `CheckpointError`."""
+        if self._options.kept:
             self._write_checkpoint(renderer)
         elif self._is_ours:
             with contextlib.suppress(OSError):
-                self.checkpoint.unlink(missing_ok=True)
+                self._options.file.unlink(missing_ok=True)
 
     def stop(self, renderer: Renderer) -> None:
-        """Write the last checkpoint of a render that is not at its end. Raises `CheckpointError`."""
+        """Write the last checkpoint of an interrupted render. Raises `CheckpointError`."""
         self._write_checkpoint(renderer)
 
     def rescue(self, renderer: Renderer, error: NrcError) -> NrcError:
-        """Keep the samples of a render whose image cannot be written; return the error to end with."""
+        """Keep the samples of a render whose image cannot be written; return the error that ends the command."""
         try:
             self._write_checkpoint(renderer)
         except CheckpointError as problem:
             return type(error)(f"{error}\n{problem}")
-        return type(error)(f"{error}; {self.checkpoint} has all samples, and --resume writes the image")
+        return type(error)(f"{error}; {self._options.file} has all samples, and --resume writes the image")
 
     def _write_checkpoint(self, renderer: Renderer) -> None:
-        renderer.save_checkpoint(self.checkpoint)
+        renderer.save_checkpoint(self._options.file)
         self._is_ours = True

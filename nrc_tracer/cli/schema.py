@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import click
 
+from nrc_tracer.cli.command import command
 
-@click.command(short_help="Print the JSON Schema of scene files.")
+
+@command(
+    short_help="Print the JSON Schema of scene files.",
+    examples=("nrc-tracer schema > scene.schema.json",),
+)
 def schema() -> None:
-    """Print the JSON Schema of scene files.
+    """Print the JSON Schema of the package's own scene files.
 
-    Save it beside a scene and name it there, as in {"$schema": "scene.schema.json", ...}, and editors complete and
-    check what you type.
+    Save it beside a scene and name it there, as in {"$schema": "scene.schema.json", ...}: then editors complete and check what
+    you type.
     """
     import json
 

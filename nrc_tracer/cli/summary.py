@@ -1,4 +1,4 @@
-"""What a render says of itself: one line before it, one after it, and the JSON summary."""
+"""What a render prints about itself: a line before it, lines after it, and its summary as JSON data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def scene_line(scene: Scene, renderer: Renderer) -> str:
-    """Summarise what is about to be rendered: `cornell-box.xml: 8 shapes, 5 materials, 512x512 on cpu (embree)`."""
+    """Describe what is about to be rendered: `cornell-box.xml: 8 shapes, 5 materials, 512x512 on cpu (embree)`."""
     description = scene.description
     counts = (
         ("shape", len(description.shapes)),
@@ -27,18 +27,35 @@ def scene_line(scene: Scene, renderer: Renderer) -> str:
 
 
 def dropped_warning(renderer: Renderer) -> str | None:
-    """Say which samples were left out, if any."""
+    """Return a warning about samples that were left out, None if there were none."""
     if not renderer.dropped:
         return None
     places = ", ".join(f"({x}, {y})" for x, y in renderer.dropped_pixels()[:10])
     return f"{renderer.dropped} samples were not finite and were left out, first at pixels {places}"
 
 
+def cache_warning(report: dict[str, Any]) -> str | None:
+    """Return a warning if paths end in a cache that is not known to be accurate; None otherwise."""
+    if report["mode"] != "on" or report["converged"]:
+        return None
+    return (
+        f"the cache is not known to be accurate to 3 %: {bias_words(report)} after {report['warm_up_frames']} frames of "
+        "training before the first sample; give it more --time, --spp or --cache-train-frames"
+    )
+
+
 def summarize(renderer: Renderer, image: Image, *, seconds: float, resumed_from: int) -> dict[str, Any]:
-    """What the renderer has done in `seconds`, from `resumed_from` samples on."""
+    """Return the facts about a render as JSON data.
+
+    Args:
+        renderer: The renderer afterwards.
+        image: Its image.
+        seconds: Time of rendering.
+        resumed_from: Samples per pixel that a checkpoint had.
+    """
     noise = renderer.noise()
     samples = (renderer.samples - resumed_from) * renderer.width * renderer.height
-    summary = {
+    summary: dict[str, Any] = {
         "width": renderer.width,
         "height": renderer.height,
         "samples": renderer.samples,
@@ -58,8 +75,33 @@ def summarize(renderer: Renderer, image: Image, *, seconds: float, resumed_from:
 
 
 def result_line(summary: dict[str, Any]) -> str:
-    """Summarise what was rendered."""
+    """Describe what was rendered: files, size, samples, noise, time and speed."""
     size = f"{summary['width']}x{summary['height']}, {summary['samples']} spp"
     speed = f"{rate(summary['samples_per_second'])}, {summary['accel']} on {summary['device']}"
     noise = "" if summary["noise"] is None else f"noise {100 * summary['noise']:.2g} %, "
     return f"{', '.join(summary['outputs'])}  {size}, {noise}{summary['seconds']:.1f} s ({speed})"
+
+
+def cache_line(report: dict[str, Any]) -> str:
+    """Describe what the cache did: `cache: bias +0.4 % (+- 0.7 %); 64 frames of warm-up (2.3 s), 0.98 queries per path, ...`."""
+    if report.get("continue_probability") == 1.0:
+        return "cache: not used, because correcting it would cost more here than it saves; all paths were traced to their ends"
+    seconds = report["seconds"]
+    total = sum(seconds.values()) or 1.0
+    shares = ", ".join(
+        f"{name} {100 * seconds[key] / total:.0f} %"
+        for key, name in (("trace", "tracing"), ("query", "queries"), ("train", "training"))
+    )
+    return (
+        f"cache: {bias_words(report)}; {report['warm_up_frames']} frames of warm-up ({report['warm_up_seconds']:.1f} s), "
+        f"{report['queries_per_path']:.2f} queries per path, {report['mean_path_length']:.1f} vertices per path; {shares}"
+    )
+
+
+def bias_words(report: dict[str, Any]) -> str:
+    """Return the measured bias and its standard error as text."""
+    bias, error = report["bias"], report["bias_error"]
+    if bias is None or error is None or not math.isfinite(bias):
+        return "bias not measured"
+    # In the report, a positive bias is light that is missing
+    return f"bias {-100 * bias:+.1f} % (+- {100 * error:.1f} %)"

@@ -1,1 +1,1 @@
-"""Comparing ways to render a scene: what is rendered, what is measured, and the report of it."""
+"""Comparing ways to render a scene: rendering, measuring errors against a reference, and the report."""

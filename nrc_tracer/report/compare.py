@@ -1,9 +1,9 @@
-"""A comparison from scene to report."""
+"""The files of a report: metrics, figures, images and the HTML page."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,30 +12,31 @@ import numpy as np
 
 from nrc_tracer.errors import OutputError
 from nrc_tracer.files.atomic import replacing
+from nrc_tracer.files.json_data import json_data
 from nrc_tracer.imaging import write_image
 from nrc_tracer.report import figures
-from nrc_tracer.report.html import Page, Picture, write_page
-from nrc_tracer.report.measure import Look, Measured
+from nrc_tracer.report.html import CaptionedImage, Page, write_page
+from nrc_tracer.report.measure import Look, Measured, Result
 from nrc_tracer.report.pictures import bias_map, choose_crops, encode_png, error_map
 from nrc_tracer.report.references import Reference
 from nrc_tracer.report.settings import Budget, Setting
-from nrc_tracer.report.study import Shots
-from nrc_tracer.report.table import as_document, finite
+from nrc_tracer.report.study import Say, Shots, silent
+from nrc_tracer.report.table import as_document
 from nrc_tracer.version import __version__
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a report says of how it was made, beside the numbers.
+    """How the images of a report were made.
 
     Attributes:
-        scene: The file.
-        device: The device's name, and what intersects triangles.
-        sampler: `sobol`, `independent`, or "as the scene says".
-        max_depth: Longest path, -1 without limit.
-        seeds: Images of each setting and budget.
-        options: Of the cache, such as its spread.
-        warnings: What limits the results.
+        scene: File of the scene.
+        device: Name of the device, and what intersects rays with triangles on it.
+        sampler: `sobol` or `independent`.
+        max_depth: Segments of the longest path, -1 without limit.
+        seeds: Number of images per setting and budget.
+        options: Settings of the cache that were given, such as its spread.
+        warnings: Warnings about the results.
     """
 
     scene: str
@@ -48,7 +49,7 @@ class Circumstances:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder of a report and make sure that it can be written to; `OutputError` if not."""
+    """Make the folder of a report and check that it can be written to. Raises `OutputError`."""
     try:
         for place in (folder, folder / "figures", folder / "images"):
             place.mkdir(parents=True, exist_ok=True)
@@ -60,14 +61,14 @@ def prepare_folder(folder: Path) -> None:
 
 
 def document(measured: Measured, reference: Reference, about: Circumstances, shots: Shots) -> dict[str, Any]:
-    """Return what metrics.json holds."""
+    """Return the contents of metrics.json."""
     height, width = reference.first.shape[:2]
     reports = [
         {"setting": setting.name, "budget": budget.name, "seed": images[0].seed, "report": images[0].cache}
         for (setting, budget), images in shots.images.items()
         if images[0].cache
     ]
-    return finite(
+    return json_data(
         {
             "scene": about.scene,
             "width": width,
@@ -100,9 +101,18 @@ def write_report(
     look: Look,
     about: Circumstances,
     *,
-    say: Callable[[str, float], None] = lambda words, share: None,
+    say: Say = silent,
 ) -> dict[str, Any]:
-    """Write metrics.json, report.html, figures/*.png and images/*.exr; return what metrics.json holds.
+    """Write metrics.json, report.html, figures/*.png and images/*.exr; return the contents of metrics.json.
+
+    Args:
+        folder: Folder that `prepare_folder` has made.
+        shots: The images.
+        measured: The numbers.
+        reference: The image that others are compared with.
+        look: Tone mapping of the pictures.
+        about: How the images were made.
+        say: Shows what is being done.
 
     Raises:
         OutputError: A file cannot be written.
@@ -120,7 +130,7 @@ def write_report(
     for (setting, budget), images in shots.images.items():
         write_image(folder / "images" / f"{_file_name(setting, budget)}.exr", images[0].rgb)
 
-    pictures, errors, biases = [Picture("reference", encode_png(look(clean)))], [], []
+    pictures, errors, biases = [CaptionedImage("reference", encode_png(look(clean)))], [], []
     panels: dict[str, dict[str, list[tuple[str, np.ndarray]]]] = {"images": {}, "errors": {}, "bias": {}}
     for setting, budget, images in shown:
         result, name = measured.result(setting, budget), f"{setting.name}, {budget.name}"
@@ -128,10 +138,10 @@ def write_report(
         for kind, picture in zip(panels, maps, strict=True):
             panels[kind].setdefault(budget.name, []).append((setting.name, picture))
         caption = f"{images[0].samples} spp, {images[0].seconds:.3g} s, relMSE {result.rel_mse:.3g}"
-        pictures.append(Picture(name, encode_png(maps[0]), caption))
-        errors.append(Picture(name, encode_png(maps[1]), f"relMSE {result.rel_mse:.3g}"))
+        pictures.append(CaptionedImage(name, encode_png(maps[0]), caption))
+        errors.append(CaptionedImage(name, encode_png(maps[1]), f"relMSE {result.rel_mse:.3g}"))
         bias = f"bias\u00b2 {result.squared_bias:.2g} \u00b1 {result.squared_bias_error:.1g}"
-        biases.append(Picture(name, encode_png(maps[2]), bias))
+        biases.append(CaptionedImage(name, encode_png(maps[2]), bias))
     for rows in panels["images"].values():
         rows.insert(0, ("reference", look(clean)))
 
@@ -143,8 +153,8 @@ def write_report(
     }
     for name, files in drawn.items():
         _write(folder / "figures" / f"{name.replace(' ', '-')}.png", files["light"])
-    for kind, rows in panels.items():
-        _write(folder / "figures" / f"{kind}.png", figures.gallery(list(rows.items())))
+    for kind, galleries in panels.items():
+        _write(folder / "figures" / f"{kind}.png", figures.gallery(list(galleries.items())))
 
     last = [images[0].rgb for _, _, images in shown[-len(settings) :]]
     height, width = clean.shape[:2]
@@ -172,13 +182,13 @@ def write_report(
 
 
 def shown_budgets(budgets: Sequence[Budget]) -> list[Budget]:
-    """The budgets whose pictures are shown: the most samples and the longest time."""
+    """Return the budgets whose images are shown: the most samples and the longest time."""
     kinds = [[budget for budget in budgets if budget.kind == kind] for kind in ("samples", "time")]
     return [max(kind, key=lambda budget: budget.value) for kind in kinds if kind]
 
 
 def answers(measured: Measured, settings: Sequence[Setting], budgets: Sequence[Budget]) -> list[str]:
-    """Say what came out: errors against the first setting's at the longest budgets, and when it overtakes."""
+    """Return sentences on the errors relative to the first setting's at the longest budgets, and on when that overtakes."""
     sentences = []
     for budget in shown_budgets(budgets):
         plain = measured.result(settings[0], budget)
@@ -189,23 +199,25 @@ def answers(measured: Measured, settings: Sequence[Setting], budgets: Sequence[B
                 continue
             ratio, margin = plain.rel_mse / result.rel_mse, _margin(plain, result)
             if abs(ratio - 1.0) <= margin:
-                verdict = f"the error of {settings[0].name} within what the seeds can tell"
+                verdict = f"the same error as {settings[0].name}, within two standard errors"
             elif ratio > 1.0:
-                verdict = f"{ratio:.3g} times less error than {settings[0].name}"
+                verdict = f"an error {ratio:.3g} times smaller than {settings[0].name}"
             else:
-                verdict = f"{1.0 / ratio:.3g} times the error of {settings[0].name}"
+                verdict = f"an error {1.0 / ratio:.3g} times larger than {settings[0].name}"
             sentences.append(f"{setting.name} has, at equal {words} ({budget.name}), {verdict}.")
     sentences.extend(f"{settings[0].name} overtakes {c.setting.name}: {c.words}." for c in measured.crossings)
     return sentences
 
 
-def _margin(plain: Any, result: Any) -> float:
-    """Two standard errors of the ratio of two errors."""
-    relative = [r.rel_mse_error / r.rel_mse for r in (plain, result) if r.rel_mse > 0.0]
-    return 2.0 * float(np.hypot(*relative)) if len(relative) == 2 else 0.0
+def _margin(plain: Result, result: Result) -> float:
+    """Return two standard errors of the ratio of two errors."""
+    if not (plain.rel_mse > 0.0 and result.rel_mse > 0.0):
+        return 0.0
+    return 2.0 * float(np.hypot(plain.rel_mse_error / plain.rel_mse, result.rel_mse_error / result.rel_mse))
 
 
 def _facts(reference: Reference, about: Circumstances) -> list[tuple[str, str]]:
+    """Return names and values of facts for the head of the page."""
     height, width = reference.first.shape[:2]
     error = "one image, taken as exact" if reference.error is None else f"{100 * reference.error:.2g} % error"
     depth = "without limit" if about.max_depth < 0 else f"up to {about.max_depth} segments"
@@ -222,35 +234,39 @@ def _facts(reference: Reference, about: Circumstances) -> list[tuple[str, str]]:
 
 
 def _notes(reference: Reference, about: Circumstances, look: Look) -> list[str]:
-    if reference.second is None:
-        source = (
-            "The reference is one image that was given and counts as exact: its noise is part of every error and bias."
-        )
+    """Return paragraphs on how the numbers and images were made."""
+    error = reference.error
+    if error is None:
+        source = "The reference is a single image that was given. It counts as exact: its noise is part of all errors and biases."
     else:
         source = (
-            f"The reference is two independent images with {reference.samples[0]} and {reference.samples[1]} samples per "
-            f"pixel (0: not known); the relative error of their mean is {100 * reference.error:.2g} %. Errors are computed "
-            "as (x - r1)(x - r2), so that the references' noise cancels on average."
+            f"The reference consists of two independent images with {reference.samples[0]} and {reference.samples[1]} samples "
+            f"per pixel (0: unknown); the relative error of their mean is {100 * error:.2g} %. Errors are computed as "
+            "(x - r1)(x - r2), so that the noise of the references cancels on average."
         )
     return [
         source,
-        "relMSE = mean of (x - r)\u00b2 / (r\u00b2 + 0.01 mean(r)\u00b2) over pixels and channels, not trimmed; it is the sum "
-        "of squared bias and variance. The squared bias is the mean of products of errors of different seeds, which has no "
-        "bias of its own and may fall below zero by chance; it is given with its standard error. The block error is the RMS "
-        "relative error of the means of 16 x 16 pixels.",
-        f"Every image has a seed of its own; settings take turns, seed by seed ({about.seeds} of each). Times are those spent "
-        "rendering, with warm-up and training of a cache, without loading and compiling. Convergence curves are one run more.",
-        "When uncached rendering overtakes is a model: its error falls as 1 / t, the other's variance too, and the other's "
-        "squared bias stays. A bias that training goes on to mend makes the time longer.",
-        f"Pictures have the tone mapping {look.tone} at exposure {look.exposure:g} stops. PSNR and SSIM are of tone-mapped "
-        "images; FLIP is HDR-FLIP of the first seed.",
+        "relMSE is the mean of (x - r)\u00b2 / (r\u00b2 + 0.01 mean(r)\u00b2) over all pixels and channels, the sum of squared "
+        "bias and variance. The squared bias is estimated without bias, by the mean of products of errors of different seeds, so "
+        "it may be below zero by chance; it is given with its standard error. The block error is the RMS relative error of the "
+        "means of blocks of 16 x 16 pixels.",
+        f"Every image has its own seed. The settings take turns, seed by seed ({about.seeds} images of each). Times are those of "
+        "rendering, including warm-up and training of a cache, excluding loading and compilation. The convergence curves come "
+        "from one additional run of each setting.",
+        "The time at which uncached rendering overtakes comes from a model: its error and the variance of the other setting fall "
+        "as 1 / t, and the squared bias of the other setting stays. Training that goes on to reduce the bias makes the time "
+        "longer.",
+        f"Images are shown with the tone mapping {look.tone} at an exposure of {look.exposure:g} stops. PSNR and SSIM are "
+        "measured on tone-mapped images; FLIP is HDR-FLIP of the first seed.",
     ]
 
 
 def _file_name(setting: Setting, budget: Budget) -> str:
+    """Return the name of an image's file without its ending."""
     return f"{setting.name} {budget.name}".replace(", ", "-").replace(" ", "-")
 
 
 def _write(path: Path, content: bytes) -> None:
+    """Replace a file. Raises `OutputError`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)

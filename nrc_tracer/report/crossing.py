@@ -1,4 +1,4 @@
-"""When uncached rendering overtakes: a small bias stays, noise goes."""
+"""The time at which uncached rendering overtakes: noise falls with time, bias stays."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 from nrc_tracer.report.settings import Setting
 
 Line = tuple[Sequence[float], Sequence[float]]
-"""Times and errors."""
+"""Times in seconds, and the errors at these times."""
 
 
 @dataclass(frozen=True)
 class Crossing:
     """The time from which uncached rendering has the smaller error.
 
-    The model: the uncached error falls as 1 / t from its measured value; the other is its squared bias, which stays, and its
-    variance, which falls as 1 / t. They are equal at (E_0 t_0 - V t) / B^2, with error E_0 at time t_0, and V and B^2 at t.
-    It is only that: a bias that training goes on to mend makes the time longer.
+    The model: the uncached error falls as 1 / t from its measured value E_0 at time t_0; the other error is the sum of its
+    squared bias B^2, which stays, and its variance, which falls as 1 / t from V at time t. They are equal at
+    (E_0 t_0 - V t) / B^2. The model ignores that training goes on to reduce the bias, which makes the time longer.
 
     Attributes:
-        setting: What uncached rendering is held against.
-        seconds: By the model; 0 if uncached rendering is ahead from the start, infinity if no bias was found.
-        at_least: By the model, with a squared bias larger by two standard errors.
-        measured: Where the measured curves cross last, None if within their range they do not.
-        range: The times that both curves cover, None if there are none.
+        setting: The setting that uncached rendering is compared with.
+        seconds: Time by the model; 0 if uncached rendering is ahead from the start, infinity if no bias was found.
+        at_least: Time by the model for a squared bias that is larger by two standard errors.
+        measured: Time at which the measured curves cross last; None if they do not cross within their common range.
+        range: First and last time that both curves cover; None if there is no such range.
     """
 
     setting: Setting
@@ -38,7 +38,7 @@ class Crossing:
 
     @property
     def words(self) -> str:
-        """In a few words."""
+        """The result as text."""
         if self.seconds == 0.0:
             text = "uncached is ahead at any time (model)"
         elif math.isinf(self.seconds):
@@ -66,7 +66,19 @@ def find_crossing(
     plain_curve: Line = ((), ()),
     curve: Line = ((), ()),
 ) -> Crossing:
-    """Find when uncached rendering overtakes, by the model of `Crossing` and from measured curves."""
+    """Find when uncached rendering overtakes, by the model of `Crossing` and from measured curves.
+
+    Args:
+        setting: The setting that uncached rendering is compared with.
+        plain_error: relMSE of uncached rendering after `plain_seconds`.
+        plain_seconds: Time of uncached rendering.
+        squared_bias: Relative squared bias of the setting.
+        squared_bias_error: Standard error of `squared_bias`.
+        variance: Relative variance of the setting after `seconds`.
+        seconds: Time of the setting.
+        plain_curve: Measured errors of uncached rendering.
+        curve: Measured errors of the setting.
+    """
     lead = plain_error * plain_seconds - variance * seconds
 
     def by_model(bias: float) -> float:
@@ -74,7 +86,7 @@ def find_crossing(
             return 0.0
         return lead / bias if bias > 0.0 else math.inf
 
-    # A bias within its own error is none
+    # A bias below two standard errors may be zero
     found = squared_bias if squared_bias > 2.0 * squared_bias_error else 0.0
     at_least = by_model(max(squared_bias, 0.0) + 2.0 * squared_bias_error)
     measured, covered = _measured(plain_curve, curve)
@@ -82,7 +94,7 @@ def find_crossing(
 
 
 def slope(costs: Sequence[float], errors: Sequence[float]) -> float | None:
-    """Return the slope of log error over log samples, or time, by least squares; None of fewer than three points above zero."""
+    """Return the slope of log error over log cost, by least squares; None for fewer than three positive points."""
     points = [(t, e) for t, e in zip(costs, errors, strict=True) if t > 0.0 and e > 0.0]
     if len(points) < 3:
         return None
@@ -91,10 +103,13 @@ def slope(costs: Sequence[float], errors: Sequence[float]) -> float | None:
 
 
 def _measured(plain: Line, other: Line) -> tuple[float | None, tuple[float, float] | None]:
-    """The last time at which, between measured points joined in log-log, the uncached curve comes to lie below the other."""
+    """Return the last time at which the uncached curve crosses to below the other, and the range that both curves cover.
+
+    Between measured points, curves are straight lines in log-log.
+    """
     lines = []
-    for times, errors in (plain, other):
-        points = [(t, e) for t, e in zip(times, errors, strict=True) if t > 0.0 and e > 0.0]
+    for costs, errors in (plain, other):
+        points = [(t, e) for t, e in zip(costs, errors, strict=True) if t > 0.0 and e > 0.0]
         if len(points) < 2:
             return None, None
         lines.append(np.log(np.array(points)).T)
@@ -112,7 +127,8 @@ def _measured(plain: Line, other: Line) -> tuple[float | None, tuple[float, floa
 
 
 def _time(seconds: float) -> str:
-    for size, unit in ((86400.0, "days"), (3600.0, "h"), (120.0, "min")):
-        if seconds >= (size if unit != "min" else 120.0):
-            return f"{seconds / (60.0 if unit == 'min' else size):.3g} {unit}"
+    """Format a time with a unit that suits it."""
+    for least, size, unit in ((86400.0, 86400.0, "days"), (3600.0, 3600.0, "h"), (120.0, 60.0, "min")):
+        if seconds >= least:
+            return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s"

@@ -1,10 +1,10 @@
-"""The report's figures, by matplotlib: PNG files for papers, and the same for dark pages."""
+"""The figures of the report, drawn by matplotlib as PNG files: for light pages and papers, and for dark pages."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart, in an order that suits both backgrounds
+# Okabe and Ito's palette, which colour-blind readers can distinguish, in an order that suits both backgrounds
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKERS = "osD^vPX"
 INK = {"light": "#1c1c1e", "dark": "#e6e6ea"}
@@ -26,7 +26,7 @@ THEMES = ("light", "dark")
 
 
 def check_figures() -> None:
-    """Make sure, before the work of a long study, that matplotlib is there; `NrcError` if not."""
+    """Check, before the work of a long study, that matplotlib is installed. Raises `NrcError`."""
     try:
         import matplotlib  # noqa: F401
     except (ImportError, OSError) as error:
@@ -36,7 +36,7 @@ def check_figures() -> None:
 
 
 def convergence(measured: Measured, *, theme: str = "light") -> bytes:
-    """Draw relMSE over time and over samples, log-log, with slopes; a PNG file."""
+    """Draw relMSE over time and over samples, log-log, with slopes; return a PNG file."""
     figure, (left, right) = _figure(theme, (10.0, 4.2), columns=2)
     for number, curve in enumerate(measured.curves):
         style = {"color": COLORS[number % 7], "marker": MARKERS[number % 7], "markersize": 4, "linewidth": 1.6}
@@ -45,7 +45,7 @@ def convergence(measured: Measured, *, theme: str = "light") -> bytes:
             points = [(x, y) for x, y in zip(values, curve.errors, strict=True) if x > 0 and y > 0]
             if points:
                 axes.plot(*np.array(points).T, label=curve.setting.name + (ending if axes is right else ""), **style)
-    for axes, name in ((left, "time [s], warm-up and training included"), (right, "samples per pixel")):
+    for axes, name in ((left, "time [s], including warm-up and training"), (right, "samples per pixel")):
         axes.set(xscale="log", yscale="log", xlabel=name)
         _log_ticks(axes)
         _guide(axes, theme)
@@ -56,7 +56,7 @@ def convergence(measured: Measured, *, theme: str = "light") -> bytes:
 
 
 def parts(measured: Measured, settings: Sequence[Setting], budgets: Sequence[Budget], *, theme: str = "light") -> bytes:
-    """Draw squared bias and variance of every setting side by side, one panel a budget; a PNG file."""
+    """Draw squared bias and variance of every setting side by side, one panel per budget; return a PNG file."""
     figure, panels = _figure(theme, (max(4.2, 3.6 * len(budgets)), 3.6), columns=len(budgets), share_y=True)
     panels = np.atleast_1d(panels)
     smallest = min((r.variance for r in measured.results if r.variance > 0), default=1e-6) / 100.0
@@ -92,17 +92,22 @@ def parts(measured: Measured, settings: Sequence[Setting], budgets: Sequence[Bud
 
 
 def legend(kind: str, *, theme: str = "light") -> bytes:
-    """Draw the colour scale of the error maps (`error`) or of the bias maps (`bias`); a PNG file."""
+    """Draw the colour scale of the error maps (`error`) or of the bias maps (`bias`); return a PNG file."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm, Normalize
 
     figure, axes = _figure(theme, (4.2, 0.75))
+    norm: Normalize
     if kind == "error":
         norm, colors, name = LogNorm(*ERROR_RANGE), ERROR_COLORS, "relative error of a pixel"
         ticks = [tick for tick in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0) if ERROR_RANGE[0] <= tick <= ERROR_RANGE[1]]
     else:
-        norm, colors, name = Normalize(-BIAS_RANGE, BIAS_RANGE), BIAS_COLORS, "mean of all seeds: too dark, too bright"
+        norm, colors, name = (
+            Normalize(-BIAS_RANGE, BIAS_RANGE),
+            BIAS_COLORS,
+            "mean of all seeds: too dark to too bright",
+        )
         ticks = [-BIAS_RANGE, -BIAS_RANGE / 2, 0.0, BIAS_RANGE / 2, BIAS_RANGE]
     bar = figure.colorbar(ScalarMappable(norm, colormaps[colors]), cax=axes, orientation="horizontal")
     bar.ax.minorticks_off()
@@ -115,7 +120,12 @@ def legend(kind: str, *, theme: str = "light") -> bytes:
 
 
 def gallery(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray | None]]]], *, theme: str = "light") -> bytes:
-    """Draw pictures in a grid, each row with a name and each picture with a title, None for none; a PNG file."""
+    """Draw images in a grid; return a PNG file.
+
+    Args:
+        rows: The name of each row, and its images with their titles; None leaves a place empty.
+        theme: `light` or `dark`.
+    """
     columns = max(len(pictures) for _, pictures in rows)
     shape = next(picture.shape for _, pictures in rows for _, picture in pictures if picture is not None)
     cell = 2.6
@@ -136,8 +146,10 @@ def gallery(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray | None]]]],
     return _png(figure)
 
 
-def _figure(theme: str, size: tuple[float, float], *, columns: int = 1, rows: int = 1, share_y: bool = False):
-    """A figure that no display and no global state knows of."""
+def _figure(
+    theme: str, size: tuple[float, float], *, columns: int = 1, rows: int = 1, share_y: bool = False
+) -> tuple[Figure, Any]:
+    """Return a figure that belongs to no display and no global state, and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -157,7 +169,7 @@ def _figure(theme: str, size: tuple[float, float], *, columns: int = 1, rows: in
 
 
 def _log_ticks(axes: Axes) -> None:
-    """Label powers of ten, and in between where a scale covers less than two of them."""
+    """Label powers of ten, and values in between if a scale covers less than two and a half decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     for axis in (axes.xaxis, axes.yaxis):
@@ -169,12 +181,12 @@ def _log_ticks(axes: Axes) -> None:
 
 
 def _guide(axes: Axes, theme: str) -> None:
-    """Draw a grid, and the fall as 1 / t that noise has."""
+    """Draw a grid, and a line of slope -1, with which noise falls."""
     axes.grid(True, which="major", color=INK[theme], alpha=0.13, linewidth=0.7)
-    points = [line.get_xydata() for line in axes.get_lines()]
-    if not points:
+    lines = [np.asarray(line.get_xydata()) for line in axes.get_lines()]
+    if not lines:
         return
-    points = np.concatenate(points)
+    points = np.concatenate(lines)
     x = np.array([points[:, 0].min(), points[:, 0].max()])
     low, high = axes.get_ylim()
     start = points[points[:, 0].argmin(), 1]
@@ -183,6 +195,7 @@ def _guide(axes: Axes, theme: str) -> None:
 
 
 def _png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file."""
     file = io.BytesIO()
     figure.savefig(file, format="png", facecolor=figure.get_facecolor())
     return file.getvalue()

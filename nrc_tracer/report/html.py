@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: styles, script and pictures are inside."""
+"""The report as one HTML file that contains its styles, script and pictures and loads nothing else."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from importlib import resources
 from nrc_tracer.report.measure import Measured
 from nrc_tracer.report.pictures import Crop, data_uri
 from nrc_tracer.report.settings import Budget, Setting
-from nrc_tracer.report.table import COLUMNS, rows
+from nrc_tracer.report.table import COLUMNS, known_columns, rows
 
 Themed = dict[str, bytes]
 """A figure's PNG files by theme, `light` and `dark`."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of the report.
+class CaptionedImage:
+    """An image of the report.
 
     Attributes:
-        name: What was rendered, and at what budget.
-        png: The file.
-        caption: Below it.
+        name: Setting and budget of the image.
+        png: Contents of a PNG file.
+        caption: Text below the image.
     """
 
     name: str
@@ -34,26 +34,26 @@ class Picture:
 
 @dataclass(frozen=True)
 class Page:
-    """What the report shows.
+    """The contents of the report.
 
     Attributes:
-        title: The scene's name.
-        facts: Names and values, such as the size.
-        answers: What came out, a sentence each; they are shown first.
-        warnings: What limits it.
+        title: Name of the scene.
+        facts: Names and values of facts, such as the size.
+        answers: Results, a sentence each; they are shown first.
+        warnings: Warnings about the results.
         measured: The numbers.
-        settings: In the order of tables; the first is what others are compared with.
-        budgets: Likewise.
-        width: Of the pictures [pixels].
-        height: Of the pictures [pixels].
-        pictures: The reference, then the others.
-        wiped: Numbers of the two pictures that can be wiped against each other at first.
-        crops: Where to look closely.
+        settings: The settings in the order of tables; the others are compared with the first.
+        budgets: The budgets in the order of tables.
+        width: Width of the images [pixels].
+        height: Height of the images [pixels].
+        pictures: The reference, then the rendered images.
+        wiped: Indices of the two images that are compared by wiping at first.
+        crops: Places for close-ups.
         errors: Error maps.
         biases: Maps of the mean error of all seeds.
-        figures: `convergence`, `parts`, `error legend`, `bias legend`.
-        notes: How it was made, a paragraph each.
-        data: What is in metrics.json, shown in a folded block.
+        figures: `convergence`, `parts`, `error legend` and `bias legend`.
+        notes: How the report was made, a paragraph each.
+        data: Contents of metrics.json, shown in a folded block.
     """
 
     title: str
@@ -65,11 +65,11 @@ class Page:
     budgets: Sequence[Budget]
     width: int
     height: int
-    pictures: Sequence[Picture]
+    pictures: Sequence[CaptionedImage]
     wiped: tuple[int, int]
     crops: Sequence[Crop]
-    errors: Sequence[Picture]
-    biases: Sequence[Picture]
+    errors: Sequence[CaptionedImage]
+    biases: Sequence[CaptionedImage]
     figures: dict[str, Themed]
     notes: Sequence[str]
     data: dict[str, object]
@@ -91,20 +91,20 @@ def write_page(page: Page) -> str:
         "<h2>Numbers</h2>",
         *(_table(page, budget) for budget in page.budgets),
         "<h2>Convergence</h2>",
-        "<p>One long run of each setting. Noise of independent samples falls with slope -1 (dotted); a bias makes a curve flat."
+        "<p>One long run of each setting. The noise of independent samples falls with slope -1 (dotted); bias flattens a curve."
         "</p>",
         _themed(page.figures["convergence"], "relMSE over time and over samples"),
         "<h2>Bias and variance</h2>",
         _themed(page.figures["parts"], "Squared bias and variance of each setting"),
         "<h2>Errors</h2>",
-        "<p>The relative error of each pixel, all on one scale.</p>",
+        "<p>The relative error of each pixel, with the same scale for all images.</p>",
         _themed(page.figures["error legend"], "Colour scale of the error maps", "legend"),
         _grid(page.errors, "error"),
-        "<p>What is left when the seeds are averaged: where an image is too dark (blue) or too bright (red) on the whole.</p>",
+        "<p>The error of the mean over all seeds: where an image is too dark (blue) or too bright (red) on average.</p>",
         _themed(page.figures["bias legend"], "Colour scale of the bias maps", "legend"),
         _grid(page.biases, "bias"),
         "<h2>Images</h2>",
-        "<p>All at the same exposure.</p>",
+        "<p>All images have the same exposure.</p>",
         _grid(page.pictures, "image"),
         "<h2>How this was made</h2>",
         *(f"<p>{escape(note)}</p>" for note in page.notes),
@@ -121,6 +121,7 @@ def write_page(page: Page) -> str:
 
 
 def _script_data(page: Page) -> str:
+    """Return the data of the script as JSON that cannot end its element."""
     data = {
         "width": page.width,
         "height": page.height,
@@ -133,39 +134,41 @@ def _script_data(page: Page) -> str:
 
 
 def _stage(page: Page) -> str:
+    """Return the part of the page in which two images are compared, and the close-ups."""
     places = ['<button type="button" data-place="" aria-pressed="true">whole image</button>']
     for i, crop in enumerate(page.crops):
         places.append(f'<button type="button" data-place="{i}" aria-pressed="false">{escape(crop.name)}</button>')
     crops = []
     for i, crop in enumerate(page.crops):
         cells = "".join(
-            f'<button type="button" title="Wipe against the reference"><canvas data-crop="{i}" data-image="{j}"></canvas>'
+            f'<button type="button" title="Compare with the reference"><canvas data-crop="{i}" data-image="{j}"></canvas>'
             f"{escape(picture.name)}</button>"
             for j, picture in enumerate(page.pictures)
         )
         crops.append(f'<h3>{escape(crop.name)}</h3><div class="row">{cells}</div>')
-    return f"""<h2>Wipe</h2>
-<noscript><p>Wiping needs JavaScript; all pictures are below.</p></noscript>
+    return f"""<h2>Compare</h2>
+<noscript><p>Wiping needs JavaScript; all images are shown below.</p></noscript>
 <div class="stage">
 <div class="bar">
 <label>left <select id="left"></select></label>
 <button type="button" id="swap" aria-label="Swap left and right">&#8646;</button>
 <label>right <select id="right"></select></label>
-<button type="button" id="closer" aria-label="Closer">+</button>
-<button type="button" id="farther" aria-label="Farther">&minus;</button>
+<button type="button" id="closer" aria-label="Zoom in">+</button>
+<button type="button" id="farther" aria-label="Zoom out">&minus;</button>
 <span class="soft" id="zoom"></span>
 </div>
 <canvas id="stage"></canvas>
 <div class="bar"><label class="grow">wipe <input type="range" id="wipe" min="0" max="1000" value="500"></label>
 {"".join(places)}</div>
 </div>
-{"<h2>Close-ups</h2><p>Press one to wipe it against the reference.</p>" if crops else ""}
+{"<h2>Close-ups</h2><p>Select one to compare it with the reference above.</p>" if crops else ""}
 <div class="crops">{"".join(crops)}</div>"""
 
 
 def _table(page: Page, budget: Budget) -> str:
+    """Return the table of a budget; the smallest relMSE is marked."""
     cells = rows(page.measured, page.settings, budget)
-    kept = [i for i in range(len(COLUMNS)) if any(row[i] != "-" for row in cells)]
+    kept = known_columns(cells)
     results = [page.measured.result(setting, budget) for setting in page.settings]
     best = min(range(len(results)), key=lambda i: results[i].rel_mse)
     relmse = next(i for i, (name, _) in enumerate(COLUMNS) if name == "relMSE")
@@ -183,12 +186,14 @@ def _table(page: Page, budget: Budget) -> str:
 
 
 def _themed(files: Themed, words: str, kind: str = "") -> str:
+    """Return a figure in the theme of the reader's browser."""
     dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(files["dark"])}">'
     mark = f' class="{kind}"' if kind else ""
     return f'<picture{mark}>{dark}<img{mark} src="{data_uri(files["light"])}" alt="{escape(words)}"></picture>'
 
 
-def _grid(pictures: Sequence[Picture], kind: str) -> str:
+def _grid(pictures: Sequence[CaptionedImage], kind: str) -> str:
+    """Return images with captions, side by side."""
     cells = []
     for i, picture in enumerate(pictures):
         caption = f"{escape(picture.name)}{f'<br>{escape(picture.caption)}' if picture.caption else ''}"

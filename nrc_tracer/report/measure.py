@@ -1,67 +1,69 @@
-"""What a study's images say: errors, their parts, costs, convergence; plain numbers that go into tables and JSON."""
+"""Measuring a study's images: errors, their bias and variance, costs and convergence, as numbers for tables and JSON."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nrc_tracer.imaging import bias_and_variance, block_error, flip, psnr, rel_mse, ssim, tone_map
+from nrc_tracer.imaging.tonemap import Tone
 from nrc_tracer.report.crossing import Crossing, find_crossing, slope
 from nrc_tracer.report.references import Reference
 from nrc_tracer.report.settings import Budget, Setting
-from nrc_tracer.report.study import Shot, Shots, longest_budget
+from nrc_tracer.report.study import Say, Shot, Shots, longest_budget, silent
 
 TRIM = 0.001
-"""Share of the worst pixels that the trimmed error leaves out."""
+"""Fraction of the pixels, those with the largest errors, that the trimmed error leaves out."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How radiance is brought to a display: for all images of a study alike.
+    """How radiance is shown on a display, the same for all images of a study.
 
     Attributes:
-        tone: As `nrc_tracer.imaging.tone_map` has it.
-        exposure: Stops.
+        tone: Tone mapping, as in `nrc_tracer.imaging.tone_map`.
+        exposure: Exposure in stops.
     """
 
-    tone: str = "srgb"
+    tone: Tone = "srgb"
     exposure: float = 0.0
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
+        """Return display values in [0, 1] of linear radiance, both [height, width, 3]."""
         return tone_map(rgb, self.tone, self.exposure)
 
 
 @dataclass(frozen=True)
 class Result:
-    """A setting at a budget: means over its seeds.
+    """What was measured for a setting at a budget: means over its seeds.
 
     Attributes:
-        setting: What was rendered.
-        budget: What it could spend.
+        setting: How the images were rendered.
+        budget: What each image could cost.
         samples: Samples per pixel.
-        seconds: Time it took.
-        samples_per_second: Samples of all pixels a second.
-        mean: Mean of the image over the mean of the reference: 1 is right.
-        rel_mse: Untrimmed.
-        rel_mse_error: Standard error of it, over seeds.
-        rel_mse_trimmed: Without the worst 0.1 % of the pixels.
-        squared_bias: Relative, may by chance be below zero.
-        squared_bias_error: Standard error of it.
-        variance: Relative, of one image.
-        block_error: RMS relative error of the means of 16 x 16 blocks.
-        psnr: Of the tone-mapped image [dB].
-        ssim: Of the tone-mapped image.
-        flip: HDR-FLIP, of the first seed alone.
-        path_length: Mean vertices or segments a path, as the renderer reports it.
-        shares: Of the time in tracing, querying and training, as far as reported.
-        warm_up_seconds: Part of `seconds`.
-        warm_up_frames: Frames that only trained.
-        cache_bias: Relative bias of the cache as it measures it itself; above 0 it is too dark.
-        dropped: Samples that were not finite.
+        seconds: Time of rendering.
+        samples_per_second: Samples of all pixels per second.
+        mean: Mean of the image divided by the mean of the reference.
+        rel_mse: relMSE over all pixels.
+        rel_mse_error: Standard error of `rel_mse`, over seeds.
+        rel_mse_trimmed: relMSE without the worst 0.1 % of the pixels.
+        squared_bias: Relative squared bias, which may be below zero by chance.
+        squared_bias_error: Standard error of `squared_bias`.
+        variance: Relative variance of one image.
+        block_error: RMS relative error of the means of blocks of 16 x 16 pixels.
+        psnr: PSNR of the tone-mapped image [dB].
+        ssim: SSIM of the tone-mapped image.
+        flip: HDR-FLIP of the first seed's image.
+        path_length: Mean number of vertices or segments per path, as the renderer reports it; None if it does not.
+        shares: Fractions of the time for tracing, queries and training, as far as they are reported.
+        warm_up_seconds: Part of `seconds` in which the cache was only trained; None without a cache.
+        warm_up_frames: Frames in which the cache was only trained; None without a cache.
+        cache_bias: Relative bias that the cache measures itself, positive if it is too dark; None without a cache.
+        dropped: Number of samples that were left out because they were not finite.
     """
 
     setting: Setting
@@ -90,15 +92,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Curve:
-    """Errors of one long run.
+    """Errors in the course of one long run.
 
     Attributes:
-        setting: What was rendered.
+        setting: How the image was rendered.
         samples: Samples per pixel at each point.
         seconds: Time at each point.
         errors: relMSE at each point.
-        slope: Of log error over log samples, in the later half of the points; -1 is what independent samples do, and a bias
-            brings it near 0.
+        slope: Slope of log error over log samples in the later half of the points; -1 for independent samples, near 0 where bias
+            dominates. None for too few points.
     """
 
     setting: Setting
@@ -110,21 +112,31 @@ class Curve:
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that a report shows in numbers."""
+    """All numbers of a report.
+
+    Attributes:
+        results: The results of all settings at all budgets.
+        curves: The convergence of each setting.
+        crossings: For each setting with a cache, when uncached rendering overtakes it.
+    """
 
     results: tuple[Result, ...]
     curves: tuple[Curve, ...]
     crossings: tuple[Crossing, ...]
 
     def result(self, setting: Setting, budget: Budget) -> Result:
-        """The result of a setting at a budget."""
+        """Return the result of a setting at a budget."""
         return next(result for result in self.results if (result.setting, result.budget) == (setting, budget))
 
 
-def measure(
-    shots: Shots, reference: Reference, look: Look, *, say: Callable[[str, float], None] = lambda words, share: None
-) -> Measured:
+def measure(shots: Shots, reference: Reference, look: Look, *, say: Say = silent) -> Measured:
     """Measure all images of a study against a reference.
+
+    Args:
+        shots: The images.
+        reference: The image that they are compared with.
+        look: Tone mapping for PSNR and SSIM.
+        say: Shows what is being measured.
 
     Raises:
         NrcError: flip-evaluator or scikit-image is not installed.
@@ -157,28 +169,29 @@ def measure(
 
 
 def check_control(measured: Measured) -> str | None:
-    """Return a warning if uncached rendering, which has no bias, is found to have one: then the reference is too noisy.
+    """Return a warning if uncached rendering, which has no bias, seems to have one: then the reference is too noisy.
 
-    The noise of two references cancels in (x - r1)(x - r2), but not in the division by their mean: what is left is of the
-    fourth order, small at the error that is asked for and not at ten times that.
+    The noise of two references cancels in (x - r1)(x - r2), but not in the division by their mean. The remaining error is of
+    fourth order: small for the reference error that is asked for, but not for ten times that.
     """
     plain = [r for r in measured.results if r.setting.mode == "off" and r.squared_bias > 4.0 * r.squared_bias_error]
     if not plain:
         return None
     floor = max(result.squared_bias for result in plain)
     return (
-        f"the reference is too noisy for small biases: even uncached rendering, which has none, seems to have a squared bias "
-        f"of {floor:.2g}; take others' up to that for nothing, or ask for a smaller --reference-error"
+        f"the reference is too noisy to measure small biases: even uncached rendering, which has none, seems to have a squared "
+        f"bias of {floor:.2g}; squared biases up to that mean nothing, and a smaller --reference-error makes them smaller"
     )
 
 
 def _measure(
     setting: Setting, budget: Budget, shots: Sequence[Shot], reference: Reference, look: Look, shown: np.ndarray
 ) -> Result:
+    """Return the result of a setting at a budget; `shown` is the tone-mapped reference."""
     first, second = reference.first, reference.second
     images = [shot.rgb for shot in shots]
     errors = [rel_mse(image, first, second) for image in images]
-    parts = bias_and_variance(images, first, second)
+    parts = bias_and_variance(np.stack(images), first, second)
     seconds = _average(shot.seconds for shot in shots)
     pixels = images[0].shape[0] * images[0].shape[1]
     level = float(np.mean(reference.mean, dtype=np.float64))
@@ -211,6 +224,7 @@ def _measure(
 
 
 def _curve(setting: Setting, points: Sequence[Shot], reference: Reference) -> Curve:
+    """Return the errors of the images of a long run."""
     errors = tuple(rel_mse(point.rgb, reference.first, reference.second) for point in points)
     samples = tuple(point.samples for point in points)
     later = max(0, min(len(points) // 2, len(points) - 3))
@@ -219,18 +233,19 @@ def _curve(setting: Setting, points: Sequence[Shot], reference: Reference) -> Cu
     )
 
 
-def _average(values: Any) -> float:
+def _average(values: Iterable[Any]) -> float:
+    """Return the mean of numbers."""
     return float(np.mean(list(values)))
 
 
 def _reported(shots: Sequence[Shot], name: str) -> float | None:
-    """The mean of a number that renderers may report; None if they do not."""
+    """Return the mean of a number of the renderers' reports; None if it is not in all of them."""
     values = [shot.cache.get(name) for shot in shots]
     return _average(values) if all(isinstance(value, int | float) for value in values) else None
 
 
 def _shares(shots: Sequence[Shot]) -> dict[str, float]:
-    """Shares of the reported times, by what they were spent on."""
+    """Return the fractions of the reported times, by what they were spent on."""
     sums: dict[str, float] = {}
     for shot in shots:
         seconds = shot.cache.get("seconds")

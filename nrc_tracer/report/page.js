@@ -10,7 +10,7 @@
   const wipe = document.getElementById("wipe");
   const zoomWord = document.getElementById("zoom");
   const places = [...document.querySelectorAll("[data-place]")];
-  // What is seen: the centre in image pixels, and how much larger than fitting they are shown
+  // The visible part: its centre in image pixels, and the zoom relative to the whole image
   const view = { x: width / 2, y: height / 2, zoom: 1 };
 
   for (const select of [left, right]) {
@@ -55,7 +55,7 @@
 
   function draw() {
     settle();
-    // A finger scrolls the page over the whole image, and moves a closer view
+    // A finger scrolls the page while the whole image is shown, and moves the image otherwise
     canvas.style.touchAction = view.zoom > 1.001 ? "none" : "pan-y";
     const edge = canvas.width * wipe.value / 1000;
     context.clearRect(0, 0, canvas.width, canvas.height);
@@ -66,7 +66,7 @@
     context.fillRect(edge - devicePixelRatio, 0, 2 * devicePixelRatio, canvas.height);
     tag(images[left.value].name, 0, "left");
     tag(images[right.value].name, canvas.width, "right");
-    zoomWord.textContent = `${(scale() / devicePixelRatio).toPrecision(2)} screen pixels a pixel`;
+    zoomWord.textContent = `${(scale() / devicePixelRatio).toPrecision(2)} screen pixels per pixel`;
   }
 
   function resize() {
@@ -132,7 +132,7 @@
     canvas.addEventListener(name, (event) => pointers.delete(event.pointerId));
   }
   canvas.addEventListener("wheel", (event) => {
-    // The page scrolls unless the wheel is meant for the picture
+    // The wheel scrolls the page unless the image is zoomed in or Ctrl is pressed
     if (!event.ctrlKey && view.zoom <= 1.001) return;
     event.preventDefault();
     const point = at(event);

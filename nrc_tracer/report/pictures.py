@@ -1,4 +1,4 @@
-"""What a report shows of images: tone-mapped pixels, error maps on one scale, and where to look closely."""
+"""Pictures of a report: tone-mapped images, maps of error and bias with one scale for all, and close-ups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from nrc_tracer.imaging import block_sums, eight_bits, relative_errors
 
 ERROR_RANGE = (0.01, 3.0)
-"""Relative errors from one end of the error maps' logarithmic scale to the other."""
+"""Relative errors at the ends of the error maps' logarithmic scale."""
 BIAS_RANGE = 0.5
 """Signed relative error at the ends of the bias maps' linear scale."""
 ERROR_COLORS, BIAS_COLORS = "inferno", "RdBu_r"
@@ -19,11 +19,12 @@ ERROR_COLORS, BIAS_COLORS = "inferno", "RdBu_r"
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of the image that is worth a close look.
+    """A square part of an image that is worth a close look.
 
     Attributes:
-        name: Why.
-        x, y, side: Its left upper corner and its side [pixels].
+        name: Reason to look at it.
+        x, y: Upper left corner [pixels].
+        side: Width and height [pixels].
     """
 
     name: str
@@ -47,15 +48,15 @@ def data_uri(png: bytes) -> str:
 
 
 def error_map(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return colours for the size of the relative error in each pixel, on the logarithmic scale `ERROR_RANGE`."""
+    """Return the relative error of each pixel in colours, on the logarithmic scale `ERROR_RANGE`; float [height, width, 3]."""
     size = np.sqrt(np.mean(np.square(relative_errors(image, reference)), axis=2))
     low, high = np.log(ERROR_RANGE)
     return _colors(ERROR_COLORS, (np.log(np.maximum(size, ERROR_RANGE[0] / 10.0)) - low) / (high - low))
 
 
 def bias_map(images: list[np.ndarray], reference: np.ndarray) -> np.ndarray:
-    """Return colours for the signed relative error of the mean of images, means over 4 x 4 pixels: red is too bright."""
-    mean = sum(image.astype(np.float64) for image in images) / len(images)
+    """Return the signed relative error of the images' mean in colours, averaged over 4 x 4 pixels: red is too bright."""
+    mean = sum((image.astype(np.float64) for image in images), np.zeros(reference.shape)) / len(images)
     error = relative_errors(mean, reference).mean(axis=2, keepdims=True)
     blocks = block_sums(error, 4) / block_sums(np.ones_like(error), 4)
     spread = np.repeat(np.repeat(blocks, 4, axis=0), 4, axis=1)[: error.shape[0], : error.shape[1], 0]
@@ -69,13 +70,13 @@ def _colors(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def choose_crops(reference: np.ndarray, images: list[np.ndarray], names: list[str], *, count: int = 3) -> list[Crop]:
-    """Choose the places where images are furthest from the reference on the whole, one an image, without overlap.
+    """Choose for each image the place where it differs most from the reference; the places do not overlap.
 
     Args:
-        reference: Linear, shape [height, width, 3].
-        images: Of the settings, the same shape.
-        names: Of the settings.
-        count: Crops at most.
+        reference: Linear reference, shape [height, width, 3].
+        images: Linear images of the settings, in the same shape.
+        names: Names of the settings.
+        count: Largest number of crops.
     """
     height, width = reference.shape[:2]
     side = max(8, min(height, width) // 4)
@@ -85,7 +86,7 @@ def choose_crops(reference: np.ndarray, images: list[np.ndarray], names: list[st
     corners = [(x, y) for y in range(0, height - side + 1, step) for x in range(0, width - side + 1, step)]
     crops: list[Crop] = []
     for name, image in list(zip(names, images, strict=True))[:count]:
-        # The error of the mean over smaller blocks, so that noise alone does not decide
+        # Blocks are averaged first, so that noise alone does not decide
         coarse = max(2, side // 8)
         error = relative_errors(*(block_sums(values, coarse) for values in (image.astype(np.float64), reference)))
         error = np.minimum(np.mean(np.square(error), axis=2), 1.0)

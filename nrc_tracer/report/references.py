@@ -1,8 +1,8 @@
-"""References: two independent images of a scene, rendered to a stated error and stored, so that the next study has them.
+"""References: two independent images of a scene, rendered to a given error and stored for the next study.
 
 A stored reference is a NumPy archive with `first` and `second`, float32 [height, width, 3], and `samples`, the samples per
-pixel of each. It is found by a digest of what it shows: scene, camera, film, depth and release. Of seeds, samplers, devices
-and threads it does not depend: whatever they are, the noise-free image is the same.
+pixel of each. It is found by a digest of scene, camera, film, depth and release. Seed, sampler, device and threads are not part
+of the digest, because the noise-free image does not depend on them.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from nrc_tracer.files.atomic import replacing
 from nrc_tracer.imaging import Image, rel_mse
 
 if TYPE_CHECKING:
-    from nrc_tracer.scene.model import Scene
+    from nrc_tracer.scene.model import Camera, Scene
     from nrc_tracer.tracer import Renderer
 
 FIRST_SAMPLES = 16
+"""Samples per pixel before the error is estimated for the first time."""
 GROWTH = 4
-"""A reference grows at most by this factor before its error is estimated anew."""
+"""Largest factor by which the samples grow before the error is estimated again."""
 SEED = 2**40
-"""References have seeds from here on, far from those of what is held against them."""
+"""Smallest seed of references; the images that are compared with them have smaller ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What images are held against.
+    """The image that others are compared with.
 
     Attributes:
         first: Linear Rec. 709, shape [height, width, 3], float32.
-        second: The same with other random numbers; None if there is only one image, which then counts as exact.
-        samples: Samples per pixel of the first and of the second, 0 if not known.
-        source: The file or files.
-        reused: Whether it was there already.
+        second: The same image with other random numbers; None if there is only one, which then counts as exact.
+        samples: Samples per pixel of the first and of the second image, 0 if unknown.
+        source: Names of the file or files.
+        reused: Whether it was read from a file instead of being rendered.
     """
 
     first: np.ndarray
@@ -51,17 +52,13 @@ class Reference:
 
     @property
     def mean(self) -> np.ndarray:
-        """The mean of the two: the best estimate of the noise-free image."""
+        """The mean of both images: the best estimate of the noise-free image."""
         return self.first if self.second is None else (self.first + self.second) / 2.0
 
     @property
     def error(self) -> float | None:
-        """Relative error of `mean`, the root of its expected `rel_mse`, measured from the difference of the two."""
-        if self.second is None:
-            return None
-        # Half the difference has the variance of the mean; `rel_mse` takes its level from the second argument
-        mean = np.asarray(self.mean, np.float64)
-        return float(np.sqrt(rel_mse(mean + (self.first.astype(np.float64) - self.second) / 2.0, mean)))
+        """Relative error of `mean`; None for one image, which counts as exact."""
+        return None if self.second is None else _error_of_mean(self.first, self.second)
 
 
 def read_reference(paths: tuple[Path, ...], *, width: int, height: int) -> Reference:
@@ -77,8 +74,10 @@ def read_reference(paths: tuple[Path, ...], *, width: int, height: int) -> Refer
     return Reference(images[0].rgb, second, source=tuple(map(str, paths[:2])), reused=True)
 
 
-def reference_key(scene: Scene, *, camera: object = None, width: int, height: int, max_depth: int) -> str:
-    """Return a digest of all that decides a scene's noise-free image."""
+def reference_key(
+    scene: Scene, *, camera: str | int | Camera | None = None, width: int, height: int, max_depth: int
+) -> str:
+    """Return a digest of everything that the noise-free image of a scene depends on."""
     import msgspec
 
     from nrc_tracer.scene.cameras import choose_camera
@@ -107,14 +106,14 @@ def find_reference(
     most_seconds: float | None = None,
     say: Callable[[str], None] = lambda words: None,
 ) -> Reference:
-    """Return the stored reference, rendering it, or more samples of it, until its error is low enough.
+    """Return the stored reference; render it, or add samples to it, until its error is small enough.
 
     Args:
-        path: The stored reference, which need not exist yet.
-        make_renderer: Makes an uncached renderer of the scene with the seed that it is given.
+        path: File of the stored reference, which need not exist yet.
+        make_renderer: Makes an uncached renderer of the scene from a seed.
         error: Relative error to reach, 0.02 for 2 %.
-        most_seconds: Rendering ends after about so long, whatever the error is then.
-        say: Told how far it is, in words.
+        most_seconds: Time after which rendering ends even if the error is larger.
+        say: Shows the progress.
 
     Raises:
         SceneError: The stored file is damaged or of another size.
@@ -122,7 +121,7 @@ def find_reference(
     """
     stored = _load(path) if path.exists() else None
     if stored is not None and stored.error <= error:
-        return stored
+        return stored.as_reference(path, reused=True)
     with replacing(path, keep=False) as temporary:
         temporary.touch()
     begun = 0 if stored is None else sum(stored.samples)
@@ -131,29 +130,54 @@ def find_reference(
         renderer.compile()
     if stored is not None:
         _check_size(path, stored.first, halves[0].width, halves[0].height)
-    wanted, reference = FIRST_SAMPLES, stored
+    wanted = FIRST_SAMPLES
     while True:
         for half, renderer in enumerate(halves):
             while renderer.samples < wanted:
                 renderer.step(min(renderer.suggested_pass(), wanted - renderer.samples))
                 say(f"reference: {renderer.samples} of {wanted} samples in half {half + 1} of 2")
-        reference = _joined(stored, halves)
-        reached = reference.error
-        say(f"reference: error {100 * reached:.2g} % with 2 x {reference.samples[0]} samples a pixel")
+        pair = _joined(stored, halves)
+        reached = pair.error
+        say(f"reference: error {100 * reached:.2g} % with 2 x {pair.samples[0]} samples per pixel")
         seconds = sum(renderer.seconds for renderer in halves)
         if reached <= error or (most_seconds is not None and seconds >= most_seconds):
             break
-        total = reference.samples[0] * (reached / error) ** 2 * 1.05
-        more = max(total - reference.samples[0], 1.0)
+        total = pair.samples[0] * (reached / error) ** 2 * 1.05
+        more = max(total - pair.samples[0], 1.0)
         if most_seconds is not None:
             more = min(more, (most_seconds - seconds) / max(seconds, 1e-6) * wanted)
         wanted += int(np.clip(np.ceil(more), 1, GROWTH * wanted))
-    _save(path, reference)
-    return Reference(reference.first, reference.second, reference.samples, (str(path),))
+    _save(path, pair)
+    return pair.as_reference(path, reused=False)
 
 
-def _joined(stored: Reference | None, halves: list[Renderer]) -> Reference:
-    """Add what was rendered to what was stored, each by its samples."""
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Two independent images, float32 [height, width, 3], and the samples per pixel of each."""
+
+    first: np.ndarray
+    second: np.ndarray
+    samples: tuple[int, int]
+
+    @property
+    def error(self) -> float:
+        """Relative error of the mean."""
+        return _error_of_mean(self.first, self.second)
+
+    def as_reference(self, path: Path, *, reused: bool) -> Reference:
+        """The reference that these images are, stored in a file."""
+        return Reference(self.first, self.second, self.samples, (str(path),), reused=reused)
+
+
+def _error_of_mean(first: np.ndarray, second: np.ndarray) -> float:
+    """Relative error of the mean of two images, the root of its expected `rel_mse`, measured from their difference."""
+    # Half the difference has the variance of the mean; `rel_mse` is relative to its second argument
+    mean = np.asarray((first + second) / 2.0, np.float64)
+    return float(np.sqrt(rel_mse(mean + (first.astype(np.float64) - second) / 2.0, mean)))
+
+
+def _joined(stored: _Pair | None, halves: list[Renderer]) -> _Pair:
+    """Average the rendered images and the stored ones, weighted by their samples."""
     images, samples = [], []
     for half, renderer in enumerate(halves):
         image, count = renderer.image().rgb.astype(np.float64), renderer.samples
@@ -163,32 +187,34 @@ def _joined(stored: Reference | None, halves: list[Renderer]) -> Reference:
             count += weight
         images.append(image.astype(np.float32))
         samples.append(count)
-    return Reference(images[0], images[1], (samples[0], samples[1]))
+    return _Pair(images[0], images[1], (samples[0], samples[1]))
 
 
-def _load(path: Path) -> Reference:
+def _load(path: Path) -> _Pair:
+    """Read a stored reference. Raises `SceneError`."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             first, second, samples = (np.array(archive[name]) for name in ("first", "second", "samples"))
         if first.shape != second.shape or first.ndim != 3 or first.shape[2] != 3 or samples.shape != (2,):
-            raise ValueError("its images have other shapes than they should")
+            raise ValueError("its images do not have the shapes of a reference")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise SceneError(
-            f"{path}: not a readable reference ({one_line(error)}); delete it to render it anew"
+            f"{path}: not a readable reference ({one_line(error)}); delete it to render a new one"
         ) from error
     counts = (int(samples[0]), int(samples[1]))
-    return Reference(first.astype(np.float32), second.astype(np.float32), counts, (str(path),), reused=True)
+    return _Pair(first.astype(np.float32), second.astype(np.float32), counts)
 
 
-def _save(path: Path, reference: Reference) -> None:
+def _save(path: Path, pair: _Pair) -> None:
+    """Write a reference to its file. Raises `OutputError`."""
     with replacing(path, error=OutputError) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, first=reference.first, second=reference.second, samples=np.array(reference.samples))
+        np.savez_compressed(file, first=pair.first, second=pair.second, samples=np.array(pair.samples))
 
 
 def _check_size(path: Path, rgb: np.ndarray, width: int, height: int) -> None:
     if rgb.shape[:2] != (height, width):
         found = f"{rgb.shape[1]} x {rgb.shape[0]}"
         raise SceneError(
-            f"{path}: a reference of {found} pixels cannot be held against {width} x {height}; give --width {rgb.shape[1]} "
+            f"{path}: a reference of {found} pixels cannot be compared with {width} x {height}; give --width {rgb.shape[1]} "
             f"--height {rgb.shape[0]}, or another reference"
         )

@@ -1,4 +1,4 @@
-"""What a study compares: ways to render, and how much each may spend."""
+"""What a study compares: ways to render a scene, and what each image may cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MODES = {"off": "uncached", "on": "cached", "unbiased": "unbiased", "view": "view"}
-ENCODINGS = ("hash", "triangle-wave")
+"""Names of the modes in tables and figures."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Setting:
 
     Attributes:
         mode: `off` is plain path tracing; `on`, `unbiased` and `view` are the modes of the radiance cache.
-        encoding: Of the cache's network; None without a cache.
-        name: What tables and figures call it.
+        encoding: Encoding of the cache's network; None without a cache.
+        name: Name in tables and figures.
     """
 
     mode: str
@@ -27,7 +27,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much one image may cost: `samples` per pixel, or seconds of `time`."""
+    """What one image may cost: `samples` per pixel, or seconds of `time`."""
 
     kind: Literal["samples", "time"]
     value: float
@@ -38,9 +38,15 @@ class Budget:
         return f"{self.value:.6g} {'spp' if self.kind == 'samples' else 's'}"
 
 
-def make_settings(encodings: Sequence[str] = ("hash",), *, view: bool = False) -> tuple[Setting, ...]:
-    """Return uncached rendering, and the modes of a cache for each encoding; `view`, the cache's own values, if asked for."""
-    modes = ("on", "unbiased", "view") if view else ("on", "unbiased")
+def make_settings(
+    encodings: Sequence[str] = ("hash",), modes: Sequence[str] = ("on", "unbiased")
+) -> tuple[Setting, ...]:
+    """Return uncached rendering, and every mode of a cache with every encoding.
+
+    Args:
+        encodings: Encodings of the cache.
+        modes: Of `on`, `unbiased` and `view`.
+    """
     encodings = tuple(dict.fromkeys(encodings))
     several = len(encodings) > 1
     cached = [

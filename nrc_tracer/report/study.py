@@ -1,4 +1,4 @@
-"""Rendering what a study compares: every setting, budget and seed once, and a long run of each setting."""
+"""Rendering what a study compares: an image for each setting, budget and seed, and a long run of each setting."""
 
 from __future__ import annotations
 
@@ -15,22 +15,28 @@ if TYPE_CHECKING:
     from nrc_tracer.tracer import Renderer
 
 MakeRenderer = Callable[[Setting, int], "Renderer"]
-"""Makes a renderer, with a new cache if the setting has one, from a setting and a seed."""
+"""Makes a renderer from a setting and a seed, with a new cache if the setting has one."""
 Run = Callable[..., bool]
-"""`nrc_tracer.tracer.run`, or what stands in for it."""
+"""`nrc_tracer.tracer.run`, or a function with the same arguments."""
+Say = Callable[[str, float], None]
+"""Shows what is being done, and the fraction of the work that is done."""
+
+
+def silent(words: str, share: float) -> None:
+    """Show nothing."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """One image of a study, and what it cost.
+    """One image of a study and its cost.
 
     Attributes:
         rgb: Linear Rec. 709, shape [height, width, 3], float32.
-        samples: Samples per pixel in it.
-        seconds: Time in `Renderer.step`, warm-up and training of a cache included.
-        seed: Of its random numbers.
-        dropped: Samples that were not finite.
-        cache: What the renderer reports of its cache, and of its paths; empty if it reports nothing.
+        samples: Samples per pixel.
+        seconds: Time in `Renderer.step`, including warm-up and training of a cache.
+        seed: Seed of its random numbers.
+        dropped: Number of samples that were left out because they were not finite.
+        cache: The renderer's report about its cache and its paths; empty if there is none.
     """
 
     rgb: np.ndarray
@@ -46,10 +52,10 @@ class Shots:
     """All images of a study.
 
     Attributes:
-        settings: In the order of tables; the first is the one that others are compared with.
-        budgets: Likewise.
-        images: For each setting and budget, one image a seed.
-        curves: For each setting, images of one long run at growing numbers of samples.
+        settings: The settings in the order of tables; the others are compared with the first.
+        budgets: The budgets in the order of tables.
+        images: For each setting and budget, one image per seed.
+        curves: For each setting, images of one long run at increasing numbers of samples.
     """
 
     settings: tuple[Setting, ...]
@@ -66,28 +72,32 @@ def shoot(
     seeds: int,
     seed: int = 0,
     run: Run | None = None,
-    say: Callable[[str, float], None] = lambda words, share: None,
+    say: Say = silent,
 ) -> Shots:
     """Render everything that a study compares.
 
-    Every image has a seed of its own. The order is seed by seed, so that what else the machine does falls on all settings
-    alike. One unmeasured sample of each setting goes first, as first launches are slow.
+    Every image has its own seed. All settings are rendered with one seed after the other, so that other work of the machine
+    affects all settings alike. Each setting first renders one sample that is not measured, because first launches are slow.
 
     Args:
         settings: What to compare.
-        budgets: What each may spend.
+        budgets: What each image may cost.
         make_renderer: Makes the renderers.
-        seeds: Images of each setting and budget, at least 2.
-        seed: Where seeds start.
+        seeds: Number of images per setting and budget, at least 2.
+        seed: First seed.
         run: Renders until a budget is spent; `nrc_tracer.tracer.run` unless given.
-        say: Told what is being rendered, and which share of the study is done.
+        say: Shows what is being rendered.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
-        NrcError: A renderer could not be made or run, or made no sample within its budget.
+        NrcError: A renderer could not be made or run, or finished no sample within its budget.
     """
     if run is None:
-        from nrc_tracer.tracer import run
+        from nrc_tracer.tracer import run as render
+
+        spend: Run = render
+    else:
+        spend = run
     settings, budgets = tuple(settings), tuple(budgets)
     longest = longest_budget(budgets)
     total = len(settings) * (len(budgets) * seeds + 2)
@@ -108,33 +118,35 @@ def shoot(
         for budget in budgets:
             for setting in settings:
                 renderer = ready(setting, f"{budget.name}, seed {replicate + 1} of {seeds}")
-                _spend(run, renderer, budget)
+                _spend(spend, renderer, budget)
                 if renderer.samples == 0:
-                    raise NrcError(f"{setting.name} made no sample within {budget.name}; give it more")
+                    raise NrcError(f"{setting.name} finished no sample within {budget.name}; give it more")
                 images[setting, budget].append(_shot(renderer, seed - 1))
     curves = {}
     for setting in settings:
         watch = _Watch(seed)
         renderer = ready(setting, f"{longest.name}, convergence")
-        _spend(run, renderer, longest, watch)
+        _spend(spend, renderer, longest, watch)
         curves[setting] = watch.finish(renderer)
     say("measuring", 1.0)
     return Shots(settings, budgets, images, curves)
 
 
 def longest_budget(budgets: Sequence[Budget]) -> Budget:
-    """The budget of convergence curves: the longest time, or the most samples if there is no time."""
+    """Return the budget of convergence curves: the longest time, or the most samples if there is no time."""
     times = [budget for budget in budgets if budget.kind == "time"]
     return max(times or budgets, key=lambda budget: budget.value)
 
 
 def _spend(run: Run, renderer: Renderer, budget: Budget, progress: Callable[[Renderer], None] | None = None) -> None:
+    """Render until the budget is spent."""
     spp, time = (int(budget.value), None) if budget.kind == "samples" else (None, budget.value)
     if not run(renderer, spp=spp, time=time, progress=progress):
         raise KeyboardInterrupt
 
 
 def _shot(renderer: Renderer, seed: int) -> Shot:
+    """Return a renderer's image and its cost."""
     image = renderer.image()
     report = getattr(renderer, "cache_report", None)
     cache = (report() or {}) if callable(report) else {}
@@ -142,7 +154,7 @@ def _shot(renderer: Renderer, seed: int) -> Shot:
 
 
 class _Watch:
-    """Keeps the image whenever the samples reach the next power of two. Called after every pass."""
+    """Keeps the image whenever the samples reach the next power of two. Call it after every pass."""
 
     def __init__(self, seed: int) -> None:
         self.shots: list[Shot] = []
@@ -156,7 +168,7 @@ class _Watch:
         self._next = 2 ** int(renderer.samples).bit_length()
 
     def finish(self, renderer: Renderer) -> list[Shot]:
-        """Return what was kept, and the image at the end of the run."""
+        """Return the images that were kept, and the one at the end of the run."""
         if renderer.samples > (self.shots[-1].samples if self.shots else 0):
             self._keep(renderer)
         return self.shots

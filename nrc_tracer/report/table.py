@@ -1,4 +1,4 @@
-"""The terminal's table, the report's table and `metrics.json`: the same numbers in words."""
+"""The tables of the terminal and of the report, and the contents of `metrics.json`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from nrc_tracer.files.json_data import json_data
 from nrc_tracer.report.measure import Measured, Result
 from nrc_tracer.report.settings import Budget, Setting
 
@@ -14,39 +15,45 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 COLUMNS = (
-    ("setting", "What was rendered"),
+    ("setting", "How the image was rendered"),
     ("spp", "Samples per pixel"),
-    ("time", "Seconds, warm-up and training included"),
-    ("relMSE", "Relative squared error, untrimmed, and how many times less than uncached"),
+    ("time", "Time of rendering, including warm-up and training of the cache"),
+    ("relMSE", "Relative squared error over all pixels; in brackets, how many times smaller it is than uncached"),
     ("trimmed", "relMSE without the worst 0.1 % of the pixels"),
-    ("bias\u00b2", "Squared bias, with its standard error: what more samples do not mend"),
-    ("variance", "What more samples mend"),
-    ("mean", "Mean of the image over the mean of the reference"),
-    ("blocks", "RMS relative error of the means of 16 x 16 blocks"),
-    ("PSNR", "Of the tone-mapped image [dB], higher is better"),
-    ("FLIP", "HDR-FLIP of the first seed, lower is better"),
-    ("SSIM", "Of the tone-mapped image, 1 is best"),
-    ("samples/s", "Of all pixels"),
+    ("bias\u00b2", "Squared bias with its standard error: the part of the error that more samples do not reduce"),
+    ("variance", "The part of the error that more samples reduce"),
+    ("mean", "Mean of the image divided by the mean of the reference"),
+    ("blocks", "RMS relative error of the means of blocks of 16 x 16 pixels"),
+    ("PSNR", "PSNR of the tone-mapped image [dB]; higher is better"),
+    ("FLIP", "HDR-FLIP of the first seed; lower is better"),
+    ("SSIM", "SSIM of the tone-mapped image; 1 is best"),
+    ("samples/s", "Samples of all pixels per second"),
     ("path", "Mean length of a path"),
-    ("trace/query/train", "Shares of the time"),
+    ("trace/query/train", "Fractions of the time for tracing, queries and training"),
 )
+"""Names of the columns, and what they hold."""
 
 
 def rows(measured: Measured, settings: Sequence[Setting], budget: Budget) -> list[tuple[str, ...]]:
-    """Return the cells of a budget's table, one row a setting, in the order of `COLUMNS`."""
+    """Return the cells of a budget's table, one row per setting, in the order of `COLUMNS`."""
     plain = measured.result(settings[0], budget)
     return [_row(measured.result(setting, budget), plain) for setting in settings]
 
 
+def known_columns(cells: Sequence[Sequence[str]]) -> list[int]:
+    """Return the indices of the columns that have a value in any row."""
+    return [i for i in range(len(COLUMNS)) if any(row[i] != "-" for row in cells)]
+
+
 def terminal_tables(measured: Measured, settings: Sequence[Setting], budgets: Sequence[Budget]) -> list[Table]:
-    """Return a table a budget, for a terminal; columns of which nothing is known are left out."""
+    """Return a table per budget for a terminal, without columns that have no values."""
     from rich.markup import escape
     from rich.table import Table
 
     tables = []
     for budget in budgets:
         cells = rows(measured, settings, budget)
-        kept = [i for i in range(len(COLUMNS)) if any(row[i] != "-" for row in cells)]
+        kept = known_columns(cells)
         kind = "equal samples" if budget.kind == "samples" else "equal time"
         table = Table(title=f"{kind}: {budget.name}", title_justify="left", box=None, padding=(0, 2, 0, 0))
         for i in kept:
@@ -58,7 +65,7 @@ def terminal_tables(measured: Measured, settings: Sequence[Setting], budgets: Se
 
 
 def as_document(measured: Measured) -> dict[str, Any]:
-    """Return all numbers as plain data for JSON; what is not finite is null."""
+    """Return all numbers as JSON data, in which infinities and NaN are null."""
     results = []
     for result in measured.results:
         values = dataclasses.asdict(result)
@@ -70,21 +77,11 @@ def as_document(measured: Measured) -> dict[str, Any]:
         {**dataclasses.asdict(crossing), "setting": crossing.setting.name, "words": crossing.words}
         for crossing in measured.crossings
     ]
-    return finite({"results": results, "curves": curves, "crossings": crossings})
-
-
-def finite(value: Any) -> Any:
-    """Return the value with null in place of numbers that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return json_data({"results": results, "curves": curves, "crossings": crossings})
 
 
 def _row(result: Result, plain: Result) -> tuple[str, ...]:
+    """Return the cells of a row; `plain` is the result that it is compared with."""
     ratio = plain.rel_mse / result.rel_mse if result.rel_mse > 0.0 else math.nan
     times = f" ({ratio:.2g}x)" if result is not plain and math.isfinite(ratio) else ""
     shares = [result.shares.get(name) for name in ("trace", "query", "train")]

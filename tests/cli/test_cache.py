@@ -23,7 +23,7 @@ def run(*arguments):
 
 @pytest.mark.parametrize("mode", ["on", "unbiased", "view"])
 def test_each_mode_renders_and_reports(room, mode, tmp_path):
-    result = run(room, "--cache", mode, "--train-frames", 4, "-o", tmp_path / "a.exr", "--json")
+    result = run(room, "--cache", mode, "--cache-train-frames", 4, "-o", tmp_path / "a.exr", "--json")
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)["cache"]
     assert (report["mode"], report["warm_up_frames"], report["encoding"]) == (mode, 4, "hash")
@@ -36,9 +36,9 @@ def test_each_mode_renders_and_reports(room, mode, tmp_path):
 
 def test_a_saved_cache_goes_on_without_a_warm_up(room, tmp_path):
     cache = tmp_path / "room.safetensors"
-    first = run(room, "--cache", "on", "--train-frames", 4, "--save-cache", cache, "-o", tmp_path / "a.exr")
+    first = run(room, "--cache", "on", "--cache-train-frames", 4, "--cache-save", cache, "-o", tmp_path / "a.exr")
     assert first.exit_code == 0, first.stderr
-    frozen = ("--cache", "on", "--load-cache", cache, "--freeze-cache")
+    frozen = ("--cache", "on", "--cache-load", cache, "--cache-freeze")
     second = run(room, *frozen, "-o", tmp_path / "b.exr", "--json")
     assert second.exit_code == 0, second.stderr
     report = json.loads(second.stdout)["cache"]
@@ -57,7 +57,7 @@ def test_a_configuration_of_ones_own(room, tmp_path):
             }
         )
     )
-    result = run(room, "--cache", "on", "--train-frames", 2, "--cache-config", config, "-o", tmp_path / "a.png")
+    result = run(room, "--cache", "on", "--cache-train-frames", 2, "--cache-config", config, "-o", tmp_path / "a.png")
     assert result.exit_code == 0, result.stderr
     config.write_text("{")
     result = run(room, "--cache", "on", "--cache-config", config, "-o", tmp_path / "a.png")
@@ -68,13 +68,13 @@ def test_a_configuration_of_ones_own(room, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--encoding", "hash"), 2, "--encoding needs --cache on, unbiased or view."),
-        (("--cache", "on", "--freeze-cache"), 2, "--freeze-cache needs --load-cache"),
-        (("--cache", "on", "--load-cache", "nowhere"), 1, "nowhere: cannot be read"),
+        (("--cache-encoding", "hash"), 2, "--cache-encoding needs --cache on, unbiased or view."),
+        (("--cache", "on", "--cache-freeze"), 2, "--cache-freeze needs --cache-load"),
+        (("--cache", "on", "--cache-load", "nowhere"), 1, "nowhere: cannot be read"),
         (("--cache", "on", "--noise", "0.1"), 1, "not noise alone"),
-        (("--cache", "on", "--save-cache", "no/where"), 1, 'there is no folder "no"'),
-        (("--cache", "on", "--nn-backend", "tinycudann"), 1, "tinycudann"),
-        (("--cache", "on", "--spread", "-1"), 2, "--spread"),
+        (("--cache", "on", "--cache-save", "no/where"), 1, 'there is no folder "no"'),
+        (("--cache", "on", "--cache-option", "backend=tinycudann"), 1, "tinycudann"),
+        (("--cache", "on", "--cache-spread", "-1"), 2, "--cache-spread"),
     ],
 )
 def test_what_is_refused(room, arguments, code, message, tmp_path):
@@ -85,7 +85,7 @@ def test_what_is_refused(room, arguments, code, message, tmp_path):
 
 
 def test_a_finite_depth_is_warned_of(room, tmp_path):
-    arguments = ["render", str(room), "--cache", "on", "--train-frames", "1", "--width", "8", "--spp", "1"]
+    arguments = ["render", str(room), "--cache", "on", "--cache-train-frames", "1", "--width", "8", "--spp", "1"]
     result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "a.png")])
     assert result.exit_code == 0, result.stderr
-    assert "max_depth 8 ends paths that the cache goes on for" in result.stderr
+    assert "max_depth 8 limits the paths but not the light that the cache adds" in result.stderr

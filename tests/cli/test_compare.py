@@ -27,15 +27,23 @@ def uncached(monkeypatch):
     """Every setting is uncached; `seen` has what renderers were asked for."""
     seen = []
 
-    def maker(scene, cache_options, max_depth, options):
+    def maker(scene, options):
         def make(setting, seed):
-            seen.append((setting, seed, cache_options, max_depth, options))
-            return Renderer(scene, seed=seed, max_depth=max_depth, **options)
+            seen.append((setting, options))
+            size = {"width": options.film.width, "height": options.film.height}
+            return Renderer(
+                scene,
+                seed=seed,
+                max_depth=options.max_depth,
+                sampler=options.sampler,
+                device=options.tracing.device,
+                **size,
+            )
 
         return make
 
     # The package has the command under the name of its module
-    monkeypatch.setattr(importlib.import_module("nrc_tracer.cli.compare"), "_maker", maker)
+    monkeypatch.setattr(importlib.import_module("nrc_tracer.cli.compare"), "renderer_maker", maker)
     return seen
 
 
@@ -56,13 +64,14 @@ def test_from_scene_to_report(tmp_path, uncached):
     assert data["reference"]["error"] <= 0.3
     samples = {(r["setting"]["name"], r["budget"]["name"]): r["samples"] for r in data["results"]}
     assert [samples[name, "4 spp"] for name in ("uncached", "cached", "unbiased")] == [4.0] * 3
-    assert {depth for _, _, _, depth, _ in uncached} == {-1}
+    assert {options.max_depth for _, options in uncached} == {-1}
     stored = list((tmp_path / "nrc-references").iterdir())
     assert len(stored) == 1
     assert stored[0].name.startswith("cornell-box-")
 
     # Once more: the reference is found again, and --json prints the same as is written
-    again = _compare(BOX, "-o", tmp_path / "two", *SMALL, "--spp", 1, "--reference-error", 0.3, "--json", "--view")
+    modes = ("--cache", "on,unbiased,view")
+    again = _compare(BOX, "-o", tmp_path / "two", *SMALL, "--spp", 1, "--reference-error", 0.3, "--json", *modes)
     data = json.loads(again.stdout)
     assert data == json.loads((tmp_path / "two" / "metrics.json").read_text())
     assert data["reference"]["reused"]
@@ -77,7 +86,7 @@ def test_interrupted(tmp_path, uncached, monkeypatch):
         raise KeyboardInterrupt
 
     for module, what, left in (
-        ("nrc_tracer.report.compare", "write_report", f"the report in {tmp_path / 'out'} is not whole"),
+        ("nrc_tracer.report.compare", "write_report", f"the report in {tmp_path / 'out'} is incomplete"),
         ("nrc_tracer.report.study", "shoot", "the reference is in "),
         ("nrc_tracer.report.references", "find_reference", "nothing was written"),
     ):
@@ -101,16 +110,16 @@ def test_given_references_and_quiet(tmp_path, uncached):
         1,
         "--quiet",
         *files,
-        "--encoding",
-        "triangle-wave",
-        *("--spread", 0.1, "--cache-option", "steps=4", "--cache-option", "config=net.json"),
+        *("--cache-encoding", "triangle-wave", "--cache-spread", 0.1, "--cache-config", "net.json"),
+        *("--cache-option", "steps=4", "--cache-option", "average=false"),
     )
     assert (result.exit_code, result.stdout) == (0, "")
     assert not (tmp_path / "nrc-references").exists()
     data = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert data["reference"]["files"] == [str(tmp_path / "a.exr"), str(tmp_path / "b.exr")]
-    assert {setting.encoding for setting, *_ in uncached} == {None, "triangle-wave"}
-    assert uncached[-1][2] == data["options"] == {"spread": 0.1, "steps": 4, "config": "net.json"}
+    assert {setting.encoding for setting, _ in uncached} == {None, "triangle-wave"}
+    settings = {"spread": 0.1, "config": "net.json", "steps": 4, "average": False}
+    assert uncached[-1][1].cache.settings == data["options"] == settings
 
 
 def test_with_the_radiance_cache(tmp_path):
@@ -128,11 +137,21 @@ def test_with_the_radiance_cache(tmp_path):
     assert [r["setting"] for r in data["reports"]][-2:] == ["cached", "unbiased"]
 
 
-def test_settings_of_a_cache_that_it_does_not_have(tmp_path):
-    result = _compare(BOX, "-o", tmp_path / "out", *SMALL, "--cache-option", "colour=4")
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("colour=4", 'a cache has no setting "colour"'),
+        ("stepps=4", 'a cache has no setting "stepps" (did you mean "steps"?)'),
+        ("factorize=maybe", "Expected `bool`, got `str` - at `$.factorize`"),
+        ("steps=0", "steps: expected a whole number from 1 to 65536, got 0"),
+    ],
+)
+def test_settings_that_a_cache_does_not_have(tmp_path, option, message):
+    result = _compare(BOX, "-o", tmp_path / "out", *SMALL, "--cache-option", option)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("error: ")
-    assert "'colour'" in result.stderr
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("uncached")
@@ -144,7 +163,7 @@ def test_settings_of_a_cache_that_it_does_not_have(tmp_path):
         ([BOX, "--reference-dir", "file/references"], "error: file/references: cannot be made: "),
         (
             [BOX, "--reference", "small.exr"],
-            "error: small.exr: a reference of 3 x 2 pixels cannot be held against 24 x 24",
+            "error: small.exr: a reference of 3 x 2 pixels cannot be compared with 24 x 24",
         ),
         ([BOX, "--reference", "file"], "error: file: "),
         ([BOX, "--device", "cuda:99"], 'error: there is no device "cuda:99" here'),
@@ -168,7 +187,9 @@ def test_errors_are_one_line(tmp_path, monkeypatch, arguments, message):
         ["--spp", "4,x"],
         ["--time", "nan"],
         ["--seeds", "1"],
-        ["--encoding", "cube"],
+        ["--cache-encoding", "cube"],
+        ["--cache", "off"],
+        ["--cache-option", "encoding=hash"],
         ["--cache-option", "steps"],
     ],
 )

@@ -54,7 +54,7 @@ def test_a_second_run_keeps_what_is_there(scene, tmp_path):
     result = dataset(scene, "-o", tmp_path / "set", *SMALL, "--json")
     summary = json.loads(result.stdout)
     assert (summary["rendered"], summary["kept"]) == (1, 3)
-    assert "3 images are there already" in result.stderr
+    assert "3 images exist already" in result.stderr
     result = dataset(scene, "-o", tmp_path / "set", *SMALL, "--spp", 5)
     assert result.exit_code == 1
     assert "made with another spp" in result.stderr
@@ -79,7 +79,7 @@ def test_options(scene, tmp_path):
         (("--cameras", "inside"), 1, "positions inside the scene are free"),
         (("--box", 0, 0, 0, 0, 1, 1), 2, "must lie below the last three"),
         (("--box", 0, 0, 0, "nan", 1, 1), 2, "six finite numbers"),
-        (("--elevation", 50, 20), 2, "must not be above the second"),
+        (("--elevation-range", 50, 20), 2, "must not be above the second"),
         (("--exposure", "inf"), 2, "not a finite number"),
         (("--fov", "nan"), 2, "not a finite number"),
         (("--views", 0), 2, "--views"),

@@ -49,7 +49,7 @@ def test_fit_and_decode(picture, tmp_path):
     assert "T 2^12" in result.stderr
     assert read_image("p.png").shape == (HEIGHT, WIDTH, 3)
 
-    result = _run("decode", "map.safetensors", "-o", "a.png", "-o", "a.exr", "--json")
+    result = _run("decode", "image", "map.safetensors", "-o", "a.png", "-o", "a.exr", "--json")
     assert result.exit_code == 0, result.output
     original = read_image(picture) / 255.0
     error = np.mean((encode_srgb(read_image("a.exr")) - original) ** 2)
@@ -57,10 +57,10 @@ def test_fit_and_decode(picture, tmp_path):
     assert np.abs(read_image("a.png") / 255.0 - encode_srgb(read_image("a.exr"))).max() < 0.51 / 255
     assert json.loads(result.stdout)["outputs"][0] == {"file": "a.png", "width": 96, "height": 64, "samples": "uint8"}
 
-    result = _run("decode", "map.safetensors", "-o", "b.png", "--crop", "10,20,30,40", "--scale", 2, "--quiet")
+    result = _run("decode", "image", "map.safetensors", "-o", "b.png", "--crop", "10,20,30,40", "--scale", 2, "--quiet")
     assert (result.exit_code, result.output) == (0, "")
     assert read_image("b.png").shape == (80, 60, 3)
-    result = _run("decode", "map.safetensors", "-o", "z.png", "--zoom-at", "50,30")
+    result = _run("decode", "image", "map.safetensors", "-o", "z.png", "--zoom-at", "50,30")
     assert result.exit_code == 0, result.output
     assert len(read_image("z.png")) == 320
 
@@ -93,8 +93,8 @@ def test_resume(picture, tmp_path):
         (["fit", "image", "map.png", "--preview", "p.npy"], "p.npy"),
         (["fit", "image", "map.png", "--preview", "p.exr", "--zoom-at", "1,1"], "not uint8"),
         (["fit", "image", "map.png", "--preview", "no/p.png"], "there is no folder"),
-        (["decode", "missing.safetensors", "-o", "a.png"], "missing.safetensors"),
-        (["decode", "map.png", "-o", "a.png"], "not a snapshot"),
+        (["decode", "image", "missing.safetensors", "-o", "a.png"], "missing.safetensors"),
+        (["decode", "image", "map.png", "-o", "a.png"], "not a snapshot"),
     ],
 )
 def test_errors_are_one_line(picture, tmp_path, arguments, words):
@@ -125,9 +125,9 @@ def test_decode_interrupted_says_what_was_written(picture, monkeypatch):
         return write(model, found, path, **options)
 
     monkeypatch.setattr(decode, "write_picture", interrupted)
-    result = _run("decode", "map.safetensors", "-o", "a.png", "-o", "b.png", "-o", "c.png")
+    result = _run("decode", "image", "map.safetensors", "-o", "a.png", "-o", "b.png", "-o", "c.png")
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (130, "interrupted; written: a.png")
-    result = _run("decode", "map.safetensors", "-o", "b.png")
+    result = _run("decode", "image", "map.safetensors", "-o", "b.png")
     assert (result.exit_code, result.stderr) == (130, "interrupted; nothing was written\n")
 
 
@@ -150,7 +150,7 @@ def test_decode_refuses_what_the_image_has_not(picture):
         (["-o", "a.exr", "--zoom-at", "1,1"], "written as .png"),
         (["-o", "a.png", "--zoom-at", "1,1", "--scale", "2"], "leave out"),
     ):
-        result = _run("decode", "map.safetensors", *arguments)
+        result = _run("decode", "image", "map.safetensors", *arguments)
         assert result.exit_code == 1
         assert words in result.stderr
         assert not Path("a.png").exists()
@@ -159,4 +159,4 @@ def test_decode_refuses_what_the_image_has_not(picture):
 def test_usage(picture):
     """What click refuses has exit code 2."""
     assert _fit(picture, "--zoom-at", "here").exit_code == 2
-    assert _run("decode", "map.safetensors", "-o", "a.png", "--scale", "0").exit_code == 2
+    assert _run("decode", "image", "map.safetensors", "-o", "a.png", "--scale", "0").exit_code == 2

@@ -88,7 +88,17 @@ def test_decodes_views_depth_video_and_mesh(fitted, tmp_path):
     _, snapshot, _ = fitted
     outputs = [tmp_path / name for name in ("view.png", "views", "view.exr")]
     result = run(
-        "decode", snapshot, "-o", outputs[0], "--depth", "--background", "transparent", "--device", "cpu", "--json"
+        "decode",
+        "nerf",
+        snapshot,
+        "-o",
+        outputs[0],
+        "--depth",
+        "--background",
+        "transparent",
+        "--device",
+        "cpu",
+        "--json",
     )
     assert result.exit_code == 0, result.output
     assert read_image(outputs[0]).shape == (24, 24, 4)
@@ -97,21 +107,23 @@ def test_decodes_views_depth_video_and_mesh(fitted, tmp_path):
     assert exr.max() == pytest.approx(largest)
     np.testing.assert_allclose(png[..., 0] / 65535.0 * largest, exr[..., 0], atol=1e-4 * largest)
 
-    assert run("decode", snapshot, "-o", outputs[1], "--view", "test", "--view-scale", "0.5", "--quiet").exit_code == 0
+    assert (
+        run("decode", "nerf", snapshot, "-o", outputs[1], "--view", "test", "--scale", "0.5", "--quiet").exit_code == 0
+    )
     images = sorted(outputs[1].iterdir())
     assert [read_image(image).shape for image in images] == [(12, 12, 3)] * 2
-    assert run("decode", snapshot, "-o", outputs[2], "--view", "train:3", "--quiet").exit_code == 0
+    assert run("decode", "nerf", snapshot, "-o", outputs[2], "--view", "train:3", "--quiet").exit_code == 0
     assert read_image(outputs[2]).dtype == np.float32
 
     frames = tmp_path / "frames"
-    result = run("decode", snapshot, "-o", frames, "--path", "orbit", "--frames", 3, "--quiet")
+    result = run("decode", "nerf", snapshot, "-o", frames, "--camera-path", "orbit", "--frames", 3, "--quiet")
     assert result.exit_code == 0, result.output
     assert len(list(frames.iterdir())) == 3
 
     trimesh = pytest.importorskip("trimesh")
     pytest.importorskip("skimage")
     mesh = tmp_path / "mesh.ply"
-    result = run("decode", snapshot, "-o", mesh, "--mesh-resolution", 32, "--mesh-density", 0.7, "--quiet")
+    result = run("decode", "nerf", snapshot, "-o", mesh, "--mesh-resolution", 32, "--mesh-density", 0.7, "--quiet")
     assert result.exit_code == 0, result.output
     loaded = trimesh.load(mesh)
     assert len(loaded.faces) > 20
@@ -123,7 +135,7 @@ def test_files_have_the_names_that_were_asked_for(fitted, tmp_path, monkeypatch)
     """Endings in capitals too."""
     monkeypatch.chdir(tmp_path)
     _, snapshot, _ = fitted
-    result = run("decode", snapshot, "-o", "view.PNG", "-o", "view.EXR", "--json")
+    result = run("decode", "nerf", snapshot, "-o", "view.PNG", "-o", "view.EXR", "--json")
     assert result.exit_code == 0, result.output
     names = [entry["file"] for entry in json.loads(result.stdout)["outputs"]]
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir()) == ["view.EXR", "view.PNG"]
@@ -143,7 +155,7 @@ def test_interrupted_views_are_counted(fitted, tmp_path, monkeypatch):
         return view(field, camera)
 
     monkeypatch.setattr(NeuralScene, "view", interrupted)
-    result = run("decode", snapshot, "-o", "views", "--view", "train", "--quiet")
+    result = run("decode", "nerf", snapshot, "-o", "views", "--view", "train", "--quiet")
     assert (result.exit_code, result.stderr) == (130, "interrupted; written: 1 of 8 views in views\n")
     assert len(list((tmp_path / "views").iterdir())) == 1
 
@@ -153,7 +165,7 @@ def test_video(fitted, tmp_path):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     _, snapshot, _ = fitted
     video = tmp_path / "ball.mp4"
-    result = run("decode", snapshot, "-o", video, "--frames", 5, "--fps", 10, "--quiet")
+    result = run("decode", "nerf", snapshot, "-o", video, "--frames", 5, "--fps", 10, "--quiet")
     assert result.exit_code == 0, result.output
     frames, _ = imageio_ffmpeg.count_frames_and_secs(str(video))
     assert frames == 5
@@ -168,9 +180,9 @@ def test_video(fitted, tmp_path):
         (["-o", "a.mp4", "--background", "transparent"], "not transparent"),
         (["-o", "a.ply", "--mesh-density", "1e6", "--mesh-resolution", "16"], "no surface"),
         (["-o", "a.ply", "--mesh-box", "3"], "at most 1"),
-        (["-o", "a.png", "--path", "orbit"], "makes a video"),
-        (["-o", "a.ply", "-o", "a.png", "--path", "orbit"], "makes a video"),
-        (["-o", "frames", "--path", "orbit", "--background", "transparent"], "not transparent"),
+        (["-o", "a.png", "--camera-path", "orbit"], "makes a video"),
+        (["-o", "a.ply", "-o", "a.png", "--camera-path", "orbit"], "makes a video"),
+        (["-o", "frames", "--camera-path", "orbit", "--background", "transparent"], "not transparent"),
         (["-o", "a.png", "-o", "views", "--view", "test"], "give a folder"),
         (["-o", "views", "-o", "a.png", "--view", "\N{SUPERSCRIPT TWO}"], "numbered 0 to 1"),
         (["-o", "a.mp4", "--fps", "nan"], "finite"),
@@ -182,7 +194,7 @@ def test_what_cannot_be_decoded(fitted, arguments, words, tmp_path, monkeypatch)
     """One line each, and no file."""
     _, snapshot, _ = fitted
     monkeypatch.chdir(tmp_path)
-    result = run("decode", snapshot, *arguments)
+    result = run("decode", "nerf", snapshot, *arguments)
     assert result.exit_code != 0
     assert words in result.stderr
     assert "Traceback" not in result.stderr

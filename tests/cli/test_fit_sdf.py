@@ -54,7 +54,19 @@ def test_fit_and_decode(folder):
 
     files = [folder / f"out.{kind}" for kind in ("ply", "obj", "glb", "stl", "png")]
     outputs = [word for file in files for word in ("-o", file)]
-    result = run("decode", "ring.safetensors", *outputs, "--resolution", 40, "--width", 50, "--elevation", 60, "--json")
+    result = run(
+        "decode",
+        "sdf",
+        "ring.safetensors",
+        *outputs,
+        "--mesh-resolution",
+        40,
+        "--width",
+        50,
+        "--elevation",
+        60,
+        "--json",
+    )
     assert result.exit_code == 0, result.stderr
     assert [entry["file"] for entry in json.loads(result.stdout)["outputs"]] == [str(file) for file in files]
     mesh = load_mesh(folder / "out.ply")
@@ -123,7 +135,7 @@ def test_broken_meshes_are_one_line(folder, text, message):
 def test_outputs_are_checked_before_any_is_written(folder):
     assert fit("ring.ply", "--steps", 1).exit_code == 0
     for name, words in (("ring.fbx", 'not written as ".fbx"'), ("no/ring.obj", "there is no folder")):
-        result = run("decode", "ring.safetensors", "-o", "ring.png", "-o", name)
+        result = run("decode", "sdf", "ring.safetensors", "-o", "ring.png", "-o", name)
         assert result.exit_code == 1
         assert words in result.stderr
         assert not (folder / "ring.png").exists()

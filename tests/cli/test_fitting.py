@@ -13,7 +13,8 @@ import torch
 from click.testing import CliRunner
 
 from nrc_tracer.cli import Program, periodic
-from nrc_tracer.cli.fitting import FitOptions, fit_options, run_fit
+from nrc_tracer.cli.fitting import Fit, FitOptions, fit_options, run_fit
+from nrc_tracer.cli.outputs import Warnings
 from nrc_tracer.errors import OutputError
 from nrc_tracer.nn.snapshot import load_model
 from tests.tasks.toy import Wave
@@ -21,7 +22,7 @@ from tests.tasks.toy import Wave
 
 @pytest.fixture
 def fit(tmp_path, monkeypatch):
-    """Runs the toy's command in a folder of its own; keyword arguments are the task's, or of `run_fit`."""
+    """Runs the toy's command in a folder of its own; keyword arguments are the task's, or of `Fit`."""
     monkeypatch.chdir(tmp_path)
 
     def invoke(*words: str, preview=None, during=None, evaluating=None, **changes):
@@ -45,9 +46,10 @@ def fit(tmp_path, monkeypatch):
                     evaluating()
                 return {"error": task.score()["error"], "never": float("nan")}
 
-            run_fit(
+            warn = Warnings()
+            warn("the sea is rough")
+            fit = Fit(
                 task,
-                options,
                 name="wave",
                 data_line="a wave",
                 default_steps=7,
@@ -55,8 +57,9 @@ def fit(tmp_path, monkeypatch):
                 describe=lambda scores: f"error {scores['error']:.3f}",
                 preview=preview,
                 facts={"frequency": task.frequency},
-                warnings=["the sea is rough"],
+                warnings=warn,
             )
+            run_fit(fit, options)
 
         return CliRunner().invoke(program, ["wave", *words])
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from nrc_tracer.cli.fit_progress import FitProgress
+from nrc_tracer.cli.fit_bar import FitBar
 from nrc_tracer.cli.progress import Bar
 from nrc_tracer.tasks import training
 from tests.tasks.toy import Wave
@@ -48,7 +48,7 @@ def test_elsewhere_there_is_none(quiet, capsys):
 
 def test_a_training_shows_step_loss_and_score(monkeypatch):
     seen = terminal(monkeypatch)
-    with FitProgress(steps=5, seconds=None, quiet=False) as line:
+    with FitBar(steps=5, seconds=None, quiet=False) as line:
         training.train(Wave(), steps=5, watch=line)
     assert "step 5/5, loss " in seen.getvalue()
     assert "steps/s" in seen.getvalue()

@@ -75,7 +75,7 @@ def test_given_images(tmp_path):
     assert np.allclose(two.mean, 1.01 * TRUTH)
     assert two.error == pytest.approx(0.01, rel=0.02)
     with pytest.raises(
-        SceneError, match=r"a\.exr: a reference of 32 x 24 pixels cannot be held against 8 x 6; give --width"
+        SceneError, match=r"a\.exr: a reference of 32 x 24 pixels cannot be compared with 8 x 6; give --width"
     ):
         read_reference((tmp_path / "a.exr",), width=8, height=6)
 
@@ -86,7 +86,7 @@ def test_damaged_and_unwritable_places(tmp_path):
     with pytest.raises(SceneError, match=r"truth\.npz: not a readable reference .* delete it"):
         find_reference(path, _maker([]), error=0.1)
     np.savez(path, first=TRUTH[:4], second=TRUTH, samples=[1, 1])
-    with pytest.raises(SceneError, match="other shapes"):
+    with pytest.raises(SceneError, match="do not have the shapes of a reference"):
         find_reference(path, _maker([]), error=0.1)
     with pytest.raises(OutputError, match="there is no folder"):
         find_reference(tmp_path / "nowhere" / "truth.npz", _maker([]), error=0.1)

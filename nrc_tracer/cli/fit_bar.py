@@ -1,4 +1,4 @@
-"""What is said on stderr while a task trains: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of a training on stderr: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from nrc_tracer.tasks.training import TrainingProgress
 
 SCORE_EVERY = 2.0
+"""Shortest time between two scores that the bar shows, in seconds."""
 LINE_EVERY = 10.0
-"""Seconds."""
+"""Shortest time between two lines where there is no bar, in seconds."""
 
 
-class FitProgress(Bar):
-    """Step, loss, the task's own score, steps a second and time left. Call it between steps.
+class FitBar(Bar):
+    """Step, loss, the task's own score, steps per second and time left. Call it between steps.
 
     Args:
-        steps: Number of steps to end at, if any.
-        seconds: Time of training, if any.
-        quiet: Show nothing.
+        steps: Number of steps at which the training ends, if any.
+        seconds: Time of training at which it ends, if any.
+        quiet: Whether to show nothing.
     """
 
     def __init__(self, *, steps: int | None, seconds: float | None, quiet: bool) -> None:
@@ -32,10 +33,10 @@ class FitProgress(Bar):
         self._quiet = quiet
         super().__init__("{task.fields[words]}", quiet=quiet, words="")
         self._scores: dict[str, float] = {}
-        self._score = Periodic(self._ask, SCORE_EVERY)
+        self._score = Periodic(self._take_score, SCORE_EVERY)
         self._line = Periodic(self._print, LINE_EVERY)
 
-    def __enter__(self) -> FitProgress:
+    def __enter__(self) -> FitBar:
         self._score.start()
         self._line.start()
         super().__enter__()
@@ -50,11 +51,11 @@ class FitProgress(Bar):
         self._score.run_if_due(progress)
         self.show(progress.fraction, words=self._words(progress))
 
-    def _ask(self, progress: TrainingProgress) -> None:
+    def _take_score(self, progress: TrainingProgress) -> None:
         self._scores = progress.task.score()
 
     def _print(self, progress: TrainingProgress) -> None:
-        self._ask(progress)
+        self._take_score(progress)
         left = progress.seconds / progress.fraction - progress.seconds if progress.fraction else math.nan
         click.echo(f"{self._words(progress)}, {left:.0f} s left", err=True)
 
