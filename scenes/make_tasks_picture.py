@@ -53,9 +53,9 @@ def main() -> None:
     if not room.exists():
         run("fit", "nerf", folder / "room", "--steps", 1200, "--snapshot", room)
     panels = [folder / f"panel-{index}.png" for index in range(4)]
-    run("decode", image, "-o", panels[0], "--crop", "55,270,80,80", "--scale", SIZE / 80)
-    run("decode", shape, "-o", panels[1], "--width", SIZE, "--azimuth", 20)
-    run("decode", room, "-o", panels[2], "--view", "1", "--view-scale", SIZE / 200)
+    run("decode", "image", image, "-o", panels[0], "--crop", "55,270,80,80", "--scale", SIZE / 80)
+    run("decode", "sdf", shape, "-o", panels[1], "--width", SIZE, "--azimuth", 20)
+    run("decode", "nerf", room, "-o", panels[2], "--view", "1", "--scale", SIZE / 200)
     size = ("--width", SIZE, "--max-depth", -1, "--time", 30, "--denoise")
     run("render", scene_with(shape), "-o", panels[3], "--cache", "on", *size)
     gap = np.full((SIZE, 4, 3), 255, np.uint8)

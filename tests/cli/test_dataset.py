@@ -101,7 +101,7 @@ def test_scenes_that_cannot_be_photographed(tmp_path):
     (tmp_path / "dark.json").write_text(json.dumps(flat))
     result = dataset(tmp_path / "dark.json", "-o", tmp_path / "set", *SMALL)
     assert result.exit_code == 1
-    assert "nothing in the scene shines" in result.stderr
+    assert "the scene has no light and no emitting shape" in result.stderr
 
 
 def test_ctrl_c_in_the_only_pass_of_a_view(scene, tmp_path, monkeypatch):

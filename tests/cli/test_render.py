@@ -129,7 +129,7 @@ def test_warnings_of_the_scene_are_printed_and_strictly_fatal(scene):
     scene.write_text(json.dumps({"shapes": [{"type": "cube"}]}))
     result = _render(scene)
     assert result.exit_code == 0
-    assert _lines(result)[0].startswith("warning: nothing in the scene shines")
+    assert _lines(result)[0].startswith("warning: the scene has no light and no emitting shape")
     result = _render(scene, "--strict", "-o", "strict.png")
     assert result.exit_code == 1
     assert not (scene.parent / "strict.png").exists()
@@ -200,7 +200,7 @@ BROKEN = {
     "missing folder": (SCENE, ["-o", "none/a.png"], r"there is no folder"),
     "output is a folder": (SCENE, ["-o", "folder.png"], r"is a folder"),
     "crop and size": ({**SCENE, "film": {"crop": [0, 0, 4, 4]}}, ["--width", "9"], r"crop window"),
-    "parameters": (SCENE, ["-D", "a=b"], r"only for Mitsuba XML"),
+    "parameters": (SCENE, ["-D", "a=b"], r"only Mitsuba XML files have parameters"),
     "no place for layers": (SCENE, ["--layers", "all", "-o", "a.hdr"], r"--layers needs an output of .exr, .npy, .png"),
     "nothing to go on from": (SCENE, ["--resume"], r"there is no checkpoint box.png.checkpoint to go on from"),
     "no place for a checkpoint": (SCENE, ["--checkpoint", "none/a"], r"none/a: cannot be written: there is no folder"),
