@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PICTURES = (".png", ".exr")
 BACKGROUNDS = {"black": 0.0, "white": 1.0, "transparent": None}
 PATHS = ("spline", "orbit", "spiral")
-"""PhotoCamera paths that are made from the cameras of the photographs."""
+"""Camera paths that are made from the cameras of the photographs."""
 DEFAULT_PATH = "orbit"
 
 

@@ -13,7 +13,7 @@ from nrc_tracer.imaging import read_image
 from nrc_tracer.tasks.image.fit import ImageTask
 from nrc_tracer.tasks.image.source import whole
 from nrc_tracer.tasks.sdf.fit import SdfTask
-from nrc_tracer.tasks.sdf.mesh import surface_mesh
+from nrc_tracer.tasks.sdf.mesh import unit_mesh
 from tests.cli.test_help import LEAVES
 from tests.tasks.image.big_map import tile
 from tests.tasks.nerf.analytic import ball_photographs
@@ -135,7 +135,7 @@ def snapshots(tmp_path_factory):
     """A folder with a snapshot of each task, before the first step."""
     folder = tmp_path_factory.mktemp("snapshots")
     picture = ImageTask(whole("map", tile(0, 0, 24, 16), linear=False), batch=256, device="cpu", seed=3)
-    shape = SdfTask(surface_mesh(*sphere(2)), config=SMALL, batch=256, device="cpu", seed=3)
+    shape = SdfTask(unit_mesh(*sphere(2)), config=SMALL, batch=256, device="cpu", seed=3)
     field = ball_task(ball_photographs(count=6, side=12, test=2))
     for name, task in (("image", picture), ("sdf", shape), ("nerf", field)):
         task.save(folder / f"{name}.safetensors")
@@ -174,7 +174,7 @@ def test_decode_without_the_task_is_read_with_it(snapshots, tmp_path, monkeypatc
         (["image.safetensors", "-o", "a.png", "--azimuth", "2"], 2, "--azimuth"),
         (["nothing.safetensors", "-o", "a.png"], 1, "nothing.safetensors"),
         (["picture", "image.safetensors", "-o", "a.png"], 2, "No such command 'picture'"),
-        (["sdf", "image.safetensors", "-o", "a.png"], 1, 'the snapshot of "fit image", not of "fit sdf"'),
+        (["sdf", "image.safetensors", "-o", "a.png"], 1, 'a snapshot of "fit image", not of "fit sdf"'),
     ],
 )
 def test_what_decode_refuses(snapshots, monkeypatch, words, code, message):
