@@ -52,8 +52,6 @@ LONGEST_FILE = 400
 # Files with more lines, with the reason why each is better left whole
 LONG_FILES = {
     "tracer/renderer.py": "to be split",
-    "nn/instant_ngp.py": "to be split",
-    "nn/config/reading.py": "to be split",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,11 @@ def as_warp(tensor: Tensor, dtype: Any = None) -> Any:
         dtype: Warp type of an element, a vector type taking the last dimension; that of the tensor unless given.
     """
     return wp.from_torch(tensor.detach(), dtype=dtype, requires_grad=False, return_ctype=True)
+
+
+def structs_as_warp(rows: Sequence[tuple[Any, ...]], struct: Any, device: wp.Device) -> wp.array:
+    """An array of structs [N] on a device, each made of a tuple with the values of its fields in order."""
+    return wp.array(np.array(rows, dtype=struct.numpy_dtype()), dtype=struct, device=device, copy=device.is_cuda)
 
 
 def as_rows(value: Any, columns: int, device: torch.device, name: str) -> Tensor:

@@ -31,10 +31,11 @@ def initialize() -> None:
 @contextmanager
 def _without_lines(words: str) -> Iterator[None]:
     """Leave lines with certain words out of what native code writes to standard error."""
+    stream = sys.__stderr__
     try:
-        descriptor = sys.__stderr__.fileno()
+        descriptor = -1 if stream is None else stream.fileno()
         copy = os.dup(descriptor)
-    except (AttributeError, OSError, ValueError):  # no such stream, as under some IDEs
+    except (OSError, ValueError):  # no such stream, as under some IDEs
         yield
         return
     with tempfile.TemporaryFile() as caught:
@@ -47,7 +48,7 @@ def _without_lines(words: str) -> Iterator[None]:
             caught.seek(0)
             for line in caught.read().decode(errors="replace").splitlines():
                 if words not in line:
-                    print(line, file=sys.__stderr__)
+                    print(line, file=stream)
 
 
 def default_threads() -> int:

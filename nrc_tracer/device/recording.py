@@ -35,7 +35,7 @@ class Recording:
             self._is_loaded = True
             return
         if self._graph is None:
-            self._record(work)
+            self._graph = self._record(work)
         self._graph.replay()
 
     @property
@@ -43,7 +43,7 @@ class Recording:
         """Whether the device repeats the work alone."""
         return self._graph is not None
 
-    def _record(self, work: Callable[[], object]) -> None:
+    def _record(self, work: Callable[[], object]) -> torch.cuda.CUDAGraph:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._launcher.torch_device)
         known = warp_stream(stream)
         with (
@@ -51,7 +51,8 @@ class Recording:
             wp.ScopedCapture(stream=known, external=True) as capture,
         ):
             work()
-        self._graph, self._modules = graph, capture.graph  # which keeps the kernels' code loaded
+        self._modules = capture.graph  # keeps the kernels' code loaded
+        return graph
 
 
 MOST_RUNNING = 64

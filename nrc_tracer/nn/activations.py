@@ -20,13 +20,17 @@ class Activation:
 
     Attributes:
         apply: z -> h, differentiable any number of times.
-        backward: (d_h, z, h) -> d_z, where z is None unless `keeps_input`.
+        derivative: (d_h, z, h) -> d_z; without `keeps_input` it must not look at z.
         keeps_input: Whether the derivative needs z; otherwise h is enough.
     """
 
     apply: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor, Tensor | None, Tensor], Tensor]
+    derivative: Callable[[Tensor, Tensor, Tensor], Tensor]
     keeps_input: bool = False
+
+    def backward(self, d_h: Tensor, z: Tensor | None, h: Tensor) -> Tensor:
+        """The gradient with respect to z, which may be None unless the activation keeps its input."""
+        return self.derivative(d_h, h if z is None else z, h)
 
 
 def _squareplus(z: Tensor) -> Tensor:
@@ -34,12 +38,12 @@ def _squareplus(z: Tensor) -> Tensor:
     return 0.5 * (z + torch.hypot(z, z.new_full((), 2.0 / SHARPNESS)))
 
 
-def _squareplus_backward(d_h: Tensor, _: Tensor | None, h: Tensor) -> Tensor:
+def _squareplus_backward(d_h: Tensor, _: Tensor, h: Tensor) -> Tensor:
     y = SHARPNESS * h
     return d_h / (1.0 + 1.0 / (y * y))
 
 
-def _silu_backward(d_h: Tensor, z: Tensor | None, h: Tensor) -> Tensor:
+def _silu_backward(d_h: Tensor, z: Tensor, h: Tensor) -> Tensor:
     sigmoid = torch.sigmoid(z)
     return d_h * (sigmoid + h * (1.0 - sigmoid))
 

@@ -49,6 +49,7 @@ class RadianceField:
                 "encoding: a RadianceField takes a Composite of two, the first of the position, the second of the direction"
             )
         self.config = config
+        self.position_encoding = encoding.nested[0]
         self.n_input_dims = n_input_dims
         self.n_output_dims = self.padded_output_dims = OUTPUTS
         self.position_width = encoding.first_column(1)

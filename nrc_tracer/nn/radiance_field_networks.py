@@ -1,4 +1,4 @@
-"""A radiance field's two networks run fast, with the interface of one `BlockedMlp`."""
+"""The two networks of a radiance field, run one after the other with the interface of one."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nrc_tracer.nn.blocked_mlp import BlockedMlp
-from nrc_tracer.nn.fused.network import FusedMlp
+from nrc_tracer.nn.network_runner import NetworkRunner
 from nrc_tracer.nn.radiance_field import DENSITY_OUTPUTS, OUTPUTS, RadianceField
 
 COLORS = OUTPUTS - 1
 
 
 class Kept(NamedTuple):
-    """What a forward pass keeps of both networks, and how many columns the colour network's output has."""
+    """What a forward pass keeps of each network for the backward pass, and the columns of the colour network's output."""
 
     density: Any
     rgb: Any
@@ -23,16 +22,17 @@ class Kept(NamedTuple):
 
 
 class RadianceFieldNetworks:
-    """A `RadianceField` by what runs each of its networks; arguments and methods as those of `BlockedMlp`.
+    """The `NetworkRunner` of a radiance field.
 
-    Between the networks there is float32, of which the colour network's first layer takes what its precision holds.
+    The density network's output is float32; the first layer of the colour network rounds it to the precision of its operands.
 
     Args:
-        mlp: The field.
-        density, rgb: What runs its networks.
+        mlp: The two networks.
+        density: Runs the density network.
+        rgb: Runs the colour network.
     """
 
-    def __init__(self, mlp: RadianceField, density: BlockedMlp | FusedMlp, rgb: BlockedMlp | FusedMlp) -> None:
+    def __init__(self, mlp: RadianceField, density: NetworkRunner, rgb: NetworkRunner) -> None:
         self.mlp = mlp
         self.launcher = density.launcher
         self.precision = density.precision
@@ -55,12 +55,13 @@ class RadianceFieldNetworks:
     def backward(
         self, d_out: Tensor, kept: Kept, params: Tensor, d_params: Tensor, *, need_input: bool = True
     ) -> Tensor | None:
-        """Gradients of weights and input; see `BlockedMlp.backward`."""
+        """Gradients of weights and input; see `NetworkRunner.backward`."""
         density, rgb = self.mlp.split(params)
         d_density, d_rgb = self.mlp.split(d_params)
         d_color = d_out.new_zeros(len(d_out), kept.columns)
         d_color[:, :COLORS] = d_out[:, :COLORS]
         d_joined = self.rgb.backward(d_color, kept.rgb, rgb, d_rgb)
+        assert d_joined is not None  # the gradient of the input was asked for
         d_hidden = d_joined[:, :DENSITY_OUTPUTS].contiguous()
         d_hidden[:, 0] += d_out[:, COLORS]
         d_position = self.density.backward(d_hidden, kept.density, density, d_density, need_input=need_input)

@@ -16,6 +16,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from nrc_tracer.device.arrays import structs_as_warp
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.encodings.grid_kernels import Region
 from nrc_tracer.nn.encodings.grid_layout import GridLayout
@@ -72,7 +73,7 @@ class Regions:
         self.first = np.array([layout.levels[level].offset + first for level, first, _ in rows], dtype=np.int64)
         self.sizes = np.array([last - first for _, first, last in rows], dtype=np.int64)
         """The first entry of each region, counted from the grid's first, and how many it has."""
-        self.rows = wp.array(np.array(rows, dtype=Region.numpy_dtype()), dtype=Region, device=device)
+        self.rows = structs_as_warp(rows, Region, device)
         self.listed = listed
         self._corners = 2**layout.n_dims
         self._level_entries = np.array([layout.levels[level].entries for level, _, _ in rows], dtype=np.int64)
@@ -147,7 +148,7 @@ class Regions:
             for begin in range(stretch.begin, stretch.end, ENTRIES_PER_ITEM):
                 end = min(begin + ENTRIES_PER_ITEM, stretch.end)
                 rows.append((begin, end, stretch.order, stretch.first + begin - stretch.begin, stretch.begin))
-        return wp.array(np.array(rows, dtype=ListedStretch.numpy_dtype()), dtype=ListedStretch, device=self._device)
+        return structs_as_warp(rows, ListedStretch, self._device)
 
     def entries(self, stretch: Stretch) -> Tensor:
         """The entries of a list, int64 [n], counted from the grid's first."""

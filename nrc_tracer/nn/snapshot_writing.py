@@ -230,6 +230,6 @@ def _json(path: Path, header: Mapping[str, Any]) -> str:
 def _source(tensor: Tensor) -> TensorSource:
     def data() -> memoryview:
         flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-        return memoryview(flat.view(torch.uint8).numpy())
+        return flat.view(torch.uint8).numpy().data
 
     return TensorSource(DTYPES[tensor.dtype], tensor.shape, tensor.numel() * tensor.element_size(), data)

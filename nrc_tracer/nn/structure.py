@@ -79,17 +79,29 @@ class Structure:
         weights, own = params.split([self.n_matrix_params, self.n_params - self.n_matrix_params])
         return weights, own
 
-    def density_parts(self, params: Tensor) -> tuple[Encoding, Tensor, Tensor]:
-        """Of a radiance field: the encoding of positions, its parameters and those of the density network.
+    @property
+    def radiance_field(self) -> RadianceField:
+        """The two networks of a radiance field.
 
         Raises:
-            ConfigError: This is none.
+            ConfigError: The model has another network, or none.
         """
         if not isinstance(self.mlp, RadianceField):
             raise ConfigError('density: only a model whose network is a "RadianceField" has one')
+        return self.mlp
+
+    def density_parts(self, params: Tensor) -> tuple[Encoding, Tensor, Tensor]:
+        """The parts of a radiance field that give its density.
+
+        Returns:
+            The encoding of positions, its parameters, and those of the density network.
+
+        Raises:
+            ConfigError: The model is not a radiance field.
+        """
+        field = self.radiance_field
         weights, own = self.split(params)
-        encoding = self.encoding.nested[0]
-        return encoding, own[: encoding.n_params], self.mlp.split(weights)[0]
+        return field.position_encoding, own[: field.position_encoding.n_params], field.split(weights)[0]
 
     def reference(self, x: Tensor, params: Tensor) -> Tensor:
         """The output [N, n_output_dims] by plain torch operations, in the precision of `params`."""

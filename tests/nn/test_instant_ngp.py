@@ -16,7 +16,8 @@ import nrc_tracer.nn as nn
 from nrc_tracer.errors import ConfigError, SnapshotError
 from nrc_tracer.nn import instant_ngp
 from nrc_tracer.nn.config import ConfigWarning
-from nrc_tracer.nn.instant_ngp import from_morton, read_ingp, to_morton, write_ingp
+from nrc_tracer.nn.instant_ngp import read_ingp, write_ingp
+from nrc_tracer.nn.morton_order import from_morton, to_morton
 
 NETWORK = {"otype": "FullyFusedMLP", "n_neurons": 16, "n_hidden_layers": 1}
 GRID = {"otype": "HashGrid", "n_levels": 4, "log2_hashmap_size": 10, "per_level_scale": 1.45}

@@ -12,6 +12,7 @@ import torch
 from nrc_tracer.device.arrays import ArrayError
 from nrc_tracer.errors import NrcError
 from nrc_tracer.nn import tinycudann as tcnn
+from nrc_tracer.nn import tinycudann_module
 from nrc_tracer.nn.backends.reference import ReferenceBackend
 from nrc_tracer.nn.config import ConfigError, ConfigWarning
 from tests.nn import oracle
@@ -310,7 +311,7 @@ def test_loss_scale_keeps_small_gradients(half, monkeypatch):
 
     Gradients come out without the scale.
     """
-    monkeypatch.setattr(tcnn, "choose_precision", lambda *_: torch.float16)
+    monkeypatch.setattr(tinycudann_module, "choose_precision", lambda *_: torch.float16)
     expected, _, params_64 = reference(half, points(500))
     (expected.sum() * 2.0**-23).backward()
     error = {}

@@ -47,8 +47,8 @@ class Backend(ABC):
         """
         encoding, own, weights = self.structure.density_parts(params.to(self.precision))
         with torch.no_grad():
-            network = self.structure.mlp
-            return network.density.reference(encoding.reference(x, own, network.position_width), weights)[:, 0]
+            field = self.structure.radiance_field
+            return field.density.reference(encoding.reference(x, own, field.position_width), weights)[:, 0]
 
     @abstractmethod
     def differentiable(self, x: Tensor, params: Tensor) -> Tensor:

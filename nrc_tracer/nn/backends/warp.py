@@ -18,12 +18,11 @@ from nrc_tracer.nn.fused.features import FusedGrid, Inputs
 from nrc_tracer.nn.fused.network import FusedMlp
 from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid
 from nrc_tracer.nn.mlp import Mlp
+from nrc_tracer.nn.network_runner import NetworkRunner
 from nrc_tracer.nn.radiance_field import RadianceField
 from nrc_tracer.nn.radiance_field_networks import RadianceFieldNetworks
 from nrc_tracer.nn.regions import Regions
 from nrc_tracer.nn.structure import Structure
-
-Network = BlockedMlp | FusedMlp | RadianceFieldNetworks
 
 CHUNK = 1 << 17
 """Queries that are encoded at a time: their features stay within tens of megabytes."""
@@ -60,17 +59,18 @@ class WarpBackend(Backend):
         super().__init__(structure, launcher.torch_device, precision)
         self.launcher = launcher
         self.deterministic = deterministic
-        self.network: Network | None = None
+        self.network: NetworkRunner | None = None
+        self._field: RadianceFieldNetworks | None = None
         self.fused: FusedMlp | None = None
         if fused and (structure.mlp is None or precision != torch.float16):
             raise ConfigError("fused: only a model with a network, of precision float16, can be; leave fused=True out")
 
-        def runner(mlp: Mlp) -> BlockedMlp | FusedMlp:
+        def runner(mlp: Mlp) -> NetworkRunner:
             return FusedMlp(mlp, launcher) if fused else BlockedMlp(mlp, launcher, precision)
 
         if isinstance(structure.mlp, RadianceField):
-            both = structure.mlp
-            self.network = RadianceFieldNetworks(both, runner(both.density), runner(both.rgb))
+            field = structure.mlp
+            self.network = self._field = RadianceFieldNetworks(field, runner(field.density), runner(field.rgb))
         elif structure.mlp is not None:
             self.network = runner(structure.mlp)
             if fused:
@@ -98,27 +98,27 @@ class WarpBackend(Backend):
                 piece = x[begin : begin + size]
                 if self.fused:
                     left = None if count is None else count - begin
-                    y = self.fused.infer(self._fused_inputs(piece, params), weights, count=left)
+                    y = self.fused.infer(self._fused_inputs(self.fused, piece, params), weights, count=left)
                 else:
                     y = self.network.infer(self.encode(piece, params), weights)
                 out[begin : begin + size] = y[:, : self.structure.n_output_dims]
         return out
 
-    def _fused_inputs(self, x: Tensor, params: Tensor) -> Inputs:
-        grid = self.fused.grid
-        if grid is None:
+    def _fused_inputs(self, fused: FusedMlp, x: Tensor, params: Tensor) -> Inputs:
+        if fused.grid is None:
             return Inputs(self.encode(x, params))
-        return grid.encode(self.launcher, x, self.structure.split(params)[1])
+        return fused.grid.encode(self.launcher, x, self.structure.split(params)[1])
 
     def density(self, x: Tensor, params: Tensor) -> Tensor:
         encoding, own, weights = self.structure.density_parts(params.detach())
+        assert self._field is not None  # else the line above has raised an error
         out = x.new_empty(len(x))
         with single_threaded_torch(self.launcher), torch.no_grad():
             for begin in range(0, len(x), CHUNK):
                 piece = x[begin : begin + CHUNK]
-                features = x.new_empty(len(piece), self.structure.mlp.position_width)
+                features = x.new_empty(len(piece), self._field.mlp.position_width)
                 encoding.forward(self.launcher, piece, own, features)
-                out[begin : begin + CHUNK] = self.network.density.infer(features, weights)[:, 0]
+                out[begin : begin + CHUNK] = self._field.density.infer(features, weights)[:, 0]
         return out
 
     def differentiable(self, x: Tensor, params: Tensor) -> Tensor:
@@ -144,6 +144,7 @@ class WarpBackend(Backend):
         weights, own = structure.split(params)
         flat = self._flat_gradient()
         features = self.encode(x, params)
+        d_features: Tensor | None
         if self.network is None:
             loss, d_features = evaluate(features)
             d_features = d_features.contiguous()
@@ -169,7 +170,7 @@ class WarpBackend(Backend):
         if not torch.isfinite(magnitude):
             return loss, None
 
-        if structure.encoding.n_params:
+        if structure.encoding.n_params and d_features is not None:
             for grid in self._listed or []:
                 grid.regions.begin_step()
             if self._listed is None:
@@ -216,11 +217,13 @@ class WarpBackend(Backend):
             left there**; a number that is finite if all of them are, 0-d.
         """
         structure, fused = self.structure, self.fused
+        if fused is None:
+            raise ConfigError("fused: this model was not made with fused=True")
         params = params.detach()
         weights, own = structure.split(params)
         flat = self._flat_gradient()
         d_weights, d_own = structure.split(flat)
-        y, kept = fused.forward(self._fused_inputs(x, params), weights if packed is None else packed)
+        y, kept = fused.forward(self._fused_inputs(fused, x, params), weights if packed is None else packed)
         loss, d_y = evaluate(y)
 
         # Atomics inside the kernel make sums whose last bits change
@@ -236,7 +239,7 @@ class WarpBackend(Backend):
             d_table=d_own[grid.own] if grid else None,
             unscale=unscale,
         )
-        if rest:
+        if rest and d_features is not None:
             d_features *= unscale
             if grid:
                 grid.backward_others(self.launcher, x, own, d_features, sink)
@@ -274,7 +277,7 @@ class _NetworkFunction(torch.autograd.Function):
     """A blocked network as a torch function, `apply(x, params, network)`; derivatives of derivatives by plain torch."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, params: Tensor, network: Network) -> Tensor:
+    def forward(ctx: Any, x: Tensor, params: Tensor, network: NetworkRunner) -> Tensor:
         ctx.save_for_backward(x, params)
         ctx.network = network
         with single_threaded_torch(network.launcher), torch.autocast(x.device.type, enabled=False):
@@ -290,7 +293,7 @@ class _NetworkFunction(torch.autograd.Function):
     @staticmethod
     def _backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, params = ctx.saved_tensors
-        network: Network = ctx.network
+        network: NetworkRunner = ctx.network
         needs_x, needs_params = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():
             y = network.mlp.reference(x, params)[:, : d_out.shape[1]]

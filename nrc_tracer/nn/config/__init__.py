@@ -34,15 +34,15 @@ from nrc_tracer.nn.config.optimizers import (
     NestedOptimizer,
     Optimizer,
 )
+from nrc_tracer.nn.config.reader import ConfigWarning
 from nrc_tracer.nn.config.reading import (
-    ConfigWarning,
     read_encoding,
     read_loss,
     read_model,
     read_network,
     read_optimizer,
-    to_json,
 )
+from nrc_tracer.nn.config.writing import to_json
 
 __all__ = [
     "SGD",

@@ -22,7 +22,7 @@ MAX_PARENTS = 32
 
 _OUTSIDE = re.compile(r'["\[\]{}]|//|/\*')
 _INSIDE = re.compile(r'"|\\.', re.DOTALL)
-_LINE_END = re.compile(r"[\r\n]|\Z")
+_LINE_END = re.compile(r"[\r\n]")
 _NOT_LINE_END = re.compile(r"[^\r\n]")
 
 
@@ -132,7 +132,8 @@ def without_comments(text: str) -> str:
 
 def _comment_end(text: str, mark: str, start: int, position: int) -> int:
     if mark == "//":
-        return _LINE_END.search(text, position).start()
+        line_end = _LINE_END.search(text, position)
+        return line_end.start() if line_end else len(text)
     end = text.find("*/", position)
     if end < 0:
         line, column = _line_and_column(text, start)
@@ -144,7 +145,7 @@ def _line_and_column(text: str, position: int) -> tuple[int, int]:
     return text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
 
 
-def _path(source: object) -> Path:
+def _path(source: str | os.PathLike[str]) -> Path:
     try:
         name = os.fsdecode(source)
     except (TypeError, ValueError) as error:

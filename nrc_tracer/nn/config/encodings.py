@@ -6,7 +6,7 @@ from typing import Annotated
 
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.config.part import Misfit, Part, Typed, expect, expect_all
-from nrc_tracer.nn.config.rules import Choice, Integer, Number, listed
+from nrc_tracer.nn.config.rules import Choice, Integer, Nullable, Number, listed
 
 # tiny-cuda-nn's MAX_N_LEVELS
 MAX_LEVELS = 128
@@ -110,8 +110,8 @@ class Nested(Part, frozen=True, kw_only=True):
     """
 
     encoding: Encoding
-    n_dims_to_encode: Annotated[int | None, Integer(0, optional=True)] = None
-    dims_to_encode_begin: Annotated[int | None, Integer(0, optional=True)] = None
+    n_dims_to_encode: Annotated[int | None, Nullable(Integer(0))] = None
+    dims_to_encode_begin: Annotated[int | None, Nullable(Integer(0))] = None
 
     def relate(self) -> None:
         expect(self, "encoding", Encoding, "an encoding")
@@ -130,7 +130,7 @@ class Composite(Typed, frozen=True, kw_only=True, tag="Composite"):
     reduction: Annotated[str, _REDUCTION] = "Concatenation"
 
     def relate(self) -> None:
-        expect_all(self, Nested)
+        expect_all(self, self.nested, Nested)
         placed = any(nested.dims_to_encode_begin is not None for nested in self.nested)
         free = [i for i, nested in enumerate(self.nested) if nested.n_dims_to_encode is None]
         if placed and free:

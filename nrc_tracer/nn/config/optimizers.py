@@ -175,7 +175,7 @@ class CompositeOptimizer(Typed, frozen=True, kw_only=True, tag="Composite"):
     nested: tuple[NestedOptimizer, ...]
 
     def relate(self) -> None:
-        expect_all(self, NestedOptimizer)
+        expect_all(self, self.nested, NestedOptimizer)
 
 
 Optimizer = Adam | SGD | Ema | ExponentialDecay | Lookahead | Batched | Average | CompositeOptimizer

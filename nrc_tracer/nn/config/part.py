@@ -63,12 +63,12 @@ def expect(part: Part, name: str, kind: Any, words: str) -> None:
         raise Misfit(part, name, f"expected {words}, got {shown(value)}")
 
 
-def expect_all(part: Part, kind: type[Part]) -> None:
-    """Check `nested`, which may be given as a list, and make it a tuple."""
-    if not isinstance(part.nested, list | tuple) or not part.nested:
-        problem = f"expected an array with at least one member, got {shown(part.nested)}"
+def expect_all(part: Part, members: object, kind: type[Part]) -> None:
+    """Check `nested`, whose `members` may be given as a list, and make it a tuple."""
+    if not isinstance(members, list | tuple) or not members:
+        problem = f"expected an array with at least one member, got {shown(members)}"
         raise Misfit(part, "nested", problem)
-    msgspec.structs.force_setattr(part, "nested", tuple(part.nested))
-    for i, nested in enumerate(part.nested):
+    msgspec.structs.force_setattr(part, "nested", tuple(members))
+    for i, nested in enumerate(members):
         if not isinstance(nested, kind):
             raise Misfit(part, f"nested[{i}]", f"expected a {kind.__name__}, got {shown(nested)}")

@@ -61,18 +61,35 @@ class Rule:
         raise NotImplementedError
 
     def refuse(self, value: object, place: str) -> ConfigError:
+        """The error for a value that is not allowed."""
         return ConfigError(f"{place}: expected {self.expected}, got {shown(value)}")
+
+    def real(self, value: object, place: str) -> Any:
+        """The value if it is a real number of any type, NumPy's included, but not a bool. Raises `ConfigError`."""
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise self.refuse(value, place)
+        return value
+
+
+class Nullable(Rule):
+    """What another rule allows, or None (null)."""
+
+    def __init__(self, rule: Rule):
+        self.rule = rule
+        self.expected = rule.expected
+
+    def read(self, value: object, place: str) -> Any:
+        return None if value is None else self.rule.read(value, place)
 
 
 class Integer(Rule):
-    """An integer from `low` to `high`, both included; a float with an integral value will do, a bool will not.
+    """An integer from `low` to `high`, both included; a float with an integral value is accepted, a bool is not.
 
     Args:
-        low: The least value.
-        high: The greatest value.
-        only: The allowed values, where they are but a few of that range.
+        low: The smallest value.
+        high: The largest value.
+        only: The allowed values, if they are only some of that range.
         power_of_two: Whether only powers of two are allowed.
-        optional: Whether None (null) is allowed.
     """
 
     def __init__(
@@ -82,9 +99,8 @@ class Integer(Rule):
         *,
         only: Collection[int] = (),
         power_of_two: bool = False,
-        optional: bool = False,
     ):
-        self.low, self.high, self.only, self.power_of_two, self.optional = low, high, only, power_of_two, optional
+        self.low, self.high, self.only, self.power_of_two = low, high, only, power_of_two
         if only:
             self.expected = listed(only)
         elif power_of_two:
@@ -92,15 +108,12 @@ class Integer(Rule):
         else:
             self.expected = f"an integer from {low} to {high}"
 
-    def read(self, value: object, place: str) -> int | None:
-        if value is None and self.optional:
-            return None
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise self.refuse(value, place)
+    def read(self, value: object, place: str) -> int:
+        real = self.real(value, place)
         # NaN and the infinities fail the first test, fractions the second
-        if not self.low <= value <= self.high or value != int(value):
+        if not self.low <= real <= self.high or real != int(real):
             raise self.refuse(value, place)
-        number = int(value)
+        number = int(real)
         if (self.only and number not in self.only) or (self.power_of_two and number & (number - 1)):
             raise self.refuse(value, place)
         return number
@@ -127,18 +140,17 @@ class Number(Rule):
         self.expected = " ".join(["a finite number", *([" and ".join(bounds)] if bounds else [])])
 
     def read(self, value: object, place: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise self.refuse(value, place)
+        real = self.real(value, place)
         # Compare before converting: an integer may be too large for a float
-        if not -LARGEST_FLOAT32 <= value <= LARGEST_FLOAT32:
+        if not -LARGEST_FLOAT32 <= real <= LARGEST_FLOAT32:
             raise self.refuse(value, place)
-        # The bounds hold for what the model gets: 1e-50 is zero in float32, 1 - 1e-12 is one
-        number = float32(value)
+        # The bounds hold for the value that the model gets: 1e-50 is zero in float32, 1 - 1e-12 is one
+        number = float32(real)
         if not float32(self.low) <= number <= float32(self.high):
             raise self.refuse(value, place)
         if (self.above and number == self.low) or (self.below and number == self.high):
             raise self.refuse(value, place)
-        return float(value)
+        return float(real)
 
 
 class Flag(Rule):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.encodings.composite import CompositeEncoding
 from nrc_tracer.nn.encodings.empty import EmptyEncoding
@@ -13,7 +16,7 @@ from nrc_tracer.nn.encodings.one_blob import OneBlobEncoding
 from nrc_tracer.nn.encodings.spherical_harmonics import SphericalHarmonicsEncoding
 from nrc_tracer.nn.encodings.triangle_wave import TriangleWaveEncoding
 
-_CLASSES: dict[type, type[Encoding]] = {
+_CLASSES: dict[type, Callable[[Any, int], Encoding]] = {
     configuration.Empty: EmptyEncoding,
     configuration.Frequency: FrequencyEncoding,
     configuration.Grid: GridEncoding,

@@ -114,7 +114,7 @@ class Encoding(ABC):
         return out[:, :n], out[:, n:]
 
 
-def rounded(exact: Tensor, slope: float, x: Tensor) -> Tensor:
+def rounded(exact: Tensor, slope: float | Tensor, x: Tensor) -> Tensor:
     """A value that was formed in float32, with the derivative it has in exact arithmetic.
 
     Args:

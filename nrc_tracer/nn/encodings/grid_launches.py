@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import warp as wp
 from torch import Tensor
 
-from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.arrays import as_warp, structs_as_warp
 from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn.encodings.grid_cells import Interpolation, Level
 from nrc_tracer.nn.encodings.grid_kernels import GridBatch, GridKernels, grid_kernels
@@ -49,15 +48,18 @@ class GridLaunches:
         key = str(launcher.device)
         if key not in self._level_arrays:
             n_dims, levels = self.layout.n_dims, self.layout.levels
-            rows = np.zeros(len(levels), dtype=Level.numpy_dtype())
-            for row, level in zip(rows, levels, strict=True):
-                row["scale"] = level.scale
-                row["offset"] = level.offset
-                row["entries"] = level.entries
-                row["mask"] = level.entries - 1 if level.hashed else 0xFFFFFFFF
-                row["hashed"] = level.hashed
-                row["multipliers"][:n_dims] = level.multipliers(n_dims)
-            self._level_arrays[key] = wp.array(rows, dtype=Level, device=launcher.device)
+            rows = [
+                (
+                    level.scale,
+                    level.offset,
+                    level.entries,
+                    level.entries - 1 if level.hashed else 0xFFFFFFFF,
+                    level.hashed,
+                    (*level.multipliers(n_dims), 0, 0)[:4],
+                )
+                for level in levels
+            ]
+            self._level_arrays[key] = structs_as_warp(rows, Level, launcher.device)
         return self._level_arrays[key]
 
     def forward(self, launcher: Launcher, x: Tensor, params: Tensor, values: Tensor) -> None:

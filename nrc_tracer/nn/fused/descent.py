@@ -148,7 +148,7 @@ class Descent:
             raise ConfigError(
                 "capturable: needs the optimizer Adam or Ema of Adam, with moments in float32 and without adabound"
             )
-        self._backend, self._adam, self._ema, self._scaling = backend, adam, ema, scaling
+        self._backend, self._fused, self._adam, self._ema, self._scaling = backend, backend.fused, adam, ema, scaling
         device = backend.launcher.torch_device
         self._counts = torch.zeros(4, dtype=torch.int32, device=device)
         self._numbers = torch.zeros(3, device=device)
@@ -209,7 +209,7 @@ class Descent:
             self._ema.averages.copy_(params)
         elif self._ema:
             self._ema.catch_up(params)
-        self._packed = self._backend.fused.pack(params[: self._adam.n_matrix_params])
+        self._packed = self._fused.pack(params[: self._adam.n_matrix_params])
         self._backend.clear_gradient()
         self._is_begun = True
 
@@ -220,8 +220,7 @@ class Descent:
         stretch = 1 if launcher.device.is_cuda else PARAMS_PER_ITEM
         arrays = [as_warp(gradient), as_warp(params), as_warp(adam.moments, wp.vec2), as_warp(adam.counts)]
         average = [None, None] if self._ema is None else [self._ema.shares.whole(), as_warp(self._ema.averages)]
-        fused = self._backend.fused
-        halfs = [as_warp(fused.ends), as_warp(fused.columns), as_warp(self._packed)]
+        halfs = [as_warp(self._fused.ends), as_warp(self._fused.columns), as_warp(self._packed)]
         rates = [np.float32(factor), rule, adam.corrections.whole()]
         arguments = [begin, end, stretch, *state, *rates, *arrays, *average, *halfs]
         launcher.run(take_step, -(-(end - begin) // stretch), lambda base: [base, *arguments])

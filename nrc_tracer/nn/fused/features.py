@@ -21,8 +21,8 @@ class Inputs:
 
     Attributes:
         features: float32 [N, n_input_dims], or None where a grid makes all of them.
-        x: float32 [N, dims of the grid], or None without a grid.
-        table: The grid's parameters, float32, or None without one.
+        x: Inputs of the grid, float32 [N, n_dims], or None without a grid.
+        table: Parameters of the grid, float32, or None without a grid.
     """
 
     features: Tensor | None
@@ -30,7 +30,8 @@ class Inputs:
     table: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.x if self.features is None else self.features)
+        given = self.x if self.features is None else self.features
+        return 0 if given is None else len(given)
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ class FusedGrid:
             return None
         # A lane has two neighbouring columns of one level
         fitting = [
-            part
-            for part in encoding.parts(width)
-            if isinstance(part[0], GridEncoding) and (part[0].n_features == 1 or part[3].start % 2 == 0)
+            (part, inputs, own, columns)
+            for part, inputs, own, columns in encoding.parts(width)
+            if isinstance(part, GridEncoding) and (part.n_features == 1 or columns.start % 2 == 0)
         ]
         if not fitting:
             return None

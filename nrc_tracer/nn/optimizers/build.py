@@ -48,5 +48,4 @@ def build_optimizer(
             n_matrix = min(max(n_matrix_params - part.start, 0), size)
             parts.append((part, build_optimizer(nested.optimizer, size, n_matrix, launcher)))
         return CompositeOptimizer(config, parts, n_params, n_matrix_params, launcher)
-    nested = build_optimizer(config.nested, n_params, n_matrix_params, launcher)
-    return _WRAPPERS[type(config)](config, nested)
+    return _WRAPPERS[type(config)](config, build_optimizer(config.nested, n_params, n_matrix_params, launcher))

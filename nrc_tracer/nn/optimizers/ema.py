@@ -16,7 +16,7 @@ from nrc_tracer.nn.optimizers.step_table import StepTable
 
 if TYPE_CHECKING:
     from nrc_tracer.nn import config as configuration
-    from nrc_tracer.nn.gradients import Gradient
+    from nrc_tracer.nn.gradients import Gradient, ListedGrid
 
 
 class Ema(Wrapper):
@@ -52,7 +52,9 @@ class Ema(Wrapper):
             return np.stack((power, 1 - power), axis=1)
 
         self._powers = StepTable(powers, (self.decay,), self.launcher.device, wp.vec2)
-        self.shares = StepTable(lambda t: self._share(np.maximum(t, 1)), (self.decay,), self.launcher.device)
+        self.shares = StepTable(
+            lambda t: (1 - self.decay) / (1 - self.decay ** np.maximum(t, 1)), (self.decay,), self.launcher.device
+        )
 
     @property
     def has_inference_params(self) -> bool:
@@ -70,9 +72,8 @@ class Ema(Wrapper):
         return self._answer
 
     def step(self, params: Tensor, gradient: Gradient) -> None:
-        lazy = gradient.listed is not None and self.nested.rests_at_zero and not self.nested.has_inference_params
-        if lazy:
-            self._step_listed(params, gradient)
+        if gradient.listed is not None and self.nested.rests_at_zero and not self.nested.has_inference_params:
+            self._step_listed(params, gradient, gradient.listed)
             return
         # What rested before must be brought up to date while its weights are still the old ones
         self.catch_up(params)
@@ -81,10 +82,10 @@ class Ema(Wrapper):
         self._blend(params if weights is None else weights, self.n_params)
         self.complete = self.steps
 
-    def _step_listed(self, params: Tensor, gradient: Gradient) -> None:
+    def _step_listed(self, params: Tensor, gradient: Gradient, grids: list[ListedGrid]) -> None:
         if self.steps > 0:
             arguments = self._catching_up(params, self.averages)
-            for listed in gradient.listed:
+            for listed in grids:
                 self._run_listed(kernels.ema_listed, listed, arguments)
         self.nested.step(params, gradient)
         self._blend(params, self.n_matrix_params)
@@ -94,8 +95,8 @@ class Ema(Wrapper):
         arguments = [self._share(self.steps), as_warp(weights), as_warp(self.averages)]
         self._run_dense(kernels.ema_dense, 0, end, arguments)
 
-    def _share(self, step: int | np.ndarray) -> float | np.ndarray:
-        """What the weights of a step get of their average: all in the first."""
+    def _share(self, step: int) -> float:
+        """The weight of a step's parameters in their average: 1 for the first step."""
         return (1 - self.decay) / (1 - self.decay**step)
 
     def catch_up(self, params: Tensor) -> None:

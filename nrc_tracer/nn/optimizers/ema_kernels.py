@@ -30,7 +30,9 @@ def prefetch(values: wp.array[float], i: int):
 
 
 @wp.func_native(_PREFETCH)
-def prefetch(values: wp.array[int], i: int): ...  # noqa: F811
+def prefetch_count(values: wp.array[int], i: int):
+    """`prefetch` for integers."""
+    ...
 
 
 @wp.func
@@ -121,7 +123,7 @@ def ema_listed(
         ahead = begin + listed_entry(stretch, lists.touched, wp.min(k + AHEAD, stretch.end - 1)) * n_features
         prefetch(weights, ahead)
         prefetch(averages, ahead)
-        prefetch(updated, ahead)
+        prefetch_count(updated, ahead)
         first = begin + listed_entry(stretch, lists.touched, k) * n_features
         done = wp.max(updated[first], complete)  # and so are all features of an entry
         if done < step:

@@ -1,0 +1,220 @@
+"""What the modules of `nrc_tracer.nn.tinycudann` share: parameters, a backend per device, and autograd."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nrc_tracer.device.arrays import ArrayError, as_rows
+from nrc_tracer.device.torch_device import find_torch_device
+from nrc_tracer.device.torch_launcher import TorchLauncher
+from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.backends.warp import WarpBackend
+from nrc_tracer.nn.mlp import ALIGNMENT
+from nrc_tracer.nn.precision import choose_precision
+from nrc_tracer.nn.structure import Structure
+
+HALF_LOSS_SCALE = 128.0
+"""Factor of gradients inside modules of dtype half, tiny-cuda-nn's."""
+
+
+class NativeModule:
+    """What `native_tcnn_module` tells about a module; in tiny-cuda-nn it is the compiled part.
+
+    Attributes:
+        structure: What the module is made of.
+        jit_fusion: Whether it was asked for; without effect.
+    """
+
+    def __init__(self, structure: Structure, dtype: torch.dtype) -> None:
+        self.structure = structure
+        self.jit_fusion = False
+        self._dtype = dtype
+
+    def n_input_dims(self) -> int:
+        """Input columns."""
+        return self.structure.n_input_dims
+
+    def n_output_dims(self) -> int:
+        """Output columns; with a network those of its last matrix, padding included."""
+        width = self.structure.n_output_dims
+        return width if self.structure.mlp is None else -(-width // ALIGNMENT) * ALIGNMENT
+
+    def n_params(self) -> int:
+        """Number of parameters."""
+        return self.structure.n_params
+
+    def param_precision(self) -> torch.dtype:
+        """The module's dtype."""
+        return self._dtype
+
+    def output_precision(self) -> torch.dtype:
+        """The module's dtype."""
+        return self._dtype
+
+    def hyperparams(self) -> dict[str, Any]:
+        """The configuration, every key written out."""
+        encoding = configuration.to_json(self.structure.encoding.config)
+        if self.structure.mlp is None:
+            return encoding
+        network = configuration.to_json(self.structure.mlp.config)
+        return {"otype": "NetworkWithInputEncoding", "encoding": encoding, "network": network}
+
+    def name(self) -> str:
+        """The `otype` in `hyperparams`."""
+        return self.hyperparams()["otype"]
+
+    def initial_params(self, seed: int) -> Tensor:
+        """The parameters to begin with, float32 [n_params], on the CPU."""
+        return self.structure.initial_params(seed)
+
+
+class Module(torch.nn.Module):
+    """What the three modules share: `[N, n_input_dims]` to `[N, n_output_dims]` by flat parameters.
+
+    Inputs of any float type are taken as float32. Parameters and inputs may both be differentiated with respect to, twice.
+
+    Attributes:
+        n_input_dims: Input columns.
+        n_output_dims: Output columns.
+        params: Flat parameters, float32 [n_params], the network's first; change them as you like.
+        dtype: Of the outputs. With `torch.float32` matrix products are float32; with `torch.float16` they are float16 on CUDA,
+            on the CPU bfloat16 or float32, whichever is faster: float16 takes forty times as long there.
+        seed: Of the initial parameters.
+        loss_scale: Factor of gradients inside float16 products, so that small ones are not lost; results are without it.
+        native_tcnn_module: Counts and configuration.
+
+    Raises:
+        ConfigError: The configuration cannot be read, or does not fit the dimensions.
+    """
+
+    def __init__(
+        self,
+        n_input_dims: int,
+        n_output_dims: int | None,
+        encoding: configuration.Encoding,
+        network: configuration.Network | configuration.RadianceField | None,
+        *,
+        seed: int = 1337,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        device = find_torch_device(None)
+        self.seed = seed
+        self.dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
+        self.loss_scale = HALF_LOSS_SCALE if self.dtype == torch.float16 else 1.0
+        self._parts = (encoding, network)
+        structure = Structure(_integer(n_input_dims), _integer(n_output_dims), encoding, network)
+        self.n_input_dims = structure.n_input_dims
+        self.n_output_dims = structure.n_output_dims
+        self.native_tcnn_module = NativeModule(structure, self.dtype)
+        self.params = torch.nn.Parameter(structure.initial_params(int(seed)).to(device))
+        self._backend: tuple[torch.device, int, WarpBackend] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output, `dtype` [N, n_output_dims], for x, any float type [N, n_input_dims].
+
+        Raises:
+            ArrayError: x is something else, or `params` no longer has its shape.
+            DeviceError: The parameters are on a device that is neither a CPU nor a CUDA GPU.
+
+        Warns:
+            UserWarning: x is on another device than the parameters, and had to be copied.
+        """
+        backend = self._backend_here()
+        x = self._rows(x, backend.device)
+        if self.params.shape != (backend.structure.n_params,):
+            raise ArrayError(f"params: expected shape [{backend.structure.n_params}], got {list(self.params.shape)}")
+        params = self.params.float().contiguous()
+
+        # The precision of products is the module's, not that of the code around it
+        with torch.autocast(backend.device.type, enabled=False):
+            if not (torch.is_grad_enabled() and (x.requires_grad or params.requires_grad)):
+                y = backend.infer(x, params)
+            elif backend.structure.mlp is not None and backend.precision == torch.float16:
+                unscale = 1.0 / self.loss_scale
+                y = backend.differentiable(_scale_gradient(x, unscale), _scale_gradient(params, unscale))
+                y = _scale_gradient(y, self.loss_scale)
+            else:
+                y = backend.differentiable(x, params)
+        return y.to(self.dtype)
+
+    def _rows(self, x: Tensor, device: torch.device) -> Tensor:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            kind = str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
+            raise ArrayError(f"x: expected a torch tensor of floats [N, {self.n_input_dims}], got {kind}")
+        if x.device != device:
+            warnings.warn(
+                f"the input is on {x.device}, the module on {device}: copying it every time is slow", stacklevel=5
+            )
+            x = x.to(device)
+        return as_rows(x.float(), self.n_input_dims, device, "x")
+
+    def _backend_here(self) -> WarpBackend:
+        """The backend for the device that the parameters are on and for this process."""
+        place = (self.params.device, os.getpid())
+        if self._backend is None or self._backend[:2] != place:
+            device = find_torch_device(self.params.device)
+            precision = choose_precision("auto" if self.dtype == torch.float16 else "float32", "warp", device)
+            backend = WarpBackend(self.native_tcnn_module.structure, _launcher(device, place[1]), precision)
+            self._backend = (*place, backend)
+        return self._backend[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["native_tcnn_module"]  # made of kernels and arrays: built anew
+        state["_backend"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        structure = Structure(self.n_input_dims, self.n_output_dims, *self._parts)
+        self.native_tcnn_module = NativeModule(structure, self.dtype)
+
+    def extra_repr(self) -> str:
+        return (
+            f"n_input_dims={self.n_input_dims}, n_output_dims={self.n_output_dims}, seed={self.seed}, "
+            f"dtype={self.dtype}, hyperparams={self.native_tcnn_module.hyperparams()}"
+        )
+
+    @property
+    def jit_fusion(self) -> bool:
+        """Whether fusion by a run-time compiler was asked for; without effect here."""
+        return self.native_tcnn_module.jit_fusion
+
+    @jit_fusion.setter
+    def jit_fusion(self, value: bool) -> None:
+        self.native_tcnn_module.jit_fusion = bool(value)
+
+
+@cache
+def _launcher(device: torch.device, process: int) -> TorchLauncher:
+    """The launcher that all modules on a device share; threads do not survive a fork, so each process has its own."""
+    return TorchLauncher(device)
+
+
+def _integer(value: Any) -> Any:
+    """NumPy's integers as Python's."""
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _scale_gradient(tensor: Tensor, factor: float) -> Tensor:
+    """The same values, whose gradient is multiplied on the way back."""
+    return _ScaleGradient.apply(tensor, factor)
+
+
+class _ScaleGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.factor, None
