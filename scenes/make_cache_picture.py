@@ -1,4 +1,4 @@
-"""Make pictures/cache-view.png: what the cache says about the first surface, by both encodings, beside path tracing.
+"""Make pictures/cache-view.png: the cache's prediction at the first surface, with two encodings, beside path tracing.
 
 python scenes/make_cache_picture.py
 """
@@ -12,16 +12,17 @@ import nrc_tracer as nrc
 HERE = Path(__file__).parent
 SIZE = {"width": 320, "height": 200, "max_depth": -1}
 FRAMES = 192
+"""Number of frames for which a cache is trained."""
 
 
 def view(scene: nrc.Scene, encoding: str) -> np.ndarray:
-    """The cache of an encoding, looked at directly."""
+    """Render the predictions of a cache with an encoding, linear, shape [height, width, 3]."""
     cache = nrc.RadianceCache(encoding=encoding, train_frames=FRAMES)
     return nrc.render(scene, spp=16, cache=cache, cache_mode="view", **SIZE).rgb
 
 
 def main() -> None:
-    """Render and write."""
+    """Render the panels and write the picture."""
     scene = nrc.load_scene(HERE / "window-room.json")
     panels = [view(scene, "triangle-wave"), view(scene, "hash"), nrc.render(scene, spp=1024, **SIZE).rgb]
     gap = np.ones((SIZE["height"], 4, 3), np.float32)

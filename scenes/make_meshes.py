@@ -1,8 +1,8 @@
 """Make the meshes and the sky of the scenes in this folder: `python scenes/make_meshes.py`.
 
-Everything here is surfaces of revolution, swept tubes, one extruded arch and a formula for a sky. What is written is rounded, so
-that the files are the same, bit for bit, wherever the script runs. Lengths are in metres, y is up, and every object stands on
-y = 0 around the y axis.
+The meshes are surfaces of revolution, swept tubes and one extruded arch; the sky is a formula. Numbers are rounded, so that the
+files are bit for bit the same on every machine. Lengths are in metres, y is up, and every object stands on y = 0 around the
+y axis.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from nrc_tracer.imaging import write_image
 FOLDER = Path(__file__).resolve().parent
 POSITION_DECIMALS = 5
 NORMAL_DECIMALS = 4
+"""Number of decimals of positions and normals."""
 PHASE = 0.1
-"""Angle [rad] of the first column of a surface of revolution: anything but a multiple of a right angle, so that no
-coordinate is zero up to rounding errors."""
+"""Angle of the first column of a surface of revolution [radians]. It is not a multiple of a right angle, so that no coordinate
+is zero up to rounding errors."""
 
 
-class Surface(NamedTuple):
-    """Triangles with a normal at each vertex.
+class Mesh(NamedTuple):
+    """Triangles with vertex normals.
 
     Attributes:
         positions: Shape [vertex_count, 3].
@@ -42,14 +43,14 @@ class Surface(NamedTuple):
 
 
 def smooth_curve(points: Sequence[Sequence[float]], samples_per_span: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a uniform Catmull-Rom curve through points of any dimension.
+    """Sample a uniform Catmull-Rom curve through points of any dimension.
 
     Returns:
-        Points and tangents (not unit), shape [(point_count - 1) * samples_per_span + 1, dimension] each.
+        Points and tangents (not normalized), shape [(point_count - 1) * samples_per_span + 1, dimension] each.
     """
     knots = np.asarray(points, dtype=np.float64)
     before, after = 2.0 * knots[0] - knots[1], 2.0 * knots[-1] - knots[-2]
-    if knots.shape[1] == 2:  # a profile that meets the axis crosses it at a right angle
+    if knots.shape[1] == 2:  # a profile that reaches the axis crosses it at a right angle
         before = knots[1] * (-1.0, 1.0) if knots[0, 0] == 0.0 else before
         after = knots[-2] * (-1.0, 1.0) if knots[-1, 0] == 0.0 else after
     knots = np.concatenate((before[None], knots, after[None]))
@@ -61,13 +62,13 @@ def smooth_curve(points: Sequence[Sequence[float]], samples_per_span: int) -> tu
     return p1 + t * (a + t * (b + t * c)), a + t * (2.0 * b + 3.0 * t * c)
 
 
-def grid(positions: np.ndarray, normals: np.ndarray, *, closed: bool = False) -> Surface:
-    """Join rings of vertices, each ring closed, to a surface.
+def grid(positions: np.ndarray, normals: np.ndarray, *, closed: bool = False) -> Mesh:
+    """Connect closed rings of vertices with triangles.
 
     Args:
         positions: Shape [ring_count, vertices_per_ring, 3].
         normals: The same shape.
-        closed: Whether the last ring is joined to the first.
+        closed: Whether the last ring is connected to the first.
     """
     rings, columns = positions.shape[:2]
     number = np.arange(rings * columns).reshape(rings, columns)
@@ -78,30 +79,30 @@ def grid(positions: np.ndarray, normals: np.ndarray, *, closed: bool = False) ->
     triangles = np.concatenate(
         (np.dstack((number, upper, upper_right)).reshape(-1, 3), np.dstack((number, upper_right, right)).reshape(-1, 3))
     )
-    surface = Surface(positions.reshape(-1, 3), normals.reshape(-1, 3), triangles)
-    corners = surface.positions[triangles]
+    mesh = Mesh(positions.reshape(-1, 3), normals.reshape(-1, 3), triangles)
+    corners = mesh.positions[triangles]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    return surface._replace(indices=triangles[area > 1e-12])
+    return mesh._replace(indices=triangles[area > 1e-12])
 
 
-def merge(*parts: Surface) -> Surface:
-    """Put surfaces into one."""
+def merge(*parts: Mesh) -> Mesh:
+    """Merge meshes into one."""
     starts = np.cumsum([0, *(len(part.positions) for part in parts[:-1])])
-    return Surface(
+    return Mesh(
         np.concatenate([part.positions for part in parts]),
         np.concatenate([part.normals for part in parts]),
         np.concatenate([part.indices + start for part, start in zip(parts, starts, strict=True)]),
     )
 
 
-def lathe(*runs: Sequence[tuple[float, float]], columns: int, samples_per_span: int) -> Surface:
-    """Turn a profile about the y axis.
+def lathe(*runs: Sequence[tuple[float, float]], columns: int, samples_per_span: int) -> Mesh:
+    """Rotate a profile about the y axis.
 
     Args:
-        runs: Pieces of the profile, smooth in themselves, with a sharp edge between one and the next: points (radius,
-            height) in the order in which the solid lies to their left: along the bottom outwards, up outside, down inside.
-        columns: Vertices around.
-        samples_per_span: Rings from one point to the next.
+        runs: Smooth pieces of the profile, with sharp edges between them, as points (radius, height). The solid lies to the left
+            of the profile: outwards along the bottom, up outside, and down inside.
+        columns: Number of vertices around the axis.
+        samples_per_span: Number of rings from one point to the next.
     """
     angle = PHASE + 2.0 * np.pi * np.arange(columns) / columns
     around = np.column_stack((np.cos(angle), np.zeros(columns), -np.sin(angle)))
@@ -115,15 +116,15 @@ def lathe(*runs: Sequence[tuple[float, float]], columns: int, samples_per_span: 
     return merge(*parts)
 
 
-def tube(centres: np.ndarray, sides: np.ndarray, radii: np.ndarray, *, columns: int, closed: bool = False) -> Surface:
+def tube(centres: np.ndarray, sides: np.ndarray, radii: np.ndarray, *, columns: int, closed: bool = False) -> Mesh:
     """Sweep a circle along a curve.
 
     Args:
         centres: Points of the curve, shape [count, 3].
-        sides: A direction at each point not along the curve, from which the circle is begun, shape [count, 3].
-        radii: Shape [count].
-        columns: Vertices around.
-        closed: Whether the curve is.
+        sides: A direction at each point, not along the curve, at which the circle starts, shape [count, 3].
+        radii: Radius of the circle at each point, shape [count].
+        columns: Number of vertices of the circle.
+        closed: Whether the curve is closed.
     """
     if closed:
         ahead, behind = np.roll(centres, -1, axis=0), np.roll(centres, 1, axis=0)
@@ -138,12 +139,12 @@ def tube(centres: np.ndarray, sides: np.ndarray, radii: np.ndarray, *, columns: 
     return _turned(grid(centres[:, None] + radii[:, None, None] * circle, circle, closed=closed))
 
 
-def _turned(surface: Surface) -> Surface:
-    """Turn all triangles round if they face against the normals."""
-    corners = surface.positions[surface.indices]
+def _turned(mesh: Mesh) -> Mesh:
+    """Reverse all triangles if they face against the normals."""
+    corners = mesh.positions[mesh.indices]
     faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    facing = np.sum(faces * surface.normals[surface.indices].sum(axis=1))
-    return surface if facing > 0.0 else surface._replace(indices=surface.indices[:, ::-1])
+    facing = np.sum(faces * mesh.normals[mesh.indices].sum(axis=1))
+    return mesh if facing > 0.0 else mesh._replace(indices=mesh.indices[:, ::-1])
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -153,7 +154,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 # --- Objects
 
 
-def vase() -> Surface:
+def vase() -> Mesh:
     """A vase of 0.32 m with a narrow neck and a turned-out lip."""
     bottom = [(0.0, 0.0), (0.03, 0.0), (0.05, 0.002)]
     outside = [(0.05, 0.002), (0.056, 0.012), (0.09, 0.07), (0.105, 0.14), (0.078, 0.21), (0.04, 0.255), (0.038, 0.29)]
@@ -162,7 +163,7 @@ def vase() -> Surface:
     return lathe(bottom, [*outside, *lip, *inside], columns=28, samples_per_span=2)
 
 
-def bowl() -> Surface:
+def bowl() -> Mesh:
     """A bowl of 0.26 m across on a foot ring."""
     foot = [(0.0, 0.006), (0.04, 0.006), (0.045, 0.0), (0.05, 0.0)]
     outside = [(0.052, 0.006), (0.09, 0.025), (0.125, 0.08), (0.131, 0.094)]
@@ -170,7 +171,7 @@ def bowl() -> Surface:
     return lathe([*foot, *outside, *inside], columns=28, samples_per_span=2)
 
 
-def goblet() -> Surface:
+def goblet() -> Mesh:
     """A goblet of 0.2 m with a solid stem."""
     bottom = [(0.0, 0.0), (0.025, 0.0), (0.038, 0.001)]
     stem = [(0.038, 0.001), (0.039, 0.004), (0.018, 0.01), (0.0065, 0.025), (0.0055, 0.055), (0.008, 0.09)]
@@ -179,7 +180,7 @@ def goblet() -> Surface:
     return lathe(bottom, [*stem, *outside, *inside], columns=24, samples_per_span=2)
 
 
-def teapot() -> Surface:
+def teapot() -> Mesh:
     """A pot-bellied pot of 0.19 m with lid and knob, its spout towards +x and its handle towards -x."""
     bottom = [(0.0, 0.0), (0.035, 0.0), (0.055, 0.002)]
     belly = [(0.055, 0.002), (0.06, 0.012), (0.088, 0.05), (0.09, 0.085), (0.066, 0.125), (0.05, 0.135)]
@@ -187,7 +188,7 @@ def teapot() -> Surface:
     knob = [(0.009, 0.165), (0.018, 0.178), (0.012, 0.19), (0.0, 0.192)]
     body = lathe(bottom, belly, [*lid, *knob], columns=28, samples_per_span=2)
     path, _ = smooth_curve([(0.07, 0.045, 0), (0.115, 0.06, 0), (0.135, 0.1, 0), (0.16, 0.135, 0)], 4)
-    # The wall of the spout goes up outside and a little way down inside
+    # The wall of the spout continues a little way down inside
     path = np.concatenate((path, path[-2:-4:-1]))
     radii = np.concatenate((np.linspace(0.026, 0.0105, len(path) - 2), [0.007, 0.008]))
     spout = _pipe(path, radii)
@@ -198,15 +199,15 @@ def teapot() -> Surface:
     return merge(body, spout, handle)
 
 
-def _pipe(path: np.ndarray, radii: np.ndarray) -> Surface:
-    """A tube in the xy plane whose last two rings turn back inside it."""
+def _pipe(path: np.ndarray, radii: np.ndarray) -> Mesh:
+    """Return a tube along a path in the xy plane, whose last two rings are inside it."""
     outside = tube(path[:-2], np.tile((0.0, 0.0, 1.0), (len(path) - 2, 1)), radii[:-2], columns=12)
     inner = np.concatenate((path[-3:-2], path[-2:]))
     inside = tube(inner, np.tile((0.0, 0.0, 1.0), (3, 1)), np.concatenate((radii[-3:-2], radii[-2:])), columns=12)
-    return merge(outside, Surface(inside.positions, -inside.normals, inside.indices[:, ::-1]))
+    return merge(outside, Mesh(inside.positions, -inside.normals, inside.indices[:, ::-1]))
 
 
-def knot() -> Surface:
+def knot() -> Mesh:
     """A trefoil knot of 1 m, standing upright."""
     count = 80
     turn = 2.0 * np.pi * np.arange(count) / count + PHASE
@@ -219,14 +220,14 @@ def knot() -> Surface:
     return tube(centres, outwards, np.full(count, thickness), columns=12, closed=True)
 
 
-def arch() -> Surface:
+def arch() -> Mesh:
     """A round arch on two piers: 3 m wide and 3.4 m high over all, 0.4 m deep (z), the opening 2.2 m wide."""
     half, span, springing, top, depth = 1.5, 1.1, 2.0, 3.4, 0.2
     turn = np.linspace(0.0, np.pi, 25)
     inner = np.concatenate(
         ([(span, 0.0)], np.column_stack((span * np.cos(turn), springing + span * np.sin(turn))), [(-span, 0.0)])
     )
-    # Each point of the opening has its counterpart on the rectangle around it
+    # Find the point on the outer rectangle for each point of the opening
     reach = np.minimum(
         half / np.maximum(np.abs(np.cos(turn)), 1e-9), (top - springing) / np.maximum(np.sin(turn), 1e-9)
     )
@@ -237,7 +238,7 @@ def arch() -> Surface:
     outer = np.concatenate(([(half, 0.0)], outer, [(-half, 0.0)]))
     inwards = np.concatenate(([(-1.0, 0.0)], np.column_stack((-np.cos(turn), -np.sin(turn))), [(1.0, 0.0)]))
 
-    def strip(first: np.ndarray, second: np.ndarray, z0: float, z1: float, normals: np.ndarray) -> Surface:
+    def strip(first: np.ndarray, second: np.ndarray, z0: float, z1: float, normals: np.ndarray) -> Mesh:
         count = len(first)
         positions = np.concatenate(
             (np.column_stack((first, np.full(count, z0))), np.column_stack((second, np.full(count, z1))))
@@ -246,7 +247,7 @@ def arch() -> Surface:
         indices = np.concatenate(
             (np.column_stack((low, low + 1, low + count + 1)), np.column_stack((low, low + count + 1, low + count)))
         )
-        return _turned(Surface(positions, np.concatenate((normals, normals)), indices))
+        return _turned(Mesh(positions, np.concatenate((normals, normals)), indices))
 
     def facing(x: float, y: float, z: float, count: int = len(inner)) -> np.ndarray:
         return np.tile((x, y, z), (count, 1))
@@ -265,7 +266,7 @@ def arch() -> Surface:
     )
 
 
-MESHES: dict[str, Callable[[], Surface]] = {
+MESHES: dict[str, Callable[[], Mesh]] = {
     "arch": arch,
     "bowl": bowl,
     "goblet": goblet,
@@ -279,10 +280,10 @@ MESHES: dict[str, Callable[[], Surface]] = {
 
 
 def sky(width: int = 128, height: int = 64) -> np.ndarray:
-    """A clear sky with a soft sun over a grey-brown plain, as a lat-long image of linear radiance.
+    """Return a clear sky with a soft sun over a grey-brown plain, as a latitude-longitude image of linear radiance.
 
-    The blue pales towards the horizon and around the sun, which stands 38 degrees above the horizon, 40 degrees to the left
-    of the image's centre column, and is blurred to a disc with a radius of 1 to 5 degrees.
+    The blue becomes paler towards the horizon and around the sun. The sun is 38 degrees above the horizon, 40 degrees to the left
+    of the image's centre column, and blurred to a disc with a radius of 1 to 5 degrees.
 
     Returns:
         Shape [height, width, 3].
@@ -309,15 +310,15 @@ def sky(width: int = 128, height: int = 64) -> np.ndarray:
 # --- Files
 
 
-def ply(surface: Surface) -> bytes:
-    """Encode a surface as binary PLY, with float32 vertices and 16-bit indices."""
-    positions = np.round(surface.positions, POSITION_DECIMALS) + 0.0  # and no negative zeros
-    normals = np.round(_unit(surface.normals), NORMAL_DECIMALS) + 0.0
+def ply(mesh: Mesh) -> bytes:
+    """Encode a mesh as binary PLY, with float32 vertices and 16-bit indices."""
+    positions = np.round(mesh.positions, POSITION_DECIMALS) + 0.0  # without negative zeros
+    normals = np.round(_unit(mesh.normals), NORMAL_DECIMALS) + 0.0
     if len(positions) > 2**16:
         raise ValueError(f"{len(positions)} vertices are too many for 16-bit indices")
-    faces = np.empty(len(surface.indices), dtype=[("count", "u1"), ("indices", "<u2", 3)])
+    faces = np.empty(len(mesh.indices), dtype=[("count", "u1"), ("indices", "<u2", 3)])
     faces["count"] = 3
-    faces["indices"] = surface.indices
+    faces["indices"] = mesh.indices
     names = [f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(positions)}", *names]
     header += [f"element face {len(faces)}", "property list uchar ushort vertex_indices", "end_header", ""]
@@ -325,7 +326,7 @@ def ply(surface: Surface) -> bytes:
 
 
 def write_all(folder: Path) -> list[Path]:
-    """Write the meshes to `folder`/meshes and the sky to `folder`; return the files."""
+    """Write the meshes to `folder`/meshes and the sky to `folder`, and return the files."""
     (folder / "meshes").mkdir(parents=True, exist_ok=True)
     files = []
     for name, make in MESHES.items():

@@ -1,7 +1,7 @@
-"""Make the scenes that are too long to write by hand: `python scenes/make_scenes.py`.
+"""Make the scene that is too long to write by hand: `python scenes/make_scenes.py`.
 
-`many-lights.json` is an arcade at night: strings of coloured bulbs between the arches, lanterns on their piers, candles and a
-few glowing balls on a polished floor. The numbers come from a fixed seed and are written with three digits.
+`many-lights.json` is an arcade at night: strings of coloured bulbs between the arches, lanterns on the piers, and candles and
+glowing balls on a polished floor. Its random numbers have a fixed seed and are written with three digits.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import numpy as np
 
 FOLDER = Path(__file__).resolve().parent
 ARCHES, SPACING = 6, 2.4
+"""Number of arches, and the distance between them [m]."""
 COLORS = ((1.0, 0.62, 0.28), (1.0, 0.3, 0.12), (0.25, 0.55, 1.0), (0.3, 1.0, 0.45), (1.0, 0.25, 0.6), (1.0, 0.85, 0.6))
 
 
 def many_lights() -> dict[str, Any]:
-    """Describe the arcade; it holds about three hundred lights, whose powers range over a factor of thousands."""
+    """Describe the arcade. It has about three hundred lights, whose powers differ by a factor of thousands."""
     random = np.random.Generator(np.random.PCG64(7))
     shapes: list[dict[str, Any]] = [
         {
@@ -63,7 +64,7 @@ def _objects() -> list[dict[str, Any]]:
 
 
 def _strings(random: np.random.Generator) -> list[dict[str, Any]]:
-    """Bulbs on sagging lines from arch to arch, on both sides and across the middle."""
+    """Return bulbs on sagging strings from arch to arch, on both sides and in the middle."""
     bulbs = []
     for gap in range(ARCHES - 1):
         for x, count in ((-1.75, 12), (1.75, 12), (0.0, 7)):
@@ -75,7 +76,7 @@ def _strings(random: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def _lanterns(random: np.random.Generator) -> list[dict[str, Any]]:
-    """Small squares on both piers of every arch, shining towards the camera and across the arcade."""
+    """Return small emitting squares on both piers of every arch, facing the camera and the middle of the arcade."""
     squares = []
     for arch in range(ARCHES):
         for side in (-1, 1):
@@ -89,7 +90,7 @@ def _lanterns(random: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def _candles(random: np.random.Generator) -> list[dict[str, Any]]:
-    """Points of warm light on the floor beside the arcade, most of them faint."""
+    """Return small warm lights on the floor beside the arcade, most of them faint."""
     candles = []
     for _ in range(90):
         x = random.choice((-1, 1)) * random.uniform(1.65, 4.5)
@@ -99,7 +100,7 @@ def _candles(random: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def _balls(random: np.random.Generator) -> list[dict[str, Any]]:
-    """Larger balls that glow dimly, on the floor inside and outside the arcade."""
+    """Return larger, dimly glowing balls on the floor inside and outside the arcade."""
     balls = []
     for i in range(14):
         radius = random.uniform(0.07, 0.16)
@@ -125,13 +126,13 @@ def _square(random, place, steps) -> dict[str, Any]:
 
 
 def _emission(random, radiance, spread, color=None) -> list[float]:
-    """A colour of a radiance scattered log-normally about `radiance`."""
+    """Return a coloured emission whose radiance is distributed log-normally around `radiance`."""
     color = COLORS[random.integers(len(COLORS))] if color is None else color
     return list(np.array(color) * radiance * np.exp(spread * random.normal()))
 
 
 def compact(scene: dict[str, Any]) -> str:
-    """Encode a scene as JSON with three digits a number and one shape a line."""
+    """Encode a scene as JSON with three digits per number and one shape per line."""
 
     def short(value: Any) -> Any:
         if isinstance(value, dict):
@@ -160,14 +161,14 @@ def compact(scene: dict[str, Any]) -> str:
 
 
 def write_all(folder: Path) -> list[Path]:
-    """Write the scenes to `folder`; return the files."""
+    """Write the scene to `folder` and return the files."""
     path = folder / "many-lights.json"
     path.write_text(compact(many_lights()), encoding="utf-8", newline="\n")
     return [path]
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Make the scenes that are too long to write by hand.")
+    parser = argparse.ArgumentParser(description="Make the scene that is too long to write by hand.")
     parser.add_argument(
         "folder", nargs="?", type=Path, default=FOLDER, help="where to write (default: beside this script)"
     )

@@ -1,8 +1,8 @@
-"""Make pictures/tasks.png: a fitted image seen closely, a fitted shape, a fitted room, and the shape in a path-traced scene.
+"""Make pictures/tasks.png: a detail of a fitted image, a fitted shape, a fitted room, and the shape in a path-traced scene.
 
     python scenes/make_tasks_picture.py [FOLDER]
 
-What is trained and rendered on the way is kept in FOLDER (`benchmark-data`) and not made again.
+Snapshots and renders are kept in FOLDER (default: `benchmark-data`), and reused by the next run.
 """
 
 import json
@@ -16,19 +16,20 @@ from nrc_tracer.cli import main as nrc_tracer
 
 HERE = Path(__file__).parent.resolve()
 SIZE = 240
+"""Width and height of a panel [pixels]."""
 PLACE = (186.0, 159.0, 170.0)
-"""Of the shape: on the short block of the Cornell box."""
+"""Position of the shape, on the short block of the Cornell box [mm]."""
 
 
 def run(*words: object) -> None:
-    """Call the program, as on the command line; end with its exit code if it fails."""
+    """Run a command of the program as from the command line; exit with its exit code if it fails."""
     print("nrc-tracer", *words)
     if code := nrc_tracer([str(word) for word in words], standalone_mode=False):
         sys.exit(code)
 
 
 def scene_with(shape: Path) -> Path:
-    """The Cornell box with a learnt knot of brass on its short block."""
+    """Write the Cornell box with a learnt shape of brass on its short block, and return the file."""
     scene = json.loads((HERE / "cornell-box.json").read_text())
     scene["materials"]["brass"] = {"type": "conductor", "eta": [0.44, 0.53, 1.08], "k": [3.7, 2.8, 1.9], "alpha": 0.15}
     place = [{"type": "rotate", "axis": [0, 1, 0], "angle": 30}, {"type": "scale", "value": 230}]
@@ -40,7 +41,7 @@ def scene_with(shape: Path) -> Path:
 
 
 def main() -> None:
-    """Train, render and write."""
+    """Train, render the panels and write the picture."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "benchmark-data").resolve()
     folder.mkdir(exist_ok=True)
     image, shape, room = (folder / f"{name}.safetensors" for name in ("picture", "knot", "room"))

@@ -48,14 +48,8 @@ def read_image(path: str | Path) -> np.ndarray:
         read = _read_png16
     else:
         read = _read_with_pillow
-    try:
+    with _decoding(path):
         return read(path)
-    except SceneError:
-        raise
-    except MemoryError as error:
-        raise SceneError(f"{path}: not enough memory to read this image") from error
-    except Exception as error:  # decoders raise almost anything on damaged files
-        raise SceneError(f"{path}: not a readable image: {one_line(error)}") from error
 
 
 def float_size(path: Path) -> tuple[int, int, int]:
@@ -78,16 +72,10 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     Raises:
         SceneError: It is damaged, larger than `MAX_PIXELS`, or of another format.
     """
-    try:
+    with _decoding(name):
         if png16.is_png16(data[:32]):
             return _decode_png16(data, name)
         return _decode_with_pillow(io.BytesIO(data), name)
-    except SceneError:
-        raise
-    except MemoryError as error:
-        raise SceneError(f"{name}: not enough memory to read this image") from error
-    except Exception as error:  # decoders raise almost anything on damaged files
-        raise SceneError(f"{name}: not a readable image: {one_line(error)}") from error
 
 
 def write_image(path: str | Path, rgb: np.ndarray, *, tone: Tone = "srgb", exposure: float = 0.0) -> Path:
@@ -127,6 +115,19 @@ def check_writable(path: str | Path) -> None:
 
 
 # --- Reading
+
+
+@contextlib.contextmanager
+def _decoding(name: Path | str) -> Iterator[None]:
+    """Turn the errors of decoders, which raise almost anything on damaged files, into `SceneError`s."""
+    try:
+        yield
+    except SceneError:
+        raise
+    except MemoryError as error:
+        raise SceneError(f"{name}: not enough memory to read this image") from error
+    except Exception as error:
+        raise SceneError(f"{name}: not a readable image: {one_line(error)}") from error
 
 
 def _check_size(path: Path | str, height: int, width: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from tests.agreement.statistics import Estimate
 
 BATCHES = 64
-"""Renderings whose spread gives the variance."""
+"""Number of independent renderings, whose spread gives the variance."""
 
 
 def find_llvm() -> str | None:
@@ -24,9 +24,9 @@ def find_llvm() -> str | None:
 
 
 def load(variant: str | None = None) -> ModuleType:
-    """Import Mitsuba once a process, in its fastest variant that works here unless one is named.
+    """Import Mitsuba once per process, by default in the fastest variant that works.
 
-    That is `llvm_ad_rgb` where LLVM is found, else `scalar_rgb`.
+    That is `llvm_ad_rgb` if LLVM is found, else `scalar_rgb`.
     """
     import mitsuba as mi
 
@@ -39,10 +39,10 @@ def load(variant: str | None = None) -> ModuleType:
 
 
 def render(path: Path, *, spp: int, seed: int = 0, **parameters: str) -> Estimate:
-    """Render a scene file with its own integrator; box filter and independent samples are expected in the file.
+    """Render a scene file with its own integrator. The file must ask for a box filter and independent samples.
 
-    The variance comes from the spread of many batches with seeds of their own (Mitsuba's `moment` integrator gives moments
-    in XYZ only).
+    The variance is estimated from many batches with different seeds, as Mitsuba's `moment` integrator only gives moments in
+    XYZ.
 
     Args:
         path: The scene.

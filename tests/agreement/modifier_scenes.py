@@ -1,4 +1,4 @@
-"""Scenes in Mitsuba's format with masks, blends, bump and normal maps and vertex colours, alone and in each other."""
+"""Scenes in Mitsuba's format with masks, blends, bump and normal maps and vertex colours, alone and nested."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.agreement.scenes import BOARD, FLOOR, GREY, LAMP, MATERIALS, SHAPES, 
 
 METAL = MATERIALS["roughconductor-ggx"]
 PLASTIC = MATERIALS["roughplastic-beckmann"]
-# Upright, its back to the camera
+# Upright, with its back to the camera
 TURNED_BOARD = BOARD.replace('<translate y="1"/>', '<rotate y="1" angle="160"/><translate y="1"/>')
 # A lamp behind the board, towards the camera
 BACKLIGHT = """<shape type="rectangle"><transform name="to_world"><scale value="0.8"/><translate y="1.2" z="-1.5"/></transform>
@@ -27,12 +27,12 @@ def bitmap(name: str, file: str, extra: str = "") -> str:
 
 
 def holding(kind: str, parameters: str, *nested: str) -> str:
-    """A bsdf that holds others."""
+    """A bsdf that contains others."""
     return f'<bsdf type="{kind}">{parameters}{"".join(nested)}</bsdf>'
 
 
 def two_sided(*nested: str) -> str:
-    """The same from both sides, or one on each."""
+    """One bsdf for both sides, or one for each."""
     return holding("twosided", "", *nested)
 
 
@@ -42,8 +42,8 @@ HEIGHT = bitmap("height", "height.png") + '<float name="scale" value="0.4"/>'
 NORMALS = bitmap("normalmap", "normals.png")
 BLEND = holding("blendbsdf", WEIGHT, GREY, METAL)
 
-# Not here, where Mitsuba 3.9 does not agree with itself (the mean of `sample` is not the integral of `eval`): blends with
-# delta functions, and with what is black on one side under what is not
+# Left out are scenes for which Mitsuba 3.9 contradicts itself (the mean of `sample` is not the integral of `eval`): blends
+# with delta functions, and blends of one-sided with two-sided materials
 MODIFIERS = {
     "mask-constant": (holding("mask", '<float name="opacity" value="0.6"/>', GREY), SPHERE, LAMP + SKY),
     "mask-bitmap": (holding("mask", OPACITY, two_sided(GREY)), BOARD, LAMP + SKY + BACKLIGHT),
@@ -81,7 +81,7 @@ MODIFIERS = {
     ),
     "normalmap": (holding("normalmap", NORMALS, PLASTIC), BOARD, LAMP + SKY),
     "normalmap-sphere": (holding("normalmap", NORMALS, GREY), SPHERE, LAMP + SKY),
-    # u and v are a left-handed pair, and Mitsuba 3.9's bitangent is normal x tangent all the same
+    # u and v are left-handed, yet Mitsuba 3.9's bitangent is normal x tangent
     "normalmap-mirrored": (
         holding("normalmap", NORMALS, PLASTIC),
         '<shape type="ply"><string name="filename" value="mirrored.ply"/>BSDF</shape>',
@@ -110,12 +110,12 @@ MODIFIERS = {
 
 
 def all_scenes() -> dict[str, str]:
-    """Every scene's XML by its name."""
+    """The XML of every scene, by name."""
     scenes = {
         f"modifier-{name}": scene(bsdf=bsdf, shape=shape, lights=lights)
         for name, (bsdf, shape, lights) in MODIFIERS.items()
     }
-    # A hole is a segment of the path
+    # A hole adds a segment to the path
     scenes["modifier-mask-depth"] = scene(bsdf=MODIFIERS["mask-constant"][0], depth=3)
     scenes["modifier-mask-floor"] = scene(
         shape="",

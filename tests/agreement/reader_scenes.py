@@ -1,4 +1,4 @@
-"""Small scenes that say in one of Mitsuba's many ways what the others say plainly: spectra, metals, groups, old names."""
+"""Small scenes with alternative notations of Mitsuba: spectra, named metals, groups, names of older formats."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OLD = (
 
 
 def all_scenes() -> dict[str, str]:
-    """Every scene's XML by its name."""
+    """The XML of every scene, by name."""
     lamp = LAMP.replace(
         '<rgb name="radiance" value="5,4,3"/>', '<spectrum name="radiance" value="400:2, 500:6, 600:5, 700:3"/>'
     )

@@ -1,6 +1,6 @@
-"""Small scenes in Mitsuba's format that between them use every material, light, camera, shape and texture we read.
+"""Small scenes in Mitsuba's format that together use every supported material, light, camera, shape and texture.
 
-Each is one object on a chequered floor under a large lamp and a dim sky, with one part exchanged.
+Each is an object on a chequered floor under a large lamp and a dim sky, with one part replaced.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def scene(
     floor: str = FLOOR,
     depth: int = 6,
 ) -> str:
-    """Put a scene together; BSDF and FILM in the parts stand for the material and the film."""
+    """Assemble a scene; BSDF and FILM in its parts are replaced by the material and the film."""
     integrator = f'<integrator type="path"><integer name="max_depth" value="{depth}"/></integrator>'
     body = integrator + sensor.replace("FILM", FILM) + floor + shape.replace("BSDF", bsdf) + lights
     return f'<scene version="3.0.0">\n{body}\n</scene>\n'
@@ -237,7 +237,7 @@ CAMERAS = {
 
 
 def all_scenes() -> dict[str, str]:
-    """Every scene's XML by its name."""
+    """The XML of every scene, by name."""
     scenes = {f"material-{name}": scene(bsdf=material) for name, material in MATERIALS.items()}
     scenes["material-twosided-pair"] = scene(
         bsdf=f'<bsdf type="twosided">{GREY}{MATERIALS["roughconductor-ggx"]}</bsdf>', shape=SHAPES["disk"]

@@ -1,4 +1,4 @@
-"""Are two noisy images of the same scene equal in expectation? Every pixel in units of its own standard error."""
+"""Tests whether two noisy images have the same expectation, with every pixel in units of its own standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TILE = 32
 
 @dataclass(frozen=True)
 class Estimate:
-    """A rendered image with what is known of its noise.
+    """A rendered image with its noise.
 
     Attributes:
         mean: Mean of the samples, shape [height, width, 3].
@@ -34,16 +34,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two estimates compare.
+    """The differences between two estimates.
 
     Attributes:
         relative_mean_error: Standard error of the difference of the image means, relative to the mean.
-        relative_pixel_error: That of the median lit pixel.
-        inside: Share of pixels and channels inside the Sidak-corrected 1 % band.
+        relative_pixel_error: Relative standard error of the median lit pixel.
+        inside: Fraction of pixels and channels inside the Sidak-corrected 1 % band.
         mean_z2: Mean squared difference in units of its standard error; 1 if the only difference is noise.
         z_mean: Difference of the image means in standard errors, for each channel.
         worst_tile: The largest difference of a tile's mean, in standard errors.
-        tile_band: What `worst_tile` may be, by Sidak's correction at 1 %.
+        tile_band: Largest accepted `worst_tile`, by Sidak's correction at 1 %.
         relative_difference: Difference of the image means, relative.
     """
 
@@ -57,11 +57,11 @@ class Agreement:
     relative_difference: np.ndarray
 
     def failures(self, *, known_mean: float = 0.0015, known_pixel: float = 0.03) -> list[str]:
-        """What speaks against equality, or against the test having teeth; empty if all is well.
+        """Reasons to doubt that the images are equal, or that the test could tell; empty if there are none.
 
         Args:
-            known_mean: Relative standard error that the image mean must have at most.
-            known_pixel: That of the median lit pixel.
+            known_mean: Largest accepted relative standard error of the image mean.
+            known_pixel: Largest accepted relative standard error of the median lit pixel.
         """
         checks = {
             f"the image mean is known to {self.relative_mean_error:.2%} only": self.relative_mean_error <= known_mean,
@@ -81,18 +81,18 @@ def sidak_band(count: int, significance: float = 0.01) -> float:
 
 
 def compare(a: Estimate, b: Estimate, *, mean_over: np.ndarray | None = None) -> Agreement:
-    """Hold two estimates of the same image against each other.
+    """Compare two estimates of the same image.
 
     Args:
         a: One estimate.
-        b: The other.
-        mean_over: Pixels that count for the image mean, shape [height, width]; all unless given. For scenes whose mean
-            would be that of a few pixels on the edge of a bright light.
+        b: The other estimate.
+        mean_over: Pixels of the image mean, shape [height, width]; all by default. It excludes a few pixels on the edge of a
+            bright light that would dominate the mean.
     """
     counted = np.ones(a.mean.shape[:2], bool) if mean_over is None else mean_over
     difference, error2 = a.mean - b.mean, a.error2 + b.error2
     level = 0.5 * (a.mean + b.mean)
-    # Where neither image has noise (a light seen directly, a constant background) rounding is all that may differ
+    # Where neither image has noise (a visible light, a constant background) only rounding may differ
     rounding2 = (2e-5 * np.abs(level)) ** 2
     z = difference / np.sqrt(np.maximum(error2 + rounding2, 1e-30))
     noisy = error2 > rounding2
@@ -125,21 +125,21 @@ def assert_agreement(
     known_mean: float = 0.0015,
     known_pixel: float = 0.03,
 ) -> None:
-    """Assert that two images are equal; look again with more samples if a comparison fails.
+    """Assert that two images are equal; compare again with more samples if a comparison fails.
 
-    One or two in a hundred comparisons of equal images fail by chance. More samples that are independent of the first ones tell
-    chance from a difference, which shows the more clearly the more samples there are.
+    One or two in a hundred comparisons of equal images fail by chance. Independent further samples distinguish chance from a
+    difference, which becomes clearer with more samples.
 
     Args:
-        look: Renders both images and compares them, given the samples to take as a multiple of the full number, and the number of
-            the look: no two looks share random numbers.
-        looks: The multiple for each look.
-        known_mean: Relative standard error that the image mean must have at most with all samples.
-        known_pixel: That of the median lit pixel.
+        look: Renders both images and compares them, given the number of samples as a multiple of the full number, and the index
+            of the comparison; comparisons must not share random numbers.
+        looks: The multiple for each comparison.
+        known_mean: Largest accepted relative standard error of the image mean with all samples.
+        known_pixel: Largest accepted relative standard error of the median lit pixel with all samples.
     """
     for number, share in enumerate(looks):
         agreement = look(share, number)
-        # Standard errors go with the root of the samples
+        # Standard errors fall with the square root of the number of samples
         wider = max(1.0, share**-0.5)
         failures = agreement.failures(known_mean=wider * known_mean, known_pixel=wider * known_pixel)
         if not failures:

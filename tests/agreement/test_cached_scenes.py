@@ -1,4 +1,4 @@
-"""Scenes rendered with a radiance cache and without: `unbiased` is free of bias, and the bias of `on` is as measured."""
+"""Scenes rendered with and without a radiance cache: `unbiased` has no bias, and the bias of `on` is as measured."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ SIZE = {"width": 32, "height": 32}
 
 @dataclass(frozen=True)
 class Effort:
-    """Samples, and how well the image's mean and its median pixel must then be known.
+    """Numbers of samples, and the resulting largest accepted errors of the image's mean and its median pixel.
 
-    `unbiased` takes `images` images of `samples` samples, each with a seed of its own; the plain path tracer `plain` samples.
+    `unbiased` takes `images` images of `samples` samples with different seeds, the plain path tracer `plain` samples.
     """
 
     images: int
@@ -68,7 +68,7 @@ GIVEN = {
 
 
 def unbiased_and_plain(scene, effort, cache, probability, **options):
-    """Estimates of `unbiased` with a cache, beyond which paths go on with the given probability, and of the plain path tracer."""
+    """Estimates of `unbiased`, whose paths continue beyond the cache with a probability, and of the plain path tracer."""
     renderer = cached(scene, "unbiased", cache, **SIZE, **options)
     assert renderer.warm_up()
     continue_with(renderer, probability)
@@ -78,14 +78,14 @@ def unbiased_and_plain(scene, effort, cache, probability, **options):
 
 
 def coarse(image: Estimate, size: int = 4) -> Estimate:
-    """The estimate of a smaller image, whose pixels are means of size x size: of rare bright paths each has its share."""
+    """The estimate of a smaller image of size x size means, each of which has some of the rare bright paths."""
     shape = (image.mean.shape[0] // size, size, image.mean.shape[1] // size, size, 3)
     mean, variance = (array.reshape(shape).mean(axis=(1, 3)) for array in (image.mean, image.variance))
     return Estimate(mean, variance / size**2, image.samples)
 
 
 def assert_means_agree(ours: Estimate, plain: Estimate, known_mean: float) -> None:
-    """The means of the image, and of 4 x 4 pixels everywhere, differ by no more than noise; the former is known well enough."""
+    """The means of the image and of all 4 x 4 pixels differ only by noise, and the former is known well enough."""
     whole, ours, plain = compare(ours, plain), coarse(ours), coarse(plain)
     z = (ours.mean - plain.mean) / np.sqrt(np.maximum(ours.error2 + plain.error2, (1e-5 * plain.mean + 1e-12) ** 2))
     print(
@@ -95,12 +95,12 @@ def assert_means_agree(ours: Estimate, plain: Estimate, known_mean: float) -> No
     assert whole.relative_mean_error < known_mean
     assert np.all(np.abs(whole.z_mean) < 3.0)
     assert np.mean(np.abs(z) < sidak_band(z.size)) > 0.98
-    # Channels have the same paths, so that there are as many numbers as blocks
+    # Channels share paths, so there are only as many independent numbers as blocks
     assert np.mean(z**2) < 1.0 + 4.0 * np.sqrt(2.0 * 3.0 / z.size)
 
 
 def assert_images_agree(ours: Estimate, plain: Estimate, effort: Effort) -> None:
-    """Every pixel agrees; for scenes as noisy as these the bands of the known errors are wider than renderer.md has them."""
+    """Every pixel agrees, with larger accepted errors than usual for such noisy scenes."""
     agreement = compare(ours, plain)
     print(
         f"mean known to {agreement.relative_mean_error:.2%}, pixels to {agreement.relative_pixel_error:.1%}; "
@@ -111,13 +111,13 @@ def assert_images_agree(ours: Estimate, plain: Estimate, effort: Effort) -> None
 
 
 def poor_cache(**settings):
-    """One that has hardly learnt anything, and goes on learning while it renders."""
+    """A cache that has hardly learnt anything, and continues to learn during rendering."""
     return RadianceCache(records=1024, train_frames=4, train_every=32, **settings)
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_unbiased_has_the_plain_mean(name):
-    """A cache that has hardly learnt anything, beyond which three paths in ten go on, leaves no trace in the mean."""
+    """A poor cache, beyond which three paths in ten continue, does not change the mean."""
     effort = QUICK[name]
     ours, plain = unbiased_and_plain(nrc.load_scene(SCENES / f"{name}.json"), effort, poor_cache(), 0.3)
     assert_means_agree(ours, plain, effort.known_mean)
@@ -126,7 +126,7 @@ def test_unbiased_has_the_plain_mean(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_unbiased_is_the_plain_image(name):
-    """The same, pixel by pixel."""
+    """The same for every pixel."""
     effort = LONG[name]
     ours, plain = unbiased_and_plain(nrc.load_scene(SCENES / f"{name}.json"), effort, poor_cache(), 0.4)
     assert_images_agree(ours, plain, effort)
@@ -147,7 +147,7 @@ def test_unbiased_has_the_plain_mean_in_given_interiors(name, data_folder):
 @pytest.mark.parametrize(("factor", "offset"), [(0.0, 0.0), (3.0, 0.0), (0.0, 0.2)], ids=["black", "tripled", "grey"])
 @pytest.mark.parametrize("name", ["cornell-box", pytest.param("material-spheres", marks=pytest.mark.slow)])
 def test_unbiased_needs_no_right_cache(name, factor, offset):
-    """A cache that answers black, three times as much or the same grey everywhere costs noise, not the mean."""
+    """A cache that predicts black, three times too much or constant grey adds noise, but does not change the mean."""
     effort = QUICK[name]
     cache = wrong_cache(factor, offset, train_every=NEVER)
     ours, plain = unbiased_and_plain(nrc.load_scene(SCENES / f"{name}.json"), effort, cache, 0.5)
@@ -155,7 +155,7 @@ def test_unbiased_needs_no_right_cache(name, factor, offset):
 
 
 def test_a_wrong_cache_is_seen_without_correction():
-    """What the tests above would miss if they were blind: the same caches in mode `on` change the mean by many errors."""
+    """The tests above could tell: the same caches in mode `on` change the mean by many standard errors."""
     plain = estimate(uncached(niche(film=(32, 32)), 256, seed=7))
     for factor in (0.0, 3.0):
         renderer = cached(niche(film=(32, 32)), "on", wrong_cache(factor, train_every=NEVER))
@@ -168,7 +168,7 @@ def test_a_wrong_cache_is_seen_without_correction():
 
 
 def share_of_cache(renderer: Renderer) -> float:
-    """Which part of the image's light is found beyond the ends of paths, by the held-out paths."""
+    """The fraction of the image's light beyond the ends of paths, by the held-out paths."""
     held = {name: tensor.double() for name, tensor in renderer.cache.held.items()}
     beyond = float((held["throughput"] * held["tail"]).sum())
     return beyond / (beyond + float(held["before"].sum()))
@@ -177,19 +177,19 @@ def share_of_cache(renderer: Renderer) -> float:
 def bias_of_image(
     renderer: Renderer, plain: Estimate, *, samples: int = 256, seed: int = 3
 ) -> tuple[float, float, np.ndarray]:
-    """What is missing in the image's mean, relative, its standard error, and the relative differences of 8 x 8 blocks."""
+    """The relative deficit of the image's mean, its standard error, and the relative differences of 8 x 8 blocks."""
     renderer.reset(seed=seed)
     renderer.step(samples)
     ours = estimate(renderer)
     mean = plain.mean.mean()
-    # Channels of a pixel have the same paths: their errors are taken as fully correlated
+    # Channels of a pixel share paths: their errors are treated as fully correlated
     error = np.sqrt(sum((np.sqrt(e.error2).mean(axis=2) ** 2).sum() for e in (ours, plain))) / plain.mean[..., 0].size
     difference = blocks(plain.mean) - blocks(ours.mean)
     return float(1.0 - ours.mean.mean() / mean), float(error / mean), difference / blocks(plain.mean).mean()
 
 
 def assert_bias_is_as_measured(renderer: Renderer, plain: Estimate, name: str) -> None:
-    """The image lacks what the report says is missing at the ends of paths, in proportion to their share of its light."""
+    """The image's deficit is that reported at the ends of paths, times their fraction of its light."""
     report, share = renderer.cache_report(), share_of_cache(renderer)
     missing, error, by_block = bias_of_image(renderer, plain)
     expected, tolerance = report["bias"] * share, np.hypot(error, report["bias_error"] * share)
@@ -203,7 +203,7 @@ def assert_bias_is_as_measured(renderer: Renderer, plain: Estimate, name: str) -
 
 @pytest.mark.parametrize("factor", [0.0, 1.0, 2.0], ids=["black", "trained", "doubled"])
 def test_the_report_tells_the_bias_of_the_image(factor):
-    """A black cache lacks all (1), a trained one next to nothing (0), a doubled one has once too much (-1), and so the image."""
+    """The deficit of a black cache is 1, of a trained one about 0, of a doubled one -1, and that of the image follows."""
     described = niche(film=(32, 32))
     renderer = cached(described, "on", wrong_cache(factor, train_frames=32, records=2048))
     renderer.warm_up()
@@ -216,7 +216,7 @@ def test_the_report_tells_the_bias_of_the_image(factor):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_the_report_tells_the_bias_in_scenes(name):
-    """The same in every scene, with a cache that has trained as long as the warm-up lasts."""
+    """The same in every scene, with a cache trained for the whole warm-up."""
     scene = nrc.load_scene(SCENES / f"{name}.json")
     renderer = cached(scene, "on", RadianceCache(records=4096), width=48, height=32)
     renderer.warm_up()
@@ -232,12 +232,12 @@ PAIRED = {"samples": 256, "seed": 3}
 
 
 def plain_pair(described: Scene) -> Estimate:
-    """The plain image of the samples that `errors_while_warming` takes: their paths differ beyond the cache only."""
+    """The plain image of the samples that `errors_while_warming` takes, whose paths only differ beyond the cache."""
     return estimate(uncached(described, PAIRED["samples"], seed=PAIRED["seed"]))
 
 
 def errors_while_warming(seed: int, frames: tuple[int, ...], plain: Estimate) -> list[tuple[float, float]]:
-    """Relative errors of the image's mean and RMS of those of its blocks, after so many frames of one warm-up."""
+    """Relative error of the image's mean, and RMS of those of its blocks, after several numbers of frames of one warm-up."""
     cache = RadianceCache(records=1024, train_frames=frames[0])
     renderer = cached(niche(film=(32, 32)), "on", cache, seed=seed)
     found = []
@@ -254,7 +254,7 @@ def errors_while_warming(seed: int, frames: tuple[int, ...], plain: Estimate) ->
 
 
 def test_the_image_converges_as_the_cache_does():
-    """From 2 to 32 frames of warm-up the error of blocks of the image falls by a third and more for every seed."""
+    """From 2 to 32 frames of warm-up the error of blocks of the image falls by at least a third for every seed."""
     plain = plain_pair(niche(film=(32, 32)))
     for seed in (0, 1):
         early, late = errors_while_warming(seed, (2, 32), plain)

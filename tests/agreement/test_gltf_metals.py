@@ -1,4 +1,4 @@
-"""glTF's metals beside Mitsuba's `principled` with metallic 1: a row of spheres from smooth to rough under one light."""
+"""glTF's metals compared with Mitsuba's `principled` with metallic 1: spheres from smooth to rough under one light."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def files(tmp_path):
     file.node(camera=file.add("cameras", type="perspective", perspective=lens), translation=[0, 0, 12])
     light = {"type": "directional", "color": [1, 1, 0.5], "intensity": 2}
     file.root["extensions"] = {"KHR_lights_punctual": {"lights": [light]}}
-    # A quarter turn and more about y takes -z to (-0.6, 0, -0.8)
+    # A rotation about y takes -z to (-0.6, 0, -0.8)
     half = np.arctan2(0.6, 0.8) / 2
     turn = [0, float(np.sin(half)), 0, float(np.cos(half))]
     file.node(rotation=turn, extensions={"KHR_lights_punctual": {"light": 0}})
@@ -80,7 +80,7 @@ def assert_agrees(files, looks):
 
 
 def test_metal_spheres_agree_with_principled(files):
-    """They are equal but for the noise of both."""
+    """They are equal except for the noise of both."""
     assert_agrees(files, (0.25, 1.0, 4.0))
 
 

@@ -1,4 +1,4 @@
-"""Every feature of the Mitsuba reader and of the path tracer, held against Mitsuba 3 pixel by pixel."""
+"""Every feature of the Mitsuba reader and of the path tracer, compared with Mitsuba 3 pixel by pixel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.agreement import mitsuba_oracle, modifier_scenes, reader_scenes, scen
 from tests.agreement.statistics import Estimate, assert_agreement, compare
 
 SCENES = scenes.all_scenes() | modifier_scenes.all_scenes() | reader_scenes.all_scenes()
-# Samples per pixel for the errors that `Agreement.failures` allows unless told otherwise; more is only time
+# Samples per pixel for the default accepted errors of `Agreement.failures`
 DEFAULT_SPP = 1024
 SPP = dict.fromkeys(
     [
@@ -42,7 +42,7 @@ pytest.importorskip("mitsuba")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The scene files, with what they name."""
+    """The scene files, with the files that they name."""
     path = tmp_path_factory.mktemp("agreement")
     scenes.write_files(path)
     modifier_scenes.write_files(path)
@@ -70,7 +70,7 @@ def assert_agrees(name, folder, looks):
 
 @pytest.mark.parametrize("name", SCENES)
 def test_agrees_with_mitsuba(name, folder):
-    """Both renderers' images are equal but for the noise that their own variance explains."""
+    """The images of both renderers are equal except for the noise that their variance explains."""
     assert_agrees(name, folder, (0.25, 1.0, 4.0))
 
 

@@ -1,4 +1,4 @@
-"""Published scenes with their real meshes, textures and materials, held against Mitsuba 3 at reduced size."""
+"""Published scenes with their meshes, textures and materials, compared with Mitsuba 3 at reduced size."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ pytest.importorskip("mitsuba")
 
 @dataclass(frozen=True)
 class Published:
-    """How a scene is rendered: film size and samples; and how well its mean and median pixel must then be known.
+    """Film size and number of samples of a scene, and the resulting largest accepted errors of its mean and its median pixel.
 
-    `quick` is the share of the samples that the default run takes.
+    `quick` is the fraction of the samples in the default run.
 
-    In veach-mis most of the light comes from a few pixels on the edges of tiny lamps' mirror images. Into grey-white-room and
-    classroom it comes through windows, so that their pixels are noisy and the means count.
+    In veach-mis most of the light comes from a few pixels on the edges of the mirror images of tiny lamps. In grey-white-room and
+    classroom it comes through windows, so their pixels are noisy and the means matter.
     """
 
     width: int
@@ -36,7 +36,7 @@ class Published:
 
     @property
     def size(self) -> dict[str, str]:
-        """The parameters of a prepared scene that give its film size."""
+        """The parameters of a prepared scene that set its film size."""
         return {"resx": str(self.width), "resy": str(self.height)}
 
 
@@ -50,7 +50,7 @@ SCENES = {
 
 
 def prepare(folder, name, target):
-    """Write a scene with a box filter, a size to be given, and without the medium in modern-hall's glass."""
+    """Write a scene with a box filter, parameters for its size, and without the medium in modern-hall's glass."""
     xml = (folder / "scenes" / "mitsuba" / name / "scene.xml").read_text()
     xml = xml.replace('<rfilter type="tent"', '<rfilter type="box"')
     xml = re.sub(r'<medium type="homogeneous" name="interior">.*?</medium>', "", xml, flags=re.S)
@@ -73,7 +73,7 @@ def load(path, film):
 
 
 def estimates(path, scene, film, *, spp, seed=5):
-    """Both renderers' estimates of a scene."""
+    """The estimates of a scene by both renderers."""
     renderer = nrc.Renderer(scene, sampler="independent", seed=seed)
     renderer.step(spp)
     assert renderer.dropped == 0
@@ -81,7 +81,7 @@ def estimates(path, scene, film, *, spp, seed=5):
 
 
 def assert_agrees(name, data_folder, tmp_path, looks):
-    """The image equals Mitsuba's but for the noise that both variances explain; `looks` are multiples of the scene's samples."""
+    """The image equals Mitsuba's except for the noise that both variances explain; `looks` are multiples of the samples."""
     film, path = SCENES[name], prepare(data_folder, name, tmp_path)
     scene = load(path, film)
     lamps = nrc.Renderer(scene, filter="box", max_depth=1)
@@ -89,7 +89,7 @@ def assert_agrees(name, data_folder, tmp_path, looks):
     counted = lamps.image().rgb.max(axis=2) == 0.0
 
     def look(share, number):
-        # A batch of Mitsuba's has the seed of the look plus its number
+        # A batch of Mitsuba has the seed of the comparison plus its number
         seed = 5 + number * mitsuba_oracle.BATCHES
         return compare(*estimates(path, scene, film, spp=int(share * film.spp), seed=seed), mean_over=counted)
 
@@ -109,7 +109,7 @@ def test_published_scene_agrees_closely(name, data_folder, tmp_path):
 
 
 def veach_ajar_means(data_folder, tmp_path, spp):
-    """Both renderers' mean of each channel in the scene that is lit through a door gap, and the error of their difference."""
+    """The mean of each channel by both renderers in the scene lit through a door gap, and the error of their difference."""
     film, path = Published(96, 54, spp), prepare(data_folder, "veach-ajar", tmp_path)
     ours, theirs = estimates(path, load(path, film), film, spp=spp)
     error = np.sqrt((ours.error2 + theirs.error2).sum(axis=(0, 1))) / ours.mean[..., 0].size
@@ -118,7 +118,7 @@ def veach_ajar_means(data_folder, tmp_path, spp):
 
 
 def test_veach_ajar_mean(data_folder, tmp_path):
-    """A scene too noisy for a test of pixels: the means differ by noise, of which there is no more than 2 %."""
+    """The scene is too noisy for a test of pixels: the means only differ by noise, which is at most 2 %."""
     ours, theirs, error = veach_ajar_means(data_folder, tmp_path, 128)
     assert np.all(error < 0.02 * theirs)
     assert np.all(np.abs(ours - theirs) < 4.0 * error)
@@ -132,7 +132,7 @@ def test_veach_ajar_mean_closely(data_folder, tmp_path):
 
 
 def without_metals(scene):
-    """A scene whose metals are grey instead."""
+    """The scene with grey diffuse materials instead of metals."""
     described = scene.description
     metals = ("FloorBSDF", "DoorHandleBSDF", "HingeBSDF", "Pot2BSDF")
     assert set(metals) <= set(described.materials)
@@ -142,10 +142,10 @@ def without_metals(scene):
 
 
 def test_veach_ajar_is_the_same_scene_as_gltf(data_folder):
-    """Geometry, camera, light, glass and textures of the two files give the same mean to the noise, under 0.8 % of it.
+    """Geometry, camera, light, glass and textures of the two files give the same mean, except for noise below 0.8 %.
 
-    The metals are left out: the file's tinted floor, whose dark tiles are white at grazing angles in glTF's model, makes the
-    glTF scene 4.6 % brighter, and the floor before the camera up to half.
+    Metals are replaced: in glTF's model the dark tiles of the tinted floor are white at grazing angles, which makes the glTF
+    scene 4.6 % brighter, and the floor before the camera by up to a half.
     """
     means = []
     for number, file in enumerate(("mitsuba/veach-ajar/scene.xml", "glb/veach-ajar.glb")):

@@ -1,6 +1,7 @@
 """The commands `info` and `convert`."""
 
 import json
+import warnings
 
 import numpy as np
 import PIL.Image
@@ -124,6 +125,15 @@ def test_info_of_a_mesh_alone_has_a_note_and_of_a_broken_scene_an_error(scene):
         "warning: the scene has no light and no emitting shape; the image will be black" in _run("info", scene).output
     )
     assert _run("info", scene, "--strict").exit_code == 1
+
+
+def test_a_warning_is_printed_once_and_not_by_python(scene):
+    scene.write_text(json.dumps({"shapes": [{"type": "cube"}]}))
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        output = _run("info", scene).output
+    assert output.count("the image will be black") == 1
+    assert not raised
 
 
 def test_convert_writes_a_scene_that_loads(scene):

@@ -10,7 +10,7 @@ from tests.fuzz.runner import run
 
 
 def main() -> int:
-    """Run, print a table, and return 1 if anything happened that should not."""
+    """Run, print a table, and return 1 if there were failures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""Small whole files of every format that is read, to be damaged."""
+"""Small valid files of every supported format, to be damaged."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from nrc_tracer.scene.load import load_scene
 
 @dataclass(frozen=True)
 class Sample:
-    """A format.
+    """A file format.
 
     Attributes:
-        format: Its name.
-        suffix: Of its files.
-        files: Whole files.
+        format: Name of the format.
+        suffix: Extension of its files.
+        files: Valid files.
         read: The reader.
-        text: Whether damage may replace its words and numbers.
+        text: Whether it is a text format, whose words and numbers can be replaced.
     """
 
     format: str
@@ -120,7 +120,7 @@ d 0.5
 
 
 def read_library(path: Path) -> object:
-    """Read a .mtl file through an OBJ file beside it that uses all that it has."""
+    """Read a .mtl file through an OBJ file beside it that uses all of its materials."""
     obj = path.with_suffix(".obj")
     names = ("paint", "glass", "gold", "lamp")
     faces = "".join(f"usemtl {name}\nf {i + 1}/1 {i % 4 + 1}/2 {(i + 1) % 4 + 1}/3\n" for i, name in enumerate(names))

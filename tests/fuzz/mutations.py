@@ -1,4 +1,4 @@
-"""Ways to damage a file: each takes bytes and a random generator, and gives other bytes."""
+"""Ways to damage a file: each takes bytes and a random generator, and returns other bytes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WORD = re.compile(rb"[A-Za-z_][A-Za-z_0-9]*")
 
 
 def flip_bits(data: bytes, random: random.Random) -> bytes:
-    """Turn over one to eight bits."""
+    """Flip one to eight bits."""
     result = bytearray(data)
     for _ in range(random.randint(1, 8)):
         result[random.randrange(len(result))] ^= 1 << random.randrange(8)
@@ -43,7 +43,7 @@ def flip_bits(data: bytes, random: random.Random) -> bytes:
 
 
 def set_bytes(data: bytes, random: random.Random) -> bytes:
-    """Set one to four bytes to values at the ends of ranges, or to brackets and quotes."""
+    """Set one to four bytes to extreme values, or to brackets and quotes."""
     result = bytearray(data)
     for _ in range(random.randint(1, 4)):
         result[random.randrange(len(result))] = random.choice(INTERESTING_BYTES)
@@ -51,7 +51,7 @@ def set_bytes(data: bytes, random: random.Random) -> bytes:
 
 
 def set_integer(data: bytes, random: random.Random) -> bytes:
-    """Write an extreme integer of 2, 4 or 8 bytes somewhere: counts, sizes and offsets of binary formats."""
+    """Write an extreme integer of 2, 4 or 8 bytes at a random place, as for counts, sizes and offsets of binary formats."""
     size = random.choice((2, 4, 8))
     if len(data) < size:
         return b""
@@ -64,18 +64,18 @@ def set_integer(data: bytes, random: random.Random) -> bytes:
 
 
 def truncate(data: bytes, random: random.Random) -> bytes:
-    """Drop the end."""
+    """Remove the end."""
     return data[: random.randrange(len(data))]
 
 
 def drop(data: bytes, random: random.Random) -> bytes:
-    """Drop a piece from the middle."""
+    """Remove a piece from the middle."""
     begin = random.randrange(len(data))
     return data[:begin] + data[begin + random.randint(1, 64) :]
 
 
 def repeat(data: bytes, random: random.Random) -> bytes:
-    """Repeat a piece, a few times or many."""
+    """Repeat a piece, between one and a thousand times."""
     begin = random.randrange(len(data))
     piece = data[begin : begin + random.randint(1, 64)]
     times = random.choice((1, 2, 10, 1000))
@@ -90,12 +90,12 @@ def swap(data: bytes, random: random.Random) -> bytes:
 
 
 def replace_number(data: bytes, random: random.Random) -> bytes:
-    """Replace a number of a text by another, or by something that is none."""
+    """Replace a number in a text by another one, or by something that is not a number."""
     return _replace(data, _NUMBER, random, random.choice(INTERESTING_NUMBERS))
 
 
 def replace_word(data: bytes, random: random.Random) -> bytes:
-    """Replace a word of a text by another word of it."""
+    """Replace a word in a text by another word of the same text."""
     words = _WORD.findall(data[:65536])
     return _replace(data, _WORD, random, random.choice(words)) if words else flip_bits(data, random)
 
@@ -113,7 +113,7 @@ TEXT = (flip_bits, set_bytes, truncate, drop, repeat, swap, replace_number, repl
 
 
 def damaged(data: bytes, random: random.Random, *, text: bool) -> bytes:
-    """One to three random damages."""
+    """Damage a file in one to three random ways."""
     for _ in range(random.choice((1, 1, 2, 3))):
         if data:
             data = random.choice(TEXT if text else BINARY)(data, random)

@@ -1,7 +1,7 @@
-"""Feeding damaged files to the readers in processes of their own, and noting what should not happen.
+"""Feeding damaged files to the readers in separate processes, and recording failures.
 
-Allowed are a scene, an image, or `SceneError`. Not allowed: any other exception, more than `SECONDS` for one input, more than
-`MEMORY` of address space beyond what the process begins with, and a crash.
+A reader must return a scene or an image, or raise `SceneError`. Failures are any other exception, more than `SECONDS` for one
+input, more than `MEMORY` of additional address space, and a crash.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class TooLong(BaseException):
 
 @dataclass
 class Failure:
-    """An input that did what none should.
+    """An input that made a reader fail.
 
     Attributes:
-        format: Its format.
-        seed: Of its damage.
+        format: Format of the input.
+        seed: Seed of its damage.
         problem: What happened.
     """
 
@@ -47,13 +47,13 @@ class Failure:
 
 @dataclass
 class Report:
-    """What a run found.
+    """The results of a run.
 
     Attributes:
-        tried: Inputs by format.
-        refused: Of those, how many ended in `SceneError`.
-        slowest: Seconds of the slowest input by format.
-        failures: What should not have happened.
+        tried: Number of inputs by format.
+        refused: Number of these that raised `SceneError`.
+        slowest: Time of the slowest input by format [s].
+        failures: The failures.
     """
 
     tried: Counter = field(default_factory=Counter)
@@ -63,7 +63,7 @@ class Report:
 
 
 def input_bytes(sample: Sample, seed: int) -> bytes:
-    """The damaged file of a seed."""
+    """Return the damaged file of a seed."""
     generator = random.Random(f"{sample.format} {seed}")
     return damaged(generator.choice(sample.files), generator, text=sample.text)
 
@@ -85,7 +85,7 @@ def run(inputs: int, *, seed: int = 0, only: str | None = None, processes: int =
 
 
 class _Worker:
-    """A process that works through a list; when it dies, the input it had is a failure and another goes on."""
+    """A process that works through a list. If it dies, its current input is a failure, and a new process continues."""
 
     def __init__(self, context, work: list[tuple[str, int]]) -> None:
         self._context = context
@@ -101,7 +101,7 @@ class _Worker:
         self._last = time.monotonic()
 
     def poll(self, report: Report) -> bool:
-        """Take what has been found; whether there is more to come."""
+        """Add finished inputs to the report. Returns whether more will follow."""
         ended = False
         try:
             while self._pipe.poll():
@@ -134,9 +134,9 @@ class _Worker:
 
 
 def _serve(pipe, work: list[tuple[str, int]]) -> None:
-    """Work through a list in a process of limited memory."""
+    """Work through a list in a process with limited memory."""
     warnings.simplefilter("ignore")
-    for stream in (1, 2):  # libraries of image formats complain there
+    for stream in (1, 2):  # image libraries print warnings there
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     known = samples()
     for sample in known.values():  # everything is loaded before the limit is set
@@ -166,7 +166,7 @@ def _serve(pipe, work: list[tuple[str, int]]) -> None:
 
 
 def attempt(sample: Sample, data: bytes, folder: Path) -> bool:
-    """Give a reader a file of these bytes; return whether it was refused with `SceneError`."""
+    """Write bytes to a file and read it. Returns whether the reader raised `SceneError`."""
     from nrc_tracer.errors import SceneError
 
     path = folder / f"input{sample.suffix}"

@@ -1,4 +1,4 @@
-"""Damaged files end in a scene or in `SceneError`, quickly and within bounded memory."""
+"""Damaged files give a scene or a `SceneError`, quickly and within bounded memory."""
 
 import random
 
@@ -12,7 +12,7 @@ from tests.fuzz.mutations import damaged
 
 @pytest.mark.parametrize("name", samples())
 def test_samples_are_whole(name, tmp_path):
-    """What is damaged below can be read as it is."""
+    """The undamaged files can be read."""
     sample = samples()[name]
     for data in sample.files:
         path = tmp_path / f"whole{sample.suffix}"
@@ -21,7 +21,7 @@ def test_samples_are_whole(name, tmp_path):
 
 
 def test_damage_is_damage():
-    """The same seed gives the same bytes, and they are seldom those of the whole file."""
+    """The same seed gives the same bytes, and these rarely equal the undamaged file."""
     data = samples()["obj"].files[0]
     inputs = [damaged(data, random.Random(seed), text=True) for seed in range(200)]
     assert inputs == [damaged(data, random.Random(seed), text=True) for seed in range(200)]
@@ -29,7 +29,7 @@ def test_damage_is_damage():
 
 
 def test_what_goes_wrong_is_noticed(tmp_path):
-    """Another exception than SceneError, raised by a reader, would be a failure."""
+    """An exception other than SceneError is recorded as a failure."""
     sample = samples()["obj"]
 
     def reads(path):
@@ -54,13 +54,13 @@ def report(inputs, seed):
 
 
 def test_damaged_files(capsys):
-    """A few thousand inputs over all readers; their number is printed."""
+    """A few thousand inputs for all readers; their number is printed."""
     with capsys.disabled():
         report(3000, seed=1_000_000)
 
 
 @pytest.mark.slow
 def test_a_hundred_thousand_damaged_files(capsys):
-    """The same with 100,000."""
+    """The same with 100,000 inputs."""
     with capsys.disabled():
         report(100_000, seed=0)

@@ -1,4 +1,4 @@
-"""Denoising: nearer to the image without noise, and a clear word where the denoiser is not installed."""
+"""Denoising: the result is closer to the image without noise, and a missing denoiser is a clear error."""
 
 import sys
 
@@ -10,7 +10,7 @@ from nrc_tracer.imaging import denoise, rel_mse
 
 
 def test_noise_goes_and_edges_stay():
-    """On a board of two colours with 50 % noise, the squared error falls to a fifth, and further where albedo guides."""
+    """On a two-coloured board with 50 % noise the squared error falls to a fifth, and further with albedo."""
     pytest.importorskip("pyoidn", reason='needs pip install "nrc-tracer[denoise]"')
     y, x = np.mgrid[0:96, 0:96]
     board = np.where(((x // 24 + y // 24) % 2)[..., None] == 1, [0.7, 0.2, 0.1], [0.1, 0.3, 0.6]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Image files: what is read is what was stored, and whatever goes wrong is one clear error."""
+"""Image files: stored values are read back, and every problem is one clear error."""
 
 import itertools
 import struct
@@ -70,7 +70,7 @@ def test_grey_16_bit_png_stays_16_bit(tmp_path, rng):
 
 
 def _predict(kind, left, above, corner):
-    """The predictors of PNG's row filters, one byte at a time as the specification words them."""
+    """The predictors of PNG's row filters, one byte at a time as in the specification."""
     if kind == 4:
         estimate = left + above - corner
         return min((left, above, corner), key=lambda value: abs(estimate - value))
@@ -107,7 +107,7 @@ def test_colour_16_bit_png_keeps_all_bits(tmp_path, rng, colour_type, channels, 
     values = rng.integers(0, 65536, (*shape, channels), dtype=np.uint16)
     data = _png16(values, colour_type)
     (tmp_path / "a.png").write_bytes(data)
-    # Pillow reads the same file at 8 bits: the fixture is a true PNG
+    # Pillow reads the same file at 8 bits, so the fixture is a valid PNG
     eight = np.asarray(PIL.Image.open(tmp_path / "a.png").convert("RGBA"))
     pixels = read_image(tmp_path / "a.png")
     assert pixels.dtype == np.uint16
@@ -180,14 +180,14 @@ def test_damaged_files_are_scene_errors(tmp_path, rng, extension):
     else:
         PIL.Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
     whole = path.read_bytes()
-    # Cut short: never anything but an image or a SceneError
+    # Truncation gives an image or a SceneError
     for length in range(1, len(whole), max(1, len(whole) // 40)):
         path.write_bytes(whole[:length])
         _read_or_scene_error(path)
     path.write_bytes(whole[: len(whole) // 3])
     with pytest.raises(SceneError):
         read_image(path)
-    # Single bytes changed
+    # So do single changed bytes
     for offset in rng.integers(0, len(whole), 60):
         changed = bytearray(whole)
         changed[offset] ^= 0xFF
@@ -243,7 +243,7 @@ def test_check_writable_leaves_no_trace(tmp_path):
 
 @pytest.mark.parametrize("extension", [".exr", ".png", ".hdr", ".npy"])
 def test_a_failed_write_keeps_the_old_file(tmp_path, extension):
-    """The system refuses to let the file grow beyond its first kilobyte."""
+    """The system limits the file to one kilobyte."""
     resource = pytest.importorskip("resource", reason="needs a system that limits the size of files")
     path = write_image(tmp_path / f"a{extension}", np.ones((2, 2, 3)))
     before = path.read_bytes()

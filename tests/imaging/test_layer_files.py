@@ -1,4 +1,4 @@
-"""Layers in files: an EXR of parts, which other programs read too, and pictures."""
+"""Layers in files: an EXR with several parts, which other programs can read, and pictures."""
 
 import numpy as np
 import pytest

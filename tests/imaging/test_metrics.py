@@ -1,4 +1,4 @@
-"""Error metrics against values worked out by hand, synthetic noise of known size, and published packages."""
+"""Error metrics compared with values computed by hand, synthetic noise of known size, and published packages."""
 
 import sys
 
@@ -24,12 +24,12 @@ DENOMINATOR = TRUTH**2 + 0.01 * TRUTH.mean() ** 2
 
 
 def _noisy(rng, deviation, bias=0.0):
-    """The truth, brighter by a factor, with normal noise in proportion to it."""
+    """The true image times a factor, with normal noise proportional to it."""
     return TRUTH * (1.0 + bias + deviation * rng.standard_normal(TRUTH.shape))
 
 
 def _expected(relative_square):
-    """The relMSE of a squared error in proportion to the truth's square."""
+    """The relMSE of a squared error proportional to the square of the true image."""
     return float(np.mean(relative_square * TRUTH**2 / DENOMINATOR))
 
 
@@ -74,7 +74,7 @@ def test_noise_of_two_references_cancels_and_that_of_one_does_not():
         both.append(rel_mse(image, first, second))
         one.append(rel_mse(image, first))
     error = 4.0 * np.std(both) / np.sqrt(trials)
-    # The level is that of noisy references, whose square is larger by their variance: 0.5 % of 1 %
+    # The squares of noisy references are larger by their variance: 0.5 % of 1 %
     assert np.mean(both) == pytest.approx(_expected(0.01), abs=error + 0.02 * _expected(0.01))
     assert np.mean(one) > 1.8 * _expected(0.01)
 
@@ -126,13 +126,13 @@ def test_bias_is_found_within_its_error(bias, count):
     spread = np.std(found)
     assert np.mean(found) == pytest.approx(_expected(bias**2), abs=4.0 * spread / np.sqrt(trials))
     assert np.mean(variances) == pytest.approx(_expected(0.09), rel=0.01)
-    # The stated error is that of the estimate, or larger: with a bias that differs from place to place it is
+    # The stated error is at least that of the estimate; it is larger for a bias that varies over the image
     assert 0.75 * spread < np.mean(errors) < 2.5 * spread
     assert np.mean(np.abs(np.array(found) - _expected(bias**2)) < 3.0 * np.array(errors)) > 0.9
 
 
 def test_errors_shared_by_a_whole_image_widen_the_error_of_the_bias():
-    """A cache errs over whole images: the spread between blocks does not see that, leaving out images does."""
+    """A cache has errors that whole images share: leaving out images shows them, the spread between blocks does not."""
     rng = np.random.default_rng(5)
     trials, found, errors = 200, [], []
     for _ in range(trials):
@@ -145,7 +145,7 @@ def test_errors_shared_by_a_whole_image_widen_the_error_of_the_bias():
 
 
 def test_psnr_of_an_error():
-    """By its formula."""
+    """The value is that of the formula."""
     assert decibels(1e-4) == pytest.approx(40.0)
     assert decibels(1e-4, peak=10.0) == pytest.approx(60.0)
 
@@ -159,7 +159,7 @@ def test_psnr_is_that_of_scikit_image():
 
 
 def test_ssim_against_its_formula():
-    """Of flat images only the luminance term is left: (2 m n + c) / (m^2 + n^2 + c) with c = 0.01^2."""
+    """For constant images only the luminance term remains: (2 m n + c) / (m^2 + n^2 + c) with c = 0.01^2."""
     image, reference = np.full((16, 16, 3), 0.5), np.full((16, 16, 3), 0.25)
     assert ssim(image, reference) == pytest.approx((2 * 0.125 + 1e-4) / (0.25 + 0.0625 + 1e-4))
     assert ssim(reference, reference) == pytest.approx(1.0)

@@ -1,4 +1,4 @@
-"""Pixels written just as they are come back to the bit."""
+"""Written pixels are read back bit for bit."""
 
 import numpy as np
 import pytest

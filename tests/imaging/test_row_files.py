@@ -1,4 +1,4 @@
-"""Images written row by row: read back by the published packages."""
+"""Images written row by row are read back by published packages."""
 
 import numpy as np
 import PIL.Image
@@ -35,7 +35,7 @@ def _write(path, pixels, **options):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_png(tmp_path, dtype, channels):
-    """Pillow reads 8 bits and 16-bit grey, the package's own reader 16-bit colour, which Pillow cuts down."""
+    """Pillow reads 8 bits and 16-bit grey; the package's own reader reads 16-bit colour, which Pillow would reduce."""
     pixels = _pixels(dtype, channels)
     path = _write(tmp_path / "a.png", pixels)
     if (dtype, channels) == (np.uint16, 3):
@@ -46,7 +46,7 @@ def test_png(tmp_path, dtype, channels):
 
 
 def test_png_has_many_chunks_where_it_is_large(tmp_path):
-    """Packed bytes are written a mebibyte at a time: 5 MiB of noise, which does not pack, take five chunks and more."""
+    """Compressed bytes are written in chunks of 1 MiB: 5 MiB of noise, which do not compress, take at least five."""
     pixels = np.random.default_rng(0).integers(0, 256, (1400, 1300, 3), dtype=np.uint8)
     path = _write(tmp_path / "a.png", pixels)
     assert path.read_bytes().count(b"IDAT") >= 5
@@ -57,7 +57,7 @@ def test_png_has_many_chunks_where_it_is_large(tmp_path):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("big", [False, True])
 def test_tiff(tmp_path, monkeypatch, dtype, channels, big):
-    """tifffile reads it, as BigTIFF where it is large, in several strips."""
+    """tifffile reads the file, a BigTIFF if it is large, in several strips."""
     tifffile = pytest.importorskip("tifffile")
     from nrc_tracer.imaging import row_files
 
@@ -74,13 +74,13 @@ def test_tiff(tmp_path, monkeypatch, dtype, channels, big):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_exr(tmp_path, channels):
-    """The package's reader, by OpenEXR, gives the same floats."""
+    """The package's reader returns the same floats."""
     pixels = _pixels(np.float32, channels)
     np.testing.assert_array_equal(read_image(_write(tmp_path / "a.exr", pixels)), pixels)
 
 
 def test_what_does_not_fit_is_one_line(tmp_path):
-    """Unknown endings, samples that a format has not, and places that are none."""
+    """Unknown extensions, unsupported types of samples, and impossible paths are errors."""
     for name, words in (("a.gif", "unknown image format"), ("a.png", "not float32"), ("no/a.exr", "no folder")):
         with pytest.raises(OutputError, match=words):
             _write(tmp_path / name, _pixels(np.float32, 3))
@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_one_line(tmp_path):
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path):
-    """An error while rows are made leaves the file that was there."""
+    """An error while rows are generated leaves the existing file unchanged."""
     path = _write(tmp_path / "a.png", _pixels(np.uint8, 3))
     before = path.read_bytes()
 

@@ -1,4 +1,4 @@
-"""Tone mapping: exact where it promises to be, and well behaved elsewhere."""
+"""Tone mapping: exact where that is documented, and well behaved elsewhere."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_decoding_undoes_encoding():
 
 
 def test_eight_bits_are_the_nearest():
-    """Every code comes back from its value and from 0.49 steps around it; what is beyond black and white is clipped."""
+    """Every code is recovered from its value and from 0.49 steps around it; values beyond black and white are clipped."""
     codes = np.arange(256)
     for off in (-0.49, 0.0, 0.49):
         found = eight_bits((codes + off) / 255)

@@ -1,4 +1,4 @@
-"""Scenes after Khronos' test cards: a camera before quads whose right picture is known, as glTF files."""
+"""glTF scenes like Khronos' test cards: a camera in front of quads whose correct image is known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Cards(GltfFile):
         self.node(camera=self.add("cameras", type="orthographic", orthographic=lens), translation=[0, 0, 10])
 
     def card(self, material: dict, uvs=QUAD_UV, *, node: dict | None = None, **attributes) -> None:
-        """Append a unit square that faces the camera, at the origin unless its node says otherwise."""
+        """Append a unit square that faces the camera, at the origin unless its node moves it."""
         index = self.add("materials", **material)
         mesh = self.mesh(SQUARE, primitive={"material": index}, TEXCOORD_0=uvs, **attributes)
         self.node(mesh=mesh, **(node or {}))
@@ -36,7 +36,7 @@ class Cards(GltfFile):
         self.node(extensions={"KHR_lights_punctual": {"light": len(lights) - 1}}, **light)
 
     def load(self, folder: Path, *, sky: float | None = None):
-        """Write the file, with a constant sky beside it if one is given, and read it."""
+        """Write the file, with a constant sky beside it if given, and read it."""
         path = self.write(folder, "cards.glb")
         if sky is not None:
             write_image(folder / "cards.sky.exr", np.full((4, 8, 3), sky, np.float32))
@@ -44,7 +44,7 @@ class Cards(GltfFile):
 
 
 def picture(scene, width: int, height: int, *, spp: int = 16, max_depth: int | None = None) -> np.ndarray:
-    """Render a scene that nothing is wrong with: linear RGB, shape [height, width, 3]."""
+    """Render a scene that has no warnings: linear RGB, shape [height, width, 3]."""
     assert scene.warnings == ()
     renderer = nrc.Renderer(scene, width=width, height=height, max_depth=max_depth, filter="box")
     renderer.step(spp)

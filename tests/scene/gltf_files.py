@@ -1,4 +1,4 @@
-"""Small glTF files for tests: arrays go into one buffer, and what refers to them is made along the way."""
+"""Small glTF files for tests: arrays are put into one buffer, and accessors and buffer views are made for them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class GltfFile:
 
 
 def sphere(rings: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """Points of a unit sphere, which are its normals too, and triangles."""
+    """Vertices of a unit sphere, which are also its normals, and triangles."""
     theta, phi = np.linspace(0.0, np.pi, rings + 1), np.linspace(0.0, 2.0 * np.pi, 2 * rings, endpoint=False)
     t, p = (a.ravel() for a in np.meshgrid(theta, phi, indexing="ij"))
     points = np.column_stack((np.sin(t) * np.cos(p), np.cos(t), np.sin(t) * np.sin(p)))

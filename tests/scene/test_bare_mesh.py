@@ -1,4 +1,4 @@
-"""A mesh file alone as a scene: all of it in view, its own colours, and a note of what was added."""
+"""Mesh files as scenes: the whole mesh is in view, has its own colours, and a note says what was added."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_the_fitted_camera_sees_the_whole_sphere_around_the_box(bounds, up):
     to_center = center - to_world[:3, 3]
     distance = np.linalg.norm(to_center)
     np.testing.assert_allclose(to_center / distance, to_world[:3, 2], atol=1e-9)
-    # The cone around the sphere is narrower than the smaller side's angle, but not by much
+    # The cone around the sphere is only slightly narrower than the field of view of the shorter side
     angle = np.degrees(2.0 * np.arcsin(radius / distance))
     assert camera.fov_axis == "smaller"
     assert 0.9 * FIELD_OF_VIEW < angle < FIELD_OF_VIEW

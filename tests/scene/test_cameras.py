@@ -1,4 +1,4 @@
-"""Choosing one of a scene's cameras by name, number, or as it is."""
+"""Choosing one of a scene's cameras, by name or number."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Any scene as JSON with files beside it: what is loaded again is the same scene, and renders to the same bits."""
+"""Writing any scene as JSON with files beside it: the scene loaded again is the same, and renders to the same bits."""
 
 import json
 
@@ -21,7 +21,7 @@ OBJ = "v 0 0 0\nv 1 0 0.1\nv 0 1 0.2\nv 1 1 0\nvt 0 0\nvt 1 0\nvt 0 1\nf 1/1 2/2
 
 @pytest.fixture
 def source(tmp_path):
-    """A scene of every kind of mesh and image, with names that need care, in a folder of its own."""
+    """A scene with every kind of mesh and image and with difficult names, in a separate folder."""
     folder = tmp_path / "in"
     (folder / "sub dir").mkdir(parents=True)
     (folder / "sub dir" / "thing.obj").write_text(OBJ)
@@ -69,7 +69,7 @@ def source(tmp_path):
 
 
 def _assert_same(a, b):
-    """Two loaded scenes are the same but for their file names and what says that an STL file is flat."""
+    """Two loaded scenes are equal except for file names, and for the flag that keeps an STL file flat."""
     renamed = dict(zip(_files(a.description), _files(b.description), strict=True))
     assert len(set(renamed.values())) == len(renamed)
     for name, mesh in a.meshes.items():
@@ -88,7 +88,7 @@ def _files(description):
 
 
 def _without_files(description):
-    # Twice through JSON, as strings that are equal to a default are left out only if they are the same object
+    # Convert both through JSON: a string that equals a default is only left out if it is the same object
     normal = msgspec.json.decode(msgspec.json.encode(description), type=model.SceneDescription)
     raw = json.loads(msgspec.json.encode(normal))
     for place in _objects(raw):

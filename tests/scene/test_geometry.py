@@ -29,12 +29,11 @@ PLACED = (Scale(value=(0.5, 1.5, 0.8)), Rotate(axis=(1, 2, 3), angle=40), Transl
 RIGID = (Scale(value=0.7), Rotate(axis=(1, 2, 3), angle=40), Translate(value=(1, -2, 0.5)))
 MIRROR = (Scale(value=(-1, 1, 1)),)
 FACET = np.pi / SEGMENTS
-"""Half the angle of a facet: by so much a facet's texture coordinates and flat normal may be off."""
+"""Half the angle of a facet, the largest error of a facet's texture coordinates and flat normal."""
 
 
 def ray_hits(positions: np.ndarray, indices: np.ndarray, origin: np.ndarray, direction: np.ndarray):
-    """Intersect one ray with all triangles by Cramer's rule: distance, triangle and barycentric coordinates, or
-    None."""
+    """Intersect a ray with all triangles by Cramer's rule: distance, triangle and barycentric coordinates, or None."""
     p0, p1, p2 = (positions[indices[:, k]].astype(np.float64) for k in range(3))
     columns = np.stack((p1 - p0, p2 - p0, np.broadcast_to(-direction, p0.shape)), axis=2)
     solvable = np.abs(np.linalg.det(columns)) > 1e-14
@@ -72,7 +71,7 @@ def rays_at(mesh: TriangleMesh, count: int, seed: int):
 
 
 def wrapped(difference: np.ndarray) -> np.ndarray:
-    """Differences of texture coordinates up to whole turns (phi jumps from 1 to 0)."""
+    """Differences of texture coordinates modulo 1, as phi jumps from 1 to 0."""
     return difference - np.round(difference)
 
 
@@ -83,8 +82,7 @@ SHAPES = [Rectangle, Cube, Disk, Cylinder]
 @pytest.mark.parametrize("to_world", [(), PLACED, PLACED + MIRROR], ids=["identity", "placed", "mirrored"])
 @pytest.mark.parametrize("kind", SHAPES)
 def test_ray_hits_are_mitsubas(kind, to_world, flip):
-    """Distance, uv and shading normal of every hit are those of Mitsuba's shape, and the face turns to the normal's
-    side."""
+    """Distance, uv and shading normal of every hit are those of Mitsuba's shape, and the face is on the normal's side."""
     if kind is Cylinder:
         # Mitsuba's cylinder must not be stretched across its axis
         to_world = tuple(
@@ -119,7 +117,7 @@ def test_ray_hits_are_mitsubas(kind, to_world, flip):
         assert distance == pytest.approx(expected.t, abs=3 * tolerance)
         np.testing.assert_allclose(normal / np.linalg.norm(normal), expected.sh_frame.n, atol=FACET**2 + 10 * tolerance)
         assert np.dot(face, normal) > 0
-        # near the middle of a disk phi is as coarse as its facets
+        # near the centre of a disk phi is as coarse as its facets
         limit = (FACET / np.pi if kind is Disk else 2 * tolerance, 3 * tolerance)[:: -1 if kind is Disk else 1]
         assert np.all(np.abs(wrapped(uv - list(expected.uv))) < np.array(limit) + 1e-4)
     assert hits > 15
@@ -127,8 +125,7 @@ def test_ray_hits_are_mitsubas(kind, to_world, flip):
 
 @pytest.mark.parametrize("kind", [*SHAPES, Sphere])
 def test_light_shines_to_mitsubas_side(kind):
-    """An emitter seen by a ray shines in Mitsuba exactly where our normal faces the ray, mirrored or flipped or
-    both."""
+    """Mitsuba's emitter emits towards a ray exactly if our normal faces the ray, even if mirrored, flipped or both."""
     for to_world in ((), MIRROR, (*MIRROR, Rotate(axis=(0, 1, 0), angle=180))):
         for flip in (False, True):
             shape = kind(to_world=to_world, flip_normals=flip)
@@ -208,7 +205,7 @@ def test_cylinder_frame():
 
 
 def test_smooth_normals_of_a_cube_corner():
-    """Weights are angles: a cube's corner normal is its diagonal however its faces are cut."""
+    """The weights are angles: a cube's corner normal is the diagonal, however its faces are triangulated."""
     positions = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float32)
     quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
     indices = np.array([triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))])
@@ -216,7 +213,7 @@ def test_smooth_normals_of_a_cube_corner():
 
 
 def test_normals_stay_perpendicular():
-    """Under a shear normals follow the inverse transpose, not the matrix."""
+    """A shear transforms normals by the inverse transpose, not by the matrix."""
     shear = ((1.0, 0.5, 0.2, 0.0), (0.0, 1.0, 0.7, 0.0), (0.1, 0.0, 2.0, 0.0), (0.0, 0.0, 0.0, 1.0))
     mesh = world_mesh(Cube(to_world=(Matrix(value=shear),)))
     corners = mesh.positions[mesh.indices].astype(np.float64)
@@ -227,7 +224,7 @@ def test_normals_stay_perpendicular():
 
 
 def test_inline_mesh():
-    """A mesh given in place keeps its data, gets smooth normals unless told not to, and v turned round if asked."""
+    """A mesh given in place keeps its data, gets smooth normals unless it has face_normals, and inverts v if it has flip_v."""
     given = {
         "positions": ((0, 0, 0), (1, 0, 0), (0, 1, 0)),
         "indices": ((0, 1, 2),),
@@ -263,6 +260,6 @@ def test_file_mesh_is_adapted():
     ],
 )
 def test_broken_shapes(shape, message):
-    """What cannot be cut into triangles is refused with a reason."""
+    """A shape that cannot be triangulated is refused with a reason."""
     with pytest.raises(SceneError, match=message):
         tessellate(shape)

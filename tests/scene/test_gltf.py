@@ -1,4 +1,4 @@
-"""glTF: geometry, hierarchy, cameras and lights, from small files made here."""
+"""glTF: geometry, hierarchy, cameras and lights of small files made by the tests."""
 
 import json
 
@@ -68,7 +68,7 @@ def test_lists_strips_and_fans_keep_their_winding(file, tmp_path, mode, indices,
     positions = QUAD[:3] if mode == 4 else QUAD
     file.node(mesh=file.mesh(positions, indices, {"mode": mode}))
     read = _only_mesh(read_gltf(file.write(tmp_path))).indices.tolist()
-    # A triangle may begin at any of its corners
+    # A triangle may start at any of its corners
     assert [sorted(t) for t in read] == [sorted(t) for t in triangles]
     for got, expected in zip(read, triangles, strict=True):
         turned = got.index(expected[0])
@@ -252,7 +252,7 @@ def test_a_deep_hierarchy_needs_no_stack(file, tmp_path):
     assert matrix(shape.to_world)[2, 3] == depth
 
 
-# --- Cameras, lights, surroundings
+# --- Cameras, lights, environment maps
 
 
 def test_cameras_look_along_minus_z_with_x_to_the_right(file, tmp_path):

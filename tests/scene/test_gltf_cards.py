@@ -1,4 +1,4 @@
-"""glTF materials as pictures: small equivalents of Khronos' test cards, each with its answer from the format's formulas."""
+"""Images of glTF materials: small equivalents of Khronos' test cards, compared with the format's formulas."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_emissive_strength_is_what_the_camera_sees(tmp_path):
 
 
 def test_emissive_strength_lights_a_wall(tmp_path):
-    """A square lamp of side 1 parallel to a white matte wall at distance 1: its form factor at the foot is Hottel's."""
+    """A square lamp of side 1, parallel to a white diffuse wall at distance 1, compared with Hottel's form factor."""
     image = []
     for strength in (1, 8):
         cards = Cards(0.01)
@@ -40,7 +40,7 @@ def test_emissive_strength_lights_a_wall(tmp_path):
             "emissiveFactor": [1, 1, 1],
             "extensions": {"KHR_materials_emissive_strength": {"emissiveStrength": strength}},
         }
-        # Below the camera's line of sight: its upper edge ends at the axis
+        # Below the camera's line of sight, with its upper edge at the axis
         cards.card(material, node={"translation": [0, -0.51, 1], "rotation": turned((0, 1, 0), 180)})
         image.append(picture(cards.load(tmp_path), 4, 4, spp=4096, max_depth=2).mean())
 
@@ -61,9 +61,9 @@ def test_emissive_strength_lights_a_wall(tmp_path):
 @pytest.mark.parametrize("ior", [1.0, 1.5, 2.0])
 @pytest.mark.parametrize("roughness", [0.0, 0.05])
 def test_transmission_shows_what_is_behind(tmp_path, roughness, ior, degrees):
-    """A thin coloured panel before a wall that shines: the wall's radiance times base colour times what is not reflected.
+    """A thin coloured panel before an emitting wall shows the wall's radiance times base colour times transmittance.
 
-    The format's panel is one boundary, which lets 1 - F through. Without roughness ours is a pane with two, (1 - F) / (1 + F).
+    The format's panel is a single boundary with the transmittance 1 - F. A smooth one here has two, with (1 - F) / (1 + F).
     """
     color, wall = np.array([0.9, 0.5, 0.2]), np.array([0.4, 0.8, 0.6])
     cards = Cards(0.05)
@@ -95,7 +95,7 @@ def _fresnel(cos_i, ior):
 def test_dielectrics_are_appendix_b(tmp_path, roughness, degrees):
     """The directional albedo under a white sky is the integral of the format's BRDF.
 
-    With Fresnel's equations equal but for noise; with Schlick's approximation, which the format allows, to two hundredths.
+    With Fresnel's equations the two are equal except for noise; with Schlick's approximation, which the format allows, to 0.02.
     """
     base, cos_o = np.array([0.8, 0.3, 0.05]), math.cos(math.radians(degrees))
     cards = Cards(0.05)
@@ -125,7 +125,7 @@ def _albedo(base, roughness, cos_o, fresnel, steps=1500):
     return base * np.mean((1 - f) / np.pi * measure) + np.mean(f * visibility * d * measure)
 
 
-# --- Normal maps: one relief, its texture laid on the square in different ways
+# --- Normal maps: one relief, with its texture mapped to the square in different ways
 
 
 LIGHT = (0.8, 0.6, 0.0), -50.0  # axis and angle that turn a light from the viewer's place to the upper left
@@ -159,9 +159,9 @@ def _bump_normals(x, y):
 
 
 def _normal_map(uvs):
-    """The map that shows these bumps on a square with texture coordinates `uvs` at its corners.
+    """The normal map of these bumps on a square with texture coordinates `uvs` at its corners.
 
-    Red is to the image's right and green to its top, wherever those are on the square.
+    Red points to the right of the image and green to its top, wherever these are on the square.
     """
     origin, across, along = (np.asarray(uvs[i], float) for i in (0, 1, 3))
     to_square = np.linalg.inv(np.column_stack((across - origin, along - origin)))
@@ -174,7 +174,7 @@ def _normal_map(uvs):
 
 
 def _bumps(folder, seen_uvs, *, uvs=None, transform=None, node=None, **attributes):
-    """The scene of the bumps, their map made for coordinates `seen_uvs` after all transforms, the mesh's being `uvs`."""
+    """The scene of the bumps: the mesh has coordinates `uvs`, and the map is made for `seen_uvs`, those after all transforms."""
     cards = Cards()
     texture = {"index": cards.image(_normal_map(seen_uvs))}
     if transform is not None:
@@ -187,12 +187,12 @@ def _bumps(folder, seen_uvs, *, uvs=None, transform=None, node=None, **attribute
 
 @pytest.fixture(scope="module")
 def bumps(tmp_path_factory):
-    """The picture of the bumps with plain texture coordinates."""
+    """The image of the bumps with plain texture coordinates."""
     return picture(_bumps(tmp_path_factory.mktemp("bumps"), QUAD_UV), 32, 32, max_depth=2)
 
 
 def test_bumps_are_lit_from_where_the_light_is(bumps):
-    """The picture is n . l of the bumps, but for what shadowing takes at grazing angles."""
+    """The image is n . l of the bumps, except for shadowing at grazing angles."""
     (x, y, _), angle = LIGHT[0], math.radians(LIGHT[1])
     light = np.array([y * math.sin(angle), -x * math.sin(angle), math.cos(angle)])  # z turned by Rodrigues' formula
     center = (np.arange(32) + 0.5) / 32
@@ -203,14 +203,14 @@ def test_bumps_are_lit_from_where_the_light_is(bumps):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_bumps_are_the_same_however_coordinates_lie(tmp_path, bumps, layout):
-    """Texture coordinates that are mirrored or turned, under maps written for them, give the same picture."""
+    """Mirrored or rotated texture coordinates, with maps made for them, give the same image."""
     seen = picture(_bumps(tmp_path, LAYOUTS[layout]), 32, 32, max_depth=2)
     np.testing.assert_allclose(seen, bumps, atol=2e-4)
 
 
 @pytest.mark.parametrize("layout", TRANSFORMS)
 def test_bumps_are_the_same_through_a_texture_transform(tmp_path, bumps, layout):
-    """As above, the coordinates mirrored or turned by KHR_texture_transform."""
+    """As above, with coordinates mirrored or rotated by KHR_texture_transform."""
     seen_uvs = _transformed(QUAD_UV, **TRANSFORMS[layout])
     scene = _bumps(tmp_path, seen_uvs, uvs=QUAD_UV, transform=TRANSFORMS[layout])
     np.testing.assert_allclose(picture(scene, 32, 32, max_depth=2), bumps, atol=2e-4)
@@ -233,7 +233,7 @@ def test_bumps_are_the_same_on_a_mirrored_node(tmp_path, bumps):
     ],
 )
 def test_tangents_of_the_file(tmp_path, uvs, tangent, warns):
-    """A file's own tangents are not used; it is said where they are others than those of its texture coordinates."""
+    """A file's tangents are not used; a warning says so if they differ from those of its texture coordinates."""
     scene = _bumps(tmp_path, uvs, TANGENT=[tangent] * 4, NORMAL=[(0, 0, 1)] * 4)
     assert [warning.split(": ")[1] for warning in scene.warnings] == (
         ["$.meshes[0].primitives[0].attributes.TANGENT"] if warns else []
@@ -255,7 +255,7 @@ def test_tangents_of_the_file(tmp_path, uvs, tangent, warns):
     ],
 )
 def test_texture_transform_shows_the_texel_of_its_matrix(tmp_path, transform):
-    """Every pixel whose corners lie in one texel has that texel's colour."""
+    """Every pixel that lies within one texel has the colour of that texel."""
     texels = np.random.default_rng(2).integers(1, 256, (4, 4, 3))
     cards = Cards()
     sampler = cards.add("samplers", magFilter=9728)

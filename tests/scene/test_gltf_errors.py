@@ -1,4 +1,4 @@
-"""glTF files that are wrong: each ends in a `SceneError` that names file and place, and no damage causes anything else."""
+"""Malformed glTF files: each raises a `SceneError` with file and place, and damage never causes another exception."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ FUZZED = 3000
 
 
 def _full() -> GltfFile:
-    """A file with one of nearly everything."""
+    """A file with one of almost everything."""
     file = GltfFile()
     pixels = np.dstack([np.full((4, 4, 3), 99), np.arange(16).reshape(4, 4) * 17])
     texture = {"index": file.image(pixels, sampler=file.add("samplers", wrapS=33071))}
@@ -208,7 +208,7 @@ def test_a_file_cut_off_anywhere(tmp_path, cut):
 
 
 def test_damaged_files_end_in_a_scene_error_or_a_valid_scene(tmp_path):
-    """Bytes flipped, numbers changed and values swapped, all over small files, by a seeded generator."""
+    """Small files are damaged at random: bytes flipped, numbers changed, values swapped."""
     rng = np.random.default_rng(20)
     whole = _full().glb()
     path = tmp_path / "scene.glb"
@@ -259,7 +259,7 @@ def test_damaged_json_ends_in_a_scene_error_or_a_valid_scene(tmp_path):
 
 
 def _anywhere(root, rng):
-    """Pick a place in nested JSON, every one with the same probability."""
+    """Choose a place in nested JSON, each with the same probability."""
     places = []
     stack = [root]
     while stack:

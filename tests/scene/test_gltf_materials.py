@@ -1,4 +1,4 @@
-"""glTF materials: what they become, and how their textures are read."""
+"""glTF materials: their conversion, and the reading of their textures."""
 
 import msgspec
 import numpy as np
@@ -129,7 +129,7 @@ def test_samplers(file, read):
 
 
 def test_texture_transform_as_in_the_extensions_own_example(file, read):
-    """Its README: offset (0, 1), a quarter turn and scale 1/2 show the *lower left* quadrant of the image."""
+    """As the extension's README says, offset (0, 1), a quarter turn and scale 1/2 show the *lower left* quadrant of the image."""
     transform = {"offset": [0, 1], "rotation": np.pi / 2, "scale": [0.5, 0.5]}
     texture = {"index": file.image(RGB), "extensions": {"KHR_texture_transform": transform}}
     material, scene, _ = read(pbrMetallicRoughness={"baseColorTexture": texture})
@@ -150,7 +150,7 @@ def test_texture_transform_as_in_the_extensions_own_example(file, read):
     ],
 )
 def test_clear_glass(read, extension, expected):
-    """A solid's two boundaries make the base colour together."""
+    """The two boundaries of a solid together have the tint of the base colour."""
     pbr = {"metallicFactor": 0, "roughnessFactor": 0, "baseColorFactor": [0.25, 0.81, 1, 1]}
     extensions = {"KHR_materials_transmission": {"transmissionFactor": 1}, **extension}
     material, _, _ = read(pbrMetallicRoughness=pbr, extensions=extensions)
@@ -223,7 +223,7 @@ def test_a_mask_is_cut_where_interpolated_alpha_meets_the_cutoff(file, read):
     alpha = np.abs(position)
     alpha = np.where(alpha > 1.0, 2.0 - alpha, alpha)
     np.testing.assert_array_equal(mask[:, :, 0], np.broadcast_to(np.where(alpha >= 0.25, 255, 0), (8, 8)))
-    # The share that is there is the ramp's: alpha >= 1/4 on 3/4 of it
+    # The opaque fraction is that of the ramp: alpha >= 1/4 on 3/4 of it
     assert mask.mean() / 255 == 0.75
 
 

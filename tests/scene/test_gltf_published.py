@@ -1,4 +1,4 @@
-"""Published glTF files: sizes, and the same scene as the Mitsuba file that some were converted from."""
+"""Published glTF files: their sizes, and agreement with the Mitsuba files that some were converted from."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from nrc_tracer.scene.transforms import matrix
 
 @pytest.mark.parametrize("name", ["classroom", "grey-white-room"])
 def test_the_sky_of_published_scenes_stands_as_in_their_mitsuba_files(data_folder, name):
-    """The same radiance from every direction as the Mitsuba scene's environment, its own transform included."""
+    """The radiance from every direction is that of the Mitsuba scene's environment map, including its transform."""
     glb, xml = (load_scene(data_folder / "scenes" / p) for p in (f"glb/{name}.glb", f"mitsuba/{name}/scene.xml"))
     rng = np.random.default_rng(1)
     directions = rng.normal(size=(2000, 3))
@@ -36,7 +36,7 @@ def test_the_sky_of_published_scenes_stands_as_in_their_mitsuba_files(data_folde
 
 @pytest.mark.parametrize("name", ["cornell-box", "veach-ajar"])
 def test_a_converted_scene_is_its_mitsuba_scene(data_folder, name):
-    """The same triangles, the same camera, and the same lamps: colour, power and side."""
+    """Triangles, camera and lamps (colour, power and side) are the same."""
     glb, xml = (load_scene(data_folder / "scenes" / p) for p in (f"glb/{name}.glb", f"mitsuba/{name}/scene.xml"))
     camera, expected = glb.description.camera, xml.description.camera
     np.testing.assert_allclose(matrix(camera.to_world), matrix(expected.to_world), atol=2e-6)
@@ -64,7 +64,7 @@ def test_a_converted_scene_is_its_mitsuba_scene(data_folder, name):
 
 
 def test_published_files_have_their_triangles(data_folder):
-    """Counts of the scenes' own documentation (INDEX.md), after instancing and before."""
+    """Counts after and before instancing are those in the documentation of the scenes (INDEX.md)."""
     folder = data_folder / "scenes"
     sizes = {path.stem: geometry_size(load_scene(path)) for path in sorted((folder / "glb").glob("*.glb"))}
     assert sizes["cornell-box"].triangles == 36

@@ -1,4 +1,4 @@
-"""The JSON format: what is written is read back, and every mistake is told with its place."""
+"""The JSON format: written scenes are read back, and every mistake is reported with its place."""
 
 import copy
 import json
@@ -61,7 +61,7 @@ def _read(folder, scene):
 
 
 def _changed(*path, value):
-    """A copy of SCENE with one place set to a value."""
+    """A copy of SCENE with one value replaced."""
     scene = copy.deepcopy(SCENE)
     place = scene
     for key in path[:-1]:
@@ -216,7 +216,7 @@ def _references(node):
             yield from _references(item)
 
 
-# --- Whatever the file holds, the end is a scene or a SceneError
+# --- Any file gives a scene or a SceneError
 
 _scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 _words = st.sampled_from(sorted(json.dumps(SCENE).replace('"', " ").split()))
@@ -228,7 +228,7 @@ _values = st.recursive(
 
 
 def _places(node, path=()):
-    """All paths into a nest of objects and arrays."""
+    """All paths in nested objects and arrays."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
         yield (*path, key)

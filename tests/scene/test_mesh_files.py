@@ -1,4 +1,4 @@
-"""Mesh files: what they say is what comes out, as in Mitsuba, and what is broken is refused by name."""
+"""Mesh files: their contents are read as by Mitsuba, and malformed files are refused by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
 
 
 def soup(mesh) -> np.ndarray:
-    """The corners of all triangles, shape [triangle_count, 3, 3]: the same whatever the vertex order."""
+    """The corners of all triangles, shape [triangle_count, 3, 3], independent of the order of vertices."""
     return mesh.positions[mesh.indices]
 
 
@@ -64,7 +64,7 @@ def test_obj_polygons_and_all_kinds_of_corner(tmp_path):
 
 
 def test_obj_blocks_join_seamlessly(tmp_path, monkeypatch):
-    """The block size does not matter: negative indices and lines that straddle blocks are read the same."""
+    """The result does not depend on the block size, with negative indices and lines that straddle blocks."""
     rng = np.random.default_rng(0)
     lines = []
     for count in range(60):
@@ -88,7 +88,7 @@ def test_obj_is_mitsubas(tmp_path, normals):
     rng = np.random.default_rng(1)
     points = rng.normal(size=(30, 3))
     faces = np.array([rng.choice(30, 3, replace=False) for _ in range(40)]) + 1
-    # Mitsuba 3.9 averages on either side of a seam on its own, later versions across it, and so do we
+    # Mitsuba 3.9 averages on each side of a seam separately; later versions, and this package, across it
     texture = rng.integers(1, 20, size=faces.shape) if normals else (faces + 1) // 2
     lines = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in points]
     lines += [f"vt {u:.5f} {v:.5f}" for u, v in rng.uniform(size=(20, 2))]
@@ -131,7 +131,7 @@ def test_obj_is_mitsubas(tmp_path, normals):
     ],
 )
 def test_broken_obj(tmp_path, text, message):
-    """Every way to break an OBJ file is one line that names the file and, where there is one, the line."""
+    """Every malformed OBJ file gives an error of one line with the file and, where possible, the line."""
     with pytest.raises(SceneError, match=message):
         load_mesh(write(tmp_path, "a.obj", text))
 
@@ -148,7 +148,7 @@ def ply_header(form: str, vertices: int, faces: int, properties: str = "", index
 @pytest.mark.parametrize("order", ["<", ">", "ascii"])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_ply_of_every_kind(tmp_path, order, mixed):
-    """Binary of both byte orders and ASCII, triangles alone and with a quad, with normals, uvs and other data."""
+    """Binary of both byte orders and ASCII, triangles with and without a quad, with normals, uvs and other data."""
     form = {"<": "binary_little_endian", ">": "binary_big_endian", "ascii": "ascii"}[order]
     extra = "".join(
         f"property {kind}\n" for kind in ("float nx", "float ny", "float nz", "uchar red", "double s", "double t")
@@ -177,7 +177,7 @@ def test_ply_of_every_kind(tmp_path, order, mixed):
 
 
 def test_ply_without_normals_is_mitsubas(tmp_path):
-    """Smooth normals are Mitsuba's, and elements we do not know are passed over."""
+    """Smooth normals are those of Mitsuba, and unknown elements are skipped."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     body = TETRAHEDRON.tobytes() + b"".join(struct.pack("<B3i", 3, *face) for face in FACES.tolist())
@@ -247,7 +247,7 @@ GOOD_BODY = TETRAHEDRON.tobytes() + b"".join(struct.pack("<B3i", 3, *face) for f
     ],
 )
 def test_broken_ply(tmp_path, content, message):
-    """Every way to break a PLY file is one line that names the file; sizes are checked before memory is asked for."""
+    """Every malformed PLY file gives an error of one line with the file; sizes are checked before memory is allocated."""
     with pytest.raises(SceneError, match=message) as error:
         load_mesh(write(tmp_path, "a.ply", content))
     assert "a.ply" in str(error.value)
@@ -298,7 +298,7 @@ def test_stl(tmp_path, content):
     ],
 )
 def test_broken_stl(tmp_path, content, message):
-    """Every way to break an STL file is refused."""
+    """Every malformed STL file is refused."""
     with pytest.raises(SceneError, match=message):
         load_mesh(write(tmp_path, "a.stl", content))
 
@@ -307,7 +307,7 @@ def test_broken_stl(tmp_path, content, message):
 
 
 def test_missing_and_unknown_files(tmp_path):
-    """A file that is not there or of no known format is named."""
+    """The error about a missing file or an unknown format names the file."""
     with pytest.raises(SceneError, match=r"gone\.obj: no such mesh file"):
         load_mesh(tmp_path / "gone.obj")
     with pytest.raises(SceneError, match=r'a\.obk: "\.obk" is not a mesh format \(did you mean "\.obj"\?\)'):
@@ -318,7 +318,7 @@ def test_missing_and_unknown_files(tmp_path):
 
 
 def test_triangles_without_area_are_kept(tmp_path):
-    """Triangle numbers stay those of the file, and their corners do not spoil the normals."""
+    """Triangles without area keep their numbers, and their corners do not affect the normals."""
     mesh = load_mesh(write(tmp_path, "a.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 1 2\nf 1 2 3\nf 2 2 2\n"))
     assert len(mesh.indices) == 3
     np.testing.assert_array_equal(mesh.normals, np.tile((0, 0, 1), (3, 1)))
@@ -347,7 +347,7 @@ EDITS = st.lists(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=EDITS)
 def test_edited_files_load_or_are_refused(tmp_path, extension, edits):
-    """Whatever is cut out or put in, the outcome is a sound mesh or a SceneError in one line that names the file."""
+    """Any deletion or insertion gives a valid mesh, or a SceneError of one line with the file."""
     content = SMALL_FILES[extension]
     for place, cut, insert in edits:
         place %= len(content) + 1

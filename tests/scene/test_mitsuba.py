@@ -1,5 +1,4 @@
-"""Mitsuba scene files: the published scenes, the document, shapes, lights and cameras mean what they mean in
-Mitsuba."""
+"""Mitsuba scene files: published scenes, the XML document, shapes, lights and cameras mean the same as in Mitsuba."""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_scenes(data_folder, name):
-    """Every published scene reads with exactly the warnings it deserves, and the files it names are there."""
+    """Every published scene is read with exactly the expected warnings, and the files that it names exist."""
     path = data_folder / "scenes" / "mitsuba" / name / "scene.xml"
     count, expected = PUBLISHED[name]
     description, warnings = read_mitsuba(path)
@@ -57,7 +56,7 @@ def test_published_scenes(data_folder, name):
 
 @pytest.mark.parametrize("name", ["cornell-box", "veach-mis"])
 def test_camera_sees_what_mitsubas_sees(data_folder, name):
-    """Rays from our camera through the middle of the scene hit our shapes where Mitsuba's rays hit Mitsuba's."""
+    """Rays from the camera through the centre of the scene hit the same points as Mitsuba's rays."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     path = data_folder / "scenes" / "mitsuba" / name / "scene.xml"
@@ -87,7 +86,7 @@ def test_camera_sees_what_mitsubas_sees(data_folder, name):
 
 
 def test_parameters_and_defaults(read):
-    """Defaults hold unless given from outside; the longest name counts; a backslash keeps the dollar."""
+    """Given parameters override defaults, the longest name is substituted, and a backslash escapes the dollar."""
     body = (
         '<default name="w" value="10"/><default name="width" value="20"/><default name="w" value="30"/>'
         '<sensor type="perspective"><film type="hdrfilm"><integer name="width" value="$width"/>'
@@ -101,7 +100,7 @@ def test_parameters_and_defaults(read):
 
 
 def test_references_and_aliases(read):
-    """References may point forward, sit inside bsdfs and textures, and go by an alias."""
+    """References may point forward, be inside bsdfs and textures, and use an alias."""
     description, warnings = read(
         f"{SENSOR}"
         '<alias id="wood" as="oak"/>'
@@ -118,8 +117,7 @@ def test_references_and_aliases(read):
 
 
 def test_includes_and_paths(tmp_path):
-    """Included files bring their own folder; <path> adds one; file names come out such that the main folder finds
-    them."""
+    """Files are searched beside an included file and in the folder of <path>; the result is relative to the main folder."""
     (tmp_path / "parts").mkdir()
     (tmp_path / "meshes").mkdir()
     for file in ("parts/near.obj", "meshes/far.obj", "main.obj"):
@@ -234,7 +232,7 @@ def test_lights(read):
 
 
 def test_unsupported_shapes_and_lights(read):
-    """Shapes and lights that are missing are left out or replaced, with a warning."""
+    """Unsupported shapes and lights are left out or replaced, with a warning."""
     description, warnings = read(
         '\n<shape type="hair"/>\n<emitter type="timed_sunsky"/>\n<emitter type="projector"/>\n'
         '<emitter type="spot">\n<texture type="bitmap" name="texture"/></emitter>\n'
@@ -250,7 +248,7 @@ def test_unsupported_shapes_and_lights(read):
 
 
 def test_several_sensors_are_the_scenes_cameras(read):
-    """They go by their id or else their number, the first one is the scene's; a film of their own is a warning."""
+    """Sensors are named by id or number, and the first one is the scene's camera; another film gives a warning."""
     film = '<film type="hdrfilm"><integer name="width" value="{}"/></film>'
     description, warnings = read(
         f'<sensor type="perspective" id="front"><float name="fov" value="30"/>{film.format(64)}</sensor>\n'
@@ -290,7 +288,7 @@ def test_camera_parameters(read):
 
 
 def test_camera_defaults_are_mitsubas(read):
-    """Without an angle the picture is that of a 50 mm lens on 35 mm film; without a film it is 768 x 576."""
+    """Without an angle the camera is a 50 mm lens on 35 mm film; without a film the image is 768 x 576."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     description, _ = read('<sensor type="perspective"/>')
@@ -328,7 +326,7 @@ def test_camera_defaults_are_mitsubas(read):
     ],
 )
 def test_integrators(read, xml, expected, warning):
-    """Path length and Russian roulette arrive; what is no path tracer becomes one, with a warning."""
+    """Path length and Russian roulette are read; another integrator is replaced by a path tracer, with a warning."""
     description, warnings = read(SENSOR + xml)
     assert description.integrator == expected
     assert len(warnings) == (warning is not None)

@@ -1,4 +1,4 @@
-"""What a Mitsuba scene file gets wrong: one clear line with file and line number."""
+"""Malformed Mitsuba scene files: each gives an error of one line with file and line number."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ SENSOR = '<sensor type="perspective"/>'
     ],
 )
 def test_errors_name_file_and_line(read, body, message):
-    """Everything wrong in line 3 is one line that says scene.xml:3 and what is wrong there."""
+    """Every error in line 3 has a message of one line with scene.xml:3 and the problem."""
     with pytest.raises(SceneError, match=message) as error:
         read("\n" + body if "not well-formed" not in message else body)
     text = str(error.value)
@@ -112,7 +112,7 @@ def test_errors_name_file_and_line(read, body, message):
 
 
 def test_errors_of_the_whole_file(tmp_path, read):
-    """Versions, document types, unused parameters and files that are not there."""
+    """Versions, document types, unused parameters and missing files."""
     path = tmp_path / "scene.xml"
     for text, message in (
         ("<scene/>", "needs the attribute .version."),
@@ -132,7 +132,7 @@ def test_errors_of_the_whole_file(tmp_path, read):
 
 
 def test_entities_are_not_expanded(tmp_path):
-    """No file and no network is read on behalf of an entity, whatever the encoding hides."""
+    """An entity never reads a file or the network, whatever the encoding."""
     path = tmp_path / "scene.xml"
     text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE s [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
     path.write_bytes((text + '<scene version="3.0.0"><shape type="sphere" id="a">&e;</shape></scene>').encode("utf-16"))
@@ -163,8 +163,7 @@ WORDS = (
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(WORDS)), max_size=4))
 def test_edited_scenes_read_or_are_refused(tmp_path, edits):
-    """Whatever word of a scene is replaced, the outcome is a description or a SceneError in one line that names the
-    file."""
+    """Replacing any word of a scene gives a description, or a SceneError of one line with the file."""
     text = (
         '<scene version="3.0.0"><default name="x" value="4"/><integrator type="path"><integer name="max_depth" value="$x"/>'
         '</integrator><sensor type="thinlens"><float name="aperture_radius" value="0.1"/><film type="hdrfilm">'

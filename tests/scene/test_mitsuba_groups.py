@@ -23,7 +23,7 @@ def instance(transform: str = "", held: str = '<ref id="pair"/>') -> str:
 
 
 def test_instances(read):
-    """A group is read once, its shapes are where Mitsuba has them; a group may also stand inside the instance."""
+    """A group is read once, and its shapes are placed as by Mitsuba; a group can also be inside the instance."""
     description, warnings = read(
         SENSOR
         + instance('<scale value="2"/><rotate y="1" angle="30"/>')
@@ -37,14 +37,14 @@ def test_instances(read):
     assert [type(shape) for shape in description.groups["pair"]] == [Cube, Sphere]
     placed = list(placed_shapes(description))
     assert len(placed) == 5
-    # the shape's own transform comes first
+    # the shape's own transform is applied first
     np.testing.assert_allclose(matrix(placed[0].shape.to_world) @ (0, 0, 0, 1), (3**0.5, 0, -1, 1), atol=1e-12)
     np.testing.assert_allclose(matrix(placed[2].shape.to_world) @ (0, 0, 0, 1), (1, 5, 0, 1))
     assert placed[0].prototype is placed[2].prototype
 
 
 def test_places_are_mitsubas(read):
-    """The bounding box of the instances is Mitsuba's."""
+    """The bounding box of the instances is that of Mitsuba."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     cube = '<shape type="shapegroup" id="pair"><shape type="cube"><transform name="to_world"><rotate z="1" angle="20"/>'
@@ -54,7 +54,7 @@ def test_places_are_mitsubas(read):
     (placed,) = placed_shapes(read(SENSOR + body)[0])
     corners = np.array([(x, y, z, 1) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     points = (corners @ matrix(placed.shape.to_world).T)[:, :3]
-    # Mitsuba's box is that of the turned box around the group
+    # Mitsuba's box is that of the rotated box around the group
     assert np.all(points.min(axis=0) >= np.array(box.min) - 1e-5)
     assert np.all(points.max(axis=0) <= np.array(box.max) + 1e-5)
 
@@ -70,7 +70,7 @@ def test_places_are_mitsubas(read):
     ],
 )
 def test_impossible_groups(read, body, message):
-    """What Mitsuba refuses is refused, with file and line."""
+    """Groups that Mitsuba refuses are refused, with file and line."""
     with pytest.raises(SceneError, match=rf"scene\.xml:2: .*{message}"):
         read(SENSOR + body)
 

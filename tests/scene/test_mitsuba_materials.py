@@ -30,7 +30,7 @@ def material(read, xml: str, version: str = "3.0.0"):
 
 
 def test_materials_and_their_defaults(read):
-    """Absent parameters are Mitsuba's defaults, and a bsdf has one side unless it stands in `twosided`."""
+    """Missing parameters have Mitsuba's defaults, and a bsdf has one side unless it is inside `twosided`."""
     assert material(read, "") == Diffuse(reflectance=0.5, two_sided=False)
     assert material(read, '<bsdf type="diffuse"/>') == Diffuse(reflectance=0.5, two_sided=False)
     assert material(read, '<bsdf type="conductor"/>') == Conductor(eta=0.0, k=1.0, two_sided=False)
@@ -47,7 +47,7 @@ def test_materials_and_their_defaults(read):
 
 
 def test_material_parameters(read):
-    """Given parameters arrive."""
+    """Given parameters are read."""
     rough = material(
         read,
         '<bsdf type="roughconductor"><float name="alpha_u" value="0.2"/><float name="alpha_v" value="0.3"/>'
@@ -66,7 +66,7 @@ def test_material_parameters(read):
 
 
 def test_principled_materials(read):
-    """All parameters of both plugins arrive, sampling rates are of no matter, and a thin surface's diff_trans goes up to 2."""
+    """All parameters of both plugins are read, sampling rates are ignored, and a thin surface's diff_trans goes up to 2."""
     assert material(read, '<bsdf type="principled"/>') == Principled(two_sided=False)
     assert material(read, '<bsdf type="principledthin"/>') == Principled(thin=True, two_sided=False)
     names = ["metallic", "roughness", "anisotropic", "spec_tint", "spec_trans", "flatness", "sheen", "sheen_tint"]
@@ -84,7 +84,7 @@ def test_principled_materials(read):
 
 
 def test_textured_diff_trans_is_halved(read):
-    """A texture's values go up to 2 in Mitsuba too."""
+    """The values of a texture go up to 2 in Mitsuba too."""
     board = '<texture type="checkerboard" name="diff_trans" id="board"><float name="color0" value="0.8"/></texture>'
     description, warnings = read(f'{SENSOR}<shape type="sphere"><bsdf type="principledthin">{board}</bsdf></shape>')
     assert warnings == ()
@@ -104,13 +104,13 @@ def test_textured_diff_trans_is_halved(read):
     ],
 )
 def test_malformed_principled_materials(read, xml, message):
-    """What is out of range is named with its place."""
+    """A value out of range is reported with its place."""
     with pytest.raises(SceneError, match=rf'scene\.xml:3: bsdf "principled.*{message}'):
         read(f'{SENSOR}\n<shape type="sphere"><bsdf type="{xml}</bsdf></shape>')
 
 
 def test_transmissive_principled_has_no_two_sides(read):
-    """Glass cannot stand in `twosided`, which would make one side the other's mirror image."""
+    """Glass cannot be inside `twosided`, which would mirror one side to the other."""
     glass = '<bsdf type="principled"><float name="spec_trans" value="0.5"/></bsdf>'
     with pytest.raises(SceneError, match="which transmits light"):
         read(f'{SENSOR}<shape type="sphere"><bsdf type="twosided">{glass}</bsdf></shape>')
@@ -149,7 +149,7 @@ def test_two_different_sides(read):
     ],
 )
 def test_unsupported_materials(read, xml, expected, warning):
-    """What is missing is named with its line, and something sensible stands in."""
+    """An unsupported plugin is reported with its line, and replaced by a sensible one."""
     description, warnings = read(f'{SENSOR}\n<shape type="sphere">\n{xml}</shape>')
     assert description.materials[description.shapes[0].material] == expected
     assert warnings == (f"scene.xml:4: {warning}",)
@@ -168,7 +168,7 @@ def test_unsupported_materials(read, xml, expected, warning):
     ],
 )
 def test_emitted_colors_are_mitsubas(read, xml):
-    """Light given as RGB, number or spectrum has Mitsuba's colour: a flat spectrum is not white."""
+    """Light stated as RGB, number or spectrum has Mitsuba's colour: a flat spectrum is not white."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     emitter = f'<emitter type="constant">{xml}</emitter>'
@@ -181,7 +181,7 @@ def test_emitted_colors_are_mitsubas(read, xml):
 
 @pytest.mark.parametrize("pairs", ["400:.1, 500:.5, 700:.3", "400:.4, 700:.4", "380:0.9, 550:0.2, 780:0.6"])
 def test_reflected_colors_are_mitsubas(read, pairs):
-    """A reflectance given by wavelengths has Mitsuba's colour."""
+    """A reflectance stated by wavelengths has Mitsuba's colour."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     xml = f'<spectrum name="reflectance" value="{pairs}"/>'
@@ -193,7 +193,7 @@ def test_reflected_colors_are_mitsubas(read, pairs):
 
 
 def test_bitmap(read, tmp_path):
-    """All parameters of a bitmap; names are unique also without ids."""
+    """All parameters of a bitmap are read; names are unique even without ids."""
     (tmp_path / "a.png").write_text("")
     texture = '<texture type="bitmap" name="reflectance"><string name="filename" value="a.png"/>{}</texture>'
     more = (
@@ -213,7 +213,7 @@ def test_bitmap(read, tmp_path):
 
 
 def test_checkerboard_fields_are_mitsubas(read):
-    """color0 is where Mitsuba has it, for colours and (exchanged there) for numbers such as roughness."""
+    """color0 is where Mitsuba has it, for colours and for numbers such as roughness, where Mitsuba exchanges the two."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     colors = '<float name="color0" value="0.1"/><float name="color1" value="0.9"/>'

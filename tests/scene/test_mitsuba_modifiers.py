@@ -12,12 +12,12 @@ TEXTURE = '<texture type="bitmap" name="{}"><string name="filename" value="t.png
 
 
 def sphere(bsdf: str) -> str:
-    """A sphere of a material."""
+    """A sphere with a material."""
     return f'<shape type="sphere">{bsdf}</shape>'
 
 
 def test_masks_and_blends(read):
-    """They name the materials in them, which are read as they stand there."""
+    """They name the materials nested in them."""
     description, warnings = read(
         SENSOR
         + sphere('<bsdf type="mask" id="m"><bsdf type="twosided"><bsdf type="plastic"/></bsdf></bsdf>')
@@ -37,7 +37,7 @@ def test_masks_and_blends(read):
 
 
 def test_maps(read):
-    """The texture of a bump map may have any name; a map in `twosided` is that of a front on both sides."""
+    """The texture of a bump map may have any name; a map inside `twosided` is applied to each side as to a front."""
     bump = (
         f'<bsdf type="bumpmap">{TEXTURE.format("anything")}<float name="scale" value="3"/><bsdf type="plastic"/></bsdf>'
     )
@@ -57,7 +57,7 @@ def test_maps(read):
 
 
 def test_what_a_map_cannot_be(read):
-    """A texture that is not supported leaves the material without its map, and options are not dropped silently."""
+    """With an unsupported texture the material has no map, and unsupported options give warnings."""
     volume = '<texture type="volume" name="x"/>'
     description, warnings = read(SENSOR + sphere(f'<bsdf type="bumpmap" id="b">{volume}<bsdf type="plastic"/></bsdf>'))
     assert description.materials["b"] == Plastic(two_sided=False)
@@ -72,7 +72,7 @@ def test_what_a_map_cannot_be(read):
 
 
 def test_vertex_colors(read):
-    """The attribute `vertex_color` of a mesh is its colours; another is named in a warning."""
+    """The attribute `vertex_color` of a mesh is its colours; another one gives a warning."""
     xml = (
         '<bsdf type="diffuse" id="d"><texture type="mesh_attribute" name="reflectance" id="v">'
         '<string name="name" value="NAME"/><float name="scale" value="0.5"/></texture></bsdf>'

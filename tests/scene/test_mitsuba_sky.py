@@ -1,4 +1,4 @@
-"""Sun and sky of Mitsuba scenes, held against Mitsuba's own emitter."""
+"""Sun and sky of Mitsuba scenes, compared with Mitsuba's own emitter."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def mi():
 
 
 def radiance(mi, emitter, direction) -> np.ndarray:
-    """What Mitsuba's emitter shines from a direction of the world."""
+    """The radiance of Mitsuba's emitter from a direction of the world."""
     interaction = mi.SurfaceInteraction3f()
     interaction.wi = (-np.asarray(direction)).tolist()
     return np.array(emitter.eval(interaction), np.float64).ravel()
 
 
 def texel_directions(height: int) -> np.ndarray:
-    """The middle of each texel in the map's own frame (see `EnvironmentMap`), shape [height, 2 height, 3]."""
+    """The direction of the centre of each texel in the frame of the map (see `EnvironmentMap`), shape [height, 2 height, 3]."""
     v, u = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(2 * height) + 0.5) / (2 * height), indexing="ij")
     sine = np.sin(np.pi * v)
     return np.stack((sine * np.sin(2 * np.pi * u), np.cos(np.pi * v), -sine * np.cos(2 * np.pi * u)), axis=-1)
 
 
 def world_image(tmp_path, body: str, version: str = "3.0.0"):
-    """The baked image of a scene, and the direction in the world of each texel."""
+    """The generated image of a scene, and the world direction of each texel."""
     (tmp_path / "scene.xml").write_text(f'<scene version="{version}">{SENSOR}{body}</scene>')
     scene = read_mitsuba_scene(tmp_path / "scene.xml")
     assert scene.warnings == ()
@@ -69,7 +69,7 @@ def test_sky_is_mitsubas(mi, tmp_path, xml):
     rng = np.random.default_rng(3)
     for row, column in zip(rng.integers(0, len(image), 300), rng.integers(0, 2 * len(image), 300), strict=True):
         expected = radiance(mi, theirs, directions[row, column])
-        # Mitsuba counts days in float32, so its sun is off by up to 5e-5, which tells most beside it
+        # Mitsuba counts days in float32, so its sun is off by up to 5e-5, which matters most close to the sun
         np.testing.assert_allclose(image[row, column], expected, rtol=3e-3, atol=1e-6)
 
 
@@ -77,7 +77,7 @@ def test_sky_is_mitsubas(mi, tmp_path, xml):
     ("elevation", "azimuth", "turbidity"), [(40.0, 10.0, 3.0), (89.5, 0.0, 1.0), (7.0, 200.0, 5.5)]
 )
 def test_sun_has_mitsubas_irradiance(mi, elevation, azimuth, turbidity):
-    """The sun's texels add up to Mitsuba's irradiance, whatever the sun's size, and are where the sun is."""
+    """The texels of the sun add up to Mitsuba's irradiance, whatever its size, and lie in its direction."""
     flat = math.cos(math.radians(elevation))
     sun = np.array(
         (
@@ -101,7 +101,7 @@ def test_sun_has_mitsubas_irradiance(mi, elevation, azimuth, turbidity):
 
 
 def test_sun_stands_where_mitsubas_stands(mi):
-    """The sun's direction by place and time is Mitsuba's to its float32."""
+    """The direction to the sun at a place and time is that of Mitsuba, within its float32."""
     for moment in (
         Moment(),
         Moment(latitude=-20, longitude=-60, timezone=-4, year=2003, month=1, day=3, hour=8.5, minute=20, second=30),
@@ -129,7 +129,7 @@ def test_old_format_has_y_up(tmp_path):
 
 
 def test_a_scene_with_a_sky_renders(tmp_path):
-    """The baked image goes with the loaded scene, and a pixel that looks up shows the sky's texels there."""
+    """The generated image is part of the loaded scene, and a camera that looks up sees its texels."""
     sensor = (
         '<sensor type="perspective"><transform name="to_world"><lookat origin="0 0 0" target="0 1 3" up="0 0 1"/></transform>'
         '<float name="fov" value="1"/><film type="hdrfilm"><integer name="width" value="4"/><integer name="height" value="4"/>'
@@ -160,7 +160,7 @@ def test_a_scene_with_a_sky_renders(tmp_path):
     ],
 )
 def test_impossible_skies(tmp_path, xml, message):
-    """What cannot be is refused with its line."""
+    """Impossible parameters are refused with their line."""
     (tmp_path / "scene.xml").write_text(
         f'<scene version="3.0.0">{SENSOR}\n<emitter type="sunsky">{xml}</emitter></scene>'
     )
@@ -171,7 +171,7 @@ def test_impossible_skies(tmp_path, xml, message):
 
 
 def test_night(tmp_path):
-    """With the sun below the horizon all is black, and it is said."""
+    """With the sun below the horizon the sky is black, with a warning."""
     body = f'{SENSOR}<emitter type="sunsky"><vector name="sun_direction" value="0 1 -0.1"/></emitter>'
     (tmp_path / "scene.xml").write_text(f'<scene version="3.0.0">{body}</scene>')
     scene = read_mitsuba_scene(tmp_path / "scene.xml")

@@ -22,7 +22,7 @@ def mi():
 
 
 def test_every_metal_is_mitsubas(mi):
-    """eta and k of all materials that Mitsuba ships, and no name that it does not know."""
+    """eta and k of all materials that come with Mitsuba, and no other names."""
     names = {
         path.name.removesuffix(".eta.spd") for path in (Path(mi.__file__).parent / "data" / "ior").glob("*.eta.spd")
     }
@@ -31,12 +31,12 @@ def test_every_metal_is_mitsubas(mi):
     for name in names:
         theirs = mi.traverse(mi.load_dict({"type": "conductor", "material": name}))
         for part, ours in zip(("eta", "k"), find_metal(name), strict=True):
-            # the table has five digits; where k is nearly zero they are the last of a difference of large numbers
+            # the table has five digits; a k near zero is a small difference of large numbers
             np.testing.assert_allclose(ours, np.ravel(theirs[f"{part}.value"]), rtol=6e-5, atol=2e-6, err_msg=name)
 
 
 def test_metals_of_a_scene(read):
-    """A name gives eta and k; an unknown one is refused with the nearest; eta beside a name is refused."""
+    """A name gives eta and k; an unknown name is refused with the nearest one, and so is eta together with a name."""
     body = '<shape type="sphere"><bsdf type="roughconductor"><string name="material" value="{}"/>{}</bsdf></shape>'
     description, warnings = read(SENSOR + body.format("Cu", ""))
     assert warnings == ()
@@ -50,7 +50,7 @@ def test_metals_of_a_scene(read):
 
 @pytest.mark.parametrize("count", [2, 3, 40])
 def test_integration_is_mitsubas(mi, count):
-    """Random spectra, as light and under daylight."""
+    """Random spectra, as an emission and as a reflectance under daylight."""
     rng = np.random.default_rng(count)
     wavelengths, values = np.sort(rng.uniform(350, 850, count)), rng.uniform(0.1, 2, count)
     for d65, ours in ((False, spectra.emission_to_rgb), (True, spectra.daylight_to_rgb)):
@@ -59,7 +59,7 @@ def test_integration_is_mitsubas(mi, count):
 
 
 def test_white_is_white():
-    """A surface that reflects everything is grey under daylight, all but white, and clamped where it is asked for."""
+    """A perfectly reflecting surface is grey under daylight, nearly white, and clamped on request."""
     np.testing.assert_allclose(spectra.daylight_to_rgb(np.array((300, 900)), np.ones(2)), 0.9989, atol=1.5e-4)
     assert max(spectra.daylight_to_rgb(np.array((300, 900)), np.full(2, 3.0), 1.0)) == 1.0
 
@@ -72,7 +72,7 @@ def emitted(read, xml: str):
 
 
 def test_blackbody_is_mitsubas(mi, read):
-    """Planck's law has the colour that Mitsuba's spectral values integrate to."""
+    """The colour by Planck's law is the integral of Mitsuba's spectral values."""
     mi.set_variant("scalar_spectral")
     plugin = mi.load_dict({"type": "blackbody", "temperature": 3200.0})
     wavelengths = np.linspace(360, 830, 471)
@@ -112,7 +112,7 @@ def test_blackbody_is_mitsubas(mi, read):
     ],
 )
 def test_spectrum_plugins(read, xml, expected):
-    """The plugins of one colour, wherever a colour is expected."""
+    """The plugins for a constant colour can be used wherever a colour is expected."""
     assert emitted(read, xml) == pytest.approx(expected)
 
 
@@ -140,6 +140,6 @@ def test_spectrum_plugins(read, xml, expected):
     ],
 )
 def test_impossible_spectra(read, xml, message):
-    """What is no spectrum is refused with its line."""
+    """A malformed spectrum is refused with its line."""
     with pytest.raises(SceneError, match=rf"scene\.xml:2: .*{message}"):
         read(f'{SENSOR}<emitter type="constant">{xml}</emitter>')

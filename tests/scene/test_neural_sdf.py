@@ -1,4 +1,4 @@
-"""Learnt shapes in scenes: what the header of a snapshot gives, and one clear line for every file that is none."""
+"""Learnt shapes in scenes: the header of a snapshot is read, and any other file gives an error of one line."""
 
 import json
 import math
@@ -30,7 +30,7 @@ HEADER = {
 
 
 def write_header(path, header):
-    """A snapshot of which only the header is there."""
+    """A snapshot file with only a header."""
     text = header if isinstance(header, str) else json.dumps(header)
     safetensors.numpy.save_file({"params": np.zeros(1, np.float32)}, path, {"nrc_tracer": text})
     return path
@@ -52,7 +52,7 @@ def test_the_header_says_where_the_shape_is(tmp_path):
     np.testing.assert_array_equal(snapshot.center, SDF["center"])
     np.testing.assert_array_equal(snapshot.bounds, SDF["bounds"])
     assert snapshot.scale == 0.25
-    # u = (x - center) scale + 1/2, a hundredth around it, inside of the cube
+    # u = (x - center) scale + 1/2, with a margin of 0.01, inside the cube
     box = cube_box(snapshot.center, snapshot.scale, snapshot.bounds)
     np.testing.assert_allclose(box, [[0.0, 0.115, 0.24], [1.0, 0.885, 0.76]])
 

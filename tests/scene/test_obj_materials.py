@@ -1,4 +1,4 @@
-"""Materials of OBJ files: what .mtl files state becomes the nearest material, and what is missing is said."""
+"""Materials of OBJ files: statements of .mtl files become the closest material, and missing files give warnings."""
 
 import math
 
@@ -91,7 +91,7 @@ def test_phong_becomes_the_nearest_material(load):
 
 
 def test_phong_highlight_has_the_width_of_its_microfacets():
-    """(N . H)^Ns against Beckmann's distribution of that alpha: half their height at the same angle, within 3 %."""
+    """(N . H)^Ns and Beckmann's distribution of that alpha fall to half their height at the same angle, within 3 %."""
     for exponent in (50.0, 200.0, 1000.0):
         alpha2 = 2.0 / (exponent + 2.0)
         theta = np.linspace(0.0, 0.5, 200001)
@@ -164,7 +164,7 @@ def test_bump_and_normal_maps(load, tmp_path):
 
 
 def test_texture_options_and_paths(load, tmp_path):
-    """u' = s u + o with v upwards, in names with blanks and backslashes."""
+    """u' = s u + o with v upwards; file names may contain blanks and backslashes."""
     picture(tmp_path / "my maps" / "a picture.png", (10, 20, 30))
     line = r"map_Kd -blendu on -s 2 3 1 -o 0.5 0.25 -clamp on my maps\a picture.png"
     scene = load(f"newmtl m\nKd .5 .5 1\n{line}\n")
@@ -175,7 +175,7 @@ def test_texture_options_and_paths(load, tmp_path):
     u, v = 0.3, 0.6
     found = matrix(bitmap.to_uv) @ (u, 1.0 - v, 0.0, 1.0)
     np.testing.assert_allclose(found[:2], (2 * u + 0.5, 1.0 - (3 * v + 0.25)), atol=1e-12)
-    # A black or absent Kd leaves the texture as it is; one from another machine is looked for beside the library
+    # A black or missing Kd leaves the texture unchanged; an image with a foreign path is searched beside the library
     picture(tmp_path / "b.png", (10, 20, 30))
     for lines in ("Kd 0 0 0\nmap_Kd C:\\art\\b.png", "map_Kd b.png"):
         scene = load(f"newmtl m\n{lines}\n")
@@ -211,7 +211,7 @@ def test_several_libraries_and_one_with_blanks(load, tmp_path):
     ],
 )  # fmt: skip
 def test_what_is_missing_is_said(load, tmp_path, mtl, obj, message):
-    """A warning, an error if strict; the scene is there all the same."""
+    """Each is a warning, and an error with `strict`; the scene is read nevertheless."""
     picture(tmp_path / "p.png", (10, 20, 30))
     given = (mtl, obj) if obj else (mtl,)
     scene = load(*given, strict=False)
@@ -246,7 +246,7 @@ def test_faces_without_a_material_keep_vertex_colours(tmp_path):
 
 
 def test_materials_survive_blocks(tmp_path, monkeypatch):
-    """A material goes on in the next block of the file, whatever the blocks' size."""
+    """A material continues in the next block of the file, whatever the size of blocks."""
     names = [f"m{i % 3}" for i in range(60)]
     text = (
         VERTICES

@@ -1,4 +1,4 @@
-"""Mitsuba's serialized meshes: what they hold comes out as in Mitsuba, and what is broken is refused."""
+"""Mitsuba's serialized meshes: they are read as by Mitsuba, and malformed files are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UVS = np.array([[0, 0], [1, 0], [0, 1], [0.25, 0.75]])
 @pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize("double", [False, True])
 def test_meshes_are_mitsubas(tmp_path, version, double):
-    """Every mesh of a file has Mitsuba's vertices, normals (smooth ones where there are none) and texture coordinates."""
+    """Every mesh of a file has Mitsuba's vertices, normals (smooth ones if the file has none) and texture coordinates."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     kinds = [{}, {"normals": NORMALS, "uvs": UVS}, {"uvs": UVS, "colors": np.abs(NORMALS)}]
@@ -87,7 +87,7 @@ def test_scene_with_two_meshes_of_a_file(tmp_path):
     ],
 )
 def test_broken_files(tmp_path, content, index, message):
-    """What is wrong is named with the file, and nothing large is allocated for it."""
+    """Errors name the file, and nothing large is allocated."""
     (tmp_path / "a.serialized").write_bytes(content)
     with pytest.raises(SceneError, match=message) as caught:
         load_mesh(tmp_path / f"a.serialized#{index}")
@@ -102,7 +102,7 @@ def test_broken_files(tmp_path, content, index, message):
     index=st.integers(0, 2),
 )
 def test_edited_files_load_or_are_refused(tmp_path, edits, inner, cut, index):
-    """Bytes changed in the stream or inside of it, and the end cut off: a mesh or a SceneError in one line."""
+    """Changed bytes in the compressed or the inflated stream, and truncation, give a mesh or a SceneError of one line."""
     body = bytearray(zlib.decompress(mesh_bytes(normals=NORMALS, uvs=UVS)[4:]))
     for place, value in inner:
         body[place % len(body)] = value

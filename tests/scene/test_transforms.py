@@ -1,4 +1,4 @@
-"""Transforms against Mitsuba's, and what they refuse."""
+"""Transforms compared with Mitsuba's, and impossible ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nrc_tracer.scene.transforms import matrix
 
 
 def test_steps_apply_in_order():
-    """The first step acts first: scaling before moving leaves the move as it is."""
+    """The first step is applied first: scaling before a translation does not scale the translation."""
     point = np.array((1.0, 0.0, 0.0, 1.0))
     scaled_then_moved = matrix((Scale(value=2), Translate(value=(0, 0, 1))))
     moved_then_scaled = matrix((Translate(value=(0, 0, 1)), Scale(value=2)))
@@ -21,7 +21,7 @@ def test_steps_apply_in_order():
 
 
 def test_rotation_is_counter_clockwise():
-    """A quarter turn about z takes x to y, whatever the axis' length."""
+    """A quarter turn about z takes x to y, whatever the length of the axis."""
     np.testing.assert_allclose(
         matrix((Rotate(axis=(0, 0, 1e-200), angle=90),))[:3, :3] @ (1, 0, 0), (0, 1, 0), atol=1e-15
     )
@@ -45,7 +45,7 @@ IDENTITY_ROWS = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0
 
 
 def test_tiny_and_flat_scales_are_not_singular():
-    """Small numbers alone do not make a map singular."""
+    """A map with small numbers is not singular."""
     tiny = matrix((Scale(value=1e-9),))
     flat = matrix((Scale(value=(1, 1e-9, 1)), Rotate(axis=(1, 1, 1), angle=20)))
     np.testing.assert_allclose(np.linalg.det([tiny, flat]), [1e-27, 1e-9], rtol=1e-6)
@@ -65,6 +65,6 @@ def test_tiny_and_flat_scales_are_not_singular():
     ],
 )
 def test_refused(step, message):
-    """What has no meaning is an error that says why."""
+    """An impossible step is an error with the reason."""
     with pytest.raises(SceneError, match=message):
         matrix((step,))

@@ -1,6 +1,6 @@
-"""`validate` on descriptions made in Python, as other readers make them: nothing has checked them before.
+"""`validate` on descriptions made in Python or by other readers, which nothing has checked before.
 
-What it says about scenes out of JSON is tested in `test_json_format.py`.
+Its messages about scenes in JSON are tested in `test_json_format.py`.
 """
 
 import math
@@ -27,7 +27,7 @@ def test_a_sound_scene_passes():
     shapes = (model.Mesh(**TRIANGLE, material="both"), model.Disk(emission=5.0), model.Mesh(file="a.obj"))
     sound = _scene(materials=materials, shapes=shapes)
     assert validate(sound) is None
-    # The smallest change that makes it unsound is seen
+    # The smallest invalid change is found
     with pytest.raises(SceneError, match="both"):
         validate(_scene(materials={"red": materials["red"]}, shapes=shapes))
 

@@ -1,4 +1,4 @@
-"""Level sets as triangles: against closed forms, scikit-image on the whole lattice, and trimesh's opinion of what is closed."""
+"""Isosurfaces compared with closed forms, with scikit-image on the whole lattice, and with trimesh's test for closed meshes."""
 
 import builtins
 import math
@@ -54,7 +54,7 @@ def cube(points):
 
 
 def noise(points):
-    """Unrelated values at the corners of 20^3 cells: all cases of marching cubes, the ambiguous ones among them."""
+    """Independent values at the corners of 20^3 cells cover all cases of marching cubes, including ambiguous ones."""
     values = np.random.default_rng(5).standard_normal((21, 21, 21)).astype(np.float32)
     return values[tuple(np.round((points + 1.0) * 10.0).astype(int).T)]
 
@@ -113,7 +113,7 @@ def test_closing_at_the_border_cuts_off_what_is_outside(lipschitz):
     mesh = as_trimesh(surface)
     assert mesh.is_watertight
     np.testing.assert_array_equal(mesh.bounds, [[-1.0] * 3, [1.0] * 3])
-    # The box but for its edges, which are cut by half a cell's section along 12 edges of about 2
+    # The volume of the box, less half a cell's cross-section along each of 12 edges of length 2
     assert 8.0 - 12 * 2.0 * 0.5 * 0.125**2 < mesh.volume < 8.0
 
 
@@ -137,7 +137,7 @@ def test_area_and_volume_of_a_sphere_converge_at_second_order(refine):
 
 
 def _by_edges(positions, triangles):
-    """Triangles by the edges of the unit lattice that their corners lie on, as a sorted list."""
+    """Sorted triangles, each as the edges of the unit lattice on which its corners lie."""
     off = np.abs(positions - np.round(positions)) > 1e-4  # positions are rounded to 32 bits
     key = np.concatenate([np.where(off, np.floor(positions), np.round(positions)), off], axis=1).astype(int).tolist()
     corners = [tuple(sorted(tuple(key[corner]) for corner in triangle)) for triangle in triangles]
@@ -185,7 +185,7 @@ def test_refined_vertices_lie_on_the_surface(lipschitz):
     refined = extract(torus, *BOX, 32, lipschitz=lipschitz, refine=8)
     cell = 2.0 / 32
     assert np.abs(torus(plain.positions)).max() > 1e-3
-    # But for those that are moved to a corner, by 1e-4 edges at most
+    # Vertices are moved to a corner by at most 1e-4 edges
     assert np.abs(torus(refined.positions)).max() < 1.1e-4 * cell
     lattice = (refined.positions + 1.0) / cell
     off = np.abs(lattice - np.round(lattice)) > 1e-4
@@ -198,7 +198,7 @@ def test_refinement_finds_the_roots_of_what_is_not_linear():
 
 
 def test_corners_that_lie_on_the_surface_make_no_triangles_without_area():
-    """All vertices of the cube lie on corners of the lattice: marching cubes alone gives hundreds of points for triangles."""
+    """All vertices of the cube lie on corners of the lattice: marching cubes alone makes hundreds of triangles without area."""
     surface = extract(cube, *BOX, 40)
     mesh = as_trimesh(surface)
     assert mesh.is_watertight
@@ -208,8 +208,8 @@ def test_corners_that_lie_on_the_surface_make_no_triangles_without_area():
 
 
 def test_collapsing_keeps_what_it_would_have_to_join():
-    """Two tetrahedra whose edges (0, 1) and (4, 5) are at one place: joining each to a point would leave no triangle of either,
-    joining all would make one vertex of four; without triangles between them, they stay apart."""
+    """The edges (0, 1) and (4, 5) of two tetrahedra coincide. Collapsing each edge would leave no triangle of either tetrahedron,
+    and joining all four vertices would connect them; as no triangle connects them, they stay apart."""
     tetrahedron = np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]], np.int32)
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
     positions, indices = collapsed(
