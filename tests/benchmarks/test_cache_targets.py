@@ -51,6 +51,7 @@ def quality(stage, cache):
     return measure_quality(stage, renderer, 64, measure_plain(stage, 256), bound)
 
 
+@pytest.mark.slow
 def test_a_black_cache_fails(door_ajar):
     """It has less noise than a perfect one, and is refused for its brightness and its structure."""
     figures = quality(door_ajar, wrong_cache(0.0))

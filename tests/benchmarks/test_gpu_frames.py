@@ -5,6 +5,7 @@ import pytest
 from benchmarks.gpu_frames import ENCODINGS, measure_frames
 
 
+@pytest.mark.slow
 def test_times_every_part_of_a_frame(capsys):
     """In all scenes, by both encodings; what is printed is what is returned."""
     size = (32, 18)

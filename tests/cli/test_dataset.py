@@ -136,7 +136,9 @@ def test_ctrl_c_after_the_last_view(scene, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_it_and_the_same_command_goes_on(scene, tmp_path, number, code):
     """After the signal no transforms are there; the second run keeps the images and finishes."""
     command = [sys.executable, "-m", "nrc_tracer", "dataset", str(scene), "-o", str(tmp_path / "set")]

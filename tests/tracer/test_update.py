@@ -69,7 +69,7 @@ def truth():
     return blocks(uncached(niche(film=(48, 32)), 1024).image().rgb)
 
 
-@pytest.mark.parametrize("light", [1e-3, 1e3])
+@pytest.mark.parametrize("light", [1e-3, pytest.param(1e3, marks=pytest.mark.slow)])
 def test_the_image_after_all_light_has_changed_is_that_of_the_new_light(truth, light):
     """At once: no frame shows the light from before."""
     renderer = cached(niche(film=(48, 32)), "on", RadianceCache(records=2048, train_frames=32), seed=3)

@@ -39,7 +39,7 @@ def monte_carlo(kind, alpha, eta, theta, rng, count=400_000):
 
 
 @KINDS
-@pytest.mark.parametrize("alpha", [0.05, 0.3, 0.9])
+@pytest.mark.parametrize("alpha", [0.05, pytest.param(0.3, marks=pytest.mark.slow), 0.9])
 @pytest.mark.parametrize("eta", [1.5, 1.0 / 1.5])
 def test_directional_scattering_agrees_with_brute_force(kind, alpha, eta, rng):
     """Quadrature and a Monte Carlo simulation give the same shares at steep, slanted and grazing angles."""

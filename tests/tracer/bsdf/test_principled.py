@@ -92,7 +92,14 @@ def test_sampling_follows_the_density(name, theta, rng):
     )
 
 
-@VIEWS
+@pytest.mark.parametrize(
+    ("name", "theta"),
+    [
+        pytest.param(name, theta, marks=pytest.mark.slow) if theta == 75.0 else (name, theta)
+        for name in ALL
+        for theta in sides(name)
+    ],
+)
 def test_samples_reach_everything_that_scatters(name, theta, rng):
     """The mean weight equals the integral of f cos over the sphere: nothing shines where no sample goes."""
     lobe, wo = principled(**ALL[name]), direction(theta, 25.0)
