@@ -102,3 +102,14 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
     with pytest.raises(ValueError, match="5 rows"):
         write_rows(path, [_pixels(np.uint8, 3)[:5]], width=37, height=53, channels=3, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.exr"])
+def test_numpy_integers_are_sizes(tmp_path, name):
+    """Sizes of 8 bits, whose products would overflow, give the same file as Python's integers."""
+    pixels = _pixels(np.float32 if name == "a.exr" else np.uint8, 3)
+    expected = _write(tmp_path / name, pixels)
+    height, width, channels = map(np.uint8, pixels.shape)
+    path = tmp_path / f"b{name}"
+    write_rows(path, _blocks(pixels), width=width, height=height, channels=channels, dtype=pixels.dtype)
+    np.testing.assert_array_equal(read_image(path), read_image(expected))

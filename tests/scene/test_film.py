@@ -5,7 +5,9 @@ import pytest
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.film import check_film, resize_film
-from nrc_tracer.scene.model import Film
+from nrc_tracer.scene.json_format import decode, encode
+from nrc_tracer.scene.model import Cube, Film, Sampler, SceneDescription
+from nrc_tracer.scene.validate import validate
 
 
 def test_one_side_keeps_the_aspect_ratio():
@@ -42,3 +44,11 @@ def test_numpy_integers_do_not_overflow():
     for crop in (None, (np.int32(0), np.int32(0), side, side)):
         with pytest.raises(SceneError, match="60000 x 60000 pixels are more than"):
             check_film(Film(width=side, height=side, crop=crop))
+
+
+def test_numpy_integers_in_a_description():
+    description = SceneDescription(
+        film=Film(width=np.int64(64), height=np.uint8(32)), sampler=Sampler(spp=np.int16(4)), shapes=(Cube(),)
+    )
+    validate(description)
+    assert decode(encode(description)) == description
