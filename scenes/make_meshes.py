@@ -1,8 +1,7 @@
 """Make the meshes and the sky of the scenes in this folder: `python scenes/make_meshes.py`.
 
-The meshes are surfaces of revolution, swept tubes and one extruded arch; the sky is a formula. Numbers are rounded, so that the
-files are bit for bit the same on every machine. Lengths are in metres, y is up, and every object stands on y = 0 around the
-y axis.
+Numbers are rounded, so that the files are bit for bit the same on every machine. Lengths are in metres, y is up, and every object
+stands on y = 0 around the y axis.
 """
 
 from __future__ import annotations
