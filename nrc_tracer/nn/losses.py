@@ -9,6 +9,7 @@ is instant-ngp's for radiance fields.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -211,6 +212,31 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     if a.is_cuda:  # cuBLAS has memory of its own, which graphs of CUDA share
         return (a * b).sum()
     return torch.dot(a.reshape(-1), b.reshape(-1))
+
+
+@dataclass(frozen=True)
+class TargetLoss:
+    """The mean loss of predictions against targets, as a function of the model's outputs [N, C].
+
+    Attributes:
+        loss: The loss.
+        target: float32 [N, C].
+        pdf: Density with which each sample was drawn, float32 [N] or [N, C], or None.
+        factor: What outputs are multiplied by before they are compared with the target, float32 [N, 1] or [N, C], or None.
+    """
+
+    loss: LossFunction
+    target: Tensor
+    pdf: Tensor | None = None
+    factor: Tensor | None = None
+
+    def __call__(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean loss, 0-d, and its gradient with respect to the outputs, [N, C]."""
+        target = self.target.to(output.dtype)
+        if self.factor is None:
+            return self.loss.evaluate(output, target, self.pdf)
+        loss, gradient = self.loss.evaluate(output * self.factor, target, self.pdf)
+        return loss, gradient * self.factor
 
 
 _LOSSES: dict[str, type[LossFunction]] = {

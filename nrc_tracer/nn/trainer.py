@@ -16,7 +16,7 @@ from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torc
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.backends.backend import Evaluate
-from nrc_tracer.nn.losses import build_loss
+from nrc_tracer.nn.losses import TargetLoss, build_loss
 from nrc_tracer.nn.model import Model, read_config
 from nrc_tracer.nn.optimizers.build import build_optimizer
 from nrc_tracer.nn.optimizers.optimizer import StateError
@@ -148,14 +148,7 @@ class Trainer:
         if factor is not None and factor.ndim == 1:
             factor = factor[:, None]
 
-        def evaluate(output: Tensor) -> tuple[Tensor, Tensor]:
-            goal = target.to(output.dtype)
-            if factor is None:
-                return self._loss.evaluate(output, goal, data_pdf)
-            loss, gradient = self._loss.evaluate(output * factor, goal, data_pdf)
-            return loss, gradient * factor
-
-        return self._descend(x, evaluate)
+        return self._descend(x, TargetLoss(self._loss, target, data_pdf, factor))
 
     def descend(self, x: Any, evaluate: Evaluate) -> Tensor:
         """Take one step of training by a loss of the caller's, such as one of rays that many rows of `x` belong to.
@@ -177,13 +170,12 @@ class Trainer:
         model, counters = self.model, self._counters
         if self._descent is not None:
             return self._descent.step(model.params, x, evaluate)
-        loss, gradient = model.backend.gradient(x, model.params, evaluate, loss_scale=counters.loss_scale)
-        if gradient is None:
-            counters.skip_step(self._scaling, overflow=bool(torch.isfinite(loss)))
-            return loss
         with single_threaded_torch(self._launcher):
-            self.optimizer.step(model.params, gradient)
-        counters.take_step(self._scaling)
+            loss, taken = model.backend.step(x, model.params, evaluate, self.optimizer, loss_scale=counters.loss_scale)
+        if taken:
+            counters.take_step(self._scaling)
+        else:
+            counters.skip_step(self._scaling, overflow=bool(torch.isfinite(loss)))
         return loss
 
     def skip(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from nrc_tracer.nn.gradients import Gradient
+from nrc_tracer.nn.optimizers.optimizer import Optimizer
 from nrc_tracer.nn.structure import Structure
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -25,7 +25,7 @@ class Backend(ABC):
         precision: Of the operands of matrix products, or of everything for the reference.
     """
 
-    name: ClassVar[str]
+    name: str
 
     def __init__(self, structure: Structure, device: torch.device, precision: torch.dtype) -> None:
         self.structure = structure
@@ -75,3 +75,21 @@ class Backend(ABC):
         flat = flat.float() / loss_scale
         finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(flat.abs().sum()))
         return loss, Gradient(flat, self.structure.n_matrix_params) if finite else None
+
+    def step(
+        self, x: Tensor, params: Tensor, evaluate: Evaluate, optimizer: Optimizer, *, loss_scale: float = 1.0
+    ) -> tuple[Tensor, bool]:
+        """Change the parameters by a step of an optimizer.
+
+        Args:
+            x, params, evaluate, loss_scale: As in `gradient`; `params` are changed in place.
+            optimizer: The optimizer.
+
+        Returns:
+            The loss before the step, 0-d, and whether the step was taken: it is not where a number is not finite.
+        """
+        loss, gradient = self.gradient(x, params, evaluate, loss_scale=loss_scale)
+        if gradient is None:
+            return loss, False
+        optimizer.step(params, gradient)
+        return loss, True

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.launch import Launcher
+from nrc_tracer.device.pages import prefer_large_pages
 from nrc_tracer.nn.optimizers import adam_kernels
 from nrc_tracer.nn.optimizers.adam_kernels import ADAM, AdamRule
 from nrc_tracer.nn.optimizers.optimizer import Optimizer
@@ -56,8 +57,8 @@ class Adam(Optimizer):
         self.learning_rate = config.learning_rate
         self.compact = config.moments == "bfloat16"
         kinds = (torch.bfloat16, torch.int16) if self.compact else (torch.float32, torch.int32)
-        self.moments = torch.zeros(n_params, 2, dtype=kinds[0], device=self._torch_device)
-        self.counts = torch.zeros(n_params, dtype=kinds[1], device=self._torch_device)
+        self.moments = prefer_large_pages(torch.zeros(n_params, 2, dtype=kinds[0], device=self._torch_device))
+        self.counts = prefer_large_pages(torch.zeros(n_params, dtype=kinds[1], device=self._torch_device))
         self._kernels = ADAM[config.moments]
 
         # Hyperparameters are float32 in tiny-cuda-nn: 1 - beta2 is 1 - 0.999f, which is not 0.001
@@ -96,16 +97,21 @@ class Adam(Optimizer):
             or self.n_params == self.n_matrix_params
         )
 
-    def step(self, params: Tensor, gradient: Gradient) -> None:
+    def begin_step(self) -> tuple[AdamRule, AdamRule]:
+        """Count a step; the rules of this step for the network's parameters and for the others."""
         self.steps += 1
+        self.corrections.up_to(self.steps)
+        factor = self.config.non_matrix_learning_rate_factor
+        return self._at_this_step(self.matrix_rule, 1.0), self._at_this_step(self.other_rule, factor)
+
+    def step(self, params: Tensor, gradient: Gradient) -> None:
+        matrix_rule, rule = self.begin_step()
         corrections = self.corrections.up_to(self.steps)
         if self.config.optimize_matrix_params:
-            rule = self._at_this_step(self.matrix_rule, 1.0)
-            arrays = [rule, corrections, *self._arrays(gradient.flat, params)]
+            arrays = [matrix_rule, corrections, *self._arrays(gradient.flat, params)]
             self._run_dense(self._kernels.dense, 0, self.n_matrix_params, arrays)
         if not self.config.optimize_non_matrix_params:
             return
-        rule = self._at_this_step(self.other_rule, self.config.non_matrix_learning_rate_factor)
         if gradient.listed is not None and self.config.skip_zero_grad_non_matrix_params:
             for listed in gradient.listed:
                 arrays = [rule, corrections, *self._arrays(listed.regions.values.view(-1), params)]

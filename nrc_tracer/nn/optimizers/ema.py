@@ -10,6 +10,7 @@ import warp as wp
 from torch import Tensor
 
 from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.pages import prefer_large_pages
 from nrc_tracer.nn.optimizers import ema_kernels as kernels
 from nrc_tracer.nn.optimizers.optimizer import Optimizer, Wrapper
 from nrc_tracer.nn.optimizers.step_table import StepTable
@@ -33,6 +34,7 @@ class Ema(Wrapper):
     Attributes:
         averages: float32 [n_params], of the weights up to the step that ...
         updated: int32 [n_params]: ... is this one, or `complete` if that is later.
+        powers: d^k and 1 - d^k by k.
         shares: What the weights of each step get of their average.
     """
 
@@ -42,8 +44,8 @@ class Ema(Wrapper):
         super().__init__(config, nested)
         wp.load_module(kernels, device=self.launcher.device)
         self.decay = float(np.float32(config.decay))
-        self.averages = torch.zeros(self.n_params, device=self._torch_device)
-        self.updated = torch.zeros(self.n_params, dtype=torch.int32, device=self._torch_device)
+        self.averages = prefer_large_pages(torch.zeros(self.n_params, device=self._torch_device))
+        self.updated = prefer_large_pages(torch.zeros(self.n_params, dtype=torch.int32, device=self._torch_device))
         self.complete = 0
         self._answer: Tensor | None = None
 
@@ -51,7 +53,7 @@ class Ema(Wrapper):
             power = self.decay**t
             return np.stack((power, 1 - power), axis=1)
 
-        self._powers = StepTable(powers, (self.decay,), self.launcher.device, wp.vec2)
+        self.powers = StepTable(powers, (self.decay,), self.launcher.device, wp.vec2)
         self.shares = StepTable(
             lambda t: (1 - self.decay) / (1 - self.decay ** np.maximum(t, 1)), (self.decay,), self.launcher.device
         )
@@ -66,7 +68,7 @@ class Ema(Wrapper):
         if self.complete == self.steps:
             return self.averages
         if self._answer is None:
-            self._answer = torch.empty_like(self.averages)
+            self._answer = prefer_large_pages(torch.empty_like(self.averages))
         self._answer.copy_(self.averages)
         self._bring_up(params, self._answer)
         return self._answer
@@ -92,10 +94,10 @@ class Ema(Wrapper):
 
     def _blend(self, weights: Tensor, end: int) -> None:
         """Blend the first `end` weights after a step into their averages, which are up to date."""
-        arguments = [self._share(self.steps), as_warp(weights), as_warp(self.averages)]
+        arguments = [self.share(self.steps), as_warp(weights), as_warp(self.averages)]
         self._run_dense(kernels.ema_dense, 0, end, arguments)
 
-    def _share(self, step: int) -> float:
+    def share(self, step: int) -> float:
         """The weight of a step's parameters in their average: 1 for the first step."""
         return (1 - self.decay) / (1 - self.decay**step)
 
@@ -112,7 +114,7 @@ class Ema(Wrapper):
     def _catching_up(self, params: Tensor, averages: Tensor) -> list:
         """The arguments of kernels that bring averages up to the last step."""
         step = self.steps
-        numbers = [step, self.complete, self._powers.up_to(step), 1 - self.decay**step]
+        numbers = [step, self.complete, self.powers.up_to(step), 1 - self.decay**step]
         return [*numbers, as_warp(params), as_warp(averages), as_warp(self.updated)]
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -40,8 +40,12 @@ class ExponentialDecay(Wrapper):
         self.nested.learning_rate = value
 
     def step(self, params: Tensor, gradient: Gradient) -> None:
+        self.begin_step()
+        self.nested.step(params, gradient)
+
+    def begin_step(self) -> None:
+        """Set the nested learning rate for the next step."""
         config, done = self.config, self.steps
         if config.decay_start <= done <= config.decay_end and (done - config.decay_start) % config.decay_interval == 0:
             self.factor *= config.decay_base
         self.nested.learning_rate = self.learning_rate
-        self.nested.step(params, gradient)

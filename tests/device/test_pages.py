@@ -1,0 +1,37 @@
+"""Large pages under tensors."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nrc_tracer.device.pages import PAGE, prefer_large_pages
+
+
+def advised(address):
+    """Whether the mapping that an address belongs to was advised to have large pages."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if "-" in words[0] and not words[0].endswith(":"):
+            low, high = (int(part, 16) for part in words[0].split("-"))
+            inside = low <= address < high
+        elif inside and words[0] == "VmFlags:":
+            return "hg" in words
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's own list of mappings is read")
+def test_large_tensors_are_advised_and_small_ones_left_alone():
+    """The whole pages inside a tensor; its values are what they were."""
+    large = torch.zeros(4 * PAGE, dtype=torch.uint8)
+    assert not advised(large.data_ptr() + 2 * PAGE)
+    assert prefer_large_pages(large) is large
+    assert advised(large.data_ptr() + 2 * PAGE)
+    assert not large.any()
+    small = torch.zeros(PAGE // 2, dtype=torch.uint8)
+    before = advised(small.data_ptr())
+    prefer_large_pages(small)
+    assert advised(small.data_ptr()) == before
+    assert prefer_large_pages(torch.zeros(0)).numel() == 0
