@@ -11,10 +11,12 @@ import warp as wp
 from torch import Tensor
 
 from nrc_tracer.device.arrays import ArrayError, as_rows
+from nrc_tracer.device.pages import prefer_large_pages
 from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.errors import ConfigError, nearest
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.backends.backend import Backend
+from nrc_tracer.nn.forms import FORMS
 from nrc_tracer.nn.mlp import Mlp
 from nrc_tracer.nn.precision import NAMES, choose_precision
 from nrc_tracer.nn.radiance_field import RadianceField
@@ -22,7 +24,7 @@ from nrc_tracer.nn.snapshot_writing import save_model
 from nrc_tracer.nn.structure import Structure
 from nrc_tracer.nn.views import EncodingView, NetworkView
 
-BACKENDS = ("warp", "reference", "tinycudann")
+BACKENDS = ("warp", "blocked", "reference", "tinycudann")
 
 
 class Model:
@@ -37,13 +39,15 @@ class Model:
         config: tiny-cuda-nn's JSON: a file, its contents, or a `ModelConfig`. `"network": null` leaves the network out.
         device: Torch device, such as `cpu` or `cuda:0`; CUDA where there is one unless given.
         seed: Of the initial parameters, which are those of tiny-cuda-nn.
-        backend: `warp`, `reference` or `tinycudann`.
+        backend: `warp`, `blocked`, `reference` or `tinycudann`. `blocked` is `warp` without fused kernels.
         precision: Of the operands of matrix products: `float32`, `bfloat16`, `float16`, for the reference also `float64`;
             `auto` for the fastest.
         threads: Threads on the CPU; one per core unless given.
         params: Parameters to begin with, any float type [n_params], instead of those drawn from the seed.
         deterministic: Training on a GPU gives the same bits every time, and takes longer. On the CPU it always does.
         fused: Encoding and network in one CUDA kernel, precision float16. **It has never run on a GPU**: use it to try it.
+        form: On the CPU, `fused` for one kernel from inputs to outputs in float32, `blocked` for blocks of matrix products,
+            `auto` for what a trial on this machine found faster; see `backend_report`.
 
     Attributes:
         params: All parameters, float32 [n_params], the network's first; change them in place as you like.
@@ -71,6 +75,7 @@ class Model:
         params: Tensor | None = None,
         deterministic: bool = False,
         fused: bool = False,
+        form: str = "auto",
     ) -> None:
         for name, value, low in (("seed", seed, None), ("threads", threads, 1)):
             fits = isinstance(value, int) and not isinstance(value, bool) and (low is None or value >= low)
@@ -84,13 +89,10 @@ class Model:
         structure = Structure(n_input_dims, n_output_dims, self.config.encoding, self.config.network)
         self.device = find_torch_device(device)
         self.backend = build_backend(
-            backend, structure, self.device, precision, threads, deterministic=deterministic, fused=fused
+            backend, structure, self.device, precision, threads, deterministic=deterministic, fused=fused, form=form
         )
-        if params is None:
-            self.params = structure.initial_params(seed).to(self.device)
-        else:
-            self.params = torch.empty(structure.n_params, device=self.device)
-            self.set_params(params)
+        self.params = prefer_large_pages(torch.empty(structure.n_params, device=self.device))
+        self.set_params(structure.initial_params(seed) if params is None else params)
         self._averaged: Callable[[], Tensor | None] | None = None
 
     @property
@@ -117,6 +119,18 @@ class Model:
     def precision(self) -> str:
         """Name of the precision of matrix products."""
         return NAMES[self.backend.precision]
+
+    @property
+    def form(self) -> str:
+        """How the model runs: `fused` or `blocked` kernels; the name of the backend where it has one form alone."""
+        choice = getattr(self.backend, "choice", None)
+        return self.backend.name if choice is None else choice.form
+
+    def backend_report(self) -> str:
+        """How the model runs, and why like this, in a line."""
+        choice = getattr(self.backend, "choice", None)
+        line = f"{self.backend.name} on {self.device}, {self.precision}"
+        return line if choice is None else f"{line}: {choice.form} kernels, {choice.reason}"
 
     @property
     def encoding(self) -> EncodingView:
@@ -244,6 +258,7 @@ def build_backend(
     *,
     deterministic: bool = False,
     fused: bool = False,
+    form: str = "auto",
 ) -> Backend:
     """The backend of a name.
 
@@ -253,6 +268,8 @@ def build_backend(
     """
     if name not in BACKENDS:
         raise ConfigError(f'backend: unknown "{name}"{nearest(str(name), BACKENDS)}')
+    if form not in FORMS:
+        raise ConfigError(f'form: unknown "{form}"{nearest(str(form), FORMS)}')
     if fused and name != "warp":
         raise ConfigError(f"fused: the {name} backend has no such choice; leave fused=True out")
     dtype = choose_precision("float16" if fused and precision == "auto" else precision, name, device)
@@ -268,4 +285,10 @@ def build_backend(
     from nrc_tracer.nn.backends.warp import WarpBackend
 
     launcher = TorchLauncher(device, threads=threads)
-    return WarpBackend(structure, launcher, dtype, deterministic=deterministic, fused=fused)
+    choice = None
+    if device.type == "cpu" and not fused and not deterministic:
+        from nrc_tracer.nn.fused_cpu.choice import choose_form
+
+        choice = choose_form(structure, "blocked" if name == "blocked" else form, wanted=precision, precision=dtype)
+        dtype = choice.precision
+    return WarpBackend(structure, launcher, dtype, deterministic=deterministic, fused=fused, choice=choice, name=name)

@@ -15,6 +15,7 @@ from torch import Tensor
 from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.errors import ConfigError, NrcError, SnapshotError, one_line
 from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.forms import FORMS
 from nrc_tracer.nn.model import Model
 from nrc_tracer.nn.snapshot_format import SnapshotBytes, SnapshotFile, opened_snapshot
 
@@ -37,6 +38,7 @@ class Snapshot:
         n_output_dims: Output columns.
         seed: Of the parameters before training.
         precision: Of the matrix products, `float32` for one.
+        form: The form of the kernels, as in `Model`; `auto` where the file does not tell.
         device: Type of the device the model was on, `cpu` or `cuda`.
         params: float32 [n_params], on the CPU.
         inference_params: float32 [n_params], the average over training that the model answers by, or None for `params`.
@@ -50,6 +52,7 @@ class Snapshot:
     n_output_dims: int
     seed: int
     precision: str
+    form: str
     device: str
     params: Tensor
     inference_params: Tensor | None
@@ -95,6 +98,7 @@ class Snapshot:
             seed=self.seed,
             backend=backend,
             precision=precision,
+            form=self.form if precision == self.precision and self.form in FORMS else "auto",
             threads=threads,
             params=self.params,
         )
@@ -211,6 +215,7 @@ def _mapped(file: SnapshotFile) -> Snapshot:
         n_output_dims=header.n_output_dims,
         seed=header.seed,
         precision=header.precision,
+        form=header.form,
         device=header.device,
         params=params,
         inference_params=inference_params,

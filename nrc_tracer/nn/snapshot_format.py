@@ -54,6 +54,7 @@ class Header(msgspec.Struct, kw_only=True):
     n_output_dims: _Count
     seed: int
     precision: str
+    form: str = "auto"
     device: str
     config: dict[str, Any]
     training: dict[str, Any] | None = None

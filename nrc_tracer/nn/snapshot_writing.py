@@ -52,6 +52,8 @@ class SavedModel(Protocol):
     @property
     def precision(self) -> str: ...
     @property
+    def form(self) -> str: ...
+    @property
     def inference_params(self) -> Tensor: ...
 
 
@@ -159,6 +161,7 @@ def _contents(
         "n_output_dims": model.n_output_dims,
         "seed": int(model.seed),
         "precision": model.precision,
+        "form": model.form,
         "device": model.device.type,
         "config": configuration.to_json(config),
     }

@@ -24,7 +24,9 @@ def test_auto():
     assert choose_precision("auto", "reference", CPU) == torch.float64
     expected = torch.bfloat16 if bfloat16_pays() else torch.float32
     assert choose_precision("auto", "warp", CPU) == expected
-    assert make_model(precision="auto").backend.precision == expected
+    assert make_model(precision="auto", backend="blocked").backend.precision == expected
+    made = make_model(precision="auto")
+    assert made.backend.precision == (torch.float32 if made.form == "fused" else expected)
 
 
 @pytest.mark.parametrize("pays", [True, False])

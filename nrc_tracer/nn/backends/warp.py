@@ -1,4 +1,7 @@
-"""The package's own kernels: encodings in Warp on CPU and CUDA, networks as blocks of matrix products through torch."""
+"""The package's own kernels: encodings in Warp on CPU and CUDA, networks as blocks of matrix products through torch.
+
+On the CPU encoding and networks are one kernel where that is faster: `nrc_tracer.nn.fused_cpu`.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,12 @@ from nrc_tracer.nn.encodings.grid import GridEncoding
 from nrc_tracer.nn.encodings.grid_layout import GridLayout
 from nrc_tracer.nn.fused.features import FusedGrid, Inputs
 from nrc_tracer.nn.fused.network import FusedMlp
+from nrc_tracer.nn.fused_cpu.choice import Choice
+from nrc_tracer.nn.fused_cpu.model import FusedModel
 from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid
 from nrc_tracer.nn.mlp import Mlp
 from nrc_tracer.nn.network_runner import NetworkRunner
+from nrc_tracer.nn.optimizers.optimizer import Optimizer
 from nrc_tracer.nn.radiance_field import RadianceField
 from nrc_tracer.nn.radiance_field_networks import RadianceFieldNetworks
 from nrc_tracer.nn.regions import Regions
@@ -40,12 +46,15 @@ class WarpBackend(Backend):
         deterministic: Sum gradients of grids up as integers, so that a GPU gives the same bits every time; slower.
         fused: Encoding and network in one kernel, for float16; of a radiance field each network in one, its encoding apart. **It
             has never run on a GPU.** On the CPU the instructions of a GPU are emulated, which only tests have a use for.
+        choice: The form on the CPU; blocks of matrix products unless given.
+        name: `warp`, or `blocked` where only that form was asked for.
+
+    Attributes:
+        choice: The form on the CPU, and why.
 
     Raises:
         ConfigError: The network cannot be fused.
     """
-
-    name = "warp"
 
     def __init__(
         self,
@@ -55,8 +64,12 @@ class WarpBackend(Backend):
         *,
         deterministic: bool = False,
         fused: bool = False,
+        choice: Choice | None = None,
+        name: str = "warp",
     ) -> None:
         super().__init__(structure, launcher.torch_device, precision)
+        self.name = name
+        self.choice = choice or Choice("blocked", precision, "the only form there is")
         self.launcher = launcher
         self.deterministic = deterministic
         self.network: NetworkRunner | None = None
@@ -75,6 +88,7 @@ class WarpBackend(Backend):
             self.network = runner(structure.mlp)
             if fused:
                 self.fused = FusedMlp(structure.mlp, launcher, FusedGrid.of(structure.encoding, structure.width))
+        self.fused_cpu = FusedModel(structure, launcher) if self.choice.form == "fused" else None
         self._flat: Tensor | None = None
         self._listed: list[ListedGrid] | None = None
         self._regions: dict[GridLayout, Regions] = {}
@@ -87,6 +101,8 @@ class WarpBackend(Backend):
 
     def infer(self, x: Tensor, params: Tensor, *, count: Tensor | None = None) -> Tensor:
         params = params.detach()
+        if self.fused_cpu is not None:
+            return self.fused_cpu.infer(x, params)
         out = x.new_empty(len(x), self.structure.n_output_dims)
         with single_threaded_torch(self.launcher), torch.no_grad():
             if self.network is None:
@@ -111,6 +127,8 @@ class WarpBackend(Backend):
 
     def density(self, x: Tensor, params: Tensor) -> Tensor:
         encoding, own, weights = self.structure.density_parts(params.detach())
+        if self.fused_cpu is not None:
+            return self.fused_cpu.density(x, params.detach())
         assert self._field is not None  # else the line above has raised an error
         out = x.new_empty(len(x))
         with single_threaded_torch(self.launcher), torch.no_grad():
@@ -122,6 +140,12 @@ class WarpBackend(Backend):
         return out
 
     def differentiable(self, x: Tensor, params: Tensor) -> Tensor:
+        if self.fused_cpu is None:
+            return self.blocked(x, params)
+        return _FusedFunction.apply(x, params, self, self.fused_cpu)
+
+    def blocked(self, x: Tensor, params: Tensor) -> Tensor:
+        """`differentiable` by blocks of matrix products."""
         weights, own = self.structure.split(params)
         features = self.structure.encoding.differentiable(self.launcher, x, own, self.structure.width)
         if self.network is None:
@@ -133,6 +157,8 @@ class WarpBackend(Backend):
     ) -> tuple[Tensor, Gradient | None]:
         params = params.detach()
         with single_threaded_torch(self.launcher), torch.no_grad():
+            if self.fused_cpu is not None and len(x):
+                return self._fused_cpu_gradient(self.fused_cpu, x, params, evaluate, loss_scale)
             if self.fused:
                 return self._fused_gradient(x, params, evaluate, loss_scale)
             return self._gradient(x, params, evaluate, loss_scale)
@@ -179,6 +205,28 @@ class WarpBackend(Backend):
             sink = GradientSink(values, self._regions, deterministic=self.deterministic or None)
             structure.encoding.backward_params(self.launcher, x, own, d_features, sink)
         return loss, Gradient(flat, structure.n_matrix_params, self._listed)
+
+    def step(
+        self, x: Tensor, params: Tensor, evaluate: Evaluate, optimizer: Optimizer, *, loss_scale: float = 1.0
+    ) -> tuple[Tensor, bool]:
+        if self.fused_cpu is not None and len(x) and loss_scale == 1.0:
+            with torch.no_grad():
+                done = self.fused_cpu.step(x, params, evaluate, optimizer)
+            if done is not None:
+                return done
+        return super().step(x, params, evaluate, optimizer, loss_scale=loss_scale)
+
+    def _fused_cpu_gradient(
+        self, fused: FusedModel, x: Tensor, params: Tensor, evaluate: Evaluate, loss_scale: float
+    ) -> tuple[Tensor, Gradient | None]:
+        flat, n_weights = self._flat_gradient(), self.structure.n_matrix_params
+        loss, d_features = fused.gradient(x, params, evaluate, loss_scale, flat[:n_weights])
+        if d_features is None:
+            return loss, None
+        for grid in self._listed or []:
+            grid.regions.begin_step()
+        fused.add_up_grids(x, params, d_features, GradientSink(flat, self._regions))
+        return loss, Gradient(flat, n_weights, self._listed)
 
     def _fused_gradient(
         self, x: Tensor, params: Tensor, evaluate: Evaluate, loss_scale: float
@@ -271,6 +319,33 @@ def grids(encoding: Encoding, begin: int = 0) -> list[tuple[GridEncoding, int]]:
         found += grids(nested, begin)
         begin += nested.n_params
     return found
+
+
+class _FusedFunction(torch.autograd.Function):
+    """A model fused on the CPU as a torch function, `apply(x, params, backend, fused)`.
+
+    Second derivatives are those of the blocked form.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, params: Tensor, backend: WarpBackend, fused: FusedModel) -> Tensor:
+        ctx.save_for_backward(x, params)
+        ctx.backend, ctx.fused = backend, fused
+        return fused.infer(x.detach(), params.detach())
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        x, params = ctx.saved_tensors
+        needs_x, needs_params = ctx.needs_input_grad[:2]
+        if not torch.is_grad_enabled():
+            inputs = x.detach(), params.detach(), d_out
+            with single_threaded_torch(ctx.backend.launcher):
+                found = ctx.fused.derivatives(*inputs, need_input=needs_x, need_params=needs_params)
+            return *found, None, None
+        y = ctx.backend.blocked(x, params)
+        wanted = [tensor for tensor, need in ((x, needs_x), (params, needs_params)) if need]
+        gradients = iter(torch.autograd.grad(y, wanted, d_out, create_graph=True))
+        return next(gradients) if needs_x else None, next(gradients) if needs_params else None, None, None
 
 
 class _NetworkFunction(torch.autograd.Function):

@@ -161,6 +161,24 @@ _SCATTER = """
     return count;
 """
 
+_ADD = """
+        // Add to the gradients of the entries in the region, and mark those entries
+        for (int j = 0; j < n; ++j) {
+            float d_value[F];
+            const char* row = (const char*)d_out.data + (size_t)(first + j) * d_out.strides[0];
+            for (int f = 0; f < F; ++f) d_value[f] = *(const float*)(row + (column + f) * d_out.strides[1]);
+            for (int c = 0; c < C; ++c) {
+                const float w = weight[c * W + j];
+                const unsigned place = index[c * W + j], k = place - region.first;
+                if (w == 0.0f || k >= region.last - region.first) continue;
+                float* entry = entry_data + ((size_t)level.offset + place) * F;
+                for (int f = 0; f < F; ++f) entry[f] = fmaf(w, d_value[f], entry[f]);
+                marks[k >> 6] |= 1ull << (k & 63);
+            }
+        }
+    }
+"""
+
 
 def forward_snippet(n_dims: int, n_features: int) -> str:
     """Body of (level, interpolation, x, begin, end, table, out, column): a level's values into columns of `out`."""
@@ -179,3 +197,11 @@ def scatter_snippet(n_dims: int, n_features: int) -> str:
     fetch = "if (stamp) NRC_PREFETCH(slots + at); else NRC_PREFETCH(entry_data + ((long long)at + shift) * F);"
     body = Template(begin + _CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch)
     return body + Template(_SCATTER).substitute(sorted_from=SORTED_FROM)
+
+
+def add_snippet(n_dims: int, n_features: int) -> str:
+    """Body of (level, interpolation, x, begin, end, d_out, column, gradient, region, marks): add to the gradients of a region's
+    entries, and set the bit of each entry that gets some (CPU only)."""
+    begin = "float* entry_data = (float*)gradient.data;"
+    fetch = "NRC_PREFETCH(entry_data + at * F);"
+    return begin + Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch) + _ADD

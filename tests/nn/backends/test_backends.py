@@ -12,7 +12,8 @@ from tests.nn.samples import GRID, SMALL, SMOOTH, make_model, relative, spread_p
 
 CPU = torch.device("cpu")
 BACKEND_OPTIONS = {
-    "warp": {"backend": "warp", "precision": "float32"},
+    "warp-fused": {"backend": "warp", "precision": "float32", "form": "fused"},
+    "blocked": {"backend": "blocked", "precision": "float32"},
     "warp-deterministic": {"backend": "warp", "precision": "float32", "deterministic": True},
     "reference-32": {"backend": "reference", "precision": "float32"},
     "reference-64": {"backend": "reference", "precision": "float64"},
@@ -81,7 +82,7 @@ def test_what_is_not_finite_gives_no_gradient(model):
 def test_an_encoding_alone_is_never_given_nan():
     """A loss may pass over the prediction; positions that are not numbers are no gradient all the same."""
     for options in BACKEND_OPTIONS.values():
-        made = make_model(GRID, None, **options)
+        made = make_model(GRID, None, **{**options, "form": "auto"})
         x = uniform(10, 3)
         x[2] = torch.nan
         _, gradient = made.backend.gradient(x, made.params, lambda y: (y.new_zeros(()), torch.zeros_like(y)))
@@ -91,8 +92,8 @@ def test_an_encoding_alone_is_never_given_nan():
 def test_names():
     """Every name but tinycudann's, which has tests of its own, builds its class; other names and devices are refused."""
     made = make_model()
-    assert set(BACKENDS) == {"warp", "reference", "tinycudann"}
-    for name, cls in (("warp", WarpBackend), ("reference", ReferenceBackend)):
+    assert set(BACKENDS) == {"warp", "blocked", "reference", "tinycudann"}
+    for name, cls in (("warp", WarpBackend), ("blocked", WarpBackend), ("reference", ReferenceBackend)):
         backend = build_backend(name, made.structure, CPU, "float32", 1)
         assert type(backend) is cls
         assert isinstance(backend, Backend)

@@ -1,0 +1,64 @@
+"""The optimizers whose steps the fused kernels take, and what they tell the kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nrc_tracer.nn.fused_cpu.arguments import fields
+from nrc_tracer.nn.optimizers.adam import Adam
+from nrc_tracer.nn.optimizers.ema import Ema
+from nrc_tracer.nn.optimizers.exponential_decay import ExponentialDecay
+from nrc_tracer.nn.optimizers.optimizer import Optimizer
+
+
+class AdamChain:
+    """Adam, perhaps with an average of its weights and a learning rate that falls, as the fused kernels take a step of it.
+
+    Attributes:
+        adam: Adam.
+        ema: The average around it, or None.
+        decays: The schedules around either.
+    """
+
+    def __init__(self, adam: Adam, ema: Ema | None, decays: list[ExponentialDecay]) -> None:
+        self.adam = adam
+        self.ema = ema
+        self.decays = decays
+
+    @staticmethod
+    def of(optimizer: Optimizer) -> AdamChain | None:
+        """The chain of an optimizer, or None where it is no such chain."""
+        ema, decays = None, []
+        while not isinstance(optimizer, Adam):
+            if isinstance(optimizer, ExponentialDecay):
+                decays.append(optimizer)
+            elif isinstance(optimizer, Ema) and ema is None:
+                ema = optimizer
+            else:
+                return None
+            optimizer = optimizer.nested
+        config = optimizer.config
+        lazy = optimizer.n_params == optimizer.n_matrix_params or (
+            config.skip_zero_grad_non_matrix_params and config.optimize_non_matrix_params
+        )
+        return AdamChain(optimizer, ema, decays) if lazy and not optimizer.compact else None
+
+    def begin_step(self, update: Any) -> None:
+        """Count a step, and write what it does to the fields of an `Update`."""
+        adam, ema = self.adam, self.ema
+        for decay in self.decays:
+            decay.begin_step()
+        update.averages = update.updated = 0
+        if ema is not None:
+            step = adam.steps
+            update.averages, update.updated = ema.averages.data_ptr(), ema.updated.data_ptr()
+            update.ema_step, update.complete = step, ema.complete
+            update.debias = 1.0 - ema.decay**step
+            ema.powers.up_to(step)
+            update.powers, update.n_powers = ema.powers.values.data_ptr(), len(ema.powers.values)
+        update.matrix_rule, update.other_rule = (fields(rule) for rule in adam.begin_step())
+        update.matrices = int(adam.config.optimize_matrix_params)
+        update.moments, update.counts = adam.moments.data_ptr(), adam.counts.data_ptr()
+        update.corrections, update.n_corrections = adam.corrections.values.data_ptr(), len(adam.corrections.values)
+        if ema is not None:
+            update.share = ema.share(adam.steps)

@@ -1,0 +1,181 @@
+"""Which form of a model is faster on this processor: fused kernels, or blocks of matrix products through torch.
+
+A short timed trial decides, once for every shape of network on a machine: what it found is kept in Warp's kernel cache, so that
+near ties do not change bits from run to run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import statistics
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+import warp as wp
+
+from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torch
+from nrc_tracer.errors import ConfigError, OutputError, nearest
+from nrc_tracer.files.atomic import replacing
+from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.blocked_mlp import BlockedMlp
+from nrc_tracer.nn.forms import FORMS
+from nrc_tracer.nn.fused_cpu.inference import FusedInference
+from nrc_tracer.nn.fused_cpu.program import NotFused, Program, plan
+from nrc_tracer.nn.mlp import Mlp
+from nrc_tracer.nn.radiance_field import RadianceField
+from nrc_tracer.nn.structure import Structure
+from nrc_tracer.version import __version__
+
+VARIABLE = "NRC_TRACER_CPU_FORM"
+"""Environment variable with the form of all models for which none is asked."""
+
+WORTHWHILE = 1.3
+"""Ratio of speeds from which on the fused form is taken."""
+
+ROWS = 4096
+ROUNDS = 7
+"""Rows of a network's input in a trial, and timings of each form."""
+
+FILE = "nrc_tracer_network_forms.json"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A form and why it was chosen.
+
+    Attributes:
+        form: `fused` or `blocked`.
+        precision: Of the operands of matrix products.
+        reason: For people.
+    """
+
+    form: str
+    precision: torch.dtype
+    reason: str
+
+
+def choose_form(structure: Structure, form: str, *, wanted: str, precision: torch.dtype) -> Choice:
+    """Choose the form of a model on the CPU.
+
+    Args:
+        structure: The model.
+        form: The form asked for.
+        wanted: The name of the precision asked for; the fused form has float32 alone.
+        precision: The precision of the blocked form.
+
+    Raises:
+        ConfigError: There is no such form, or it cannot run the model.
+    """
+    asked = form if form != "auto" else os.environ.get(VARIABLE, "auto")
+    if asked not in FORMS:
+        raise ConfigError(f'{VARIABLE}: unknown "{asked}"{nearest(asked, FORMS)}')
+    if asked == "blocked":
+        return Choice("blocked", precision, "as asked")
+    if wanted not in ("auto", "float32"):
+        if form == "fused":
+            raise ConfigError(f'form: fused kernels on the CPU have float32, not {wanted}; use precision="float32"')
+        return Choice("blocked", precision, f"fused kernels on the CPU have float32, not {wanted}")
+    try:
+        program = plan(structure)
+    except NotFused as error:
+        if form == "fused":
+            raise ConfigError(f'form: {error}; use form="auto"') from error
+        return Choice("blocked", precision, str(error))
+    if asked == "fused":
+        return Choice("fused", torch.float32, "as asked")
+    ratio = _stored_speedup(structure, program, precision)
+    name = str(precision).removeprefix("torch.")
+    reason = f"{ratio:.1f} x the speed of blocked {name} products in a trial on this machine"
+    if ratio >= WORTHWHILE:
+        return Choice("fused", torch.float32, reason)
+    return Choice("blocked", precision, f"fused kernels had {reason}, and change over only from {WORTHWHILE} x on")
+
+
+def choices_file() -> Path:
+    """Where the results of trials are kept, once Warp has been initialized."""
+    return Path(wp.config.kernel_cache_dir) / FILE
+
+
+def _networks(structure: Structure) -> list[Mlp]:
+    mlp = structure.mlp
+    if isinstance(mlp, RadianceField):
+        return [mlp.density, mlp.rgb]
+    return [] if mlp is None else [mlp]
+
+
+def _stored_speedup(structure: Structure, program: Program, precision: torch.dtype) -> float:
+    """The speed of the fused form over that of the blocked one, from the file where it is there."""
+    shapes = [
+        [*network.shapes, network.config.activation, network.config.output_activation]
+        for network in _networks(structure)
+    ]
+    key = json.dumps([shapes, str(precision)])
+    path = choices_file()
+    known = _read(path)
+    machine = _machine()
+    found = known.get(machine, {}).get(key)
+    if not isinstance(found, float):
+        found = round(_speedup(structure, program, precision), 3)
+        known = _read(path)
+        known.setdefault(machine, {})[key] = found
+        with (
+            contextlib.suppress(OutputError),
+            replacing(path) as temporary,
+        ):  # else the next process makes the trial again
+            temporary.write_text(json.dumps(known, indent=1))
+    return found
+
+
+def _read(path: Path) -> dict:
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+@cache
+def _machine() -> str:
+    """What a trial depends on besides the model: the processor, its instructions as the system tells them, and versions."""
+    name, flags = platform.processor() or platform.machine(), ""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            elif key.strip() in ("flags", "Features"):
+                flags = hashlib.sha256(value.encode()).hexdigest()[:8]
+    return f"{name} {flags}, nrc_tracer {__version__}, warp {wp.__version__}, torch {torch.__version__}"
+
+
+def _speedup(structure: Structure, program: Program, precision: torch.dtype) -> float:
+    """Time the networks in both forms on one thread, in turn, features being there; the ratio of the medians.
+
+    The time is the thread's own, so that other work on the machine does not count.
+    """
+    launcher = TorchLauncher("cpu", threads=1)
+    tasks = []
+    with single_threaded_torch(launcher), torch.inference_mode():
+        for network in _networks(structure):
+            alone = Structure(network.n_input_dims, network.n_output_dims, configuration.Identity(), network.config)
+            fused = FusedInference(plan(alone).with_grids(program.grids), network.n_input_dims, launcher)
+            blocked = BlockedMlp(network, launcher, precision)
+            params = alone.initial_params(1)
+            x = torch.rand(ROWS, network.n_input_dims, generator=torch.Generator().manual_seed(1))
+            tasks.append((fused, blocked, x, params))
+        seconds: dict[str, list[float]] = {"fused": [], "blocked": []}
+        for turn in range(ROUNDS + 1):
+            for name, run in (("fused", lambda t: t[0](t[2], t[3])), ("blocked", lambda t: t[1].infer(t[2], t[3]))):
+                start = time.thread_time()
+                for task in tasks:
+                    run(task)
+                if turn:  # the first sets things up
+                    seconds[name].append(time.thread_time() - start)
+    return statistics.median(seconds["blocked"]) / statistics.median(seconds["fused"])

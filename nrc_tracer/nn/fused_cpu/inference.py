@@ -1,0 +1,50 @@
+"""A model run by the fused kernel, from its inputs to its outputs."""
+
+from __future__ import annotations
+
+import threading
+
+from torch import Tensor
+
+from nrc_tracer.device.torch_launcher import TorchLauncher
+from nrc_tracer.nn.fused_cpu.arguments import Recorded, Slabs, fields, items_for, program_data
+from nrc_tracer.nn.fused_cpu.kernels import infer_kernel
+from nrc_tracer.nn.fused_cpu.program import STRETCH, Program
+from nrc_tracer.nn.fused_cpu.structs import Call
+
+
+class FusedInference:
+    """Runs a program. Results do not depend on the number of threads.
+
+    Args:
+        program: What to do; see `program.plan`.
+        n_input_dims: Input columns of the model.
+        launcher: Of the CPU.
+    """
+
+    def __init__(self, program: Program, n_input_dims: int, launcher: TorchLauncher) -> None:
+        self._launcher = launcher
+        self._n_outputs = len(program.outputs)
+        self._lock = threading.Lock()  # one call at a time has the arguments and the slabs
+        self._slabs = Slabs(program.slab)
+        call = Call()
+        self._call = fields(call)
+        self._run = Recorded(infer_kernel(program.grids), [program_data(program, n_input_dims, launcher), call])
+
+    def __call__(self, x: Tensor, params: Tensor) -> Tensor:
+        """The output, float32 [N, outputs].
+
+        Args:
+            x: float32 [N, n_input_dims], contiguous.
+            params: All parameters of the model, float32, contiguous.
+        """
+        out = x.new_empty(len(x), self._n_outputs)
+        if not len(x):
+            return out
+        items = items_for(-(-len(x) // STRETCH), self._launcher.threads)
+        with self._lock:
+            call = self._call
+            call.x, call.params, call.out = x.data_ptr(), params.data_ptr(), out.data_ptr()
+            call.slabs, call.n, call.items = self._slabs.address(items), len(x), items
+            self._run.run(self._launcher, items)
+        return out

@@ -1,0 +1,129 @@
+"""A model by the fused kernels: outputs, gradients, derivatives and steps of an optimizer."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nrc_tracer.device.torch_launcher import TorchLauncher
+from nrc_tracer.nn.backends.backend import Evaluate
+from nrc_tracer.nn.fused_cpu.adam_chain import AdamChain
+from nrc_tracer.nn.fused_cpu.descent import FusedTraining
+from nrc_tracer.nn.fused_cpu.inference import FusedInference
+from nrc_tracer.nn.fused_cpu.program import plan
+from nrc_tracer.nn.gradients import GradientSink
+from nrc_tracer.nn.losses import TargetLoss
+from nrc_tracer.nn.optimizers.optimizer import Optimizer
+from nrc_tracer.nn.structure import Structure
+
+
+class FusedModel:
+    """Runs a model in one kernel from inputs to outputs, and trains it in two.
+
+    Inputs are float32 [N, n_input_dims], parameters float32 [n_params], contiguous and without a graph; nothing is checked.
+
+    Args:
+        structure: The model.
+        launcher: Of the CPU.
+
+    Raises:
+        NotFused: The kernels cannot run it.
+    """
+
+    def __init__(self, structure: Structure, launcher: TorchLauncher) -> None:
+        self._structure = structure
+        self._launcher = launcher
+        self._program = plan(structure)
+
+    def infer(self, x: Tensor, params: Tensor) -> Tensor:
+        """The output, float32 [N, n_output_dims]."""
+        return self._inference(x, params)
+
+    def density(self, x: Tensor, params: Tensor) -> Tensor:
+        """Of a radiance field, the density before its activation, float32 [N], at positions, float32 [N, dims]."""
+        return self._density_inference(x, params)[:, 0]
+
+    def gradient(
+        self, x: Tensor, params: Tensor, evaluate: Evaluate, loss_scale: float, d_weights: Tensor
+    ) -> tuple[Tensor, list[Tensor] | None]:
+        """The mean loss, and the gradients of weights and of the features of grids.
+
+        Args:
+            x, params: Inputs, at least one row, and parameters.
+            evaluate: The loss and its gradient.
+            loss_scale: Factor of the loss on the way back; the result is without it.
+            d_weights: Is given the gradient of the networks' weights.
+
+        Returns:
+            The loss, 0-d, and the gradients that `add_up_grids` takes; None where a number is not finite.
+        """
+        if isinstance(evaluate, TargetLoss) and loss_scale == 1.0:
+            number, d_features = self._training.gradient(x, params, evaluate, None, d_weights)
+            return torch.tensor(number), d_features
+        loss, d_out = evaluate(self.infer(x, params))
+        if not torch.isfinite(loss):
+            return loss, None
+        d_out = (d_out * loss_scale).contiguous()
+        _, d_features = self._training.gradient(x, params, None, d_out, d_weights)
+        if d_features is not None and loss_scale != 1.0:
+            for gradient in (d_weights, *d_features):
+                gradient /= loss_scale
+        return loss, d_features
+
+    def add_up_grids(self, x: Tensor, params: Tensor, d_features: list[Tensor], sink: GradientSink) -> None:
+        """Add the gradients of grids, given those of their features, to a sink of all parameters."""
+        for part, d_values in zip(self._training.grids, d_features, strict=True):
+            encoding, own = part.encoding, slice(part.first_param, part.first_param + part.encoding.n_params)
+            inputs = x[:, part.input : part.input + encoding.n_input_dims]
+            encoding.backward_params(self._launcher, inputs, params[own], d_values, sink.part(own))
+
+    def step(self, x: Tensor, params: Tensor, evaluate: Evaluate, optimizer: Optimizer) -> tuple[Tensor, bool] | None:
+        """Take a step of an optimizer, at least one row given; see `Backend.step`. None where its steps are not fused."""
+        chain = AdamChain.of(optimizer)
+        if chain is None:
+            return None
+        if isinstance(evaluate, TargetLoss):
+            number, taken = self._training.step(x, params, evaluate, None, chain)
+            return torch.tensor(number), taken
+        loss, d_out = evaluate(self.infer(x, params))
+        if not torch.isfinite(loss):
+            return loss, False
+        return loss, self._training.step(x, params, None, d_out.contiguous(), chain)[1]
+
+    def derivatives(
+        self, x: Tensor, params: Tensor, d_out: Tensor, *, need_input: bool, need_params: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients of inputs and parameters, given that of the outputs, float32 [N, n_output_dims]."""
+        structure = self._structure
+        d_x = torch.zeros_like(x) if need_input else None
+        d_params = torch.zeros_like(params) if need_params else None
+        if not len(x):
+            return d_x, d_params
+        d_weights = torch.empty(structure.n_matrix_params) if d_params is None else structure.split(d_params)[0]
+        d_inputs = x.new_empty(len(x), structure.width) if need_input else None
+        _, d_features = self._training.gradient(x, params, None, d_out.contiguous(), d_weights, d_inputs, judge=False)
+        if d_params is not None and d_features is not None:
+            self.add_up_grids(x, params, d_features, GradientSink(d_params))
+        if d_x is not None and d_inputs is not None:
+            structure.encoding.backward_input(self._launcher, x, structure.split(params)[1], d_inputs, d_x)
+        return d_x, d_params
+
+    # The kernels' hosts, made when first asked for: to load a kernel may mean to compile it
+
+    @cached_property
+    def _inference(self) -> FusedInference:
+        return FusedInference(self._program, self._structure.n_input_dims, self._launcher)
+
+    @cached_property
+    def _density_inference(self) -> FusedInference:
+        program = plan(self._structure, density_only=True).with_grids(self._program.grids)
+        position = self._structure.radiance_field.position_encoding
+        return FusedInference(program, position.n_input_dims, self._launcher)
+
+    @cached_property
+    def _training(self) -> FusedTraining:
+        structure = self._structure
+        sizes = structure.n_input_dims, structure.n_params, structure.n_matrix_params
+        return FusedTraining(plan(structure, keep=True), *sizes, self._launcher)
