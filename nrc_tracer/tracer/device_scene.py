@@ -14,11 +14,10 @@ from nrc_tracer.scene.memory import check_memory
 from nrc_tracer.scene.model import Camera, Film, GroupShape, Mesh, Orthographic, Scene, Sphere, TriangleMesh
 from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.tracer.accel.embree import EmbreeScene
-from nrc_tracer.tracer.accel.intersect import AccelHandles, SphereRecord
+from nrc_tracer.tracer.accel.intersect import FAR, AccelHandles, SphereRecord
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.interaction import HAS_COLOR, HAS_UV, INWARD, SMOOTH, ShapeRecord, Surfaces, TriangleRecord
 from nrc_tracer.tracer.light_table import LightTable
-from nrc_tracer.tracer.lights import FAR
 from nrc_tracer.tracer.material_table import MaterialTable
 from nrc_tracer.tracer.texture_table import TextureTable
 from nrc_tracer.tracer.transport import SceneRecord

@@ -9,7 +9,7 @@ import warp as wp
 
 from nrc_tracer.device.finite import all_finite
 from nrc_tracer.device.launch import Launcher
-from nrc_tracer.tracer.accel.intersect import intersect
+from nrc_tracer.tracer.accel.intersect import FAR, intersect
 from nrc_tracer.tracer.bsdf.leaf import BLACK, NOTHING, choose_leaf
 from nrc_tracer.tracer.bsdf.lobe import (
     DIFFUSE,
@@ -22,7 +22,6 @@ from nrc_tracer.tracer.bsdf.lobe import (
 )
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.interaction import offset_origin, surface_at, texture_point
-from nrc_tracer.tracer.lights import FAR
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
 from nrc_tracer.tracer.transport import FIRST_LEAF, PathSettings, SceneRecord, film_pixel, first_ray
 

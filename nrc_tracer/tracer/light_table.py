@@ -23,8 +23,9 @@ from nrc_tracer.scene.model import (
     SpotLight,
 )
 from nrc_tracer.scene.transforms import matrix
-from nrc_tracer.tracer.environment import Environment, sampling_tables
-from nrc_tracer.tracer.lights import LightRecord, Lights
+from nrc_tracer.tracer.lights.environment import Environment, sampling_tables
+from nrc_tracer.tracer.lights.light import LightRecord
+from nrc_tracer.tracer.lights.lights import Lights
 from nrc_tracer.tracer.texture_table import LUMINANCE, TextureTable, as_rgb, to_rgb
 from nrc_tracer.tracer.vocabulary import LightKind
 

@@ -17,14 +17,14 @@ from nrc_tracer.cache.features import write_features
 from nrc_tracer.cache.records import BROKEN, COMPLETE, IN_CACHE, Records
 from nrc_tracer.cache.spread import clamped_cosine, has_spread, primary_area, spread_term
 from nrc_tracer.device.finite import all_finite
-from nrc_tracer.tracer.accel.intersect import intersect
+from nrc_tracer.tracer.accel.intersect import FAR, intersect
 from nrc_tracer.tracer.bsdf.bsdf import delta_probability, sample_lobe
 from nrc_tracer.tracer.bsdf.leaf import BELOW_ONE, map_shadowing
 from nrc_tracer.tracer.bsdf.lobe import has_smooth_part
 from nrc_tracer.tracer.bsdf.reflectance import lobe_reflectance
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.interaction import offset_origin, surface_at
-from nrc_tracer.tracer.lights import FAR, background_emission, surface_emission
+from nrc_tracer.tracer.lights.lights import background_emission, surface_emission
 from nrc_tracer.tracer.sampler import SampleKey, fork_key, sample_2d
 from nrc_tracer.tracer.sampling import max_component, to_world
 from nrc_tracer.tracer.transport import (

@@ -7,13 +7,13 @@ Names are those of Pharr, Jakob and Humphreys, *Physically Based Rendering* (4th
 import warp as wp
 
 from nrc_tracer.device.finite import all_finite
-from nrc_tracer.tracer.accel.intersect import AccelHandles, occluded
+from nrc_tracer.tracer.accel.intersect import FAR, AccelHandles, occluded
 from nrc_tracer.tracer.bsdf.bsdf import evaluate_lobe
 from nrc_tracer.tracer.bsdf.leaf import BLACK, NOTHING, choose_leaf, map_shadowing
 from nrc_tracer.tracer.bsdf.lobe import Lobe, Materials, is_transmissive, resolve
 from nrc_tracer.tracer.camera import CameraRay, CameraRecord, FilmRecord, camera_ray
 from nrc_tracer.tracer.interaction import Interaction, Surfaces, offset_origin, shading_frame, texture_point
-from nrc_tracer.tracer.lights import FAR, Lights, sample_light
+from nrc_tracer.tracer.lights.lights import Lights, sample_light
 from nrc_tracer.tracer.sampler import SampleKey, sample_2d
 from nrc_tracer.tracer.sampling import Frame, power_heuristic, to_local
 from nrc_tracer.tracer.textures import Textures

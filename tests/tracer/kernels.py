@@ -18,7 +18,7 @@ from nrc_tracer.tracer.interaction import (
     shading_frame,
     surface_at,
 )
-from nrc_tracer.tracer.lights import background_emission, choose_light, sample_light, surface_emission
+from nrc_tracer.tracer.lights.lights import background_emission, choose_light, sample_light, surface_emission
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
 from nrc_tracer.tracer.sampling import concentric_disk, cosine_hemisphere, frame_from_normal, uniform_sphere
 from nrc_tracer.tracer.textures import TexturePoint, lookup

@@ -2,6 +2,9 @@
 
 import warp as wp
 
+FAR = wp.constant(1.0e30)
+"""Largest ray parameter of a ray without an end."""
+
 
 @wp.struct
 class SphereRecord:

@@ -9,6 +9,7 @@ import numpy as np
 import warp as wp
 
 from nrc_tracer.device.constants import INV_2PI, INV_2PI2, INV_PI
+from nrc_tracer.tracer.lights.light import LightRecord, LightSample
 
 
 @wp.struct
@@ -23,15 +24,6 @@ class Environment:
     column_cdf: wp.array[float]  # [height + 1, width + 1], flat
     to_local: wp.mat33
     scale: float
-
-
-@wp.struct
-class EnvironmentSample:
-    """A direction towards the environment, its radiance and density [1/sr]."""
-
-    wi: wp.vec3
-    radiance: wp.vec3
-    pdf: float
 
 
 @wp.func
@@ -100,10 +92,10 @@ def environment_pdf_at(env: Environment, at: wp.vec4, sin_theta: float) -> float
 
 
 @wp.func
-def environment_pdf(env: Environment, w: wp.vec3) -> float:
+def environment_pdf(light: LightRecord, env: Environment, w: wp.vec3) -> float:
     """Density [1/sr] with which `sample_environment` draws `w`."""
     uv = environment_uv(env, w)
-    return environment_pdf_at(env, patch_coordinates(env, uv), wp.sin(uv[1] * wp.PI))
+    return light.probability * environment_pdf_at(env, patch_coordinates(env, uv), wp.sin(uv[1] * wp.PI))
 
 
 @wp.func
@@ -129,7 +121,7 @@ def sample_linear(u: float, a: float, b: float) -> float:
 
 
 @wp.func
-def sample_environment(env: Environment, u: wp.vec2) -> EnvironmentSample:
+def sample_environment(light: LightRecord, env: Environment, u: wp.vec2) -> LightSample:
     """Draw a direction in proportion to the map's interpolated luminance."""
     # Choose the patch, and stretch what is left of the random numbers
     j = find_interval(env.row_cdf, 0, env.height + 1, u[1])
@@ -161,10 +153,11 @@ def sample_environment(env: Environment, u: wp.vec2) -> EnvironmentSample:
     theta = wp.PI * y
     sin_theta = wp.sin(theta)
 
-    sample = EnvironmentSample()
+    sample = LightSample()
     sample.wi = wp.transpose(env.to_local) @ wp.vec3(wp.sin(phi) * sin_theta, wp.cos(theta), -wp.cos(phi) * sin_theta)
-    sample.pdf = environment_pdf_at(env, wp.vec4(float(i), float(j), s, t), sin_theta)
+    sample.pdf = light.probability * environment_pdf_at(env, wp.vec4(float(i), float(j), s, t), sin_theta)
     sample.radiance = environment_radiance(env, sample.wi)
+    sample.distant = 1
     return sample
 
 
