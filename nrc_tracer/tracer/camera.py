@@ -1,4 +1,4 @@
-"""Cameras: from a point of the film and of the lens to a ray. And the film's reconstruction filters, sampled by importance."""
+"""Cameras: from a point on the film and a point on the lens to a ray; and importance sampling of the reconstruction filter."""
 
 import warp as wp
 
@@ -12,37 +12,37 @@ GAUSSIAN = wp.constant(int(FilterKind.GAUSSIAN))
 
 @wp.struct
 class CameraRecord:
-    """A camera: `left`, `up` and `forward` are unit vectors; extents are half sizes of the image at distance 1."""
+    """A camera. `left`, `up` and `forward` are unit vectors."""
 
-    kind: int
+    kind: int  # a `CameraKind`
     origin: wp.vec3
     left: wp.vec3
     up: wp.vec3
     forward: wp.vec3
-    extent: wp.vec2
-    shift: wp.vec2  # principal point offset, in image widths and heights
-    aperture_radius: float
+    extent: wp.vec2  # half width and half height of the image at distance 1
+    shift: wp.vec2  # principal point offset [image widths and heights]
+    aperture_radius: float  # of the lens; 0: pinhole
     focus_distance: float
-    near: float
+    near: float  # clipping distances along the axis
     far: float
 
 
 @wp.struct
 class FilmRecord:
-    """The film: full size, and the crop window that is rendered."""
+    """The film: its full size, and the crop window that is rendered, all in pixels."""
 
     size: wp.vec2
     crop_x: int
     crop_y: int
     crop_width: int
-    filter: int
+    filter: int  # a `FilterKind`
     filter_radius: float
     filter_sigma: float
 
 
 @wp.struct
 class CameraRay:
-    """A ray `o + t d` from the camera, to be followed for t in (t_min, t_max)."""
+    """A camera ray `o + t d` with t in (t_min, t_max)."""
 
     o: wp.vec3
     d: wp.vec3
@@ -52,7 +52,7 @@ class CameraRay:
 
 @wp.func
 def filter_offset(film: FilmRecord, u: float) -> float:
-    """Draw a distance from the pixel's centre [pixels] in proportion to the filter."""
+    """Draw an offset from the pixel's centre [pixels] with a density proportional to the filter."""
     if film.filter == TENT:
         if u < 0.5:
             return film.filter_radius * (wp.sqrt(2.0 * u) - 1.0)
@@ -66,7 +66,7 @@ def filter_offset(film: FilmRecord, u: float) -> float:
 
 @wp.func
 def camera_ray(camera: CameraRecord, film: FilmRecord, pixel: int, u_film: wp.vec2, u_lens: wp.vec2) -> CameraRay:
-    """The ray through a random point of pixel number `pixel` of the crop window."""
+    """The ray through a random point of pixel `pixel` of the crop window. `u_film` and `u_lens` are random in [0, 1)^2."""
     x = float(film.crop_x + pixel % film.crop_width) + 0.5 + filter_offset(film, u_film[0])
     y = float(film.crop_y + pixel // film.crop_width) + 0.5 + filter_offset(film, u_film[1])
     left = (1.0 - 2.0 * (x / film.size[0] + camera.shift[0])) * camera.extent[0]

@@ -1,4 +1,4 @@
-"""From a hit to a surface: position with error bounds, normals, texture coordinates; and rays that leave it safely."""
+"""The point of a surface that a ray hits: position with error bounds, normals, texture coordinates, and origins of new rays."""
 
 import warp as wp
 
@@ -13,19 +13,19 @@ HAS_UV = wp.constant(2)
 INWARD = wp.constant(4)  # a sphere whose normals point inwards
 HAS_COLOR = wp.constant(8)  # has vertex colours
 
-# gamma(7) of PBRT 4th ed., 6.8.5, bounds the interpolation of a hit point; doubled for the intersector's own rounding
+# gamma(7) bounds the rounding error of an interpolated hit point (PBRT, 4th ed., 6.8.5); doubled for the intersector's rounding
 POSITION_ERROR = wp.constant(2.0 * 7.0 * 5.9604645e-8)
 
 
 @wp.struct
 class ShapeRecord:
-    """What the triangles of one shape, or one sphere, have in common."""
+    """Properties that all triangles of a shape share, or those of a sphere."""
 
     material: int
-    light: int  # light of its first triangle, or of the sphere; -1: does not shine
+    light: int  # number of the light of its first triangle, or of the sphere; -1: does not emit
     first_triangle: int
     flags: int
-    # From the corners of its triangles to their texture coordinates and colours, which instances share
+    # Offsets from the indices of vertex normals to those of texture coordinates and colours, which instances share
     uv_offset: int
     color_offset: int
 
@@ -38,13 +38,13 @@ class TriangleRecord:
     p1: wp.vec3
     p2: wp.vec3
     n: wp.vec3  # unit normal of the winding
-    corners: wp.vec3i  # indices of its vertices' normals; and of their texture coordinates with the shape's offset
+    corners: wp.vec3i  # indices of its vertices' normals; plus the shape's offsets: of texture coordinates and colours
     shape: int
 
 
 @wp.struct
 class Surfaces:
-    """The geometry of a scene: all triangles in one buffer, all shapes."""
+    """The geometry of a scene, the triangles of all shapes in one buffer."""
 
     triangles: wp.array[TriangleRecord]
     normals: wp.array[wp.vec3]
@@ -61,12 +61,12 @@ class Interaction:
     error: wp.vec3
     n: wp.vec3  # geometric normal, on the shading normal's side
     shading_n: wp.vec3
-    dpdu: wp.vec3  # how the point moves with u and v; zero where there are no texture coordinates
+    dpdu: wp.vec3  # partial derivatives of `p` by u and v; zero without texture coordinates
     dpdv: wp.vec3
     uv: wp.vec2
-    color: wp.vec4  # the mesh's own, linear RGB and opacity; white where it has none
+    color: wp.vec4  # vertex colour, linear RGB and opacity; white without vertex colours
     shape: int
-    light: int
+    light: int  # number of the light; -1: does not emit
 
 
 @wp.func
@@ -77,7 +77,7 @@ def interpolation_error(triangle: TriangleRecord, b0: float, b1: float, b2: floa
 
 @wp.func
 def smooth_normal(surfaces: Surfaces, triangle: TriangleRecord, b0: float, b1: float, b2: float) -> wp.vec3:
-    """The unit normal interpolated from the vertices'; the triangle's own where those cancel out."""
+    """The unit normal interpolated from the vertices' normals; the triangle's own normal where those cancel out."""
     corners = triangle.corners
     n = surfaces.normals[corners[0]] * b0 + surfaces.normals[corners[1]] * b1 + surfaces.normals[corners[2]] * b2
     if wp.length_sq(n) > 1.0e-12:
@@ -96,7 +96,7 @@ def sphere_uv(orientation: wp.mat33, outward: wp.vec3) -> wp.vec2:
 
 @wp.func
 def triangle_interaction(surfaces: Surfaces, hit: Hit) -> Interaction:
-    """The surface at a hit on a triangle."""
+    """The interaction at a hit on a triangle."""
     it = Interaction()
     triangle = surfaces.triangles[hit.index]
     it.shape = triangle.shape
@@ -111,7 +111,7 @@ def triangle_interaction(surfaces: Surfaces, hit: Hit) -> Interaction:
     corners = triangle.corners
     if (shape.flags & SMOOTH) != 0:
         it.shading_n = smooth_normal(surfaces, triangle, b0, b1, b2)
-        # The vertex normals say which side is the front
+        # The vertex normals decide which side is the front
         if wp.dot(it.n, it.shading_n) < 0.0:
             it.n = -it.n
     it.uv = wp.vec2(b1, b2)
@@ -143,7 +143,7 @@ def triangle_interaction(surfaces: Surfaces, hit: Hit) -> Interaction:
 
 @wp.func
 def sphere_interaction(surfaces: Surfaces, accel: AccelHandles, hit: Hit, o: wp.vec3, d: wp.vec3) -> Interaction:
-    """The surface at a hit on an analytic sphere; the point is projected back onto it."""
+    """The interaction at a hit on an analytic sphere; the point is projected back onto the sphere."""
     it = Interaction()
     sphere = accel.spheres[hit.index]
     it.shape = sphere.shape
@@ -169,7 +169,7 @@ def sphere_interaction(surfaces: Surfaces, accel: AccelHandles, hit: Hit, o: wp.
 
 @wp.func
 def surface_at(surfaces: Surfaces, accel: AccelHandles, hit: Hit, o: wp.vec3, d: wp.vec3) -> Interaction:
-    """The surface at a hit of the ray `o + t d`."""
+    """The interaction at a hit of the ray `o + t d`."""
     if hit.is_sphere != 0:
         return sphere_interaction(surfaces, accel, hit, o, d)
     return triangle_interaction(surfaces, hit)
@@ -177,7 +177,7 @@ def surface_at(surfaces: Surfaces, accel: AccelHandles, hit: Hit, o: wp.vec3, d:
 
 @wp.func
 def texture_point(it: Interaction) -> TexturePoint:
-    """Where the textures of the surface's material are looked up."""
+    """The coordinates at which the textures of the surface's material are looked up."""
     at = TexturePoint()
     at.uv = it.uv
     at.color = it.color
@@ -186,7 +186,7 @@ def texture_point(it: Interaction) -> TexturePoint:
 
 @wp.func
 def frame_along(n: wp.vec3, dpdu: wp.vec3) -> Frame:
-    """The frame around `n` whose tangent follows the texture's u; any where there is no u."""
+    """The frame around `n` whose tangent points along `dpdu`; an arbitrary tangent where `dpdu` is zero."""
     s = dpdu - n * wp.dot(n, dpdu)
     if wp.length_sq(s) > 1.0e-20:
         frame = Frame()
@@ -199,7 +199,7 @@ def frame_along(n: wp.vec3, dpdu: wp.vec3) -> Frame:
 
 @wp.func
 def shading_frame(n: wp.vec3, dpdu: wp.vec3, anisotropic: bool) -> Frame:
-    """The frame in which scattering is computed; its tangent follows the texture's u where the lobe needs one."""
+    """The frame in which scattering is computed. Its tangent points along `dpdu` if the lobe is anisotropic."""
     if anisotropic:
         return frame_along(n, dpdu)
     return frame_from_normal(n)
@@ -207,10 +207,10 @@ def shading_frame(n: wp.vec3, dpdu: wp.vec3, anisotropic: bool) -> Frame:
 
 @wp.func
 def offset_origin(p: wp.vec3, error: wp.vec3, n: wp.vec3, w: wp.vec3) -> wp.vec3:
-    """A ray origin clear of the surface at `p`, on the side of `w`.
+    """Move the origin of a ray along `w` off the surface at `p`, so that it does not hit the surface again.
 
-    After PBRT (4th ed., 6.8.6), but by the largest coordinate's error whatever the normal: in a plane through the origin the
-    coordinate across it has no error, and an origin left exactly on the plane meets it again at t = 0.
+    As in PBRT (4th ed., 6.8.6), but the distance is the largest of the three error bounds whatever the normal: on a plane
+    through the scene's origin the coordinate across the plane has no error, and a ray from the plane would hit it at t = 0.
     """
     offset = n * wp.max(error[0], wp.max(error[1], error[2]))
     if wp.dot(w, n) < 0.0:

@@ -1,11 +1,11 @@
-"""The loop of a path tracer, written once and built twice: for whole paths, and for paths that a radiance cache cuts.
+"""The loop of the path tracer, written once and built twice: for whole paths, and for paths that a radiance cache cuts.
 
-Next-event estimation and multiple importance sampling at every vertex, Russian roulette by throughput. A path with cuts differs
-in two ways (`nrc_tracer.cache.records`). At each cut the path starts anew: radiance and throughput after the cut are those of a
-path that begins there. And where a lobe mixes delta functions with others, one of the two is chosen first, which adds some noise:
-the cache holds what the others scatter, and is not asked for mirrors.
+Paths use next-event estimation and multiple importance sampling at every vertex, and Russian roulette by throughput. A path with
+cuts (`nrc_tracer.cache.records`) differs in two ways. At each cut it starts anew: radiance and throughput after the cut are those
+of a path that begins there. And where a lobe has both a delta function and a smooth part, the path chooses one of them before it
+samples, which adds some noise: the cache predicts only what the smooth part scatters.
 
-What only one of the two needs stands in branches on `wp.static`, which are not part of the other's code at all.
+Code that only one variant needs is in branches on `wp.static`, which Warp leaves out of the other variant altogether.
 """
 
 from typing import Any
@@ -82,9 +82,9 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
     ) -> wp.vec3:
         gathered = wp.vec3(0.0)  # radiance since the camera or the last cut
         beta = wp.vec3(1.0)  # throughput since the camera or the last cut
-        eta = float(1.0)  # product of the index ratios along the path, which roulette must not mistake for absorption
+        eta = float(1.0)  # product of the index ratios along the path: roulette must not take refraction for absorption
         p_b = float(0.0)
-        after_delta = int(1)  # the camera counts as one: only the BSDF could have found what is seen
+        after_delta = int(1)  # the camera counts as a delta function: light sampling could not have found what it sees
         depth = int(0)
 
         if wp.static(with_cuts):
@@ -99,11 +99,11 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
             records.depth[path] = 0
             records.pixel[path] = pixel
             records.gathered[first_segment] = wp.vec3(0.0)
-            carried = float(1.0)  # the largest component of the throughput to the last cut, for roulette
-            area = float(-1.0)  # a_0; negative before the first vertex that is no delta function
+            carried = float(1.0)  # largest component of the throughput up to the last cut, for roulette
+            area = float(-1.0)  # footprint a_0 of the first vertex with a smooth part; negative before it
             root_area = float(0.0)  # square root of the footprint's area
-            travelled = float(0.0)
-            p_scatter = float(0.0)  # density of the last direction; 0 after a delta function
+            travelled = float(0.0)  # distance since the last vertex with a smooth part
+            p_scatter = float(0.0)  # density of the last sampled direction; 0 after a delta function
             in_suffix = int(0)
             count = int(0)
             status = int(COMPLETE)
@@ -145,7 +145,7 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
             if v.status == ABSORBS:
                 break
             if v.status == PASSES:
-                # Go straight on. To what comes next this is a delta function: shadow rays did not get through
+                # Go straight on. Like a delta function: shadow rays through this surface were blocked
                 after_delta = 1
                 previous = it.p
                 o = offset_origin(it.p, it.error, it.n, d)
@@ -157,12 +157,12 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
             u_end = sample_2d(key, first_pair + LOBE_AND_ROULETTE)
             is_delta = not has_smooth_part(v.lobe.kind)
             if wp.static(with_cuts):
-                # Let the footprint grow by the segment that ends here
+                # Add the segment that ends here to the footprint
                 cosine = clamped_cosine(it.n, d)
                 if p_scatter > 0.0:
                     root_area += spread_term(travelled, p_scatter, cosine)
 
-                # Choose between delta functions and the rest
+                # Choose between the delta function and the smooth part
                 p_delta = delta_probability(v.lobe, v.wo)
                 is_delta = u_end[0] < p_delta
                 if not is_delta:
@@ -183,7 +183,7 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
                                 root_area = float(0.0)
                         elif not continues:
                             ends = has_spread(root_area, area, policy.suffix_spread)
-                        is_cut = ends or count < records.capacity - 1  # the last one is kept for the end
+                        is_cut = ends or count < records.capacity - 1  # the last row is reserved for the end
                     if is_cut:
                         row = first_row + count
                         r = lobe_reflectance(scene.materials.coat_tables, v.lobe, v.wo)
@@ -198,7 +198,7 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
                         if count == 0:
                             records.depth[path] = depth
                         count += 1
-                        # Roulette plays for what the path is worth to a pixel; to training each record is worth the same
+                        # Roulette goes by the path's contribution to a pixel; in training all records count alike
                         if policy.mode == TRAIN:
                             eta = float(1.0)
                         else:
@@ -214,7 +214,7 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
                         u = sample_2d(key, first_pair + LOBE_AND_ROULETTE)
                         u_end = wp.vec2(wp.min(p_delta + (1.0 - p_delta) * u[0], BELOW_ONE), u[1])
 
-            # Sample the BSDF. Here already: while the processor waits for one sample's arithmetic it can do the other's
+            # Sample the BSDF before the light: the two are independent, and the processor overlaps their arithmetic
             bs = sample_lobe(
                 scene.materials.coat_tables, v.lobe, v.wo, u_end[0], sample_2d(key, first_pair + DIRECTION)
             )
@@ -247,7 +247,7 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
             t_min = float(0.0)
             t_max = float(FAR)
 
-            # End the path at random where it carries little
+            # Russian roulette: end the path at random where its throughput is low
             strength = max_component(beta)
             if wp.static(with_cuts):
                 strength = strength * carried

@@ -15,10 +15,10 @@ SOBOL = wp.constant(int(SamplerKind.SOBOL))
 
 @wp.struct
 class SampleKey:
-    """Names one sample of one pixel: all its random numbers are functions of this and a dimension."""
+    """Identifies one sample of one pixel: its random numbers are functions of this key and a dimension."""
 
     kind: int
-    pixel: wp.uint64  # hash of (seed, pixel); independent: of the index as well
+    pixel: wp.uint64  # hash of (seed, pixel); for independent samples of (seed, pixel, index)
     index_reversed: wp.uint32  # the sample index with its bits reversed
 
 
@@ -34,7 +34,7 @@ def reverse_bits(x: wp.uint32) -> wp.uint32: ...
 
 @wp.func
 def pcg_output(state: wp.uint64) -> wp.uint64:
-    """PCG64's RXS-M-XS output permutation of one step of its generator (O'Neill, 2014)."""
+    """One step of PCG64 with its RXS-M-XS output permutation (O'Neill, 2014)."""
     s = state * wp.uint64(6364136223846793005) + wp.uint64(1442695040888963407)
     word = ((s >> ((s >> wp.uint64(59)) + wp.uint64(5))) ^ s) * wp.uint64(12605985483714917081)
     return (word >> wp.uint64(43)) ^ word
@@ -72,7 +72,7 @@ def unit_float(bits: wp.uint32) -> float:
 
 @wp.func
 def sample_key(kind: int, seed: wp.uint64, pixel: int, index: int) -> SampleKey:
-    """Name sample `index` of `pixel`."""
+    """The key of sample `index` of pixel `pixel`."""
     key = SampleKey()
     key.kind = kind
     hashed = mix_bits(mix_bits(seed + GOLDEN) ^ wp.uint64(pixel))
@@ -85,7 +85,7 @@ def sample_key(kind: int, seed: wp.uint64, pixel: int, index: int) -> SampleKey:
 
 @wp.func
 def fork_key(key: SampleKey, number: int) -> SampleKey:
-    """The same sample with other random numbers, for each `number`."""
+    """A key of the same sample with other random numbers, different for each `number`."""
     forked = SampleKey()
     forked.kind = key.kind
     forked.index_reversed = key.index_reversed
@@ -95,7 +95,7 @@ def fork_key(key: SampleKey, number: int) -> SampleKey:
 
 @wp.func
 def sample_2d(key: SampleKey, dimension: int) -> wp.vec2:
-    """Two random numbers in [0, 1): the pair of dimensions number `dimension`."""
+    """Two random numbers in [0, 1), of the pair of dimensions `dimension`."""
     bits = pcg_output(key.pixel + wp.uint64(dimension) * GOLDEN)
     low = wp.uint32(bits)
     high = wp.uint32(bits >> wp.uint64(32))

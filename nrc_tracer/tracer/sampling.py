@@ -1,4 +1,6 @@
-"""Mappings from the unit square to disks, hemispheres and spheres, and orthonormal frames (PBRT, 4th ed., appendix A)."""
+"""Mappings from the unit square to disks, hemispheres and spheres, orthonormal frames, and the weights of multiple importance
+sampling (PBRT, 4th ed., appendix A).
+"""
 
 import warp as wp
 
@@ -16,7 +18,7 @@ class Frame:
 
 @wp.func
 def frame_from_normal(n: wp.vec3) -> Frame:
-    """Any frame around the unit vector n (Duff et al., *Building an Orthonormal Basis, Revisited*, JCGT 2017)."""
+    """A frame around the unit vector n (Duff et al., *Building an Orthonormal Basis, Revisited*, JCGT 2017)."""
     sign = wp.where(n[2] >= 0.0, 1.0, -1.0)
     a = -1.0 / (sign + n[2])
     b = n[0] * n[1] * a
@@ -48,7 +50,7 @@ def concentric_disk(u: wp.vec2) -> wp.vec2:
     r = wp.where(wide, x, y)
     if r == 0.0:
         return wp.vec2(0.0)
-    # The angle from the nearer axis is within +-45 degrees, where Taylor's series to these degrees are exact in float32
+    # The angle from the nearer axis is at most 45 degrees, where Taylor series of these degrees are exact in float32
     a = QUARTER_PI * wp.where(wide, y, x) / r
     q = a * a
     s = r * a * (1.0 + q * (-0.16666667 + q * (8.3333333e-3 + q * (-1.9841270e-4 + q * 2.7557319e-6))))
@@ -74,13 +76,13 @@ def uniform_sphere(u: wp.vec2) -> wp.vec3:
 
 @wp.func
 def max_component(v: wp.vec3) -> float:
-    """The largest of the three."""
+    """The largest component."""
     return wp.max(v[0], wp.max(v[1], v[2]))
 
 
 @wp.func
 def power_heuristic(pdf: float, other: float) -> float:
-    """Weight of a sample drawn with density `pdf` where another strategy would have drawn it with density `other` (Veach)."""
+    """Veach's weight of a sample drawn with density `pdf` that another strategy would have drawn with density `other`."""
     if pdf > 1.0e18:
         return 1.0
     a = pdf * pdf

@@ -1,7 +1,8 @@
-"""The steps of a path, of which the integrators are made: what a vertex scatters, its direct light, its emission's weight.
+"""The steps of a path: its first ray, the lobe at each vertex, direct light, and the weight of emission that a ray meets.
 
 Names are those of Pharr, Jakob and Humphreys, *Physically Based Rendering* (4th ed., 13.4): `beta` is the throughput, `p_b` and
-`p_l` are the densities of sampling a direction by the BSDF and by the lights, `w_b` and `w_l` the weights that combine them.
+`p_l` are the densities of sampling a direction from the BSDF and from the lights, `w_b` and `w_l` their weights in multiple
+importance sampling.
 """
 
 import warp as wp
@@ -19,13 +20,13 @@ from nrc_tracer.tracer.sampling import Frame, power_heuristic, to_local
 from nrc_tracer.tracer.textures import Textures
 
 KERNEL_OPTIONS = {
-    # On the CPU the whole path is inlined into the kernel: a call would copy the scene record for every path
+    # On the CPU the whole path is inlined into the kernel: a function call would copy the scene record for every path
     "cpu_compiler_flags": "-march=native -mllvm=-inline-threshold=100000"
     " -mllvm=-inline-cold-callsite-threshold=3000 -mllvm=-slp-recursion-max-depth=4"
 }
-"""Warp's options for modules whose kernels follow paths."""
+"""Warp options of modules whose kernels follow paths."""
 
-# Pairs of random dimensions: two for the camera, then for each vertex
+# Pairs of random dimensions: two for the camera, then four for each vertex
 FILM = wp.constant(0)
 LENS = wp.constant(1)
 FIRST_VERTEX = wp.constant(2)
@@ -34,24 +35,25 @@ LIGHT_CHOICE = wp.constant(0)
 LIGHT_POINT = wp.constant(1)
 DIRECTION = wp.constant(2)
 LOBE_AND_ROULETTE = wp.constant(3)
-# Choosing leaves has pairs of its own, far from the others: scenes that need none do not change by it
+# The choice of a leaf has pairs of its own, far from the others, so that scenes without such choices keep their random numbers
 FIRST_LEAF = wp.constant(1 << 20)
 
-# Shadow rays stop short of the light by this share of their length
+# Fraction of the distance to the light that a shadow ray covers
 SHADOW_END = wp.constant(0.9999)
 
+# Largest probability of surviving Russian roulette
 MAX_SURVIVAL = wp.constant(0.95)
 
-# What a vertex does
+# What a vertex does with the path
 SCATTERS = wp.constant(0)
 ABSORBS = wp.constant(1)
-PASSES = wp.constant(2)  # a mask leaves the surface out
+PASSES = wp.constant(2)  # a mask makes the surface transparent: the ray goes straight on
 BREAKS = wp.constant(3)  # a parameter is not finite
 
 
 @wp.struct
 class SceneRecord:
-    """A scene on a device."""
+    """A scene as kernels read it."""
 
     accel: AccelHandles
     surfaces: Surfaces
@@ -62,41 +64,41 @@ class SceneRecord:
 
 @wp.struct
 class PathSettings:
-    """What decides a path beside the scene. `max_depth` counts segments, as in the scene format."""
+    """Settings of paths."""
 
-    sampler: int
+    sampler: int  # a `SamplerKind`
     seed: wp.uint64
-    max_depth: int
-    rr_depth: int
+    max_depth: int  # longest path [segments]
+    rr_depth: int  # Russian roulette begins at this depth [segments]
 
 
 @wp.struct
 class Vertex:
-    """What scatters at a hit: one lobe, in the frame of the side that is seen."""
+    """The lobe that scatters at a hit, and the shading frame on the side that the ray sees."""
 
     status: int
     lobe: Lobe
     frame: Frame
-    wo: wp.vec3  # in that frame
-    is_mapped: int  # whether a bump or normal map has bent the frame's normal
-    unmapped_n: wp.vec3
+    wo: wp.vec3  # direction to the viewer, in that frame
+    is_mapped: int  # 1 if a bump or normal map has changed the frame's normal
+    unmapped_n: wp.vec3  # the normal without maps
 
 
 @wp.func
 def is_lit(v: wp.vec3) -> bool:
-    """Whether a colour adds anything; one that is not finite does, so that its sample is dropped instead of taken for dark."""
+    """Whether a colour is not black. A colour that is not finite counts as lit, so that its sample is dropped and reported."""
     return not (v[0] + v[1] + v[2] <= 0.0)
 
 
 @wp.func
 def film_pixel(film: FilmRecord, pixel: int) -> int:
-    """The number, on the whole film, of pixel number `pixel` of the crop window: random numbers do not depend on the crop."""
+    """Index on the whole film of pixel `pixel` of the crop window, so that random numbers do not depend on the crop."""
     return (film.crop_y + pixel // film.crop_width) * int(film.size[0]) + film.crop_x + pixel % film.crop_width
 
 
 @wp.func
 def first_ray(camera: CameraRecord, film: FilmRecord, pixel: int, key: SampleKey) -> CameraRay:
-    """The ray with which a sample of pixel number `pixel` of the crop window begins."""
+    """The camera ray of a sample of pixel `pixel` of the crop window."""
     u_lens = wp.vec2(0.0)
     if camera.aperture_radius > 0.0:
         u_lens = sample_2d(key, LENS)
@@ -105,7 +107,7 @@ def first_ray(camera: CameraRecord, film: FilmRecord, pixel: int, key: SampleKey
 
 @wp.func
 def weighted_emission(e: wp.vec4, p_b: float, after_delta: int) -> wp.vec3:
-    """Emission met by a ray that the BSDF has sampled with density `p_b`, by its weight; `e` is (radiance, p_l)."""
+    """Weigh emission met by a ray that was sampled from the BSDF with density `p_b`; `e` is (radiance, p_l)."""
     w_b = float(1.0)
     if after_delta == 0:
         w_b = power_heuristic(p_b, e[3])
@@ -114,7 +116,7 @@ def weighted_emission(e: wp.vec4, p_b: float, after_delta: int) -> wp.vec3:
 
 @wp.func
 def vertex_at(scene: SceneRecord, it: Interaction, d: wp.vec3, key: SampleKey, depth: int) -> Vertex:
-    """Find the lobe of the side that a ray along `d` sees, and turn the frame to it. `depth` counts from 1."""
+    """Find the lobe on the side that a ray along `d` sees, and its shading frame. `depth` counts vertices from 1."""
     v = Vertex()
     sides = scene.materials.sides[scene.surfaces.shapes[it.shape].material]
     is_back = wp.dot(it.shading_n, d) > 0.0
@@ -155,7 +157,7 @@ def vertex_at(scene: SceneRecord, it: Interaction, d: wp.vec3, key: SampleKey, d
 
 @wp.func
 def direct_light(scene: SceneRecord, it: Interaction, v: Vertex, key: SampleKey, first_pair: int) -> wp.vec3:
-    """Sample a light and return what the vertex scatters of it, by its weight."""
+    """Sample a light, and return the radiance that the vertex scatters from it, weighted against BSDF sampling."""
     u_choice = sample_2d(key, first_pair + LIGHT_CHOICE)
     u_point = sample_2d(key, first_pair + LIGHT_POINT)
     ls = sample_light(scene.lights, scene.surfaces, scene.accel, scene.textures, it.p, u_choice, u_point)

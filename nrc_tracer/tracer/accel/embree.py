@@ -1,7 +1,7 @@
-"""Intel Embree for kernels on the CPU: its library is opened through ctypes and its functions' addresses go into the kernel.
+"""Intel Embree for kernels on the CPU: ctypes opens its library, and the addresses of its functions are passed to kernels.
 
-The library is the one inside the `embreex` wheel; nothing of embreex' own interface is used. Where it is missing or laid out
-otherwise, `load()` says why and Warp's BVH serves instead.
+The library is the one inside the `embreex` wheel; embreex's own interface is not used. Where the library is missing or its layout
+is unknown, `load()` raises an error with the reason, and Warp's BVH is used instead.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SIGNATURES = {
 
 @dataclass(frozen=True)
 class EmbreeLibrary:
-    """The opened library.
+    """The open library.
 
     Attributes:
         functions: The ctypes library.
@@ -61,7 +61,7 @@ class EmbreeLibrary:
 
 
 def _find_libraries() -> tuple[list[Path], Path]:
-    """The libraries to open first, and Embree itself, inside the installed embreex package."""
+    """The libraries to open first, and Embree's own, inside the installed embreex package."""
     spec = importlib.util.find_spec("embreex")
     if spec is None or not spec.submodule_search_locations:
         raise DeviceError("the package embreex is not installed")
@@ -71,16 +71,16 @@ def _find_libraries() -> tuple[list[Path], Path]:
     embree = [f for f in files if "embree4" in f.name and f.suffix not in (".py", ".pyd")]
     tbb = [f for f in files if "tbb" in f.name]
     if not embree:
-        raise DeviceError("the installed embreex holds no Embree 4 library")
+        raise DeviceError("the installed embreex contains no Embree 4 library")
     return tbb, embree[0]
 
 
 @lru_cache(maxsize=1)
 def load() -> EmbreeLibrary:
-    """Open Embree once a process.
+    """Open Embree, once per process.
 
     Raises:
-        DeviceError: No Embree 4 that can be called from kernels is installed; the message says why.
+        DeviceError: There is no Embree 4 that kernels can call; the message states the reason.
     """
     if ctypes.sizeof(ctypes.c_void_p) != 8:
         raise DeviceError("Embree needs a 64-bit Python")
@@ -105,15 +105,15 @@ def load() -> EmbreeLibrary:
 
 
 class EmbreeScene:
-    """Triangles in an Embree BVH, alive as long as this object.
+    """Triangles in an Embree BVH, which lives as long as this object.
 
     Args:
         positions: Vertex positions, shape [vertex_count, 3], float32.
         indices: Vertex indices, shape [triangle_count, 3], at least one triangle.
-        robust: Let no ray slip through an edge between triangles. `benchmarks/robust.py` measures what that costs and buys.
+        robust: Let no ray pass between two triangles that share an edge. `benchmarks/robust.py` measures cost and effect.
 
     Raises:
-        DeviceError: Embree is missing, or it ran out of memory.
+        DeviceError: Embree is missing or out of memory.
     """
 
     def __init__(self, positions: np.ndarray, indices: np.ndarray, *, robust: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Finding what a ray hits, on both devices: triangles through Embree (CPU) or Warp's BVH, analytic spheres through Warp's BVH."""
+"""Intersection of rays: triangles through Embree (on the CPU) or Warp's BVH, analytic spheres through Warp's BVH."""
 
 import warp as wp
 
@@ -8,7 +8,7 @@ FAR = wp.constant(1.0e30)
 
 @wp.struct
 class SphereRecord:
-    """An analytic sphere; `orientation`'s rows are its local axes, for texture coordinates."""
+    """An analytic sphere. The rows of `orientation` are its local axes, for texture coordinates."""
 
     center: wp.vec3
     radius: float
@@ -18,29 +18,29 @@ class SphereRecord:
 
 @wp.struct
 class AccelHandles:
-    """What the intersection functions need. An Embree scene address of 0 means Warp's BVH; ids of 0 mean none of the kind."""
+    """Acceleration structures. Without an Embree scene (address 0) Warp's mesh is used; an id of 0 means that there is none."""
 
     embree_scene: wp.uint64
     embree_intersect: wp.uint64
     embree_occluded: wp.uint64
     mesh: wp.uint64
-    sphere_bvh: wp.uint64  # of more than FEW_SPHERES spheres
+    sphere_bvh: wp.uint64  # 0 for up to FEW_SPHERES spheres, which are tested one by one
     sphere_count: int
     spheres: wp.array[SphereRecord]
 
 
 @wp.struct
 class Hit:
-    """What a ray hits first. `t` < 0: nothing. Triangles: `index` and the barycentrics of its second and third vertex."""
+    """The first hit of a ray; `t` < 0: none. `u`, `v`: barycentric coordinates of a triangle's second and third vertex."""
 
     t: float
     u: float
     v: float
-    index: int
+    index: int  # of the triangle or sphere
     is_sphere: int
 
 
-# RTCRayHit of Embree 4: 96 bytes, 16-byte aligned; instance ids are written past byte 80. Doubles carry 32-bit ids exactly.
+# RTCRayHit of Embree 4 has 96 bytes, 16-byte aligned; instance ids are written past byte 80. A double holds a 32-bit id exactly.
 @wp.func_native("""
 #if !defined(__CUDA_ARCH__)
     struct alignas(16) RayHit {
@@ -60,7 +60,7 @@ def embree_intersect(
 ) -> wp.vec4d: ...
 
 
-# rtcOccluded1 sets tfar to -inf where anything is hit
+# rtcOccluded1 sets tfar to -inf if anything is hit
 @wp.func_native("""
 #if !defined(__CUDA_ARCH__)
     struct alignas(16) Ray {
@@ -81,7 +81,7 @@ def embree_occluded(occluded: wp.uint64, scene: wp.uint64, o: wp.vec3, d: wp.vec
 def intersect_sphere(sphere: SphereRecord, o: wp.vec3, d: wp.vec3, t_min: float, t_max: float) -> float:
     """Distance to the first crossing of a sphere within (t_min, t_max), or -1; `d` of unit length.
 
-    The discriminant is formed from the distance of the centre to the ray, which keeps its digits for far and small spheres
+    The discriminant is computed from the distance of the centre to the ray, which keeps its digits for far and small spheres
     (Haines et al., *Precision Improvements for Ray/Sphere Intersection*, Ray Tracing Gems, 2019).
     """
     f = o - sphere.center
@@ -120,7 +120,7 @@ def intersect(accel: AccelHandles, o: wp.vec3, d: wp.vec3, t_min: float, t_max: 
             hit.index = int(found[3])
             limit = hit.t
     elif accel.mesh != wp.uint64(0):
-        # Warp's ray queries start at t = 0 and weigh the first and second vertex
+        # Warp's ray queries start at t = 0, and their u, v belong to the first and second vertex
         start = o + d * t_min
         query = wp.mesh_query_ray(accel.mesh, start, d, t_max - t_min)
         if query.result:

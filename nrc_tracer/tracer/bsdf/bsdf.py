@@ -1,4 +1,4 @@
-"""Scattering of any lobe: the functions that the path tracers call."""
+"""Sampling and evaluation of any lobe: the functions that the path tracers call."""
 
 import warp as wp
 
@@ -37,7 +37,7 @@ from nrc_tracer.tracer.bsdf.principled import evaluate_principled, sample_princi
 
 @wp.func
 def evaluate_lobe(tables: wp.array[float], lobe: Lobe, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
-    """(f cos, pdf) of the lobe's smooth part; delta functions count as zero."""
+    """(f cos, pdf) of the lobe's smooth part; zero for delta functions."""
     if lobe.kind == DIFFUSE:
         return evaluate_diffuse(lobe, wo, wi)
     if lobe.kind == ROUGH_CONDUCTOR:
@@ -55,7 +55,7 @@ def evaluate_lobe(tables: wp.array[float], lobe: Lobe, wo: wp.vec3, wi: wp.vec3)
 
 @wp.func
 def sample_lobe(tables: wp.array[float], lobe: Lobe, wo: wp.vec3, u_lobe: float, u: wp.vec2) -> LobeSample:
-    """Sample a direction; `pdf` 0 means that the light is absorbed."""
+    """Sample a direction; `pdf` 0 means that the path is absorbed."""
     if lobe.kind == DIFFUSE:
         return sample_diffuse(lobe, wo, u)
     if lobe.kind == ROUGH_CONDUCTOR:
@@ -79,10 +79,10 @@ def sample_lobe(tables: wp.array[float], lobe: Lobe, wo: wp.vec3, u_lobe: float,
 
 @wp.func
 def delta_probability(lobe: Lobe, wo: wp.vec3) -> float:
-    """Probability with which `sample_lobe` takes a delta function.
+    """Probability with which `sample_lobe` samples a delta function.
 
-    It does so if and only if `u_lobe < delta_probability`: one that decides by the same comparison knows beforehand which part
-    will be sampled. From below, where plastic and metal scatter nothing, it is 1: such a sample is absorbed.
+    It does so if and only if `u_lobe < delta_probability`, so a caller can tell beforehand which part will be sampled. The
+    probability is 1 below the surface of plastic and metal, which scatter nothing there: the sample is absorbed.
     """
     if lobe.kind == CONDUCTOR or lobe.kind == DIELECTRIC or lobe.kind == THIN_DIELECTRIC:
         return 1.0

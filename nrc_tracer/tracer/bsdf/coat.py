@@ -13,7 +13,7 @@ TABLE_SIZE = 64
 
 
 def fresnel(cos_i: np.ndarray, eta: float) -> tuple[np.ndarray, np.ndarray]:
-    """Reflectance and cosine of refraction (>= 0) for `cos_i` >= 0; `eta` is transmitted over incident index."""
+    """Fresnel reflectance and cosine of the refracted angle for `cos_i` >= 0; `eta`: transmitted over incident index."""
     cos_t = np.sqrt(np.maximum(0.0, 1.0 - (1.0 - cos_i**2) / eta**2))
     parallel = (eta * cos_i - cos_t) / np.maximum(eta * cos_i + cos_t, 1e-30)
     perpendicular = (cos_i - eta * cos_t) / np.maximum(cos_i + eta * cos_t, 1e-30)
@@ -34,15 +34,15 @@ def _masking(cosine: np.ndarray, alpha: float, distribution: Distribution) -> np
 def directional_scattering(
     cosines: np.ndarray, alpha: float, eta: float, distribution: Distribution, *, nodes: int = 128
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Share of the light from each cosine that a rough boundary reflects, and that it transmits, after one bounce.
+    """Fractions of the light from each direction that a rough boundary reflects and transmits in one bounce.
 
-    The integral over microfacet normals of Walter et al.'s model by Gauss-Legendre quadrature, normals drawn by D cos.
+    They are integrals over the microfacet normals of Walter et al.'s model, by Gauss-Legendre quadrature over D cos.
 
     Args:
         cosines: Cosines of the incident directions, shape [n], in (0, 1].
         alpha: Roughness.
         eta: Index behind the boundary over index in front.
-        distribution: Shape of the surface.
+        distribution: Distribution of the microfacet normals.
         nodes: Quadrature nodes in each of the two dimensions.
 
     Returns:
@@ -72,10 +72,10 @@ def directional_scattering(
 
 @lru_cache(maxsize=256)
 def rough_coat(alpha: float, eta: float, distribution: Distribution) -> tuple[np.ndarray, float]:
-    """The transmittance table of a rough coat, shape [TABLE_SIZE], and its diffuse reflectance from inside.
+    """The transmittance table of a rough coat, shape [TABLE_SIZE], and its reflectance for diffuse light from inside.
 
-    The latter is the mean over the table's cosines, as in Mitsuba's `roughplastic`. That is up to 1.6 % below the integral it
-    stands for and the base up to 2 % darker, but it is what scenes made with Mitsuba were tuned to.
+    The reflectance is a mean over the table's cosines, as in Mitsuba's `roughplastic`. It is up to 1.6 % below the exact
+    integral, which makes the base up to 2 % darker, but it is what scenes made with Mitsuba were tuned for.
     """
     cosines = np.maximum(1e-6, np.linspace(0.0, 1.0, TABLE_SIZE))
     _, transmittance = directional_scattering(cosines, alpha, eta, distribution)

@@ -1,4 +1,4 @@
-"""Metals: a perfect mirror with complex Fresnel reflectance, or microfacets of it."""
+"""Metals: a mirror with the Fresnel reflectance of a complex index of refraction, smooth or made of microfacets."""
 
 import warp as wp
 
@@ -9,7 +9,7 @@ from nrc_tracer.tracer.bsdf.microfacet import masking, normal_density, sample_vi
 
 @wp.func
 def sample_conductor(lobe: Lobe, wo: wp.vec3) -> LobeSample:
-    """Reflect at the normal."""
+    """Reflect at the shading normal."""
     s = LobeSample()
     s.eta = 1.0
     if wo[2] <= 0.0:

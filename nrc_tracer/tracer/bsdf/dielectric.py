@@ -1,4 +1,4 @@
-"""Glass: smooth, rough (Walter et al., 2007) and thin. Weights are for radiance, which refraction compresses by 1 / eta^2."""
+"""Glass: smooth, rough (Walter et al., 2007) and thin. Weights are those of radiance, which refraction scales by 1 / eta^2."""
 
 import warp as wp
 
@@ -29,7 +29,7 @@ def sample_dielectric(lobe: Lobe, wo: wp.vec3, u_lobe: float) -> LobeSample:
 
 @wp.func
 def sample_thin_dielectric(lobe: Lobe, wo: wp.vec3, u_lobe: float) -> LobeSample:
-    """A pane: R' = R + T R T + T R^3 T + ... = 2 R / (1 + R); what is not reflected goes straight on."""
+    """A pane, which reflects R' = R + T R T + T R^3 T + ... = 2 R / (1 + R) and transmits the rest without refraction."""
     s = LobeSample()
     s.eta = 1.0
     s.delta = 1
@@ -48,7 +48,7 @@ def sample_thin_dielectric(lobe: Lobe, wo: wp.vec3, u_lobe: float) -> LobeSample
 
 @wp.func
 def evaluate_rough_dielectric(lobe: Lobe, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
-    """(f cos, pdf), reflection and refraction (Walter et al., 2007, eqs. 20 and 21)."""
+    """(f cos, pdf) of reflection and refraction (Walter et al., 2007, eqs. 20 and 21)."""
     if wo[2] == 0.0 or wi[2] == 0.0:
         return wp.vec4(0.0)
     is_reflection = wo[2] * wi[2] > 0.0

@@ -9,7 +9,7 @@ from nrc_tracer.tracer.sampling import cosine_hemisphere
 
 @wp.func
 def evaluate_diffuse(lobe: Lobe, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
-    """(f cos, pdf)."""
+    """(f cos, pdf) of reflection."""
     if wo[2] <= 0.0 or wi[2] <= 0.0:
         return wp.vec4(0.0)
     pdf = wi[2] * INV_PI
@@ -18,7 +18,7 @@ def evaluate_diffuse(lobe: Lobe, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
 
 @wp.func
 def sample_diffuse(lobe: Lobe, wo: wp.vec3, u: wp.vec2) -> LobeSample:
-    """Sample by the cosine."""
+    """Sample with a density proportional to the cosine."""
     s = LobeSample()
     s.eta = 1.0
     if wo[2] <= 0.0:

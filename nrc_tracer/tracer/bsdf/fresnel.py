@@ -5,7 +5,7 @@ import warp as wp
 
 @wp.struct
 class DielectricFresnel:
-    """What a boundary between two dielectrics does to light that arrives from one side."""
+    """Reflection and refraction of light that arrives from one side at a boundary between two dielectrics."""
 
     reflectance: float
     cos_t: float  # cosine of the refracted direction, sign opposite to the incident cosine
@@ -14,7 +14,7 @@ class DielectricFresnel:
 
 @wp.func
 def fresnel_dielectric(cos_i: float, eta: float) -> DielectricFresnel:
-    """Unpolarised Fresnel reflectance. `eta`: index behind the normal over index in front; `cos_i` < 0 arrives from behind."""
+    """Unpolarised Fresnel reflectance. `eta`: index behind the surface over index in front; `cos_i` < 0: light from behind."""
     f = DielectricFresnel()
     f.eta_t = wp.where(cos_i >= 0.0, eta, 1.0 / eta)
     sin2_t = (1.0 - cos_i * cos_i) / (f.eta_t * f.eta_t)

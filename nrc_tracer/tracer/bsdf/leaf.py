@@ -1,8 +1,9 @@
-"""Which lobe of a material scatters at a hit: masks, blends, bump and normal maps as trees whose leaves are lobes.
+"""The choice of the lobe that scatters at a hit: masks, blends, bump and normal maps form a tree whose leaves are lobes.
 
-A side of a material is one number: a lobe, BLACK, NOTHING, or a node. Nodes are walked from the root with one random number,
-which at a mix takes either branch with its weight. So a leaf is chosen in proportion to the product of the weights above it,
-and used for sampling, evaluation and light sampling alike: the weights cancel in expectation. On the way maps bend the normal.
+Each side of a material is one integer code: a lobe, BLACK, NOTHING, or a node. A walk from the root with one random number takes
+a branch at each mix with the probability of its weight. A leaf is so chosen with the product of the weights above it, and the
+same leaf is used for sampling, evaluation and light sampling: the weights cancel in expectation. Maps on the way change the
+normal.
 """
 
 import warp as wp
@@ -12,38 +13,38 @@ from nrc_tracer.tracer.textures import Param, TexturePoint, Textures, evaluate_s
 from nrc_tracer.tracer.vocabulary import NodeKind
 
 BLACK = wp.constant(-1)  # scatters nothing
-NOTHING = wp.constant(-2)  # is not there: light passes straight on
-FIRST_NODE = wp.constant(-3)  # node i is FIRST_NODE - i
+NOTHING = wp.constant(-2)  # transparent: light passes straight through
+FIRST_NODE = wp.constant(-3)  # node i has the code FIRST_NODE - i
 
 MIX = wp.constant(int(NodeKind.MIX))
 BUMP = wp.constant(int(NodeKind.BUMP))
 NORMAL_MAP = wp.constant(int(NodeKind.NORMAL_MAP))
 TURN = wp.constant(int(NodeKind.TURN))
 
-BELOW_ONE = wp.constant(0.99999994)
+BELOW_ONE = wp.constant(0.99999994)  # the largest float32 below 1
 
 
 @wp.struct
 class NodeRecord:
-    """A step on the way to a leaf. `value` is the weight of `second`, or the height or the normals of a map."""
+    """A node of the tree. `value` is the weight of `second` at a mix, else the height or the normals of a map."""
 
     kind: int
     value: Param
     scale: float
-    is_upright: int  # 1 if a normal map's x and y are those of the image
+    is_upright: int  # 1 if a normal map's x and y axes are those of the image
     first: int
     second: int
 
 
 @wp.struct
 class Leaf:
-    """The lobe chosen (or BLACK or NOTHING) with the normal it has. `n` is not finite where a weight or a map is not."""
+    """The chosen lobe (or BLACK or NOTHING) and its normal `n`, which is not finite where a weight or a map is not."""
 
     code: int
     n: wp.vec3
     unmapped_n: wp.vec3
     is_mapped: int
-    is_back: int  # 1 if the normal still is that of the other side
+    is_back: int  # 1 if the normal still is that of the side away from the ray
 
 
 @wp.func
@@ -61,10 +62,10 @@ def bumped_normal(textures: Textures, node: NodeRecord, it: Interaction, n: wp.v
 
 @wp.func
 def image_axes(textures: Textures, index: int, it: Interaction) -> tuple[wp.vec3, wp.vec3]:
-    """The directions on the surface in which the image `index` is seen to run, right and down, of any length."""
+    """The directions on the surface in which image `index` runs right and down, of any length."""
     to_u = textures.records[index].to_u
     to_v = textures.records[index].to_v
-    # The derivatives by what `to_u` and `to_v` make of u and v, but for a positive factor
+    # The derivatives by the image's own coordinates, up to a positive factor
     right = it.dpdu * to_v[1] - it.dpdv * to_v[0]
     down = it.dpdv * to_u[0] - it.dpdu * to_u[1]
     if to_u[0] * to_v[1] - to_u[1] * to_v[0] < 0.0:
@@ -74,7 +75,7 @@ def image_axes(textures: Textures, index: int, it: Interaction) -> tuple[wp.vec3
 
 @wp.func
 def mapped_normal(textures: Textures, node: NodeRecord, it: Interaction, n: wp.vec3, at: TexturePoint) -> wp.vec3:
-    """The normal that a texture gives in the frame of tangent, bitangent and normal."""
+    """The normal that a texture states in the frame of tangent, bitangent and normal."""
     local = lookup(textures, node.value.texture, at) * 2.0 - wp.vec3(1.0)
     local = wp.vec3(local[0] * node.scale, local[1] * node.scale, local[2])
     if wp.length_sq(local) == 0.0:
@@ -94,8 +95,8 @@ def choose_leaf(
 ) -> Leaf:
     """Walk from `root` to a leaf, for a ray along `d` that sees the back if `is_back`.
 
-    A map never makes the side that is seen the other one: such a normal is mirrored at the one it bends (Schuessler et al.,
-    *Microfacet-Based Normal Mapping*, 2017, as Mitsuba does).
+    A mapped normal never turns the visible side away from the ray: such a normal is mirrored at the unmapped one, as in Mitsuba
+    (after Schuessler et al., *Microfacet-Based Normal Mapping*, 2017).
     """
     leaf = Leaf()
     leaf.unmapped_n = it.shading_n
@@ -104,7 +105,7 @@ def choose_leaf(
     at = texture_point(it)
     code = int(root)
     rest = float(u)
-    hand = float(1.0)  # -1 where `n` is that of the back, and what maps say is mirrored
+    hand = float(1.0)  # -1 if `n` is the normal of the back, where maps are mirrored
     while code <= FIRST_NODE:
         node = nodes[FIRST_NODE - code]
         code = node.first
@@ -143,7 +144,7 @@ def choose_leaf(
 
 @wp.func
 def map_shadowing(unmapped_n: wp.vec3, n: wp.vec3, wi: wp.vec3) -> float:
-    """What a map leaves of the light from `wi`: nothing where the two normals disagree on its side, less at grazing angles.
+    """Fraction of the light from `wi` that reaches a mapped surface: 0 where it is behind one of the normals, else up to 1.
 
     Conty Estevez et al., *A Microfacet-Based Shadowing Function to Solve the Bump Terminator Problem*, Ray Tracing Gems 2019.
     """

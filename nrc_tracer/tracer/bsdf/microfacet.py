@@ -1,4 +1,4 @@
-"""Microfacet distributions: GGX and Beckmann, anisotropic, with Smith's separable shadowing and visible-normal sampling.
+"""Microfacet distributions: anisotropic GGX and Beckmann with Smith's separable shadowing, and sampling of visible normals.
 
 Directions are local, the macroscopic normal is +z. Sources: Walter et al., *Microfacet Models for Refraction through Rough
 Surfaces* (EGSR 2007); Heitz and d'Eon, *Importance Sampling Microfacet-Based BSDFs using the Distribution of Visible
@@ -15,7 +15,7 @@ BECKMANN = wp.constant(int(Distribution.BECKMANN))
 
 @wp.struct
 class Microfacets:
-    """A rough surface: its kind and its roughness along both tangents."""
+    """A rough surface: its distribution of normals, and its roughness along both tangents."""
 
     distribution: int
     alpha_u: float
@@ -40,7 +40,7 @@ def normal_density(f: Microfacets, m: wp.vec3) -> float:
 
 @wp.func
 def masking(f: Microfacets, w: wp.vec3, m: wp.vec3) -> float:
-    """Smith's G1: the part of the microfacets with normal `m` that is visible from `w`. Zero where `w` sees their back."""
+    """Smith's G1: the fraction of the microfacets with normal `m` that is visible from `w`; 0 where `w` is behind them."""
     if wp.dot(w, m) * w[2] <= 0.0:
         return 0.0
     x = f.alpha_u * w[0]
@@ -49,7 +49,7 @@ def masking(f: Microfacets, w: wp.vec3, m: wp.vec3) -> float:
     if tan2 <= 0.0:
         return 1.0
     if f.distribution == BECKMANN:
-        # Exact, not Walter et al.'s rational fit (0.35 % off): the visible normals are sampled with exactly this masking
+        # Exact, not Walter et al.'s rational fit (0.35 % off): visible normals are sampled with exactly this masking
         tan = wp.sqrt(tan2)
         a = 1.0 / tan
         return 2.0 / (1.0 + wp.erf(a) + tan * INV_SQRT_PI * wp.exp(-a * a))
@@ -77,7 +77,7 @@ def sample_visible_slope_beckmann(cos_i: float, u: wp.vec2) -> wp.vec2:
         return wp.vec2(r * wp.cos(phi), r * wp.sin(phi))
     tan_i = sin_i / cos_i
     cot_i = cos_i / sin_i
-    # The total is 2 E: F at the largest slope that faces the viewer
+    # F at the largest slope that faces the viewer
     low = float(-1.0)
     high = float(wp.erf(cot_i))
     total = 1.0 + high + tan_i * INV_SQRT_PI * wp.exp(-cot_i * cot_i)
@@ -102,7 +102,7 @@ def sample_visible_slope_beckmann(cos_i: float, u: wp.vec2) -> wp.vec2:
 
 @wp.func
 def sample_visible_normal(f: Microfacets, w: wp.vec3, u: wp.vec2) -> wp.vec3:
-    """A microfacet normal, distributed as those visible from `w` (above the surface)."""
+    """Draw a microfacet normal from the distribution of those visible from `w` (above the surface)."""
     # Stretch the view direction to a surface of roughness 1
     v = wp.normalize(wp.vec3(f.alpha_u * w[0], f.alpha_v * w[1], w[2]))
     if f.distribution == BECKMANN:

@@ -1,6 +1,6 @@
 """Plastic: a diffuse base under a dielectric coat, smooth or rough.
 
-The base is lit by what the coat lets in, (1 - F_o)(1 - F_i) / eta^2, and what the coat reflects back inside is summed as a
+The coat transmits (1 - F_o)(1 - F_i) / eta^2 to the base and back; the internal reflections at the coat are summed as a
 geometric series (Mitsuba's `plastic` and `roughplastic`; after Weidlich and Wilkie, *Arbitrarily Layered Micro-Facet
 Surfaces*, 2007). The rough coat's transmittance is tabulated by cosine: see `nrc_tracer.tracer.bsdf.coat`.
 """
@@ -19,7 +19,7 @@ TABLE_SIZE = wp.constant(COAT_TABLE_SIZE)
 
 @wp.func
 def base_reflectance(lobe: Lobe) -> wp.vec3:
-    """Reflectance of the base with all internal reflections, over eta^2."""
+    """Reflectance of the base with all internal reflections, divided by eta^2."""
     inner = wp.vec3(lobe.inner_reflectance)
     if lobe.nonlinear != 0:
         inner = lobe.color * lobe.inner_reflectance
@@ -96,7 +96,7 @@ def evaluate_rough_plastic(table: wp.array[float], lobe: Lobe, wo: wp.vec3, wi: 
 
 @wp.func
 def sample_rough_plastic(table: wp.array[float], lobe: Lobe, wo: wp.vec3, u_lobe: float, u: wp.vec2) -> LobeSample:
-    """Reflect at a visible normal of the coat or scatter at the base; weigh by both."""
+    """Reflect at a visible normal of the coat or scatter at the base; the weight is that of both together."""
     s = LobeSample()
     s.eta = 1.0
     if wo[2] <= 0.0:

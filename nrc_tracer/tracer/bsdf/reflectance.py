@@ -1,10 +1,10 @@
-"""What a lobe reflects towards a viewer under a white sky: the factors that the radiance cache takes out of radiance.
+"""Reflectance of a lobe towards a viewer: the factors by which the radiance cache divides radiance.
 
-Reflectance is the integral of f cos over all directions of the light, delta functions left out. The radiance cache multiplies
-its network's output by it, so an approximation costs nothing but some of the network's effort. Sources of error, relative to
-the sum of both parts: Schlick's Fresnel term and the table (`split_sum`) some per cent; anisotropic roughness is summed up
-in one number; refraction is summed over few microfacets. Radiance is compressed by 1 / eta^2 on refraction, as in the lobes:
-from inside of glass the sum may exceed 1.
+Reflectance is the integral of f cos over all directions of light, without delta functions. The radiance cache multiplies its
+network's output by it, so an error here is no error of the image: the network learns the difference. Sources of error: Schlick's
+Fresnel term and the table (`split_sum`), some per cent of the sum of both parts; one number for anisotropic roughness; and the
+small number of microfacets over which refraction is summed. Refraction scales radiance by 1 / eta^2, as in the lobes, so the sum
+may exceed 1 inside glass.
 """
 
 import warp as wp
@@ -36,14 +36,14 @@ from nrc_tracer.tracer.bsdf.principled import (
 from nrc_tracer.tracer.bsdf.split_sum import SIZE
 
 SPLIT_SUM_SIZE = wp.constant(SIZE)
-NEARLY_ONE = wp.constant(0.9999)  # at a cosine of 1 the reflectance at equal indices is 0 / 0
-FACETS = wp.constant(16)
-GOLDEN = wp.constant(0.6180339887498949)
+NEARLY_ONE = wp.constant(0.9999)  # cosine near 1, where the reflectance of equal indices is not 0 / 0
+FACETS = wp.constant(16)  # microfacets over which refraction is summed
+INV_GOLDEN_RATIO = wp.constant(0.6180339887498949)
 
 
 @wp.struct
 class Reflectance:
-    """Diffuse and specular reflectance towards a viewer. Perceptual roughness in [0, 1]: the specular part's, 1 without one."""
+    """Diffuse and specular reflectance towards a viewer; perceptual roughness of the specular part in [0, 1], 1 without one."""
 
     diffuse: wp.vec3
     specular: wp.vec3
@@ -52,19 +52,19 @@ class Reflectance:
 
 @wp.struct
 class FacetAlbedo:
-    """What microfacets scatter towards a viewer. White metal scatters `scale` + `offset`."""
+    """Directional albedo of microfacets. That of white metal is `scale` + `offset`."""
 
-    scale: float  # A: weighed with 1 - w, where w is Schlick's weight
-    offset: float  # B: weighed with w
-    reflected: float  # by a dielectric
-    transmitted: float  # by a dielectric, as radiance
+    scale: float  # A, the factor of F0: the mean of 1 - w, where w is Schlick's weight
+    offset: float  # B: the mean of w
+    reflected: float  # reflection of a dielectric
+    transmitted: float  # transmission of a dielectric, as radiance
 
 
 @wp.func
 def effective_alpha(facets: Microfacets, wo: wp.vec3) -> float:
-    """The isotropic roughness that stands for an anisotropic one in the table.
+    """The isotropic roughness that replaces an anisotropic one in the table.
 
-    Its square is midway between the mean square slope along the view, which masks, and that of the whole surface.
+    Its square is midway between the mean square slope along the view, which determines masking, and that of the whole surface.
     """
     u2 = facets.alpha_u * facets.alpha_u
     v2 = facets.alpha_v * facets.alpha_v
@@ -77,7 +77,7 @@ def effective_alpha(facets: Microfacets, wo: wp.vec3) -> float:
 
 @wp.func
 def split_sum(tables: wp.array[float], facets: Microfacets, wo: wp.vec3) -> wp.vec2:
-    """Scale and offset of F0 in the reflectance of a rough mirror, bilinear between entries at the front of `tables`."""
+    """Scale and offset of F0 in the reflectance of a rough mirror, interpolated in the table at the front of `tables`."""
     x = wp.sqrt(effective_alpha(facets, wo)) * float(SPLIT_SUM_SIZE - 1)
     y = wp.clamp(wo[2], 0.0, 1.0) * float(SPLIT_SUM_SIZE - 1)
     i = wp.min(int(x), SPLIT_SUM_SIZE - 2)
@@ -93,7 +93,7 @@ def split_sum(tables: wp.array[float], facets: Microfacets, wo: wp.vec3) -> wp.v
 
 @wp.func
 def schlick_albedo(tables: wp.array[float], facets: Microfacets, eta: float, wo: wp.vec3) -> FacetAlbedo:
-    """Reflection by the table. `eta`: index behind the facets over index in front, above 1."""
+    """Albedo from the table, without transmission. `eta`: index behind the facets over index in front, above 1."""
     ab = split_sum(tables, facets, wo)
     r = (eta - 1.0) / (eta + 1.0)
     s = FacetAlbedo()
@@ -105,9 +105,9 @@ def schlick_albedo(tables: wp.array[float], facets: Microfacets, eta: float, wo:
 
 @wp.func
 def boundary_albedo(facets: Microfacets, eta: float, wo: wp.vec3) -> FacetAlbedo:
-    """Reflection and refraction by exact Fresnel terms, averaged over a Fibonacci lattice of visible normals; `eta` of any size.
+    """Albedo from exact Fresnel terms, averaged over a Fibonacci lattice of visible normals, for any `eta`.
 
-    Of an isotropic surface only the half of them on one side of the plane of incidence, which mirrors the other half.
+    For an isotropic surface the lattice covers the normals on one side of the plane of incidence; the others mirror them.
     """
     o = wp.normalize(wp.vec3(wo[0], wo[1], wp.max(wo[2], 1.0e-3)))
     span = float(1.0)
@@ -118,7 +118,7 @@ def boundary_albedo(facets: Microfacets, eta: float, wo: wp.vec3) -> FacetAlbedo
     # A loop that is not unrolled: one copy of the sampling
     i = int(0)
     while i < FACETS:
-        across = span * wp.frac(0.5 + float(i) * GOLDEN)
+        across = span * wp.frac(0.5 + float(i) * INV_GOLDEN_RATIO)
         along = (float(i) + 0.5) / float(FACETS)
         u = wp.vec2(across, along)
         if facets.distribution == BECKMANN:
@@ -142,7 +142,7 @@ def boundary_albedo(facets: Microfacets, eta: float, wo: wp.vec3) -> FacetAlbedo
 
 @wp.func
 def rough_base_transmittance(tables: wp.array[float], table: int) -> float:
-    """Share of diffuse light that a rough coat lets in: the integral of 2 cos T by three Gauss-Jacobi nodes."""
+    """Transmittance of a rough coat for diffuse light: the integral of 2 cos T by three Gauss-Jacobi nodes."""
     t = 0.13965396 * coat_transmittance(tables, table, 0.21234054)
     t += 0.45848221 * coat_transmittance(tables, table, 0.59053314)
     return t + 0.40186383 * coat_transmittance(tables, table, 0.91141204)
@@ -150,9 +150,9 @@ def rough_base_transmittance(tables: wp.array[float], table: int) -> float:
 
 @wp.func
 def principled_diffuse(p: Surface, cosine: float) -> wp.vec3:
-    """Reflectance of the diffuse base with sheen, light through a thin surface included.
+    """Reflectance of the diffuse base with sheen; of a thin surface also its diffuse transmittance.
 
-    The integrals of `base_reflection` with mean values of cos_d^2 = (1 + wo.wi) / 2: under the cosine, and where wi grazes.
+    The integrals of `base_reflection`, with cos_d^2 = (1 + wo.wi) / 2 replaced by its mean, under the cosine and at grazing wi.
     """
     f_o = schlick_weight(cosine)
     cos2_d = 0.5 + cosine / 3.0
@@ -185,7 +185,7 @@ def principled_diffuse(p: Surface, cosine: float) -> wp.vec3:
 
 @wp.func
 def principled_specular(tables: wp.array[float], lobe: Lobe, p: Surface, wo: wp.vec3) -> wp.vec3:
-    """Reflectance of microfacets and clear coat, refraction included; from below a solid is seen from inside."""
+    """Reflectance of microfacets and clear coat, with refraction. `wo` below the surface is inside the solid."""
     upper = wp.where(wo[2] < 0.0, -wo, wo)
     cosine = upper[2]
     solid = p.bsdf > 0.0 and p.thin == 0
@@ -200,7 +200,7 @@ def principled_specular(tables: wp.array[float], lobe: Lobe, p: Surface, wo: wp.
     if wo[2] < 0.0:
         return wp.vec3(p.bsdf * s.reflected) + through
 
-    # What the facets reflect: metal, and tinted or plain dielectric
+    # Add the reflection of the facets: metal, and tinted or plain dielectric
     r = (p.eta - 1.0) / (p.eta + 1.0)
     metal = p.base * s.scale + wp.vec3(s.offset)
     dielectric = wp.vec3(s.reflected)
@@ -211,16 +211,16 @@ def principled_specular(tables: wp.array[float], lobe: Lobe, p: Surface, wo: wp.
     if p.thin != 0:
         if p.lambert == 0:
             value = value * p.spec_trans
-        # What they do not reflect goes straight on, blurred by other facets
+        # Add what they transmit, which goes straight on, blurred by other facets
         ab = split_sum(tables, straight_facets(lobe.facets, p.eta), upper)
         left = 1.0 - s.reflected / wp.max(s.scale + s.offset, 1.0e-6)
         through = p.base * (p.bsdf * (ab[0] + ab[1]) * wp.max(left, 0.0))
     value += through
 
-    # The clear coat's normals are narrow: its f cos is F D G cos_i / 4 over dwi = 4 cos_o dm
+    # Add the clear coat. Its normals are narrow: f cos is F D G cos_i / 4, and dwi = 4 cos_o dm
     if p.clearcoat > 0.0:
         weight = schlick_weight(cosine)
-        if p.eta < 1.0:  # changes too fast towards the critical angle
+        if p.eta < 1.0:  # Schlick's weight changes too fast towards the critical angle
             weight = s.offset / wp.max(s.scale + s.offset, 1.0e-6)
         tan2 = COAT_MASKING_ALPHA * COAT_MASKING_ALPHA * (1.0 / wp.max(cosine * cosine, 1.0e-6) - 1.0)
         g = 2.0 / (1.0 + wp.sqrt(1.0 + wp.max(tan2, 0.0)))
@@ -233,7 +233,7 @@ def principled_specular(tables: wp.array[float], lobe: Lobe, p: Surface, wo: wp.
 def lobe_reflectance(tables: wp.array[float], lobe: Lobe, wo: wp.vec3) -> Reflectance:
     """Reflectance of the lobe's smooth part towards `wo`. `tables`: `Materials.coat_tables`.
 
-    A smooth plastic's is its base's, not divided by the probability of choosing it. Delta functions alone reflect nothing here.
+    That of smooth plastic is its base's, not divided by the probability of choosing the base. It is 0 for delta functions alone.
     """
     s = Reflectance()
     s.roughness = wp.min(wp.sqrt(wp.sqrt(lobe.facets.alpha_u * lobe.facets.alpha_v)), 1.0)
@@ -241,7 +241,7 @@ def lobe_reflectance(tables: wp.array[float], lobe: Lobe, wo: wp.vec3) -> Reflec
     if lobe.kind == PRINCIPLED or lobe.kind == PRINCIPLED_TRANSMISSIVE:
         p = principled_surface(lobe)
         seen = wo
-        if p.thin != 0:  # alike from both sides
+        if p.thin != 0:  # the same from both sides
             cosine = wp.abs(cosine)
             seen = wp.where(wo[2] < 0.0, -wo, wo)
         s.specular = principled_specular(tables, lobe, p, seen)

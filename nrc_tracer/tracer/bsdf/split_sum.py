@@ -1,8 +1,8 @@
 """Directional albedo of microfacets with Schlick's Fresnel term, split into a scale and an offset of the reflectance F0.
 
-With F = F0 + (1 - F0) w, w = (1 - cos)^5, a rough mirror reflects F0 A + B of what a white sky sends: A is the integral of
-(1 - w), B that of w over the visible microfacets (Lazarov, *Getting More Physical in Call of Duty: Black Ops II*, 2013;
-Karis, *Real Shading in Unreal Engine 4*, 2013). Here with Smith's separable shadowing, as the lobes have it.
+With F = F0 + (1 - F0) w, w = (1 - cos)^5, the directional albedo of a rough mirror is F0 A + B, where A and B are the integrals
+of 1 - w and of w over the visible microfacets (Lazarov, *Getting More Physical in Call of Duty: Black Ops II*, 2013; Karis, *Real
+Shading in Unreal Engine 4*, 2013). The shadowing is Smith's separable one, as in the lobes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ SIZE = 32
 """Entries along the perceptual roughness sqrt(alpha) and along the cosine, both evenly spaced from 0 to 1."""
 
 ENTRIES = len(Distribution) * SIZE * SIZE * 2
-"""Numbers in the table: for each distribution, roughness and cosine A and B."""
+"""Numbers in the table: A and B for each distribution, roughness and cosine."""
 
 LEAST_ROUGHNESS, LEAST_COSINE = 0.02, 1e-3
-"""What stands for the zeros at the ends of the table."""
+"""Roughness and cosine that are used for the entries at 0."""
 
 
 def _masking(tan2: np.ndarray, distribution: Distribution) -> np.ndarray:
-    """Smith's G1 of a surface of roughness 1; Beckmann's by the fit of Walter et al. (2007), 0.35 % off."""
+    """Smith's G1 of a surface of roughness 1; for Beckmann the fit of Walter et al. (2007), which is up to 0.35 % off."""
     if distribution == Distribution.GGX:
         return 2.0 / (1.0 + np.sqrt(1.0 + tan2))
     a = 1.0 / np.sqrt(np.maximum(tan2, 1e-12))
@@ -35,13 +35,13 @@ def _masking(tan2: np.ndarray, distribution: Distribution) -> np.ndarray:
 def split_sum(
     alphas: np.ndarray, cosines: np.ndarray, distribution: Distribution, *, nodes: tuple[int, int] = (32, 32)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A and B by quadrature over microfacet normals drawn by D cos.
+    """A and B by quadrature over microfacet normals with density D cos.
 
     Args:
         alphas: Roughnesses, shape [n], in (0, 1].
         cosines: Cosines of the direction of view, shape [m], in (0, 1].
-        distribution: Shape of the surface.
-        nodes: Gauss-Legendre nodes in the polar angle's cumulative share, and midpoints in half the azimuth.
+        distribution: Distribution of the microfacet normals.
+        nodes: Gauss-Legendre nodes in the cumulative probability of the polar angle, and midpoints in half the azimuth.
 
     Returns:
         A and B, shape [n, m] each.
@@ -69,7 +69,7 @@ def split_sum(
 
 @lru_cache(maxsize=1)
 def split_sum_table() -> np.ndarray:
-    """The table as kernels read it (`reflectance.split_sum`), flat, float32, [distribution, roughness, cosine, A or B]."""
+    """The table as `reflectance.split_sum` reads it: float32, flat, [distribution, roughness, cosine, A or B]."""
     grid = np.linspace(0.0, 1.0, SIZE)
     alphas, cosines = np.maximum(grid, LEAST_ROUGHNESS) ** 2, np.maximum(grid, LEAST_COSINE)
     parts = [np.stack(split_sum(alphas, cosines, distribution), axis=-1) for distribution in sorted(Distribution)]
