@@ -95,9 +95,15 @@ def world_mesh(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> Tria
     return place_mesh(tessellate(shape, file_mesh), shape)
 
 
-def place_mesh(mesh: TriangleMesh, shape: GroupShape) -> TriangleMesh:
-    """Transform a shape's triangles, as `tessellate` returns them, to world space."""
-    to_world = matrix(shape.to_world)
+def place_mesh(mesh: TriangleMesh, shape: GroupShape, to_world: np.ndarray | None = None) -> TriangleMesh:
+    """Transform a shape's triangles, as `tessellate` returns them, to world space.
+
+    Args:
+        mesh: The triangles.
+        shape: The shape.
+        to_world: The matrix of its transform, if the caller has it already.
+    """
+    to_world = matrix(shape.to_world) if to_world is None else to_world
     flip = shape.flip_normals
     if isinstance(shape, Sphere) and np.linalg.det(to_world[:3, :3]) < 0.0:
         flip = not flip  # as in world_sphere
@@ -142,8 +148,12 @@ def vertex_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> in
             return 0 if world_sphere(shape) is not None else (SEGMENTS + 1) * (SEGMENTS // 2 + 1)
 
 
-def world_sphere(sphere: Sphere) -> tuple[np.ndarray, float, bool] | None:
+def world_sphere(sphere: Sphere, to_world: np.ndarray | None = None) -> tuple[np.ndarray, float, bool] | None:
     """Return the sphere in world space, or None if its transform makes it an ellipsoid, for which there is `world_mesh`.
+
+    Args:
+        sphere: The sphere.
+        to_world: The matrix of its transform, if the caller has it already.
 
     Returns:
         Centre, shape [3], float64; radius; and whether the normals point inwards. As in Mitsuba, a mirroring transform turns
@@ -152,7 +162,7 @@ def world_sphere(sphere: Sphere) -> tuple[np.ndarray, float, bool] | None:
     Raises:
         SceneError: As `transforms.matrix`.
     """
-    to_world = matrix(sphere.to_world)
+    to_world = matrix(sphere.to_world) if to_world is None else to_world
     linear = to_world[:3, :3]
     gram = linear.T @ linear
     scale_squared = np.trace(gram) / 3.0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
+import numpy as np
 
 from nrc_tracer.errors import SceneError, nearest
-from nrc_tracer.scene.geometry import triangle_count, vertex_count
+from nrc_tracer.scene.geometry import triangle_count, vertex_count, world_sphere
 from nrc_tracer.scene.model import (
     GroupShape,
     Instance,
@@ -21,6 +23,7 @@ from nrc_tracer.scene.model import (
     Sphere,
     TriangleMesh,
 )
+from nrc_tracer.scene.transforms import matrix
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ class PlacedShape:
     place: str
     shape: GroupShape
     prototype: GroupShape
+
+    @cached_property
+    def to_world(self) -> np.ndarray:
+        """The matrix of the shape's transform, [4, 4], float64."""
+        return matrix(self.shape.to_world)
+
+    @cached_property
+    def sphere(self) -> tuple[np.ndarray, float, bool] | None:
+        """The shape as an analytic sphere (`geometry.world_sphere`); None if it is not one."""
+        return world_sphere(self.shape, self.to_world) if isinstance(self.shape, Sphere) else None
 
 
 def shape_place(shape: Shape, index: int, path: str = "$.shapes") -> str:
@@ -91,12 +104,14 @@ def geometry_size(scene: Scene) -> GeometrySize:
     known: set = set()
     for placed in placed_shapes(scene.description):
         mesh = file_mesh(placed.shape, scene.meshes)
-        count = triangle_count(placed.shape, mesh)
+        count = 0
+        if placed.sphere is None:
+            count = triangle_count(placed.shape, mesh)
+            vertices += vertex_count(placed.shape, mesh)
         shapes += 1
         neural += isinstance(placed.shape, NeuralSdf)
-        spheres += count == 0 and isinstance(placed.shape, Sphere)
+        spheres += placed.sphere is not None
         triangles += count
-        vertices += vertex_count(placed.shape, mesh)
         key = getattr(placed.prototype, "file", None) or id(placed.prototype)
         if key not in known:
             known.add(key)

@@ -1,4 +1,4 @@
-"""From a loaded scene to the record that kernels read: geometry, materials, textures, lights, camera and film on a device."""
+"""Converts a loaded scene to the record that kernels read: geometry, materials, textures, lights, camera and film on a device."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
+from nrc_tracer.device.structs import zero_structs
 from nrc_tracer.errors import DeviceError, SceneError
-from nrc_tracer.scene.geometry import place_mesh, tessellate, world_sphere
-from nrc_tracer.scene.instances import geometry_size, placed_shapes
+from nrc_tracer.scene.geometry import place_mesh, tessellate
+from nrc_tracer.scene.instances import PlacedShape, geometry_size, placed_shapes
 from nrc_tracer.scene.memory import check_memory
-from nrc_tracer.scene.model import Camera, Film, GroupShape, Mesh, Orthographic, Scene, Sphere, TriangleMesh
+from nrc_tracer.scene.model import Camera, Film, GroupShape, Mesh, Orthographic, Scene, TriangleMesh
 from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.tracer.accel.embree import EmbreeScene
 from nrc_tracer.tracer.accel.intersect import FAR, AccelHandles, SphereRecord
@@ -24,15 +25,29 @@ from nrc_tracer.tracer.transport import SceneRecord
 from nrc_tracer.tracer.vocabulary import Accel, CameraKind, FilterKind
 
 FEW_SPHERES = 16
-"""Up to so many, testing them all is quicker than walking a tree."""
+"""Largest number of spheres that are tested one by one, which is faster than walking a tree."""
 
-ANALYTIC = -1
-"""Stands for the number of triangles of an analytic sphere."""
+
+@dataclass(frozen=True)
+class Emitter:
+    """A shape that emits light.
+
+    Attributes:
+        shape: Number of the shape.
+        emission: Its radiance: a number, a colour or the name of a texture.
+        first: Number of its first triangle, or of its sphere.
+        count: Number of its triangles; None for an analytic sphere.
+    """
+
+    shape: int
+    emission: float | tuple[float, float, float] | str
+    first: int
+    count: int | None
 
 
 @dataclass(frozen=True)
 class LocalMesh:
-    """Triangles before their transform, whether they are smooth, and where their texture coordinates and colours begin."""
+    """Triangles before their transform, whether they are smooth, and the offsets of their texture coordinates and colours."""
 
     mesh: TriangleMesh
     smooth: bool
@@ -41,30 +56,40 @@ class LocalMesh:
 
 
 class Geometry:
-    """All shapes of a scene in world space, instances one by one: triangles in common buffers, spheres apart.
+    """All shapes of a scene in world space, instances one by one: the triangles in one set of buffers, the spheres apart.
 
-    Texture coordinates and colours of a mesh that is there several times are stored once.
+    Texture coordinates and colours of a mesh with several instances are stored once.
 
     Args:
         scene: The scene.
 
     Attributes:
-        placed: The shapes, each with its transform into the world.
-        shapes: What kernels read of each.
+        placed: The shapes, each with its transform to world space.
+        shapes: The records of the shapes for kernels.
+        spheres: The records of the analytic spheres.
+        emitters: The shapes that emit light.
+        positions, normals: Of all vertices, [vertex_count, 3], float32.
+        uvs, colors: Texture coordinates, [uv_count, 2], and vertex colours, [color_count, 4], float32.
+        triangles: Vertices of each triangle, [triangle_count, 3], int32.
+        owners: Shape of each triangle, [triangle_count], int32.
     """
 
     def __init__(self, scene: Scene) -> None:
+        self.placed: list[GroupShape] = []
         self.shapes: list[ShapeRecord] = []
         self.spheres: list[SphereRecord] = []
-        self.placed: list[GroupShape] = []
+        self.emitters: list[Emitter] = []
         self._locals: dict[object, LocalMesh] = {}
-        self._positions, self._normals, self._uvs, self._colors = [], [], [], []
-        self._triangles, self._owners = [], []
+        self._positions: list[np.ndarray] = []
+        self._normals: list[np.ndarray] = []
+        self._uvs: list[np.ndarray] = []
+        self._colors: list[np.ndarray] = []
+        self._triangles: list[np.ndarray] = []
+        self._owners: list[tuple[int, int]] = []  # number of a shape, and of its triangles
         self._vertex_count = self._triangle_count = self._uv_count = self._color_count = 0
-        self.emitters: list[tuple[int, GroupShape, int, int]] = []  # shape's number, shape, first triangle, count
         for number, placed in enumerate(placed_shapes(scene.description)):
             try:
-                self._add(number, placed.shape, placed.prototype, scene)
+                self._add(number, placed, scene)
             except SceneError as error:
                 raise SceneError(f"{placed.place}: {error}") from None
             self.placed.append(placed.shape)
@@ -79,7 +104,7 @@ class Geometry:
         del self._positions, self._normals, self._uvs, self._colors, self._triangles, self._owners, self._locals
 
     def box(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper corner of the box around everything, float64 [3] each; both 0 where there is nothing."""
+        """Lower and upper corner of the box around all shapes, float64 [3] each; both 0 if there are no shapes."""
         low = [self.positions.min(axis=0)] if len(self.positions) else []
         high = [self.positions.max(axis=0)] if len(self.positions) else []
         low += [np.array(s.center) - s.radius for s in self.spheres]
@@ -89,7 +114,7 @@ class Geometry:
         return np.min(low, axis=0).astype(np.float64), np.max(high, axis=0).astype(np.float64)
 
     def bounds(self) -> tuple[np.ndarray, float]:
-        """Centre and radius of a sphere around everything."""
+        """Centre and radius of a sphere around all shapes."""
         low, high = self.box()
         return 0.5 * (low + high), float(0.5 * np.linalg.norm(high - low)) or 1.0
 
@@ -99,9 +124,9 @@ class Geometry:
         return 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
 
     def upload(self, device: str) -> Surfaces:
-        """Copy the triangles to a device."""
+        """Copy triangles and shapes to a device."""
         surfaces = Surfaces()
-        records = np.zeros(len(self.triangles), TriangleRecord.numpy_dtype())
+        records = zero_structs(TriangleRecord, len(self.triangles))
         corners = self.positions[self.triangles]
         for i, name in enumerate(("p0", "p1", "p2")):
             records[name] = corners[:, i]
@@ -115,15 +140,19 @@ class Geometry:
         surfaces.shapes = wp.array(self.shapes or [ShapeRecord()], dtype=ShapeRecord, device=device)
         return surfaces
 
-    def _add(self, number: int, shape: GroupShape, prototype: GroupShape, scene: Scene) -> None:
+    def _add(self, number: int, placed: PlacedShape, scene: Scene) -> None:
         record = ShapeRecord()
         record.light = -1
-        sphere = world_sphere(shape) if isinstance(shape, Sphere) else None
-        if sphere is not None:
-            self._add_sphere(number, shape, sphere, record)
+        emission = placed.shape.emission
+        if placed.sphere is not None:
+            if emission is not None:
+                self.emitters.append(Emitter(number, emission, len(self.spheres), None))
+            center, radius, inward = placed.sphere
+            record.flags = int(INWARD) if inward else 0
+            self.spheres.append(_sphere_record(number, center, radius, placed.to_world[:3, :3]))
         else:
-            local = self._local(prototype, scene)
-            mesh = place_mesh(local.mesh, shape)
+            local = self._local(placed.prototype, scene)
+            mesh = place_mesh(local.mesh, placed.shape, placed.to_world)
             count = len(mesh.indices)
             record.first_triangle = self._triangle_count
             record.flags = int(SMOOTH) * local.smooth
@@ -131,23 +160,26 @@ class Geometry:
             record.uv_offset = local.first_uv - self._vertex_count
             record.color_offset = local.first_color - self._vertex_count
             self._positions.append(mesh.positions)
-            self._normals.append(mesh.normals if local.smooth else np.zeros((len(mesh.positions), 3), np.float32))
+            smooth = mesh.normals if local.smooth else None
+            self._normals.append(np.zeros((len(mesh.positions), 3), np.float32) if smooth is None else smooth)
             self._triangles.append(mesh.indices + np.int32(self._vertex_count))
             self._owners.append((number, count))
-            if shape.emission is not None:
-                self.emitters.append((number, shape, self._triangle_count, count))
+            if emission is not None:
+                self.emitters.append(Emitter(number, emission, self._triangle_count, count))
             self._vertex_count += len(mesh.positions)
             self._triangle_count += count
         self.shapes.append(record)
 
     def _local(self, prototype: GroupShape, scene: Scene) -> LocalMesh:
         """The triangles of a shape before its transform, the same for all instances."""
-        file = prototype.file if isinstance(prototype, Mesh) else None
-        key = (file, prototype.face_normals, prototype.flip_v) if file is not None else id(prototype)
+        key: object = id(prototype)
+        file_mesh = None
+        if isinstance(prototype, Mesh) and prototype.file is not None:
+            key = (prototype.file, prototype.face_normals, prototype.flip_v)
+            file_mesh = scene.meshes.get(prototype.file)
         if key not in self._locals:
-            mesh = tessellate(prototype, scene.meshes.get(file))
-            smooth = mesh.normals is not None and not is_flat(mesh)
-            self._locals[key] = LocalMesh(mesh, smooth, self._uv_count, self._color_count)
+            mesh = tessellate(prototype, file_mesh)
+            self._locals[key] = LocalMesh(mesh, not is_flat(mesh), self._uv_count, self._color_count)
             if mesh.uvs is not None:
                 self._uvs.append(mesh.uvs)
                 self._uv_count += len(mesh.uvs)
@@ -156,33 +188,27 @@ class Geometry:
                 self._color_count += len(mesh.colors)
         return self._locals[key]
 
-    def _add_sphere(
-        self, number: int, shape: Sphere, sphere: tuple[np.ndarray, float, bool], record: ShapeRecord
-    ) -> None:
-        center, radius, inward = sphere
-        linear = matrix(shape.to_world)[:3, :3]
-        device_sphere = SphereRecord()
-        device_sphere.center, device_sphere.radius = wp.vec3(*center), radius
-        device_sphere.orientation = wp.mat33(*(linear / np.linalg.norm(linear, axis=0)).T.ravel())
-        device_sphere.shape = number
-        record.flags = int(INWARD) if inward else 0
-        if shape.emission is not None:
-            self.emitters.append((number, shape, len(self.spheres), ANALYTIC))
-        self.spheres.append(device_sphere)
-
     @staticmethod
     def _join(parts: list[np.ndarray], dtype: type, columns: int) -> np.ndarray:
         return np.concatenate(parts).astype(dtype, copy=False) if parts else np.zeros((0, columns), dtype)
 
 
+def _sphere_record(shape: int, center: np.ndarray, radius: float, linear: np.ndarray) -> SphereRecord:
+    """The record of an analytic sphere. `linear`: the linear part of its transform, [3, 3]."""
+    record = SphereRecord()
+    record.center, record.radius, record.shape = wp.vec3(*center), radius, shape
+    record.orientation = wp.mat33(*(linear / np.linalg.norm(linear, axis=0)).T.ravel())
+    return record
+
+
 def _free_memory(device: str) -> int | None:
-    """Free bytes of a CUDA device; None for the CPU."""
+    """Free memory of a CUDA device [bytes]; None for the CPU."""
     return None if device == "cpu" else wp.get_device(device).free_memory
 
 
 def face_normals(positions: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Unit normals of triangles, shape [count, 3], float64; zero where there is no area."""
-    # In float64: in float32 the product of long edges overflows, and that of slivers has few digits
+    """Unit normals of triangles, shape [count, 3], float64; zero for triangles without area."""
+    # In float64: in float32 the products of long edges overflow, and those of slivers have few digits
     corners = positions[triangles].astype(np.float64)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], axis=1)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -190,8 +216,10 @@ def face_normals(positions: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def is_flat(mesh: TriangleMesh) -> bool:
-    """Whether all vertex normals are those of their faces, so that interpolating them is wasted."""
-    for indices in (mesh.indices[:64], mesh.indices):  # most meshes are not flat, and show it at once
+    """Whether there are no vertex normals, or they all equal the faces' normals, so that interpolation changes nothing."""
+    if mesh.normals is None:
+        return True
+    for indices in (mesh.indices[:64], mesh.indices):  # the first triangles show that most meshes are not flat
         faces = face_normals(mesh.positions, indices)
         if np.abs(mesh.normals[indices] - faces[:, None]).max(initial=0.0) > 1e-6:
             return False
@@ -199,20 +227,20 @@ def is_flat(mesh: TriangleMesh) -> bool:
 
 
 class DeviceScene:
-    """A scene on a device, and what keeps its memory alive.
+    """A scene on a device, and the owner of its memory.
 
     Args:
         scene: The scene.
         device: Warp device.
-        accel: What intersects triangles.
+        accel: The acceleration structure of triangles.
 
     Attributes:
-        record: What kernels read.
-        box: Lower and upper corner of the box around everything, float64 [3] each.
+        record: The scene as kernels read it.
+        box: Lower and upper corner of the box around all shapes, float64 [3] each.
 
     Raises:
-        SceneError: The scene asks for something impossible.
-        DeviceError: The device has no room for it.
+        SceneError: The scene contradicts itself, or is too large.
+        DeviceError: The device has not enough memory.
     """
 
     def __init__(self, scene: Scene, device: str, accel: Accel) -> None:
@@ -222,16 +250,19 @@ class DeviceScene:
         textures = TextureTable(scene)
         materials = MaterialTable(scene, textures)
         lights = LightTable(scene, textures, *geometry.bounds())
-        for number, shape, first, count in geometry.emitters:
-            if count == ANALYTIC:
-                light = lights.add_sphere(first, geometry.spheres[first].radius, shape.emission)
+        for emitter in geometry.emitters:
+            if emitter.count is None:
+                radius = geometry.spheres[emitter.first].radius
+                number = lights.add_sphere(emitter.first, radius, emitter.emission)
             else:
-                light = lights.add_triangles(first, geometry.areas(first, count), shape.emission)
-            geometry.shapes[number].light = light
+                areas = geometry.areas(emitter.first, emitter.count)
+                number = lights.add_triangles(emitter.first, areas, emitter.emission)
+            geometry.shapes[emitter.shape].light = number
         for light in scene.description.lights:
             lights.add(light)
         for shape, record in zip(geometry.placed, geometry.shapes, strict=True):
             record.material = materials.index(shape.material)
+            # What neither material nor emission looks up is not fetched
             if not (materials.needs_uv(shape.material) or isinstance(shape.emission, str)):
                 record.flags &= ~int(HAS_UV)
             if not materials.needs_colors(shape.material):
@@ -245,7 +276,7 @@ class DeviceScene:
             self.record.lights = lights.upload(device)
             self.record.accel = self._build_accel(geometry, device, accel)
         except (MemoryError, RuntimeError) as error:
-            raise DeviceError(f"{device} cannot hold the scene: {error}") from error
+            raise DeviceError(f"{device} has not enough memory for the scene: {error}") from error
 
     def _build_accel(self, geometry: Geometry, device: str, accel: Accel) -> AccelHandles:
         handles = AccelHandles()

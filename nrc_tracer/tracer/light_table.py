@@ -1,7 +1,7 @@
-"""From the lights of a scene to records with an alias table on a device.
+"""Converts the lights of a scene to records with an alias table on a device.
 
-A light is chosen with a probability that is 3/4 in proportion to its power and 1/4 alike for every emitter of the scene file
-(all triangles of a mesh are one emitter): power alone would starve a lamp in a room under a bright sky that lies outside.
+The probability of choosing a light is 3/4 proportional to its power and 1/4 uniform over the emitters of the scene file, where
+all triangles of a mesh are one emitter. Power alone would starve a lamp in a room whose scene has a bright sky outside.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import warp as wp
 
+from nrc_tracer.device.structs import zero_structs
 from nrc_tracer.errors import SceneError
-from nrc_tracer.imaging.tonemap import decode_srgb
 from nrc_tracer.scene.model import (
     ConstantLight,
     DirectionalLight,
@@ -23,21 +23,21 @@ from nrc_tracer.scene.model import (
     SpotLight,
 )
 from nrc_tracer.scene.transforms import matrix
-from nrc_tracer.tracer.lights.environment import Environment, sampling_tables
+from nrc_tracer.tracer.environment_table import EnvironmentTable
 from nrc_tracer.tracer.lights.light import LightRecord
 from nrc_tracer.tracer.lights.lights import Lights
-from nrc_tracer.tracer.texture_table import LUMINANCE, TextureTable, as_rgb, to_rgb
+from nrc_tracer.tracer.texture_table import LUMINANCE, TextureTable, as_rgb
 from nrc_tracer.tracer.vocabulary import LightKind
 
 UNIFORM_SHARE = 0.25
-"""Share of the choices that is spread evenly over emitters instead of by power."""
+"""Fraction of the probability that is uniform over emitters instead of proportional to power."""
 
 
 def alias_table(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vose's alias table: cell i holds i with probability `threshold[i]`, else `alias[i]`.
+    """Vose's alias table: cell i stands for i with probability `threshold[i]`, else for `alias[i]`.
 
     Args:
-        probabilities: Shape [n], of sum 1.
+        probabilities: Shape [n], with sum 1.
 
     Returns:
         Thresholds and aliases, shape [n] each.
@@ -63,29 +63,27 @@ class LightTable:
         scene: The scene.
         textures: Its textures.
         center: Centre of a sphere around the scene.
-        radius: Its radius.
+        radius: Radius of that sphere.
     """
 
     scene: Scene
     textures: TextureTable
     center: np.ndarray
     radius: float
-    _records: list[np.ndarray] = field(default_factory=list)  # one array of records for each emitter
+    _records: list[np.ndarray] = field(default_factory=list)  # an array of records for each emitter
     _powers: list[np.ndarray] = field(default_factory=list)
-    _environment: EnvironmentMap | None = None
-    _pixels: np.ndarray | None = None
-    _tables: tuple[np.ndarray, np.ndarray, float] | None = None
-    _background: int = -1
+    _environment: EnvironmentTable | None = None
+    _background: int = -1  # number of the light that escaping rays see
 
     def add_triangles(self, first: int, areas: np.ndarray, emission: float | tuple | str) -> int:
-        """Make lights of consecutive triangles; return the number of the first light."""
+        """Add a light for each of several consecutive triangles; return the number of the first light."""
         records = self._new(LightKind.TRIANGLE, emission, len(areas))
         records["index"] = first + np.arange(len(areas))
         records["area_density"] = 1.0 / np.maximum(areas, 1e-30)
         return self._append(records, np.pi * areas * (self.textures.mean(emission) @ LUMINANCE))
 
     def add_sphere(self, index: int, radius: float, emission: float | tuple | str) -> int:
-        """Make a light of an analytic sphere; return its number."""
+        """Add the light of an analytic sphere; return its number."""
         record = self._new(LightKind.SPHERE, emission)
         area = 4.0 * np.pi * radius**2
         record["index"], record["area_density"] = index, 1.0 / area
@@ -125,11 +123,9 @@ class LightTable:
                 power = np.pi * disk * self._luminance(light.radiance)
             case EnvironmentMap():
                 self._claim_background()
-                self._environment = light
-                self._pixels = self._environment_pixels()
-                self._tables = sampling_tables(self._pixels @ LUMINANCE)
+                self._environment = EnvironmentTable.of(light, self.scene.images[light.file])
                 record = self._new(LightKind.ENVIRONMENT, 1.0)
-                power = np.pi * disk * self._tables[2] * light.scale
+                power = np.pi * disk * self._environment.mean_luminance * light.scale
         self._append(record, power)
 
     def upload(self, device: str) -> Lights:
@@ -137,12 +133,13 @@ class LightTable:
         lights = Lights()
         lights.count = self._count()
         lights.background = self._background
-        lights.environment = self._upload_environment(device)
-        records = np.zeros(1, LightRecord.numpy_dtype())
+        lights.environment = (self._environment or EnvironmentTable.black()).upload(device)
+        records = zero_structs(LightRecord, 1)
         if self._records:
             records = np.concatenate(self._records)
             p = self._probabilities()
-            records["probability"], (records["threshold"], records["alias"]) = p, alias_table(p)
+            records["probability"] = p
+            records["threshold"], records["alias"] = alias_table(p)
             records["area_density"] *= p
         lights.records = wp.array(records, dtype=LightRecord, device=device)
         return lights
@@ -154,17 +151,17 @@ class LightTable:
         total = sum(power.sum() for power in self._powers)
         if total <= 0.0:
             return np.full(self._count(), 1.0 / self._count())
-        shining = sum(bool(power.sum() > 0.0) for power in self._powers)
+        emitters = sum(bool(power.sum() > 0.0) for power in self._powers)
         return np.concatenate(
             [
-                power * ((1.0 - UNIFORM_SHARE) / total + UNIFORM_SHARE / (shining * (power.sum() or 1.0)))
+                power * ((1.0 - UNIFORM_SHARE) / total + UNIFORM_SHARE / (emitters * (power.sum() or 1.0)))
                 for power in self._powers
             ]
         )
 
     def _new(self, kind: LightKind, emission: float | tuple | str, count: int = 1) -> np.ndarray:
-        """Records of one emitter, all alike."""
-        records = np.zeros(count, LightRecord.numpy_dtype())
+        """Equal records for `count` lights of one emitter."""
+        records = zero_structs(LightRecord, count)
         param = self.textures.param(emission)
         records["kind"], records["index"] = int(kind), -1
         records["emission"]["value"], records["emission"]["texture"] = np.array(param.value), param.texture
@@ -185,30 +182,3 @@ class LightTable:
     @staticmethod
     def _luminance(value: float | tuple[float, float, float]) -> float:
         return float(np.array(as_rgb(value)) @ LUMINANCE)
-
-    def _environment_pixels(self) -> np.ndarray:
-        pixels = to_rgb(self.scene.images[self._environment.file])
-        if pixels.dtype != np.float32:
-            pixels = decode_srgb(pixels / np.iinfo(pixels.dtype).max)
-        return np.maximum(pixels, 0.0).astype(np.float32)
-
-    def _upload_environment(self, device: str) -> Environment:
-        environment = Environment()
-        if self._environment is None:
-            pixels, rotation, environment.scale = np.zeros((1, 1, 3), np.float32), np.eye(3), 0.0
-            rows, columns, _ = sampling_tables(pixels[..., 0])
-        else:
-            pixels, (rows, columns, _) = self._pixels, self._tables
-            rotation = matrix(self._environment.to_world)[:3, :3]
-            rotation = rotation / np.linalg.norm(rotation[:, 0])
-            environment.scale = self._environment.scale
-            if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4):
-                raise SceneError("an environment map can be turned and mirrored, but not sheared or scaled unevenly")
-        luminance = np.nan_to_num(pixels @ LUMINANCE, nan=0.0, posinf=0.0, neginf=0.0)
-        environment.height, environment.width = luminance.shape
-        environment.texels = wp.array(pixels.reshape(-1, 3), dtype=wp.vec3, device=device)
-        environment.luminance = wp.array(luminance.astype(np.float32).ravel(), dtype=float, device=device)
-        environment.row_cdf = wp.array(rows, dtype=float, device=device)
-        environment.column_cdf = wp.array(columns.ravel(), dtype=float, device=device)
-        environment.to_local = wp.mat33(*rotation.T.ravel())
-        return environment

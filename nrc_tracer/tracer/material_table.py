@@ -1,4 +1,4 @@
-"""From the materials of a scene to lobe records on a device."""
+"""Converts the materials of a scene to lobe records on a device."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from nrc_tracer.tracer.textures import Param
 from nrc_tracer.tracer.vocabulary import Distribution, LobeKind, NodeKind
 
 PARAMETERS = ("color", "second", "eta", "k", "alpha_u", "alpha_v")
-"""What a texture may stand for in a lobe."""
+"""Fields of a lobe record that may be textured."""
 
 
 def transmits(material: Material) -> bool:
-    """Whether a principled material has a lobe that knows its two sides apart by itself."""
+    """Whether a material is principled and its lobe distinguishes front and back itself."""
     return isinstance(material, Principled) and (material.thin or material.spec_trans != 0.0)
 
 
 class MaterialTable:
-    """All materials of a scene as pairs of lobes, or of trees of masks, blends and maps with lobes as leaves.
+    """All materials of a scene. Each side of a material is a lobe, or a tree of masks, blends and maps whose leaves are lobes.
 
     Args:
         scene: The scene.
@@ -56,9 +56,10 @@ class MaterialTable:
         self._lobes: list[LobeRecord] = []
         self._sides: list[tuple[int, int]] = []
         self._nodes: list[NodeRecord] = []
-        self._coats = [split_sum_table()]  # at the front, where `bsdf.reflectance` finds it
+        self._coats = [split_sum_table()]  # the first table, where `bsdf.reflectance` expects it
         self._more: list[Param] = []
-        self._materials: dict[str | None, Material] = {None: Diffuse(), **scene.description.materials}
+        self._materials: dict[str | None, Material] = {None: Diffuse()}
+        self._materials.update(scene.description.materials)
         self._lobe_of: dict[str | None, int] = {}
         self._side_of: dict[tuple[str | None, bool], int] = {}
         self._index: dict[str | None, int] = {}
@@ -67,13 +68,13 @@ class MaterialTable:
             self._sides.append((self._side(name, False), self._side(name, True)))
 
     def index(self, name: str | None) -> int:
-        """Number of a material; None is the default, grey diffuse."""
+        """Number of a material; None is the default, a grey diffuse one."""
         if name not in self._index:
             raise SceneError(f'there is no material "{name}"')
         return self._index[name]
 
     def needs_uv(self, name: str | None) -> bool:
-        """Whether a material looks anything up at texture coordinates, or takes its tangent from them."""
+        """Whether a material needs texture coordinates, for a texture or for its tangent."""
         lobes, nodes = self._parts(name)
         return (
             any(self._textures.uses(texture)[0] for texture in self._looked_up(lobes, nodes))
@@ -82,7 +83,7 @@ class MaterialTable:
         )
 
     def needs_colors(self, name: str | None) -> bool:
-        """Whether a material looks anything up in the mesh's own colours."""
+        """Whether a material needs vertex colours."""
         return any(self._textures.uses(texture)[1] for texture in self._looked_up(*self._parts(name)))
 
     def _parameters(self, lobe: LobeRecord) -> list[Param]:
@@ -101,15 +102,16 @@ class MaterialTable:
         return materials
 
     def _parts(self, name: str | None) -> tuple[list[LobeRecord], list[NodeRecord]]:
-        """All lobes and nodes that a material may reach."""
-        codes, met = list(self._sides[self.index(name)]), set()
-        while codes:
-            code = codes.pop()
-            if code not in met and code <= FIRST_NODE:
+        """All lobes and nodes of a material."""
+        pending = list(self._sides[self.index(name)])
+        seen: set[int] = set()
+        while pending:
+            code = pending.pop()
+            if code not in seen and code <= FIRST_NODE:
                 node = self._nodes[FIRST_NODE - code]
-                codes += [node.first, node.second]
-            met.add(code)
-        return [self._lobes[c] for c in met if c >= 0], [self._nodes[FIRST_NODE - c] for c in met if c <= FIRST_NODE]
+                pending += [node.first, node.second]
+            seen.add(code)
+        return [self._lobes[c] for c in seen if c >= 0], [self._nodes[FIRST_NODE - c] for c in seen if c <= FIRST_NODE]
 
     def _looked_up(self, lobes: list[LobeRecord], nodes: list[NodeRecord]) -> Iterator[int]:
         for lobe in lobes:
@@ -117,7 +119,7 @@ class MaterialTable:
         yield from (node.value.texture for node in nodes)
 
     def _side(self, name: str | None, is_back: bool) -> int:
-        """What is seen of a material from one side, as the kernels take it (`bsdf.leaf`)."""
+        """The code of one side of a material (`bsdf.leaf`)."""
         key = (name, is_back)
         if key not in self._side_of:
             self._side_of[key] = self._flatten(name, is_back)
@@ -227,7 +229,7 @@ class MaterialTable:
         record.table = len(self._more)
         parameters = {name: self._textures.param(getattr(material, name)) for name in PRINCIPLED_PARAMETERS}
         self._more += parameters.values()
-        record.alpha_u = parameters["anisotropic"]  # not looked up: says whether the tangent matters
+        record.alpha_u = parameters["anisotropic"]  # for `needs_uv` only: whether the tangent matters
 
     def _coat(self, record: LobeRecord, material: Plastic) -> None:
         if material.alpha is None:

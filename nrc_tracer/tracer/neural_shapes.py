@@ -1,12 +1,11 @@
-"""Learnt signed distances as triangles, made once when a renderer takes a scene.
+"""Triangles of learnt signed distance functions, made once when a renderer takes a scene.
 
-The network is not sphere-traced inside the path kernel. On one core a ray against an Embree scene of 589,000 triangles took
-0.5 us, and a query of a network of the usual size (16 levels, 2 layers of 64 neurons) 0.8 us, in batches of 262,144, which a
-kernel that follows one path at a time does not have. A ray needs 10 queries in the mean, one after another, even of a true
-distance to a torus: so it is 15 times as expensive at the very least, and the kernel, whose compile time is at its limit,
-would have the network's code in it. As triangles a learnt shape is lit, emits, is instanced, cached and resumed like any other;
-with vertices brought onto the zero level and the network's own gradient for normals, what is left is how the surface bends
-within a cell.
+The path kernel does not sphere-trace the network. On one core a ray against an Embree scene of 589,000 triangles took 0.5 us, and
+a query of a network of the usual size (16 levels, 2 layers of 64 neurons) 0.8 us in batches of 262,144; a kernel that follows one
+path at a time has no batches. A ray needs 10 queries on average, one after another, even for the exact distance to a torus, so
+it would cost at least 15 times as much, and the network's code would add to the kernel's compile time, which is at its limit. As
+triangles a learnt shape is lit, emits light, is instanced, cached and resumed like any other shape. Its vertices lie on the zero
+level and its normals are the network's gradients, so the remaining error is the curvature of the surface within a cell.
 """
 
 from __future__ import annotations
@@ -33,24 +32,25 @@ if TYPE_CHECKING:
     from nrc_tracer import nn
 
 STEEPEST = 2.0
-"""Where the network's distance at the centre of a brick is more than so many times its half diagonal, there is no surface in it:
-twice what a true distance needs."""
+"""Largest slope of the network's distance that is assumed: a brick whose centre is further from the surface than this times its
+half diagonal is taken to be empty. A true distance has slope 1."""
 REFINE = 4
-"""Evaluations that bring each vertex onto the zero level."""
+"""Evaluations of the network per vertex that move it onto the zero level."""
 LEAST_COSINE = 0.5
-"""Of the angle between the network's gradient and the triangles around a vertex; a gradient further off is noise."""
+"""Smallest cosine between the network's gradient and the normal of the triangles around a vertex; below it the gradient is taken
+for noise, and the triangles' normal is used."""
 ROWS = 2**18
-"""Points of which gradients are taken at once."""
+"""Points per batch whose gradients are computed at once."""
 
 _made: weakref.WeakValueDictionary[tuple, TriangleMesh] = weakref.WeakValueDictionary()
-"""Triangles that some scene still holds: a changed scene, and another renderer of the same one, need not make them again."""
+"""Triangles that some scene still uses: a changed scene, or another renderer of the same scene, does not make them again."""
 
 
 def with_triangles(scene: Scene, device: str, threads: int | None = None) -> Scene:
-    """The scene with a mesh in place of each learnt shape; the scene itself where it has none.
+    """Replace each learnt shape of a scene by a mesh; a scene without learnt shapes is returned as it is.
 
-    A snapshot that several shapes have with the same resolution is made into triangles once. The triangles are the same for
-    any number of threads: the network is evaluated in float32 whatever it was trained in.
+    Shapes with the same snapshot and resolution share their triangles. The triangles do not depend on the number of threads: the
+    network is evaluated in float32, whatever precision it was trained in.
 
     Args:
         scene: A scene that has been validated.
@@ -59,7 +59,7 @@ def with_triangles(scene: Scene, device: str, threads: int | None = None) -> Sce
 
     Raises:
         SceneError: A snapshot cannot be read, or has no surface; the message begins with the shape's place.
-        DeviceError: The device has no room for the network.
+        DeviceError: The device has not enough memory for the network.
     """
     if not scene.snapshots:
         return scene
@@ -81,7 +81,7 @@ def with_triangles(scene: Scene, device: str, threads: int | None = None) -> Sce
 
 
 def _name(shape: NeuralSdf) -> str:
-    """What its triangles are called among the scene's meshes."""
+    """The name of the shape's triangles among the scene's meshes."""
     return f"{shape.file} ({shape.resolution} cells)"
 
 
@@ -112,7 +112,7 @@ def _triangles(snapshot: SdfSnapshot, resolution: int, device: str, threads: int
 
 
 def extract_shape(snapshot: SdfSnapshot, resolution: int, device: str, threads: int | None = None) -> TriangleMesh:
-    """Triangles of a learnt shape with the network's normals, closed, where the mesh lay that was learnt.
+    """Triangles of a learnt shape, closed, with the network's normals, in the coordinates of the mesh that it was trained on.
 
     Args:
         snapshot: Its header.
@@ -122,10 +122,10 @@ def extract_shape(snapshot: SdfSnapshot, resolution: int, device: str, threads: 
 
     Raises:
         SnapshotError: The file cannot be read.
-        DataError: The network has no surface where the mesh was, or scikit-image is missing.
-        DeviceError: The device has no room for the network.
+        DataError: The network has no surface within the mesh's bounds, or scikit-image is missing.
+        DeviceError: The device has not enough memory for the network.
     """
-    # Which loads torch
+    # Imported here because it loads torch
     import torch
 
     from nrc_tracer.nn import load
@@ -140,10 +140,11 @@ def extract_shape(snapshot: SdfSnapshot, resolution: int, device: str, threads: 
             refine=REFINE,
         )
     except torch.OutOfMemoryError as error:
-        raise DeviceError(f"{device} cannot hold the network of {snapshot.path}") from error
+        raise DeviceError(f"{device} has not enough memory for the network of {snapshot.path}") from error
     around = mesh_normals(surface.positions, surface.indices)
-    agree = np.sum(surface.normals * around, axis=1) >= LEAST_COSINE
-    normals = np.where(agree[:, None], surface.normals, around)
+    learnt = around if surface.normals is None else surface.normals
+    agree = np.sum(learnt * around, axis=1) >= LEAST_COSINE
+    normals = np.where(agree[:, None], learnt, around)
     positions = (surface.positions.astype(np.float64) - 0.5) / snapshot.scale + snapshot.center
     return TriangleMesh(positions.astype(np.float32), surface.indices, normals)
 
@@ -157,15 +158,15 @@ def surface_in_cube(
     refine: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Isosurface:
-    """Triangles of a learnt distance with normals, closed, in the unit cube of the network.
+    """Triangles of a learnt distance, closed and with normals, in the unit cube of the network.
 
     Args:
-        model: Takes points to distances in units of the cube.
-        box: Where the surface is, [2, 3].
+        model: Maps points to distances in units of the cube.
+        box: Box that contains the surface, [2, 3].
         resolution: Cells along the longest side.
-        normal: Gives something along the normals, [N, 3], at vertices, float32 [N, 3].
-        refine: See `nrc_tracer.surfaces.isosurface.extract`, whose errors it raises.
-        progress: Likewise.
+        normal: Returns vectors along the normals, [N, 3], at vertices, float32 [N, 3].
+        refine: See `nrc_tracer.surfaces.isosurface.extract`, whose errors are raised.
+        progress: See `extract`.
     """
     import torch
 
@@ -187,7 +188,7 @@ def surface_in_cube(
 
 
 def gradient(model: nn.Model, points: Tensor) -> Tensor:
-    """The derivative of a network's one output, [N, 3], at points of its unit cube."""
+    """The gradient of a network's single output, [N, 3], at points of its unit cube."""
     import torch
 
     params = model.inference_params.detach()

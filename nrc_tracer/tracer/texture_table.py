@@ -1,4 +1,4 @@
-"""From the textures of a scene to flat buffers on a device."""
+"""Converts the textures of a scene to flat buffers on a device."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ LUMINANCE = np.array(REC709_LUMINANCE)
 
 
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
-    """Make three channels of one, or drop what comes after the third."""
+    """Repeat a single channel three times, or drop all channels after the third."""
     return np.repeat(pixels[..., :1], 3, axis=2) if pixels.shape[2] < 3 else pixels[..., :3]
 
 
 def opacity(pixels: np.ndarray) -> np.ndarray | None:
-    """The last of two or four channels, shape [height, width, 1]; None if there is no such."""
+    """The opacity channel of two or four channels, shape [height, width, 1]; None for one or three channels."""
     return pixels[..., -1:] if pixels.shape[2] in (2, 4) else None
 
 
 def as_rgb(value: float | tuple[float, float, float]) -> tuple[float, float, float]:
     """A grey value or a colour as a colour."""
-    return (float(value),) * 3 if isinstance(value, int | float) else tuple(value)
+    if isinstance(value, int | float):
+        return float(value), float(value), float(value)
+    r, g, b = value
+    return r, g, b
 
 
 @dataclass
@@ -50,7 +53,7 @@ class TextureTable:
 
     def __post_init__(self) -> None:
         textures = self.scene.description.textures
-        # Vertex colours last: they may name others
+        # Vertex colours last: they may refer to the others
         for name, texture in sorted(textures.items(), key=lambda item: isinstance(item[1], VertexColor)):
             self._index[name] = len(self._records)
             self._add(texture)
@@ -62,7 +65,7 @@ class TextureTable:
         return self._index[name]
 
     def uses(self, texture: int) -> tuple[bool, bool]:
-        """Whether a texture (-1: none) looks anything up at texture coordinates, and whether in vertex colours."""
+        """Whether a texture (-1: none) needs texture coordinates, and whether it needs vertex colours."""
         if texture < 0:
             return False, False
         record = self._records[texture]
@@ -71,7 +74,7 @@ class TextureTable:
         return True, False
 
     def param(self, value: float | tuple[float, float, float] | str | None) -> Param:
-        """A material parameter of a constant or of the texture of that name."""
+        """The material parameter for a constant or the name of a texture; None is 0."""
         param = Param()
         if isinstance(value, str):
             param.value, param.texture = wp.vec3(1.0), self.index(value)
@@ -127,7 +130,7 @@ class TextureTable:
         channel = "rgba".index(texture.channel) if texture.channel != "rgb" else None
         alpha = opacity(image)
         pixels = to_rgb(image)
-        # Opacity is a share, whatever the colours' encoding
+        # Opacity is linear, however the colours are encoded
         linear = texture.raw or pixels.dtype == np.float32 or channel == 3
         kind = TextureKind.PACKED if pixels.dtype == np.uint8 else TextureKind.FLOAT
         record.kind = int(kind)
@@ -136,7 +139,6 @@ class TextureTable:
         record.wrap_u, record.wrap_v = (int(WrapMode[wrap.upper()]) for wrap in wraps)
         record.nearest = int(texture.filter == "nearest")
         record.decode = 256 if linear else 0
-
         record.shift = wp.vec3i(0, 8, 16) if channel is None else wp.vec3i(8 * channel)
 
         taken = pixels
@@ -152,8 +154,8 @@ class TextureTable:
         finite = np.where(np.isfinite(values), values, 0.0)
         self._means.append(finite.mean(axis=(0, 1), dtype=np.float64) * np.array(as_rgb(texture.factor)))
 
-        # An image that several textures use is stored once
-        key = (texture.file, kind) if kind == TextureKind.PACKED else (texture.file, kind, linear, channel)
+        # Store an image that several textures use once
+        key: tuple = (texture.file, kind) if kind == TextureKind.PACKED else (texture.file, kind, linear, channel)
         if key not in self._bases:
             if kind == TextureKind.PACKED:
                 words = (pixels.astype(np.uint32) << np.array([0, 8, 16], np.uint32)).sum(axis=2, dtype=np.uint32)

@@ -1,8 +1,8 @@
-"""Textures on a device: every image in one of two flat buffers, looked up by record.
+"""Textures on a device: all images are in two flat buffers, and a record per texture tells where and how to look it up.
 
 8-bit images are packed as RGBA8 words and decoded through a table *before* filtering; 16-bit and float images are stored as
-linear float RGB, one of their channels taken alone as a grey image of its own. A mesh's own colours are a texture too, which
-may be multiplied with another one. Material parameters are a constant times an optional texture (`Param`).
+linear float RGB, and a single channel of one as a grey image of its own. Vertex colours are a texture too, which may be
+multiplied by another one. A material parameter is a constant times an optional texture (`Param`).
 """
 
 import warp as wp
@@ -19,24 +19,24 @@ MIRROR = wp.constant(int(WrapMode.MIRROR))
 
 @wp.struct
 class TextureRecord:
-    """Where a texture's texels are and how they are looked up."""
+    """Where a texture's texels are stored, and how they are looked up."""
 
-    kind: int
+    kind: int  # a `TextureKind`
     base: wp.int64  # first texel in its buffer
     width: int
     height: int
-    wrap_u: int
+    wrap_u: int  # a `WrapMode`
     wrap_v: int
-    nearest: int
+    nearest: int  # 1: nearest texel instead of bilinear interpolation
     decode: int  # first entry of the 8-bit decoding table: 0 sRGB, 256 linear
     to_u: wp.vec3  # u' = to_u . (u, v, 1)
     to_v: wp.vec3
-    shift: wp.vec3i  # which bits of a packed word are red, green and blue
+    shift: wp.vec3i  # lowest bit of red, green and blue in a packed word
     factor: wp.vec3
     color0: wp.vec3
     color1: wp.vec3
-    inner: int  # vertex colours: the texture they are multiplied with, or -1
-    opacity: int  # vertex colours: 1 for their opacity
+    inner: int  # vertex colours: the texture that they are multiplied by; -1: none
+    opacity: int  # vertex colours: 1 to take their opacity instead of their colour
 
 
 @wp.struct
@@ -51,15 +51,15 @@ class Textures:
 
 @wp.struct
 class TexturePoint:
-    """Where a texture is looked up: texture coordinates, and the mesh's own colour there."""
+    """The point at which textures are looked up."""
 
     uv: wp.vec2
-    color: wp.vec4  # linear RGB and opacity
+    color: wp.vec4  # vertex colour, linear RGB and opacity
 
 
 @wp.struct
 class Param:
-    """A material parameter: `value`, times the texture `texture` unless that is -1."""
+    """A material parameter: `value` times texture number `texture`, if that is not -1."""
 
     value: wp.vec3
     texture: int
@@ -67,7 +67,7 @@ class Param:
 
 @wp.func
 def wrap_texel(i: int, size: int, mode: int) -> int:
-    """Bring a texel coordinate into [0, size)."""
+    """Map a texel coordinate to [0, size) by a `WrapMode`."""
     if mode == CLAMP:
         return wp.clamp(i, 0, size - 1)
     if mode == MIRROR:
@@ -81,7 +81,7 @@ def wrap_texel(i: int, size: int, mode: int) -> int:
 
 @wp.func
 def texel(textures: Textures, record: TextureRecord, x: int, y: int) -> wp.vec3:
-    """The linear colour of one texel, its coordinates wrapped."""
+    """The linear colour of one texel, whose coordinates are wrapped."""
     column = wrap_texel(x, record.width, record.wrap_u)
     row = wrap_texel(y, record.height, record.wrap_v)
     i = record.base + wp.int64(row) * wp.int64(record.width) + wp.int64(column)
@@ -96,7 +96,7 @@ def texel(textures: Textures, record: TextureRecord, x: int, y: int) -> wp.vec3:
 
 @wp.func
 def lookup_image(textures: Textures, record: TextureRecord, uv: wp.vec2) -> wp.vec3:
-    """The colour of an image or a checkerboard at `uv`, its factor left out."""
+    """The colour of an image or a checkerboard at `uv`, without the texture's factor."""
     at = wp.vec3(uv[0], uv[1], 1.0)
     u = wp.dot(record.to_u, at)
     v = wp.dot(record.to_v, at)
@@ -139,9 +139,9 @@ def lookup(textures: Textures, index: int, at: TexturePoint) -> wp.vec3:
 
 @wp.func
 def luminance_gradient(textures: Textures, index: int, uv: wp.vec2) -> wp.vec2:
-    """How fast the luminance of texture `index` grows along u and v.
+    """Derivatives of the luminance of texture `index` by u and v.
 
-    That of the bilinear interpolation; zero for what is piecewise constant, and for vertex colours.
+    They are those of the bilinear interpolation; zero for piecewise constant textures and for vertex colours.
     """
     record = textures.records[index]
     if record.nearest != 0 or record.kind == CHECKERBOARD or record.kind == VERTEX_COLOR:
@@ -175,7 +175,7 @@ def evaluate(textures: Textures, param: Param, at: TexturePoint) -> wp.vec3:
 
 @wp.func
 def evaluate_image(textures: Textures, param: Param, uv: wp.vec2) -> wp.vec3:
-    """The value of a parameter that is no vertex colour, at `uv`."""
+    """The value of a parameter whose texture is an image or a checkerboard, at `uv`."""
     if param.texture < 0:
         return param.value
     record = textures.records[param.texture]
@@ -184,7 +184,7 @@ def evaluate_image(textures: Textures, param: Param, uv: wp.vec2) -> wp.vec3:
 
 @wp.func
 def evaluate_scalar(textures: Textures, param: Param, at: TexturePoint) -> float:
-    """The value of a parameter that is one number: of a colour texture the luminance."""
+    """The value of a scalar parameter: the luminance, if its texture has colours."""
     if param.texture < 0:
         return param.value[0]
     return wp.dot(lookup(textures, param.texture, at), LUMINANCE)

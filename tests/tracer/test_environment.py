@@ -5,7 +5,7 @@ import pytest
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.model import EnvironmentMap, Rotate, Scale
-from nrc_tracer.tracer.lights.environment import sampling_tables
+from nrc_tracer.tracer.environment_table import sampling_tables
 from tests.tracer import kernels
 from tests.tracer.chi_square import assert_directions
 from tests.tracer.test_lights import emission, sample

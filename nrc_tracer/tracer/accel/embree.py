@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +76,11 @@ def _find_libraries() -> tuple[list[Path], Path]:
     return tbb, embree[0]
 
 
+def _address(function: Any) -> int:
+    """The address of a function of a ctypes library."""
+    return ctypes.cast(function, _POINTER).value or 0
+
+
 @lru_cache(maxsize=1)
 def load() -> EmbreeLibrary:
     """Open Embree, once per process.
@@ -92,7 +98,8 @@ def load() -> EmbreeLibrary:
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(functions, name)
             function.restype, function.argtypes = result, arguments
-        addresses = [ctypes.cast(getattr(functions, f), _POINTER).value for f in ("rtcIntersect1", "rtcOccluded1")]
+        intersect = _address(functions.rtcIntersect1)
+        occluded = _address(functions.rtcOccluded1)
     except (OSError, AttributeError) as e:
         raise DeviceError(f"Embree could not be opened: {e}") from None
     device = functions.rtcNewDevice(b"")
@@ -101,7 +108,7 @@ def load() -> EmbreeLibrary:
     major = functions.rtcGetDeviceProperty(device, _PROPERTY_VERSION_MAJOR)
     if major != 4:
         raise DeviceError(f"Embree {major} is installed, version 4 is needed")
-    return EmbreeLibrary(functions, device, *addresses)
+    return EmbreeLibrary(functions, device, intersect, occluded)
 
 
 class EmbreeScene:

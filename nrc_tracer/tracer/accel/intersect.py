@@ -74,7 +74,7 @@ def embree_intersect(
     return false;
 #endif
 """)
-def embree_occluded(occluded: wp.uint64, scene: wp.uint64, o: wp.vec3, d: wp.vec3, t_max: float) -> bool: ...
+def embree_occluded(occluded: wp.uint64, scene: wp.uint64, o: wp.vec3, d: wp.vec3, t_max: float) -> bool: ...  # type: ignore[empty-body]
 
 
 @wp.func

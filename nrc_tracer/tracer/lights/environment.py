@@ -1,11 +1,10 @@
-"""Environment maps: a lat-long image looked up bilinearly and sampled in proportion to just that.
+"""Environment maps: a lat-long image with bilinear interpolation, sampled in proportion to the interpolated luminance.
 
-The image is cut into the patches between texel centres, on each of which the interpolated luminance is bilinear. A patch is
-chosen by row and column from cumulative sums, the point in it by its bilinear density (PBRT, 4th ed., appendix A.5.4), so the
-density follows the radiance exactly but for the sine of the polar angle, which is taken at the patch's centre.
+The image is cut into the patches between texel centres, in each of which the interpolated luminance is bilinear. The row and the
+column of a patch are chosen by cumulative sums, the point in the patch by its bilinear density (PBRT, 4th ed., appendix A.5.4).
+The density is exactly proportional to luminance times the sine of the polar angle at the patch's centre.
 """
 
-import numpy as np
 import warp as wp
 
 from nrc_tracer.device.constants import INV_2PI, INV_2PI2, INV_PI
@@ -14,21 +13,21 @@ from nrc_tracer.tracer.lights.light import LightRecord, LightSample
 
 @wp.struct
 class Environment:
-    """An environment map on the device. Row patch j lies between texel rows j - 1 and j, the first and last at the poles."""
+    """An environment map. Row j of patches lies between texel rows j - 1 and j; the first and the last row touch the poles."""
 
     width: int
     height: int
     texels: wp.array[wp.vec3]
     luminance: wp.array[float]
-    row_cdf: wp.array[float]  # [height + 2]
-    column_cdf: wp.array[float]  # [height + 1, width + 1], flat
-    to_local: wp.mat33
-    scale: float
+    row_cdf: wp.array[float]  # cumulative sums, [height + 2]
+    column_cdf: wp.array[float]  # cumulative sums of each row, [height + 1, width + 1], flat
+    to_local: wp.mat33  # from world directions to those of the map
+    scale: float  # factor of the radiance
 
 
 @wp.func
 def patch_corner(env: Environment, row: int, column: int) -> int:
-    """Index of a texel, rows clamped at the poles, columns wrapped around."""
+    """Index of a texel; rows are clamped at the poles, columns wrap around."""
     j = wp.clamp(row, 0, env.height - 1)
     i = column
     if i < 0:
@@ -40,7 +39,7 @@ def patch_corner(env: Environment, row: int, column: int) -> int:
 
 @wp.func
 def patch_coordinates(env: Environment, uv: wp.vec2) -> wp.vec4:
-    """Patch column and row (as floats) of a point of the image, and the point's place in it: (s, t) in [0, 1]^2."""
+    """Column and row of the patch at a point of the image, as floats, and the point's coordinates in the patch, in [0, 1]^2."""
     x = uv[0] * float(env.width) + 0.5
     y = uv[1] * float(env.height) + 0.5
     i = wp.clamp(wp.floor(x), 0.0, float(env.width))
@@ -60,7 +59,7 @@ def environment_uv(env: Environment, w: wp.vec3) -> wp.vec2:
 
 @wp.func
 def environment_radiance(env: Environment, w: wp.vec3) -> wp.vec3:
-    """Radiance from world direction `w`."""
+    """Radiance that arrives from world direction `w`."""
     at = patch_coordinates(env, environment_uv(env, w))
     i = int(at[0])
     j = int(at[1])
@@ -123,7 +122,7 @@ def sample_linear(u: float, a: float, b: float) -> float:
 @wp.func
 def sample_environment(light: LightRecord, env: Environment, u: wp.vec2) -> LightSample:
     """Draw a direction in proportion to the map's interpolated luminance."""
-    # Choose the patch, and stretch what is left of the random numbers
+    # Choose the patch, and rescale the random numbers to [0, 1] within it
     j = find_interval(env.row_cdf, 0, env.height + 1, u[1])
     base = j * (env.width + 1)
     i = find_interval(env.column_cdf, base, env.width, u[0])
@@ -159,31 +158,3 @@ def sample_environment(light: LightRecord, env: Environment, u: wp.vec2) -> Ligh
     sample.radiance = environment_radiance(env, sample.wi)
     sample.distant = 1
     return sample
-
-
-def sampling_tables(luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Cumulative sums over the patches of a lat-long image.
-
-    Args:
-        luminance: Luminance of each texel, shape [height, width]. What is not finite counts as black here.
-
-    Returns:
-        Row sums, shape [height + 2]; column sums in each row, shape [height + 1, width + 1]; and the mean luminance over
-        the sphere.
-    """
-    luminance = np.nan_to_num(luminance, nan=0.0, posinf=0.0, neginf=0.0)
-    height, width = luminance.shape
-    rows = np.concatenate([luminance[:1], luminance, luminance[-1:]]).astype(np.float64)
-    pairs = rows[:-1] + rows[1:]
-    weights = 0.25 * (pairs + np.roll(pairs, 1, axis=1))
-    edges = np.clip((np.arange(height + 2) - 0.5) / height, 0.0, 1.0)
-    centres = 0.5 * (edges[:-1] + edges[1:])
-    weights *= (np.diff(edges) * np.sin(np.pi * centres))[:, None]
-    mean = weights.sum() / (np.diff(edges) * np.sin(np.pi * centres)).sum() / width
-    if weights.sum() <= 0.0:
-        weights[:] = 1.0
-    row_sums = weights.sum(axis=1)
-    columns = np.cumsum(np.where(row_sums[:, None] > 0.0, weights, 1.0), axis=1)
-    columns = np.pad(columns / columns[:, -1:], ((0, 0), (1, 0)))
-    cumulative = np.pad(np.cumsum(row_sums) / row_sums.sum(), (1, 0))
-    return cumulative.astype(np.float32), columns.astype(np.float32), float(mean)
