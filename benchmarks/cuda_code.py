@@ -1,10 +1,11 @@
-"""What the kernels need of a GPU, read from their machine code; no GPU is needed.
+"""Resources that the kernels need on a GPU, read from their machine code. No GPU is needed.
 
     pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm
     python -m benchmarks.cuda_code [--arch 80 90] [--json [FILE]]
 
-Registers of a thread; bytes of its stack, in memory, where arrays and spills are; shared memory of a block; matrix instructions;
-and how many warps a multiprocessor holds at a time by these, of 64. It is compiled as it would be for a GPU.
+Printed are: registers per thread; bytes of stack per thread, in device memory, which holds arrays and spilled registers; bytes of
+shared memory per block; matrix instructions; and the number of warps, out of 64, that fit on a multiprocessor at a time. The code
+is compiled as it would be on a GPU.
 """
 
 from __future__ import annotations
@@ -38,25 +39,25 @@ from nrc_tracer.nn.structure import Structure
 
 RESULTS = Path(__file__).parent / "results"
 USUAL_THREADS = 256
-"""Of a block, unless a kernel has its own."""
+"""Threads per block of kernels that state no other number."""
 
-# Of a multiprocessor
+# Limits of a multiprocessor
 WARPS, BLOCKS, REGISTERS, REGISTER_UNIT = 64, 32, 65536, 256
 SHARED_BYTES = {80: 164 * 1024, 90: 228 * 1024}
 
 
 @dataclass(frozen=True)
 class Code:
-    """A kernel in machine code.
+    """The resources of a kernel.
 
     Attributes:
         kernel: Its name.
         arch: The architecture, 80 for sm_80.
-        threads: Of a block.
-        registers: Of a thread.
-        stack: Of a thread [bytes].
-        shared: Of a block [bytes], with what the system takes of it.
-        products: Matrix instructions.
+        threads: Threads per block.
+        registers: Registers per thread.
+        stack: Stack per thread [bytes].
+        shared: Shared memory per block [bytes], including the part reserved by the system.
+        products: Number of matrix instructions.
     """
 
     kernel: str
@@ -69,7 +70,7 @@ class Code:
 
     @property
     def warps(self) -> int:
-        """How many a multiprocessor holds at a time."""
+        """Number of warps that fit on a multiprocessor at a time."""
         own = self.threads // 32
         registers = -(-32 * self.registers // REGISTER_UNIT) * REGISTER_UNIT * own
         by_shared = SHARED_BYTES[self.arch] // max(self.shared, 1)
@@ -77,19 +78,19 @@ class Code:
 
 
 def find_tool(name: str) -> str | None:
-    """A program of CUDA's: on the path, or in the package of its name; None where there is none."""
+    """A CUDA program: on the path, or in the Python package of its name; None if there is none."""
     bundled = sorted(Path(sys.prefix).glob(f"lib/python*/site-packages/nvidia/cu*/bin/{name}"))
     return shutil.which(name) or (str(bundled[0]) if bundled else None)
 
 
 def read_code(module: wp.Module, arch: int, *, threads: int = USUAL_THREADS, dynamic: int = 0) -> Iterator[Code]:
-    """Compile a module, and read what its kernels need.
+    """Compile a module, and read the resources of its kernels.
 
     Args:
         module: The module.
-        arch: For which architecture.
-        threads: Of a block.
-        dynamic: Shared memory that a block asks for when it is launched [bytes].
+        arch: The architecture, 80 for sm_80.
+        threads: Threads per block.
+        dynamic: Shared memory that is requested at launch, per block [bytes].
     """
     with tempfile.TemporaryDirectory() as folder:
         wp.compile_aot_module(module, arch=[arch], module_dir=folder, use_ptx=False)
@@ -113,15 +114,15 @@ def read_code(module: wp.Module, arch: int, *, threads: int = USUAL_THREADS, dyn
 
 
 def run_tool(name: str, *arguments: str) -> str:
-    """What a program of CUDA's prints."""
+    """Run a CUDA program, and return its output."""
     program = find_tool(name)
     if program is None:
-        raise SystemExit(f"benchmarks.cuda_code: needs {name}: pip install nvidia-cuda-{name}")
+        raise SystemExit(f"benchmarks.cuda_code: {name} is missing; pip install nvidia-cuda-{name}")
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout
 
 
 def all_code(arch: int) -> Iterator[tuple[str, Code]]:
-    """The kernels of a frame with the cache, and what they are for."""
+    """The kernels of a frame with the cache, each with a label."""
     for module in (nrc_tracer.tracer.path, nrc_tracer.tracer.cut_path, nrc_tracer.cache.assembly, descent):
         loaded = wp.get_module(module.__name__)
         for code in read_code(loaded, arch):

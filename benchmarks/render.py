@@ -1,11 +1,11 @@
-"""Path tracing beside Mitsuba 3: samples a second, and the error that is left after the same time.
+"""Path tracing compared with Mitsuba 3: samples per second, and the error after equal time.
 
     python -m benchmarks.render [--seconds 5] [--rounds 5] [--width 512] [--only cornell-box] [--json FILE]
 
-Every scene is one Mitsuba XML file that both renderers load. Each engine runs in a process of its own, one at a time, all in
-turn for several rounds; medians are printed, as ratios to Mitsuba's. Loading and compilation are excluded on all sides and
-listed apart. Errors are relMSE = mean((x - r)^2 / (r^2 + 0.01 mean(r)^2)) against an average of long renderings by ours and
-by Mitsuba.
+Each scene is a Mitsuba XML file that both renderers load. Each engine runs in its own process. The engines render in turn, one
+at a time, for several rounds; the medians and their ratios to Mitsuba's are printed. Loading and compilation are excluded for all
+engines, and listed separately. The error is relMSE = mean((x - r)^2 / (r^2 + 0.01 mean(r)^2)), where the reference r is the mean
+of long renders by ours and by Mitsuba.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,14 +28,14 @@ from nrc_tracer.imaging.metrics import rel_mse
 from tests.agreement.mitsuba_oracle import find_llvm
 
 BASELINES = ("mitsuba llvm", "mitsuba scalar")
-"""What ratios refer to: the first of them that can run here."""
+"""Engines that ratios refer to: the first one that can run on this machine."""
 
 REFERENCE_CHUNK = 64
-"""Samples per pixel of one rendering of the reference; bounds Mitsuba's memory."""
+"""Samples per pixel of one render of the reference; it limits Mitsuba's memory."""
 
 
 class Worker:
-    """An engine in a process of its own, with one scene loaded."""
+    """An engine in its own process, with one scene loaded."""
 
     def __init__(self, engine: str, scene: Path, width: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -44,7 +45,7 @@ class Worker:
         self.ready = self._receive()
 
     def render(self, spp: int, seed: int) -> tuple[float, np.ndarray]:
-        """Render; return the seconds it took and the image."""
+        """Render; return the time [s] and the image."""
         self._pipe.send((spp, seed))
         return self._receive()
 
@@ -53,7 +54,7 @@ class Worker:
         self._pipe.send(None)
         self._process.join(10)
 
-    def _receive(self):
+    def _receive(self) -> Any:
         answer = self._pipe.recv()
         if isinstance(answer, Exception):
             raise answer
@@ -61,21 +62,21 @@ class Worker:
 
 
 def measure(name: str, path: Path, arguments: argparse.Namespace) -> dict:
-    """Measure one scene with every engine, and print the rows of its table."""
+    """Measure one scene with all engines, and print its table."""
     engines = [e for e in ENGINES if e != "mitsuba llvm" or find_llvm()]
     workers = {engine: Worker(engine, path, arguments.width) for engine in engines}
     pixels = arguments.width**2
 
-    # Passes of about a quarter of the time each, all engines in turn so that a busy machine slows all alike
+    # Measure samples per second, all engines in turn so that other load on the machine slows all of them equally
     spp = {e: int(np.clip(arguments.seconds / worker.render(4, 1)[0], 1, 64)) for e, worker in workers.items()}
-    rates = {engine: [] for engine in engines}
+    rates: dict[str, list[float]] = {engine: [] for engine in engines}
     for seed in range(arguments.rounds):
         for engine, worker in workers.items():
             seconds, _ = worker.render(spp[engine], 10 + seed)
             rates[engine].append(pixels * spp[engine] / seconds)
     rate = {engine: statistics.median(values) for engine, values in rates.items()}
 
-    # Render for equal time, and hold it against a reference made half by ours and half by the faster Mitsuba
+    # Render for equal time, and compare with a reference of which half is by ours and half by the faster Mitsuba
     base = next(b for b in BASELINES if b in engines)
     chunks = [
         workers[e].render(REFERENCE_CHUNK, 1000 + i)[1]
@@ -111,7 +112,7 @@ def measure(name: str, path: Path, arguments: argparse.Namespace) -> dict:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=5.0, help="time of each equal-time rendering")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time of each equal-time render")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--reference", type=int, default=1024, help="samples per pixel of each half of the reference")
@@ -125,7 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = write_scenes(Path(folder), arguments.width, arguments.only or list(SCENES))
         results = [measure(name, path, arguments) for name, path in paths.items()]
-    print(f"\n{time.time() - start:.0f} s in all")
+    print(f"\n{time.time() - start:.0f} s in total")
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
 

@@ -1,9 +1,9 @@
-"""What Embree's robust mode costs and buys: rays a second, and rays that leave a closed mesh between its triangles.
+"""Cost and effect of Embree's robust mode: rays per second, and rays that leave a closed mesh between its triangles.
 
     python -m benchmarks.robust [--mesh scenes/meshes/knot.ply] [--rays 20000000] [--json FILE]
 
-Rays start just inside random faces of a closed mesh, in random directions; each one that hits nothing slipped out. Origins
-that are not inside after all (from which one ray in a hundred or more is lost) are left out.
+Rays start just inside random faces of a closed mesh, in random directions; a ray that hits nothing has leaked. An origin that
+loses 1 % of its rays or more is not inside the mesh after all, and is left out.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from nrc_tracer.tracer.accel.intersect import embree_intersect
 from nrc_tracer.tracer.device_scene import face_normals
 
 RAYS_PER_ORIGIN = 2000
+"""Rays that start from each origin."""
 
 
 @wp.kernel(enable_backward=False)
 def count_misses(intersect: wp.uint64, scene: wp.uint64, origins: wp.array[wp.vec3], base: int, misses: wp.array[int]):
-    """Shoot rays in all directions from one origin; count those that hit nothing."""
+    """Trace rays in random directions from one origin; count those that hit nothing."""
     i = base + wp.tid()
     state = wp.rand_init(7, i)
     lost = int(0)
@@ -48,7 +49,7 @@ def main() -> None:
 
     initialize()
     mesh = load_mesh(arguments.mesh)
-    positions, inverse = np.unique(mesh.positions, axis=0, return_inverse=True)  # seams closed
+    positions, inverse = np.unique(mesh.positions, axis=0, return_inverse=True)  # close seams
     indices = inverse.reshape(-1)[mesh.indices].astype(np.int32)
     faces = np.random.default_rng(1).integers(0, len(indices), arguments.rays // RAYS_PER_ORIGIN)
     depth = 2e-3 * np.linalg.norm(np.ptp(positions, axis=0))

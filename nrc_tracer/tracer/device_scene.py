@@ -10,7 +10,7 @@ import warp as wp
 from nrc_tracer.device.structs import zero_structs
 from nrc_tracer.errors import DeviceError, SceneError
 from nrc_tracer.scene.geometry import place_mesh, tessellate
-from nrc_tracer.scene.instances import PlacedShape, geometry_size, placed_shapes
+from nrc_tracer.scene.instances import PlacedShape, file_mesh, geometry_size, placed_shapes
 from nrc_tracer.scene.memory import check_memory
 from nrc_tracer.scene.model import Camera, Film, GroupShape, Mesh, Orthographic, Scene, TriangleMesh
 from nrc_tracer.scene.transforms import matrix
@@ -173,12 +173,10 @@ class Geometry:
     def _local(self, prototype: GroupShape, scene: Scene) -> LocalMesh:
         """The triangles of a shape before its transform, the same for all instances."""
         key: object = id(prototype)
-        file_mesh = None
         if isinstance(prototype, Mesh) and prototype.file is not None:
             key = (prototype.file, prototype.face_normals, prototype.flip_v)
-            file_mesh = scene.meshes.get(prototype.file)
         if key not in self._locals:
-            mesh = tessellate(prototype, file_mesh)
+            mesh = tessellate(prototype, file_mesh(prototype, scene.meshes))
             self._locals[key] = LocalMesh(mesh, not is_flat(mesh), self._uv_count, self._color_count)
             if mesh.uvs is not None:
                 self._uvs.append(mesh.uvs)
