@@ -1,8 +1,8 @@
-"""What the camera sees first, beside the image: albedo, normal, depth, position, shape and material of each pixel."""
+"""Layers of what the camera sees first in each pixel: albedo, normal, depth, position, shape and material."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import warp as wp
@@ -18,40 +18,41 @@ from nrc_tracer.tracer.bsdf.lobe import (
     PRINCIPLED_TRANSMISSIVE,
     ROUGH_PLASTIC,
     Lobe,
-    resolve,
 )
+from nrc_tracer.tracer.bsdf.principled_lobe import unpack_principled
+from nrc_tracer.tracer.bsdf.resolve import resolve
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.interaction import offset_origin, surface_at, texture_point
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
 from nrc_tracer.tracer.transport import FIRST_LEAF, PathSettings, SceneRecord, film_pixel, first_ray
 
 LAYERS = ("albedo", "normal", "depth", "position", "shape", "material", "variance")
-"""All there are, in the order in which they are written."""
+"""Names of the layers, in the order in which files hold them."""
 
 CACHE_LAYERS = ("path_length", "cache_depth", "training_density", "cache_prediction", "cache_target")
-"""Those that there are besides where paths end in a radiance cache."""
+"""Further layers of renders with a radiance cache."""
 
 MOST_CACHE_SAMPLES = 16
-"""Of the image's samples, those over which what is seen of a cache is averaged."""
+"""Largest number of the image's samples over which the layers of a cache are averaged."""
 
 MOST_SAMPLES = 64
-"""Of the image's samples, those whose first hits are averaged."""
+"""Largest number of the image's samples whose first hits are averaged."""
 MOST_PASSED = wp.constant(64)
-"""Surfaces that a ray passes where a mask leaves them out."""
+"""Largest number of masked-out surfaces that a camera ray passes."""
 
 
 @dataclass(frozen=True)
 class FirstHits:
-    """Sums over the samples of what they hit first.
+    """Sums over samples of what their camera rays hit first.
 
     Attributes:
-        albedo: Shape [pixels, 3], float32; so are `normal` and `position`.
-        normal: Of the side that is seen, in world space.
-        position: In world space.
-        depth: Distance along the camera's axis, shape [pixels].
-        hits: How many samples hit anything, shape [pixels], int32.
+        albedo: Shape [pixels, 3], float32.
+        normal: Shading normals of the visible side in world space, shape [pixels, 3], float32.
+        position: Points in world space, shape [pixels, 3], float32.
+        depth: Distances along the camera's axis, shape [pixels], float32.
+        hits: Number of samples that hit a surface, shape [pixels], int32.
         shape: Number of the shape that the first sample hits, -1 for none, shape [pixels], int32.
-        material: Number of its material, likewise.
+        material: Number of that shape's material, -1 for none, shape [pixels], int32.
     """
 
     albedo: np.ndarray
@@ -65,14 +66,27 @@ class FirstHits:
 
 @wp.func
 def lobe_albedo(lobe: Lobe) -> wp.vec3:
-    """The colour of a surface for a denoiser: that of its diffuse base, 1 for glass and mirrors."""
+    """The albedo of a surface for a denoiser: the colour of its diffuse base; 1 for glass and mirrors."""
     kind = lobe.kind
     if kind == DIFFUSE or kind == PLASTIC or kind == ROUGH_PLASTIC or kind == PRINCIPLED:
         return lobe.color
     if kind == PRINCIPLED_TRANSMISSIVE:
-        through = lobe.second[1] * (1.0 - lobe.second[0])
+        through = unpack_principled(lobe).bsdf
         return lobe.color * (1.0 - through) + wp.vec3(through)
     return wp.vec3(1.0)
+
+
+@wp.struct
+class HitArrays:
+    """The arrays of `FirstHits` on a device, [pixels] each."""
+
+    albedo: wp.array[wp.vec3]
+    normal: wp.array[wp.vec3]
+    position: wp.array[wp.vec3]
+    depth: wp.array[float]
+    hits: wp.array[int]
+    shape: wp.array[int]
+    material: wp.array[int]
 
 
 @wp.kernel(enable_backward=False)
@@ -83,19 +97,13 @@ def first_hits(
     settings: PathSettings,
     sample_count: int,
     base: int,
-    albedo: wp.array[wp.vec3],
-    normal: wp.array[wp.vec3],
-    position: wp.array[wp.vec3],
-    depth: wp.array[float],
-    hits: wp.array[int],
-    shape: wp.array[int],
-    material: wp.array[int],
+    found: HitArrays,
 ):
-    """Follow the image's first `sample_count` camera rays of pixel `base + tid` to what they hit first."""
+    """Follow the image's first `sample_count` camera rays through pixel `base + tid` to their first hits."""
     pixel = base + wp.tid()
     number_on_film = film_pixel(film, pixel)
-    shape[pixel] = -1
-    material[pixel] = -1
+    found.shape[pixel] = -1
+    found.material[pixel] = -1
     total_albedo = wp.vec3(0.0)
     total_normal = wp.vec3(0.0)
     total_position = wp.vec3(0.0)
@@ -142,14 +150,14 @@ def first_hits(
                     total_depth += wp.dot(it.p - camera.origin, camera.forward)
                     count += 1
                 if s == 0:
-                    shape[pixel] = it.shape
-                    material[pixel] = number
+                    found.shape[pixel] = it.shape
+                    found.material[pixel] = number
                 break
-    albedo[pixel] = total_albedo
-    normal[pixel] = total_normal
-    position[pixel] = total_position
-    depth[pixel] = total_depth
-    hits[pixel] = count
+    found.albedo[pixel] = total_albedo
+    found.normal[pixel] = total_normal
+    found.position[pixel] = total_position
+    found.depth[pixel] = total_depth
+    found.hits[pixel] = count
 
 
 def trace_first_hits(
@@ -162,21 +170,23 @@ def trace_first_hits(
     pixels: int,
     samples: int,
 ) -> FirstHits:
-    """Find what the first `samples` camera rays of every pixel hit first."""
+    """Find the first hits of the first `samples` camera rays of every pixel."""
     wp.load_module(__name__, device=launcher.device)
-    vectors = [wp.zeros(pixels, dtype=wp.vec3, device=launcher.device) for _ in range(3)]
-    depth = wp.zeros(pixels, dtype=float, device=launcher.device)
-    counts = [wp.zeros(pixels, dtype=int, device=launcher.device) for _ in range(3)]
-    arrays = [*vectors, depth, *counts]
-    launcher.run(first_hits, pixels, lambda base: [scene, camera, film, settings, samples, base, *arrays])
-    return FirstHits(*(array.numpy() for array in arrays))
+    found = HitArrays()
+    for name in ("albedo", "normal", "position"):
+        setattr(found, name, wp.zeros(pixels, dtype=wp.vec3, device=launcher.device))
+    found.depth = wp.zeros(pixels, dtype=float, device=launcher.device)
+    for name in ("hits", "shape", "material"):
+        setattr(found, name, wp.zeros(pixels, dtype=int, device=launcher.device))
+    launcher.run(first_hits, pixels, lambda base: [scene, camera, film, settings, samples, base, found])
+    return FirstHits(**{field.name: getattr(found, field.name).numpy() for field in fields(FirstHits)})
 
 
 def make_layers(found: FirstHits, *, width: int, height: int, samples: int) -> dict[str, np.ndarray]:
-    """Turn sums into layers: albedo over all samples (black where there is nothing), the rest over those that hit.
+    """Turn sums into layers: the mean albedo of all samples (the background is black), and means of the rest over the hits.
 
-    Where a pixel sees nothing, normal and position are 0 and depth is infinite. The normal is a mean, shorter than 1 where
-    normals differ within the pixel.
+    Where a pixel sees no surface, normal and position are 0 and depth is infinite. The normal is a mean vector, shorter than 1
+    where normals differ within the pixel.
     """
     hits = np.maximum(found.hits, 1)[:, None]
     empty = found.hits == 0

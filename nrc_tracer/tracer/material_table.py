@@ -28,7 +28,9 @@ from nrc_tracer.scene.model import (
 )
 from nrc_tracer.tracer.bsdf.coat import diffuse_fresnel_reflectance, rough_coat
 from nrc_tracer.tracer.bsdf.leaf import BLACK, FIRST_NODE, NOTHING, NodeRecord
-from nrc_tracer.tracer.bsdf.lobe import LAMBERT, MIN_ALPHA, PRINCIPLED_PARAMETERS, THIN, LobeRecord, Materials
+from nrc_tracer.tracer.bsdf.lobe import LobeRecord, Materials
+from nrc_tracer.tracer.bsdf.principled_lobe import LAMBERT, PRINCIPLED_PARAMETERS, THIN
+from nrc_tracer.tracer.bsdf.resolve import MIN_ALPHA
 from nrc_tracer.tracer.bsdf.split_sum import split_sum_table
 from nrc_tracer.tracer.texture_table import TextureTable
 from nrc_tracer.tracer.textures import Param

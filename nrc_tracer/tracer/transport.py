@@ -11,7 +11,8 @@ from nrc_tracer.device.finite import all_finite
 from nrc_tracer.tracer.accel.intersect import FAR, AccelHandles, occluded
 from nrc_tracer.tracer.bsdf.bsdf import evaluate_lobe
 from nrc_tracer.tracer.bsdf.leaf import BLACK, NOTHING, choose_leaf, map_shadowing
-from nrc_tracer.tracer.bsdf.lobe import Lobe, Materials, is_transmissive, resolve
+from nrc_tracer.tracer.bsdf.lobe import Lobe, Materials, is_transmissive
+from nrc_tracer.tracer.bsdf.resolve import resolve
 from nrc_tracer.tracer.camera import CameraRay, CameraRecord, FilmRecord, camera_ray
 from nrc_tracer.tracer.interaction import Interaction, Surfaces, offset_origin, shading_frame, texture_point
 from nrc_tracer.tracer.lights.lights import Lights, sample_light

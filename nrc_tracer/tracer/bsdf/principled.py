@@ -1,17 +1,17 @@
 """Disney's principled BSDF in Mitsuba 3's form: a diffuse base with sheen, microfacets that reflect and refract, a clear coat.
 
 Sources: Burley, *Physically Based Shading at Disney* (2012) and *Extending the Disney BRDF to a BSDF with Integrated
-Subsurface Scattering* (2015). A thin surface is Mitsuba's `principledthin`, alike from both sides: what is not reflected goes
-straight on, blurred by microfacets whose roughness is scaled by the index of refraction. Lambert's base is glTF's (2.0,
-appendix B): it gets what the microfacets above it let through, and a thin surface then reflects wherever it is, not only
-where `spec_trans` is.
+Subsurface Scattering* (2015). A thin surface is Mitsuba's `principledthin`, the same from both sides: light that is not
+reflected goes straight on, blurred by microfacets whose roughness is scaled by the index of refraction. The Lambertian base is
+glTF's (2.0, appendix B): it is lit by the light that the microfacets transmit, and the microfacets of a thin surface then reflect
+everywhere, not only with the weight `spec_trans`.
 """
 
 import warp as wp
 
 from nrc_tracer.device.constants import INV_PI
 from nrc_tracer.tracer.bsdf.fresnel import DielectricFresnel, fresnel_dielectric, reflect, refract
-from nrc_tracer.tracer.bsdf.lobe import LAMBERT, MIN_PRINCIPLED_ALPHA, THIN, Lobe, LobeSample, with_pdf
+from nrc_tracer.tracer.bsdf.lobe import Lobe, LobeSample, with_pdf
 from nrc_tracer.tracer.bsdf.microfacet import (
     Microfacets,
     masking,
@@ -19,69 +19,25 @@ from nrc_tracer.tracer.bsdf.microfacet import (
     sample_visible_normal,
     visible_normal_pdf,
 )
+from nrc_tracer.tracer.bsdf.principled_lobe import MIN_PRINCIPLED_ALPHA, PrincipledLobe, unpack_principled
 from nrc_tracer.tracer.sampling import cosine_hemisphere
 from nrc_tracer.tracer.textures import LUMINANCE
 
 COAT_MASKING_ALPHA = wp.constant(0.25)
 COAT_F0 = wp.constant(0.04)
-# Share of the samples that microfacets get at least: they may reflect where they do not along the mirror direction
+# Smallest weight of microfacets in the choice of a part: they may reflect even where they do not in the mirror direction
 LEAST_SHARE = wp.constant(0.02)
 
 
 @wp.struct
-class Surface:
-    """The parameters of a principled lobe, by their names."""
-
-    base: wp.vec3
-    metallic: float
-    spec_trans: float
-    spec_tint: float
-    roughness: float
-    clearcoat: float
-    coat_alpha: float
-    flatness: float
-    sheen: float
-    sheen_tint: float
-    diff_trans: float  # in [0, 1]
-    eta: float
-    thin: int
-    lambert: int
-    brdf: float  # weight of the diffuse base
-    bsdf: float  # weight of the transmission
-
-
-@wp.struct
 class Shares:
-    """With which probability each part is sampled."""
+    """Probabilities of sampling each part."""
 
     diffuse: float
     diffuse_through: float
     coat: float
     facets: float
-    straight: float  # through the facets of a thin surface
-
-
-@wp.func
-def principled_surface(lobe: Lobe) -> Surface:
-    """Name what `resolve` has packed into a lobe."""
-    p = Surface()
-    p.base = lobe.color
-    p.metallic = lobe.second[0]
-    p.spec_trans = lobe.second[1]
-    p.spec_tint = lobe.second[2]
-    p.roughness = lobe.eta[0]
-    p.clearcoat = lobe.eta[1]
-    p.coat_alpha = lobe.eta[2]
-    p.flatness = lobe.k[0]
-    p.sheen = lobe.k[1]
-    p.sheen_tint = lobe.k[2]
-    p.diff_trans = lobe.inner_reflectance
-    p.eta = lobe.ior
-    p.thin = lobe.nonlinear & THIN
-    p.lambert = lobe.nonlinear & LAMBERT
-    p.brdf = (1.0 - p.metallic) * (1.0 - p.spec_trans)
-    p.bsdf = (1.0 - p.metallic) * p.spec_trans
-    return p
+    straight: float  # straight through the microfacets of a thin surface
 
 
 @wp.func
@@ -92,7 +48,7 @@ def average(c: wp.vec3) -> float:
 
 @wp.func
 def root(c: wp.vec3) -> wp.vec3:
-    """Square root of a colour: a ray is refracted twice on its way through a body."""
+    """Square root of a colour, since light is refracted twice on its way through a body."""
     return wp.vec3(wp.sqrt(wp.max(c[0], 0.0)), wp.sqrt(wp.max(c[1], 0.0)), wp.sqrt(wp.max(c[2], 0.0)))
 
 
@@ -105,12 +61,12 @@ def schlick_weight(cosine: float) -> float:
 
 @wp.func
 def boundary_weight(f: DielectricFresnel, cos_i: float) -> float:
-    """Schlick's weight at a boundary, by the angle on its thinner side."""
+    """Schlick's weight at a boundary, by the angle on the side with the lower index."""
     return schlick_weight(wp.where(f.eta_t > 1.0, wp.abs(cos_i), wp.abs(f.cos_t)))
 
 
 @wp.func
-def tint(p: Surface) -> wp.vec3:
+def tint(p: PrincipledLobe) -> wp.vec3:
     """The base colour's hue, with luminance 1."""
     luminance = wp.dot(p.base, LUMINANCE)
     if luminance > 0.0:
@@ -119,8 +75,8 @@ def tint(p: Surface) -> wp.vec3:
 
 
 @wp.func
-def facet_reflectance(p: Surface, f: DielectricFresnel, cos_i: float) -> wp.vec3:
-    """What a microfacet reflects that is seen from in front: metal and tinted dielectric by Schlick, the rest exactly."""
+def facet_reflectance(p: PrincipledLobe, f: DielectricFresnel, cos_i: float) -> wp.vec3:
+    """Reflectance of a microfacet seen from the front: Schlick's for metal and tinted dielectrics, else exact."""
     w = boundary_weight(f, cos_i)
     r = (p.eta - 1.0) / (p.eta + 1.0)
     metal = p.base * (1.0 - w) + wp.vec3(w)
@@ -135,8 +91,8 @@ def facet_reflectance(p: Surface, f: DielectricFresnel, cos_i: float) -> wp.vec3
 
 
 @wp.func
-def reflection_probability(p: Surface, f: DielectricFresnel, cos_i: float) -> float:
-    """With which probability a microfacet reflects a sample instead of refracting it."""
+def reflection_probability(p: PrincipledLobe, f: DielectricFresnel, cos_i: float) -> float:
+    """Probability with which a microfacet reflects a sample instead of refracting it."""
     if p.thin != 0 or p.bsdf <= 0.0:
         return 1.0
     r = p.bsdf * f.reflectance
@@ -147,8 +103,8 @@ def reflection_probability(p: Surface, f: DielectricFresnel, cos_i: float) -> fl
 
 
 @wp.func
-def sampling_shares(p: Surface, cos_o: float) -> Shares:
-    """Share the samples out by about what each part scatters towards a viewer at `cos_o`."""
+def sampling_shares(p: PrincipledLobe, cos_o: float) -> Shares:
+    """Sampling probabilities roughly proportional to what each part scatters towards a viewer at `cos_o`."""
     s = Shares()
     if cos_o < 0.0:
         s.facets = wp.where(p.bsdf > 0.0, 1.0, 0.0)
@@ -174,7 +130,7 @@ def sampling_shares(p: Surface, cos_o: float) -> Shares:
 
 @wp.func
 def straight_facets(facets: Microfacets, eta: float) -> Microfacets:
-    """The microfacets that blur what goes straight through a thin surface (Burley 2015, figure 15)."""
+    """The microfacets that blur light which goes straight through a thin surface (Burley 2015, figure 15)."""
     scale = (0.65 * eta - 0.35) * (0.65 * eta - 0.35)
     result = Microfacets()
     result.distribution = facets.distribution
@@ -185,7 +141,7 @@ def straight_facets(facets: Microfacets, eta: float) -> Microfacets:
 
 @wp.func
 def coat_density(alpha: float, m: wp.vec3) -> float:
-    """Burley's GTR1 distribution of normals (2012, appendix B.2), in the sine so that it is exact around the peak."""
+    """Burley's GTR1 distribution of normals (2012, appendix B.2), in terms of the sine to be exact around the peak."""
     a2 = alpha * alpha
     return (a2 - 1.0) * INV_PI / (wp.log(a2) * (m[0] * m[0] + m[1] * m[1] + a2 * m[2] * m[2]))
 
@@ -201,8 +157,8 @@ def sample_coat_normal(alpha: float, u: wp.vec2) -> wp.vec3:
 
 
 @wp.func
-def coat_reflection(p: Surface, f: DielectricFresnel, wo: wp.vec3, wi: wp.vec3, m: wp.vec3) -> float:
-    """f cos of the clear coat, a quarter of whose strength is Burley's choice."""
+def coat_reflection(p: PrincipledLobe, f: DielectricFresnel, wo: wp.vec3, wi: wp.vec3, m: wp.vec3) -> float:
+    """f cos of the clear coat. The factor of a quarter is Burley's."""
     facets = Microfacets()
     facets.alpha_u = COAT_MASKING_ALPHA
     facets.alpha_v = COAT_MASKING_ALPHA
@@ -212,7 +168,7 @@ def coat_reflection(p: Surface, f: DielectricFresnel, wo: wp.vec3, wi: wp.vec3, 
 
 
 @wp.func
-def base_reflection(p: Surface, f: DielectricFresnel, wo: wp.vec3, wi: wp.vec3, cos_d: float) -> wp.vec3:
+def base_reflection(p: PrincipledLobe, f: DielectricFresnel, wo: wp.vec3, wi: wp.vec3, cos_d: float) -> wp.vec3:
     """f cos of the base: diffuse, retro-reflection, the flattened form of subsurface scattering, and sheen."""
     value = wp.vec3(0.0)
     if p.brdf <= 0.0:
@@ -240,8 +196,8 @@ def base_reflection(p: Surface, f: DielectricFresnel, wo: wp.vec3, wi: wp.vec3, 
 
 
 @wp.func
-def evaluate_reflection(p: Surface, facets: Microfacets, shares: Shares, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
-    """(f cos, pdf) of two directions on one side."""
+def evaluate_reflection(p: PrincipledLobe, facets: Microfacets, shares: Shares, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
+    """(f cos, pdf) of two directions on the same side."""
     m = wo + wi
     if wp.length_sq(m) < 1.0e-12:
         return wp.vec4(0.0)
@@ -249,7 +205,7 @@ def evaluate_reflection(p: Surface, facets: Microfacets, shares: Shares, wo: wp.
     if m[2] < 0.0:
         m = -m
     o_m = wp.dot(wo, m)
-    if o_m * wo[2] <= 0.0:  # by rounding, where both graze the surface
+    if o_m * wo[2] <= 0.0:  # by rounding, if both directions graze the surface
         return wp.vec4(0.0)
     f = fresnel_dielectric(o_m, p.eta)
     density = normal_density(facets, m) * masking(facets, wo, m) / (4.0 * wp.abs(wo[2]))
@@ -267,7 +223,7 @@ def evaluate_reflection(p: Surface, facets: Microfacets, shares: Shares, wo: wp.
 
 
 @wp.func
-def evaluate_refraction(p: Surface, facets: Microfacets, shares: Shares, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
+def evaluate_refraction(p: PrincipledLobe, facets: Microfacets, shares: Shares, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
     """(f cos, pdf) of two directions on different sides of a solid (Walter et al., 2007, eq. 21)."""
     eta_t = wp.where(wo[2] > 0.0, p.eta, 1.0 / p.eta)
     m = wo + wi * eta_t
@@ -289,12 +245,12 @@ def evaluate_refraction(p: Surface, facets: Microfacets, shares: Shares, wo: wp.
 
 
 @wp.func
-def evaluate_straight(p: Surface, facets: Microfacets, shares: Shares, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
-    """(f cos, pdf) through a thin surface seen from above: reflection turned to the other side, and diffuse light."""
+def evaluate_straight(p: PrincipledLobe, facets: Microfacets, shares: Shares, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
+    """(f cos, pdf) through a thin surface seen from above: mirrored reflection, and diffuse transmission."""
     value = p.base * (p.brdf * p.diff_trans * -wi[2] * INV_PI)
     pdf = shares.diffuse_through * -wi[2] * INV_PI
     mirrored = wp.vec3(wi[0], wi[1], -wi[2])
-    # As in Mitsuba, a facet only lets through what comes out behind it
+    # As in Mitsuba, a facet only transmits light that leaves behind it
     m = wp.normalize(wo + mirrored)
     if p.bsdf > 0.0 and wp.dot(wi, m) < 0.0:
         scaled = straight_facets(facets, p.eta)
@@ -308,7 +264,7 @@ def evaluate_straight(p: Surface, facets: Microfacets, shares: Shares, wo: wp.ve
 @wp.func
 def evaluate_principled(lobe: Lobe, viewer: wp.vec3, light: wp.vec3) -> wp.vec4:
     """(f cos, pdf) of all parts together."""
-    p = principled_surface(lobe)
+    p = unpack_principled(lobe)
     if viewer[2] == 0.0 or light[2] == 0.0:
         return wp.vec4(0.0)
     turned = p.thin != 0 and viewer[2] < 0.0
@@ -324,18 +280,18 @@ def evaluate_principled(lobe: Lobe, viewer: wp.vec3, light: wp.vec3) -> wp.vec4:
 
 @wp.func
 def sample_principled(lobe: Lobe, viewer: wp.vec3, u_lobe: float, u: wp.vec2) -> LobeSample:
-    """Choose a part, sample it, and weigh by all."""
+    """Choose a part and sample it; the weight is that of all parts together."""
     s = LobeSample()
     s.eta = 1.0
     if viewer[2] == 0.0:
         return s
-    p = principled_surface(lobe)
+    p = unpack_principled(lobe)
     turned = p.thin != 0 and viewer[2] < 0.0
     wo = wp.where(turned, -viewer, viewer)
     shares = sampling_shares(p, wo[2])
     if shares.facets <= 0.0:
         return s
-    side = wp.where(wo[2] > 0.0, 1.0, -1.0)  # of the surface on which the sample must come out; 0: none
+    side = wp.where(wo[2] > 0.0, 1.0, -1.0)  # side of the surface on which the sample must be; 0: none
     wi = wp.vec3(0.0)
     rest = u_lobe
     if rest < shares.diffuse:

@@ -25,14 +25,13 @@ from nrc_tracer.tracer.bsdf.plastic import base_reflectance, coat_transmittance
 from nrc_tracer.tracer.bsdf.principled import (
     COAT_F0,
     COAT_MASKING_ALPHA,
-    Surface,
     boundary_weight,
-    principled_surface,
     root,
     schlick_weight,
     straight_facets,
     tint,
 )
+from nrc_tracer.tracer.bsdf.principled_lobe import PrincipledLobe, unpack_principled
 from nrc_tracer.tracer.bsdf.split_sum import SIZE
 
 SPLIT_SUM_SIZE = wp.constant(SIZE)
@@ -149,7 +148,7 @@ def rough_base_transmittance(tables: wp.array[float], table: int) -> float:
 
 
 @wp.func
-def principled_diffuse(p: Surface, cosine: float) -> wp.vec3:
+def principled_diffuse(p: PrincipledLobe, cosine: float) -> wp.vec3:
     """Reflectance of the diffuse base with sheen; of a thin surface also its diffuse transmittance.
 
     The integrals of `base_reflection`, with cos_d^2 = (1 + wo.wi) / 2 replaced by its mean, under the cosine and at grazing wi.
@@ -184,7 +183,7 @@ def principled_diffuse(p: Surface, cosine: float) -> wp.vec3:
 
 
 @wp.func
-def principled_specular(tables: wp.array[float], lobe: Lobe, p: Surface, wo: wp.vec3) -> wp.vec3:
+def principled_specular(tables: wp.array[float], lobe: Lobe, p: PrincipledLobe, wo: wp.vec3) -> wp.vec3:
     """Reflectance of microfacets and clear coat, with refraction. `wo` below the surface is inside the solid."""
     upper = wp.where(wo[2] < 0.0, -wo, wo)
     cosine = upper[2]
@@ -239,7 +238,7 @@ def lobe_reflectance(tables: wp.array[float], lobe: Lobe, wo: wp.vec3) -> Reflec
     s.roughness = wp.min(wp.sqrt(wp.sqrt(lobe.facets.alpha_u * lobe.facets.alpha_v)), 1.0)
     cosine = wo[2]
     if lobe.kind == PRINCIPLED or lobe.kind == PRINCIPLED_TRANSMISSIVE:
-        p = principled_surface(lobe)
+        p = unpack_principled(lobe)
         seen = wo
         if p.thin != 0:  # the same from both sides
             cosine = wp.abs(cosine)

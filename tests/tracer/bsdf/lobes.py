@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from nrc_tracer.tracer.bsdf.coat import diffuse_fresnel_reflectance, rough_coat
-from nrc_tracer.tracer.bsdf.lobe import LAMBERT, THIN, Lobe
+from nrc_tracer.tracer.bsdf.lobe import Lobe
 from nrc_tracer.tracer.bsdf.microfacet import Microfacets
+from nrc_tracer.tracer.bsdf.principled_lobe import LAMBERT, THIN
 from nrc_tracer.tracer.vocabulary import Distribution, LobeKind
 from tests.tracer.kernels import wp
 
