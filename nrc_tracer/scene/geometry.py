@@ -96,13 +96,7 @@ def world_mesh(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> Tria
 
 
 def place_mesh(mesh: TriangleMesh, shape: GroupShape, to_world: np.ndarray | None = None) -> TriangleMesh:
-    """Transform a shape's triangles, as `tessellate` returns them, to world space.
-
-    Args:
-        mesh: The triangles.
-        shape: The shape.
-        to_world: The matrix of its transform, if the caller has it already.
-    """
+    """Transform a shape's triangles, as `tessellate` returns them, to world space, by `to_world` if its matrix is known."""
     to_world = matrix(shape.to_world) if to_world is None else to_world
     flip = shape.flip_normals
     if isinstance(shape, Sphere) and np.linalg.det(to_world[:3, :3]) < 0.0:
@@ -151,9 +145,7 @@ def vertex_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> in
 def world_sphere(sphere: Sphere, to_world: np.ndarray | None = None) -> tuple[np.ndarray, float, bool] | None:
     """Return the sphere in world space, or None if its transform makes it an ellipsoid, for which there is `world_mesh`.
 
-    Args:
-        sphere: The sphere.
-        to_world: The matrix of its transform, if the caller has it already.
+    `to_world` is the matrix of the sphere's transform, if it is known already.
 
     Returns:
         Centre, shape [3], float64; radius; and whether the normals point inwards. As in Mitsuba, a mirroring transform turns
