@@ -38,7 +38,7 @@ def same(a, b):
     return torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) and a[2] == b[2]
 
 
-@pytest.mark.parametrize("alpha", [True, False])
+@pytest.mark.parametrize("alpha", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_learns_a_ball(alpha):
     """Photographs of a ball, transparent or before black, are learnt in few steps, and what is ball in views held out.
 
