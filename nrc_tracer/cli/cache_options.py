@@ -36,7 +36,7 @@ RARE_SETTINGS = (
 
 _MODE_HELP = (
     "How the neural radiance cache is used, which is trained while it renders. on: paths end in it, which is fast but biased; "
-    "the bias is measured and printed. unbiased: some paths go on, and correct the cache without bias. view: show what the "
+    "the bias is measured and printed. unbiased: some paths continue, and correct the cache without bias. view: show what the "
     "cache has learned."
 )
 

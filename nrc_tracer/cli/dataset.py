@@ -48,7 +48,7 @@ LINE_EVERY = 10.0
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of views: to learn from, to measure on, and to look at while learning."""
+    """Numbers of training, test and validation views."""
 
     train: int
     test: int
@@ -120,8 +120,8 @@ def _check_elevation(ctx: click.Context, parameter: click.Parameter, value: tupl
 
     The folder gets PNG images and transforms_train.json, transforms_val.json and transforms_test.json, in the format of NeRF's
     Blender data sets. Images are in sRGB: linear radiance times 2^exposure, clipped at 1. The files also hold the position and
-    size of the scene (scale, offset, aabb_scale). After Ctrl-C, the same command goes on: complete images of the same settings
-    are kept.
+    size of the scene (scale, offset, aabb_scale). After Ctrl-C, the same command continues: complete images with the same
+    settings are kept.
     """,
     examples=(
         "nrc-tracer dataset scenes/window-room.json -o room --views 100 --spp 64 --denoise",
@@ -148,20 +148,20 @@ def _check_elevation(ctx: click.Context, parameter: click.Parameter, value: tupl
     Counts,
     under(
         "Views",
-        option("--views", "train", type=COUNT, default=100, show_default=True, help="Number of views to learn from."),
+        option("--views", "train", type=COUNT, default=100, show_default=True, help="Number of training views."),
         option(
             "--test",
             type=click.IntRange(0, 100_000),
             default=20,
             show_default=True,
-            help="Number of views to measure on.",
+            help="Number of test views.",
         ),
         option(
             "--val",
             type=click.IntRange(0, 100_000),
             default=0,
             show_default=True,
-            help="Number of views to look at while learning.",
+            help="Number of validation views.",
         ),
     ),
 )
@@ -268,9 +268,9 @@ def _dataset(options: DatasetOptions) -> tuple[dict[str, Any], int]:
     }
     if code:
         left = len(missing) - done
-        click.echo(f"interrupted: {left} of {len(placed)} images are missing; the same command goes on", err=True)
+        click.echo(f"interrupted: {left} of {len(placed)} images are missing; the same command continues", err=True)
         return summary, code
-    with leaving(f"{options.folder} has its images but not yet their cameras; the same command goes on"):
+    with leaving(f"{options.folder} has its images but not yet their cameras; the same command continues"):
         summary["aabb_scale"] = aabb_scale_for(renderer, sets["train"], around)
         kept = ("scene", "cameras", "spp", "seed", "color")
         source = {key: summary[key] for key in kept} | {"scene": options.scene.name}
@@ -279,7 +279,7 @@ def _dataset(options: DatasetOptions) -> tuple[dict[str, Any], int]:
     if not quiet:
         click.echo(
             f"{options.folder}: {len(placed)} images in {summary['seconds']:.1f} s, aabb_scale {summary['aabb_scale']}; "
-            f"go on with: nrc-tracer fit nerf {options.folder}",
+            f"next: nrc-tracer fit nerf {options.folder}",
             err=True,
         )
     return summary, 0

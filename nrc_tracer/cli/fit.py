@@ -23,7 +23,8 @@ def fit() -> None:
     """Train a hash grid and a small network on an image, on the signed distance to a mesh, or on photographs of a scene.
 
     The model is kept in a snapshot, which `nrc-tracer decode` turns back into an image, a mesh or views. Ctrl-C or SIGTERM ends
-    the training after the current step; the same command with --resume goes on, with the same result as without an interruption.
+    the training after the current step; the same command with --resume continues it, with the same result as without an
+    interruption.
     """
 
 

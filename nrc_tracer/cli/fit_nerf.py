@@ -153,7 +153,7 @@ def _data_line(task: NerfTask, path: Path) -> str:
     """Describe the photographs and where the scene lies."""
     views = task.views
     lines = [
-        f"{path}: {len(views.train)} photographs to learn from, {len(views.test)} held out ({views.split}), "
+        f"{path}: {len(views.train)} training photographs, {len(views.test)} held out ({views.split}), "
         f"{task.table.count:,} pixels",
         *(f"note: {note}" for note in views.notes),
         f"scene in a cube of side {views.aabb_scale}, scale {views.scale:.4g}, near {task.options.near:g}, batches of about "

@@ -265,7 +265,7 @@ class _Run:
             if self._saved is None:
                 raise
             raise KeyboardInterrupt(
-                f"{self.snapshot} has {self._saved:,} steps, from which --resume goes on"
+                f"{self.snapshot} has {self._saved:,} steps, from which --resume continues"
             ) from error
         return _Outcome(progress, scores, clock.perf_counter() - start, exit_code)
 
@@ -284,7 +284,7 @@ class _Run:
 def _print_result(fit: Fit, summary: dict[str, Any], quiet: bool) -> None:
     """Print on stderr what came of the training."""
     if summary["interrupted"]:
-        click.echo(f"interrupted: the same command with --resume goes on from {summary['snapshot']}", err=True)
+        click.echo(f"interrupted: the same command with --resume continues from {summary['snapshot']}", err=True)
     elif not quiet:
         click.echo(f"{fit.name}: {fit.describe(summary['scores'])}", err=True)
     if not quiet:
@@ -302,13 +302,13 @@ def _resume(task: Task, snapshot: Path, options: FitOptions, steps: int | None) 
     if not (options.resume or options.auto_resume):
         if exists and not quiet:
             click.echo(
-                f"note: {snapshot} is of an earlier training and will be replaced; --resume goes on from it", err=True
+                f"note: {snapshot} is of an earlier training and will be replaced; --resume continues it", err=True
             )
         return
     if not exists:
         if options.resume:
             raise SnapshotError(
-                f"there is no snapshot {snapshot} to go on from; leave out --resume, or give --auto-resume, which starts anew "
+                f"there is no snapshot {snapshot} to resume from; leave out --resume, or give --auto-resume, which starts over "
                 "if there is none"
             )
         return
@@ -318,4 +318,4 @@ def _resume(task: Task, snapshot: Path, options: FitOptions, steps: int | None) 
             f"{snapshot}: has {task.number} steps, more than the {steps} asked for; give more --steps, or leave out --resume"
         )
     if not quiet:
-        click.echo(f"going on from {snapshot}: {task.number:,} steps", err=True)
+        click.echo(f"resuming from {snapshot}: {task.number:,} steps", err=True)

@@ -269,15 +269,15 @@ def every_option(name: str, what: str, default: float | None = None) -> Decorato
 
 
 def resume_options(what: str) -> Decorator:
-    """The options `--resume` and `--auto-resume`; `what` is the file that they go on from."""
+    """The options `--resume` and `--auto-resume`; `what` is the file that they resume from."""
     return together(
         option(
-            "--resume", is_flag=True, help=f"Go on from the {what}, with the same result as without an interruption."
+            "--resume", is_flag=True, help=f"Continue from the {what}, with the same result as without an interruption."
         ),
         option(
             "--auto-resume",
             is_flag=True,
-            help=f"Like --resume, but start anew if there is no {what}: for job scripts.",
+            help=f"Like --resume, but start over if there is no {what}: for job scripts.",
         ),
     )
 

@@ -53,7 +53,7 @@ def _read_layers(ctx: click.Context, parameter: click.Parameter, value: str | No
     help=f"""Render SCENE ({SCENE_FORMATS}) to image files.
 
     Ctrl-C or SIGTERM ends the render after the current pass and writes the image so far and a checkpoint, from which the
-    same command with --resume goes on.
+    same command with --resume continues.
     """,
     examples=(
         "nrc-tracer render scenes/cornell-box.json -o box.png -o box.exr --spp 256",
@@ -130,8 +130,8 @@ def _read_layers(ctx: click.Context, parameter: click.Parameter, value: str | No
         "--checkpoint",
         metavar="FILE",
         type=PATH,
-        help="File from which an interrupted render goes on. Default: the first output's name with .checkpoint, removed at the "
-        "end. A FILE named here is kept, and --resume with a larger --spp adds samples to it.",
+        help="File from which an interrupted render is resumed. Default: the first output's name with .checkpoint, removed at "
+        "the end. A FILE named here is kept, and --resume with a larger --spp adds samples to it.",
     ),
     every_option("--checkpoint-every", "two writes of the checkpoint", 60.0),
     resume_options("checkpoint"),

@@ -200,16 +200,16 @@ def _resume(renderer: Renderer, saves: Saves, limits: Limits, options: RenderOpt
     if not checkpoint.exists():
         return
     if not (options.checkpoints.resume or options.checkpoints.auto_resume):
-        warn(f"{checkpoint} is of an earlier render and will be replaced; --resume goes on from it")
+        warn(f"{checkpoint} is of an earlier render and will be replaced; --resume continues it")
         return
     saves.resume(renderer)
     if limits.spp is not None and renderer.samples > limits.spp:
         raise CheckpointError(
             f"{checkpoint}: has {renderer.samples} samples per pixel, more than the {limits.spp} asked for; give a larger "
-            "--spp, or leave out --resume to start anew"
+            "--spp, or leave out --resume to start over"
         )
     if not options.messages.quiet:
-        click.echo(f"going on from {checkpoint}: {renderer.samples} samples per pixel", err=True)
+        click.echo(f"resuming from {checkpoint}: {renderer.samples} samples per pixel", err=True)
 
 
 def _run(
@@ -282,7 +282,7 @@ def _print_result(summary: dict[str, Any], options: RenderOptions) -> None:
     """Print on stderr what came of the render."""
     if summary["interrupted"]:
         click.echo(
-            f"interrupted: the image has {summary['samples']} samples per pixel; the same command with --resume goes on from "
+            f"interrupted: the image has {summary['samples']} samples per pixel; the same command with --resume continues from "
             f"{options.checkpoints.file}",
             err=True,
         )

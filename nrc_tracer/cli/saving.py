@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """When a render writes files, and whether it goes on from one.
+    """When a render writes files, and whether it resumes from one.
 
     Attributes:
         file: The checkpoint's file.
         kept: Whether the checkpoint is kept after success, with all samples, so that more can be added to them.
         every: Seconds between two checkpoints.
         save_image_every: Seconds between two writes of the image so far; None for none.
-        resume: Whether to go on from the checkpoint, which has to exist.
-        auto_resume: Whether to go on from the checkpoint if it exists.
+        resume: Whether to resume from the checkpoint, which has to exist.
+        auto_resume: Whether to resume from the checkpoint if it exists.
     """
 
     file: Path
@@ -46,8 +46,8 @@ def check_checkpoint(options: CheckpointOptions, outputs: tuple[Path, ...]) -> N
 
     if options.resume and not options.file.exists():
         raise CheckpointError(
-            f"there is no checkpoint {options.file} to go on from; leave out --resume, or give --auto-resume, which starts "
-            "anew if there is none"
+            f"there is no checkpoint {options.file} to resume from; leave out --resume, or give --auto-resume, which starts "
+            "over if there is none"
         )
     if options.file in outputs:
         raise CheckpointError(f"{options.file}: is the name of the image already; choose another for the checkpoint")
@@ -57,7 +57,7 @@ def check_checkpoint(options: CheckpointOptions, outputs: tuple[Path, ...]) -> N
 class Saves:
     """Writes checkpoints and the image so far between passes. Call it with the renderer after every pass.
 
-    An error while the render goes on becomes a warning, and leaves the previous file as it was.
+    An error while the render continues becomes a warning, and leaves the previous file as it was.
 
     Args:
         options: What to write, and when.
@@ -77,7 +77,7 @@ class Saves:
         jobs = [Periodic(self._write_checkpoint, options.every)]
         if options.save_image_every is not None:
             jobs.append(Periodic(save_image, options.save_image_every))
-        self._jobs = Jobs(jobs, lambda error: warn(f"{error}; the render goes on"))
+        self._jobs = Jobs(jobs, lambda error: warn(f"{error}; the render continues"))
 
     def resume(self, renderer: Renderer) -> None:
         """Go on from the checkpoint. Raises `CheckpointError`."""

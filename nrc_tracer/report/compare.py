@@ -254,7 +254,7 @@ def _notes(reference: Reference, about: Circumstances, look: Look) -> list[str]:
         "rendering, including warm-up and training of a cache, excluding loading and compilation. The convergence curves come "
         "from one additional run of each setting.",
         "The time at which uncached rendering overtakes comes from a model: its error and the variance of the other setting fall "
-        "as 1 / t, and the squared bias of the other setting stays. Training that goes on to reduce the bias makes the time "
+        "as 1 / t, and the squared bias of the other setting stays. Further training that reduces the bias makes the time "
         "longer.",
         f"Images are shown with the tone mapping {look.tone} at an exposure of {look.exposure:g} stops. PSNR and SSIM are "
         "measured on tone-mapped images; FLIP is HDR-FLIP of the first seed.",

@@ -20,7 +20,7 @@ class Crossing:
 
     The model: the uncached error falls as 1 / t from its measured value E_0 at time t_0; the other error is the sum of its
     squared bias B^2, which stays, and its variance, which falls as 1 / t from V at time t. They are equal at
-    (E_0 t_0 - V t) / B^2. The model ignores that training goes on to reduce the bias, which makes the time longer.
+    (E_0 t_0 - V t) / B^2. The model ignores that further training reduces the bias, which makes the time longer.
 
     Attributes:
         setting: The setting that uncached rendering is compared with.

@@ -170,14 +170,14 @@ def _figure(
 
 def _log_ticks(axes: Axes) -> None:
     """Label powers of ten, and values in between if a scale covers less than two and a half decades."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     for axis in (axes.xaxis, axes.yaxis):
         low, high = axis.get_view_interval()
         decades = np.log10(max(high, 1e-300) / max(low, 1e-300))
         axis.set_major_locator(LogLocator(10.0, subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _guide(axes: Axes, theme: str) -> None:

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from nrc_tracer.cli import main
 from nrc_tracer.imaging import write_image
+from nrc_tracer.report import figures
+from nrc_tracer.report.pictures import encode_png
 from nrc_tracer.tracer import Renderer
 from tests.conftest import REPOSITORY
 
@@ -47,7 +49,19 @@ def uncached(monkeypatch):
     return seen
 
 
-def test_from_scene_to_report(tmp_path, uncached):
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Call it, and figures are one blank picture from then on: drawing them takes longer than a small study."""
+
+    def blank():
+        picture = encode_png(np.ones((8, 8, 3)))
+        for name in ("convergence", "parts", "legend", "gallery"):
+            monkeypatch.setattr(figures, name, lambda *arguments, **options: picture)
+
+    return blank
+
+
+def test_from_scene_to_report(tmp_path, uncached, blank_figures):
     result = _compare(BOX, "-o", tmp_path / "out", *QUICK, "--sampler", "independent", "--seed", 5)
     assert result.exit_code == 0, result.output
     for words in (
@@ -69,7 +83,10 @@ def test_from_scene_to_report(tmp_path, uncached):
     assert len(stored) == 1
     assert stored[0].name.startswith("cornell-box-")
 
+    assert min((tmp_path / "out" / "figures" / f"{name}.png").stat().st_size for name in ("parts", "images")) > 10_000
+
     # Once more: the reference is found again, and --json prints the same as is written
+    blank_figures()
     modes = ("--cache", "on,unbiased,view")
     again = _compare(BOX, "-o", tmp_path / "two", *SMALL, "--spp", 1, "--reference-error", 0.3, "--json", *modes)
     data = json.loads(again.stdout)
@@ -96,7 +113,8 @@ def test_interrupted(tmp_path, uncached, monkeypatch):
         assert result.stderr.startswith(f"interrupted; {left}")
 
 
-def test_given_references_and_quiet(tmp_path, uncached):
+def test_given_references_and_quiet(tmp_path, uncached, blank_figures):
+    blank_figures()
     rng = np.random.default_rng(0)
     for name in "ab":
         write_image(tmp_path / f"{name}.exr", 0.3 + 0.01 * rng.random((24, 24, 3)))
@@ -122,7 +140,8 @@ def test_given_references_and_quiet(tmp_path, uncached):
     assert uncached[-1][1].cache.settings == data["options"] == settings
 
 
-def test_with_the_radiance_cache(tmp_path):
+def test_with_the_radiance_cache(tmp_path, blank_figures):
+    blank_figures()
     learning = [word for value in ("train_frames=2", "records=500", "steps=1") for word in ("--cache-option", value)]
     result = _compare(BOX, "-o", tmp_path / "out", *SMALL, "--spp", 4, "--reference-error", 0.3, "--json", *learning)
     assert result.exit_code == 0, result.output

@@ -116,7 +116,7 @@ def test_ctrl_c_in_the_only_pass_of_a_view(scene, tmp_path, monkeypatch):
     monkeypatch.setattr(Renderer, "step", pressed)
     result = dataset(scene, "-o", tmp_path / "set", *SMALL, "--spp", 1)
     assert result.exit_code == 130
-    assert "interrupted: 3 of 4 images are missing; the same command goes on" in result.stderr
+    assert "interrupted: 3 of 4 images are missing; the same command continues" in result.stderr
     assert list((tmp_path / "set").rglob("*.png")) == [first]
 
 
@@ -130,7 +130,7 @@ def test_ctrl_c_after_the_last_view(scene, tmp_path, monkeypatch):
         patch.setattr(DatasetWriter, "finish", pressed)
         result = dataset(scene, "-o", tmp_path / "set", *SMALL)
     assert result.exit_code == 130
-    assert "has its images but not yet their cameras; the same command goes on" in result.stderr
+    assert "has its images but not yet their cameras; the same command continues" in result.stderr
     result = dataset(scene, "-o", tmp_path / "set", *SMALL, "--json")
     assert json.loads(result.stdout)["kept"] == 4
 
@@ -151,7 +151,7 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(scene, tmp_path, number, 
     process.send_signal(number)
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == code, errors
-    assert "images are missing; the same command goes on" in errors
+    assert "images are missing; the same command continues" in errors
     assert "Traceback" not in errors
     assert not list((tmp_path / "set").glob("transforms*"))
     made = len(list((tmp_path / "set").rglob("*.png")))

@@ -11,14 +11,16 @@ from nrc_tracer.imaging import read_image
 from nrc_tracer.scene.mesh_files import load_mesh
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.ply_writer import write_ply
+from nrc_tracer.tasks.sdf import metrics
 from tests.tasks.sdf.shapes import flipped, sphere, torus
 from tests.tasks.sdf.small import SMALL
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with meshes and a small model's configuration; it is the current one."""
+    """A folder with meshes and a small model's configuration; it is the current one. Scores are taken at few points."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(metrics, "POINTS", dict.fromkeys(metrics.POINTS, 2**14))
     meshes = {"ring": torus(around=64, across=32), "inside-out": flipped(sphere(3)), "open": sphere(3)}
     for name, (positions, indices) in meshes.items():
         indices = indices[4:] if name == "open" else indices

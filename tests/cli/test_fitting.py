@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_file_and_resuming_too(fit):
     assert fit("--steps", "9", "--snapshot", "whole.safetensors").exit_code == 0
     assert fit("--steps", "4", "--snapshot", "part.safetensors").exit_code == 0
     run = fit("--steps", "9", "--snapshot", "part.safetensors", "--resume")
-    assert "going on from part.safetensors: 4 steps" in run.stderr
+    assert "resuming from part.safetensors: 4 steps" in run.stderr
     assert Path("part.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
 
 
@@ -107,7 +107,7 @@ def test_an_earlier_snapshot_is_replaced_but_not_without_a_word(fit):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--resume", "--snapshot", "none.safetensors"), "there is no snapshot none.safetensors to go on from"),
+        (("--resume", "--snapshot", "none.safetensors"), "there is no snapshot none.safetensors to resume from"),
         (("--snapshot", "no/such/folder.safetensors"), 'there is no folder "no/such"'),
         (("--snapshot", "."), "cannot be written: it is a folder"),
         (("--preview", "preview.gif"), "preview.gif"),
@@ -143,7 +143,7 @@ def test_a_signal_ends_it_after_the_step_with_a_snapshot(fit, number, code):
 
     run = fit("--steps", "9", "--json", during=during)
     assert run.exit_code == code
-    assert "interrupted: the same command with --resume goes on from wave.safetensors" in run.stderr
+    assert "interrupted: the same command with --resume continues from wave.safetensors" in run.stderr
     summary = json.loads(run.stdout)
     assert (summary["steps"], summary["interrupted"]) == (4, True)
     assert fit("--steps", "9", "--resume").exit_code == 0
@@ -213,7 +213,7 @@ def test_a_signal_in_the_last_step_is_not_lost(fit, number, code):
     assert run.exit_code == code
     summary = json.loads(run.stdout)
     assert (summary["steps"], summary["interrupted"]) == (7, True)
-    assert "--resume goes on from wave.safetensors" in run.stderr
+    assert "--resume continues from wave.safetensors" in run.stderr
 
 
 def test_ctrl_c_while_scores_are_taken_says_what_there_is(fit):
@@ -224,7 +224,7 @@ def test_ctrl_c_while_scores_are_taken_says_what_there_is(fit):
 
     run = fit("--steps", "7", evaluating=evaluating)
     assert run.exit_code == 130
-    assert run.stderr.splitlines()[-1] == "interrupted; wave.safetensors has 7 steps, from which --resume goes on"
+    assert run.stderr.splitlines()[-1] == "interrupted; wave.safetensors has 7 steps, from which --resume continues"
     assert load_model("wave.safetensors", device="cpu").n_input_dims == 2
     run = fit("--steps", "7", "--resume", "--json")
     assert (run.exit_code, json.loads(run.stdout)["steps"]) == (0, 7)

@@ -144,7 +144,7 @@ def test_interrupting_writes_the_image_so_far(scene, tracer):
     result = _render(scene, "--json")
     assert result.exit_code == 130
     assert json.loads(result.stdout)["interrupted"] is True
-    assert "interrupted: the image has 2 samples per pixel; the same command with --resume goes on" in result.stderr
+    assert "interrupted: the image has 2 samples per pixel; the same command with --resume continues" in result.stderr
     assert read_image("box.png").shape == (6, 8, 3)
     assert (scene.parent / "box.png.checkpoint").read_text() == "2"
 
@@ -202,7 +202,7 @@ BROKEN = {
     "crop and size": ({**SCENE, "film": {"crop": [0, 0, 4, 4]}}, ["--width", "9"], r"crop window"),
     "parameters": (SCENE, ["-D", "a=b"], r"only Mitsuba XML files have parameters"),
     "no place for layers": (SCENE, ["--layers", "all", "-o", "a.hdr"], r"--layers needs an output of .exr, .npy, .png"),
-    "nothing to go on from": (SCENE, ["--resume"], r"there is no checkpoint box.png.checkpoint to go on from"),
+    "nothing to resume from": (SCENE, ["--resume"], r"there is no checkpoint box.png.checkpoint to resume from"),
     "no place for a checkpoint": (SCENE, ["--checkpoint", "none/a"], r"none/a: cannot be written: there is no folder"),
     "checkpoint is a folder": (SCENE, ["--checkpoint", "folder.png"], r"is a folder"),
     "checkpoint is the image": (SCENE, ["--checkpoint", "box.png"], r"is the name of the image already"),

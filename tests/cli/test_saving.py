@@ -72,7 +72,7 @@ def test_a_named_checkpoint_stays_with_all_samples_and_takes_more(scene, tracer)
     result = _render(scene, "--checkpoint", "mine", "--resume", "--spp", 5, "--json")
     summary = json.loads(result.stdout)
     assert (summary["resumed_from"], summary["samples"]) == (3, 5)
-    assert "going on from mine: 3 samples per pixel\n" in result.stderr
+    assert "resuming from mine: 3 samples per pixel\n" in result.stderr
 
 
 @pytest.mark.usefixtures("tracer")
@@ -87,7 +87,7 @@ def test_fewer_samples_than_the_checkpoint_has_are_refused(scene):
 def test_auto_resume_begins_anew_where_there_is_nothing(scene):
     result = _render(scene, "--auto-resume", "--json")
     assert json.loads(result.stdout)["resumed_from"] == 0
-    assert "going on" not in result.stderr
+    assert "resuming" not in result.stderr
 
 
 @pytest.mark.usefixtures("tracer")
@@ -129,7 +129,7 @@ def test_a_full_disk_costs_no_checkpoint_and_does_not_stop_the_render(scene, tra
     tracer.run = _passes(3, every=fill)
     result = _render(scene, "--checkpoint", "mine", *EAGER)
     assert seen == ["1", "1", "1"]
-    warning = "warning: mine: cannot be written: No space left on device; the render goes on\n"
+    warning = "warning: mine: cannot be written: No space left on device; the render continues\n"
     assert result.stderr.count(warning) == 1
     assert read_image("box.png").shape == (6, 8, 3)
     assert result.exit_code == 1  # the last one was asked for by name
@@ -221,7 +221,7 @@ def test_kills_and_resumes_give_the_same_bits(tmp_path, kills):
 
     samples = begun[-1] + 100
     last = subprocess.run(_command(*words, "--spp", samples), check=True, **options)
-    assert f"going on from a.npy.checkpoint: {begun[-1]} samples per pixel" in last.stderr
+    assert f"resuming from a.npy.checkpoint: {begun[-1]} samples per pixel" in last.stderr
     assert not place.exists()
     assert not list(tmp_path.glob(".nrc-*"))  # what a kill within a write left
     subprocess.run(_command("-o", "whole.npy", "--spp", samples), check=True, **options)
@@ -247,7 +247,7 @@ def test_a_signal_leaves_an_image_and_a_checkpoint(tmp_path, number, code):
         process.send_signal(number)
     said = process.communicate(timeout=30)[1]
     assert process.returncode == code
-    assert "the same command with --resume goes on from a.npy.checkpoint" in said
+    assert "the same command with --resume continues from a.npy.checkpoint" in said
     samples = _samples(tmp_path / "a.npy.checkpoint")
     before = np.load(tmp_path / "a.npy")
 
