@@ -50,7 +50,8 @@ METADATA = {"task": "sdf", "sdf": {"center": CENTER, "scale": SCALE, "bounds": [
 
 def learn_sphere(path: Path, steps: int = 400, batch: int = 4096) -> Path:
     """Train on points near the unit sphere and all over the cube, and write the snapshot."""
-    model = nn.Model(3, 1, CONFIG, seed=7, device="cpu", precision="float32")
+    # By the same kernels on every machine, so that tests of a snapshot see the same network
+    model = nn.Model(3, 1, CONFIG, seed=7, device="cpu", precision="float32", backend="blocked")
     trainer = nn.Trainer(model)
     generator = torch.Generator().manual_seed(1)
     for _ in range(steps):

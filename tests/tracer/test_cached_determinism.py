@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
-import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +9,8 @@ from nrc_tracer.cache import RadianceCache
 from nrc_tracer.errors import CheckpointError
 from nrc_tracer.tracer import Renderer
 from tests.tracer.cached_renders import continue_with
-from tests.tracer.test_determinism import room, sums
+from tests.tracer.checkpoint_contents import assert_same
+from tests.tracer.test_determinism import room
 
 MODES = pytest.mark.parametrize("mode", ["on", "unbiased", "view"])
 SAMPLES = 6
@@ -40,27 +38,6 @@ def rendered(mode: str, *splits: int, **options) -> Renderer:
     for samples in splits:
         renderer.step(samples)
     return renderer
-
-
-def state(renderer: Renderer) -> dict[str, np.ndarray]:
-    """All that decides the next frame: the film, the weights, and what is written beside them."""
-    cache, frames = renderer.cache, renderer._frames
-    counted = msgspec.structs.replace(cache.state, warm_up_seconds=0.0)
-    numbers = [cache.gain, cache.scale, *msgspec.structs.astuple(counted), *msgspec.structs.astuple(frames.image)]
-    held_out = frames._probes.held_out.tensors()
-    return {
-        "film": sums(renderer),
-        "weights": cache.model.params.detach().numpy().copy(),
-        "held-out paths": np.concatenate([tensor.numpy().ravel() for _, tensor in sorted(held_out.items())]),
-        "numbers": np.array([math.nan if number is None else number for number in numbers], np.float64),
-    }
-
-
-def assert_same(ours: Renderer, theirs: Renderer, message: str = "") -> None:
-    """Film and cache have the same bits."""
-    a, b = state(ours), state(theirs)
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=f"{message}: {name}")
 
 
 @MODES

@@ -27,7 +27,7 @@ from nrc_tracer.scene.model import (
     TriangleMesh,
 )
 from nrc_tracer.tracer import Renderer
-from tests.tracer.test_determinism import room, sums
+from tests.tracer.test_determinism import accumulated, room
 from tests.tracer.tiny_scenes import needs_embree, rendered
 
 
@@ -40,7 +40,7 @@ def test_a_render_that_goes_on_has_the_same_bits(tmp_path, sampler):
     renderer.load_checkpoint(tmp_path / "a")
     assert (renderer.samples, renderer.seconds > 0) == (3, True)
     renderer.step(5)
-    np.testing.assert_array_equal(sums(renderer), sums(whole))
+    np.testing.assert_array_equal(accumulated(renderer), accumulated(whole))
 
 
 def test_other_programs_read_the_file(tmp_path):
@@ -69,12 +69,12 @@ def written(tmp_path_factory):
 
 def _refusal(renderer, path):
     """What loading says; it must be one line and change nothing."""
-    before = (renderer.samples, sums(renderer))
+    before = (renderer.samples, accumulated(renderer))
     with pytest.raises(CheckpointError) as caught:
         renderer.load_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert renderer.samples == before[0]
-    np.testing.assert_array_equal(sums(renderer), before[1])
+    np.testing.assert_array_equal(accumulated(renderer), before[1])
     return str(caught.value)
 
 
@@ -97,11 +97,11 @@ def test_damage_is_always_noticed(written, tmp_path, data):
         bad = good[:place] + bytes(len(good) - place)
     damaged = tmp_path / "damaged"
     damaged.write_bytes(bad)
-    before = sums(renderer)
+    before = accumulated(renderer)
     with contextlib.suppress(CheckpointError):
         renderer.load_checkpoint(damaged)
     assert renderer.samples == 2
-    np.testing.assert_array_equal(sums(renderer), before)
+    np.testing.assert_array_equal(accumulated(renderer), before)
 
 
 @pytest.mark.parametrize(

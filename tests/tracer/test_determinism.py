@@ -36,16 +36,16 @@ def room(**options):
     )
 
 
-def sums(renderer):
-    """All that is accumulated: sums, squares and lost samples."""
-    return np.concatenate([array.ravel() for array in renderer._sums.contents().values()])
+def accumulated(renderer):
+    """All that is accumulated in a film: means, variances and the pixels that lost samples."""
+    return np.concatenate([np.ravel(array) for array in (*renderer.moments(), renderer.dropped_pixels())])
 
 
 @pytest.mark.parametrize("sampler", ["independent", "sobol"])
 def test_threads_blocks_and_steps_do_not_matter(sampler):
     """One and two threads, block sizes from 1 to all pixels, and 8 samples at once or as 1 + 7 or 5 + 3 give the same bits."""
     described = room(sampler=sampler)
-    reference = sums(rendered(described, 8, threads=1))
+    reference = accumulated(rendered(described, 8, threads=1))
     assert np.count_nonzero(reference) > 1000
     for options in (
         {"threads": 2},
@@ -53,12 +53,12 @@ def test_threads_blocks_and_steps_do_not_matter(sampler):
         {"threads": 1, "block_size": 1},
         {"block_size": 10_000},
     ):
-        np.testing.assert_array_equal(sums(rendered(described, 8, **options)), reference, err_msg=str(options))
+        np.testing.assert_array_equal(accumulated(rendered(described, 8, **options)), reference, err_msg=str(options))
     for split in ((1, 7), (5, 3), (1,) * 8):
         renderer = rendered(described, split[0], threads=2)
         for samples in split[1:]:
             renderer.step(samples)
-        np.testing.assert_array_equal(sums(renderer), reference, err_msg=str(split))
+        np.testing.assert_array_equal(accumulated(renderer), reference, err_msg=str(split))
 
 
 def test_the_seed_changes_the_image_and_repeats_it():

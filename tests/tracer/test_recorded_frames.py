@@ -16,7 +16,7 @@ from nrc_tracer.errors import CacheError, ConfigError
 from nrc_tracer.tracer import Renderer
 from tests.nn.fused.samples import NoQuestions, quickly_compiled
 from tests.tracer.cached_renders import cached, estimate, freeze, niche, uncached
-from tests.tracer.test_cached_determinism import assert_same
+from tests.tracer.checkpoint_contents import assert_same
 
 SMALL = {
     "loss": {"otype": "RelativeL2Luminance"},
