@@ -1,21 +1,19 @@
 """A scene file, and a stand-in for the renderer."""
 
 import json
-import sys
-import types
 
 import pytest
 
+import nrc_tracer.tracer
 from tests.cli.stand_in import SCENE, FakeRenderer, run
 
 
 @pytest.fixture
 def tracer(monkeypatch):
-    """The module that stands in for `nrc_tracer.tracer`."""
-    module = types.ModuleType("nrc_tracer.tracer")
-    module.Renderer, module.run = type("Renderer", (FakeRenderer,), {}), run
-    monkeypatch.setitem(sys.modules, "nrc_tracer.tracer", module)
-    return module
+    """The package of the tracer, with a renderer that stands in for its own; a test may replace more of it."""
+    monkeypatch.setattr(nrc_tracer.tracer, "Renderer", type("Renderer", (FakeRenderer,), {}))
+    monkeypatch.setattr(nrc_tracer.tracer, "run", run)
+    return nrc_tracer.tracer
 
 
 @pytest.fixture
