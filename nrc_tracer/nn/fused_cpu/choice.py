@@ -92,10 +92,10 @@ def choose_form(structure: Structure, form: str, *, wanted: str, precision: torc
         return Choice("fused", torch.float32, "as asked")
     ratio = _stored_speedup(structure, program, precision)
     name = str(precision).removeprefix("torch.")
-    reason = f"{ratio:.1f} x the speed of blocked {name} products in a trial on this machine"
+    reason = f"{ratio:.2f} x the speed of blocked {name} products in a trial on this machine"
     if ratio >= WORTHWHILE:
         return Choice("fused", torch.float32, reason)
-    return Choice("blocked", precision, f"fused kernels had {reason}, and change over only from {WORTHWHILE} x on")
+    return Choice("blocked", precision, f"as fused ones had {reason}, and {WORTHWHILE} x is asked for")
 
 
 def choices_file() -> Path:

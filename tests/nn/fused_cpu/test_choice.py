@@ -35,7 +35,7 @@ def test_the_fused_form_must_be_worth_while(trials, ratio, form):
     model = make_model()
     assert (model.form, model.precision) == (form, "float32")
     assert f"{form} kernels" in model.backend_report()
-    assert f"{ratio:.1f} x" in model.backend_report()
+    assert f"{ratio:.2f} x" in model.backend_report()
 
 
 def test_a_trial_is_made_once_for_each_network(trials):
