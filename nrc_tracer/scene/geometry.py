@@ -211,22 +211,6 @@ def unit_normals(stored: np.ndarray, positions: np.ndarray, indices: np.ndarray)
     return normals.astype(np.float32)
 
 
-def polygon_fans(sizes: np.ndarray) -> np.ndarray:
-    """Divide polygons into triangles around their first corner.
-
-    Args:
-        sizes: Number of corners of each polygon. The corners are stored polygon by polygon.
-
-    Returns:
-        Triangles as indices of corners, shape [triangle_count, 3]. Polygons with fewer than three corners have none.
-    """
-    per_polygon = np.maximum(sizes - 2, 0)
-    offsets = np.cumsum(sizes) - sizes
-    first = np.repeat(offsets, per_polygon)
-    within = np.arange(len(first)) - np.repeat(np.cumsum(per_polygon) - per_polygon, per_polygon)
-    return np.column_stack((first, first + within + 1, first + within + 2))
-
-
 def _unit_rows(vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     fallback = np.broadcast_to((1.0, 0.0, 0.0), vectors.shape).copy()

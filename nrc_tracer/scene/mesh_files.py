@@ -30,9 +30,10 @@ def mesh_path(path: Path) -> Path:
 def load_mesh(path: Path) -> TriangleMesh:
     """Read a mesh file as one mesh, with its vertex normals and texture coordinates.
 
-    Polygons are divided into fans. Triangles without area are kept, so that triangle numbers are those of the file; no ray hits
-    them. An OBJ, PLY or serialized file without vertex normals gets smooth ones, as in Mitsuba (`Mesh.face_normals` ignores
-    them). An STL file has none and stays flat. Texture coordinates are those of the file (`Mesh.flip_v` inverts v).
+    Polygons are divided into triangles, also where they are not convex. Triangles without area are kept, so that triangle numbers
+    are those of the file; no ray hits them. An OBJ, PLY or serialized file without vertex normals gets smooth ones, as in
+    Mitsuba (`Mesh.face_normals` ignores them). An STL file has none and stays flat. Texture coordinates are those of the file
+    (`Mesh.flip_v` inverts v).
 
     Args:
         path: A file with the extension .obj, .ply, .stl or .serialized; `name.serialized#2` is the third mesh in a serialized

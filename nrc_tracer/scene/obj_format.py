@@ -14,9 +14,10 @@ from typing import NoReturn
 import numpy as np
 
 from nrc_tracer.errors import SceneError
-from nrc_tracer.scene.geometry import polygon_fans, smooth_normals
+from nrc_tracer.scene.geometry import smooth_normals
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.number_text import NUMBER, parse_numbers
+from nrc_tracer.scene.polygons import triangulate
 from nrc_tracer.scene.vertex_colors import decode_srgb, linear_colors
 
 BLOCK = 1 << 25
@@ -83,9 +84,9 @@ class _Pools:
 def read_obj(path: Path) -> TriangleMesh:
     """Read all faces of an OBJ file as one mesh.
 
-    Polygons are divided into fans, faces with fewer than three corners are skipped, and indices may be negative. Corners without
-    a `vn` get smooth normals, averaged over the faces around each `v`, as in Mitsuba. Three numbers after a position are its
-    colour, in sRGB from 0 to 1, as the programs mean it that write them.
+    Polygons are divided into triangles, faces with fewer than three corners are skipped, and indices may be negative. Corners
+    without a `vn` get smooth normals, averaged over the faces around each `v`, as in Mitsuba. Three numbers after a position are
+    its colour, in sRGB from 0 to 1, as the programs mean it that write them.
 
     Raises:
         SceneError: The file has a malformed line, or an index that is out of range.
@@ -323,10 +324,13 @@ def _assemble(path: Path, pools: _Pools) -> TriangleMesh:
     for column, (kind, count) in enumerate(pools.counts.items()):
         if len(corners) and corners[:, column].max() >= count:
             raise SceneError(f"{path}: a face uses {kind} {corners[:, column].max() + 1}, and there are only {count}")
-    triangles = polygon_fans(sizes)
+    values = {kind: np.concatenate([np.zeros((0, WIDTHS[kind])), *rows]) for kind, rows in pools.values.items()}
+    try:
+        triangles = triangulate(sizes, values["v"][corners[:, 0]])
+    except SceneError as error:
+        raise SceneError(f"{path}: {error}") from error
     if not len(triangles):
         raise SceneError(f"{path}: no triangles in the file")
-    values = {kind: np.concatenate([np.zeros((0, WIDTHS[kind])), *rows]) for kind, rows in pools.values.items()}
     vertices, vertex_of_corner = _unify(corners)
     with np.errstate(over="ignore"):
         positions = values["v"].astype(np.float32)

@@ -12,9 +12,10 @@ from typing import BinaryIO
 import numpy as np
 
 from nrc_tracer.errors import SceneError
-from nrc_tracer.scene.geometry import polygon_fans, smooth_normals, unit_normals
+from nrc_tracer.scene.geometry import smooth_normals, unit_normals
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.number_text import NUMBER, parse_numbers
+from nrc_tracer.scene.polygons import triangulate
 from nrc_tracer.scene.vertex_colors import linear_colors
 
 MAX_HEADER = 1 << 16
@@ -110,13 +111,17 @@ def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, co
     outside = (corners < 0) | (corners >= count)
     if np.any(outside):
         raise SceneError(f"{path}: a face uses vertex {corners[outside][0]:.0f}, and there are only {count} (from 0)")
-    indices = corners.astype(np.int32)[polygon_fans(sizes)]
-    if not len(indices):
-        raise SceneError(f"{path}: no triangles in the file")
     positions = _columns(vertices, ("x", "y", "z"))
     if not np.all(np.isfinite(positions)):
         row = np.argmin(np.isfinite(positions).all(axis=1))
         raise SceneError(f"{path}: vertex {row} has a position that is not finite")
+    corners = corners.astype(np.int32)
+    try:
+        indices = corners[triangulate(sizes, np.column_stack([vertices[name][corners] for name in "xyz"]))]
+    except SceneError as error:
+        raise SceneError(f"{path}: {error}") from error
+    if not len(indices):
+        raise SceneError(f"{path}: no triangles in the file")
     if {"nx", "ny", "nz"} <= vertices.keys():
         stored = _columns(vertices, ("nx", "ny", "nz"))
         # Normals of unit length, as far as float32 can tell, are kept bit for bit
