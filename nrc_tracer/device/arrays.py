@@ -1,4 +1,4 @@
-"""Torch tensors as Warp arrays over the same memory, and users' arrays of any kind as torch tensors."""
+"""Torch tensors as Warp arrays over the same memory, and arrays of any kind as torch tensors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from nrc_tracer.errors import NrcError
 
 
 class ArrayError(NrcError):
-    """An array of the wrong kind, shape, type or device."""
+    """An array has the wrong kind, shape, type or device."""
 
 
 def as_warp(tensor: Tensor, dtype: Any = None) -> Any:
     """A kernel argument over a tensor's memory, strides included; the tensor must outlive the launch.
 
     Args:
-        tensor: Any tensor without gradient tracking of its own.
-        dtype: Warp type of an element, a vector type taking the last dimension; that of the tensor unless given.
+        tensor: Any tensor; its own gradient tracking is ignored.
+        dtype: Warp type of an element; a vector type takes the last dimension. The tensor's type unless given.
     """
     return wp.from_torch(tensor.detach(), dtype=dtype, requires_grad=False, return_ctype=True)
 
@@ -33,28 +33,28 @@ def structs_as_warp(rows: Sequence[tuple[Any, ...]], struct: Any, device: wp.Dev
 
 
 def as_rows(value: Any, columns: int, device: torch.device, name: str) -> Tensor:
-    """A user's array as a tensor [N, columns] in rows that are contiguous, over the same memory where possible.
+    """A caller's array as a contiguous tensor [N, columns], over the same memory where possible.
 
     Args:
         value: float32 torch tensor, Warp array or NumPy array.
-        columns: Columns it must have.
-        device: Where it must be; NumPy arrays are copied there.
-        name: What to call it in messages.
+        columns: Number of columns that it must have.
+        device: Device that it must be on; NumPy arrays are copied there.
+        name: Its name in messages.
 
     Raises:
-        ArrayError: It is something else.
+        ArrayError: It has another kind, type, shape or device.
     """
     if isinstance(value, wp.array):
         if value.dtype in (wp.vec2, wp.vec3, wp.vec4) and value.ndim == 1:
             value = value.view(wp.float32)
         try:
             value = wp.to_torch(value, requires_grad=False)
-        except (RuntimeError, TypeError) as error:  # of structs
+        except (RuntimeError, TypeError) as error:  # an array of structs
             raise ArrayError(f"{name}: expected float32, got a Warp array of another type: {error}") from error
     elif isinstance(value, np.ndarray):
         if value.dtype != np.float32:
             raise ArrayError(f"{name}: expected float32, got {value.dtype}; convert it with .astype('float32')")
-        # Torch has no tensors that cannot be written to
+        # Torch has no read-only tensors
         value = torch.from_numpy(np.require(value, requirements=["C", "W"])).to(device)
     elif not isinstance(value, Tensor):
         raise ArrayError(f"{name}: expected a torch tensor, Warp array or NumPy array, got {type(value).__name__}")

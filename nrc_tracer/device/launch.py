@@ -18,11 +18,12 @@ from functools import cache
 import warp as wp
 
 BLOCKS_PER_THREAD = 8
+"""Fewest launches per thread of a plain `Launcher`, if there are enough items."""
 
 
 @cache
 def initialize() -> None:
-    """Start Warp without its banner, and without its remark that there is no CUDA driver on a machine that has no GPU."""
+    """Start Warp without its banner, and without its warning that a machine without a GPU has no CUDA driver."""
     wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
     with _without_lines("CUDA driver"):
         wp.init()
@@ -30,7 +31,7 @@ def initialize() -> None:
 
 @contextmanager
 def _without_lines(words: str) -> Iterator[None]:
-    """Leave lines with certain words out of what native code writes to standard error."""
+    """Drop the lines that contain `words` from what native code writes to standard error."""
     stream = sys.__stderr__
     try:
         descriptor = -1 if stream is None else stream.fileno()
@@ -64,8 +65,8 @@ class Launcher:
     Args:
         device: Warp device, such as `cpu` or `cuda:0`.
         threads: Threads of the pool on the CPU; one per core unless given.
-        block_size: Items per launch on the CPU at most. Results do not depend on it.
-        blocks_per_thread: Launches that each thread gets at least, where there are items enough: more balance better, and
+        block_size: Most items per launch on the CPU. Results do not depend on it.
+        blocks_per_thread: Fewest launches per thread where there are enough items: more launches balance the load better, but
             each costs some hundredths of a millisecond.
     """
 
@@ -93,7 +94,7 @@ class Launcher:
             kernel: The kernel, already loaded.
             count: Number of items.
             arguments: Gives the kernel's arguments for a launch whose first item is `base`.
-            block_size: Items per launch on the CPU at most, where it is not the launcher's own.
+            block_size: Most items per launch on the CPU; the launcher's unless given.
         """
         if self.device.is_cuda:
             self._run_on_cuda(kernel, count, arguments(0))
@@ -112,13 +113,13 @@ class Launcher:
         wp.synchronize_device(self.device)
 
     def _begin_thread(self) -> None:
-        """What a thread of the pool does first."""
+        """Prepare a thread of the pool before its first work."""
 
     def each(self, work: Callable[[int], None], items: Sequence[int]) -> None:
-        """Call `work` with every item, on this thread and those of the pool where there is one, and wait for all of them.
+        """Call `work` with every item, on this thread and those of the pool if there is one, and wait until all are done.
 
         Raises:
-            Exception: What `work` raised; items that no thread had begun by then are left out.
+            Exception: What `work` raised; items that no thread had started by then are skipped.
         """
         if self._pool is None or len(items) < 2:
             for item in items:
@@ -131,7 +132,7 @@ class Launcher:
             try:
                 for item in remaining:
                     work(item)
-            except BaseException:  # leave nothing to begin
+            except BaseException:  # let no thread start another item
                 for _ in remaining:
                     pass
                 raise

@@ -3,7 +3,7 @@
 import warp as wp
 
 GOLDEN = wp.constant(wp.uint64(0x9E3779B97F4A7C15))
-"""What SplitMix64's state grows by from number to number: 2^64 over the golden ratio."""
+"""Increment of SplitMix64's state per number: 2^64 divided by the golden ratio."""
 
 
 MASK = 2**64 - 1
@@ -28,10 +28,10 @@ def mix_bits(x: wp.uint64) -> wp.uint64:
 
 @wp.func
 def shuffled(i: int, n: int, key: wp.uint64) -> int:
-    """The i-th of 0 .. n - 1 in a random order, another for every key.
+    """The i-th of the numbers 0 .. n - 1 in a random order, which depends on the key.
 
-    A Feistel network permutes 0 .. 4^h - 1; what falls beyond n - 1 is permuted again until it does not (Black and Rogaway,
-    *Ciphers with Arbitrary Finite Domains*, 2002). With four rounds instead of eight, places are not equally likely for small n.
+    A Feistel network permutes 0 .. 4^h - 1; a result above n - 1 is permuted again until it is below n (Black and Rogaway,
+    *Ciphers with Arbitrary Finite Domains*, 2002). Eight rounds: with four, not all places are equally likely for small n.
     """
     half = int(1)
     while (1 << (2 * half)) < n:

@@ -1,4 +1,4 @@
-"""Work of torch and of kernels that is launched as a whole, and timed, without waiting for the device."""
+"""CUDA graphs of torch operations and kernels, and timing that does not wait for the device."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from nrc_tracer.device.torch_launcher import TorchLauncher, warp_stream
 
 
 class Recording:
-    """Work on a GPU that is launched as a whole, as a CUDA graph. **It has never run on a GPU.**
+    """Work on a GPU that is recorded as a CUDA graph and launched as a whole. **It has never run on a GPU.**
 
-    The first call does the work as it is, which loads kernels; the second records it, and from then on it is repeated by the
-    device alone. It must not wait for the device, and must use the same memory each time. On the CPU every call does the work.
+    The first call does the work directly, which loads the kernels. The second call records it, and from then on the device
+    repeats the recording. The work must not wait for the device and must use the same memory each time. On the CPU every call
+    does the work.
 
     Args:
-        launcher: Of the device.
+        launcher: The launcher of the device.
     """
 
     def __init__(self, launcher: TorchLauncher) -> None:
@@ -29,7 +30,7 @@ class Recording:
         self._modules: wp.Graph | None = None
 
     def __call__(self, work: Callable[[], object]) -> None:
-        """Do the work, which is the same in every call, or have it done."""
+        """Do the work or replay its recording. It must be the same work in every call."""
         if not (self._launcher.device.is_cuda and self._is_loaded):
             work()
             self._is_loaded = True
@@ -40,7 +41,7 @@ class Recording:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the device repeats the work alone."""
+        """Whether the work is replayed from a recording."""
         return self._graph is not None
 
     def _record(self, work: Callable[[], object]) -> torch.cuda.CUDAGraph:
@@ -56,16 +57,17 @@ class Recording:
 
 
 MOST_RUNNING = 64
-"""Parts of the work that a stopwatch does not wait for."""
+"""Most timed parts that a stopwatch leaves unread before it waits for the device."""
 
 
 class Stopwatch:
-    """Adds up the time of parts of the work on a device, for which it waits now and then, and when it is read.
+    """Adds up the time that a device takes for named parts of the work.
 
-    What a GPU spends waiting for the host inside a part counts, as when the host records a graph.
+    It waits for the device when it is read, and after every `MOST_RUNNING` parts. Time that a GPU spends waiting for the host
+    inside a part counts too, for example while the host records a graph.
 
     Args:
-        launcher: Of the device.
+        launcher: The launcher of the device.
     """
 
     def __init__(self, launcher: TorchLauncher) -> None:
@@ -75,7 +77,7 @@ class Stopwatch:
 
     @contextmanager
     def time(self, part: str) -> Iterator[None]:
-        """Add the time of what is done, or given to a GPU, inside."""
+        """Add the time of the work inside the `with` block to a part."""
         if not self._launcher.device.is_cuda:
             start = clock.perf_counter()
             yield
@@ -91,7 +93,7 @@ class Stopwatch:
             self.seconds()
 
     def seconds(self) -> dict[str, float]:
-        """The time so far of every part that was timed [s]."""
+        """The total time of every part so far [s]."""
         for part, begin, end in self._running:
             end.synchronize()
             self._add(part, 1e-3 * begin.elapsed_time(end))

@@ -1,7 +1,7 @@
-"""Launching kernels among torch operations: on torch's CUDA stream, and with torch held to one thread inside the pool.
+"""Launching kernels among torch operations: on torch's CUDA stream, and with torch limited to one thread inside the pool.
 
-Torch's own threads and a pool of ours fight for the cores: under that contention torch's two threads fell from 288 to 9 GFLOP/s,
-where a pool of two single-threaded blocks kept 152.
+Torch's own threads compete with the pool for the cores: under that contention torch's two threads fell from 288 to 9 GFLOP/s,
+while a pool of two single-threaded blocks kept 152.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import warp as wp
 from nrc_tracer.device.launch import Launcher, initialize
 
 BLOCKS_PER_THREAD = 3
-"""Launches that each thread gets at least: work is small here."""
+"""Fewest launches per thread if there are enough items: the work of a network is small."""
 
 
 class TorchLauncher(Launcher):
@@ -24,6 +24,9 @@ class TorchLauncher(Launcher):
     Args:
         device: Torch or Warp device.
         threads: Threads on the CPU; one per core unless given.
+
+    Attributes:
+        torch_device: The device, for torch.
     """
 
     def __init__(self, device: str | torch.device, *, threads: int | None = None) -> None:
@@ -37,7 +40,7 @@ class TorchLauncher(Launcher):
     def run(
         self, kernel: wp.Kernel, count: int, arguments: Callable[[int], list], *, block_size: int | None = None
     ) -> None:
-        """As `Launcher.run`, and load the kernel's module first: two threads would compile it twice."""
+        """As `Launcher.run`, but load the kernel's module first: two threads would compile it twice."""
         if kernel.module not in self._loaded:
             kernel.module.load(self.device, 256 if self.device.is_cuda else 1)
             self._loaded.add(kernel.module)
@@ -53,7 +56,7 @@ class TorchLauncher(Launcher):
         torch.set_num_threads(1)
 
     def each(self, work: Callable[[int], None], items: Sequence[int]) -> None:
-        """As `Launcher.each`, with torch held to one thread on every one of them."""
+        """As `Launcher.each`, with torch limited to one thread on each of them."""
         with single_threaded_torch(self):
             super().each(work, items)
 
@@ -62,7 +65,7 @@ _STREAMS: dict[tuple[int, int], wp.Stream] = {}
 
 
 def warp_stream(stream: torch.cuda.Stream) -> wp.Stream:
-    """A stream of torch as Warp's, one object for each: with the end of any, Warp forgets what it knows of the stream."""
+    """Warp's object for a stream of torch, always the same one: when one of several is destroyed, Warp forgets the stream."""
     key = (stream.device_index, stream.cuda_stream)
     if key not in _STREAMS:
         _STREAMS[key] = wp.stream_from_torch(stream)
@@ -71,7 +74,7 @@ def warp_stream(stream: torch.cuda.Stream) -> wp.Stream:
 
 @contextmanager
 def single_threaded_torch(launcher: TorchLauncher) -> Iterator[None]:
-    """Hold torch to one thread on the calling thread of a CPU launcher, so that its threads do not spin beside the pool's."""
+    """Limit torch to one thread while the pool of a CPU launcher works, so that torch's own threads do not compete with it."""
     if launcher.device.is_cuda:
         yield
         return
@@ -80,4 +83,4 @@ def single_threaded_torch(launcher: TorchLauncher) -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_num_threads(before)  # a thread's setting is also that of threads to come
+        torch.set_num_threads(before)  # new threads inherit this setting too

@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole or not at all."""
+"""Files that are replaced as a whole or not at all, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from nrc_tracer.errors import NrcError, OutputError
 
 @contextlib.contextmanager
 def replacing(path: Path, *, keep: bool = True, error: type[NrcError] = OutputError) -> Iterator[Path]:
-    """Yield a temporary name beside `path`, renamed to `path` at the end; any failure leaves `path` as it was.
+    """Yield a temporary name beside `path` that is renamed to `path` at the end; any failure leaves `path` as it was.
 
-    What was written is on the disk before the name changes, so that not even a power cut leaves half a file. What a process
-    that was killed left beside `path` is removed by the next one that writes there.
+    The contents are on the disk before the name changes, so not even a power cut leaves half a file. Temporary files of a
+    process that was killed are removed by the next process that writes the same file.
 
     Args:
         path: The file to write.
-        keep: False to try out the place only: nothing is renamed.
-        error: What an `OSError` becomes, in one line.
+        keep: False to check only whether the place can be written to: nothing is renamed.
+        error: The exception class that an `OSError` is turned into.
 
     Raises:
-        NrcError: Of the class `error`: the place cannot be written to.
+        NrcError: An `error`: the place cannot be written to.
     """
     folder = path.parent
     if "\0" in str(path):
         raise error(f"{str(path)!r}: cannot be written: a file name has no null characters")
     if not folder.is_dir():
         raise error(f'{path}: cannot be written: there is no folder "{folder}"')
-    _remove_left_overs(folder, path.name, os.getpid())
+    _remove_leftovers(folder, path.name, os.getpid())
     temporary = folder / f"{_prefix(path.name)}{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
         yield temporary
@@ -51,7 +51,7 @@ def replacing(path: Path, *, keep: bool = True, error: type[NrcError] = OutputEr
 
 
 def check_place(path: Path, *, error: type[NrcError] = OutputError) -> None:
-    """Make sure, before long work, that `path` can be written; `error` if not."""
+    """Check before long work that `path` can be written to. Raises an `error` if it cannot."""
     if path.is_dir():
         raise error(f"{path}: cannot be written: it is a folder")
     if path.exists() and not os.access(path, os.W_OK):
@@ -61,14 +61,14 @@ def check_place(path: Path, *, error: type[NrcError] = OutputError) -> None:
 
 
 def _prefix(target: str) -> str:
-    """How temporary names of a target begin: they tell the target, and within which processes a process id is one process."""
+    """Prefix of a target's temporary names: it identifies the target and the space in which process ids are unique."""
     place = f"{target}/{_process_space()}".encode(errors="surrogateescape")
     return f".nrc-{hashlib.blake2b(place, digest_size=8).hexdigest()}-"
 
 
 @lru_cache(maxsize=1)
 def _process_space() -> str | None:
-    """Machine since its start, and container on it: among their processes an id means one. None where that is not known."""
+    """The space in which process ids are unique: this boot of the machine, and the container. None if it cannot be told."""
     try:
         if sys.platform == "linux":
             boot = Path("/proc/sys/kernel/random/boot_id").read_text()
@@ -79,8 +79,8 @@ def _process_space() -> str | None:
 
 
 @lru_cache(maxsize=64)
-def _remove_left_overs(folder: Path, target: str, pid: int) -> None:
-    """Remove temporary files of a target whose processes have ended, once a process: what is in doubt stays."""
+def _remove_leftovers(folder: Path, target: str, pid: int) -> None:
+    """Remove the temporary files of a target whose processes have ended, once per process. Files in doubt stay."""
     if _process_space() is None:
         return
     prefix = _prefix(target)
@@ -95,7 +95,7 @@ def _remove_left_overs(folder: Path, target: str, pid: int) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether there is, or may be, a process of that id. Not for Windows, where asking would end it."""
+    """Whether a process with that id exists or may exist. Not for Windows, where asking would kill it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
 """The container of snapshots and checkpoints: safetensors files (https://github.com/huggingface/safetensors).
 
-They are read by that package, after a check that keeps a damaged file from having memory allocated for it, and written here: the
-package's own writer gives files that only their owner may read.
+They are read by that package, after a check of the header, so that no memory is allocated for a damaged file. They are written
+here: the package's own writer makes files that only their owner may read.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def write_tensors(
 
     Args:
         file: An empty binary file, on a disk or in memory.
-        metadata: Strings to put into the header.
+        metadata: Strings for the header.
         sources: The tensors by name.
-        max_header: Bytes that the header may have.
+        max_header: Largest size of the header [bytes].
 
     Raises:
-        OSError: It cannot be written, or metadata and names are too large.
+        OSError: The file cannot be written, or metadata and names are too large for the header.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
@@ -78,14 +78,14 @@ def opened_tensors(
 
     Args:
         path: The file.
-        framework: Whose tensors it gives: `pt` or `numpy`.
-        kind: What it should be, for messages: "snapshot".
-        error: What problems become, inside the `with` too where they are of the file or of safetensors.
-        max_header: Bytes that the header may have.
-        missing: What to say where there is no such file; the system's words unless given.
+        framework: Kind of the tensors: `pt` or `numpy`.
+        kind: What the file should be, for messages: "snapshot".
+        error: The exception class for all problems with the file, those inside the `with` block included.
+        max_header: Largest size of the header [bytes].
+        missing: Message if there is no such file; the system's message unless given.
 
     Raises:
-        NrcError: Of the class `error`: it cannot be read, is damaged or no safetensors file.
+        NrcError: An `error`: the file cannot be read, is damaged or is not a safetensors file.
     """
     import safetensors
 
@@ -100,7 +100,7 @@ def opened_tensors(
 
 
 def _check_header(path: Path, kind: str, error: type[NrcError], max_header: int, missing: str) -> None:
-    """Make sure that this is a file with a header of sensible size, before anything is allocated for it."""
+    """Check that this is a file with a header of plausible size, before memory is allocated for it."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise error(f"{path}: cannot be read: it is not a file")

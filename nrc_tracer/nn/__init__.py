@@ -8,8 +8,8 @@
     y = model(x)
     model.save("model.safetensors")
 
-`nrc_tracer.nn.tinycudann` has the names of tiny-cuda-nn's own Python package for code that was written for it. The names
-below are loaded when first used, so that configurations can be read without torch and Warp.
+`nrc_tracer.nn.tinycudann` has the interface of tiny-cuda-nn's own Python package, for code that was written for it. The names
+below are loaded when first used, so that configurations can be read without loading torch and Warp.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Activation functions of the networks, by tiny-cuda-nn's names, with their derivatives."""
+"""Activation functions of the networks, by their names in tiny-cuda-nn, with their derivatives."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 LEAKY_SLOPE = 0.01
+"""Slope of LeakyReLU for negative arguments."""
+
 SHARPNESS = 10.0
-"""K of Squareplus and Softplus, which are f(K x) / K."""
+"""Factor K of Squareplus and Softplus, which are f(K x) / K."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Activation:
 
 
 def _squareplus(z: Tensor) -> Tensor:
-    # hypot, as the square of what a half can hold overflows
+    # hypot, since the square of a half can overflow
     return 0.5 * (z + torch.hypot(z, z.new_full((), 2.0 / SHARPNESS)))
 
 

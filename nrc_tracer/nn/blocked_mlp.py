@@ -1,4 +1,4 @@
-"""The networks run fast: blocks of rows on a pool of threads, matrix products in half the width where that pays."""
+"""Networks as matrix products through torch, in blocks of rows on a pool of threads."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn.mlp import Mlp
 
 BLOCK = 4096
-"""Rows of a block on the CPU, whose activations stay in the cache. Independent of the number of threads, as sums depend on it."""
+"""Rows per block on the CPU: their activations stay in the cache. It must not depend on the number of threads, since sums of
+gradients depend on it."""
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What a forward pass keeps of one block for the backward pass.
+    """The tensors of one block that a forward pass keeps for the backward pass.
 
     Attributes:
-        layers: Input of each layer [rows, in].
-        inputs: For each layer what its activation was applied to, None where the derivative does without.
-        output: Output of the last activation, float32 [rows, padded_output_dims].
+        layers: The input of each layer [rows, in].
+        inputs: The argument of each layer's activation; None if its derivative does not need it.
+        output: The output, float32 [rows, padded_output_dims].
     """
 
     layers: list[Tensor]
@@ -30,14 +31,14 @@ class Activations:
 
 
 class BlockedMlp:
-    """An `Mlp` run in blocks of rows on a launcher's threads.
+    """Runs an `Mlp` in blocks of rows on a launcher's threads; see `NetworkRunner`.
 
     Results do not depend on the number of threads: blocks have a fixed size, and their weight gradients are added in order.
 
     Args:
         mlp: The network.
-        launcher: Of the device that it runs on.
-        precision: Of the operands: float32, bfloat16 or float16. Outputs and gradients are float32.
+        launcher: The launcher of the device that it runs on.
+        precision: Type of the operands: float32, bfloat16 or float16. Outputs and gradients are float32.
     """
 
     def __init__(self, mlp: Mlp, launcher: TorchLauncher, precision: torch.dtype) -> None:
@@ -62,7 +63,7 @@ class BlockedMlp:
         return out
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, list[Activations]]:
-        """`infer`, and what `backward` needs."""
+        """`infer`, and the tensors that `backward` needs."""
         mlp = self.mlp
         *hidden, last = self._weights(params)
         out = x.new_empty(len(x), mlp.padded_output_dims)
@@ -94,10 +95,10 @@ class BlockedMlp:
 
         Args:
             d_out: Gradient of the padded output, float32 [N, padded_output_dims].
-            kept: What `forward` kept.
+            kept: The tensors that `forward` kept.
             params: The weights, float32 [n_params].
-            d_params: Is given the gradient of the weights, float32 [n_params].
-            need_input: Whether the gradient of the input is wanted.
+            d_params: Receives the gradient of the weights, float32 [n_params].
+            need_input: Whether the gradient of the input is needed.
 
         Returns:
             The gradient of the input, float32 [N, n_input_dims], or None.

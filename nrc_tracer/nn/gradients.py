@@ -1,4 +1,4 @@
-"""The gradient of a model's parameters, and where encodings add theirs."""
+"""The gradient of a model's parameters, and the sinks to which encodings add theirs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from nrc_tracer.nn.regions import Regions
 
 
 class GradientSink:
-    """Where one encoding adds the gradient of its parameters.
+    """The memory to which one encoding adds the gradient of its parameters.
 
     Attributes:
         values: float32 [n_params of the encoding].
-        deterministic: Whether sums must not depend on the order in which a GPU makes them: they are then made of integers, which
-            takes longer. Where torch is asked for deterministic algorithms, this is so unless said otherwise. Sums on the
-            CPU are always made in one order.
+        deterministic: Whether a GPU must give the same bits every time: it then sums integers, which takes longer. The default
+            is torch's setting for deterministic algorithms. Sums on the CPU always have a fixed order.
     """
 
     def __init__(
@@ -36,11 +35,11 @@ class GradientSink:
         self.deterministic = deterministic
 
     def part(self, own: slice) -> GradientSink:
-        """The sink of an encoding inside a composite that has the parameters `own`."""
+        """The sink of an encoding inside a composite, which has the parameters `own`."""
         return GradientSink(self.values[own], self._regions, deterministic=self.deterministic)
 
     def regions(self, layout: GridLayout, launcher: Launcher) -> Regions:
-        """The regions of a grid; made when first asked for."""
+        """The regions of a grid, made on first use."""
         if layout not in self._regions:
             self._regions[layout] = Regions(layout, launcher.device, launcher.threads, listed=False)
         return self._regions[layout]
@@ -72,13 +71,13 @@ class ListedGrid:
 class Gradient:
     """The gradient of all parameters of a model, in the order of its flat parameters.
 
-    Where `listed` is not None, the gradients of those grids are in their lists, **whatever `flat` holds**; entries that are not
-    listed have gradient zero.
+    If `listed` is not None, the gradients of those grids are in their lists, and **`flat` is undefined there**. Entries that are
+    not listed have gradient zero.
 
     Attributes:
         flat: float32 [n_params].
-        n_matrix_params: Parameters of the network, the first ones.
-        listed: The grids with their lists, or None: every value of `flat` counts.
+        n_matrix_params: Number of parameters of the network, which come first.
+        listed: The grids with their lists; None if `flat` holds all values.
     """
 
     def __init__(self, flat: Tensor, n_matrix_params: int, listed: list[ListedGrid] | None = None) -> None:
@@ -87,7 +86,7 @@ class Gradient:
         self.listed = listed
 
     def dense(self) -> Tensor:
-        """The gradient with zeros where nothing was touched: a new tensor if grids are listed."""
+        """The gradient with zeros for untouched entries; a new tensor if grids are listed."""
         if self.listed is None:
             return self.flat
         result = torch.zeros_like(self.flat)

@@ -1,4 +1,4 @@
-"""Initial parameters: tiny-cuda-nn's generator and the order in which it draws.
+"""Initial parameters: tiny-cuda-nn's random number generator and its order of draws.
 
 PCG32: O'Neill, *PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms for Random Number Generation* (2014).
 """
@@ -15,7 +15,7 @@ _BLOCK = 1 << 16
 
 
 class Pcg32:
-    """The generator pcg32 with jumps, drawing many floats at a time.
+    """The generator pcg32, which can skip draws and draws many floats at a time.
 
     Args:
         seed: `initstate`.
@@ -64,22 +64,22 @@ class Pcg32:
         return self.floats(n) * np.float32(2.0) * scale - scale
 
     def grid_floats(self, n: int, bound: float) -> np.ndarray:
-        """`n` float32 in [-bound, bound) in the order of tiny-cuda-nn's generating kernel: four draws a thread, strided."""
+        """`n` float32 in [-bound, bound) in the order of tiny-cuda-nn's kernel: four strided elements per thread."""
         n_threads = 128 * math.ceil(math.ceil(n / 4) / 128)
         begin = self._state
         draws = self.floats(4 * n_threads).reshape(n_threads, 4).T.reshape(-1)[:n]
         self._state = begin
         self.advance(n)
         low, high = np.float32(-bound), np.float32(bound)
-        # nvcc contracts this to a fused multiply-add, whose product is exact in float64
+        # nvcc contracts this to a fused multiply-add; its product is exact in float64
         return (draws.astype(np.float64) * (high - low) + low).astype(np.float32)
 
     def _steps(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Factor and addend, uint64 [n], that lead from the state to that of draw 0, 1, ... n - 1."""
+        """Factors and addends, uint64 [n], that give the states of draws 0, 1, ... n - 1 from the current state."""
         factors = np.ones(max(n, 1), dtype=np.uint64)
         addends = np.zeros(max(n, 1), dtype=np.uint64)
         size, factor, addend = 1, MULTIPLIER, self._increment
-        while size < n:  # the first `size` steps, each followed by `size` more
+        while size < n:  # each of the first `size` steps, followed by `size` more
             end = min(2 * size, n)
             factors[size:end] = factors[: end - size] * np.uint64(factor)
             addends[size:end] = addends[: end - size] * np.uint64(factor) + np.uint64(addend)

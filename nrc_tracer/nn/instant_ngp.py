@@ -1,15 +1,14 @@
-"""Snapshots of instant-ngp: its models from `.ingp` and `.msgpack` files, and models of images and distances to such files.
+"""Snapshots of instant-ngp: reading its models from `.ingp` and `.msgpack` files, and writing models of images and SDFs.
 
-A file is MessagePack, bare or compressed by gzip or zlib: the configuration that the model was made of, and under the key
-`snapshot` its parameters as tiny-cuda-nn writes them (`n_params`, `params_type`, `params_binary`: those for inference) with
-the rest of the program's state. Mueller, Evans, Schied, Keller, *Instant Neural Graphics Primitives with a Multiresolution Hash
-Encoding* (SIGGRAPH 2022), section 5.4, has the two networks of a radiance field.
+A file is MessagePack, plain or compressed by gzip or zlib. It holds the configuration of the model and, under the key `snapshot`,
+its parameters as tiny-cuda-nn writes them (`n_params`, `params_type`, `params_binary`: those for inference) with the rest of the
+program's state. Mueller, Evans, Schied, Keller, *Instant Neural Graphics Primitives with a Multiresolution Hash Encoding*
+(SIGGRAPH 2022), section 5.4, describes the two networks of a radiance field.
 
-**Not verified**: no file written by instant-ngp was at hand. What is read was tested with files made by its published description
-alone: the names `mode`, `aabb_scale` and `n_extra_learnable_dims` and their places, the order of the axes in the density grid,
-that a colour network takes the density outputs before the direction, and whether instant-ngp itself loads what `write_ingp`
-writes, are to be checked with the first real one. A wrong size is always an error, so a file of an unknown shape is refused
-rather than misread.
+**Not verified** with a file that instant-ngp has written: the tests use files made from its published description. To be checked
+with a real file: the names and places of `mode`, `aabb_scale` and `n_extra_learnable_dims`, the order of the axes in the density
+grid, that a colour network takes the density outputs before the direction, and whether instant-ngp loads the files of
+`write_ingp`. A wrong size is always an error, so an unknown kind of file is refused rather than misread.
 """
 
 from __future__ import annotations
@@ -35,27 +34,36 @@ from nrc_tracer.nn.model import Model
 from nrc_tracer.nn.morton_order import from_morton
 
 MAX_BYTES = 4 * 2**30
-"""More than this, compressed or not, is refused."""
+"""Largest size of a file and of its contents [bytes]."""
+
 MAX_RATIO = 64
-"""How many times smaller than its contents a compressed file of more than `SMALL_BYTES` may be; parameters compress badly."""
+"""Largest ratio of contents to compressed file, for contents above `SMALL_BYTES`. Parameters compress badly."""
+
 SMALL_BYTES = 64 * 2**20
+"""Size of contents [bytes] up to which any compression ratio is accepted."""
+
 MAX_DOCUMENT_BYTES = 4 * 2**20
-"""What is kept of the configuration and the program's state, as encoded; larger members are left out."""
+"""Largest encoded size [bytes] of the configuration and state that are kept; the largest members are left out."""
 
 MAX_CASCADES = 8
+"""Largest number of nested density grids."""
+
 MAX_GRID_SIDE = 512
+"""Largest number of cells along an edge of a density grid."""
+
 MAX_EXTRA_DIMS = 2**16
+"""Largest number of trained input columns per picture."""
 
 _PIECE = 2**16
-"""Bytes that are decompressed at once, to a thousand times as many at most."""
+"""Compressed bytes per step of decompression; they may grow a thousandfold."""
 _DTYPES: dict[str, np.dtype[Any]] = {"float": np.dtype("<f4"), "__half": np.dtype("<f2")}
 
 
 def read_ingp(path: str | os.PathLike[str]) -> IngpSnapshot:
-    """Read a snapshot of instant-ngp, compressed or not, told apart by content.
+    """Read a snapshot of instant-ngp, compressed or not, whatever its file name.
 
     Raises:
-        SnapshotError: The file cannot be read, is damaged, of another kind, or would be implausibly large.
+        SnapshotError: The file cannot be read, is damaged, of another kind, or implausibly large.
     """
     path = Path(path)
     data = _read_bytes(path)
@@ -71,7 +79,7 @@ def read_ingp(path: str | os.PathLike[str]) -> IngpSnapshot:
 
 
 class _Damaged(Exception):
-    """What is wrong with a file, without its name."""
+    """A problem of a file, without the file's name."""
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -89,27 +97,27 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _decompress(data: bytes) -> bytes | bytearray:
-    """The contents of gzip or zlib data; other data as it is."""
+    """Decompress gzip or zlib data; return other data unchanged."""
     is_gzip = data[:2] == b"\x1f\x8b"
-    # A header of zlib is no beginning of a MessagePack map
+    # No MessagePack map begins like a zlib header
     is_zlib = len(data) >= 2 and data[0] & 0x0F == 8 and data[0] < 0x80 and (data[0] << 8 | data[1]) % 31 == 0
     if not is_gzip and not is_zlib:
         return data
     limit = min(MAX_BYTES, max(SMALL_BYTES, MAX_RATIO * len(data)))
     out = bytearray()
     position = 0
-    while position < len(data):  # a file of gzip may have several members
+    while position < len(data):  # a gzip file may have several members
         stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | (16 if is_gzip else 0))
         while not stream.eof:
             piece = data[position : position + _PIECE]
             if not piece:
-                raise _Damaged("the compressed data end too early")
+                raise _Damaged("the compressed data are cut off")
             out += stream.decompress(piece)
             position += len(piece) - len(stream.unused_data)
             if len(out) > limit:
-                raise _Damaged(f"{len(data)} bytes would unpack to more than {limit}")
+                raise _Damaged(f"{len(data)} bytes would decompress to more than {limit}")
         if position < len(data) and not (is_gzip and data[position : position + 2] == b"\x1f\x8b"):
-            raise _Damaged(f"{len(data) - position} bytes after its end")
+            raise _Damaged(f"{len(data) - position} bytes follow its end")
     return out
 
 
@@ -124,10 +132,10 @@ class _Nerf(msgspec.Struct):
 
 
 def _decode(path: Path, data: bytes | bytearray) -> IngpSnapshot:
-    # Only what is looked at becomes Python objects: a byte of MessagePack may become a hundred
+    # Decode only the needed members: a byte of MessagePack can take a hundred as Python objects
     top = msgspec.msgpack.decode(data, type=dict[str, msgspec.Raw])
     if "snapshot" not in top:
-        raise _Damaged('no key "snapshot"; is it a configuration alone?')
+        raise _Damaged('no key "snapshot"; is it only a configuration?')
     members = msgspec.msgpack.decode(top.pop("snapshot"), type=dict[str, msgspec.Raw])
     params, params_type = _params(members)
     nerf = _member(members, "nerf", _Nerf | None) or _Nerf()
@@ -152,7 +160,7 @@ def _decode(path: Path, data: bytes | bytearray) -> IngpSnapshot:
 
 
 def _member(members: Mapping[str, msgspec.Raw], name: str, kind: Any) -> Any:
-    """A member of the snapshot, None if it is missing."""
+    """A member of the snapshot; None if it is missing."""
     if name not in members:
         return None
     try:
@@ -167,7 +175,7 @@ def _params(members: Mapping[str, msgspec.Raw]) -> tuple[Tensor, str]:
         raise _Damaged('no "params_binary" in its snapshot')
     n_params = _member(members, "n_params", int | None)
     params_type = _member(members, "params_type", str | None)
-    if params_type is None:  # tiny-cuda-nn then takes its own, which is half on most GPUs
+    if params_type is None:  # tiny-cuda-nn then uses its own type, half on most GPUs
         params_type = "float" if n_params is not None and len(binary) == 4 * n_params else "__half"
     if params_type not in _DTYPES:
         raise _Damaged(f"snapshot.params_type: expected __half or float, got {params_type[:40]!r}")
@@ -199,7 +207,7 @@ def _density_grid(members: Mapping[str, msgspec.Raw]) -> Tensor | None:
 
 
 def _document(top: Mapping[str, msgspec.Raw], members: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
-    """Configuration and state as plain data, smallest members first until there are too many bytes."""
+    """Configuration and state as plain data; the largest members are left out beyond MAX_DOCUMENT_BYTES."""
     document: dict[str, Any] = {}
     snapshot: dict[str, Any] = {}
     entries = [(raw, name, document) for name, raw in top.items()]
@@ -212,7 +220,7 @@ def _document(top: Mapping[str, msgspec.Raw], members: Mapping[str, msgspec.Raw]
         value = _plain(msgspec.msgpack.decode(raw))
         if value is not _BINARY:
             target[name] = value
-    document.pop("parent", None)  # merged already, and not to be looked for here
+    document.pop("parent", None)  # already merged by instant-ngp
     return {**document, "snapshot": snapshot}
 
 
@@ -220,7 +228,7 @@ _BINARY = object()
 
 
 def _plain(value: Any) -> Any:
-    """A copy without binaries and other things that JSON has not."""
+    """A copy without binary data and other values that JSON cannot hold."""
     if isinstance(value, dict):
         members = {key: _plain(member) for key, member in value.items() if isinstance(key, str)}
         return {key: member for key, member in members.items() if member is not _BINARY}
@@ -236,21 +244,21 @@ def write_ingp(
     mode: Literal["image", "sdf"] | None = None,
     params_type: Literal["__half", "float"] = "__half",
 ) -> Path:
-    """Write a model of a picture or a distance as a snapshot of the same shape that `read_ingp` reads.
+    """Write a model of an image or an SDF as a snapshot in the format that `read_ingp` reads.
 
-    The parameters are those that the model answers by. Whether instant-ngp loads such a file has not been tried.
+    The parameters are those for inference. It has not been tested whether instant-ngp loads such a file.
 
     Args:
-        path: `.msgpack` for bare MessagePack, anything else, usually `.ingp`, for gzip.
+        path: The file: plain MessagePack for `.msgpack`, gzip for all other names, usually `.ingp`.
         model: The model, with 2 inputs and 3 outputs, or 3 inputs and 1 output.
-        mode: `image` or `sdf`; told by the number of columns unless given.
-        params_type: `__half`, to which parameters are rounded to nearest even, or `float`.
+        mode: `image` or `sdf`; follows from the number of columns unless given.
+        params_type: `__half`, for which parameters are rounded to nearest even, or `float`.
 
     Returns:
         The path.
 
     Raises:
-        SnapshotError: Such a model, or a parameter, has no place in such a file, or the file cannot be written.
+        SnapshotError: The format cannot hold the model or a parameter, or the file cannot be written.
     """
     path = Path(path)
     dims = (model.n_input_dims, model.n_output_dims)

@@ -1,4 +1,4 @@
-"""What a file of instant-ngp holds of a model, and the models that it describes."""
+"""The contents of a file of instant-ngp, and the models made from them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ DIMS = {"image": (2, 3), "sdf": (3, 1)}
 
 @dataclass(frozen=True)
 class IngpSnapshot:
-    """What a file of instant-ngp holds of a model.
+    """The contents of a file of instant-ngp.
 
     Attributes:
         path: The file.
-        document: The configuration and the program's state as plain data, without binaries and without what is too large.
-        mode: `image`, `sdf`, `nerf` or `volume`; None where the file does not say.
-        params: Parameters for inference, float32 [n_params], on the CPU: network, then encoding; of a radiance field density
+        document: The configuration and the program's state as plain data, without binary data and very large members.
+        mode: `image`, `sdf`, `nerf` or `volume`; None if the file does not tell.
+        params: Parameters for inference, float32 [n_params], on the CPU: network, then encoding; for a radiance field density
             network, colour network, encoding of positions, encoding of directions.
-        params_type: What they are in the file, `__half` or `float`.
+        params_type: Their type in the file, `__half` or `float`.
         aabb_scale: Size of the scene's box in unit cubes.
-        n_extra_dims: Trained input columns for each picture that follow the direction.
-        density_grid: float32 [cascades, side, side, side], on the CPU, indexed by x, y and z in instant-ngp's coordinates; None
-            where there is none. Negative values mark cells that no camera sees.
+        n_extra_dims: Number of trained input columns per picture, which follow the direction.
+        density_grid: float32 [cascades, side, side, side], on the CPU, indexed by x, y and z in instant-ngp's coordinates, or
+            None. Negative values mark cells that no camera sees.
     """
 
     path: Path
@@ -51,41 +51,41 @@ class IngpSnapshot:
     density_grid: Tensor | None = field(repr=False)
 
     def image_model(self, *, image_resolution: Sequence[int] | None = None, **options: Any) -> Model:
-        """The model of a picture: [N, 2] in [0, 1] to [N, 3].
+        """The model of an image, from [N, 2] in [0, 1] to [N, 3].
 
         Args:
-            image_resolution: Width and height [pixels]. They decide the finest level where the configuration does not say how
-                levels grow, and are not in the file.
+            image_resolution: Width and height [pixels], which are not in the file. They determine the finest level if the
+                configuration does not give the growth factor of levels.
             options: `device`, `backend`, `precision` and `threads` of `Model`.
 
         Raises:
-            SnapshotError: The file holds another kind of model, or not as many parameters as its configuration needs.
-            ConfigError: Its configuration has what this package has not.
+            SnapshotError: The file holds another kind of model, or its configuration needs another number of parameters.
+            ConfigError: This package does not support its configuration.
         """
         return self._single("image", image_resolution, options)
 
     def sdf_model(self, **options: Any) -> Model:
-        """The model of a distance: [N, 3] in [0, 1] to [N, 1]. Options and errors as in `image_model`."""
+        """The model of an SDF, from [N, 3] in [0, 1] to [N, 1]. Options and errors as in `image_model`."""
         return self._single("sdf", None, options)
 
     def nerf_models(self, **options: Any) -> tuple[Model, Model]:
         """The two models of a radiance field. Options and errors as in `image_model`.
 
         Returns:
-            Density: [N, 3], position in the scene's box scaled to [0, 1], to [N, 16], of which the first is the logarithm of
-            the density. Colour: [N, 19], those 16 and then (v + 1) / 2 of the direction v, then `n_extra_dims` more, to [N, 3],
-            before a sigmoid, or in scenes of high dynamic range before exp.
+            Density: from [N, 3], positions in the scene's box scaled to [0, 1], to [N, 16], where column 0 is the logarithm of
+            the density. Colour: from [N, 19 + n_extra_dims], these 16 columns, (v + 1) / 2 of the direction v and the trained
+            columns, to [N, 3], before a sigmoid, or before exp in scenes of high dynamic range.
         """
         self._expect("nerf", "nerf_models")
         document, file = self.document, self.path
         if "dir_encoding" not in document:
-            raise SnapshotError(f'{file}: no "dir_encoding" in its configuration, which a radiance field has')
+            raise SnapshotError(f'{file}: its configuration has no "dir_encoding", which a radiance field needs')
         n_directions = 3 + self.n_extra_dims
         position = self._encoding("encoding", 3, None)
         direction = self._encoding("dir_encoding", n_directions, None)
         density_network, colour_network = self._network("network"), self._network("rgb_network")
 
-        # The colour network is given the padding of the density network as well
+        # The colour network also takes the padding of the density network's output
         n_density = -(-self._density_outputs() // ALIGNMENT) * ALIGNMENT
         colour_encoding = configuration.Composite(
             nested=(
@@ -117,7 +117,7 @@ class IngpSnapshot:
         network = self._network("network")
         hint = ""
         if mode == "image" and image_resolution is None:
-            hint = "; if its levels grow with the picture, give image_resolution"
+            hint = "; if its levels depend on the size of the image, give image_resolution"
         self._check_count(Structure(n_input_dims, n_output_dims, encoding, network).n_params, hint)
         config = configuration.ModelConfig(encoding=encoding, network=network, **self._training())
         return Model(n_input_dims, n_output_dims, config, params=self.params, **options)
@@ -140,13 +140,13 @@ class IngpSnapshot:
         )
 
     def _training(self) -> dict[str, Any]:
-        """Loss and optimizer, which a model can do without: what this package has not is left out with a warning."""
+        """Loss and optimizer. A model does not need them, so unsupported ones are replaced by the defaults with a warning."""
         parts: dict[str, Any] = {}
         for key, read in (("loss", configuration.read_loss), ("optimizer", configuration.read_optimizer)):
             try:
                 parts[key] = read(self.document.get(key, {}), dialect="instant-ngp", file=self.path)
             except ConfigError as error:
-                warnings.warn(f"{error}; the default is put in its place", configuration.ConfigWarning, stacklevel=4)
+                warnings.warn(f"{error}; using the default instead", configuration.ConfigWarning, stacklevel=4)
         return parts
 
     def _density_outputs(self) -> int:
@@ -172,5 +172,5 @@ class IngpSnapshot:
     def _check_count(self, expected: int, hint: str = "") -> None:
         if expected != len(self.params):
             raise SnapshotError(
-                f"{self.path}: holds {len(self.params)} parameters, but a model of its configuration has {expected}{hint}"
+                f"{self.path}: holds {len(self.params)} parameters, but its configuration describes a model with {expected}{hint}"
             )

@@ -1,9 +1,9 @@
-"""Losses: how far a prediction is from its target, and the gradient of the mean.
+"""Losses between predictions and targets, and their gradients.
 
-Every loss is a value per element; what is made small is the mean of the values over all elements, each divided by the density
-with which its sample was drawn, if given. Relative losses treat their denominators as constants: no gradient passes through
-them (Lehtinen et al., *Noise2Noise*, ICML 2018, section 3.3, for L2). Definitions are tiny-cuda-nn's; Huber, which it has not,
-is instant-ngp's for radiance fields.
+Every loss has a value per element. Training minimizes the mean of the values over all elements, each divided by the probability
+density with which its sample was drawn, if given. Relative losses treat their denominators as constants: no gradient passes
+through them (Lehtinen et al., *Noise2Noise*, ICML 2018, section 3.3, for L2). Definitions are those of tiny-cuda-nn, except for
+Huber, which it does not have: that is instant-ngp's for radiance fields.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ LUMINANCE = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a luminance (Rec. 601)."""
 
 HUBER_SCALE = 1 / 5
-"""What the Huber loss is multiplied by."""
+"""Factor of the Huber loss."""
 
 
 class LossFunction(ABC):
     """A loss over predictions and targets [N, C], float32 or float64, without padding columns."""
 
     min_output_dims: ClassVar[int] = 0
-    """The fewest outputs for which it is defined."""
+    """The smallest number of outputs for which the loss is defined."""
 
     def check_output_dims(self, n_output_dims: int) -> None:
-        """Raise `ConfigError` if the loss is not defined for that many outputs."""
+        """Raise `ConfigError` if the loss is not defined for that number of outputs."""
         if n_output_dims < self.min_output_dims:
             raise ConfigError(
-                f"loss.otype: {type(self).__name__} needs {self.min_output_dims} outputs or more, "
-                f"and the model has {n_output_dims}"
+                f"loss.otype: {type(self).__name__} needs at least {self.min_output_dims} outputs, "
+                f"but the model has {n_output_dims}"
             )
 
     @abstractmethod
@@ -54,18 +54,18 @@ class LossFunction(ABC):
         Args:
             prediction: [N, C].
             target: [N, C], of the same dtype.
-            pdf: Density [N] or [N, C] with which each sample was drawn, above 0; 1 unless given.
+            pdf: Probability density with which each sample was drawn, [N] or [N, C], above 0; 1 unless given.
 
         Returns:
-            The mean over elements, a scalar (0 if there are none), and its gradient with respect to `prediction`, [N, C].
+            The mean over all elements, 0-d (0 if there are none), and its gradient with respect to `prediction`, [N, C].
 
         Raises:
             NrcError: The shapes do not match.
-            ConfigError: The loss is not defined for that many outputs.
+            ConfigError: The loss is not defined for that number of outputs.
         """
         if prediction.ndim != 2 or target.shape != prediction.shape:
             raise NrcError(
-                f"loss: prediction {tuple(prediction.shape)} and target {tuple(target.shape)} must have one shape [N, C]"
+                f"loss: prediction {tuple(prediction.shape)} and target {tuple(target.shape)} must have the same shape [N, C]"
             )
         if pdf is not None:
             if pdf.shape not in (prediction.shape, prediction.shape[:1]):
@@ -77,14 +77,14 @@ class LossFunction(ABC):
 
     @abstractmethod
     def _evaluate(self, prediction: Tensor, target: Tensor, weight: float, pdf: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Sum of the values times weight / pdf, and its gradient."""
+        """The sum of the values times weight / pdf, and its gradient."""
 
 
 class Absolute(LossFunction):
-    """L1: |p - t|. At p = t the slope is 1, as tiny-cuda-nn has it."""
+    """L1: |p - t|. The slope at p = t is 1, as in tiny-cuda-nn."""
 
     def denominator(self, prediction: Tensor, target: Tensor) -> Tensor | None:
-        """What the difference is divided by, given tensors without gradient; None for 1."""
+        """The denominator of the difference, from tensors without gradient; None for 1."""
         return None
 
     def values(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class Squared(LossFunction):
     """L2: (p - t)^2."""
 
     def denominator(self, prediction: Tensor, target: Tensor) -> Tensor | None:
-        """What the squared difference is divided by, given tensors without gradient; None for 1."""
+        """The denominator of the squared difference, from tensors without gradient; None for 1."""
         return None
 
     def values(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class RelativeL2(Squared):
 
 
 class RelativeL2Luminance(Squared):
-    """(p - t)^2 / (Y^2 + 0.01) with Y the luminance of the first three outputs, plus that of the next three of six or more.
+    """(p - t)^2 / (Y^2 + 0.01) with Y the luminance of the first three outputs; if there are six, of the sum of both triples.
 
     Mueller, Rousselle, Novak, Keller, *Real-time Neural Radiance Caching for Path Tracing* (2021), section 4.
     """
@@ -165,7 +165,7 @@ class RelativeL2Luminance(Squared):
 
 
 class CrossEntropy(LossFunction):
-    """-t log p. A target of zero costs nothing whatever the prediction, zero included."""
+    """-t log p. Where the target is zero, the loss is zero for any prediction, zero included."""
 
     def values(self, prediction: Tensor, target: Tensor) -> Tensor:
         return -target * torch.where(target == 0, 1.0, prediction).log()
@@ -180,7 +180,7 @@ class Huber(LossFunction):
     """(p - t)^2 / (2 delta) where |p - t| is at most delta, else |p - t| - delta / 2; all divided by 5.
 
     Args:
-        delta: Where the square ends, above 0.
+        delta: The difference at which the loss changes from quadratic to linear, above 0.
     """
 
     def __init__(self, delta: float) -> None:
@@ -201,7 +201,7 @@ class Huber(LossFunction):
 
 
 def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """a * b, None standing for 1."""
+    """a * b, where None stands for 1."""
     if a is None or b is None:
         return a if b is None else b
     return a * b
@@ -209,7 +209,7 @@ def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """The sum of products of all elements."""
-    if a.is_cuda:  # cuBLAS has memory of its own, which graphs of CUDA share
+    if a.is_cuda:  # not cuBLAS, whose workspace CUDA graphs would share
         return (a * b).sum()
     return torch.dot(a.reshape(-1), b.reshape(-1))
 
@@ -252,5 +252,5 @@ _LOSSES: dict[str, type[LossFunction]] = {
 
 
 def build_loss(config: configuration.Loss) -> LossFunction:
-    """The loss of a configuration."""
+    """The loss that a configuration describes."""
     return Huber(config.delta) if config.otype == "Huber" else _LOSSES[config.otype]()

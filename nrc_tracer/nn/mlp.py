@@ -1,4 +1,4 @@
-"""The small networks without biases: their shape, initial weights and definition in torch."""
+"""Multilayer perceptrons without biases: shapes, initial weights and the definition in torch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ALIGNMENT = 16
 
 
 class Mlp:
-    """`n_hidden_layers` layers of `n_neurons`, an output layer, no biases.
+    """`n_hidden_layers` layers of `n_neurons` and an output layer, without biases.
 
-    Weights are matrices [out, in], row-major, the first layer's first.
+    Weights are row-major matrices [out, in], in the order of the layers.
 
     Args:
         config: The network's configuration.
@@ -47,7 +47,7 @@ class Mlp:
         return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def initialize(self, generator: Pcg32) -> np.ndarray:
-        """Draw the initial weights, float32 [n_params]: Xavier's, with Sine those of SIREN (Sitzmann et al. 2020)."""
+        """Draw the initial weights, float32 [n_params], as Xavier does, or with Sine as SIREN does (Sitzmann et al. 2020)."""
         parts = []
         for index, (rows, columns) in enumerate(self.shapes):
             if self.config.activation != "Sine":

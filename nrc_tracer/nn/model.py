@@ -36,29 +36,30 @@ class Model:
     Args:
         n_input_dims: Input columns; grids take values in [0, 1].
         n_output_dims: Output columns; leave out for an encoding alone.
-        config: tiny-cuda-nn's JSON: a file, its contents, or a `ModelConfig`. `"network": null` leaves the network out.
-        device: Torch device, such as `cpu` or `cuda:0`; CUDA where there is one unless given.
-        seed: Of the initial parameters, which are those of tiny-cuda-nn.
+        config: tiny-cuda-nn's JSON: a file, its contents, or a `ModelConfig`. `"network": null` means an encoding alone.
+        device: Torch device, such as `cpu` or `cuda:0`; a GPU if there is one unless given.
+        seed: Seed of the initial parameters, which are those of tiny-cuda-nn.
         backend: `warp`, `blocked`, `reference` or `tinycudann`. `blocked` is `warp` without fused kernels.
-        precision: Of the operands of matrix products: `float32`, `bfloat16`, `float16`, for the reference also `float64`;
+        precision: Type of the operands of matrix products: `float32`, `bfloat16`, `float16`, for the reference also `float64`;
             `auto` for the fastest.
         threads: Threads on the CPU; one per core unless given.
-        params: Parameters to begin with, any float type [n_params], instead of those drawn from the seed.
-        deterministic: Training on a GPU gives the same bits every time, and takes longer. On the CPU it always does.
-        fused: Encoding and network in one CUDA kernel, precision float16. **It has never run on a GPU**: use it to try it.
-        form: On the CPU, `fused` for one kernel from inputs to outputs in float32, `blocked` for blocks of matrix products,
-            `auto` for what a trial on this machine found faster; see `backend_report`.
+        params: Initial parameters, any float type [n_params], instead of those drawn from the seed.
+        deterministic: Training on a GPU gives the same bits every time, but takes longer. On the CPU it always does.
+        fused: Run encoding and network in one CUDA kernel, with precision float16. **It has never run on a GPU.**
+        form: Form of the kernels on the CPU: `fused` for one kernel from inputs to outputs in float32, `blocked` for blocks of
+            matrix products, `auto` for the faster one in a trial on this machine; see `backend_report`.
 
     Attributes:
-        params: All parameters, float32 [n_params], the network's first; change them in place as you like.
+        params: All parameters, float32 [n_params], those of the network first; they may be changed in place.
         config: The configuration.
         device: Torch device.
-        encoding, network: Named views of the parameters; `network` is None for an encoding alone.
+        encoding: The encoding, with named views of its parameters.
+        network: The network, with named views of its weights; None for an encoding alone.
 
     Raises:
-        ConfigError: A configuration that cannot be read, or whose parts do not fit together.
-        DeviceError: No such device, or one that the backend cannot use.
-        ArrayError: There are more or fewer `params` than the model has.
+        ConfigError: The configuration cannot be read, or its parts do not fit together.
+        DeviceError: There is no such device, or the backend cannot use it.
+        ArrayError: `params` has another length than the model's parameters.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Model:
 
     @property
     def structure(self) -> Structure:
-        """What the model is made of."""
+        """The encoding and the network, and the layout of their parameters."""
         return self.backend.structure
 
     @property
@@ -117,7 +118,7 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """Name of the precision of matrix products."""
+        """Name of the type of matrix products' operands."""
         return NAMES[self.backend.precision]
 
     @property
@@ -139,13 +140,13 @@ class Model:
 
     @property
     def network(self) -> NetworkView | None:
-        """The network with views of its weights, or None; of a radiance field, `networks` has the two."""
+        """The network with views of its weights; None for an encoding alone or a radiance field, which has two `networks`."""
         mlp = self.structure.mlp
         return NetworkView(mlp, self.structure.split(self.params)[0]) if isinstance(mlp, Mlp) else None
 
     @property
     def networks(self) -> tuple[NetworkView, ...]:
-        """All networks with views of their weights: of a radiance field that of density and that of colour."""
+        """All networks with views of their weights: for a radiance field those of density and of colour."""
         mlp = self.structure.mlp
         if isinstance(mlp, RadianceField):
             density, rgb = mlp.split(self.structure.split(self.params)[0])
@@ -154,19 +155,19 @@ class Model:
 
     @property
     def inference_params(self) -> Tensor:
-        """The parameters that `__call__` uses: an average over training where the optimizer keeps one, else `params`."""
+        """The parameters for inference: an average over training if the optimizer keeps one, else `params`."""
         averaged = self._averaged() if self._averaged else None
         return self.params if averaged is None else averaged
 
     def set_average(self, average: Callable[[], Tensor | None] | None) -> None:
-        """Answer by the parameters that `average` returns, where they are not None; a `Trainer` sets this."""
+        """Use the parameters that `average` returns for inference, unless it returns None. A `Trainer` sets this."""
         self._averaged = average
 
     def set_params(self, params: Tensor) -> None:
-        """Copy parameters, any float type [n_params], over the model's.
+        """Overwrite the model's parameters with others, any float type [n_params].
 
         Raises:
-            ArrayError: There are more or fewer than the model has.
+            ArrayError: They have another shape or type.
         """
         if params.ndim != 1 or len(params) != self.n_params or not params.is_floating_point():
             raise ArrayError(f"params: expected {self.n_params} floats, got {params.dtype} {list(params.shape)}")
@@ -177,33 +178,33 @@ class Model:
 
         Args:
             x: Torch tensor, Warp array or NumPy array on the model's device.
-            averaged: Answer by `inference_params`, else by `params`, which are what is trained.
-            count: For how many of the inputs, int32 [1] on the device, which is not waited for; the outputs of others may hold
-                anything, and only a fused model saves their work.
+            averaged: Use `inference_params`; else `params`, the parameters in training.
+            count: Number of leading rows to compute, int32 [1] on the device, read without waiting. The outputs of other rows are
+                undefined. Only a fused model saves their cost.
 
         Returns:
-            [N, n_output_dims], float32 (float64 by a reference of that precision): a Warp array for a Warp array, else a tensor.
+            [N, n_output_dims], float32 (float64 from a reference of that precision): a Warp array if x is one, else a tensor.
 
         Raises:
-            ArrayError: Another shape, type or device.
+            ArrayError: `x` has another shape, type or device.
         """
         params = self.inference_params if averaged else self.params
         y = self.backend.infer(as_rows(x, self.n_input_dims, self.device, "x"), params, count=count)
         return wp.from_torch(y) if isinstance(x, wp.array) else y
 
     def density(self, x: Any, *, averaged: bool = True) -> Tensor:
-        """Of a radiance field, the density before its activation at positions, without its colour network.
+        """The density of a radiance field at positions, before its activation; the colour network is not run.
 
         Args:
-            x: float32 [N, dims of a position]: torch tensor, Warp array or NumPy array on the model's device.
+            x: Positions, float32 [N, position dims]: torch tensor, Warp array or NumPy array on the model's device.
             averaged: As in `__call__`.
 
         Returns:
-            float32 [N] (float64 by a reference of that precision).
+            float32 [N] (float64 from a reference of that precision).
 
         Raises:
-            ConfigError: The network is no "RadianceField".
-            ArrayError: Another shape, type or device.
+            ConfigError: The network is not a "RadianceField".
+            ArrayError: `x` has another shape, type or device.
         """
         encoding = self.structure.density_parts(self.params)[0]
         params = self.inference_params if averaged else self.params
@@ -215,7 +216,7 @@ class Model:
         Gradients with respect to both can be differentiated once more.
 
         Raises:
-            ArrayError: Another shape, type or device.
+            ArrayError: An argument has another shape, type or device.
         """
         exact = self.backend.precision == torch.float64
         dtypes = (torch.float32, torch.float64) if exact else (torch.float32,)
@@ -229,7 +230,7 @@ class Model:
         """Write configuration and parameters to a file that `nrc_tracer.nn.load` reads on any device.
 
         Raises:
-            SnapshotError: The place cannot be written to, or parameters are not finite.
+            SnapshotError: The file cannot be written, or parameters are not finite.
         """
         save_model(self, path)
 
@@ -243,7 +244,7 @@ class Model:
 def read_config(
     config: str | os.PathLike[str] | Mapping[str, Any] | configuration.ModelConfig | None, n_input_dims: int
 ) -> configuration.ModelConfig:
-    """The configuration in a file, in its contents or as it is."""
+    """The configuration from a file or its contents; a `ModelConfig` is returned as it is."""
     if isinstance(config, configuration.ModelConfig):
         return config
     return configuration.read_model({} if config is None else config, n_input_dims=n_input_dims)
@@ -260,18 +261,18 @@ def build_backend(
     fused: bool = False,
     form: str = "auto",
 ) -> Backend:
-    """The backend of a name.
+    """The backend with a name; other arguments as in `Model`.
 
     Raises:
-        ConfigError: There is none of that name, or not with this precision or in one kernel.
-        DeviceError: It cannot run on this device, or is not installed.
+        ConfigError: There is no such backend, or it does not have this precision or fused kernels.
+        DeviceError: The backend cannot run on this device, or is not installed.
     """
     if name not in BACKENDS:
         raise ConfigError(f'backend: unknown "{name}"{nearest(str(name), BACKENDS)}')
     if form not in FORMS:
         raise ConfigError(f'form: unknown "{form}"{nearest(str(form), FORMS)}')
     if fused and name != "warp":
-        raise ConfigError(f"fused: the {name} backend has no such choice; leave fused=True out")
+        raise ConfigError(f"fused: the {name} backend has no fused kernels; leave fused=True out")
     dtype = choose_precision("float16" if fused and precision == "auto" else precision, name, device)
     if name == "reference":
         from nrc_tracer.nn.backends.reference import ReferenceBackend

@@ -8,8 +8,8 @@ import numpy as np
 def from_morton(cells: np.ndarray) -> np.ndarray:
     """Cells in Morton order [..., side^3] as a grid [..., side, side, side] indexed by x, y and z; `side` a power of two.
 
-    A cell's number has the bits of its coordinates interleaved, x lowest. Written in base 2 an index is an array index of as many
-    axes, so that the change of order is a transposition.
+    A cell's number interleaves the bits of its coordinates, x lowest. With one axis of length 2 per bit, the change of order is a
+    transposition.
     """
     lead, bits = cells.shape[:-1], _bits(cells.shape[-1])
     axes = cells.reshape(*lead, *[2] * (3 * bits))
@@ -27,7 +27,7 @@ def to_morton(grid: np.ndarray) -> np.ndarray:
 
 
 def _bits(n_cells: int) -> int:
-    """Binary logarithm of a grid's side."""
+    """The binary logarithm of a grid's side, for its number of cells."""
     bits = (n_cells.bit_length() - 1) // 3
     if n_cells != 1 << 3 * bits:
         raise ValueError(f"{n_cells} cells are not a cube whose side is a power of two")

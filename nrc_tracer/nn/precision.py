@@ -1,4 +1,4 @@
-"""The precision of matrix products: what names mean, and what pays on this machine."""
+"""The type of matrix products' operands, by name or as the fastest on this machine."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def choose_precision(name: str, backend: str, device: torch.device) -> torch.dtype:
-    """The precision for a name; `auto` is float16 on CUDA, on the CPU bfloat16 where it is faster than float32.
+    """The type for a name. `auto` is float16 on CUDA; on the CPU it is bfloat16 if that is faster than float32.
 
     Raises:
-        ConfigError: An unknown name, or one that the backend has not.
+        ConfigError: The name is unknown, or the backend does not support it.
     """
     known = ["auto", *DTYPES]
     if name not in known:
@@ -33,7 +33,7 @@ def choose_precision(name: str, backend: str, device: torch.device) -> torch.dty
             raise ConfigError(f"precision: the reference backend has float32 and float64, not {name}")
         return DTYPES["float64" if name == "auto" else name]
     if name == "float64":
-        raise ConfigError(f"precision: float64 needs the reference backend, not {backend}")
+        raise ConfigError(f'precision: float64 needs backend="reference", not "{backend}"')
     if name != "auto":
         return DTYPES[name]
     if device.type == "cuda":
@@ -43,9 +43,9 @@ def choose_precision(name: str, backend: str, device: torch.device) -> torch.dty
 
 @cache
 def bfloat16_pays(rows: int = 4096, width: int = 64, rounds: int = 7) -> bool:
-    """Whether this CPU multiplies bfloat16 matrices faster than float32 ones: a short timed trial, made once a process.
+    """Whether this CPU multiplies bfloat16 matrices faster than float32 ones: a short timed trial, once per process.
 
-    A processor's flags do not tell: some have the instructions and are slower with them.
+    The processor's flags are not enough: some processors have the instructions but are slower with them.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -59,7 +59,7 @@ def bfloat16_pays(rows: int = 4096, width: int = 64, rounds: int = 7) -> bool:
                 for dtype, (x, weights) in operands.items():
                     start = time.perf_counter()
                     torch.mm(torch.relu(torch.mm(x, weights)), weights)
-                    if turn:  # the first sets things up
+                    if turn:  # the first round is a warm-up
                         seconds[dtype].append(time.perf_counter() - start)
     finally:
         torch.set_num_threads(before)

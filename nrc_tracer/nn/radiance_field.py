@@ -1,4 +1,7 @@
-"""The two networks of a radiance field as one: density at a position, then colour in a direction (Mueller et al. 2022, 5.4)."""
+"""The two networks of a radiance field as one: density at a position, then colour in a direction.
+
+Mueller, Evans, Schied, Keller, *Instant Neural Graphics Primitives with a Multiresolution Hash Encoding* (2022), section 5.4.
+"""
 
 from __future__ import annotations
 
@@ -18,35 +21,44 @@ if TYPE_CHECKING:
     from nrc_tracer.nn.initialization import Pcg32
 
 DENSITY_OUTPUTS = 16
-"""Outputs of the density network, all of them inputs of the colour network."""
+"""Number of outputs of the density network, all of which are inputs of the colour network."""
+
 OUTPUTS = 4
+"""Number of outputs of both: red, green, blue and density."""
 
 
 class RadianceField:
     """A density network and a colour network, with the interface of one `Mlp`.
 
-    Inputs are the features of a position and of a direction side by side, outputs red, green, blue and density, each before the
-    activation that volume rendering gives it. Parameters are the density network's, then the colour network's, as instant-ngp
-    has them.
+    Inputs are the features of a position and of a direction side by side. Outputs are red, green, blue and density, each before
+    the activation that volume rendering applies. The density network's parameters come first, as in instant-ngp.
 
     Args:
-        config: The configuration of both.
-        encoding: What makes the features: a Composite of two encodings.
-        n_input_dims: Its width with padding.
-        n_output_dims: 4.
+        config: The configuration of both networks.
+        encoding: The encoding of the inputs, a Composite of two encodings.
+        n_input_dims: Width of the encoding with padding.
+        n_output_dims: Must be 4.
+
+    Attributes:
+        position_encoding: The encoding of positions.
+        position_width: Number of features of a position.
+        density: The density network.
+        rgb: The colour network.
 
     Raises:
-        ConfigError: Encoding or outputs do not fit.
+        ConfigError: The encoding or the number of outputs does not fit.
     """
 
     def __init__(
         self, config: configuration.RadianceField, encoding: Encoding, n_input_dims: int, n_output_dims: int
     ) -> None:
         if n_output_dims != OUTPUTS:
-            raise ConfigError(f"n_output_dims: a RadianceField has {OUTPUTS}, colour and density, got {n_output_dims}")
+            raise ConfigError(
+                f"n_output_dims: a RadianceField has {OUTPUTS} outputs, colour and density, got {n_output_dims}"
+            )
         if not isinstance(encoding, CompositeEncoding) or not encoding.concatenated or len(encoding.nested) != 2:
             raise ConfigError(
-                "encoding: a RadianceField takes a Composite of two, the first of the position, the second of the direction"
+                "encoding: a RadianceField needs a Composite of two encodings, first of the position, then of the direction"
             )
         self.config = config
         self.position_encoding = encoding.nested[0]
@@ -63,7 +75,7 @@ class RadianceField:
         self.n_params = self.density.n_params + self.rgb.n_params
 
     def split(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        """Views of the density network's and of the colour network's parameters."""
+        """Views of the parameters of the density network and of the colour network."""
         density, rgb = params.split([self.density.n_params, self.rgb.n_params])
         return density, rgb
 

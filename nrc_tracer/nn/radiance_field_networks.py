@@ -46,7 +46,7 @@ class RadianceFieldNetworks:
         return self._outputs(self.rgb.infer(self._joined(hidden, x), rgb), hidden)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Kept]:
-        """`infer`, and what `backward` needs."""
+        """`infer`, and the tensors that `backward` needs."""
         density, rgb = self.mlp.split(params)
         hidden, kept_density = self.density.forward(x[:, : self.mlp.position_width], density)
         color, kept_rgb = self.rgb.forward(self._joined(hidden, x), rgb)

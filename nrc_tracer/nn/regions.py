@@ -1,8 +1,8 @@
-"""Sums of the gradients of a grid's entries: for all of them, or on the CPU only for those that a step touches.
+"""Sums of the gradients of a grid's entries: of all entries, or on the CPU only of those that a step touches.
 
-A grid of 2^19 entries a level has twelve million parameters of which a step touches a few per cent. Lists let an optimizer go
-over those alone, and their sums are kept side by side. An entry's *slot* holds the place of its sum, beside the *stamp* of the
-step that put it there: an entry with an older stamp has no sum yet, so nothing has to be cleared between steps.
+A grid with 2^19 entries per level has twelve million parameters, of which a step touches a few per cent. With lists, an optimizer
+visits only those, and their sums are stored side by side. An entry's *slot* holds the place of its sum, together with the *stamp*
+of the step that assigned it: an entry with an older stamp has no sum yet, so nothing has to be cleared between steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nrc_tracer.nn.encodings.grid_snippets import SORTED_FROM
 from nrc_tracer.nn.touched_lists import ListedStretch, ListOrder, TouchedLists
 
 ENTRIES_PER_ITEM = 2048
-"""Entries of a list that one item of an optimizer's kernel takes."""
+"""Number of list entries per item of an optimizer's kernel."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,21 @@ class Stretch:
 
 
 class Regions:
-    """A grid's entries cut into stretches, each written by one thread, with a list of touched entries for each or without.
+    """The entries of a grid, cut into regions that are each written by one thread, with or without lists of touched entries.
 
     Args:
         layout: The grid's tables.
         device: Where the arrays live.
-        threads: Threads that share the work: with few levels to a thread, levels are cut. Sums do not depend on it.
-        listed: Keep lists of touched entries (CPU only), with their sums: else gradients go to a tensor for all entries.
+        threads: Number of threads: with few levels per thread, levels are cut into several regions. Sums do not depend on it.
+        listed: Keep lists of touched entries with their sums (CPU only); else gradients go to a tensor of all entries.
 
     Attributes:
         begins: Where each region's list begins in `touched`, and its sums in `values`, int64 [regions].
-        slots: Of each entry, the stamp of the step that last touched it, and in the lowest `slot_bits` the place of its sum,
-            counted from the region's begin, int32 [entries].
-        touched: Entries, int32 [n].
-        values: Sums, float32 [n, features].
-        counts: Entries in each list, int32 [regions].
+        slots: Per entry the stamp of the step that last touched it, and in the lowest `slot_bits` the place of its sum, counted
+            from the region's begin, int32 [entries].
+        touched: The lists of touched entries, int32 [n].
+        values: The sums, float32 [n, features].
+        counts: Number of entries in each list, int32 [regions].
     """
 
     def __init__(self, layout: GridLayout, device: wp.Device, threads: int, *, listed: bool) -> None:
@@ -89,7 +89,7 @@ class Regions:
         self._make_room(0)
 
     def reserve(self, n_points: int) -> None:
-        """Make room for the entries that so many points may touch. What is listed is lost if there was too little."""
+        """Make room for the entries that `n_points` points may touch. If there was too little room, current lists are lost."""
         self._points = n_points
         if n_points > self._n_points_reserved:
             self._make_room(
@@ -102,7 +102,9 @@ class Regions:
         ends = np.cumsum(rooms)
         size = int(ends[-1]) if len(ends) else 0
         if size > 2**31 - 1:
-            raise ConfigError(f"a batch of {n_points:,} points: a grid on the CPU sums up 2^31 touched entries at most")
+            raise ConfigError(
+                f"a batch of {n_points:,} points: a grid on the CPU has room for at most 2^31 touched entries"
+            )
         self.begins = ends - rooms
         self.touched = torch.empty(size, dtype=torch.int32, device=self._torch_device)
         self.values = torch.empty(size, self.layout.n_features, device=self._torch_device)

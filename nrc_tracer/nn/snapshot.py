@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 
 class SnapshotWarning(UserWarning):
-    """A model that is not loaded quite as it was saved."""
+    """A model is loaded with another precision than it was saved with."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a file holds of a model.
+    """The contents of a snapshot file, except for the state of a trainer.
 
     Attributes:
         path: The file.
         config: Configuration of model and training.
         n_input_dims: Input columns.
         n_output_dims: Output columns.
-        seed: Of the parameters before training.
-        precision: Of the matrix products, `float32` for one.
-        form: The form of the kernels, as in `Model`; `auto` where the file does not tell.
-        device: Type of the device the model was on, `cpu` or `cuda`.
+        seed: Seed of the initial parameters.
+        precision: Name of the type of matrix products' operands, such as `float32`.
+        form: Form of the kernels, as in `Model`; `auto` if the file does not tell.
+        device: Type of the device that the model was on, `cpu` or `cuda`.
         params: float32 [n_params], on the CPU.
-        inference_params: float32 [n_params], the average over training that the model answers by, or None for `params`.
-        extra: Tensors that were added, on the CPU.
-        metadata: JSON data that was added.
+        inference_params: The average over training that inference uses, float32 [n_params]; None if it uses `params`.
+        extra: Tensors that the caller added, on the CPU.
+        metadata: JSON data that the caller added.
     """
 
     path: Path
@@ -76,8 +76,8 @@ class Snapshot:
             and self.device == "cuda"
             and find_torch_device(device).type == "cpu"
         ):
-            # It is there, but tens of times slower than float32
-            chosen, note = "auto", "float16 does not pay on a CPU"
+            # A CPU has it, but tens of times slower than float32
+            chosen, note = "auto", "float16 is slow on a CPU"
         try:
             model = self._build(device, backend, chosen, threads)
         except ConfigError as error:
@@ -116,25 +116,25 @@ def load_model(
     precision: str | None = None,
     threads: int | None = None,
 ) -> Model:
-    """Read a model, which then gives what the saved one gave, by its average over training where there was one.
+    """Read a model. It gives the same outputs as the saved one, from its average over training if there was one.
 
-    The average stays what it is when `params` are changed; a `Trainer` made for the model puts its own in its place.
+    That average does not follow later changes of `params`; a `Trainer` made for the model replaces it by its own.
 
     Args:
-        path: What `save_model` or `save_training` wrote.
-        device: Torch device; CUDA where there is one unless given.
+        path: A file that `save_model` or `save_training` wrote.
+        device: Torch device; a GPU if there is one unless given.
         backend: `warp`, `reference` or `tinycudann`.
-        precision: Of matrix products; that of the saved model unless given.
+        precision: Type of matrix products' operands; that of the saved model unless given.
         threads: Threads on the CPU; one per core unless given.
 
     Raises:
         SnapshotError: The file cannot be read, is damaged or of another kind.
-        ConfigError: No such backend, or not with this precision.
-        DeviceError: No such device.
+        ConfigError: There is no such backend, or it does not have this precision.
+        DeviceError: There is no such device.
 
     Warns:
-        SnapshotWarning: The saved precision is not to be had there, or was float16 of a GPU and this is a CPU, on which that
-            is slow: the fastest is taken.
+        SnapshotWarning: The saved precision is not available, or is float16 from a GPU, which is slow on this CPU: the fastest
+            precision is used.
     """
     with opened_snapshot(path) as file:
         snapshot = _mapped(file)
@@ -142,7 +142,7 @@ def load_model(
 
 
 def read_snapshot(source: str | os.PathLike[str] | SnapshotBytes) -> Snapshot:
-    """Read all that a file, or its contents in memory, holds but the state of a trainer. Raises `SnapshotError`."""
+    """Read everything but the state of a trainer from a file or its contents in memory. Raises `SnapshotError`."""
     with opened_snapshot(source) as file:
         mapped = _mapped(file)
     return replace(
@@ -154,7 +154,7 @@ def read_snapshot(source: str | os.PathLike[str] | SnapshotBytes) -> Snapshot:
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the JSON data that was added to a model, and none of its tensors. Raises `SnapshotError`."""
+    """Read only the JSON data that was added to a model, and no tensors. Raises `SnapshotError`."""
     with opened_snapshot(path) as file:
         return file.header.metadata
 
@@ -165,7 +165,7 @@ def load_training(
     *,
     check: Callable[[Snapshot], None] | None = None,
 ) -> Snapshot:
-    """Go on with a saved training: its parameters to the trainer's model, its state to the trainer.
+    """Continue a saved training: load its parameters into the trainer's model, and its state into the trainer.
 
         trainer = Trainer(load_model(path))
         load_training(trainer, path)
@@ -175,7 +175,7 @@ def load_training(
     Args:
         trainer: The trainer.
         source: The file that `save_training` wrote, or its contents in memory.
-        check: Called with what the file holds before anything changes; what it raises is passed on.
+        check: Called with the contents before anything changes; exceptions that it raises are passed on.
 
     Returns:
         What the file holds; its tensors are the file itself, mapped into memory, to be copied and not to be written to.
@@ -206,7 +206,7 @@ def load_training(
 
 
 def _mapped(file: SnapshotFile) -> Snapshot:
-    """All but the training, for those who copy at once what they need of it: its tensors are the file itself."""
+    """The contents except for the training. The tensors are the file itself, so callers copy what they keep."""
     header, (params, inference_params) = file.header, file.params()
     return Snapshot(
         path=file.path,

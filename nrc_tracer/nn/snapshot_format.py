@@ -1,12 +1,12 @@
-"""The files of models and their training: which tensors and which JSON they hold, and what damaged ones lack.
+"""The files of models and their training: which tensors and which JSON data they hold, and checks against damage.
 
 A snapshot is a safetensors file (https://github.com/huggingface/safetensors), which other programs read as well:
 
 * `params`: float32 [n_params], in tiny-cuda-nn's order, and `inference_params` if they differ;
-* `training/...`: tensors of a trainer's state, `training/optimizer/nested/moments` for one;
-* `extra/...`: what the caller added;
-* metadata: one key `nrc_tracer`, JSON of all the rest: format, version, dimensions, seed, precision, configuration (with the
-  keys of tiny-cuda-nn), numbers of the trainer's state, and the caller's own.
+* `training/...`: tensors of a trainer's state, for example `training/optimizer/nested/moments`;
+* `extra/...`: tensors that the caller added;
+* metadata: one key `nrc_tracer` with JSON: format, version, dimensions, seed, precision, configuration (with the keys of
+  tiny-cuda-nn), numbers of the trainer's state, and JSON data that the caller added.
 """
 
 from __future__ import annotations
@@ -32,21 +32,25 @@ from nrc_tracer.nn.structure import Structure
 FORMAT = "nrc_tracer.nn"
 VERSION = 1
 KEY = "nrc_tracer"
-"""Of the metadata. Only one: safetensors keeps several in no order, and equal models should give equal files."""
+"""The only key of the metadata: safetensors does not keep several in order, and equal models should give equal files."""
 
 MAX_HEADER_BYTES = 16 * 2**20
+"""Largest size of a file's header [bytes]."""
+
 _PIECE = 2**22
-"""Values that are looked at at once."""
+"""Number of values that `is_finite` looks at in one operation."""
 
 EXTRA = "extra/"
+"""Prefix of the names of tensors that the caller added."""
+
 TRAINING = "training/"
-"""What names of tensors begin with."""
+"""Prefix of the names of tensors of a trainer's state."""
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class Header(msgspec.Struct, kw_only=True):
-    """The JSON in the metadata; `training` has the numbers of a trainer's state, in dicts that lack the tensors."""
+    """The JSON data in the metadata. `training` is a trainer's state as nested dicts, without the tensors."""
 
     format: str
     version: Annotated[int, msgspec.Meta(ge=1)]
@@ -62,7 +66,7 @@ class Header(msgspec.Struct, kw_only=True):
 
 
 def is_finite(params: Tensor) -> bool:
-    """Whether all values are finite, found out piece by piece: torch takes more memory than the values to tell of all."""
+    """Whether all values are finite, checked piece by piece: on all at once, torch needs more memory than the values."""
     return all(bool(torch.isfinite(piece).all()) for piece in params.split(_PIECE))
 
 
@@ -81,7 +85,7 @@ class SnapshotBytes:
 
 @contextmanager
 def opened_snapshot(source: str | os.PathLike[str] | SnapshotBytes) -> Iterator[SnapshotFile]:
-    """Open a file, or its contents in memory, and check all but the contents of tensors. Raises `SnapshotError`."""
+    """Open a file, or its contents in memory, and check everything but tensors' values. Raises `SnapshotError`."""
     if isinstance(source, SnapshotBytes):
         yield SnapshotFile(Path(source.name), _TensorsInMemory(source))
         return
@@ -133,12 +137,13 @@ class SnapshotFile:
 
     Args:
         path: Its name, for messages.
-        tensors: What safetensors opened. Its tensors are the file itself, mapped into memory, also after it was closed.
+        tensors: The file as safetensors opened it. Tensors read from it are the file itself, mapped into memory, even after it
+            is closed.
 
     Attributes:
-        path: Likewise.
-        header: The JSON in the metadata.
-        config: Of the model and its training.
+        path: Its name, for messages.
+        header: The JSON data in the metadata.
+        config: The configuration of the model and its training.
     """
 
     def __init__(self, path: Path, tensors: Any) -> None:
@@ -161,7 +166,7 @@ class SnapshotFile:
 
     def _check_version(self, document: dict[str, Any]) -> None:
         if document.get("format") != FORMAT:
-            raise SnapshotError(f"{self.path}: a safetensors file, but not one of a model of {FORMAT}")
+            raise SnapshotError(f"{self.path}: a safetensors file, but not a snapshot of {FORMAT}")
         version = document.get("version")
         if isinstance(version, int) and version > VERSION:
             raise SnapshotError(
@@ -171,13 +176,13 @@ class SnapshotFile:
 
     def _config(self) -> configuration.ModelConfig:
         data = self.header.config
-        if "parent" in data:  # which would have another file read
-            raise ConfigError("config.parent: a snapshot has none")
+        if "parent" in data:  # it would cause another file to be read
+            raise ConfigError("config.parent: not allowed in a snapshot")
         config = configuration.read_model(data, n_input_dims=self.header.n_input_dims)
-        # Before a list is made of the layers, of which each has parameters
+        # Before a list of the layers is made: each layer has parameters
         layers = sum(network.n_hidden_layers for network in configuration.networks(config))
         if layers > self._shape("params")[0]:
-            raise ConfigError(f"config.network: {layers} layers are more than there are parameters")
+            raise ConfigError(f"config.network: {layers} layers, but fewer parameters")
         return config
 
     def _check_names(self) -> None:
@@ -211,7 +216,13 @@ class SnapshotFile:
     def _tensor(self, name: str) -> Tensor:
         try:
             return self._tensors.get_tensor(name)
-        except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:  # a type that torch has not
+        except (
+            AttributeError,
+            KeyError,
+            TypeError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # a type that torch does not have
             raise self._damaged(f"{name[:60]!r} cannot be read: {one_line(error)}") from error
 
     def _params(self, name: str) -> Tensor:
@@ -221,20 +232,20 @@ class SnapshotFile:
         return params
 
     def params(self) -> tuple[Tensor, Tensor | None]:
-        """`params`, and `inference_params` if there are any."""
+        """`params`, and `inference_params` or None."""
         return self._params("params"), self._params("inference_params") if "inference_params" in self._names else None
 
     def extra(self) -> dict[str, Tensor]:
-        """What the caller added, by name."""
+        """The tensors that the caller added, by name."""
         names = sorted(name for name in self._names if name.startswith(EXTRA))
         return {name.removeprefix(EXTRA): self._tensor(name) for name in names}
 
     def state(self) -> dict[str, Any]:
-        """The state of the trainer, its tensors put back in their places."""
+        """The state of the trainer, with its tensors in their places."""
         state = self.header.training
         if state is None:
             raise SnapshotError(
-                f"{self.path}: holds a model without its training, which cannot go on; load the model alone"
+                f"{self.path}: holds a model without its training, which cannot be continued; load the model alone"
             )
         for name in sorted(self._names):
             if not name.startswith(TRAINING):
@@ -244,7 +255,7 @@ class SnapshotFile:
             for folder in folders:
                 place = place.get(folder) if isinstance(place, dict) else None
             if not isinstance(place, dict) or leaf in place:
-                raise self._damaged(f"a tensor {name[:60]!r} that has no place")
+                raise self._damaged(f"the tensor {name[:60]!r} does not belong to the state")
             place[leaf] = self._tensor(name)
         return state
 

@@ -1,6 +1,6 @@
-"""Writing models and their training to files: `nrc_tracer.nn.snapshot_format` describes what these hold.
+"""Writing models and their training to files: `nrc_tracer.nn.snapshot_format` describes what the files hold.
 
-Nothing here makes a model or a trainer: it is enough that one has what a file holds, which the two protocols list.
+Nothing here depends on `Model` or `Trainer`: two protocols list what is needed of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DTYPES = {
 
 
 class SavedModel(Protocol):
-    """What a file holds of a model; see `Model`."""
+    """The parts of a `Model` that a file holds."""
 
     config: configuration.ModelConfig
     seed: int
@@ -58,7 +58,7 @@ class SavedModel(Protocol):
 
 
 class SavedTrainer(Protocol):
-    """What a file holds of a training; see `Trainer`."""
+    """The parts of a `Trainer` that a file holds."""
 
     config: configuration.ModelConfig
 
@@ -74,19 +74,19 @@ def save_model(
     extra: Mapping[str, Tensor] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a model's configuration and parameters; a file of that name is replaced only once the new one is complete.
+    """Write a model's configuration and parameters. An existing file is replaced only when the new one is complete.
 
     Args:
         model: The model, on any device.
         path: The file, usually `.safetensors`.
-        extra: Tensors to put beside the parameters, of any shape.
-        metadata: JSON data to put beside the configuration.
+        extra: Additional tensors, of any shape.
+        metadata: Additional JSON data.
 
     Returns:
         The path.
 
     Raises:
-        SnapshotError: The place cannot be written to, parameters are not finite, or what is added cannot be stored.
+        SnapshotError: The file cannot be written, parameters are not finite, or additional data cannot be stored.
     """
     return _save(model, None, path, extra, metadata)
 
@@ -98,7 +98,8 @@ def save_training(
     extra: Mapping[str, Tensor] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
-    """`save_model` of a trainer's model, with all that training needs to go on to the same bits: see `load_training`."""
+    """Write a trainer's model as `save_model` does, with the state that training needs to continue bit for bit: see
+    `load_training`."""
     return _save(trainer.model, trainer, path, extra, metadata)
 
 
@@ -141,7 +142,7 @@ def _contents(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What `Header` reads, and the tensors by name; `path` is for messages."""
     tensors = {"params": model.params}
-    # Before the trainer's state: asking for an average may bring it up to date
+    # Before the trainer's state, since asking for the average may update it
     averaged = model.inference_params
     if averaged is not model.params:
         tensors["inference_params"] = averaged
@@ -173,10 +174,10 @@ def _contents(
 
 
 def _flatten(path: Path, state: Mapping[str, Any], prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """The numbers of a nested state as they are nested; its tensors go to `tensors` by names joined with `/`.
+    """Split a nested state: return its numbers, nested as before, and put its tensors into `tensors`, with names joined by `/`.
 
     Raises:
-        SnapshotError: A name or a tensor has no place in a file.
+        SnapshotError: A file cannot hold a name or a tensor.
     """
     rest: dict[str, Any] = {}
     for key, value in state.items():
@@ -193,13 +194,13 @@ def _flatten(path: Path, state: Mapping[str, Any], prefix: str, tensors: dict[st
 
 
 def _check_tensor(path: Path, place: str, name: object, tensor: object) -> None:
-    """Raise `SnapshotError` unless it is a tensor that a file can hold, with a string for a name."""
+    """Raise `SnapshotError` unless `tensor` is a tensor that a file can hold and `name` is a string."""
     if not isinstance(name, str) or not isinstance(tensor, Tensor):
         kinds = f"{type(name).__name__} and {type(tensor).__name__}"
         raise SnapshotError(f"{path}: not written, as {place} must be a string and a tensor, not {kinds}")
     if tensor.dtype not in DTYPES or tensor.layout != torch.strided:
         raise SnapshotError(
-            f"{path}: not written, as {place} is {tensor.dtype} ({tensor.layout}), which has no place in it"
+            f"{path}: not written, as {place} is {tensor.dtype} ({tensor.layout}), which a snapshot cannot hold"
         )
 
 
@@ -221,7 +222,7 @@ def _write(path: Path, file: IO[bytes], header: Mapping[str, Any], tensors: Mapp
 
 
 def _json(path: Path, header: Mapping[str, Any]) -> str:
-    """JSON from which every float comes back as it was, and which `decode` takes."""
+    """JSON that `decode` accepts and from which every float is read back exactly."""
     try:
         text = json.dumps(header, allow_nan=False, sort_keys=True)
         decode(text)

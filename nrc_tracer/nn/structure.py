@@ -1,4 +1,4 @@
-"""What a model is made of and how its flat parameters are laid out: the network's first, then the encoding's."""
+"""The parts of a model, and the layout of its flat parameters: first the network's, then the encoding's."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Structure:
 
     Args:
         n_input_dims: Input columns.
-        n_output_dims: Output columns; None for those of an encoding alone.
+        n_output_dims: Output columns; may be None for an encoding alone.
         encoding: Configuration of the encoding.
         network: Configuration of the network, None for an encoding alone.
 
     Attributes:
-        encoding, mlp: What is run; `mlp` is a `RadianceField` where the configuration asks for its two networks, and None for an
-            encoding alone.
+        encoding: The encoding.
+        mlp: The network; a `RadianceField` if the configuration has its two networks, None for an encoding alone.
         width: Columns of the encoding's output, padding included.
         n_output_dims: Output columns.
-        n_matrix_params: Parameters of the network.
-        n_params: All parameters.
+        n_matrix_params: Number of parameters of the network.
+        n_params: Number of all parameters.
 
     Raises:
         ConfigError: The parts do not fit together.
@@ -57,7 +57,7 @@ class Structure:
             self.width = self.n_output_dims = self.encoding.n_output_dims
         else:
             if n_output_dims is None:
-                raise ConfigError("n_output_dims: a model with a network needs it")
+                raise ConfigError("n_output_dims: needed for a model with a network")
             self.width = self.encoding.width(ALIGNMENT)
             if isinstance(network, configuration.RadianceField):
                 self.mlp = RadianceField(network, self.encoding, self.width, n_output_dims)

@@ -4,13 +4,13 @@
 
     model = tcnn.NetworkWithInputEncoding(3, 16, encoding_config, network_config)
 
-Modules have the same signatures, attributes and parameter layout, so checkpoints move between the two. What differs:
+Modules have the same signatures, attributes and parameter layout, so checkpoints can be exchanged. Differences:
 
-* Without a CUDA device they live on the CPU, in float32; there and elsewhere they follow `.to()`.
-* Gradients of parameters can be differentiated again, too; tiny-cuda-nn leaves those terms out.
-* A configuration that tiny-cuda-nn would misread is an error, an unknown key a warning.
+* Without a CUDA device, modules are on the CPU, in float32. On any device they follow `.to()`.
+* Gradients of parameters can be differentiated again; tiny-cuda-nn leaves those terms out.
+* A configuration that tiny-cuda-nn would misread is an error, and an unknown key is a warning.
 
-Source: tiny-cuda-nn, bindings/torch/tinycudann/modules.py (BSD-3), as a description of the interface.
+The interface is that of tiny-cuda-nn, bindings/torch/tinycudann/modules.py (BSD-3).
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = [
 
 
 def supports_jit_fusion() -> bool:
-    """Whether setting `jit_fusion` would make a difference: it would not, kernels are compiled when first used anyway."""
+    """Whether setting `jit_fusion` has an effect: it has none, since kernels are compiled when first used in any case."""
     return False
 
 
 def free_temporary_memory() -> None:
-    """Give back memory that modules no longer need: graphs that only cycles keep, and what torch's allocator has cached."""
+    """Free memory that modules no longer need: unreachable autograd graphs, and the cache of torch's allocator."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
@@ -52,12 +52,12 @@ class Encoding(Module):
 
     Args:
         n_input_dims: Input columns.
-        encoding_config: tiny-cuda-nn's JSON for it.
-        seed: Of the initial parameters.
+        encoding_config: Its configuration in tiny-cuda-nn's JSON.
+        seed: Seed of the initial parameters.
         dtype: `torch.float32`, `torch.float16`, or None: float16 on CUDA, float32 on the CPU.
 
     Raises:
-        ConfigError: The configuration cannot be read or does not fit, or another dtype.
+        ConfigError: The configuration cannot be read or does not fit, or the dtype is another one.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class Encoding(Module):
 
 
 class Network(Module):
-    """A network alone: inputs are padded with ones to a multiple of 16.
+    """A network alone, whose inputs are padded with ones to a multiple of 16.
 
     Args:
         n_input_dims: Input columns.
         n_output_dims: Output columns.
-        network_config: tiny-cuda-nn's JSON for it.
-        seed: Of the initial parameters.
+        network_config: Its configuration in tiny-cuda-nn's JSON.
+        seed: Seed of the initial parameters.
 
     Raises:
         ConfigError: The configuration cannot be read.
@@ -97,9 +97,9 @@ class NetworkWithInputEncoding(Module):
     Args:
         n_input_dims: Input columns.
         n_output_dims: Output columns.
-        encoding_config: tiny-cuda-nn's JSON for the encoding.
-        network_config: tiny-cuda-nn's JSON for the network.
-        seed: Of the initial parameters.
+        encoding_config: Configuration of the encoding in tiny-cuda-nn's JSON.
+        network_config: Configuration of the network in tiny-cuda-nn's JSON.
+        seed: Seed of the initial parameters.
 
     Raises:
         ConfigError: The configurations cannot be read, or do not fit the dimensions.

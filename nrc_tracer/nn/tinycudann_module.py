@@ -1,4 +1,4 @@
-"""What the modules of `nrc_tracer.nn.tinycudann` share: parameters, a backend per device, and autograd."""
+"""The base of the modules of `nrc_tracer.nn.tinycudann`: parameters, a backend per device, and autograd."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from nrc_tracer.nn.precision import choose_precision
 from nrc_tracer.nn.structure import Structure
 
 HALF_LOSS_SCALE = 128.0
-"""Factor of gradients inside modules of dtype half, tiny-cuda-nn's."""
+"""Factor of gradients inside modules of dtype float16, as in tiny-cuda-nn."""
 
 
 class NativeModule:
-    """What `native_tcnn_module` tells about a module; in tiny-cuda-nn it is the compiled part.
+    """The attribute `native_tcnn_module` of a module, which is its compiled part in tiny-cuda-nn.
 
     Attributes:
-        structure: What the module is made of.
-        jit_fusion: Whether it was asked for; without effect.
+        structure: The encoding and the network.
+        jit_fusion: The value that was set; it has no effect.
     """
 
     def __init__(self, structure: Structure, dtype: torch.dtype) -> None:
@@ -42,7 +42,7 @@ class NativeModule:
         return self.structure.n_input_dims
 
     def n_output_dims(self) -> int:
-        """Output columns; with a network those of its last matrix, padding included."""
+        """Output columns; with a network those of its last matrix, with padding."""
         width = self.structure.n_output_dims
         return width if self.structure.mlp is None else -(-width // ALIGNMENT) * ALIGNMENT
 
@@ -59,7 +59,7 @@ class NativeModule:
         return self._dtype
 
     def hyperparams(self) -> dict[str, Any]:
-        """The configuration, every key written out."""
+        """The configuration with all its keys."""
         encoding = configuration.to_json(self.structure.encoding.config)
         if self.structure.mlp is None:
             return encoding
@@ -71,24 +71,24 @@ class NativeModule:
         return self.hyperparams()["otype"]
 
     def initial_params(self, seed: int) -> Tensor:
-        """The parameters to begin with, float32 [n_params], on the CPU."""
+        """The initial parameters, float32 [n_params], on the CPU."""
         return self.structure.initial_params(seed)
 
 
 class Module(torch.nn.Module):
-    """What the three modules share: `[N, n_input_dims]` to `[N, n_output_dims]` by flat parameters.
+    """Base of the three modules: a function from [N, n_input_dims] to [N, n_output_dims] with flat parameters.
 
-    Inputs of any float type are taken as float32. Parameters and inputs may both be differentiated with respect to, twice.
+    Inputs of any float type are converted to float32. Outputs can be differentiated twice with respect to parameters and inputs.
 
     Attributes:
         n_input_dims: Input columns.
         n_output_dims: Output columns.
-        params: Flat parameters, float32 [n_params], the network's first; change them as you like.
-        dtype: Of the outputs. With `torch.float32` matrix products are float32; with `torch.float16` they are float16 on CUDA,
-            on the CPU bfloat16 or float32, whichever is faster: float16 takes forty times as long there.
-        seed: Of the initial parameters.
-        loss_scale: Factor of gradients inside float16 products, so that small ones are not lost; results are without it.
-        native_tcnn_module: Counts and configuration.
+        params: Flat parameters, float32 [n_params], those of the network first; they may be changed in place.
+        dtype: Type of the outputs. With `torch.float32`, operands of matrix products are float32. With `torch.float16`, they are
+            float16 on CUDA, and on the CPU bfloat16 or float32, whichever is faster: float16 takes forty times as long there.
+        seed: Seed of the initial parameters.
+        loss_scale: Factor of gradients inside float16 products, so that small ones are not lost; it is removed from results.
+        native_tcnn_module: Parameter counts and configuration.
 
     Raises:
         ConfigError: The configuration cannot be read, or does not fit the dimensions.
@@ -121,7 +121,7 @@ class Module(torch.nn.Module):
         """The output, `dtype` [N, n_output_dims], for x, any float type [N, n_input_dims].
 
         Raises:
-            ArrayError: x is something else, or `params` no longer has its shape.
+            ArrayError: x has another type or shape, or `params` no longer has its shape.
             DeviceError: The parameters are on a device that is neither a CPU nor a CUDA GPU.
 
         Warns:
@@ -133,7 +133,7 @@ class Module(torch.nn.Module):
             raise ArrayError(f"params: expected shape [{backend.structure.n_params}], got {list(self.params.shape)}")
         params = self.params.float().contiguous()
 
-        # The precision of products is the module's, not that of the code around it
+        # The module sets the precision of products, not the caller's autocast
         with torch.autocast(backend.device.type, enabled=False):
             if not (torch.is_grad_enabled() and (x.requires_grad or params.requires_grad)):
                 y = backend.infer(x, params)
@@ -157,7 +157,7 @@ class Module(torch.nn.Module):
         return as_rows(x.float(), self.n_input_dims, device, "x")
 
     def _backend_here(self) -> WarpBackend:
-        """The backend for the device that the parameters are on and for this process."""
+        """The backend for the parameters' device and this process."""
         place = (self.params.device, os.getpid())
         if self._backend is None or self._backend[:2] != place:
             device = find_torch_device(self.params.device)
@@ -168,7 +168,7 @@ class Module(torch.nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["native_tcnn_module"]  # made of kernels and arrays: built anew
+        del state["native_tcnn_module"]  # holds kernels and arrays: made again when unpickled
         state["_backend"] = None
         return state
 
@@ -185,7 +185,7 @@ class Module(torch.nn.Module):
 
     @property
     def jit_fusion(self) -> bool:
-        """Whether fusion by a run-time compiler was asked for; without effect here."""
+        """Whether fusion by a run-time compiler was asked for; it has no effect here."""
         return self.native_tcnn_module.jit_fusion
 
     @jit_fusion.setter
@@ -195,17 +195,17 @@ class Module(torch.nn.Module):
 
 @cache
 def _launcher(device: torch.device, process: int) -> TorchLauncher:
-    """The launcher that all modules on a device share; threads do not survive a fork, so each process has its own."""
+    """The launcher that all modules on a device share, one per process, since threads do not survive a fork."""
     return TorchLauncher(device)
 
 
 def _integer(value: Any) -> Any:
-    """NumPy's integers as Python's."""
+    """Convert an integer of NumPy to one of Python."""
     return int(value) if isinstance(value, np.integer) else value
 
 
 def _scale_gradient(tensor: Tensor, factor: float) -> Tensor:
-    """The same values, whose gradient is multiplied on the way back."""
+    """The same values, whose gradient is multiplied in the backward pass."""
     return _ScaleGradient.apply(tensor, factor)
 
 

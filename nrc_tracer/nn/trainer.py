@@ -1,4 +1,4 @@
-"""Training a model: loss, gradient, optimizer, and what happens when numbers are no longer finite."""
+"""Training a model: loss, gradient and optimizer step, and steps that are skipped because a number is not finite."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ if TYPE_CHECKING:
 
 
 class Trainer:
-    """Trains a model by its loss and optimizer, a batch a step.
+    """Trains a model with its loss and optimizer, one batch per step.
 
-    A step whose loss or gradient is not finite changes nothing but the count of skipped steps, so parameters are never NaN. In
+    A step whose loss or gradient is not finite changes only the count of skipped steps, so parameters never become NaN. In
     float16 the loss is scaled before the backward pass; the scale is halved when a gradient overflows.
 
     Args:
-        model: The model, whose `params` are changed in place. Where the optimizer averages parameters over training, the model
-            answers by the average.
-        config: Of loss and optimizer, a file, its contents or a `ModelConfig`; the model's own unless given.
-        capturable: Steps never wait for the device, so that a CUDA graph can hold them; `steps` and the like do when they are
-            read. For models made with `fused=True`, and Adam or Ema of Adam. Parameters are not to be changed between steps;
-            after `load_state`, `skip` and a change of `counters` a graph must be recorded anew. **It has never run on a GPU.**
+        model: The model, whose `params` are changed in place. If the optimizer averages parameters over training, the model
+            uses the average for inference.
+        config: Configuration of loss and optimizer: a file, its contents or a `ModelConfig`; the model's own unless given.
+        capturable: Steps never wait for the device, so that a CUDA graph can hold them; reading counters such as `steps` does
+            wait. For models made with `fused=True`, and the optimizer Adam or Ema of Adam. Parameters must not be changed
+            between steps; after `load_state`, `skip` or setting `counters`, record the graph again. **It has never run on a
+            GPU.**
 
     Attributes:
         model: The model.
         optimizer: The optimizer; its numbers are up to date after `state`.
 
     Raises:
-        ConfigError: A configuration that cannot be read, a loss that needs more outputs, or steps that cannot be captured.
+        ConfigError: The configuration cannot be read, the loss needs more outputs, or steps cannot be captured.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Trainer:
 
     @property
     def counters(self) -> TrainingCounters:
-        """The numbers of the training; see there."""
+        """Steps taken and skipped, and the loss scale."""
         if self._descent is not None:
             self._descent.read(self._counters)
         return self._counters
@@ -90,12 +91,12 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Steps taken, without those skipped."""
+        """Number of steps taken; skipped steps do not count."""
         return self.counters.steps
 
     @property
     def skipped_steps(self) -> int:
-        """Steps left out because a loss or gradient was not finite."""
+        """Number of steps skipped because a loss or gradient was not finite."""
         return self.counters.skipped_steps
 
     @property
@@ -121,15 +122,15 @@ class Trainer:
 
         Args:
             x: Inputs, float32 [N, n_input_dims]: torch tensor, Warp array or NumPy array on the model's device.
-            target: What the model should give for them, float32 [N, n_output_dims].
-            data_pdf: Density with which each sample was drawn, [N] or [N, n_output_dims], by which its loss is divided.
-            factor: What outputs are multiplied by before they are compared with the target, [N] or [N, n_output_dims].
+            target: Targets, float32 [N, n_output_dims].
+            data_pdf: Probability density with which each sample was drawn, [N] or [N, n_output_dims]; its loss is divided by it.
+            factor: Factor of the outputs before they are compared with the targets, [N] or [N, n_output_dims].
 
         Returns:
-            The mean loss before the step, 0-d; 0 for an empty batch, which is no step.
+            The mean loss before the step, 0-d; 0 for an empty batch, with which no step is taken.
 
         Raises:
-            ArrayError: Another shape, type or device.
+            ArrayError: An argument has another shape, type or device.
         """
         model = self.model
         x = as_rows(x, model.n_input_dims, model.device, "x")
@@ -151,17 +152,17 @@ class Trainer:
         return self._descend(x, TargetLoss(self._loss, target, data_pdf, factor))
 
     def descend(self, x: Any, evaluate: Evaluate) -> Tensor:
-        """Take one step of training by a loss of the caller's, such as one of rays that many rows of `x` belong to.
+        """Take one step of training with a loss of the caller's, for example of rays to which many rows of `x` belong.
 
         Args:
             x: Inputs, float32 [N, n_input_dims]: torch tensor, Warp array or NumPy array on the model's device.
             evaluate: Given outputs [N, n_output_dims], returns the loss, 0-d, and its gradient with respect to them.
 
         Returns:
-            The loss before the step, 0-d; 0 for an empty batch, which is no step.
+            The loss before the step, 0-d; 0 for an empty batch, with which no step is taken.
 
         Raises:
-            ArrayError: Another shape, type or device.
+            ArrayError: `x` has another shape, type or device.
         """
         x = as_rows(x, self.model.n_input_dims, self.model.device, "x")
         return self._descend(x, evaluate) if len(x) else torch.zeros((), device=self.model.device)
@@ -179,13 +180,13 @@ class Trainer:
         return loss
 
     def skip(self) -> None:
-        """Count a step that the caller leaves out."""
+        """Count a step that the caller skips."""
         counters = self.counters
         counters.skip_step(self._scaling, overflow=False)
         self.counters = counters
 
     def _average(self) -> Tensor | None:
-        """The optimizer's parameters for inference, made once a step."""
+        """The optimizer's parameters for inference, computed once per step."""
         if self._descent is not None:
             return self._descent.averages(self.model.params)
         if self._averaged[0] != self.steps:
@@ -196,18 +197,18 @@ class Trainer:
     # State
 
     def state(self, *, copy: bool = True) -> dict[str, Any]:
-        """All that the next steps depend on besides the model's parameters: numbers, tensors, and dicts of them.
+        """The state that the next steps depend on besides the model's parameters: numbers, tensors, and dicts of them.
 
         Args:
-            copy: Else tensors are those in use, which the next step changes.
+            copy: Copy the tensors; else they are those in use, which the next step changes.
         """
         return {**asdict(self.counters), "optimizer": self.optimizer.state(copy=copy)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state: with the same parameters and batches, steps are bit-identical.
+        """Continue from a state: with the same parameters and batches, steps are bit-identical.
 
         Raises:
-            StateError: It is not the state of such a trainer; then nothing has changed.
+            StateError: It is not the state of such a trainer; nothing has changed then.
         """
         expected = {
             "steps": int,

@@ -52,7 +52,7 @@ class TrainingCounters:
         loss_scale: Factor of the loss in the backward pass.
         steps: Steps taken.
         skipped_steps: Steps skipped because a loss or gradient was not finite.
-        since_overflow: Steps taken since a gradient last overflowed, or since the scale last changed.
+        since_overflow: Steps taken since the scale last changed: since a gradient overflowed, or the scale was doubled.
     """
 
     loss_scale: float

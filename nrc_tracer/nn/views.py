@@ -1,4 +1,4 @@
-"""Names for parts of a model's flat parameters."""
+"""Named views of parts of a model's flat parameters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EncodingView:
 
     @property
     def n_levels(self) -> int:
-        """Levels of a grid; 0 for other encodings."""
+        """Number of levels of a grid; 0 for other encodings."""
         return len(self.structure.levels) if isinstance(self.structure, GridEncoding) else 0
 
     def level(self, index: int) -> Tensor:
@@ -40,7 +40,7 @@ class EncodingView:
         return self.params[self.structure.layout.level_slice(index)].view(-1, self.structure.n_features)
 
     def nested(self, index: int) -> EncodingView:
-        """One of the encodings inside a composite.
+        """An encoding nested in a composite.
 
         Raises:
             NrcError: This is not a composite, or it has no such encoding.
@@ -67,11 +67,11 @@ class NetworkView:
 
     @property
     def n_layers(self) -> int:
-        """Layers of weights, the output's included."""
+        """Number of weight matrices, that of the output included."""
         return len(self.structure.shapes)
 
     def layer(self, index: int) -> Tensor:
-        """The matrix of a layer, a view [out, in] of padded widths.
+        """The weight matrix of a layer, a view [out, in] with padded sizes.
 
         Raises:
             NrcError: There is no such layer.
@@ -82,4 +82,4 @@ class NetworkView:
 
 def _check(index: int, count: int, name: str) -> None:
     if not 0 <= index < count:
-        raise NrcError(f"there is no {name} {index}: the first is 0, the last {count - 1}")
+        raise NrcError(f"there is no {name} {index}; they are numbered from 0 to {count - 1}")

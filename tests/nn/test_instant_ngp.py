@@ -169,7 +169,7 @@ def test_a_file_without_type_or_mode(tmp_path):
 def test_an_unknown_loss_is_no_obstacle(tmp_path):
     n_params = nn.Model(2, 3, CONFIG, device="cpu").n_params
     found = read_ingp(_write(tmp_path / "m.msgpack", _image(n_params), {**CONFIG, "loss": {"otype": "LogL1"}}))
-    with pytest.warns(ConfigWarning, match="the default is put in its place"):
+    with pytest.warns(ConfigWarning, match="using the default instead"):
         assert found.image_model(device="cpu").config.loss == nn.config.Loss()
 
 
@@ -311,7 +311,7 @@ def test_damaged_snapshots(tmp_path, name):
 
 
 WRONG_MODELS = {
-    "another count": ({}, {}, "image_model", "10 parameters, but a model of its configuration has"),
+    "another count": ({}, {}, "image_model", "10 parameters, but its configuration describes a model with"),
     "another kind": ({}, {"mode": "nerf"}, "image_model", "use nerf_models"),
     "a volume": ({}, {"mode": "volume"}, "sdf_model", "not supported"),
     "no directions": ({}, {"mode": "nerf"}, "nerf_models", "dir_encoding"),
@@ -364,7 +364,7 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(instant_ngp, "SMALL_BYTES", 2**20)
     (tmp_path / "bomb.ingp").write_bytes(gzip.compress(b"\0" * 2**24))
-    with pytest.raises(SnapshotError, match="would unpack to more than"):
+    with pytest.raises(SnapshotError, match="would decompress to more than"):
         read_ingp(tmp_path / "bomb.ingp")
     monkeypatch.setattr(instant_ngp, "MAX_BYTES", 100)
     (tmp_path / "large.ingp").write_bytes(b"\0" * 101)

@@ -152,7 +152,7 @@ def test_huber_has_a_delta():
 def test_luminance_needs_three_outputs():
     """The message says how many there are."""
     loss = build_loss(config.Loss(otype="RelativeL2Luminance"))
-    with pytest.raises(ConfigError, match="3 outputs or more, and the model has 2"):
+    with pytest.raises(ConfigError, match="at least 3 outputs, but the model has 2"):
         loss.evaluate(torch.ones(4, 2), torch.ones(4, 2))
 
 

@@ -67,7 +67,7 @@ def test_views_are_the_parameters():
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda made: made.encoding.level(5), "no level 5: the first is 0, the last 4"),
+        (lambda made: made.encoding.level(5), "no level 5; they are numbered from 0 to 4"),
         (lambda made: made.encoding.level(-1), "no level -1"),
         (lambda made: made.network.layer(3), "no layer 3"),
         (lambda made: made.encoding.nested(0), "only a Composite nests"),
@@ -194,7 +194,7 @@ def test_an_unknown_key_is_a_warning():
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        ((3, None, CONFIG), {}, ConfigError, "n_output_dims: a model with a network needs it"),
+        ((3, None, CONFIG), {}, ConfigError, "n_output_dims: needed for a model with a network"),
         ((3, 0, CONFIG), {}, ConfigError, "n_output_dims: expected an integer of at least 1, got 0"),
         ((3, 1.0, CONFIG), {}, ConfigError, "n_output_dims: expected an integer"),
         ((3, True, CONFIG), {}, ConfigError, "n_output_dims: expected an integer"),
@@ -207,7 +207,7 @@ def test_an_unknown_key_is_a_warning():
         ((3, 1, CONFIG), {"backend": "wrap"}, ConfigError, r'backend: unknown "wrap" \(did you mean "warp"'),
         ((3, 1, CONFIG), {"backend": None}, ConfigError, "backend: unknown"),
         ((3, 1, CONFIG), {"precision": "half"}, ConfigError, "precision: unknown"),
-        ((3, 1, CONFIG), {"precision": "float64"}, ConfigError, "needs the reference backend"),
+        ((3, 1, CONFIG), {"precision": "float64"}, ConfigError, 'needs backend="reference"'),
         ((3, 1, CONFIG), {"device": "gpu"}, DeviceError, 'device: "gpu" is not a device'),
         ((3, 1, CONFIG), {"device": "mps"}, DeviceError, '"mps" is not a device'),
         ((3, 1, CONFIG), {"device": "cuda:99"}, DeviceError, "cuda:99"),

@@ -151,7 +151,7 @@ def test_parameters_are_density_network_colour_network_grid():
     ("config", "dims", "words"),
     [
         (CONFIG, (6, 3), "n_output_dims: a RadianceField has 4"),
-        ({**CONFIG, "encoding": POSITION}, (3, 4), "takes a Composite of two"),
+        ({**CONFIG, "encoding": POSITION}, (3, 4), "needs a Composite of two"),
         (
             {**CONFIG, "encoding": composite({**POSITION, "n_levels": 5}, DIRECTION)},
             (6, 4),

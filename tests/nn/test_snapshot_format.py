@@ -108,7 +108,7 @@ def _rewrite(path, change):
 
 DAMAGES = {
     "newer": (lambda d, e: d.update(version=2), "newer release"),
-    "another format": (lambda d, e: d.update(format="other"), "not one of a model"),
+    "another format": (lambda d, e: d.update(format="other"), "not a snapshot"),
     "no count": (lambda d, e: d.pop("n_input_dims"), "n_input_dims"),
     "a wrong type": (lambda d, e: d.update(seed="1"), "seed"),
     "a negative count": (lambda d, e: d.update(n_output_dims=-1), "n_output_dims"),
@@ -127,8 +127,8 @@ DAMAGES = {
     "another type": (lambda d, e: e["params"].update(dtype="I32"), "I32"),
     "two dimensions": (lambda d, e: e["params"].update(shape=[2, 256]), "one dimension"),
     "overlapping": (lambda d, e: e["params"].update(data_offsets=[0, 8]), "damaged"),
-    "a tensor without a place": (lambda d, e: e.update({"training/x/y": e.pop("extra/grid")}), "no place"),
-    "a tensor over a number": (lambda d, e: e.update({"training/steps": e.pop("extra/grid")}), "no place"),
+    "a tensor without a place": (lambda d, e: e.update({"training/x/y": e.pop("extra/grid")}), "does not belong"),
+    "a tensor over a number": (lambda d, e: e.update({"training/steps": e.pop("extra/grid")}), "does not belong"),
     "version 0": (lambda d, e: d.update(version=0), "version"),
 }
 

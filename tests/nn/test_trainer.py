@@ -133,7 +133,7 @@ def test_wrong_batches_change_nothing(x, target, pdf, message):
 def test_a_loss_that_needs_more_outputs():
     """Relative luminance has none for two outputs; said when the trainer is made."""
     loss = {"otype": "RelativeL2Luminance"}
-    with pytest.raises(ConfigError, match="RelativeL2Luminance needs 3 outputs or more, and the model has 2"):
+    with pytest.raises(ConfigError, match="RelativeL2Luminance needs at least 3 outputs, but the model has 2"):
         make_trainer(loss=loss, n_output_dims=2)
     train(make_trainer(loss=loss, n_output_dims=3), 1)
 

@@ -1,1 +1,1 @@
-"""Ways to run a model: `warp` (the default), `reference` (slow, exact) and `tinycudann` (where it is installed)."""
+"""Backends that run a model: `warp` (the default), `reference` (slow, exact) and `tinycudann` (if it is installed)."""

@@ -1,4 +1,4 @@
-"""What a backend does for a model."""
+"""The base of all backends."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from nrc_tracer.nn.optimizers.optimizer import Optimizer
 from nrc_tracer.nn.structure import Structure
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Of a prediction [N, n_output_dims], the mean loss, 0-d, and its gradient with respect to the prediction."""
+"""Returns the mean loss, 0-d, of a prediction [N, n_output_dims], and the gradient with respect to the prediction."""
 
 
 class Backend(ABC):
-    """Runs a structure on a device. Inputs are float32 [N, n_input_dims], contiguous and on the device; nothing is checked here.
+    """Runs a model on a device. Inputs are float32 [N, n_input_dims], contiguous and on the device; they are not checked here.
 
     Attributes:
-        structure: What is run.
+        structure: Encoding and network.
         device: Torch device.
-        precision: Of the operands of matrix products, or of everything for the reference.
+        precision: Type of matrix products' operands; for the reference of all numbers.
     """
 
     name: str
@@ -36,14 +36,14 @@ class Backend(ABC):
     def infer(self, x: Tensor, params: Tensor, *, count: Tensor | None = None) -> Tensor:
         """The output, [N, n_output_dims], without a graph for autograd.
 
-        With `count`, int32 [1] on the device, that of so many rows is wanted, and the others may hold anything.
+        With `count`, int32 [1] on the device, only that number of leading rows is needed; others may have any values.
         """
 
     def density(self, x: Tensor, params: Tensor) -> Tensor:
-        """Of a radiance field, the density before its activation at positions [N, position dims]: [N], without a graph.
+        """The density [N] of a radiance field at positions [N, position dims], before its activation, without a graph.
 
         Raises:
-            ConfigError: This is no radiance field.
+            ConfigError: The model is not a radiance field.
         """
         encoding, own, weights = self.structure.density_parts(params.to(self.precision))
         with torch.no_grad():
@@ -57,16 +57,16 @@ class Backend(ABC):
     def gradient(
         self, x: Tensor, params: Tensor, evaluate: Evaluate, *, loss_scale: float = 1.0
     ) -> tuple[Tensor, Gradient | None]:
-        """Mean loss and gradient of all parameters.
+        """The mean loss and the gradient of all parameters.
 
         Args:
             x: float32 [N, n_input_dims].
             params: float32 [n_params].
             evaluate: The loss and its gradient.
-            loss_scale: Factor of the loss on the way back, against underflow; the result is without it.
+            loss_scale: Factor of the loss in the backward pass, against underflow; it is removed from the result.
 
         Returns:
-            The loss, 0-d, and the gradient: None where it is not finite, in which case nothing was changed.
+            The loss, 0-d, and the gradient; None if it is not finite, in which case nothing was changed.
         """
         leaf = params.detach().requires_grad_()
         y = self.differentiable(x, leaf)

@@ -1,4 +1,4 @@
-"""The reference: plain torch, any derivative by autograd, float64 if wanted. Slow; all other backends are held against it."""
+"""The reference backend: plain torch in float64 or float32. Slow; other backends are tested against it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nrc_tracer.nn.backends.backend import Backend
 
 
 class ReferenceBackend(Backend):
-    """A model by plain torch operations in one precision, float32 or float64."""
+    """Runs a model by plain torch operations in one precision, float32 or float64."""
 
     name = "reference"
 

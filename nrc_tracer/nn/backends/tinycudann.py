@@ -1,4 +1,4 @@
-"""tiny-cuda-nn itself, where the user has installed its Python package: for comparison, and as a second opinion."""
+"""tiny-cuda-nn itself, if its Python package is installed: for comparison."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from nrc_tracer.nn.structure import Structure
 
 
 class TinyCudaNNBackend(Backend):
-    """A model by the modules of an installed `tinycudann`.
+    """Runs a model by the modules of an installed `tinycudann`.
 
-    Input gradients can be differentiated again; of parameter gradients tiny-cuda-nn leaves second derivatives out.
+    Input gradients can be differentiated again; tiny-cuda-nn leaves out the second derivatives of parameter gradients.
 
     Args:
-        structure: What to run.
+        structure: Encoding and network.
         device: A CUDA device.
-        precision: The one that tiny-cuda-nn was compiled for, mostly float16; an encoding alone may also have float32.
+        precision: The precision that tiny-cuda-nn was compiled for, usually float16; an encoding alone may also have float32.
 
     Raises:
-        ConfigError: tiny-cuda-nn has no such model, or not in this precision.
+        ConfigError: tiny-cuda-nn does not support the model, or not in this precision.
         DeviceError: It is not installed, or does not run on the device.
     """
 
@@ -35,7 +35,7 @@ class TinyCudaNNBackend(Backend):
     def __init__(self, structure: Structure, device: torch.device, precision: torch.dtype) -> None:
         super().__init__(structure, device, precision)
         if isinstance(structure.mlp, RadianceField):
-            raise ConfigError('backend tinycudann: has no "RadianceField"; use backend="warp"')
+            raise ConfigError('backend tinycudann: does not support "RadianceField"; use backend="warp"')
         tcnn = import_tinycudann()
         encoding = configuration.to_json(structure.encoding.config)
         try:
@@ -54,13 +54,13 @@ class TinyCudaNNBackend(Backend):
                 f'precision: this tinycudann has networks in {theirs}, not {ours}; use precision="{theirs}"'
             )
         if module.params.device.type != device.type:
-            raise DeviceError(f'device: backend tinycudann runs on CUDA alone, not on "{device}"; use backend="warp"')
+            raise DeviceError(f'device: backend tinycudann runs on CUDA only, not on "{device}"; use backend="warp"')
         if module.params.numel() != structure.n_params:
             raise ConfigError(
-                f"backend tinycudann: it counts {module.params.numel():,} parameters, this package "
+                f"backend tinycudann: it has {module.params.numel():,} parameters, but this package "
                 f'{structure.n_params:,}; use backend="warp"'
             )
-        # Parameters are given with every call: its own are but a place to put them
+        # Parameters are passed with every call, so the module needs none of its own
         module.params.data = torch.empty(0, device=device)
         self._module = module
 
@@ -69,14 +69,14 @@ class TinyCudaNNBackend(Backend):
             return self.differentiable(x, params.detach())
 
     def differentiable(self, x: Tensor, params: Tensor) -> Tensor:
-        if not len(x):  # a launch of no threads is an error to CUDA
+        if not len(x):  # CUDA does not launch zero threads
             return (x.sum() + params.sum()) * x.new_zeros(0, self.structure.n_output_dims)
         return torch.func.functional_call(self._module, {"params": params}, (x,)).float()
 
     def gradient(
         self, x: Tensor, params: Tensor, evaluate: Evaluate, *, loss_scale: float = 1.0
     ) -> tuple[Tensor, Gradient | None]:
-        # One scale is enough: with the module's own on top, float16 would overflow
+        # Switch off the module's own scale: with both, float16 would overflow
         before, self._module.loss_scale = self._module.loss_scale, 1.0
         try:
             return super().gradient(x, params, evaluate, loss_scale=loss_scale)
@@ -85,7 +85,7 @@ class TinyCudaNNBackend(Backend):
 
 
 def import_tinycudann() -> ModuleType:
-    """The user's `tinycudann`.
+    """The installed package `tinycudann`.
 
     Raises:
         DeviceError: It is not installed, or there is no GPU that it was compiled for.
@@ -94,10 +94,10 @@ def import_tinycudann() -> ModuleType:
         import tinycudann
     except ImportError as error:
         raise DeviceError(
-            "backend tinycudann: the Python package of tiny-cuda-nn is not installed; with a CUDA compiler, get it by "
+            "backend tinycudann: the Python package of tiny-cuda-nn is not installed; with a CUDA compiler, install it by "
             "pip install --no-build-isolation "
             '"git+https://github.com/NVlabs/tiny-cuda-nn#subdirectory=bindings/torch", or use backend="warp"'
         ) from error
-    except OSError as error:  # its own complaint about GPUs, and the loader's about libraries
+    except OSError as error:  # about a missing GPU, or a missing library
         raise DeviceError(f'backend tinycudann: {error}; use backend="warp"') from error
     return tinycudann

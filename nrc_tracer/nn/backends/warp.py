@@ -1,6 +1,6 @@
-"""The package's own kernels: encodings in Warp on CPU and CUDA, networks as blocks of matrix products through torch.
+"""The default backend: encodings as Warp kernels on CPU and CUDA, networks as blocks of matrix products through torch.
 
-On the CPU encoding and networks are one kernel where that is faster: `nrc_tracer.nn.fused_cpu`.
+On the CPU, encoding and network are one kernel where that is faster: `nrc_tracer.nn.fused_cpu`.
 """
 
 from __future__ import annotations
@@ -31,26 +31,27 @@ from nrc_tracer.nn.regions import Regions
 from nrc_tracer.nn.structure import Structure
 
 CHUNK = 1 << 17
-"""Queries that are encoded at a time: their features stay within tens of megabytes."""
+"""Rows per inference pass: their features take tens of megabytes."""
+
 FUSED_CHUNK = 1 << 19
-"""The same of those fused, of which some features at most pass through memory."""
+"""Rows per inference pass of fused kernels, where few features or none pass through memory."""
 
 
 class WarpBackend(Backend):
-    """A model by Warp kernels and blocked matrix products.
+    """Runs a model by Warp kernels and blocked matrix products.
 
     Args:
-        structure: What to run.
-        launcher: Of the device that it runs on.
-        precision: Of the operands of matrix products: float32, bfloat16 or float16. All else is float32.
-        deterministic: Sum gradients of grids up as integers, so that a GPU gives the same bits every time; slower.
-        fused: Encoding and network in one kernel, for float16; of a radiance field each network in one, its encoding apart. **It
-            has never run on a GPU.** On the CPU the instructions of a GPU are emulated, which only tests have a use for.
-        choice: The form on the CPU; blocks of matrix products unless given.
-        name: `warp`, or `blocked` where only that form was asked for.
+        structure: Encoding and network.
+        launcher: The launcher of the device that it runs on.
+        precision: Type of matrix products' operands: float32, bfloat16 or float16. All other numbers are float32.
+        deterministic: Sum gradients of grids as integers, so that a GPU gives the same bits every time; slower.
+        fused: Run encoding and network in one kernel, in float16; for a radiance field one kernel per network, without its
+            encoding. **It has never run on a GPU.** On the CPU the instructions of a GPU are emulated, for tests only.
+        choice: The form of the kernels on the CPU; blocks of matrix products unless given.
+        name: `warp`, or `blocked` if only that form was asked for.
 
     Attributes:
-        choice: The form on the CPU, and why.
+        choice: The form of the kernels on the CPU, and the reason for it.
 
     Raises:
         ConfigError: The network cannot be fused.
@@ -76,7 +77,7 @@ class WarpBackend(Backend):
         self._field: RadianceFieldNetworks | None = None
         self.fused: FusedMlp | None = None
         if fused and (structure.mlp is None or precision != torch.float16):
-            raise ConfigError("fused: only a model with a network, of precision float16, can be; leave fused=True out")
+            raise ConfigError("fused: needs a model with a network and precision float16; leave fused=True out")
 
         def runner(mlp: Mlp) -> NetworkRunner:
             return FusedMlp(mlp, launcher) if fused else BlockedMlp(mlp, launcher, precision)
@@ -94,7 +95,7 @@ class WarpBackend(Backend):
         self._regions: dict[GridLayout, Regions] = {}
 
     def encode(self, x: Tensor, params: Tensor) -> Tensor:
-        """The padded output of the encoding, float32 [N, width], by all parameters of the model."""
+        """The padded output of the encoding, float32 [N, width]; `params` are all parameters of the model."""
         features = x.new_empty(len(x), self.structure.width)
         self.structure.encoding.forward(self.launcher, x, self.structure.split(params)[1], features)
         return features
@@ -174,7 +175,7 @@ class WarpBackend(Backend):
         if self.network is None:
             loss, d_features = evaluate(features)
             d_features = d_features.contiguous()
-            # Cross entropy passes over NaN where the target is zero
+            # Cross entropy ignores NaN where the target is zero
             loss = torch.where(torch.isfinite(features.sum()), loss, torch.nan)
         else:
             y, kept = self.network.forward(features, weights)
@@ -189,7 +190,7 @@ class WarpBackend(Backend):
                 if d_features is not None:
                     d_features /= loss_scale
 
-        # No sum of weighted gradients exceeds the sum of their magnitudes: if that is finite, so will all of them be
+        # No sum of weighted gradients exceeds the sum of their magnitudes: if that is finite, all of them will be
         magnitude = loss.abs() + flat[: structure.n_matrix_params].abs().sum()
         if d_features is not None:
             magnitude = magnitude + d_features.abs().sum()
@@ -238,7 +239,7 @@ class WarpBackend(Backend):
         return loss, Gradient(flat, self.structure.n_matrix_params)
 
     def clear_gradient(self) -> None:
-        """Make the gradient of encodings zero, as `fused_sums` wants to find it."""
+        """Set the gradient of the encoding to zero, as `fused_sums` requires."""
         self.structure.split(self._flat_gradient())[1].zero_()
 
     @torch.no_grad()
@@ -252,17 +253,19 @@ class WarpBackend(Backend):
         unscale: float = 1.0,
         packed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`gradient` of a fused model, which asks nothing of the device.
+        """`gradient` of a fused model, without waiting for the device.
 
         Args:
-            x, params, evaluate: See `gradient`.
-            loss_scale: Factor of the loss on the way back.
-            unscale: What the gradient is multiplied by after that.
-            packed: The network's weights as halfs, if they are there: `FusedMlp.pack`.
+            x: See `gradient`.
+            params: See `gradient`.
+            evaluate: See `gradient`.
+            loss_scale: Factor of the loss in the backward pass.
+            unscale: Factor of the gradient after that.
+            packed: The network's weights as halfs, if `FusedMlp.pack` has made them already.
 
         Returns:
-            The loss, 0-d; the gradient [n_params], whose memory is used again, and where those of grids **are added to what was
-            left there**; a number that is finite if all of them are, 0-d.
+            The loss, 0-d; the gradient [n_params], in memory that is reused, where the encoding's part is **added to the previous
+            contents**; and a number that is finite if and only if all gradients are, 0-d.
         """
         structure, fused = self.structure, self.fused
         if fused is None:
@@ -274,7 +277,7 @@ class WarpBackend(Backend):
         y, kept = fused.forward(self._fused_inputs(fused, x, params), weights if packed is None else packed)
         loss, d_y = evaluate(y)
 
-        # Atomics inside the kernel make sums whose last bits change
+        # Atomics inside the kernel give sums whose last bits vary
         sink = GradientSink(d_own, self._regions, deterministic=self.deterministic or None)
         grid = None if sink.deterministic else fused.grid
         rest = structure.encoding.n_params > 0 and not (grid and grid.alone)
@@ -293,13 +296,13 @@ class WarpBackend(Backend):
                 grid.backward_others(self.launcher, x, own, d_features, sink)
             else:
                 structure.encoding.backward_params(self.launcher, x, own, d_features, sink)
-        # No sum of weighted gradients exceeds the sum of their magnitudes: if that is finite, so will all of them be
+        # No sum of weighted gradients exceeds the sum of their magnitudes: if that is finite, all of them will be
         return loss, flat, loss.abs() + d_weights.abs().sum() + fused.magnitude
 
     def _flat_gradient(self) -> Tensor:
-        """The gradient's memory; on the CPU with lists of touched entries for every grid."""
+        """The memory of the gradient; on the CPU also lists of touched entries for every grid."""
         if self._flat is None:
-            # Not zeroed: what lists of a grid stand for is never touched, and takes no memory then
+            # Not set to zero: parts that lists replace are never written, and then take no memory
             self._flat = torch.empty(self.structure.n_params, device=self.device)
             if not self.launcher.device.is_cuda and not self.deterministic and not self.fused:
                 self._listed = []
@@ -311,7 +314,7 @@ class WarpBackend(Backend):
 
 
 def grids(encoding: Encoding, begin: int = 0) -> list[tuple[GridEncoding, int]]:
-    """All grids in an encoding, each with the place of its first parameter, counted from `begin`."""
+    """All grids in an encoding, each with the index of its first parameter, counted from `begin`."""
     if isinstance(encoding, GridEncoding):
         return [(encoding, begin)]
     found = []
@@ -349,7 +352,7 @@ class _FusedFunction(torch.autograd.Function):
 
 
 class _NetworkFunction(torch.autograd.Function):
-    """A blocked network as a torch function, `apply(x, params, network)`; derivatives of derivatives by plain torch."""
+    """A network as a torch function, `apply(x, params, network)`; second derivatives by plain torch."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, params: Tensor, network: NetworkRunner) -> Tensor:
@@ -361,7 +364,7 @@ class _NetworkFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
-        # The precision of products is the network's own, whatever the caller's autocast says
+        # The network sets the precision of products, not the caller's autocast
         with torch.autocast(d_out.device.type, enabled=False):
             return *_NetworkFunction._backward(ctx, d_out), None
 
@@ -372,8 +375,8 @@ class _NetworkFunction(torch.autograd.Function):
         needs_x, needs_params = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():
             y = network.mlp.reference(x, params)[:, : d_out.shape[1]]
-            wanted = [tensor for tensor, need in ((x, needs_x), (params, needs_params)) if need]
-            found = iter(torch.autograd.grad(y, wanted, d_out, create_graph=True))
+            sources = [tensor for tensor, need in ((x, needs_x), (params, needs_params)) if need]
+            found = iter(torch.autograd.grad(y, sources, d_out, create_graph=True))
             return next(found) if needs_x else None, next(found) if needs_params else None
         d_params = torch.empty_like(params)
         with single_threaded_torch(network.launcher):

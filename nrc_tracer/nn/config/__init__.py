@@ -1,7 +1,7 @@
 """Configurations of models: tiny-cuda-nn's JSON, and instant-ngp's dialect of it.
 
-`read_model` gives frozen parts from a file or from data; `read_document` gives what a file holds, with
-comments dropped and parents merged. Loads neither torch nor Warp.
+`read_model` returns frozen parts from a file or from data; `read_document` returns the data of a file, without comments and with
+parents merged. Loads neither torch nor Warp.
 """
 
 from nrc_tracer.errors import ConfigError

@@ -1,4 +1,4 @@
-"""What tiny-cuda-nn and instant-ngp put in the place of grid keys that a configuration leaves out."""
+"""The values that tiny-cuda-nn and instant-ngp give to grid keys that a configuration leaves out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from nrc_tracer.nn.config.encodings import Grid
 from nrc_tracer.nn.config.rules import Choice, Integer, Number, float32, shown
 
 DIALECTS = ("tiny-cuda-nn", "instant-ngp")
-# The finest resolution of a dense grid in tiny-cuda-nn, and of a scene of unit size in instant-ngp
 DENSE_RESOLUTION = 256
+"""Resolution of the finest level of a dense grid in tiny-cuda-nn."""
+
 SCENE_RESOLUTION = 2048
+"""Resolution of the finest level for a scene of unit size in instant-ngp."""
+
 INSTANT_NGP_LOG2_HASHMAP_SIZE = 15
+"""Default `log2_hashmap_size` of instant-ngp."""
 
 _DIALECT = Choice("dialect", DIALECTS)
 _AABB_SCALE = Number(2**-16, 2**16)
@@ -22,7 +26,7 @@ _SIDE = Integer(1, 2**24)
 
 
 def growth_factor(n_max: float, n_min: int, n_levels: int) -> float:
-    """Return `per_level_scale` b = exp(ln(N_max / N_min) / (L - 1)), by which L levels go from N_min to N_max.
+    """Return `per_level_scale` b = exp(ln(N_max / N_min) / (L - 1)), with which L levels grow from N_min to N_max.
 
     Every operation is rounded to float32, as in tiny-cuda-nn. A single level does not grow: b is 2, the usual default.
     """
@@ -33,12 +37,12 @@ def growth_factor(n_max: float, n_min: int, n_levels: int) -> float:
 
 
 class Dialect:
-    """Whose habits a configuration follows.
+    """The program whose defaults a configuration follows.
 
     Args:
         name: "tiny-cuda-nn" or "instant-ngp".
         aabb_scale: Size of the scene's box in unit cubes, 2^-16 to 2^16; used by "instant-ngp".
-        image_resolution: Width and height [pixels] of the image to learn, or None; used by "instant-ngp".
+        image_resolution: Width and height [pixels] of the image to fit, or None; used by "instant-ngp".
 
     Raises:
         ConfigError: An argument is out of range.
@@ -58,7 +62,7 @@ class Dialect:
         return self.name == "instant-ngp"
 
     def complete(self, grid: Grid, given: set[str]) -> dict[str, Any]:
-        """Return the fields of a grid that are to be changed, by which of its keys were given."""
+        """Return new values for the fields of a grid whose keys were not given."""
         changes: dict[str, Any] = {}
         if self.is_instant_ngp and "log2_hashmap_size" not in given:
             changes["log2_hashmap_size"] = INSTANT_NGP_LOG2_HASHMAP_SIZE

@@ -17,8 +17,13 @@ from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.config.rules import join, shown
 
 MAX_BYTES = 16 * 2**20
+"""Largest size of a file [bytes]."""
+
 MAX_DEPTH = 64
+"""Deepest nesting of objects and arrays."""
+
 MAX_PARENTS = 32
+"""Largest number of files in a chain of parents, the first included."""
 
 _OUTSIDE = re.compile(r'["\[\]{}]|//|/\*')
 _INSIDE = re.compile(r'"|\\.', re.DOTALL)
@@ -27,18 +32,18 @@ _NOT_LINE_END = re.compile(r"[^\r\n]")
 
 
 def read_document(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration as plain data: comments dropped and parents merged, nothing else touched.
+    """Return a configuration as plain data, without comments and with parents merged; nothing else is changed.
 
-    A `parent` names another file, from the folder of the file that names it (of a mapping: from the current folder). The
-    document is laid over its parent as a merge patch (RFC 7396): objects are merged, anything else replaces, null removes.
+    A `parent` names another file, relative to the file that names it (for a mapping: to the current folder). The document is
+    applied to its parent as a merge patch (RFC 7396): objects are merged, other values replace, null removes.
 
     Args:
-        source: The path of a JSON file (UTF-8, up to 16 MiB, nested up to 64 deep; `//` and `/* */` comments may be in
-            it), or what such a file would hold.
+        source: The path of a JSON file (UTF-8, up to 16 MiB, nested up to 64 deep, with `//` and `/* */` comments), or the
+            data of such a file.
 
     Raises:
-        ConfigError: The file or a parent cannot be read or is not JSON, a number is not finite, a key appears twice in
-            one object, or the parents go in a circle.
+        ConfigError: The file or a parent cannot be read or is not JSON, a number is not finite, a key appears twice in an object,
+            or the parents form a cycle.
     """
     if isinstance(source, Mapping):
         document, path = _plain(source, "", 1), None
@@ -53,14 +58,14 @@ def read_document(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[st
             raise ConfigError(f"{_prefix(path)}parent: expected a file name, got {shown(parent)}")
         path = _path(os.path.join(path.parent if path else "", parent))
         if any(os.path.realpath(path) == os.path.realpath(earlier) for earlier in chain):
-            raise ConfigError(f"the parents go in a circle: {_told([*chain, path])}")
+            raise ConfigError(f"the parents form a cycle: {_joined([*chain, path])}")
         chain.append(path)
         if len(chain) > MAX_PARENTS:
-            raise ConfigError(f"more than {MAX_PARENTS} parents: {_told(chain[:3])} -> ...")
+            raise ConfigError(f"more than {MAX_PARENTS} parents: {_joined(chain[:3])} -> ...")
         try:
             document = _read_file(path)
         except ConfigError as error:
-            raise ConfigError(f"{error}{f' (read as a parent: {_told(chain)})' if len(chain) > 1 else ''}") from error
+            raise ConfigError(f"{error}{f' (read as a parent: {_joined(chain)})' if len(chain) > 1 else ''}") from error
         patches.append(document)
     merged = patches.pop()
     while patches:
@@ -83,7 +88,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def decode(text: str) -> dict[str, Any]:
-    """Turn JSON text, which may have comments, into an object. Raises `ConfigError`, with line and column if it can."""
+    """Parse JSON text with comments into an object. Raises `ConfigError`, with line and column where possible."""
     bare = without_comments(text)
     try:
         document = json.loads(
@@ -94,17 +99,17 @@ def decode(text: str) -> dict[str, Any]:
     except RecursionError as error:
         raise ConfigError("the JSON is nested too deeply") from error
     except ValueError as error:  # an integer of thousands of digits
-        raise ConfigError("an integer in the JSON has too many digits, write it shorter") from error
+        raise ConfigError("an integer in the JSON has too many digits") from error
     if not isinstance(document, dict):
         raise ConfigError(f"expected an object at the top, got {shown(document)}")
     return document
 
 
 def without_comments(text: str) -> str:
-    """Return the text with blanks for comments, so that lines and columns stay what they were.
+    """Return the text with blanks in place of comments, so that line and column numbers stay valid.
 
     Raises:
-        ConfigError: A comment does not end, or brackets are nested more than 64 deep.
+        ConfigError: A comment is not closed, or brackets are nested more than 64 deep.
     """
     pieces = []
     copied = position = depth = 0
@@ -112,7 +117,7 @@ def without_comments(text: str) -> str:
         start, position = match.span()
         mark = match[0]
         if mark == '"':
-            # Skip the string; one that does not end is left to the JSON reader, which has the words for it
+            # Skip the string; if it does not end, the JSON reader reports it
             while (inner := _INSIDE.search(text, position)) and inner[0] != '"':
                 position = inner.end()
             position = inner.end() if inner else len(text)
@@ -137,7 +142,7 @@ def _comment_end(text: str, mark: str, start: int, position: int) -> int:
     end = text.find("*/", position)
     if end < 0:
         line, column = _line_and_column(text, start)
-        raise ConfigError(f"line {line}, column {column}: a comment that does not end, close it with */")
+        raise ConfigError(f"line {line}, column {column}: a comment is not closed; end it with */")
     return end + 2
 
 
@@ -162,7 +167,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     except ValueError as error:  # a null character or half of a surrogate pair in the name
         raise ConfigError(f"{shown(str(path))}: not a file name") from error
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no configuration is")
+        raise ConfigError(f"{path}: too large for a configuration: more than {MAX_BYTES // 2**20} MiB")
     try:
         return decode(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -175,12 +180,12 @@ def _prefix(path: Path | None) -> str:
     return f"{path}: " if path else ""
 
 
-def _told(chain: list[Path]) -> str:
+def _joined(chain: list[Path]) -> str:
     return " -> ".join(str(path) for path in chain)
 
 
 def _plain(value: Any, place: str, depth: int) -> Any:
-    """Copy data given in Python into dicts and lists; parts of a model stay what they are."""
+    """Copy data from Python into dicts and lists; parts of a configuration are kept."""
     if depth > MAX_DEPTH:
         raise ConfigError(f"nested more than {MAX_DEPTH} deep")
     if isinstance(value, Mapping):
@@ -194,7 +199,7 @@ def _plain(value: Any, place: str, depth: int) -> Any:
         raise ConfigError(f"{place}: expected a finite number, got {shown(value)}")
     if value is None or isinstance(value, str | numbers.Real | msgspec.Struct):
         return value
-    raise ConfigError(f"{place}: expected what JSON can hold, got {shown(value)}")
+    raise ConfigError(f"{place}: expected a value that JSON can hold, got {shown(value)}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -203,7 +208,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ConfigError(f"the key {shown(key)} appears twice in one object, remove one")
+                raise ConfigError(f"the key {shown(key)} appears twice in one object; remove one")
             seen.add(key)
     return result
 
@@ -211,9 +216,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite_float(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
-        raise ConfigError(f"{digits[:40]} is too large for a number, write a smaller one")
+        raise ConfigError(f"{digits[:40]} is too large for a number")
     return value
 
 
 def _refuse_constant(name: str) -> float:
-    raise ConfigError(f"{name} is not a number of JSON, write a finite one")
+    raise ConfigError(f"{name} is not a JSON number; use a finite number")

@@ -1,4 +1,4 @@
-"""What encodings are made of."""
+"""Configuration of encodings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.config.part import Misfit, Part, Typed, expect, expect_all
 from nrc_tracer.nn.config.rules import Choice, Integer, Nullable, Number, listed
 
-# tiny-cuda-nn's MAX_N_LEVELS
 MAX_LEVELS = 128
+"""Largest number of levels of a grid, tiny-cuda-nn's MAX_N_LEVELS."""
+
 GRID_DIMS = (2, 3, 4)
+"""Numbers of input dimensions that a grid can have."""
 
 _FREQUENCIES = Integer(1, 128)
 _GRID_TYPE = Choice("grid type", ("Hash", "Dense", "Tiled"), {"Tile": "Tiled"})
@@ -20,16 +22,16 @@ _REDUCTION = Choice("reduction", ("Concatenation", "Sum", "Product"))
 
 
 class Grid(Typed, frozen=True, kw_only=True, tag="Grid"):
-    """A multiresolution grid of trained features (Mueller et al. 2022), for 2 to 4 input dimensions.
+    """A multiresolution grid of trained features (Mueller et al. 2022) in 2 to 4 dimensions.
 
     Args:
         type: "Hash", "Dense" or "Tiled".
-        n_levels: Number of resolutions, 1 to 128.
-        n_features_per_level: Features of an entry: 1, 2, 4 or 8.
-        log2_hashmap_size: Binary logarithm of the most entries that a hashed level has, 1 to 31.
+        n_levels: Number of levels, 1 to 128.
+        n_features_per_level: Features per entry: 1, 2, 4 or 8.
+        log2_hashmap_size: Binary logarithm of the largest number of entries of a hashed level, 1 to 31.
         base_resolution: Resolution of the coarsest level, at least 1.
-        per_level_scale: Growth of the resolution from level to level, above 0. JSON without it means 2, or what takes
-            the finest level to 256 if the type is Dense; an object made in Python always has 2.
+        per_level_scale: Growth factor of the resolution per level, above 0. In JSON without this key it is 2, or for type Dense
+            the factor that takes the finest level to 256; in Python the default is always 2.
         interpolation: "Linear", "Smoothstep" or "Nearest".
         hash: "CoherentPrime".
     """
@@ -45,37 +47,37 @@ class Grid(Typed, frozen=True, kw_only=True, tag="Grid"):
 
 
 class OneBlob(Typed, frozen=True, kw_only=True, tag="OneBlob"):
-    """A quartic blob integrated over bins, for each dimension.
+    """A quartic blob integrated over bins, per dimension.
 
     Args:
-        n_bins: Outputs of a dimension, a power of two from 1 to 65536.
+        n_bins: Outputs per dimension, a power of two from 1 to 65536.
     """
 
     n_bins: Annotated[int, Integer(1, 2**16, power_of_two=True)] = 16
 
 
 class Frequency(Typed, frozen=True, kw_only=True, tag="Frequency"):
-    """Sines and cosines of doubling frequency, for each dimension.
+    """Sines and cosines whose frequencies double, per dimension.
 
     Args:
-        n_frequencies: Number of frequencies, 1 to 128; a dimension has twice as many outputs.
+        n_frequencies: Number of frequencies, 1 to 128; there are twice as many outputs per dimension.
     """
 
     n_frequencies: Annotated[int, _FREQUENCIES] = 12
 
 
 class TriangleWave(Typed, frozen=True, kw_only=True, tag="TriangleWave"):
-    """Triangle waves of doubling frequency, for each dimension.
+    """Triangle waves whose frequencies double, per dimension.
 
     Args:
-        n_frequencies: Number of frequencies and of outputs of a dimension, 1 to 128.
+        n_frequencies: Number of frequencies, and of outputs per dimension, 1 to 128.
     """
 
     n_frequencies: Annotated[int, _FREQUENCIES] = 12
 
 
 class SphericalHarmonics(Typed, frozen=True, kw_only=True, tag="SphericalHarmonics"):
-    """Spherical harmonics of a direction v, given as (v + 1) / 2: 3 input dimensions.
+    """Spherical harmonics of a direction v, whose three inputs are (v + 1) / 2.
 
     Args:
         degree: Number of bands, 1 to 8; there are degree^2 outputs.
@@ -85,7 +87,7 @@ class SphericalHarmonics(Typed, frozen=True, kw_only=True, tag="SphericalHarmoni
 
 
 class Identity(Typed, frozen=True, kw_only=True, tag="Identity"):
-    """The inputs, each as scale * x + offset.
+    """Each input x as scale * x + offset.
 
     Args:
         scale: Any finite number.
@@ -97,7 +99,7 @@ class Identity(Typed, frozen=True, kw_only=True, tag="Identity"):
 
 
 class Empty(Typed, frozen=True, kw_only=True, tag="Empty"):
-    """No outputs, whatever the inputs."""
+    """No outputs, for any inputs."""
 
 
 class Nested(Part, frozen=True, kw_only=True):
@@ -105,8 +107,8 @@ class Nested(Part, frozen=True, kw_only=True):
 
     Args:
         encoding: The encoding.
-        n_dims_to_encode: How many input dimensions it gets; None for all that the others leave. It is skipped at 0.
-        dims_to_encode_begin: The first of them; None for the one after those of the encoding before it.
+        n_dims_to_encode: Number of its input dimensions; None for all that the others leave. With 0 it is skipped.
+        dims_to_encode_begin: Its first input dimension; None for the one after those of the previous encoding.
     """
 
     encoding: Encoding
@@ -118,10 +120,10 @@ class Nested(Part, frozen=True, kw_only=True):
 
 
 class Composite(Typed, frozen=True, kw_only=True, tag="Composite"):
-    """Several encodings side by side, each of some of the dimensions.
+    """Several encodings, each of a part of the input dimensions.
 
     Args:
-        nested: The encodings, at least one. At most one may leave `n_dims_to_encode` out, and none if any of them has
+        nested: The encodings, at least one. At most one may have `n_dims_to_encode` None, and none if any has
             `dims_to_encode_begin`.
         reduction: "Concatenation", "Sum" or "Product" of their outputs.
     """
@@ -134,13 +136,13 @@ class Composite(Typed, frozen=True, kw_only=True, tag="Composite"):
         placed = any(nested.dims_to_encode_begin is not None for nested in self.nested)
         free = [i for i, nested in enumerate(self.nested) if nested.n_dims_to_encode is None]
         if placed and free:
-            problem = "give n_dims_to_encode, which none may leave out where dims_to_encode_begin is used"
+            problem = "n_dims_to_encode is missing; with dims_to_encode_begin, every nested encoding needs it"
             raise Misfit(self, f"nested[{free[0]}]", problem)
         if len(free) > 1:
-            problem = f"give n_dims_to_encode, which only one may leave out and nested[{free[0]}] does"
+            problem = f"n_dims_to_encode is missing; only one may leave it out, and nested[{free[0]}] already does"
             raise Misfit(self, f"nested[{free[1]}]", problem)
         if all(nested.n_dims_to_encode == 0 for nested in self.nested):
-            raise Misfit(self, "nested", "no dimension is encoded, set one n_dims_to_encode above 0")
+            raise Misfit(self, "nested", "no dimension is encoded; set an n_dims_to_encode above 0")
 
 
 Encoding = Grid | OneBlob | Frequency | TriangleWave | SphericalHarmonics | Identity | Empty | Composite
@@ -148,15 +150,17 @@ Encoding = Grid | OneBlob | Frequency | TriangleWave | SphericalHarmonics | Iden
 
 
 def input_slices(composite: Composite, n_input_dims: int, place: str = "encoding") -> tuple[tuple[int, int], ...]:
-    """Return (first dimension, number of dimensions) of the input for every nested encoding, those with none included.
+    """Return (first dimension, number of dimensions) of the input for every nested encoding, also those without any.
 
     Raises:
-        ConfigError: The nested encodings ask for more dimensions than there are.
+        ConfigError: The nested encodings have more dimensions than the input.
     """
     asked = sum(nested.n_dims_to_encode or 0 for nested in composite.nested)
     placed = any(nested.dims_to_encode_begin is not None for nested in composite.nested)
     if not placed and asked > n_input_dims:
-        raise ConfigError(f"{place}.nested: {asked} dimensions are to be encoded, but the input has {n_input_dims}")
+        raise ConfigError(
+            f"{place}.nested: the nested encodings take {asked} dimensions, but the input has {n_input_dims}"
+        )
     slices = []
     begin = 0
     for i, nested in enumerate(composite.nested):
@@ -165,7 +169,7 @@ def input_slices(composite: Composite, n_input_dims: int, place: str = "encoding
         count = n_input_dims - asked if nested.n_dims_to_encode is None else nested.n_dims_to_encode
         if begin + count > n_input_dims:
             raise ConfigError(
-                f"{place}.nested[{i}]: dimensions {begin} to {begin + count - 1} are to be encoded, "
+                f"{place}.nested[{i}]: takes the dimensions {begin} to {begin + count - 1}, "
                 f"but the input has {n_input_dims}"
             )
         slices.append((begin, count))
@@ -174,7 +178,7 @@ def input_slices(composite: Composite, n_input_dims: int, place: str = "encoding
 
 
 def check_input_dims(encoding: Encoding, n_input_dims: int, place: str = "encoding") -> None:
-    """Raise `ConfigError` if an encoding, or one nested in it, cannot take that many input dimensions."""
+    """Raise `ConfigError` if an encoding, or one nested in it, cannot take that number of input dimensions."""
     if isinstance(encoding, Grid) and n_input_dims not in GRID_DIMS:
         raise ConfigError(f"{place}: a grid takes {listed(GRID_DIMS)} input dimensions, not {n_input_dims}")
     if isinstance(encoding, SphericalHarmonics) and n_input_dims != 3:

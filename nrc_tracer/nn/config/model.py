@@ -1,4 +1,4 @@
-"""Networks and losses, and the whole that a model and its training are."""
+"""Configuration of networks, losses, and of a whole model with its training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from nrc_tracer.nn.config.part import Misfit, Part, Typed, expect
 from nrc_tracer.nn.config.rules import Choice, Integer, Number, listed
 
 FUSED_WIDTHS = (16, 32, 64, 128)
+"""Widths of a FullyFusedMLP."""
+
 HUBER_DELTA = 0.1
+"""Default `delta` of the Huber loss."""
 
 _ACTIVATION = Choice(
     "activation",
@@ -33,11 +36,11 @@ class Network(Part, frozen=True, kw_only=True):
 
     Args:
         otype: "FullyFusedMLP" or "CutlassMLP".
-        activation: Of the hidden layers: "None", "ReLU", "LeakyReLU", "SiLU", "Exponential", "Sine", "Sigmoid",
+        activation: Activation of the hidden layers: "None", "ReLU", "LeakyReLU", "SiLU", "Exponential", "Sine", "Sigmoid",
             "Squareplus", "Softplus" or "Tanh".
-        output_activation: Of the output, the same names.
-        n_neurons: Width of the hidden layers, 1 to 65536; FullyFusedMLP has 16, 32, 64 or 128.
-        n_hidden_layers: Number of hidden layers, 0 to 1024; FullyFusedMLP has at least 1.
+        output_activation: Activation of the output, one of the same names.
+        n_neurons: Width of the hidden layers, 1 to 65536; 16, 32, 64 or 128 with FullyFusedMLP.
+        n_hidden_layers: Number of hidden layers, 0 to 1024; at least 1 with FullyFusedMLP.
     """
 
     otype: Annotated[str, _MLP] = "CutlassMLP"
@@ -50,9 +53,7 @@ class Network(Part, frozen=True, kw_only=True):
         if self.otype != "FullyFusedMLP":
             return
         if self.n_neurons not in FUSED_WIDTHS:
-            problem = (
-                f"expected {listed(FUSED_WIDTHS)} with FullyFusedMLP, got {self.n_neurons}; use CutlassMLP for others"
-            )
+            problem = f"expected {listed(FUSED_WIDTHS)} with FullyFusedMLP, got {self.n_neurons}; use CutlassMLP for other widths"
             raise Misfit(self, "n_neurons", problem)
         if self.n_hidden_layers < 1:
             problem = "expected at least 1 with FullyFusedMLP, got 0; use CutlassMLP for none"
@@ -60,14 +61,15 @@ class Network(Part, frozen=True, kw_only=True):
 
 
 class RadianceField(Typed, frozen=True, kw_only=True, tag="RadianceField"):
-    """The two networks of a radiance field (Mueller et al. 2022, section 5.4), which tiny-cuda-nn has not.
+    """The two networks of a radiance field (Mueller et al. 2022, section 5.4); tiny-cuda-nn has no such `otype`.
 
-    The encoding is a Composite of two, of the position and of the direction. `density` takes the position's features to 16
-    numbers, the first of them the density before its activation; `rgb` takes these and the direction's features to a colour.
+    The encoding is a Composite of an encoding of the position and one of the direction. `density` maps the features of the
+    position to 16 numbers, of which the first is the density before its activation; `rgb` maps these and the features of the
+    direction to a colour.
 
     Args:
-        density: The network of positions.
-        rgb: The network of colours.
+        density: The density network.
+        rgb: The colour network.
     """
 
     density: Network = Network(otype="FullyFusedMLP", n_neurons=64, n_hidden_layers=1)
@@ -79,12 +81,12 @@ class RadianceField(Typed, frozen=True, kw_only=True, tag="RadianceField"):
 
 
 class Loss(Part, frozen=True, kw_only=True):
-    """What training makes small.
+    """The loss that training minimizes.
 
     Args:
         otype: "L1", "L2", "RelativeL1", "RelativeL2", "RelativeL2Luminance", "MAPE", "SMAPE", "CrossEntropy" or
-            "Huber" (which tiny-cuda-nn has not).
-        delta: Where Huber goes from square to linear, above 0; no other loss has it.
+            "Huber" (not in tiny-cuda-nn).
+        delta: The difference at which Huber changes from quadratic to linear, above 0; only Huber has it.
     """
 
     otype: Annotated[str, _LOSS] = "RelativeL2"
@@ -92,15 +94,15 @@ class Loss(Part, frozen=True, kw_only=True):
 
     def relate(self) -> None:
         if self.otype != "Huber" and self.delta != HUBER_DELTA:
-            raise Misfit(self, "delta", f"only Huber has one, and this is {self.otype}; leave it out")
+            raise Misfit(self, "delta", f"only Huber has it, not {self.otype}; leave it out")
 
 
 class ModelConfig(Part, frozen=True, kw_only=True):
-    """A model and its training; the defaults are tiny-cuda-nn's for sections that are missing.
+    """A model and its training. Defaults are those of tiny-cuda-nn for missing sections.
 
     Args:
         encoding: The encoding of the inputs.
-        network: The network after it; None for an encoding alone.
+        network: The network after the encoding; None for an encoding alone.
         loss: The loss.
         optimizer: The optimizer.
     """

@@ -1,4 +1,4 @@
-"""What optimizers are made of."""
+"""Configuration of optimizers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNT = Integer(1)
 _MOMENTS = Choice("type", ("float32", "bfloat16"))
 
 MOST_BETA2 = 0.9995
-"""With moments in bfloat16, steps are counted up to 32,767: this to that power is nothing beside 1."""
+"""Largest beta2 with moments in bfloat16, where steps are counted up to 32,767: beta2^32767 is then negligible."""
 
 
 class Adam(Typed, frozen=True, kw_only=True, tag="Adam"):
@@ -31,15 +31,15 @@ class Adam(Typed, frozen=True, kw_only=True, tag="Adam"):
         adabound: Whether the step is bounded as in AdaBound.
         relative_decay: Fraction of a weight lost per step, at least 0.
         absolute_decay: Amount of a weight lost per step, at least 0.
-        clipping_magnitude: Greatest magnitude of a weight, at least 0; 0 for any.
-        gradient_clipping_magnitude: Greatest magnitude of a gradient, at least 0; 0 for any.
+        clipping_magnitude: Largest magnitude of a weight, at least 0; 0 for no limit.
+        gradient_clipping_magnitude: Largest magnitude of a gradient, at least 0; 0 for no limit.
         non_matrix_learning_rate_factor: Factor of the learning rate for all other parameters, at least 0.
         non_matrix_l2_reg: L2 regularization of all other parameters, at least 0.
         optimize_matrix_params: Whether matrix parameters are trained.
         optimize_non_matrix_params: Whether all other parameters are trained.
         skip_zero_grad_non_matrix_params: Whether other parameters rest while their gradient is exactly zero.
-        moments: In which type they are kept, "float32" or "bfloat16", which takes half the memory and which tiny-cuda-nn has
-            not; then beta2 may be 0.9995 at most.
+        moments: Type of the moments, "float32" or "bfloat16". bfloat16 takes half the memory and is not in tiny-cuda-nn; beta2
+            may then be at most 0.9995.
     """
 
     learning_rate: Annotated[float, _NOT_NEGATIVE] = 1e-3
@@ -61,7 +61,7 @@ class Adam(Typed, frozen=True, kw_only=True, tag="Adam"):
 
     def relate(self) -> None:
         if self.moments == "bfloat16" and self.beta2 > MOST_BETA2:
-            raise Misfit(self, "beta2", f"expected {MOST_BETA2} at most with moments bfloat16, got {self.beta2}")
+            raise Misfit(self, "beta2", f"expected at most {MOST_BETA2} with moments bfloat16, got {self.beta2}")
 
 
 class SGD(Typed, frozen=True, kw_only=True, tag="SGD"):
@@ -77,7 +77,7 @@ class SGD(Typed, frozen=True, kw_only=True, tag="SGD"):
 
 
 class Wrapper(Typed, frozen=True, kw_only=True):
-    """Base of the optimizers that wrap one other, `nested` (Adam unless given)."""
+    """Base of the optimizers around another one, `nested` (Adam by default)."""
 
     nested: Optimizer = msgspec.field(default_factory=Adam)
 
@@ -99,13 +99,13 @@ class Ema(Wrapper, frozen=True, kw_only=True, tag="Ema"):
 
 
 class ExponentialDecay(Wrapper, frozen=True, kw_only=True, tag="ExponentialDecay"):
-    """A learning rate that falls in steps.
+    """A learning rate that decays at intervals.
 
     Args:
-        decay_base: Factor of the learning rate at each of them, at least 0.
-        decay_interval: Training steps between them, at least 1.
-        decay_start: Training step of the first, at least 0.
-        decay_end: Training step from which on there are none, at least 0.
+        decay_base: Factor of the learning rate at each decay, at least 0.
+        decay_interval: Training steps between decays, at least 1.
+        decay_start: Number of training steps before the first decay, at least 0.
+        decay_end: Last training step at which there may be a decay, at least 0.
         nested: The optimizer that trains.
     """
 
@@ -119,8 +119,8 @@ class Lookahead(Wrapper, frozen=True, kw_only=True, tag="Lookahead"):
     """Lookahead (Zhang et al. 2019): slow weights that follow the fast ones every few steps.
 
     Args:
-        alpha: Fraction of the way that the slow weights go, 0 to 1.
-        n_steps: Steps of the nested optimizer for one of these, at least 1.
+        alpha: Fraction of the distance to the fast weights that the slow weights move, 0 to 1.
+        n_steps: Steps of the nested optimizer per move of the slow weights, at least 1.
         nested: The optimizer that trains the fast weights.
     """
 
@@ -129,7 +129,7 @@ class Lookahead(Wrapper, frozen=True, kw_only=True, tag="Lookahead"):
 
 
 class Batched(Wrapper, frozen=True, kw_only=True, tag="Batched"):
-    """One step of the nested optimizer for several gradients, with their mean.
+    """One step of the nested optimizer per several gradients, with their mean.
 
     Args:
         batch_size_multiplier: Number of gradients, at least 1.
@@ -155,7 +155,7 @@ class NestedOptimizer(Part, frozen=True, kw_only=True):
 
     Args:
         optimizer: The optimizer.
-        n_params_to_optimize: How many parameters it gets, after those of the one before it; at least 0.
+        n_params_to_optimize: Number of its parameters, which follow those of the previous optimizer; at least 0.
     """
 
     optimizer: Optimizer
@@ -166,7 +166,7 @@ class NestedOptimizer(Part, frozen=True, kw_only=True):
 
 
 class CompositeOptimizer(Typed, frozen=True, kw_only=True, tag="Composite"):
-    """Several optimizers, each for some of the parameters.
+    """Several optimizers, each for a part of the parameters.
 
     Args:
         nested: The optimizers in the order of the parameters, at least one.

@@ -1,8 +1,7 @@
 """The base of all parts of a configuration: frozen data that checks itself.
 
-Fields are the keys of tiny-cuda-nn's JSON, with its defaults, and declare what they may be by a rule in their annotation.
-Values are checked and brought to their canonical form when a part is made, from JSON or in Python: a part that exists is
-valid.
+Fields are the keys of tiny-cuda-nn's JSON, with its defaults; a rule in a field's annotation defines the allowed values. Values
+are checked and converted to their canonical form when a part is made, from JSON or in Python: a part that exists is valid.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ from nrc_tracer.nn.config.rules import Rule, join, shown
 
 @functools.cache
 def rules(cls: type[Part]) -> dict[str, Rule]:
-    """Return the rules of a class by field; fields that hold other parts have none."""
+    """Return the rules of a class by field; fields that hold other parts have no rule."""
     hints = get_type_hints(cls, include_extras=True)
     found = {name: getattr(hints[name], "__metadata__", (None,))[0] for name in cls.__struct_fields__}
     return {name: rule for name, rule in found.items() if isinstance(rule, Rule)}
 
 
 class Misfit(ConfigError):
-    """A field that does not fit the others, or holds something else than a part.
+    """A field does not fit the others, or holds something other than a part.
 
     Args:
-        part: The part it belongs to.
-        member: The field, as in "n_neurons" or "nested[1]".
-        problem: What is wrong, and what to do.
+        part: The part that the field belongs to.
+        member: The field, such as "n_neurons" or "nested[1]".
+        problem: The problem, and what to do.
     """
 
     def __init__(self, part: Part, member: str, problem: str):
@@ -49,15 +48,15 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         self.relate()
 
     def relate(self) -> None:
-        """Check what no rule for a single value can. Raises `Misfit`."""
+        """Check fields against one another. Raises `Misfit`."""
 
 
 class Typed(Part, frozen=True, kw_only=True, tag_field="otype"):
-    """Base of the parts whose class is named by the key `otype`."""
+    """Base of the parts whose key `otype` names their class."""
 
 
 def expect(part: Part, name: str, kind: Any, words: str) -> None:
-    """Raise `Misfit` if a field holds anything but parts of a kind."""
+    """Raise `Misfit`, which expects `words`, if a field holds anything but parts of a kind."""
     value = getattr(part, name)
     if not isinstance(value, kind):
         raise Misfit(part, name, f"expected {words}, got {shown(value)}")

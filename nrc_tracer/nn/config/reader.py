@@ -69,26 +69,31 @@ _ENCODING_OTYPE = Choice("encoding", (*_GRIDS, *_ENCODINGS, "Composite", *_NRC))
 _OPTIMIZER_OTYPE = Choice("optimizer", _OPTIMIZERS, refused=("Novograd", "Shampoo"))
 
 MAX_WARNINGS = 20
+"""Largest number of warnings per configuration, beside one that there are more."""
 
-# Keys without a field of their own
+# Keys that are not fields of a part
 _GRID_KEYS = ("n_features", "n_grid_features", "fixed_point_pos", "stochastic_interpolation")
-_NETWORK_KEYS = ("n_input_dims", "n_output_dims")  # tiny-cuda-nn writes them itself, over what is there
+_NETWORK_KEYS = ("n_input_dims", "n_output_dims")  # tiny-cuda-nn overwrites them itself
 _NESTED_KEYS = ("n_dims_to_encode", "dims_to_encode_begin")
 _NESTED_OPTIMIZER_KEYS = ("n_params_to_optimize",)
 _INSTANT_NGP_KEYS = ("parent", "snapshot", "rgb_network", "dir_encoding", "envmap", "distortion_map")
 
-# All keys of a section, whatever its otype
+# All keys of a section, for any otype
 _ENCODING_KEYS = {key for cls in (Grid, Composite, *_ENCODINGS.values()) for key in cls.__struct_fields__}
 _ENCODING_KEYS |= {*_GRID_KEYS, *_NESTED_KEYS}
 _OPTIMIZER_KEYS = {key for cls in _OPTIMIZERS.values() for key in cls.__struct_fields__} | {*_NESTED_OPTIMIZER_KEYS}
 
 
 class ConfigWarning(UserWarning):
-    """A key of a configuration that nothing reads."""
+    """A configuration has a key that nothing reads."""
 
 
 class Reader:
-    """Reads the sections of one configuration, and gathers the warnings on the way."""
+    """Reads the sections of one configuration, and collects warnings.
+
+    Methods take the JSON data of a section, or the part itself, and its place for messages. `extra` are keys that the section may
+    have beside the fields of its part.
+    """
 
     def __init__(self, dialect: Dialect, file: str | os.PathLike[str] | None = None):
         self.dialect = dialect
@@ -141,14 +146,14 @@ class Reader:
     def grid(self, data: Mapping[str, Any], place: str, extra: Collection[str], default_type: str) -> Grid:
         for key in ("fixed_point_pos", "stochastic_interpolation"):
             if Flag().read(data.get(key, False), join(place, key)):
-                raise ConfigError(f"{join(place, key)}: not supported, leave it out or set it to false")
+                raise ConfigError(f"{join(place, key)}: not supported; leave it out or set it to false")
         data = {"type": default_type} | dict(data)
-        # Turn the number of all features into one of levels
+        # Convert the number of all features to a number of levels
         total = next((name for name in ("n_features", "n_grid_features") if name in data), None)
         if total is not None:
             where = join(place, total)
             if "n_levels" in data:
-                raise ConfigError(f"{where}: follows from n_levels, which is given too; remove one of them")
+                raise ConfigError(f"{where}: n_levels is given too, which determines it; remove one of them")
             per_level = rules(Grid)["n_features_per_level"].read(
                 data.get("n_features_per_level", 2), join(place, "n_features_per_level")
             )
@@ -165,7 +170,7 @@ class Reader:
         return msgspec.structs.replace(grid, **changes)
 
     def nrc(self, data: Mapping[str, Any], place: str, extra: Collection[str]) -> Composite:
-        """Expand the encoding of neural radiance caching (Mueller et al. 2021): 3 spatial dimensions, 5 others, the rest."""
+        """Expand the encoding of neural radiance caching (Mueller et al. 2021): TriangleWave, OneBlob and Identity."""
         self.note_unknown(data, place, ("n_frequencies", "n_bins", *extra), _ENCODING_KEYS)
         wave = self.part(TriangleWave, {key: data[key] for key in data if key == "n_frequencies"}, place)
         blob = self.part(OneBlob, {"n_bins": data.get("n_bins", 4)}, place)
@@ -203,7 +208,7 @@ class Reader:
             return raw
         data = dict(_object(raw, place))
         if rules(Loss)["otype"].read(data.get("otype", "RelativeL2"), join(place, "otype")) != "Huber":
-            # Also where it is left over from a parent
+            # A parent may have left it over
             self.note_unknown({key: data[key] for key in data if key == "delta"}, place, (), ("delta",))
             data.pop("delta", None)
         return self.part(Loss, data, place)
@@ -239,7 +244,7 @@ class Reader:
         elsewhere: Collection[str] = (),
         nested: Mapping[str, Any] | None = None,
     ) -> AnyPart:
-        """Build a part from an object whose nested parts have been read, and check its fields against one another."""
+        """Make a part from an object whose `nested` parts have been read, and check its fields against one another."""
         self.note_unknown(data, place, (*cls.__struct_fields__, *extra), elsewhere)
         try:
             return cls(**_scalars(cls, data, place), **(nested or {}))
@@ -249,7 +254,7 @@ class Reader:
     def note_unknown(
         self, data: Mapping[str, Any], place: str, known: Collection[str], elsewhere: Collection[str] = ()
     ) -> None:
-        """Note the keys that nothing reads; those of another otype are usual in instant-ngp's files, by their parents."""
+        """Collect a warning for each unknown key. Files of instant-ngp often have keys of another otype, from their parents."""
         for key in data:
             if not isinstance(key, str):
                 raise ConfigError(f"{place or 'configuration'}: expected strings as keys, got {shown(key)}")
@@ -271,7 +276,7 @@ def _object(raw: object, place: str, depth: int = 1) -> Mapping[str, Any]:
 
 
 def _entries(data: Mapping[str, Any], place: str, read: Callable[[Any, str], Part]) -> dict[str, tuple[Part, ...]]:
-    """Read the array of a composite."""
+    """Read the array `nested` of a composite."""
     where = join(place, "nested")
     raw = data.get("nested")
     if not isinstance(raw, list | tuple):

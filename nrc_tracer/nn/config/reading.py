@@ -27,19 +27,19 @@ def read_model(
 ) -> ModelConfig:
     """Read a configuration's encoding, network, loss and optimizer; missing ones are tiny-cuda-nn's defaults.
 
-    A network that is null means an encoding alone. What else instant-ngp's files hold is passed over here: see
-    `read_document`, `read_encoding` and `read_network`.
+    A network that is null means an encoding alone. Other sections of instant-ngp's files are ignored here: see `read_document`,
+    `read_encoding` and `read_network`.
 
     Args:
-        source: A file, what it would hold (see `read_document`), or a configuration that is passed through.
-        dialect: "tiny-cuda-nn", or "instant-ngp": grids without `per_level_scale` grow to a resolution of
-            2048 * `aabb_scale` (half the larger side of an image), those without `log2_hashmap_size` have 15.
-        n_input_dims: Number of input dimensions, with which the encoding is checked if given.
+        source: A file, its data (see `read_document`), or a configuration, which is returned as it is.
+        dialect: "tiny-cuda-nn", or "instant-ngp": grids without `per_level_scale` grow to a resolution of 2048 * `aabb_scale`,
+            for an image to half its larger side; grids without `log2_hashmap_size` have 15.
+        n_input_dims: Number of input dimensions; if given, the encoding is checked with it.
         aabb_scale: Size of the scene's box in unit cubes.
-        image_resolution: Width and height [pixels] of the image to learn.
+        image_resolution: Width and height [pixels] of the image to fit.
 
     Raises:
-        ConfigError: What `read_document` raises, or a value that is not allowed, with its place.
+        ConfigError: An error of `read_document`, or a value is not allowed; the message names its place.
 
     Warns:
         ConfigWarning: A key that nothing reads, with its place and the nearest known key.
@@ -60,9 +60,9 @@ def read_encoding(
     place: str = "encoding",
     file: str | os.PathLike[str] | None = None,
 ) -> Encoding:
-    """Read an encoding; one that is already built is passed through. Arguments, errors and warnings as in `read_model`.
+    """Read an encoding; an `Encoding` is returned as it is. Arguments, errors and warnings as in `read_model`.
 
-    `place` and `file` say where it comes from, for messages: a NeRF configuration has a "dir_encoding" as well.
+    `place` and `file` name the origin in messages: a NeRF configuration has a "dir_encoding" as well.
     """
     reader = Reader(Dialect(dialect, aabb_scale, image_resolution), file)
     return reader.run(lambda: reader.checked_encoding(source, place, _count(n_input_dims)))
@@ -75,7 +75,7 @@ def read_network(
     place: str = "network",
     file: str | os.PathLike[str] | None = None,
 ) -> Network | RadianceField:
-    """Read a network; one that is already built is passed through. Arguments as in `read_encoding`."""
+    """Read a network; a `Network` is returned as it is. Arguments as in `read_encoding`."""
     reader = Reader(Dialect(dialect), file)
     return reader.run(lambda: reader.network(source, place))
 
@@ -87,7 +87,7 @@ def read_loss(
     place: str = "loss",
     file: str | os.PathLike[str] | None = None,
 ) -> Loss:
-    """Read a loss; one that is already built is passed through. Arguments as in `read_encoding`."""
+    """Read a loss; a `Loss` is returned as it is. Arguments as in `read_encoding`."""
     reader = Reader(Dialect(dialect), file)
     return reader.run(lambda: reader.loss(source, place))
 
@@ -99,7 +99,7 @@ def read_optimizer(
     place: str = "optimizer",
     file: str | os.PathLike[str] | None = None,
 ) -> Optimizer:
-    """Read an optimizer; one that is already built is passed through. Arguments as in `read_encoding`."""
+    """Read an optimizer; an `Optimizer` is returned as it is. Arguments as in `read_encoding`."""
     reader = Reader(Dialect(dialect), file)
     return reader.run(lambda: reader.optimizer(source, place))
 

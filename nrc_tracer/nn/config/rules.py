@@ -1,4 +1,4 @@
-"""What a single value of a configuration may be: the rules that stand beside the fields of `model`, and their messages."""
+"""Rules for single values of a configuration, which annotate the fields of its parts, and their messages."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ LARGEST_UINT32 = 2**32 - 1
 
 
 def float32(value: float) -> float:
-    """Round to the nearest float32, in which tiny-cuda-nn keeps its numbers. `value` must be in its range."""
+    """Round to the nearest float32, the type of tiny-cuda-nn's numbers. `value` must be in its range."""
     return struct.unpack("<f", struct.pack("<f", value))[0]
 
 
 def join(place: str, key: object) -> str:
-    """Return the place of a member: `network.n_neurons`, or `network["odd name"]`."""
+    """Return the place of a member, for messages: `network.n_neurons`, or `network["odd name"]`."""
     if isinstance(key, str) and key.isidentifier() and key.isascii() and len(key) <= 60:
         return f"{place}.{key}" if place else key
     return f"{place}[{shown(key)}]"
 
 
 def shown(value: object) -> str:
-    """Write a value for a message: on one line, short, in ASCII."""
+    """Return a value as text for a message: short, on one line, in ASCII."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, str):
@@ -120,11 +120,11 @@ class Integer(Rule):
 
 
 class Number(Rule):
-    """A number that is finite in float32, from `low` to `high`; the ends belong to it unless they are declared open.
+    """A number that is finite in float32, from `low` to `high`; both ends are included unless excluded.
 
     Args:
-        low: The least value.
-        high: The greatest value.
+        low: The smallest value.
+        high: The largest value.
         above: Whether `low` itself is excluded.
         below: Whether `high` itself is excluded.
     """
@@ -168,10 +168,10 @@ class Choice(Rule):
     """One of a few names, in any case.
 
     Args:
-        kind: What the names name, as in "activation".
-        names: The names, as they are written in the canonical form.
-        aliases: Other names for them.
-        refused: Names that tiny-cuda-nn has and this package has not.
+        kind: Kind of the named things, such as "activation".
+        names: The names in their canonical form.
+        aliases: Other accepted names, with the names that they stand for.
+        refused: Names that tiny-cuda-nn has and this package does not support.
     """
 
     def __init__(

@@ -16,10 +16,10 @@ _NESTED_KEYS = ("n_dims_to_encode", "dims_to_encode_begin")
 
 
 def to_json(part: ModelConfig | Encoding | Network | RadianceField | Loss | Optimizer) -> dict[str, Any]:
-    """Return a part as JSON data, every key written out; read again, it gives an equal part.
+    """Return a part as JSON data with all its keys. Reading the data gives an equal part.
 
     Raises:
-        ConfigError: It is not a part that stands on its own.
+        ConfigError: It is not a configuration or a section of one.
     """
     if isinstance(part, ModelConfig):
         sections = {name: getattr(part, name) for name in part.__struct_fields__}
@@ -30,7 +30,7 @@ def to_json(part: ModelConfig | Encoding | Network | RadianceField | Loss | Opti
     data |= {name: getattr(part, name) for name in part.__struct_fields__}
     if isinstance(part, Loss) and part.otype != "Huber":
         del data["delta"]
-    elif isinstance(part, Adam) and part.moments == "float32":  # what tiny-cuda-nn has not
+    elif isinstance(part, Adam) and part.moments == "float32":  # tiny-cuda-nn does not have this key
         del data["moments"]
     elif isinstance(part, RadianceField):
         data |= {"density": to_json(part.density), "rgb": to_json(part.rgb)}

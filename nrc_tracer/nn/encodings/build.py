@@ -1,4 +1,4 @@
-"""From a configuration to the encoding it describes."""
+"""From a configuration to the encoding that it describes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build_encoding(config: configuration.Encoding, n_input_dims: int) -> Encodin
     """The encoding that a configuration describes, for `n_input_dims` input columns.
 
     Raises:
-        ConfigError: It cannot take so many dimensions, or would have too many parameters.
+        ConfigError: It cannot take that number of dimensions, or would have too many parameters.
     """
     configuration.check_input_dims(config, n_input_dims)
     if not isinstance(config, configuration.Composite):

@@ -1,4 +1,4 @@
-"""Several encodings, each of some of the input's dimensions, side by side or combined."""
+"""Several encodings of parts of the input, concatenated, added or multiplied."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 class CompositeEncoding(Encoding):
     """Nested encodings, concatenated, added or multiplied.
 
-    Concatenated, each is padded so that the next begins at a multiple of its alignment, and what padding is asked for from
-    outside goes to the last. Added or multiplied, all have the same width, padding included.
+    If they are concatenated, each is padded so that the next one begins at a multiple of its alignment, and padding of the whole
+    goes to the last. If they are added or multiplied, all must have the same width, padding included.
 
     Args:
         config: The configuration.
         n_input_dims: Input columns.
         nested: The encodings.
-        begins: The first input column of each.
+        begins: The first input column of each nested encoding.
+
+    Raises:
+        ConfigError: Encodings that are added or multiplied have different widths.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class CompositeEncoding(Encoding):
         self.n_params = sum(encoding.n_params for encoding in nested)
 
     def _place(self, nested: list[Encoding]) -> list[int]:
-        """First column of each nested encoding, and one past the last's values."""
+        """The first column of each nested encoding, and one past the values of the last."""
         columns = [0]
         for index, encoding in enumerate(nested):
             following = nested[index + 1].alignment if index + 1 < len(nested) else 1
@@ -62,11 +65,11 @@ class CompositeEncoding(Encoding):
         return columns
 
     def first_column(self, index: int) -> int:
-        """Where the output of a nested encoding begins, concatenated with those before it."""
+        """The first output column of a nested encoding in a concatenation."""
         return self._columns[index]
 
     def parts(self, width: int) -> Iterator[tuple[Encoding, slice, slice, slice]]:
-        """Each nested encoding with its input columns, its parameters and its columns of an output `width` wide."""
+        """Each nested encoding with its input columns, its parameters and its columns in an output of `width` columns."""
         first_param = 0
         for index, (encoding, begin) in enumerate(zip(self.nested, self.begins, strict=True)):
             last = index + 1 == len(self.nested)
@@ -104,7 +107,7 @@ class CompositeEncoding(Encoding):
             result = result + part if self.config.reduction == "Sum" else result * part
         return result
 
-    # The kernels, each nested encoding writing its own columns
+    # The kernels: each nested encoding writes its own columns
 
     def forward(self, launcher: Launcher, x: Tensor, params: Tensor, out: Tensor) -> None:
         if not self.concatenated:
@@ -135,7 +138,7 @@ class CompositeEncoding(Encoding):
         return parts
 
     def _d_parts(self, launcher: Launcher, x: Tensor, params: Tensor, d_out: Tensor) -> list[Tensor]:
-        """The gradient of each nested encoding's columns."""
+        """The gradient of each nested encoding's output."""
         width = d_out.shape[1]
         if self.concatenated:
             return [d_out[:, columns] for *_, columns in self.parts(width)]

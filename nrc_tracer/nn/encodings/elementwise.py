@@ -1,6 +1,6 @@
-"""What encodings without parameters share: launches over stretches of points, and kernels that take input columns one by one.
+"""Encodings without parameters: launches over stretches of points, and kernels that encode each input column alone.
 
-Kernels are made for a fixed number of outputs: on the CPU, Warp's loops take two to three times as long when not unrolled.
+Kernels are compiled for a fixed number of outputs: on the CPU, Warp's loops take two to three times as long if not unrolled.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from nrc_tracer.nn import config as configuration
 
 POINTS_PER_ITEM = 512
-"""Points that one item of a kernel takes on the CPU."""
+"""Number of points per item of a kernel on the CPU."""
 
 
 @dataclass(frozen=True)
 class PointKernels:
     """The kernels of an encoding without parameters.
 
-    Both take `base`, the number of points `n`, the points of an item, and the inputs [n, n_input_dims].
+    Both take `base`, the number of points `n`, the number of points per item, and the inputs [n, n_input_dims].
 
     Attributes:
-        forward: Writes the values [n, n_output_dims], its last argument.
-        backward_input: Takes the gradient of the values and adds that of the inputs to its last argument.
+        forward: Writes the values into its last argument [n, n_output_dims].
+        backward_input: Takes the gradient of the values, and adds the gradient of the inputs to its last argument.
     """
 
     forward: wp.Kernel
@@ -41,7 +41,7 @@ class PointKernels:
 
 
 class PointEncoding(Encoding):
-    """An encoding without parameters that has `PointKernels`."""
+    """An encoding without parameters, run by `PointKernels`."""
 
     @property
     @abstractmethod
@@ -93,21 +93,21 @@ class PointFunction(torch.autograd.Function):
 
 
 class ElementwiseEncoding(PointEncoding):
-    """An encoding that makes `fan_out` output columns of each input column, side by side."""
+    """An encoding that maps each input column to `fan_out` output columns, side by side."""
 
     def __init__(self, config: configuration.Encoding, n_input_dims: int, fan_out: int) -> None:
         super().__init__(config, n_input_dims, n_input_dims * fan_out)
 
     @abstractmethod
     def columns(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """The outputs [N, n_input_dims, fan_out] of inputs [N, n_input_dims, 1]: the definition, in precision `dtype`."""
+        """The definition: outputs [N, n_input_dims, fan_out] for inputs [N, n_input_dims, 1], in precision `dtype`."""
 
     def values(self, x: Tensor, params: Tensor) -> Tensor:
         return self.columns(x[:, :, None], params.dtype).reshape(len(x), self.n_output_dims)
 
 
 def as_float32(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Inputs rounded to float32, as the kernels get them, in another precision; derivatives pass through."""
+    """Inputs rounded to float32, as the kernels take them, but in another dtype; derivatives pass through."""
     return rounded(x.detach().float().to(dtype), 1.0, x)
 
 
@@ -115,9 +115,9 @@ def elementwise_kernels(name: str, fan_out: int, encode: wp.Function, gradient: 
     """The kernels of an elementwise encoding.
 
     Args:
-        name: Name of the module they are compiled in.
-        fan_out: Output columns per input column.
-        encode: Warp function `(x, out, i, column)` that writes the outputs of x to row i of `out`, from a column on.
+        name: Name of the Warp module that they are compiled in.
+        fan_out: Number of output columns per input column.
+        encode: Warp function `(x, out, i, column)` that writes the outputs for x into row i of `out`, from `column` on.
         gradient: Warp function `(x, d_out, i, column)` that returns the gradient with respect to x.
     """
     module = wp.get_module(f"nrc_tracer.nn.{name}")

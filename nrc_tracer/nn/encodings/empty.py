@@ -1,4 +1,4 @@
-"""Empty: no outputs but padding."""
+"""Empty: an encoding without outputs, except for padding."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class EmptyEncoding(Encoding):
-    """Nothing, whatever the input."""
+    """No outputs, for any input."""
 
     def __init__(self, config: configuration.Empty, n_input_dims: int) -> None:
         super().__init__(config, n_input_dims, 0)
 
     def values(self, x: Tensor, params: Tensor) -> Tensor:
-        return x[:, :0].to(params.dtype)  # of the input, so that its gradient is zero and not missing
+        return x[:, :0].to(params.dtype)  # a view of the input, so that its gradient is zero instead of missing
 
     def differentiable(self, launcher: TorchLauncher, x: Tensor, params: Tensor, width: int) -> Tensor:
         return self.reference(x, params, width)

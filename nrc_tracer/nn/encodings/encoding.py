@@ -1,7 +1,7 @@
-"""What every encoding has: its widths, a slow differentiable definition in torch, and Warp kernels for both devices.
+"""The base of all encodings: widths, a slow differentiable definition in torch, and Warp kernels for both devices.
 
-An encoding writes `width` >= `n_output_dims` columns: what is over is **padding**, a constant (1 for every encoding but the
-grid) after the values, before them for spherical harmonics. The ones change the model: they act as biases of the network.
+An encoding writes `width` >= `n_output_dims` columns. Surplus columns are **padding**, a constant (0 for grids, else 1) after the
+values, or before them for spherical harmonics. The ones change the model: they act as biases of the network.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 class Encoding(ABC):
     """A map from [N, n_input_dims] to [N, n_output_dims], with or without parameters.
 
-    The kernels behind `forward`, `backward_input` and `backward_params` take float32 tensors on the launcher's device, rows
-    contiguous in memory or slices of columns of such; they neither allocate nor check.
+    The kernels behind `forward`, `backward_input` and `backward_params` take float32 tensors on the launcher's device with
+    contiguous rows, or slices of columns of such tensors; they neither allocate memory nor check their arguments.
 
     Attributes:
-        config: The configuration this was built from.
+        config: The configuration.
         n_input_dims: Input columns.
         n_output_dims: Output columns without padding.
         n_params: Number of parameters.
-        alignment: Column number of which this encoding's first column must be a multiple inside a composite.
+        alignment: Inside a composite, the number of this encoding's first column must be a multiple of this.
     """
 
     padding_value: ClassVar[float] = 1.0
@@ -59,11 +59,11 @@ class Encoding(ABC):
     def values(self, x: Tensor, params: Tensor) -> Tensor:
         """Encode by plain torch operations, differentiable any number of times.
 
-        Arguments of functions are formed in float32 as tiny-cuda-nn does; everything after that has the precision of `params`.
+        Arguments of functions are formed in float32 as in tiny-cuda-nn; all later operations have the precision of `params`.
 
         Args:
             x: float32 or float64 [N, n_input_dims].
-            params: [n_params], its dtype that of the result.
+            params: [n_params], in the dtype of the result.
 
         Returns:
             [N, n_output_dims].
@@ -98,7 +98,7 @@ class Encoding(ABC):
 
     def backward_params(self, launcher: Launcher, x: Tensor, params: Tensor, d_out: Tensor, sink: GradientSink) -> None:
         """Add the gradient with respect to the parameters to `sink`, given that of all columns [N, width]."""
-        return  # without parameters there is none
+        return  # encodings without parameters
 
     @abstractmethod
     def _forward(self, launcher: Launcher, x: Tensor, params: Tensor, values: Tensor) -> None: ...
@@ -115,11 +115,11 @@ class Encoding(ABC):
 
 
 def rounded(exact: Tensor, slope: float | Tensor, x: Tensor) -> Tensor:
-    """A value that was formed in float32, with the derivative it has in exact arithmetic.
+    """A value that was computed in float32, with the derivative that it has in exact arithmetic.
 
     Args:
-        exact: The value as float32 arithmetic gives it, detached from `x`, in the precision to go on with.
-        slope: d exact / d x.
-        x: What it was formed from.
+        exact: The value, detached from `x`, in the precision of further operations.
+        slope: The derivative of the value with respect to `x`.
+        x: The input that the value was computed from.
     """
     return exact + slope * (x - x.detach()).to(exact.dtype) if x.requires_grad else exact

@@ -1,4 +1,4 @@
-"""Frequency: sines and cosines of doubling frequency.
+"""Frequency: sines and cosines whose frequencies double.
 
 Mildenhall et al., *NeRF: Representing Scenes as Neural Radiance Fields for View Synthesis* (2020), section 5.1.
 """
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @wp.func
-def less_full_turns(half_turns: float) -> float:
-    """An angle, in half turns, less the nearest number of full turns: exact, in [-1, 1]."""
+def reduced_angle(half_turns: float) -> float:
+    """An angle in half turns, reduced by whole turns to [-1, 1] without rounding."""
     return half_turns - 2.0 * wp.rint(0.5 * half_turns)
 
 
@@ -32,22 +32,22 @@ def frequency_kernels(n_frequencies: int) -> PointKernels:
 
     @wp.func
     def encode(x: float, out: wp.array2d[float], i: int, column: int):
-        angle = less_full_turns(x)
+        angle = reduced_angle(x)
         for k in range(wp.static(n_frequencies)):
             out[i, column + 2 * k] = wp.sin(wp.PI * angle)
             out[i, column + 2 * k + 1] = wp.cos(wp.PI * angle)
-            angle = less_full_turns(2.0 * angle)
+            angle = reduced_angle(2.0 * angle)
 
     @wp.func
     def gradient(x: float, d_out: wp.array2d[float], i: int, column: int) -> float:
-        angle = less_full_turns(x)
+        angle = reduced_angle(x)
         slope = float(wp.PI)
         result = float(0.0)
         for k in range(wp.static(n_frequencies)):
             d_sine = d_out[i, column + 2 * k]
             d_cosine = d_out[i, column + 2 * k + 1]
             result += slope * (d_sine * wp.cos(wp.PI * angle) - d_cosine * wp.sin(wp.PI * angle))
-            angle = less_full_turns(2.0 * angle)
+            angle = reduced_angle(2.0 * angle)
             slope *= 2.0
         return result
 
@@ -57,7 +57,7 @@ def frequency_kernels(n_frequencies: int) -> PointKernels:
 class FrequencyEncoding(ElementwiseEncoding):
     """sin(2^k pi x) and cos(2^k pi x), side by side, for k below `n_frequencies`; NaN and infinities give NaN.
 
-    2^k x is reduced to one turn without any rounding before it is multiplied by pi.
+    2^k x is reduced to one turn without rounding before it is multiplied by pi.
     """
 
     def __init__(self, config: configuration.Frequency, n_input_dims: int) -> None:

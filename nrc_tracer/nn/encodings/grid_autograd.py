@@ -37,7 +37,7 @@ class GridFunction(torch.autograd.Function):
 
 
 class _GridGradient(torch.autograd.Function):
-    """The gradients of the grid as a function of what they are made from: `apply(d_out, x, params, grid, launcher, needs)`."""
+    """The gradients of the grid as a torch function: `apply(d_out, x, params, grid, launcher, needs)`."""
 
     @staticmethod
     def forward(
@@ -75,7 +75,7 @@ class _GridGradient(torch.autograd.Function):
     def _backward(
         ctx: Any, dd_x: Tensor | None, dd_params: Tensor | None, d_out: Tensor, x: Tensor, params: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """With y = y(x, t), its gradients d_x = (dy/dx)^T d_out and d_t = (dy/dt)^T d_out differentiated along dd_x and dd_t."""
+        """The gradients of d_x . dd_x + d_t . dd_t, where y = y(x, t), d_x = (dy/dx)^T d_out and d_t = (dy/dt)^T d_out."""
         grid, launcher = ctx.grid, ctx.launcher
         needs_out, needs_x, needs_params = ctx.needs_input_grad[:3]
         dd_out = torch.zeros_like(d_out) if needs_out else None
@@ -90,7 +90,7 @@ class _GridGradient(torch.autograd.Function):
             if d_x is not None:
                 grid.backward_backward_input(launcher, x, params, d_out, dd_x, d_x)
         if dd_params is not None:
-            # d_t . dd_t is the encoding of x by the parameters dd_t, times d_out
+            # d_t . dd_t is the encoding of x with the parameters dd_t, times d_out
             dd_params = dd_params.contiguous()
             if dd_out is not None:
                 values = torch.empty_like(d_out)
@@ -102,7 +102,7 @@ class _GridGradient(torch.autograd.Function):
 
 
 class _Last(torch.autograd.Function):
-    """A second derivative of the grid, which cannot be differentiated again: `apply(value, *what it depends on)`."""
+    """A second derivative of the grid, which cannot be differentiated again: `apply(value, *sources)`."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor | None, *sources: Tensor | None) -> Tensor | None:
@@ -111,5 +111,5 @@ class _Last(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:
         raise NrcError(
-            'a grid has first and second derivatives only: its third are not available; use backend="reference"'
+            'third derivatives of a grid are not available, only first and second ones; use backend="reference"'
         )

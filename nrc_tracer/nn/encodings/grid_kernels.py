@@ -61,7 +61,7 @@ def stretch_of(batch: GridBatch, item: int):
 
 @dataclass(frozen=True)
 class GridKernels:
-    """The kernels for one number of dimensions and features; each says below what it does.
+    """The kernels for one number of dimensions and features; their docstrings say what each does.
 
     Attributes:
         features: Type of a table's entry, a vector of float32.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nrc_tracer.nn.regions import Regions
 
 POINTS_PER_ITEM = 1024
-"""Points that one item of a kernel takes on the CPU: a level's table stays in the cache meanwhile."""
+"""Number of points per item of a kernel on the CPU: one level's table stays in the cache while they are processed."""
 
 
 class GridLaunches:
@@ -145,7 +145,7 @@ class GridLaunches:
 
 
 def _fixed_point_scale(values: Tensor) -> Tensor:
-    """The power of two, float64 [1], by which a sum of weighted values fits into 62 bits whatever the weights up to 1."""
+    """The power of two, float64 [1], with which a sum of all values with weights up to 1 fits into 62 bits."""
     largest = values.abs().max().double() if values.numel() else values.new_zeros((), dtype=torch.float64)
     exponent = 62.0 - torch.ceil(torch.log2(torch.clamp(largest * max(len(values), 1), min=1e-300)))
     return torch.exp2(torch.clamp(exponent, max=1000.0)).reshape(1)

@@ -15,7 +15,7 @@ from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn import config as configuration
 
 PRIMES = (1, 2654435761, 805459861, 3674653429)
-"""Factors of the spatial hash, dimension by dimension."""
+"""Factors of the coordinates in the spatial hash, one per dimension."""
 
 FINEST_INDEXED = {2: 65535, 3: 1625, 4: 255}
 """The finest resolution whose vertices can be numbered in 32 bits, for every number of dimensions that a grid may have."""
@@ -29,11 +29,11 @@ class GridLevel:
     """One level of a grid.
 
     Attributes:
-        scale: Cells along an edge, as a float32: a point is at `x * scale + 0.5`.
-        resolution: Vertices along an edge.
-        entries: Feature vectors in its table.
-        offset: Entries of all levels before it.
-        hashed: Whether its vertices are hashed into the table; else they are numbered, dimension 0 fastest.
+        scale: Cells along an edge, as a float32: a point is at `x * scale + 0.5`, in cells.
+        resolution: Number of vertices along an edge.
+        entries: Number of feature vectors in its table.
+        offset: Number of entries of all coarser levels.
+        hashed: Whether vertices are hashed into the table; else they are numbered, dimension 0 fastest.
     """
 
     scale: float

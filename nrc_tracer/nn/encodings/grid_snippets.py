@@ -1,8 +1,8 @@
-"""The two hot loops of the grid in C++: values of a level, and sums of its gradients, for a stretch of points.
+"""The two hot loops of the grid in C++: a level's values, and the sums of its gradients, for a stretch of points.
 
-They go into Warp kernels by `wp.func_native`, on both devices. On the CPU sixteen points are taken at a time, as vectors of the
-compiler (Clang's `ext_vector_type`, which it maps to what the processor has): first indices and weights of all their corners,
-then the loads and additions one by one. Scalar code took three times as long. On CUDA a vector is a number.
+They go into Warp kernels by `wp.func_native`, on both devices. On the CPU sixteen points are processed at a time in vectors
+(Clang's `ext_vector_type`, compiled to the processor's instructions): first the indices and weights of all their corners, then
+the loads and additions one by one. Scalar code took three times as long. On CUDA a vector has one element.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CORNERS = """
     const char* rows = (const char*)x.data;
     const size_t row_stride = x.strides[0], column_stride = x.strides[1];
 
-    // Corners of the points that are next, and of those before them, whose entries have been fetched meanwhile
+    // Corners of the next points, and of the points before them, whose entries have been prefetched meanwhile
     Floats weights[2][C];
     Unsigneds indices[2][C];
     for (int i = begin, turn = 0; i < end + W; i += W, turn ^= 1) {

@@ -1,4 +1,4 @@
-"""Identity: the inputs, scaled and moved."""
+"""Identity: the inputs, scaled and shifted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def identity_kernels(scale: float, offset: float) -> PointKernels:
 
 
 class IdentityEncoding(ElementwiseEncoding):
-    """`scale` * x + `offset`, both rounded to float32."""
+    """`scale` * x + `offset`, with scale and offset rounded to float32."""
 
     def __init__(self, config: configuration.Identity, n_input_dims: int) -> None:
         super().__init__(config, n_input_dims, 1)

@@ -1,4 +1,4 @@
-"""OneBlob: a kernel around the input, integrated over bins.
+"""OneBlob: a kernel centred at the input and integrated over bins.
 
 Mueller, McWilliams, Rousselle, Gross, Novak, *Neural Importance Sampling* (2019), section 4.3, with tiny-cuda-nn's quartic
 kernel 15/16 (1 - u^2)^2 in place of the Gaussian.
@@ -35,20 +35,20 @@ def quartic_cdf(u: float) -> float:
 
 @cache
 def one_blob_kernels(n_bins: int) -> PointKernels:
-    """Kernels for a power of two of bins.
+    """Kernels for `n_bins` bins, a power of two.
 
-    The blob has a radius of one bin, so it reaches three: the one that x is in, and those on its two sides.
+    The blob has a radius of one bin, so it covers three bins at most: that of x and its two neighbours.
     """
 
     @wp.func
     def bin_of(x: float) -> int:
-        """The bin that x would be in; one that no blob of it reaches if x is far outside or NaN."""
+        """The bin of x, also outside of [0, 1]; for x far outside or NaN a bin that is never written."""
         t = x * wp.static(float(n_bins))
         return wp.where(wp.abs(t) < wp.static(4.0 * n_bins), int(wp.floor(t)), wp.static(-4 * n_bins))
 
     @wp.func
     def wrapped(j: int) -> int:
-        """A bin of the intervals beside [0, 1] as that of [0, 1] on which its copy lies; -1 for bins further out."""
+        """The bin of [0, 1] that a bin wraps around to, if it lies in [-1, 2]; else -1."""
         return wp.where(j >= wp.static(-n_bins) and j < wp.static(2 * n_bins), j & wp.static(n_bins - 1), -1)
 
     @wp.func
@@ -92,10 +92,10 @@ def one_blob_kernels(n_bins: int) -> PointKernels:
 
 
 class OneBlobEncoding(ElementwiseEncoding):
-    """The integrals of a quartic blob, one bin in radius, over `n_bins` bins of [0, 1].
+    """The integrals of a quartic blob with a radius of one bin over `n_bins` bins of [0, 1].
 
-    There is a blob at the input and a copy of it at -1 and +1 from there, so what leaves the interval on one side enters it
-    on the other. Inputs far outside of [-1, 2] give zeros, NaN and infinities NaN.
+    The blob wraps around: there are copies of it at a distance of 1 on both sides, so what leaves the interval at one end enters
+    it at the other. Inputs far outside of [-1, 2] give zeros; NaN and infinities give NaN.
     """
 
     def __init__(self, config: configuration.OneBlob, n_input_dims: int) -> None:

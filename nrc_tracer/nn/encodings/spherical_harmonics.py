@@ -5,8 +5,8 @@ Sloan, *Stupid Spherical Harmonics Tricks* (2008), appendix A1, with the normali
     Y_l^m = q_l^|m|(z) {cos, sin}_|m|(x, y),   cos for m >= 0 and sin for m < 0,
 
 where cos_m + i sin_m = (x + i y)^m and q_l^m is the normalised m-th derivative of the Legendre polynomial P_l, with the
-Condon-Shortley phase (-1)^m. Bands l ascend, and m from -l to l in each: column l (l + 1) + m. Off the unit sphere these
-polynomials are not homogeneous; they are tiny-cuda-nn's.
+Condon-Shortley phase (-1)^m. Column l (l + 1) + m holds Y_l^m: bands l ascend, and m from -l to l in each. The polynomials are
+tiny-cuda-nn's, also off the unit sphere, where they are not homogeneous.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def spherical_harmonics_kernels(degree: int) -> PointKernels:
 class SphericalHarmonicsEncoding(PointEncoding):
     """The real spherical harmonics of bands below `degree` of the direction 2 x - 1; `degree`^2 outputs.
 
-    Padding stands before the values. A coordinate that is NaN or infinite makes all values NaN.
+    Padding comes before the values. If a coordinate is NaN or infinite, all values are NaN.
     """
 
     padding_first = True

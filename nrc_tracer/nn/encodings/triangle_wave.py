@@ -1,4 +1,4 @@
-"""TriangleWave: a cheap stand-in for `Frequency`.
+"""TriangleWave: a cheap replacement for `Frequency`.
 
 Mueller, Rousselle, Novak, Keller, *Real-time Neural Radiance Caching for Path Tracing* (2021), section 4.
 """
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @wp.func
-def from_middle(x: float, frequency: float, phase: float) -> float:
-    """Where a wave is in its period, in [-1/2, 1/2)."""
+def from_centre(x: float, frequency: float, phase: float) -> float:
+    """Position in the period of a wave, in [-1/2, 1/2)."""
     v = frequency * x + phase  # a power of two times x, so that a fused operation rounds the same
     return v - wp.floor(v) - 0.5
 
@@ -35,7 +35,7 @@ def triangle_wave_kernels(n_frequencies: int) -> PointKernels:
         frequency = float(0.5)
         phase = float(0.0)
         for k in range(wp.static(n_frequencies)):
-            out[i, column + k] = 4.0 * wp.abs(from_middle(x, frequency, phase)) - 1.0
+            out[i, column + k] = 4.0 * wp.abs(from_centre(x, frequency, phase)) - 1.0
             frequency *= 2.0
             phase += 0.25
 
@@ -45,7 +45,7 @@ def triangle_wave_kernels(n_frequencies: int) -> PointKernels:
         phase = float(0.0)
         result = 0.0 * x  # NaN stays NaN
         for k in range(wp.static(n_frequencies)):
-            slope = wp.where(from_middle(x, frequency, phase) < 0.0, -4.0, 4.0) * frequency
+            slope = wp.where(from_centre(x, frequency, phase) < 0.0, -4.0, 4.0) * frequency
             result += slope * d_out[i, column + k]
             frequency *= 2.0
             phase += 0.25
@@ -57,7 +57,7 @@ def triangle_wave_kernels(n_frequencies: int) -> PointKernels:
 class TriangleWaveEncoding(ElementwiseEncoding):
     """Triangle waves 4 |v - floor(v) - 1/2| - 1 with v = 2^(k-1) x + k/4, for k below `n_frequencies`.
 
-    The derivative at a kink is the one on its right; NaN and infinities give NaN.
+    The derivative at a kink is that on its right side; NaN and infinities give NaN.
     """
 
     def __init__(self, config: configuration.TriangleWave, n_input_dims: int) -> None:
@@ -67,9 +67,9 @@ class TriangleWaveEncoding(ElementwiseEncoding):
         k = torch.arange(self.config.n_frequencies, dtype=torch.float32, device=x.device)
         frequency = torch.exp2(k - 1.0)
         exact = (x.detach().float() * frequency + 0.25 * k).to(dtype)
-        from_middle = exact - exact.floor() - 0.5
-        wave = 4.0 * from_middle.abs() - 1.0
-        slope = torch.where(from_middle < 0.0, -4.0, 4.0).to(dtype) * frequency
+        from_centre = exact - exact.floor() - 0.5
+        wave = 4.0 * from_centre.abs() - 1.0
+        slope = torch.where(from_centre < 0.0, -4.0, 4.0).to(dtype) * frequency
         return rounded(wave, slope, x)
 
     @property

@@ -1,4 +1,4 @@
-"""The activation functions in C++, and their derivatives from what they returned."""
+"""The activation functions in C++, with derivatives that are computed from their results."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ class Expressions:
     """An activation as C++ expressions of floats.
 
     Attributes:
-        value: Of its argument `z`.
-        backward: The gradient with respect to z, of that with respect to the result, `d`, and the result, `h`; NaN stays NaN.
+        value: The result for the argument `z`.
+        backward: The gradient with respect to z, from the gradient `d` with respect to the result and the result `h`. NaN stays
+            NaN.
     """
 
     value: str
@@ -24,7 +25,7 @@ EXPRESSIONS = {
     "LeakyReLU": Expressions("(z < 0.0f ? 0.01f * z : z)", "(h > 0.0f ? d : 0.01f * d)"),
     "Exponential": Expressions("wp::exp(z)", "d * h"),
     "Sigmoid": Expressions("1.0f / (1.0f + wp::exp(-z))", "d * h * (1.0f - h)"),
-    # Negative arguments by the other root, which does not cancel
+    # Negative arguments by the conjugate form, without cancellation
     "Squareplus": Expressions(
         "(z < 0.0f ? 0.02f / (wp::sqrt(z * z + 0.04f) - z) : 0.5f * (z + wp::sqrt(z * z + 0.04f)))",
         "d / (1.0f + 1.0f / (100.0f * h * h))",
@@ -34,4 +35,4 @@ EXPRESSIONS = {
     ),
     "Tanh": Expressions("wp::tanh(z)", "d * (1.0f - h * h)"),
 }
-"""By name. SiLU and Sine are missing: their derivatives need arguments that are not kept."""
+"""The expressions by name. SiLU and Sine are missing: their derivatives need arguments, which are not kept."""

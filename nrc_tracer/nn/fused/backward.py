@@ -1,10 +1,10 @@
-"""The backward kernel: hidden activations again, then all gradients layer by layer, in one pass over the rows.
+"""The backward kernel: hidden activations are computed again, then all gradients layer by layer, in one pass over the rows.
 
-The inputs of all layers of a block's rows stay in shared memory, since a weight's gradient is a sum over rows, which are held by
-different warps: each warp takes a share of the matrix and goes over all rows of the block. The gradient of a layer's output
-takes the place of that output. A block's sums stay in registers from its first row to its last, or, where they are too many, are
-added to memory that this block alone writes; a second kernel adds up the blocks in order. So weight gradients are the same bits
-every time. Gradients of a grid are added by atomics, in any order.
+The inputs of all layers stay in shared memory for a block's rows: a weight's gradient is a sum over rows, which different warps
+hold, so each warp takes a share of the matrix and goes over all rows of the block. The gradient of a layer's output overwrites
+that output. A block's sums stay in registers from its first row to its last; if there are too many, they are added to memory
+that only this block writes. A second kernel adds the blocks in order, so weight gradients are the same bits every time. Gradients
+of a grid are added by atomics, in any order.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ _OUTPUT = """
             }
 """
 
-# `d`, the gradient of the layer's output before its activation, is both in registers and in the place of that output
+# `d`, the gradient of the layer's output before its activation, is in registers and also overwrites that output
 _BACKWARD = """
         // Layer $number: its weights' gradient, and its input's
         NRC_WARPS(w, warp) {
@@ -191,7 +191,7 @@ def backward_snippet(variant: Variant) -> str:
             layers += Template(_OUTPUT).substitute(values, product=product_text(values), place=places[layer + 1])
     for layer in reversed(range(n_layers)):
         values = _layer_values(variant, layer, resident, places)
-        # Sums that do not stay are those of one tile of rows, of one warp at a time
+        # Sums that do not stay are for one tile of rows and one warp at a time
         begin = "" if variant.sums_stay else Template(_SUMS).substitute(values)
         end = "" if variant.sums_stay else Template(_FLUSH).substitute(values, assign="+=")
         backward += Template(_BACKWARD).substitute(
@@ -223,7 +223,7 @@ def backward_snippet(variant: Variant) -> str:
 
 
 def _places(variant: Variant) -> list[str]:
-    """Where the input of each layer, and the last one's output, of a block's rows begins."""
+    """The place of each layer's input, and of the output, for a block's rows."""
     shape = variant.shape
     columns = [0, shape.n_input, *[shape.width] * shape.n_hidden_layers]
     return [f"(kept_layers + {variant.tiling.rows * sum(columns[: i + 1])})" for i in range(len(columns))]
@@ -308,7 +308,7 @@ def backward_kernel(variant: Variant) -> BackwardKernel:
         parts: wp.array[float],
         magnitude: wp.array[float],
     ):
-        """Gradients of rows 0 .. n - 1; weights' of a block into its row of `parts`, on the CPU an item is a block."""
+        """Gradients of rows 0 .. n - 1. A block writes its weight gradients to a row of `parts`. On the CPU an item is one."""
         block = (base + wp.tid()) // wp.block_dim()
         memory = wp.tile_empty(shape=wp.static(SIZE), dtype=wp.float32, storage="shared")
         run(

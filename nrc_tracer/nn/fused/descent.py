@@ -1,9 +1,9 @@
-"""Steps of training that are decided on the device, so that a CUDA graph can hold them.
+"""Training steps that are decided on the device, so that a CUDA graph can hold them.
 
-Otherwise a step asks the device whether its gradient is finite, and waits for the answer. Here the answer and the counts of steps
-stay on the device: a small kernel judges the gradient, and one pass over the parameters unscales the gradient, takes Adam's step,
-moves the average of the weights, rounds the network's to halfs for the next forward pass and leaves the gradient zero, or does
-the last alone.
+An ordinary step waits for the device to tell whether its gradient is finite. Here that result and the counts of steps stay on the
+device. A small kernel checks the gradient. Then one pass over the parameters unscales the gradient, takes Adam's step, moves the
+average of the weights, rounds the network's weights to halfs for the next forward pass and sets the gradient to zero; if the step
+is skipped, it only sets the gradient to zero.
 """
 
 import numpy as np
@@ -29,14 +29,14 @@ from nrc_tracer.nn.training_counters import (
     scaling_after_step,
 )
 
-# Where the numbers of a training are on the device
+# Indices of a training's numbers on the device
 STEPS = wp.constant(0)
 SKIPPED_STEPS = wp.constant(1)
 SINCE_OVERFLOW = wp.constant(2)
-OPTIMIZER_STEPS = wp.constant(3)  # fewer than STEPS where a trainer has learnt anew
+OPTIMIZER_STEPS = wp.constant(3)  # fewer than STEPS if the counters were set
 LOSS_SCALE = wp.constant(0)
 LEARNING_RATE = wp.constant(1)
-UNSCALE = wp.constant(2)  # what the gradient of the present step is multiplied by; 0 where the step is left out
+UNSCALE = wp.constant(2)  # factor of the gradient of the current step; 0 if the step is skipped
 
 
 _adam_update = ADAM["float32"].update
@@ -95,10 +95,10 @@ def take_step(
     columns: wp.array[int],
     packed: wp.array[wp.float16],
 ):
-    """Step the parameters begin .. end - 1, move their averages, round those of matrices to halfs, and make their gradient zero.
+    """Step the parameters begin .. end - 1, move their averages, round matrix parameters to halfs, and set the gradient to zero.
 
-    `shares` has what the weights of each step get of their average; it is empty where there is none. `ends`, `columns` and
-    `packed` are those of `pack_weights`.
+    `shares` are those of `Ema`; the array is empty if there is no average. `ends`, `columns` and `packed` are those of
+    `pack_weights`.
     """
     first = begin + (base + wp.tid()) * stretch
     last = wp.min(first + stretch, end)
@@ -124,17 +124,18 @@ def take_step(
 
 
 class Descent:
-    """Takes the steps of a fused model's training without asking the device.
+    """Takes the training steps of a fused model without waiting for the device.
 
-    The tensors are those of the optimizer. Its numbers and those of the training are on the device; `read` and `write` move them.
+    It uses the tensors of the optimizer. The numbers of the optimizer and the training are on the device; `read` and `write` move
+    them.
 
     Args:
-        backend: Of the model.
+        backend: The backend of the model.
         optimizer: `Adam`, or `Ema` of it.
-        scaling: Of the loss.
+        scaling: How the loss is scaled.
 
     Raises:
-        ConfigError: The model is not fused, or the optimizer is another, or sums must not depend on their order.
+        ConfigError: The model is not fused or is deterministic, or the optimizer is another one.
     """
 
     def __init__(self, backend: Backend, optimizer: Optimizer, scaling: LossScaling) -> None:
@@ -156,7 +157,7 @@ class Descent:
         self._is_begun = False
 
     def read(self, counters: TrainingCounters) -> None:
-        """Bring numbers, the optimizer's too, up to date, for which this waits for the device."""
+        """Update the counters and the optimizer's numbers from the device, which this waits for."""
         counts = self._counts.tolist()
         counters.steps, counters.skipped_steps = counts[STEPS], counts[SKIPPED_STEPS]
         counters.since_overflow = counts[SINCE_OVERFLOW]
@@ -166,7 +167,7 @@ class Descent:
             self._ema.complete = self._adam.steps
 
     def write(self, counters: TrainingCounters) -> None:
-        """Go on from these numbers, and from the optimizer's numbers and tensors."""
+        """Continue from these counters, and from the optimizer's numbers and tensors."""
         counts = (counters.steps, counters.skipped_steps, counters.since_overflow, self._adam.steps)
         self._counts.copy_(torch.tensor(counts, dtype=torch.int32))
         self._numbers[LOSS_SCALE].fill_(counters.loss_scale)
@@ -174,17 +175,17 @@ class Descent:
         self._is_begun = False
 
     def set_learning_rate(self) -> None:
-        """Take over the optimizer's."""
+        """Copy the optimizer's learning rate to the device."""
         self._numbers[LEARNING_RATE].fill_(self._adam.learning_rate)
 
     def averages(self, params: Tensor) -> Tensor | None:
-        """The weights for inference, float32 [n_params], where every step leaves them; None if they are the trained ones."""
+        """The average of the parameters, float32 [n_params], which every step updates; None if there is no average."""
         if self._ema and not self._is_begun and self._adam.steps > 0:
             self._begin(params)
         return self._ema.averages if self._ema and self._is_begun else None
 
     def step(self, params: Tensor, x: Tensor, evaluate: Evaluate) -> Tensor:
-        """Take a step, or leave it out where a number is not finite; see `Trainer.descend`."""
+        """Take a step, or skip it if a number is not finite; see `Trainer.descend`."""
         launcher, scaling = self._backend.launcher, self._scaling
         with single_threaded_torch(launcher):
             if not self._is_begun:
@@ -204,7 +205,7 @@ class Descent:
         return loss
 
     def _begin(self, params: Tensor) -> None:
-        """Make everything ready that a step takes for granted."""
+        """Prepare the averages, the weights as halfs and the gradient for the first step."""
         if self._ema and self._adam.steps == 0:
             self._ema.averages.copy_(params)
         elif self._ema:

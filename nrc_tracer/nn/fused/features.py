@@ -1,4 +1,4 @@
-"""Where a fused network's inputs come from: one grid that is encoded inside the kernels, and features in memory."""
+"""The inputs of a fused network: one grid that is encoded inside the kernels, and features in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nrc_tracer.nn.gradients import GradientSink
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a fused network is applied to.
+    """The inputs of a fused network.
 
     Attributes:
         features: float32 [N, n_input_dims], or None where a grid makes all of them.
@@ -39,12 +39,12 @@ class FusedGrid:
     """The grid that is encoded inside the kernels.
 
     Attributes:
-        encoding: What it is a part of, or it alone.
+        encoding: The whole encoding, of which the grid is a part, or the grid itself.
         width: Columns of the encoding's output, padding included.
         grid: The grid.
         inputs: Its columns of the model's input.
         own: Its parameters among those of the whole encoding.
-        columns: Where its features are among the network's inputs, and whether others are read from memory.
+        columns: Its columns among the network's inputs, and whether others are read from memory.
     """
 
     encoding: Encoding
@@ -56,13 +56,13 @@ class FusedGrid:
 
     @staticmethod
     def of(encoding: Encoding, width: int) -> FusedGrid | None:
-        """The grid that makes most of an encoding's features, or None where it has none or none can be taken out of it."""
+        """The grid with the most features in an encoding that can be encoded inside the kernels, or None."""
         if isinstance(encoding, GridEncoding):
             inputs, own = slice(0, encoding.n_input_dims), slice(0, encoding.n_params)
             return FusedGrid(encoding, width, encoding, inputs, own, _columns(encoding, 0, others=False))
         if not isinstance(encoding, CompositeEncoding) or not encoding.concatenated:
             return None
-        # A lane has two neighbouring columns of one level
+        # A lane holds two neighbouring columns of one level
         fitting = [
             (part, inputs, own, columns)
             for part, inputs, own, columns in encoding.parts(width)
@@ -75,11 +75,11 @@ class FusedGrid:
 
     @property
     def alone(self) -> bool:
-        """Whether it has all parameters of the encoding."""
+        """Whether the grid has all parameters of the encoding."""
         return self.grid.n_params == self.encoding.n_params
 
     def encode(self, launcher: TorchLauncher, x: Tensor, own: Tensor) -> Inputs:
-        """The network's inputs for the model's, x [N, n_input_dims]: what is not the grid's is encoded into memory now."""
+        """The network's inputs for the model's inputs x [N, n_input_dims]. All but the grid is encoded into memory now."""
         features = None
         if self.columns.others:
             features = x.new_empty(len(x), self.width)
@@ -93,7 +93,7 @@ class FusedGrid:
     def backward_others(
         self, launcher: TorchLauncher, x: Tensor, own: Tensor, d_features: Tensor, sink: GradientSink
     ) -> None:
-        """Add the gradients of all parameters but the grid's."""
+        """Add the gradients of all parameters except those of the grid."""
         for encoding, inputs, params, columns in self._all():
             if encoding is not self.grid and encoding.n_params:
                 part = sink.part(params)

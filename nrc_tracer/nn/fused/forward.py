@@ -1,8 +1,8 @@
-"""The forward kernel: a warp takes 32 rows through all layers, activations in its registers, weights in shared memory.
+"""The forward kernel: a warp takes 32 rows through all layers, with activations in registers and weights in shared memory.
 
-Of training it keeps the encoded inputs alone, as halfs: 2 bytes a column, against the memory traffic of encoding again, which is
-a hundred random reads a row. The hidden activations are made again by the backward kernel: a matrix product costs less than
-writing and reading its result.
+For training it keeps only the encoded inputs, as halfs: 2 bytes per column cost less than encoding again, which takes a hundred
+random reads per row. The backward kernel computes hidden activations again: a matrix product costs less than writing and reading
+its result.
 """
 
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ _FORWARD = """
 
 
 def begin_text(variant: Variant, resident: int) -> str:
-    """What both kernels begin with: the first `resident` weights go to shared memory."""
+    """The common beginning of both kernels, which copies the first `resident` weights to shared memory."""
     shape = variant.shape
     hidden, output = EXPRESSIONS[shape.activation], EXPRESSIONS[shape.output_activation]
     return preamble(variant.tiling.warps) + Template(_BEGIN).substitute(
@@ -113,7 +113,7 @@ def begin_text(variant: Variant, resident: int) -> str:
 
 
 def source(shape: Shape, layer: int, resident: int) -> dict[str, object]:
-    """Size of a layer's matrix, where its weights are, and how they are fetched."""
+    """The size of a layer's matrix, the place of its weights, and how they are fetched."""
     n_out, n_in, begin = shape.matrices[layer]
     inside = layer < resident
     matrix = f"({'shared' if inside else 'all_weights'} + {begin})"
@@ -124,13 +124,13 @@ def source(shape: Shape, layer: int, resident: int) -> dict[str, object]:
 
 
 def hidden_text(shape: Shape, layer: int, resident: int, store: str = "") -> str:
-    """A hidden layer, from fragments `h{layer}` to those of the next, each 16 x 16 of which is given to `store`."""
+    """The text of a hidden layer, from fragments `h{layer}` to those of the next layer; `store` handles each of these."""
     values = source(shape, layer, resident)
     return Template(_HIDDEN).substitute(values, product=product_text(values), store=store)
 
 
 def product_text(values: dict[str, object]) -> str:
-    """`sums` of 16 columns of a layer."""
+    """The text that computes `sums`, 16 columns of a layer."""
     return Template(_PRODUCT).substitute(values)
 
 
@@ -201,7 +201,7 @@ def forward_kernel(variant: Variant) -> ForwardKernel:
         kept: wp.array[int],
         keep: int,
     ):
-        """Outputs of rows 0 .. n - 1, or of the first `count[0]`: a block of threads takes every `blocks`-th tile of rows.
+        """Outputs of rows 0 .. n - 1, or of the first `count[0]`. A block of threads takes every `blocks`-th tile of rows.
 
         On the CPU an item is a block.
         """

@@ -1,7 +1,7 @@
-"""Programs of a warp in C++: fragments of matrices in the registers of 32 lanes, the instructions that move and multiply them.
+"""Matrix fragments in the registers of a warp's 32 lanes, and the instructions that move and multiply them, in C++.
 
 A *fragment* is a 16 x 16 matrix of halfs over a warp, four registers of two halfs in each lane; *sums* are a 16 x 8 matrix of
-floats, four in each lane. Who holds what is NVIDIA's PTX ISA, "Matrix fragments for mma.m16n8k16":
+floats, four in each lane. The layout is that of NVIDIA's PTX ISA, "Matrix fragments for mma.m16n8k16":
 
 * left operand A [16 rows, 16 k]: register r of a lane has row `lane / 4 + 8 (r % 2)`, k `2 (lane % 4) + 8 (r / 2)` and the next
   k in the high half;
@@ -12,12 +12,12 @@ floats, four in each lane. Who holds what is NVIDIA's PTX ISA, "Matrix fragments
 So the sums of one layer, in pairs as halfs, are the left operand of the next, in the same lanes.
 
 In memory a matrix of halfs is stored in *blocks* of 8 x 8, each row-major in 128 bytes: a register of a fragment is a block, the
-lane's own at byte `4 lane`, which no two lanes fetch from one bank. `ldmatrix` reads four blocks, transposed if wished, so that
-one copy of the weights does forwards and backwards.
+lane's own at byte `4 lane`, so there are no bank conflicts. `ldmatrix` reads four blocks, optionally transposed, so that one copy
+of the weights serves the forward and the backward pass.
 
 The text below goes into functions of `wp.func_native` on both devices. A variable has one value per lane on CUDA, where a thread
-is a lane; on the CPU it is an array over 32 lanes of every warp in the block, and the instructions are emulated from the
-definitions above: what the CPU proves is the index arithmetic of the CUDA program.
+is a lane. On the CPU it is an array over the 32 lanes of every warp in the block, and the instructions are emulated as defined
+above: tests on the CPU verify the index arithmetic of the CUDA program.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from string import Template
 import warp as wp
 
 BLOCK = 64
-"""Halfs of a block of 8 x 8."""
+"""Number of halfs in a block of 8 x 8."""
 
 
 @wp.func
 def block_index(row: int, column: int, columns: int) -> int:
-    """Where an element of a matrix with a multiple of 8 columns lies in blocks."""
+    """The index, in blocks, of an element of a matrix whose number of columns is a multiple of 8."""
     block = (row // 8) * (columns // 8) + column // 8
     return block * 64 + (row % 8) * 8 + column % 8
 
 
 def preamble(warps: int) -> str:
-    """What all snippets begin with, for blocks of so many warps."""
+    """The common beginning of all snippets, for blocks of `warps` warps."""
     return Template(_PREAMBLE).substitute(warps=warps)
 
 

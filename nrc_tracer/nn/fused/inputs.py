@@ -1,8 +1,8 @@
-"""The network's inputs in C++: features from memory, and those of a grid, encoded in the lanes that need them.
+"""The network's inputs in C++: features from memory, and features of a grid, encoded in the lanes that need them.
 
-A lane holds of a row the columns 2 q and 2 q + 1, counted from a multiple of 8, q = lane % 4: with two features a level, one
-level. So four lanes encode a row, each other levels, nothing is computed twice and nothing passes through memory; with the
-gradients it is the same, and the lane that holds a level's gradient adds it to the table.
+A lane holds the columns 2 q and 2 q + 1 of a row, counted from a multiple of 8, with q = lane % 4: with two features per level,
+these are one level. So four lanes encode a row, each different levels; nothing is computed twice, and nothing passes through
+memory. Gradients have the same layout: the lane that holds a level's gradient adds it to the table.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _CORNERS = """
     };
 """
 
-# Two rows of a lane at a time, so that the loads of both are on their way together
+# Two rows per lane at a time, so that the loads of both overlap
 _ENCODE = """
         // Encode a pair of columns of two rows per lane
         Fragment h0[ROW_TILES][$tiles];
@@ -146,7 +146,7 @@ _ADDITIONS = """
 
 
 def corners_text(grid: GridColumns | None) -> str:
-    """What goes before the loop over rows."""
+    """The text before the loop over rows."""
     if grid is None:
         return ""
     end = grid.begin + grid.n_levels * grid.n_features
@@ -156,7 +156,7 @@ def corners_text(grid: GridColumns | None) -> str:
 
 
 def encode_text(n_input: int, grid: GridColumns | None) -> str:
-    """The inputs of a warp's rows, from row `first` on, as fragments `h0`."""
+    """The text that makes the inputs of a warp's rows, from row `first` on, as fragments `h0`."""
     values = _FROM_MEMORY if grid is None or grid.others else ""
     read_point = ""
     if grid is not None:
@@ -168,5 +168,5 @@ def encode_text(n_input: int, grid: GridColumns | None) -> str:
 
 
 def scatter_text(grid: GridColumns | None) -> str:
-    """Adding the gradient in `sums` of the inputs' columns from 16 j on to that of the table."""
+    """The text that adds the gradient in `sums`, of input columns from 16 j on, to the gradient of the table."""
     return "" if grid is None else _SCATTER

@@ -1,6 +1,6 @@
-"""The fused network as torch sees it: what `BlockedMlp` is, in one kernel a pass, with or without the encoding before it.
+"""Networks in one kernel per pass, with or without the encoding before them.
 
-The same kernels run on the CPU, where the instructions of a GPU are emulated, slowly: that is for tests of their arithmetic.
+The same kernels run on the CPU, where the instructions of a GPU are emulated, slowly, to test their arithmetic.
 """
 
 from __future__ import annotations
@@ -22,15 +22,21 @@ from nrc_tracer.nn.fused.plan import Shape, Variant, backward_variant, forward_v
 from nrc_tracer.nn.mlp import Mlp
 
 FORWARD_BLOCKS, BACKWARD_BLOCKS = 4, 2
-"""Blocks of threads at most for each multiprocessor of a GPU: what its registers hold at a time. Each takes tiles in turn."""
+"""Most blocks of threads per multiprocessor of a GPU, as many as its registers hold. Each block takes several tiles in turn."""
 
 EMULATED_BLOCKS = 3
-"""On the CPU: more than one, so that tests see blocks take turns."""
+"""Most blocks on the CPU: more than one, so that tests cover the distribution of tiles among blocks."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What `forward` keeps for `backward`: the inputs as halfs in the order of the kernels, and where they came from."""
+    """The data that `forward` keeps for `backward`.
+
+    Attributes:
+        inputs: The inputs.
+        halfs: The encoded inputs as halfs, in the order of the kernels.
+        weights: The weights as halfs in blocks.
+    """
 
     inputs: Inputs
     halfs: Tensor
@@ -38,22 +44,23 @@ class Kept:
 
 
 class FusedMlp:
-    """An `Mlp` in one kernel a pass, half operands and float32 sums on the tensor cores.
+    """Runs an `Mlp` in one kernel per pass, with half operands and float32 sums on the tensor cores; see `NetworkRunner`.
 
-    **It has never run on a GPU**: that it is right is shown on the CPU alone, by emulation of the instructions, and that it
-    compiles, by the compiler. In place of `Inputs` it takes a tensor of features, as `BlockedMlp` does.
+    **It has never run on a GPU**: it is tested on the CPU, by emulation of the instructions, and it compiles for CUDA. It accepts
+    a tensor of features in place of `Inputs`.
 
     Args:
         mlp: The network.
-        launcher: Of the device that it runs on.
-        grid: A grid to encode inside.
+        launcher: The launcher of the device that it runs on.
+        grid: A grid to encode inside the kernels.
 
     Attributes:
-        ends, columns: Of the matrices: where the weights of each end among all, and how many columns it has, int32.
-        magnitude: After `backward` with a gradient of the input or the grid: the sum of absolute values of the input's gradient.
+        ends: The index past the last weight of each matrix, int32.
+        columns: Number of columns of each matrix, int32.
+        magnitude: The sum of absolute values of the input's gradient, after `backward` with a gradient of the input or the grid.
 
     Raises:
-        ConfigError: The network is none that is fused.
+        ConfigError: The network cannot be fused.
     """
 
     def __init__(self, mlp: Mlp, launcher: TorchLauncher, grid: FusedGrid | None = None) -> None:
@@ -62,8 +69,8 @@ class FusedMlp:
         backward = backward_variant(shape, columns) if shape else None
         if shape is None or backward is None:
             raise ConfigError(
-                "fused: a network of 16, 32, 64 or 128 neurons and one hidden layer or more, not too many for shared memory, "
-                f"with any activation but SiLU and Sine, is needed; got {mlp.config}; leave fused=True out"
+                "fused: needs a network of 16, 32, 64 or 128 neurons with at least one hidden layer, small enough for shared "
+                f"memory, with any activation but SiLU and Sine; got {mlp.config}; leave fused=True out"
             )
         self.mlp = mlp
         self.launcher = launcher
@@ -82,19 +89,19 @@ class FusedMlp:
         """The output, float32 [N, n_output_dims].
 
         Args:
-            x: What it is applied to.
-            params: The network's weights, float32 [n_params], or halfs of `pack`.
-            count: How many rows of the output are wanted, if not all, int32 [1] on the device; the others hold anything.
+            x: The inputs.
+            params: The network's weights, float32 [n_params], or the halfs that `pack` returned.
+            count: Number of leading rows to compute, int32 [1] on the device, if not all; other rows are undefined.
         """
         return self._forward(_inputs(x), params, keep=False, count=count)[0]
 
     def forward(self, x: Inputs | Tensor, params: Tensor) -> tuple[Tensor, Kept]:
-        """`infer`, and what `backward` needs."""
+        """`infer`, and the data that `backward` needs."""
         return self._forward(_inputs(x), params, keep=True)
 
     def _forward(self, x: Inputs, params: Tensor, *, keep: bool, count: Tensor | None = None) -> tuple[Tensor, Kept]:
         n, variant = len(x), self.forward_variant
-        # A tile of the backward pass may be larger or smaller: both are whole in a common multiple
+        # Tiles of the two passes may differ in size: a common multiple holds whole tiles of both
         rows = -(-n // 128) * 128 if keep else 0
         halfs = torch.empty(rows * self.mlp.n_input_dims // 2, dtype=torch.int32, device=params.device)
         out = torch.empty(n, self.mlp.n_output_dims, device=params.device)
@@ -127,12 +134,12 @@ class FusedMlp:
 
         Args:
             d_out: Gradient of the output, float32 [N, n_output_dims].
-            kept: What `forward` kept.
-            params: Not used: the weights of the forward pass are.
-            d_params: Is given the gradient of the weights times `unscale`, float32 [n_params].
-            need_input: Whether the gradient of the network's input is wanted in memory.
-            d_table: The gradient of the grid's parameters times `unscale` is added to it.
-            unscale: What a loss was divided by beforehand.
+            kept: The data that `forward` kept.
+            params: Not used; the weights of the forward pass are.
+            d_params: Receives the gradient of the weights times `unscale`, float32 [n_params].
+            need_input: Whether the gradient of the network's input is needed in memory.
+            d_table: The gradient of the grid's parameters times `unscale` is added to this.
+            unscale: Factor that removes the scale of the loss from gradients.
 
         Returns:
             The gradient of the network's input, not unscaled, float32 [N, n_input_dims], or None.
@@ -166,7 +173,7 @@ class FusedMlp:
         return d_x if need_input else None
 
     def pack(self, params: Tensor) -> Tensor:
-        """Weights, float32 [n_params], as halfs in blocks, which other methods take in their place."""
+        """Weights, float32 [n_params], as halfs in blocks, which other methods accept in their place."""
         packed = torch.empty(self.mlp.n_params, dtype=torch.float16, device=params.device)
         arrays = [as_warp(params.detach()), as_warp(self.ends), as_warp(self.columns), as_warp(packed)]
         self._run(pack_weights, self.mlp.n_params, arrays)
@@ -187,18 +194,18 @@ class FusedMlp:
         return self.grid.grid.levels_on(self.launcher), int(self.grid.grid.interpolation)
 
     def _blocks(self, variant: Variant, n: int, most: int) -> int:
-        """Blocks of threads, which share out the tiles of rows; `most` for each multiprocessor."""
+        """Number of blocks of threads for n rows; at most `most` per multiprocessor."""
         device = self.launcher.device
         most = device.sm_count * most if device.is_cuda else EMULATED_BLOCKS
         return min(-(-n // variant.tiling.rows), most)
 
     def _launch(self, kernel: wp.Kernel, variant: Variant, blocks: int, arguments: list) -> None:
-        """Launch whole blocks of threads; on the CPU an item is a block, one after the other."""
+        """Launch whole blocks of threads; on the CPU an item is a block, and they run one after the other."""
         if not blocks:
             return
         inputs = [0, blocks, *arguments]
         if not self.launcher.device.is_cuda:
-            # Shared memory is one piece there for all threads of the process
+            # All threads of the process have the same shared memory there
             wp.launch(kernel, dim=blocks, inputs=inputs, device=self.launcher.device)
             return
         stream = warp_stream(torch.cuda.current_stream(self.launcher.torch_device))
@@ -211,7 +218,7 @@ class FusedMlp:
 
 
 def _aligned(values: Tensor) -> Tensor:
-    """The same values where pairs of them can be read at once."""
+    """The same values, aligned so that pairs of them can be read at once."""
     return values if values.data_ptr() % 8 == 0 else values.clone()
 
 

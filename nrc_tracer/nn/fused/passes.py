@@ -1,4 +1,4 @@
-"""Two small kernels around the fused ones: the weights as halfs, and the sum of a gradient's parts."""
+"""Two small kernels that go with the fused ones: rounding weights to halfs, and summing the parts of a gradient."""
 
 import warp as wp
 
@@ -9,7 +9,7 @@ wp.set_module_options({"enable_backward": False})
 
 @wp.func
 def packed_place(i: int, ends: wp.array[int], columns: wp.array[int]) -> int:
-    """Where weight i goes among halfs in blocks, of matrices with so many columns that end at `ends`."""
+    """The index of weight i among halfs in blocks, for matrices that end at `ends` and have `columns` columns."""
     layer = int(0)
     begin = int(0)
     while i >= ends[layer]:
@@ -28,14 +28,14 @@ def pack_weights(
     columns: wp.array[int],
     packed: wp.array[wp.float16],
 ):
-    """Round the weights to halfs and put those of each matrix into blocks."""
+    """Round the weights to halfs, and store each matrix in blocks."""
     i = base + wp.tid()
     packed[packed_place(i, ends, columns)] = wp.float16(params[i])
 
 
 @wp.kernel
 def add_parts(base: int, parts: wp.array2d[float], scale: float, total: wp.array[float]):
-    """`scale` times the sum of all rows, from the first to the last."""
+    """`scale` times the sum of all rows, in order."""
     i = base + wp.tid()
     result = float(0.0)
     for row in range(parts.shape[0]):

@@ -1,4 +1,4 @@
-"""What a fused kernel is compiled for: the network's shape, where its inputs come from, and how the work is cut."""
+"""The parameters that a fused kernel is compiled for: the network's shape, the source of its inputs, and its tiling."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from nrc_tracer.nn.fused.activations import EXPRESSIONS
 from nrc_tracer.nn.mlp import Mlp
 
 WIDTHS = (16, 32, 64, 128)
+"""Widths of hidden layers that can be fused."""
 
 SHARED_HALFS = 48 * 1024
-"""Shared memory of a block at most, in halfs: 96 KiB, which every GPU since Ampere has, and an H100 twice per multiprocessor."""
+"""Largest shared memory of a block, in halfs: 96 KiB, which every GPU since Ampere has, and an H100 twice per multiprocessor."""
 
 RESIDENT_SUMS = 96
-"""Registers of a thread at most that hold sums of weight gradients from the first row to the last."""
+"""Most registers per thread for sums of weight gradients that stay there from the first row to the last."""
 
 TILE_SUMS = 64
-"""The same for sums that are handed over after each tile of rows."""
+"""Most registers per thread for sums of weight gradients that are added to memory after each tile of rows."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,12 @@ class Shape:
     """The shape of a network, in multiples of 16.
 
     Attributes:
-        n_input, width, n_hidden_layers, n_output: Columns and layers.
-        activation, output_activation: Names.
+        n_input: Input columns.
+        width: Columns of hidden layers.
+        n_hidden_layers: Number of hidden layers.
+        n_output: Output columns.
+        activation: Name of the activation of hidden layers.
+        output_activation: Name of the activation of the output.
     """
 
     n_input: int
@@ -38,7 +43,7 @@ class Shape:
 
     @staticmethod
     def of(mlp: Mlp) -> Shape | None:
-        """That of a network, or None for one that is not fused."""
+        """The shape of a network, or None if it cannot be fused."""
         config = mlp.config
         if config.n_neurons not in WIDTHS or config.n_hidden_layers < 1 or mlp.padded_output_dims > max(WIDTHS):
             return None
@@ -55,7 +60,7 @@ class Shape:
 
     @cached_property
     def matrices(self) -> list[tuple[int, int, int]]:
-        """Rows (outputs) and columns (inputs) of each matrix, and its first weight among all."""
+        """Rows (outputs) and columns (inputs) of each matrix, and the index of its first weight."""
         columns = [self.n_input, *[self.width] * self.n_hidden_layers]
         rows = [*columns[1:], self.n_output]
         begins = [0]
@@ -75,7 +80,9 @@ class GridColumns:
     """A grid that is encoded inside the kernel.
 
     Attributes:
-        n_dims, n_features, n_levels: Of the grid.
+        n_dims: Input dimensions.
+        n_features: Features per level.
+        n_levels: Number of levels.
         begin: Its first column among the network's inputs.
         others: Whether other columns are read from memory; else they are zero.
     """
@@ -89,11 +96,11 @@ class GridColumns:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How rows are shared out in a block of threads.
+    """How the rows of a block of threads are distributed.
 
     Attributes:
-        warps: Warps of a block.
-        row_tiles: Sixteens of rows that a warp takes at a time: with more, a weight is fetched less often.
+        warps: Warps per block.
+        row_tiles: Tiles of 16 rows that a warp processes at a time: with more, weights are fetched less often.
     """
 
     warps: int
@@ -101,23 +108,23 @@ class Tiling:
 
     @property
     def threads(self) -> int:
-        """Threads of a block."""
+        """Threads per block."""
         return 32 * self.warps
 
     @property
     def rows(self) -> int:
-        """Rows that a block takes at a time."""
+        """Rows that a block processes at a time."""
         return 16 * self.warps * self.row_tiles
 
 
 @dataclass(frozen=True)
 class Variant:
-    """All that a kernel is compiled for.
+    """The parameters that a kernel is compiled for.
 
     Attributes:
         shape: The network.
-        grid: What is encoded inside, or None: all inputs are read from memory.
-        tiling: The work of a block.
+        grid: The grid that is encoded inside; None if all inputs are read from memory.
+        tiling: How rows are distributed.
     """
 
     shape: Shape
@@ -126,7 +133,7 @@ class Variant:
 
     @property
     def key(self) -> str:
-        """A name."""
+        """A name for the variant."""
         shape, grid = self.shape, self.grid
         name = f"{shape.n_input}_{shape.width}x{shape.n_hidden_layers}_{shape.n_output}"
         name += f"_{shape.activation}_{shape.output_activation}_{self.tiling.warps}w{self.tiling.row_tiles}".lower()
@@ -135,31 +142,31 @@ class Variant:
         return name
 
     def resident_layers(self, taken: int = 0) -> int:
-        """Layers, from the first on, whose weights fit into shared memory beside `taken` halfs."""
+        """Number of layers, from the first on, whose weights fit into shared memory beside `taken` halfs."""
         return sum(taken + begin + rows * columns <= SHARED_HALFS for rows, columns, begin in self.shape.matrices)
 
     def resident_weights(self, taken: int = 0) -> int:
-        """Their weights."""
+        """Number of weights of the resident layers."""
         return sum(r * c for r, c, _ in self.shape.matrices[: self.resident_layers(taken)])
 
     @property
     def activations(self) -> int:
-        """Halfs in which the backward pass keeps the inputs of all layers and the outputs for a block's rows."""
+        """Number of halfs for the inputs of all layers and the outputs of a block's rows, which the backward pass keeps."""
         shape = self.shape
         return self.tiling.rows * (shape.n_input + shape.width * shape.n_hidden_layers + shape.n_output)
 
     @cached_property
     def shares(self) -> list[Share]:
-        """How each layer's weight gradient is shared out among the warps."""
+        """How each layer's weight gradient is divided among the warps."""
         return [Share.of(rows // 16, columns // 16, self.tiling.warps) for rows, columns, _ in self.shape.matrices]
 
     @property
     def sums_stay(self) -> bool:
-        """Whether sums of weight gradients stay in registers; else they are added up in memory after each tile of rows."""
+        """Whether sums of weight gradients stay in registers; else they are added to memory after each tile of rows."""
         return sum(share.registers for share in self.shares) <= RESIDENT_SUMS
 
     def group(self, layer: int) -> int:
-        """Columns of a warp's share that it sums up at a time: all where sums stay, else as many as registers hold easily."""
+        """Columns of a warp's share that it sums at a time: all if sums stay, else as many as fit into TILE_SUMS registers."""
         share = self.shares[layer]
         return (
             share.own_columns if self.sums_stay else min(share.own_columns, max(1, TILE_SUMS // (8 * share.own_rows)))
@@ -171,8 +178,10 @@ class Share:
     """A warp's share of a matrix of `rows` x `columns` tiles of 16 x 16: every `down`-th row and every `across`-th column.
 
     Attributes:
-        rows, columns: The matrix, in tiles.
-        down, across: Warps along rows and columns.
+        rows: Rows of the matrix, in tiles.
+        columns: Columns of the matrix, in tiles.
+        down: Number of warps along the rows.
+        across: Number of warps along the columns.
     """
 
     rows: int
@@ -182,34 +191,34 @@ class Share:
 
     @staticmethod
     def of(rows: int, columns: int, warps: int) -> Share:
-        """The one with the fewest loads: a warp loads a fragment for each of its rows and of its columns."""
+        """The division with the fewest loads: a warp loads a fragment for each of its rows and of its columns."""
         choices = [d for d in (1, 2, 4, 8) if warps % d == 0]
         shares = [Share(rows, columns, down, warps // down) for down in choices]
         return min(shares, key=lambda share: (share.own_rows * share.own_columns, share.own_rows + share.own_columns))
 
     @property
     def own_rows(self) -> int:
-        """Rows of a warp at most."""
+        """Largest number of rows of a warp."""
         return -(-self.rows // self.down)
 
     @property
     def own_columns(self) -> int:
-        """Columns of a warp at most."""
+        """Largest number of columns of a warp."""
         return -(-self.columns // self.across)
 
     @property
     def registers(self) -> int:
-        """Sums of a thread."""
+        """Number of sums per thread."""
         return 8 * self.own_rows * self.own_columns
 
 
 def forward_variant(shape: Shape, grid: GridColumns | None = None) -> Variant:
-    """For inference, and the forward pass of training."""
+    """The variant for inference and the forward pass of training."""
     return Variant(shape, grid, Tiling(warps=4, row_tiles=2))
 
 
 def backward_variant(shape: Shape, grid: GridColumns | None = None) -> Variant | None:
-    """For the backward pass: the most rows that fit into shared memory; None where not even 32 rows do."""
+    """The variant for the backward pass, with the most rows that fit into shared memory; None if not even 32 rows fit."""
     wide = shape.width == 128
     choices = [Tiling(8, 1), Tiling(4, 1)] if wide else [Tiling(4, 2), Tiling(4, 1)]
     for tiling in [*choices, Tiling(2, 1)]:

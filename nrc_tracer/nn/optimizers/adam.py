@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nrc_tracer.nn.gradients import Gradient
 
 FINAL_RATE = 0.1
-"""What AdaBound's bounds go to."""
+"""Limit of both of AdaBound's bounds of the learning rate."""
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -33,19 +33,20 @@ LARGEST = float(np.finfo(np.float32).max)
 class Adam(Optimizer):
     """Adam with a step count for every parameter.
 
-    By default, parameters outside the matrices rest while their gradient is exactly zero: moments, count and weight stay as
-    they are, regularized or not. Where the gradient lists the touched entries of grids, the others are not even looked at.
-    With `skip_zero_grad_non_matrix_params` false, every step goes over all parameters.
+    By default, a non-matrix parameter rests while its gradient is exactly zero: its moments, count and value stay as they are,
+    even if it is regularized. Where the gradient lists the touched entries of grids, other entries are not read at all. With
+    `skip_zero_grad_non_matrix_params` false, every step goes over all parameters.
 
-    With `moments` bfloat16, the state of a parameter takes 6 bytes instead of 12. Moments are rounded up or down by chance, so
-    that small changes of theirs add up all the same; the chance depends on the parameter and the step alone.
+    With `moments` bfloat16, the state of a parameter takes 6 bytes instead of 12. Moments are rounded stochastically, so that
+    small changes are not lost; the random numbers depend only on the parameter and the step.
 
-    The correction of the moments' bias is computed in float64: tiny-cuda-nn's, in float32, is off by up to 3e-5 of itself in
-    the first steps.
+    The bias correction of the moments is computed in float64: tiny-cuda-nn's, in float32, has a relative error of up to 3e-5
+    in the first steps.
 
     Attributes:
-        matrix_rule, other_rule: Of the network's parameters and of the others, but for what changes from step to step.
-        corrections: Of the moments' bias, by a parameter's step count.
+        matrix_rule: The rule for matrix parameters, except for the values that change from step to step.
+        other_rule: The same for all other parameters.
+        corrections: Bias correction of the learning rate by a parameter's step count.
     """
 
     steps: int = 0
@@ -74,7 +75,7 @@ class Adam(Optimizer):
         self.other_rule = self._rule(config.non_matrix_l2_reg, skip_zero=config.skip_zero_grad_non_matrix_params)
 
     def _rule(self, l2_reg: float, *, skip_zero: bool) -> AdamRule:
-        """A rule with everything but what changes from step to step."""
+        """A rule, except for the values that change from step to step."""
         rule = AdamRule()
         rule.beta1 = self.config.beta1
         rule.beta2 = self.config.beta2

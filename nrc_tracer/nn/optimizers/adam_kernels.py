@@ -22,18 +22,22 @@ WHOLE = wp.constant(int(ListOrder.WHOLE))
 
 @wp.struct
 class AdamRule:
-    """What Adam does to one kind of parameters in one step.
+    """The hyperparameters of one step of Adam for one kind of parameters.
 
     Attributes:
-        learning_rate: Before the correction of the moments' bias.
-        beta1, beta2: Decays of the moments.
-        epsilon: Added to the root of the second moment.
-        l2_reg: What of the weight is added to the gradient.
-        relative_decay, absolute_decay: Lost by the weight, per unit of the corrected learning rate.
-        gradient_limit, weight_limit: Greatest magnitudes; 0 for any.
-        lowest_rate, highest_rate: Bounds of the learning rate over the root of the second moment (AdaBound).
+        learning_rate: Learning rate before the bias correction.
+        beta1: Decay of the first moment.
+        beta2: Decay of the second moment.
+        epsilon: Added to the square root of the second moment.
+        l2_reg: Factor of the weight that is added to the gradient.
+        relative_decay: Fraction of the weight that is lost, per unit of the corrected learning rate.
+        absolute_decay: Amount of the weight that is lost, per unit of the corrected learning rate.
+        gradient_limit: Largest magnitude of a gradient; 0 for no limit.
+        weight_limit: Largest magnitude of a weight; 0 for no limit.
+        lowest_rate: Lower bound of the learning rate divided by the square root of the second moment (AdaBound).
+        highest_rate: Upper bound of the same.
         skip_zero: 1 if a parameter whose gradient is exactly zero rests.
-        step: Number of the step, for what is rounded by chance.
+        step: Number of the step, which seeds stochastic rounding.
     """
 
     learning_rate: wp.float32
@@ -68,7 +72,7 @@ class AdamKernels:
 
 
 def _adam_kernels(moments: str, moments_type: Any, counts_type: Any) -> AdamKernels:
-    """The kernels for moments of a type, which an array has in elements of `moments_type`."""
+    """The kernels for one type of the moments: both moments of a parameter are one element of type `moments_type`."""
 
     @wp.func_native(range_snippet(moments))
     def update(
@@ -128,7 +132,7 @@ def _adam_kernels(moments: str, moments_type: Any, counts_type: Any) -> AdamKern
         moments: wp.array[moments_type],
         counts: wp.array[counts_type],
     ):
-        """Step the listed entries of a grid whose first parameter is `begin`; `gradient` has their sums, see `Regions`."""
+        """Step the listed entries of a grid whose first parameter is `begin`; `gradient` holds their sums, see `Regions`."""
         stretch = stretches[base + wp.tid()]
         if stretch.order == WHOLE:
             first = begin + stretch.first * n_features
@@ -143,7 +147,7 @@ def _adam_kernels(moments: str, moments_type: Any, counts_type: Any) -> AdamKern
 
 ADAM = {
     "float32": _adam_kernels("float32", wp.vec2, wp.int32),
-    # Both moments of a parameter are in one integer, the first in its lower half, and steps are counted up to 32,767
+    # One integer holds both moments, the first in its lower half; steps are counted up to 32,767
     "bfloat16": _adam_kernels("bfloat16", wp.int32, wp.int16),
 }
 """The kernels for each type of the moments."""

@@ -22,7 +22,7 @@ _ADAM = Template("""
     const float weight_limit = rule.weight_limit != 0.0f ? rule.weight_limit : 3.402823466e38f;
     const unsigned key = (unsigned)rule.step * 0x9e3779b9u;
 
-    // Of n parameters side by side: a loop without branches, which the compiler turns into vector instructions on the CPU
+    // Step n parameters: a loop without branches, which the compiler turns into vector instructions on the CPU
     auto update = [&](int n, const float* gradients, float* weights, auto* moment, auto* steps, auto place) {
 #if !defined(__CUDA_ARCH__)
 #pragma clang loop vectorize(assume_safety)
@@ -41,7 +41,7 @@ _ADAM = Template("""
         const float m = beta1 * m_before + rest1 * g;
         const float v = beta2 * v_before + rest2 * (g * g);
 
-        // Correct their bias, and bound the rate; of NaN, from 0 / 0, the comparison makes the bound
+        // Correct their bias, and bound the rate; the comparisons replace NaN, from 0 / 0, by the bound
         const int t = t_before + 1;
         const float rate = learning_rate * table[t < last ? t : last];
         float bounded = rate / (sqrtf(v) + epsilon);
@@ -81,7 +81,7 @@ _COMPACT = {
         const float m_before = low.f, v_before = high.f;
 """,
     "store": """
-        // Round to bfloat16 up or down by chance, so that on average nothing is lost
+        // Round to bfloat16 stochastically, so that nothing is lost on average
         unsigned dice = ((unsigned)place(i) ^ key) * 0x85ebca6bu;
         dice = (dice ^ dice >> 15) * 0xc2b2ae35u;
         dice ^= dice >> 16;
@@ -104,7 +104,7 @@ _RANGE = """
 
 _LIST = """
 #if !defined(__CUDA_ARCH__)
-    // Fetched ahead of their turn and brought together, so that they are waited for, and stepped, side by side
+    // Prefetch and gather entries, so that their loads overlap and they are stepped in vectors
     constexpr int ROOM = 64;
     float g[ROOM], w[ROOM];
     auto first_moment = *moments.data;

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class Average(Wrapper):
     """The mean of the trained weights after each of the last `n_samples` steps, all of which are kept.
 
-    As in tiny-cuda-nn, steps before the first count as weights of zero: the mean is one only after `n_samples` steps. Every step
+    As in tiny-cuda-nn, missing steps count as weights of zero, so it is a true mean only after `n_samples` steps. Every step
     goes over all parameters.
 
     Raises:
-        ConfigError: There is no memory for `n_samples` sets of parameters.
+        ConfigError: There is not enough memory for `n_samples` sets of parameters.
     """
 
     def __init__(self, config: configuration.Average, nested: Optimizer) -> None:
@@ -32,7 +32,7 @@ class Average(Wrapper):
         except RuntimeError as error:
             raise ConfigError(
                 f"optimizer.n_samples: {config.n_samples} samples of {self.n_params:,} parameters take "
-                f"{4 * config.n_samples * self.n_params / 2**30:,.1f} GiB, which are not to be had; keep fewer"
+                f"{4 * config.n_samples * self.n_params / 2**30:,.1f} GiB, more than there is memory; keep fewer"
             ) from error
         self.mean = torch.zeros(self.n_params, device=self._torch_device)
 

@@ -1,4 +1,4 @@
-"""One step for the mean of several gradients."""
+"""One step with the mean of several gradients."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Batched(Wrapper):
-    """Steps the nested optimizer with the mean of `batch_size_multiplier` gradients, in the last of as many calls.
+    """Steps the nested optimizer once every `batch_size_multiplier` calls, with the mean of their gradients.
 
-    It counts calls, as tiny-cuda-nn does, so a schedule around it does too. Every call goes over all parameters.
+    `steps` counts calls, as in tiny-cuda-nn, and so does a schedule around it. Every call goes over all parameters.
     """
 
     steps: int = 0
@@ -29,7 +29,7 @@ class Batched(Wrapper):
 
     @property
     def rests_at_zero(self) -> bool:
-        # What changes in the last call was touched in one of the others, perhaps
+        # The last of the calls changes parameters that only an earlier one touched
         return self.n_params == self.n_matrix_params
 
     def step(self, params: Tensor, gradient: Gradient) -> None:

@@ -1,4 +1,4 @@
-"""From a configuration to the optimizer it describes."""
+"""From a configuration to the optimizer that it describes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def build_optimizer(
     Args:
         config: The configuration.
         n_params: Number of parameters of the model.
-        n_matrix_params: How many of them, the first ones, belong to the network.
-        launcher: Where it runs.
+        n_matrix_params: Number of them that belong to the network, which come first.
+        launcher: Runs the kernels.
 
     Raises:
         ConfigError: It does not fit a model of that many parameters.

@@ -1,4 +1,4 @@
-"""Several optimizers, each for some of the parameters."""
+"""Several optimizers, each for a part of the parameters."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class CompositeOptimizer(Optimizer):
     """Optimizers side by side, each for the `n_params_to_optimize` parameters after those of the one before it.
 
-    Parameters left over are not trained. `learning_rate` is a factor, 1 at first, of all of theirs; `steps` are those of the
-    first.
+    Remaining parameters are not trained. `learning_rate` is a factor of all nested learning rates, initially 1; `steps` are
+    those of the first optimizer.
 
     Args:
         config: Their configuration.
@@ -93,7 +93,7 @@ def parameter_slices(config: configuration.CompositeOptimizer, n_params: int) ->
     """The parameters of each nested optimizer, of a model that has `n_params`.
 
     Raises:
-        ConfigError: They take more parameters than there are.
+        ConfigError: They have more parameters than the model.
     """
     ends = list(itertools.accumulate((nested.n_params_to_optimize for nested in config.nested), initial=0))
     if ends[-1] > n_params:
@@ -104,7 +104,7 @@ def parameter_slices(config: configuration.CompositeOptimizer, n_params: int) ->
 
 
 def _part(gradient: Gradient, part: slice, n_matrix_params: int) -> Gradient:
-    """The gradient of some of the parameters; grids that are cut lose their lists."""
+    """The gradient of a part of the parameters; a grid that is only partly inside loses its lists."""
     if gradient.listed is None:
         return Gradient(gradient.flat[part], n_matrix_params)
     inside = []

@@ -23,19 +23,20 @@ if TYPE_CHECKING:
 class Ema(Wrapper):
     """The debiased average e of the nested optimizer's weights w: e_t = e_(t-1) + (1 - d) / (1 - d^t) (w_t - e_(t-1)).
 
-    Written like this, a weight that never changes is its own average to the last bit. It is always kept in float32, whatever
-    `full_precision` says.
+    In this form, a weight that never changes equals its average to the last bit. The average is always float32, whatever
+    `full_precision` is.
 
-    A weight that stays the same from the step after s to step t has e_t = w + (e_s - w) d^(t-s) (1 - d^s) / (1 - d^t). Where the
-    gradient lists the touched entries of grids, those are brought up to date with the weights that they had until then before
-    the step changes them; the others wait. That takes for granted that nobody changes the parameters between steps. Asking for
-    the average brings a copy up to date, so that it changes nothing, not even by rounding.
+    For a weight that does not change from the step after s to step t, e_t = w + (e_s - w) d^(t-s) (1 - d^s) / (1 - d^t). Where
+    the gradient lists the touched entries of grids, their averages are brought up to date before a step changes them, and those
+    of other entries wait. This assumes that the parameters are not changed between steps. Reading the average brings a copy up
+    to date, so that it changes nothing, not even by rounding.
 
     Attributes:
-        averages: float32 [n_params], of the weights up to the step that ...
-        updated: int32 [n_params]: ... is this one, or `complete` if that is later.
+        averages: The averages, float32 [n_params], each up to date for the step in `updated`, or `complete` if that is later.
+        updated: The last step of each average, int32 [n_params].
+        complete: The last step for which all averages are up to date.
         powers: d^k and 1 - d^k by k.
-        shares: What the weights of each step get of their average.
+        shares: Weight of a step's parameters in their average, by step.
     """
 
     _numbers = {"complete": int}
@@ -77,7 +78,7 @@ class Ema(Wrapper):
         if gradient.listed is not None and self.nested.rests_at_zero and not self.nested.has_inference_params:
             self._step_listed(params, gradient, gradient.listed)
             return
-        # What rested before must be brought up to date while its weights are still the old ones
+        # Bring averages up to date before the step changes their weights
         self.catch_up(params)
         self.nested.step(params, gradient)
         weights = self.nested.inference_params(params)
@@ -93,7 +94,7 @@ class Ema(Wrapper):
         self._blend(params, self.n_matrix_params)
 
     def _blend(self, weights: Tensor, end: int) -> None:
-        """Blend the first `end` weights after a step into their averages, which are up to date."""
+        """Blend the first `end` weights into their averages, which are up to date, after a step."""
         arguments = [self.share(self.steps), as_warp(weights), as_warp(self.averages)]
         self._run_dense(kernels.ema_dense, 0, end, arguments)
 
@@ -108,11 +109,11 @@ class Ema(Wrapper):
             self.complete = self.steps
 
     def _bring_up(self, params: Tensor, averages: Tensor) -> None:
-        """Bring averages, or a copy of them, from where they are up to the last step."""
+        """Bring averages, or a copy of them, up to the last step."""
         self._run_dense(kernels.ema_catch_up, self.n_matrix_params, self.n_params, self._catching_up(params, averages))
 
     def _catching_up(self, params: Tensor, averages: Tensor) -> list:
-        """The arguments of kernels that bring averages up to the last step."""
+        """The arguments of the kernels that bring averages up to the last step."""
         step = self.steps
         numbers = [step, self.complete, self.powers.up_to(step), 1 - self.decay**step]
         return [*numbers, as_warp(params), as_warp(averages), as_warp(self.updated)]

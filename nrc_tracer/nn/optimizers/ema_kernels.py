@@ -14,7 +14,7 @@ wp.set_module_options({"enable_backward": False})
 WHOLE = wp.constant(int(ListOrder.WHOLE))
 
 AHEAD = wp.constant(12)
-"""How many entries of a list before its turn an entry is fetched: what comes from memory is waited for side by side."""
+"""How many entries ahead the entries of a list are prefetched, so that their loads overlap."""
 
 _PREFETCH = """
 #if !defined(__CUDA_ARCH__)
@@ -25,7 +25,7 @@ _PREFETCH = """
 
 @wp.func_native(_PREFETCH)
 def prefetch(values: wp.array[float], i: int):
-    """Begin to fetch an element into the cache (CPU only)."""
+    """Prefetch an element into the cache (CPU only)."""
     ...
 
 
@@ -37,10 +37,10 @@ def prefetch_count(values: wp.array[int], i: int):
 
 @wp.func
 def rest(done: int, step: int, decay: wp.array[wp.vec2], debias: float) -> float:
-    """What is left at `step` of a debiased average's distance at step `done` < `step` from a weight that stays the same.
+    """The factor by which a debiased average approaches a constant weight from step `done` to a later `step`.
 
     Args:
-        decay: d^k and 1 - d^k for k = 0, 1, 2, ...
+        decay: d^k and 1 - d^k for k = 0, 1, 2, ..., with the decay d of the average.
         debias: 1 - d^step.
     """
     last = decay.shape[0] - 1
@@ -51,7 +51,7 @@ def rest(done: int, step: int, decay: wp.array[wp.vec2], debias: float) -> float
 
 @wp.func
 def blended(average: float, weight: float, share: float) -> float:
-    """An average after a step, of which the weight gets `share`."""
+    """An average after a step in which the weight has the fraction `share` of it."""
     return average + share * (weight - average)
 
 
@@ -85,7 +85,7 @@ def ema_catch_up(
     averages: wp.array[float],
     updated: wp.array[int],
 ):
-    """Bring the averages begin .. end - 1 up to `step`, their weights having stayed the same since they were updated."""
+    """Bring the averages begin .. end - 1 up to `step`. Their weights have not changed since they were last updated."""
     first = begin + (base + wp.tid()) * stretch
     for i in range(first, wp.min(first + stretch, end)):
         done = wp.max(updated[i], complete)

@@ -1,4 +1,4 @@
-"""A learning rate that falls in steps."""
+"""A learning rate that decays at intervals."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class ExponentialDecay(Wrapper):
-    """Multiplies the nested learning rate by `decay_base` again and again.
+    """Multiplies the nested learning rate by `decay_base` at regular intervals.
 
-    It does so before the step that follows `decay_start` steps, and every `decay_interval` steps from then on up to and with
-    `decay_end`: with a start of 0, before the very first step. A learning rate that is set becomes the current one and is
-    decayed further; after a decay by 0 it starts afresh.
+    It does so after `decay_start` steps and then every `decay_interval` steps, up to and including step `decay_end`; with
+    `decay_start` 0 before the first step. A learning rate that is set becomes the current one and decays further, also after a
+    decay by 0.
     """
 
     _numbers = {"base_learning_rate": float, "factor": float}

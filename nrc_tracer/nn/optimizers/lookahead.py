@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Lookahead(Wrapper):
-    """Slow weights, which inference uses, drawn to the trained ones every `n_steps` steps; these go on from there.
+    """Slow weights that move towards the trained ones every `n_steps` steps; training continues from them, inference uses them.
 
-    The slow weights begin as the weights before the first step. They move **before** the step that follows `n_steps` others, so
-    that until then inference sees them as they were.
+    The slow weights are initially the weights before the first step. They move **before** the step after `n_steps` others, so
+    inference uses the previous ones until then.
     """
 
     def __init__(self, config: configuration.Lookahead, nested: Optimizer) -> None:

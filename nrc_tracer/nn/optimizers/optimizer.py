@@ -1,4 +1,4 @@
-"""What every optimizer has: a step, a learning rate, weights for inference where they differ, and a state to save."""
+"""The base of all optimizers: steps, a learning rate, parameters for inference, and a state to save."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ if TYPE_CHECKING:
     from nrc_tracer.nn.gradients import Gradient, ListedGrid
 
 PARAMS_PER_ITEM = 8192
-"""Parameters that one item of a dense kernel takes on the CPU."""
+"""Number of parameters per item of a dense kernel on the CPU."""
 
 MAX_STEPS = 2**31 - 2
+"""Largest number of steps: kernels count them in int32."""
 
 
 class StateError(NrcError):
-    """The saved state of an optimizer that does not fit this one."""
+    """A saved state does not fit this optimizer."""
 
 
 class Optimizer(ABC):
     """Changes parameters by their gradient.
 
-    "Matrix" parameters are those of the network, the first ones.
+    "Matrix" parameters are those of the network, which come first.
 
     Args:
         config: Its configuration.
         n_params: Number of parameters.
-        n_matrix_params: How many of them belong to the network.
-        launcher: Where it runs.
+        n_matrix_params: Number of matrix parameters.
+        launcher: Runs the kernels.
 
     Attributes:
         learning_rate: The learning rate of the next step; may be set.
@@ -45,7 +46,7 @@ class Optimizer(ABC):
     learning_rate: float
 
     _numbers: ClassVar[dict[str, type]] = {}
-    """Attributes that are part of the state, with their types; an int counts something."""
+    """The attributes that are part of the state, with their types; every int is a count."""
 
     def __init__(self, config: Any, n_params: int, n_matrix_params: int, launcher: Launcher) -> None:
         self.config = config
@@ -73,53 +74,53 @@ class Optimizer(ABC):
     @property
     @abstractmethod
     def rests_at_zero(self) -> bool:
-        """Whether a step leaves alone every parameter outside the matrices whose gradient is zero."""
+        """Whether a step does not change any non-matrix parameter whose gradient is zero."""
 
-    # Weights for inference
+    # Parameters for inference
 
     @property
     def has_inference_params(self) -> bool:
-        """Whether inference uses other weights than those that are trained."""
+        """Whether inference uses other parameters than those in training."""
         return False
 
     def inference_params(self, params: Tensor) -> Tensor | None:
-        """The weights for inference, float32 [n_params], to be read only and valid until the next step.
+        """The parameters for inference, float32 [n_params], read-only and valid until the next step.
 
         Args:
-            params: The trained parameters, as the last step left them.
+            params: The parameters in training, as the last step left them.
 
         Returns:
-            None if they are `params` themselves, which holds for all optimizers before the first step.
+            The parameters, or None if they are `params` themselves, as they are before the first step.
         """
         return None
 
     # State
 
     def state(self, *, copy: bool = True) -> dict[str, Any]:
-        """All that the next steps depend on: numbers, tensors, and states of nested optimizers as dicts.
+        """The state that the next steps depend on: numbers, tensors, and states of nested optimizers as dicts.
 
         Args:
-            copy: Else tensors are those in use, which the next step changes.
+            copy: Copy the tensors; else they are those in use, which the next step changes.
         """
         numbers = {name: getattr(self, name) for name in self._numbers}
         tensors = {name: tensor.clone() if copy else tensor for name, tensor in self._tensors().items()}
         return {**numbers, **tensors, **{name: nested.state(copy=copy) for name, nested in self._nested().items()}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state: the same steps give bit-identical parameters.
+        """Continue from a state: the same steps give bit-identical parameters.
 
         Raises:
-            StateError: It is not the state of such an optimizer; then nothing has changed.
+            StateError: It is not the state of such an optimizer; nothing has changed then.
         """
         self._check_state(state, "state")
         self._load_state(state)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Tensors that are part of the state."""
+        """The tensors that are part of the state."""
         return {}
 
     def _nested(self) -> dict[str, Optimizer]:
-        """Optimizers inside this one."""
+        """The optimizers inside this one."""
         return {}
 
     def _check_state(self, state: Any, place: str) -> None:
@@ -129,7 +130,9 @@ class Optimizer(ABC):
         name = type(self).__name__
         for key in (*self._numbers, *tensors, *nested):
             if key not in state:
-                raise StateError(f"{place}: no {key!r}, which {name} needs; was it saved from another configuration?")
+                raise StateError(
+                    f"{place}: {key!r} is missing, which {name} needs; was it saved from another configuration?"
+                )
         for key in state:
             if key not in self._numbers and key not in tensors and key not in nested:
                 raise StateError(f"{place}: {key!r} is not known to {name}; was it saved from another configuration?")
@@ -148,7 +151,7 @@ class Optimizer(ABC):
                     f"{place}.{key}: expected {tensor.dtype} of shape {list(tensor.shape)}, "
                     f"got {value.dtype} of shape {list(value.shape)}; was it saved from another model?"
                 )
-            # Kernels look tables up by these
+            # Kernels use these to index tables
             whole = not tensor.is_floating_point() and tensor.numel() > 0
             if whole and not 0 <= int(value.min()) <= int(value.max()) <= MAX_STEPS:
                 raise StateError(f"{place}.{key}: holds numbers outside of 0 to {MAX_STEPS}; the file may be damaged")
@@ -179,7 +182,7 @@ class Optimizer(ABC):
 
 
 class Wrapper(Optimizer):
-    """An optimizer around another, whose learning rate, step count and weights for inference it has unless it says otherwise.
+    """An optimizer around another one. Learning rate, step count and parameters for inference are the nested one's by default.
 
     Args:
         config: Its configuration.

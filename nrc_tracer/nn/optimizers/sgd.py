@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SGD(Optimizer):
-    """w - learning_rate (g + l2_reg w), for all parameters, every step."""
+    """Every step replaces each parameter w with gradient g by w - learning_rate (g + l2_reg w)."""
 
     steps: int = 0
     _numbers = {"steps": int, "learning_rate": float}

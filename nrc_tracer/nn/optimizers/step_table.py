@@ -1,4 +1,4 @@
-"""Numbers that depend on a step count alone, looked up instead of computed for every parameter."""
+"""Numbers that depend only on a step count, in tables instead of computed for every parameter."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from torch import Tensor
 from nrc_tracer.device.arrays import as_warp
 
 FIRST_LENGTH = 4096
+"""Initial number of elements of a table."""
+
 NEGLIGIBLE = 60
-"""b^t below 2^-NEGLIGIBLE is as good as 0 beside 1 in float32."""
+"""Decays b^t below 2^-NEGLIGIBLE are taken as 0: in float32 they do not change a sum with 1."""
 
 
 class StepTable:
-    """f(t) for t = 0, 1, 2, ..., computed in float64, kept in float32 and made longer as steps go on.
+    """f(t) for t = 0, 1, 2, ..., computed in float64, stored in float32 and extended as needed.
 
-    It ends where b^t is negligible for all of the decays b that f depends on by b^t: a step past the end has its last value.
+    f depends on t through powers b^t of some decays b. The table ends where all of them are negligible; later steps have its last
+    value.
 
     Args:
         function: f, from an array of steps [n] to float64 [n] or [n, k].
-        decays: The decays, at least 0 and below 1.
-        device: Where the table lives.
+        decays: The decays b, at least 0 and below 1.
+        device: Device of the table.
         dtype: Warp type of an element.
     """
 

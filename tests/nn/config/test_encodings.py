@@ -42,7 +42,7 @@ def test_n_features_is_accepted_for_n_levels():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"n_features": 32, "n_levels": 16}, "encoding.n_features: follows from n_levels"),
+        ({"n_features": 32, "n_levels": 16}, "encoding.n_features: n_levels is given too"),
         ({"n_features": 30, "n_features_per_level": 4}, "expected a multiple of n_features_per_level = 4, got 30"),
         ({"n_features": 512}, "encoding.n_levels: expected an integer from 1 to 128, got 256"),
         ({"n_features": True}, "encoding.n_features: expected an integer .*got true"),
@@ -138,7 +138,9 @@ def test_nrc_needs_eight_dimensions():
     nrc = config.read_encoding({"otype": "NRC"}, n_input_dims=8)
     assert config.input_slices(nrc, 8) == ((0, 3), (3, 5), (8, 0))
     assert config.input_slices(nrc, 14) == ((0, 3), (3, 5), (8, 6))
-    with pytest.raises(ConfigError, match=r"encoding.nested: 8 dimensions are to be encoded, but the input has 7"):
+    with pytest.raises(
+        ConfigError, match=r"encoding.nested: the nested encodings take 8 dimensions, but the input has 7"
+    ):
         config.read_encoding({"otype": "NRC"}, n_input_dims=7)
 
 
@@ -149,9 +151,15 @@ def test_nrc_needs_eight_dimensions():
         ({}, "encoding.nested: expected an array, got an object"),
         ([], "encoding.nested: expected an array with at least one member, got an empty array"),
         ([3], r"encoding.nested\[0\]: expected an object, got 3"),
-        ([{}, {}], r"encoding.nested\[1\]: give n_dims_to_encode, which only one may leave out and nested\[0\] does"),
-        ([{"dims_to_encode_begin": 1}], r"encoding.nested\[0\]: give n_dims_to_encode"),
-        ([{"n_dims_to_encode": 1, "dims_to_encode_begin": 0}, {}], r"encoding.nested\[1\]: give n_dims_to_encode"),
+        (
+            [{}, {}],
+            r"encoding.nested\[1\]: n_dims_to_encode is missing; only one may leave it out, and nested\[0\] already does",
+        ),
+        ([{"dims_to_encode_begin": 1}], r"encoding.nested\[0\]: n_dims_to_encode is missing"),
+        (
+            [{"n_dims_to_encode": 1, "dims_to_encode_begin": 0}, {}],
+            r"encoding.nested\[1\]: n_dims_to_encode is missing",
+        ),
         ([{"n_dims_to_encode": 0}], "encoding.nested: no dimension is encoded"),
         ([{"n_dims_to_encode": -1}], r"encoding.nested\[0\].n_dims_to_encode: expected an integer from 0"),
         (
@@ -179,7 +187,7 @@ def test_slices_of_a_composite():
     # One without a beginning goes on after the one before it; slices may overlap
     placed = {"n_dims_to_encode": 2, "dims_to_encode_begin": 1}
     assert slices(4, placed, {"n_dims_to_encode": 1}, placed) == ((1, 2), (3, 1), (1, 2))
-    with pytest.raises(ConfigError, match=r"encoding.nested\[1\]: dimensions 3 to 4 .* input has 4"):
+    with pytest.raises(ConfigError, match=r"encoding.nested\[1\]: takes the dimensions 3 to 4, but the input has 4"):
         slices(4, placed, {"n_dims_to_encode": 2})
 
 

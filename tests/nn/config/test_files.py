@@ -30,18 +30,18 @@ def test_comments_and_a_byte_order_mark(tmp_path):
         (b'/* a\n b */ {"a"\n: x}', "line 3, column 3: Expecting value"),
         (b'{"a": "no end', "line 1, column 7: Unterminated string"),
         (b'{"a": "no end\\', "Unterminated string"),
-        (b"{}\n  /* no end", "line 2, column 3: a comment that does not end"),
+        (b"{}\n  /* no end", "line 2, column 3: a comment is not closed"),
         (b"{} / 2", "line 1, column 4: Extra data"),
         (b"[1]", "expected an object at the top, got an array"),
-        (b'{"a": NaN}', "NaN is not a number of JSON"),
-        (b'{"a": -Infinity}', "-Infinity is not a number of JSON"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
         (b'{"a": 1e999}', "1e999 is too large"),
         (b'{"a": 1, "b": 2, "a": 1}', 'the key "a" appears twice'),
         (b'{"a": ' + b"1" * 5000 + b"}", "an integer in the JSON has too many digits"),
         (b"[" * 100_000, "line 1, column 65: nested more than 64 deep"),
         (b'{"a":' * 65 + b"1" + b"}" * 65, "nested more than 64 deep"),
         (b'{"a": "\xff"}', "not UTF-8 text"),
-        (b" " * (16 * 2**20 + 1), "larger than 16 MiB"),
+        (b" " * (16 * 2**20 + 1), "more than 16 MiB"),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -84,7 +84,7 @@ def test_a_mapping_is_copied_and_checked():
         config.read_document({"a": [0, math.nan]})
     with pytest.raises(ConfigError, match=r"a: expected strings as keys, got 1"):
         config.read_document({"a": {1: 2}})
-    with pytest.raises(ConfigError, match=r"a\.b: expected what JSON can hold, got a value of type set"):
+    with pytest.raises(ConfigError, match=r"a\.b: expected a value that JSON can hold, got a value of type set"):
         config.read_document({"a": {"b": {1}}})
 
 
@@ -130,10 +130,10 @@ def test_a_child_with_another_otype_keeps_its_parents_keys_in_silence(tmp_path):
 def test_parents_in_a_circle(tmp_path):
     (tmp_path / "a.json").write_text('{"parent": "b.json"}')
     (tmp_path / "b.json").write_text(json.dumps({"parent": f"./../{tmp_path.name}/a.json"}))
-    with pytest.raises(ConfigError, match=r"circle: .*a.json -> .*b.json -> .*a.json$"):
+    with pytest.raises(ConfigError, match=r"cycle: .*a.json -> .*b.json -> .*a.json$"):
         config.read_document(tmp_path / "a.json")
     (tmp_path / "a.json").write_text('{"parent": "a.json"}')
-    with pytest.raises(ConfigError, match=r"circle"):
+    with pytest.raises(ConfigError, match=r"cycle"):
         config.read_document({"parent": str(tmp_path / "a.json")})
 
 

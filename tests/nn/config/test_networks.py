@@ -82,7 +82,7 @@ def test_parts_made_in_python_are_checked():
         config.Network(otype="FullyFusedMLP", n_neurons=5)
     with pytest.raises(ConfigError, match=r"Ema.nested: expected an optimizer, got"):
         config.Ema(nested=config.Grid())
-    with pytest.raises(ConfigError, match=r"Loss.delta: only Huber has one"):
+    with pytest.raises(ConfigError, match=r"Loss.delta: only Huber has it"):
         config.Loss(otype="L2", delta=0.5)
     with pytest.raises(ConfigError, match=r"ModelConfig.loss: expected a loss"):
         config.ModelConfig(loss="L2")

@@ -185,7 +185,7 @@ def test_third_derivatives_are_refused(wanted):
     y = encoding.differentiable(make_launcher(), x, params, encoding.n_output_dims)
     (first,) = torch.autograd.grad(y, x, d_out, create_graph=True)
     second = torch.autograd.grad((first**2).sum(), (x, params, d_out), create_graph=True)
-    with pytest.raises(NrcError, match="third are not available"):
+    with pytest.raises(NrcError, match="third derivatives of a grid are not available"):
         second[wanted].sum().backward()
 
 

@@ -19,7 +19,7 @@ DAMAGES = {
         lambda s: build(5).state(),
         r"state\.averages: expected torch.float32 of shape \[4\], got .*\[5\]",
     ),
-    "a missing key": (lambda s: s["nested"].pop("counts"), r"state\.nested: no 'counts', which Adam needs"),
+    "a missing key": (lambda s: s["nested"].pop("counts"), r"state\.nested: 'counts' is missing, which Adam needs"),
     "an unknown key": (lambda s: s.update(slow=1), r"state: 'slow' is not known to Ema"),
     "another dtype": (lambda s: s.update(updated=torch.zeros(4)), r"state\.updated: expected torch.int32"),
     "no tensor": (lambda s: s.update(averages=[1.0]), r"state\.averages: expected a tensor, got list"),
