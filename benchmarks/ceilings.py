@@ -1,4 +1,4 @@
-"""What a machine can do at most, measured in the same run: copying memory, reading a table at random, multiplying matrices."""
+"""Peak rates of a machine, measured in the same run: copying memory, reading a table at random, multiplying matrices."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torc
 from nrc_tracer.nn.blocked_mlp import BLOCK
 
 COPIED = 2**28
-"""Bytes of the copy, more than caches hold."""
+"""Size of the copied tensor [bytes], larger than caches."""
 
 READS_PER_ITEM = 4096
-"""Reads by one item of the gather kernel."""
-
+"""Number of reads per item of the gather kernel."""
 
 FACTOR = wp.constant(wp.uint32(2654435761))
+"""Factor of the hash: a prime near 2^32 divided by the golden ratio."""
 
 
 @wp.kernel(enable_backward=False, module="unique")
 def gather(base: int, mask: wp.uint32, table: wp.array[wp.vec2], sums: wp.array[wp.vec2]):
-    """Read entries of a table at hashed places, four independent sums at a time; nothing else."""
+    """Read entries of a table at hashed places, with four independent sums, and do nothing else."""
     item = base + wp.tid()
     start = wp.uint32(item) * wp.uint32(wp.static(READS_PER_ITEM))
     a, b, c, d = wp.vec2(), wp.vec2(), wp.vec2(), wp.vec2()
@@ -37,13 +37,13 @@ def gather(base: int, mask: wp.uint32, table: wp.array[wp.vec2], sums: wp.array[
 
 @wp.func
 def scattered(i: wp.uint32) -> wp.uint32:
-    """A cheap hash without pattern in its low bits."""
+    """A cheap hash whose low bits have no pattern."""
     h = i * FACTOR
     return h ^ (h >> wp.uint32(15))
 
 
 def copy_bandwidth(device: torch.device, threads: int, rounds: int) -> float:
-    """Bytes read and written a second by torch's copy of a large tensor."""
+    """Bytes read and written per second when torch copies a large tensor."""
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
     with torch_threads(threads):
@@ -52,7 +52,7 @@ def copy_bandwidth(device: torch.device, threads: int, rounds: int) -> float:
 
 
 def gather_rate(launcher: TorchLauncher, log2_entries: int, rounds: int) -> float:
-    """Random reads a second of 8 bytes each from a table, on all threads."""
+    """Random reads of 8 bytes from a table per second, on all threads."""
     items = 2**14 if launcher.device.is_cuda else 2**10
     table = wp.zeros(2**log2_entries, dtype=wp.vec2, device=launcher.device)
     sums = wp.zeros(items, dtype=wp.vec2, device=launcher.device)
@@ -65,13 +65,13 @@ def gather_rate(launcher: TorchLauncher, log2_entries: int, rounds: int) -> floa
 
 
 def matrix_rate(launcher: TorchLauncher, shapes: list[tuple[int, int]], dtype: torch.dtype, rounds: int) -> float:
-    """Floating-point operations a second of the products of an MLP's matrices alone, in the blocks that it is run in.
+    """Floating-point operations per second in the matrix products of an MLP alone, in the same blocks as `BlockedMlp`.
 
     Args:
-        launcher: Where they run.
-        shapes: Of the matrices, [out, in].
-        dtype: Of the operands.
-        rounds: Timings.
+        launcher: Runs the blocks.
+        shapes: Shapes of the matrices, (out, in).
+        dtype: Type of the operands.
+        rounds: Number of timings.
     """
     on_cuda = launcher.device.is_cuda
     rows = 2**18 if on_cuda else BLOCK

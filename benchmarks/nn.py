@@ -1,13 +1,13 @@
-"""Encodings and networks beside plain torch and, where it is installed, tiny-cuda-nn: queries a second, and what bounds them.
+"""Encodings and networks compared with plain torch and, if installed, tiny-cuda-nn: queries per second, and their bounds.
 
     python -m benchmarks.nn [--device cpu] [--threads 2] [--quick] [--json [FILE]]
 
 The model is a hash grid (16 levels of 2 features, base resolution 16, growth 1.5, 3-D) with tables of 2^15 and of 2^19 entries,
 an MLP of two hidden layers of 64 with ReLU, three outputs, RelativeL2 and Adam. The peer, `benchmarks.torch_grid`, has the same
-parameters and is first shown to give the same outputs and gradients. Torch runs in the fastest of several ways, chosen by a
-trial in this run: `torch best` is the best of all; `torch plain` reads tables by `table[index]`, a corner at a time, as most
-torch code does, in the better of one and all threads. All are timed in turn, medians are printed, and ratios are of speeds,
-ours to theirs. Compilation is excluded.
+parameters; the benchmark first checks that it gives the same outputs and gradients. A trial in the same run chooses the fastest
+of several ways for torch: `torch best` is the best of all; `torch plain` reads tables by `table[index]`, one corner at a time, as
+most torch code does, on one thread or on all, whichever is faster. All are timed in turn. The tables show medians and ratios of
+speeds, ours to theirs. Compilation is excluded.
 """
 
 from __future__ import annotations
@@ -37,35 +37,36 @@ from nrc_tracer.nn.precision import DTYPES
 RESULTS = Path(__file__).parent / "results"
 
 TABLE_SIZES = (15, 19)
-"""log2 of the entries of a level."""
+"""Binary logarithms of the number of entries of a level."""
 
 SIZES = (12, 14, 16, 18, 20, 21)
 QUICK_SIZES = (12, 14, 16)
 TRIAL_SIZES = (14, 16)
-"""log2 of queries: what is measured, and where torch's settings are tried: each for sizes up to it, the last for larger ones."""
+"""Binary logarithms of the number of queries: those measured, with `--quick`, and those for which torch's settings are chosen. A
+setting is used for sizes up to that of its trial, the last one also for larger sizes."""
 
 CHUNKS = {1: 2**14, 2: 2**17}
-"""Queries that torch takes at a time on one thread, so that they stay in the cache, and on more, so that all get some."""
+"""Queries that torch processes at a time: on one thread few enough for the cache, on several enough for all threads."""
 
 CUDA_CHUNK = 2**19
-"""The same on CUDA, where memory is the limit."""
+"""Queries that torch processes at a time on CUDA, where memory is the limit."""
 
 BATCH = 2**14
-"""Of the agreement and of the shares of a training step."""
+"""Queries per batch for the check of agreement and for the parts of a training step."""
 
 N_INPUT, N_OUTPUT = 3, 3
 OPERATIONS = ("encode", "inference", "training")
 ADAM = {"otype": "Adam", "learning_rate": 1e-2, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-15, "l2_reg": 0.0}
 TRIAL_RANGE = 1.0
-"""Grid parameters are uniform in +- this: with their initial 1e-4 all outputs would be near zero."""
+"""Bound of the magnitude of grid parameters: with the initial 1e-4, all outputs would be near zero."""
 
-TOLERANCES = {  # of outputs, and of the network's and the grid's gradient in relative L2 norm
+TOLERANCES = {  # outputs; gradients of network and grid in relative L2 norm
     "float32": (1e-4, 1e-4, 1e-3),
     "bfloat16": (2e-2, 3e-2, 0.15),
     "float16": (2e-2, 3e-2, 0.06),
 }
 ENCODING_TOLERANCE = 2e-3
-"""Where torch has no fused multiply-add, positions at the finest level differ by an ulp, 5e-4 of a cell."""
+"""Tolerance of encoded features: without fused multiply-add in torch, positions at the finest level differ by 5e-4 of a cell."""
 
 
 def configuration(log2_entries: int) -> dict[str, Any]:
@@ -80,12 +81,12 @@ def configuration(log2_entries: int) -> dict[str, Any]:
 
 
 class Ours:
-    """Models of this package: one whole, one of the encoding alone.
+    """Models of this package: a whole one, and its encoding alone.
 
     Args:
-        log2_entries: Of a level.
+        log2_entries: Binary logarithm of the number of entries of a level.
         device: Torch device.
-        threads: On the CPU.
+        threads: Threads on the CPU.
         backend: `warp`, or `tinycudann` for its modules with this package's loss and optimizer.
     """
 
@@ -101,7 +102,7 @@ class Ours:
         self.trainer = nn.Trainer(self.model)
 
     def task(self, operation: str, x: Tensor, target: Tensor) -> Callable[[], object]:
-        """What to time."""
+        """The function to time for an operation."""
         if operation == "encode":
             return lambda: self.encoder(x)
         if operation == "inference":
@@ -113,8 +114,8 @@ class Torch:
     """The peer in plain torch, in every layout.
 
     Args:
-        ours: Whose model to have.
-        threads: At most.
+        ours: The model to copy.
+        threads: Largest number of threads.
     """
 
     def __init__(self, ours: Ours, threads: int) -> None:
@@ -126,7 +127,7 @@ class Torch:
         self._prepare(ours.model)
 
     def _prepare(self, model: nn.Model) -> None:
-        """Choose the network's precision by the time of inference and gradient, and build the models."""
+        """Choose the network's precision by the time of inference and gradient, and make the models."""
         x, target = batch(BATCH, self._device)
         candidates = {dtype: TorchModel.of(model, PLAIN, dtype) for dtype in {torch.float32, DTYPES[model.precision]}}
         features = in_chunks(candidates[torch.float32].encode, x, BATCH)
@@ -175,7 +176,7 @@ class Torch:
         return sorted({1, self._threads}) if self._device.type == "cpu" else [1]
 
     def task(self, family: str, operation: str, x: Tensor, target: Tensor) -> Callable[[], object]:
-        """What to time, in the best setting of a family."""
+        """The function to time for an operation, in the best setting of a family."""
         tried = sorted({log2_size for _, log2_size, _ in self._settings})
         nearest = next((t for t in tried if len(x) <= 2**t), tried[-1])
         return self._task(self._settings[family, nearest, operation], operation, x, target)
@@ -205,10 +206,10 @@ def batch(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def check_agreement(ours: Ours, peer: Torch) -> dict[str, float]:
-    """Show that the peer is the same model: outputs and gradients of one batch.
+    """Check that the peer is the same model, by outputs and gradients of one batch.
 
     Raises:
-        SystemExit: It is not.
+        SystemExit: It is a different model.
     """
     x, target = batch(BATCH, ours.model.device)
     n_matrix = ours.model.structure.n_matrix_params
@@ -238,7 +239,7 @@ def check_agreement(ours: Ours, peer: Torch) -> dict[str, float]:
     shown = (f"{name.replace('_', ' ')} {worst[name]:.0e} (<= {limit:g})" for name, limit in tolerances.items())
     print(f"  torch differs from ours by: {', '.join(shown)}", flush=True)
     if not all(worst[name] <= limit for name, limit in tolerances.items()):
-        raise SystemExit("the torch model is not ours: nothing to compare")
+        raise SystemExit("the torch model differs from ours, so they cannot be compared")
     return worst
 
 
@@ -258,7 +259,7 @@ def relative_norm(a: Tensor, b: Tensor) -> float:
 def measure_throughput(
     ours: Ours, peer: Torch, native: Ours | None, sizes: tuple[int, ...], arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Queries a second of every operation and size, and their table."""
+    """Measure queries per second for every operation and size, and print a table."""
     peers = ["torch best", "torch plain", *(["tinycudann"] if native else [])]
     print(f"  {'M queries/s':<12}{'queries':>8}{'ours':>9}" + "".join(f"{name:>13}{'ratio':>8}" for name in peers))
     rows = []
@@ -268,7 +269,7 @@ def measure_throughput(
             size = 2**log2_size
             x, target = batch(size, ours.model.device)
             tasks = {"ours": ours.task(operation, x, target)}
-            # What took too long at a smaller size would take longer still
+            # Leave out peers that already took too long at a smaller size
             quick = [name for name in peers if name not in rates or size / rates[name] <= arguments.limit]
             for name in quick:
                 source = native.task if native and name == "tinycudann" else None
@@ -291,7 +292,7 @@ def measure_throughput(
                 }
             )
     if any(len(row["queries_per_second"]) <= len(peers) for row in rows):
-        print(f"  -: left out, as one call would take over {arguments.limit:g} s")
+        print(f"  -: left out, since one call would take more than {arguments.limit:g} s")
     return rows
 
 
@@ -299,7 +300,7 @@ def measure_throughput(
 
 
 def measure_shares(ours: Ours, rounds: int) -> dict[str, float]:
-    """Seconds of the parts of a training step, by timers around them; medians, and their table."""
+    """Measure the parts of a training step by timers around them [s, medians], and print a table."""
     trainer, backend, device = ours.trainer, ours.model.backend, ours.model.device
     parts = {
         "encoding": (backend, "encode"),
@@ -332,7 +333,7 @@ def measure_shares(ours: Ours, rounds: int) -> dict[str, float]:
             trainer.step(x, target)
     finally:
         for owner, method in parts.values():
-            delattr(owner, method)  # the class's own shows again
+            delattr(owner, method)  # restores the method of the class
     seconds = {name: statistics.median(values[warm_up:]) for name, values in taken.items()}
     step = seconds.pop("step")
     seconds["rest"] = max(0.0, step - sum(seconds.values()))
@@ -346,7 +347,7 @@ def measure_shares(ours: Ours, rounds: int) -> dict[str, float]:
 
 
 def measure_ceilings(device: torch.device, threads: int, ours: Ours, rounds: int) -> dict[str, float]:
-    """What the machine can do at most."""
+    """Measure the peak rates of the machine."""
     launcher, mlp = ours.model.backend.launcher, ours.model.structure.mlp
     ceilings = {"copy_bytes_per_second": copy_bandwidth(device, threads, rounds)}
     for log2_entries in TABLE_SIZES:
@@ -359,7 +360,7 @@ def measure_ceilings(device: torch.device, threads: int, ours: Ours, rounds: int
 def compare_with_ceilings(
     ceilings: dict[str, float], ours: Ours, log2_entries: int, throughput: list[dict], shares: dict[str, float]
 ) -> dict[str, float]:
-    """What ours reaches of the ceilings, and the table of both."""
+    """Compare our rates with the peak rates, and print a table."""
     encoding, mlp = ours.model.structure.encoding, ours.model.structure.mlp
     flops = sum(2 * a * b for a, b in mlp.shapes)
     points = max(row["queries_per_second"]["ours"] for row in throughput if row["operation"] == "encode")
@@ -381,7 +382,7 @@ def compare_with_ceilings(
     ]
     counts = getattr(ours.trainer.optimizer, "counts", None)
     if counts is not None:
-        # Read of each parameter moved: gradient, weight, moments, count; written: the last three
+        # Each moved parameter reads its gradient, weight, moments and count, and writes the last three
         moved = int((counts > 0).sum())
         reached["optimizer_params_moved"] = moved
         reached["optimizer_bytes_per_second"] = moved * 36 / shares["optimizer"]
@@ -393,7 +394,7 @@ def compare_with_ceilings(
 
 
 def measure_model(log2_entries: int, device: torch.device, arguments: argparse.Namespace, notes: dict) -> dict:
-    """All of one model, printed as it comes."""
+    """Measure everything for one model, and print it."""
     ours = Ours(log2_entries, device, arguments.threads)
     print(f"\nTables of 2^{log2_entries}: {ours.model!r}", flush=True)
     peer = Torch(ours, arguments.threads)
@@ -402,7 +403,7 @@ def measure_model(log2_entries: int, device: torch.device, arguments: argparse.N
     trials = peer.try_settings(TRIAL_SIZES[: 1 if arguments.quick else None], 3)
     native = build_native(log2_entries, device, arguments.threads)
     throughput = measure_throughput(ours, peer, native, QUICK_SIZES if arguments.quick else SIZES, arguments)
-    # Moved entries are counted from here
+    # A new model, to count the entries that these steps move
     ours = Ours(log2_entries, device, arguments.threads)
     shares = measure_shares(ours, 10 if arguments.quick else 30)
     if not notes.get("ceilings"):
@@ -420,7 +421,7 @@ def measure_model(log2_entries: int, device: torch.device, arguments: argparse.N
 
 
 def build_native(log2_entries: int, device: torch.device, threads: int) -> Ours | None:
-    """tiny-cuda-nn behind this package's interface, or None where it cannot run."""
+    """tiny-cuda-nn behind this package's interface, or None if it cannot run."""
     if device.type != "cuda":
         return None
     try:
@@ -433,15 +434,19 @@ def build_native(log2_entries: int, device: torch.device, threads: int) -> Ours 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", help="cpu or cuda:0; CUDA where there is one unless given")
-    parser.add_argument("--threads", type=int, default=default_threads(), help="on the CPU")
+    parser.add_argument("--device", help="cpu or cuda:0; a GPU if there is one unless given")
+    parser.add_argument("--threads", type=int, default=default_threads(), help="threads on the CPU")
     parser.add_argument(
-        "--quick", action="store_true", help=f"no more than 2^{QUICK_SIZES[-1]} queries, tables of 2^15"
+        "--quick", action="store_true", help=f"at most 2^{QUICK_SIZES[-1]} queries, only tables of 2^15"
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--limit", type=float, default=1.0, help="seconds that one call of a peer may take")
+    parser.add_argument("--limit", type=float, default=1.0, help="longest time of one call of a peer [s]")
     parser.add_argument(
-        "--json", nargs="?", type=Path, const=Path(), help="a file, or none for one in benchmarks/results"
+        "--json",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        help="write results to this file, or without a name to benchmarks/results",
     )
     arguments = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""The renderers that are measured: ours and Mitsuba 3, each behind the same small interface and in a process of its own."""
+"""The renderers to measure: ours and Mitsuba 3, behind one small interface, each in its own process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENGINES = ("ours sobol", "ours independent", "mitsuba llvm", "mitsuba scalar")
 
 
 class Ours:
-    """nrc_tracer with its shipping kernel.
+    """nrc_tracer.
 
     Args:
         path: Mitsuba XML file.
@@ -28,7 +28,7 @@ class Ours:
         self._renderer.compile()
 
     def render(self, spp: int, seed: int) -> np.ndarray:
-        """Render `spp` samples per pixel; `seed` chooses which."""
+        """Render `spp` samples per pixel, chosen by `seed`."""
         self._renderer.reset(seed=seed)
         self._renderer.step(spp)
         return self._renderer.image().rgb
@@ -52,7 +52,7 @@ class Mitsuba:
 
 
 def serve(pipe: Connection, engine: str, path: str, width: int) -> None:
-    """Load a scene, answer with the seconds that took, then render what is asked for until None comes."""
+    """Load a scene and send the time that took [s], then render jobs from the pipe until None arrives."""
     try:
         start = time.perf_counter()
         kind, variant = engine.split()

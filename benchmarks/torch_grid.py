@@ -1,14 +1,14 @@
-"""The peer of `benchmarks.nn` and `benchmarks.tasks`: the same hash grid and network in plain torch, as fast as we could.
+"""The peer of `benchmarks.nn` and `benchmarks.tasks`: the same hash grid and network in plain torch, made as fast as possible.
 
-The loop is over levels; hashes are int32 products that wrap around, power-of-two tables are masked, and a position is one
-fused multiply-add (`torch.add` with `alpha`). What torch does best with a table differs from machine to machine, so there are
-several ways to read one, and the benchmarks time them all and take the fastest:
+The loop is over levels. Hashes are int32 products that wrap around, indices into tables of a power of two are masked, and a
+position is one fused multiply-add (`torch.add` with `alpha`). The fastest way to read a table differs between machines, so there
+are several, and the benchmarks time them all and use the fastest:
 
-* `index`: rows [entries, F] by `table[index]`, a corner at a time: the plain way. Its gradient is several times faster than
-  that of `index_select` and of `torch.nn.functional.embedding`, which were left out.
-* `embedding_bag`: all corners at once, gathered and weighted by one kernel; fast forwards, slow backwards.
-* `planes`: a vector for each feature, by `index_select`.
-* `complex`: two features as one complex number, so that a vertex is one element. It needs F = 2.
+* `index`: rows [entries, F] by `table[index]`, one corner at a time: the plain way. Its gradient is several times faster than
+  those of `index_select` and `torch.nn.functional.embedding`, which are left out.
+* `embedding_bag`: all corners at once, gathered and weighted by one kernel; a fast forward and a slow backward pass.
+* `planes`: one vector per feature, by `index_select`.
+* `complex`: two features as one complex number, so that a vertex is one element. Needs F = 2.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from nrc_tracer.nn.encodings.grid_layout import GridLevel
 from nrc_tracer.nn.views import EncodingView, NetworkView
 
 LOSS_SCALE = 128.0
-"""Of the loss in float16. Adam does not see it, as its epsilon is 1e-15, so gradients are left scaled."""
+"""Factor of the loss in float16. Gradients stay scaled: it does not change Adam's steps, since its epsilon is 1e-15."""
 
 RELATIVE_EPSILON = 0.01
-"""In the denominator of the relative loss."""
+"""Added to the denominator of the relative loss."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Setting:
 
     Attributes:
         layout: Name of a layout of the tables.
-        threads: Torch's threads; not used on CUDA.
+        threads: Number of torch's threads; not used on CUDA.
     """
 
     layout: str
@@ -49,14 +49,14 @@ class Setting:
 
 
 class TorchModel(torch.nn.Module):
-    """A hash grid of linear interpolation and an MLP with ReLU, without biases.
+    """A hash grid with linear interpolation and an MLP with ReLU, without biases.
 
     Args:
-        grid: Whose shape to have, and a copy of whose parameters.
-        network: The same of the network; None for the encoding alone.
-        n_output_dims: Of the network's outputs, without padding.
+        grid: The grid whose shape and parameters are copied.
+        network: The network whose shape and parameters are copied; None for the encoding alone.
+        n_output_dims: Output columns of the network, without padding.
         layout: One of `LAYOUTS`.
-        dtype: Of the network's operands.
+        dtype: Type of the operands of the network.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class TorchModel(torch.nn.Module):
 
     @staticmethod
     def of(model: Model, layout: str, dtype: torch.dtype) -> TorchModel:
-        """The same model as one whose encoding is a grid."""
+        """The copy of a model whose encoding is a grid."""
         return TorchModel(model.encoding, model.network, model.n_output_dims, layout, dtype)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -118,18 +118,18 @@ class TorchModel(torch.nn.Module):
 
 
 class TorchTraining:
-    """Training a `TorchModel` by RelativeL2 and Adam: what `nrc_tracer.nn.Trainer` does, but that it moves every entry.
+    """Trains a `TorchModel` with RelativeL2 and Adam, as `nrc_tracer.nn.Trainer` does, except that Adam moves every entry.
 
     Args:
         model: The model.
-        adam: Configuration of Adam as tiny-cuda-nn has it.
-        chunk: Queries at a time.
+        adam: Configuration of Adam in tiny-cuda-nn's JSON.
+        chunk: Number of queries at a time.
     """
 
     def __init__(self, model: TorchModel, adam: dict, chunk: int) -> None:
         self._model = model
         self._chunk = chunk
-        # The optimizer moves complex numbers as pairs; fused is the fastest of its ways on CPU and CUDA
+        # The optimizer treats complex numbers as pairs; its fused implementation is the fastest on CPU and CUDA
         self._optimizer = torch.optim.Adam(
             model.parameters(),
             lr=adam["learning_rate"],
@@ -141,9 +141,9 @@ class TorchTraining:
     def backward(self, x: Tensor, target: Tensor) -> None:
         """Put the gradient of the mean loss into the parameters."""
         self._optimizer.zero_grad()
-        for part, goal in zip(x.split(self._chunk), target.split(self._chunk), strict=True):
+        for part, expected in zip(x.split(self._chunk), target.split(self._chunk), strict=True):
             prediction = self._model(part)
-            error = (prediction - goal).square() / (prediction.detach().square() + RELATIVE_EPSILON)
+            error = (prediction - expected).square() / (prediction.detach().square() + RELATIVE_EPSILON)
             (error.sum() * (self._model.loss_scale / target.numel())).backward()
 
     def step(self, x: Tensor, target: Tensor) -> None:
@@ -153,13 +153,13 @@ class TorchTraining:
 
 
 def copied_layers(network: NetworkView | None) -> torch.nn.ParameterList:
-    """The matrices of a network as parameters of their own."""
+    """Copies of a network's matrices as parameters."""
     layers = (network.layer(index) for index in range(network.n_layers)) if network else ()
     return torch.nn.ParameterList(layer.clone() for layer in layers)
 
 
 def run_layers(x: Tensor, layers: Iterable[Tensor], dtype: torch.dtype) -> Tensor:
-    """The output, float32, of matrices with ReLU between them, operands in `dtype`."""
+    """The output, float32, of matrices with ReLU between them, with operands in `dtype`."""
     h = x.to(dtype)
     *hidden, last = (layer.to(dtype) for layer in layers)
     for matrix in hidden:
@@ -168,7 +168,7 @@ def run_layers(x: Tensor, layers: Iterable[Tensor], dtype: torch.dtype) -> Tenso
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> Tensor:
-    """A function's values without a graph, some rows at a time."""
+    """The values of a function without a graph, `chunk` rows at a time."""
     with torch.inference_mode():
         if len(x) <= chunk:
             return function(x).contiguous()
@@ -177,7 +177,7 @@ def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> Te
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Give torch so many threads."""
+    """Limit torch to `count` threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -187,7 +187,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def _signed(value: int) -> int:
-    """The int32 of the same bits."""
+    """The int32 with the same bits."""
     return (value + 2**31) % 2**32 - 2**31
 
 
@@ -196,12 +196,12 @@ def _signed(value: int) -> int:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a level's table lies in memory, and how it is read.
+    """How a level's table is stored, and how it is read.
 
     Attributes:
-        stored: From rows [entries, F] to the parameter.
-        rows: And back.
-        interpolate: Features [F, N] for a parameter and, of each corner, index and weight [N].
+        stored: Converts rows [entries, F] to the parameter.
+        rows: Converts the parameter to rows.
+        interpolate: Returns the features [F, N] for the parameter and the index and weight [N] of each corner.
     """
 
     stored: Callable[[Tensor], Tensor]
@@ -248,7 +248,7 @@ def _complex(table: Tensor, index: list[Tensor], weight: list[Tensor]) -> Tensor
 
 
 PLAIN = "index"
-"""The layout of most code."""
+"""The layout that most code uses."""
 
 LAYOUTS = {
     PLAIN: Layout(_same, _same, _index),

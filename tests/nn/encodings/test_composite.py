@@ -132,5 +132,5 @@ def test_dimensions_nobody_takes_have_no_gradient():
 def test_too_many_dimensions_are_refused():
     """With the place in the configuration."""
     config = configuration.read_encoding(composite(of(IDENTITY, 3), of(GRID, 3)))
-    with pytest.raises(ConfigError, match=r"encoding\.nested: 6 dimensions"):
+    with pytest.raises(ConfigError, match=r"encoding\.nested: the nested encodings take 6 dimensions"):
         make_encoding(configuration.to_json(config), 5)
