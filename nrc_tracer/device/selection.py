@@ -24,7 +24,7 @@ def find_device(device: object = None) -> str:
 
 
 def choose_device(device: object, gpus: int, *, current: int = 0) -> str:
-    """`find_device` on a machine where `gpus` GPUs can be used, of which a name without a number means the one `current`."""
+    """`find_device` on a machine with `gpus` usable GPUs; a name without a number means the GPU `current`."""
     if device is None:
         return f"cuda:{current}" if gpus else "cpu"
     match = re.fullmatch(r"(cpu|cuda)(?::(\d+))?", str(device))

@@ -1,4 +1,4 @@
-"""What runs a network for a backend, whichever way it does."""
+"""The interface of everything that runs a network for a backend."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ COLORS = OUTPUTS - 1
 
 
 class Kept(NamedTuple):
-    """What a forward pass keeps of each network for the backward pass, and the columns of the colour network's output."""
+    """The data of each network that `forward` keeps for `backward`, and the columns of the colour network's output."""
 
     density: Any
     rgb: Any

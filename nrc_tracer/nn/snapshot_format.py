@@ -75,8 +75,8 @@ class SnapshotBytes:
     """The contents of a file in memory.
 
     Attributes:
-        name: What messages call it.
-        data: The bytes that the file would have.
+        name: Its name in messages.
+        data: The bytes of the file.
     """
 
     name: str
@@ -95,7 +95,7 @@ def opened_snapshot(source: str | os.PathLike[str] | SnapshotBytes) -> Iterator[
 
 
 class _TensorsInMemory:
-    """As much of what `safetensors.safe_open` gives as is needed here, for contents in memory."""
+    """The part of the interface of `safetensors.safe_open` that is used here, for contents in memory."""
 
     def __init__(self, source: SnapshotBytes) -> None:
         import safetensors.torch

@@ -110,7 +110,7 @@ def training_to_bytes(
     extra: Mapping[str, Tensor] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The contents of the file that `save_training` writes; `name` is what messages call it."""
+    """The contents of the file that `save_training` would write; `name` is its name in messages."""
     file = io.BytesIO()
     try:
         _write(Path(name), file, *_contents(Path(name), trainer.model, trainer, extra, metadata))
@@ -140,7 +140,7 @@ def _contents(
     extra: Mapping[str, Tensor] | None,
     metadata: Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `Header` reads, and the tensors by name; `path` is for messages."""
+    """The data of a `Header`, and the tensors by name; `path` is for messages."""
     tensors = {"params": model.params}
     # Before the trainer's state, since asking for the average may update it
     averaged = model.inference_params

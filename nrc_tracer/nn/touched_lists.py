@@ -6,16 +6,16 @@ import warp as wp
 
 
 class ListOrder(enum.IntEnum):
-    """In which order the list of a region names its entries, and where their sums are."""
+    """The order of the entries in a region's list, which also tells where their sums are."""
 
     TOUCHED = 0
-    """As they were first touched; each sum has the place of its entry in the list."""
+    """Entries have the order in which they were first touched; each sum has the place of its entry in the list."""
 
     SORTED = 1
-    """By index; the slot of an entry gives the place of its sum."""
+    """Entries are sorted by index; the slot of an entry gives the place of its sum."""
 
     WHOLE = 2
-    """All entries of the region by index, so the list is not written; sums are in the same order."""
+    """The list has all entries of the region, sorted by index, and is not written; sums have the same order."""
 
 
 @wp.struct

@@ -1,4 +1,4 @@
-"""From JSON data to the parts of a configuration."""
+"""Converting JSON data to the parts of a configuration."""
 
 from __future__ import annotations
 

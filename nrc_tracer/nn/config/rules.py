@@ -72,7 +72,7 @@ class Rule:
 
 
 class Nullable(Rule):
-    """What another rule allows, or None (null)."""
+    """The values that another rule allows, and None (null)."""
 
     def __init__(self, rule: Rule):
         self.rule = rule

@@ -1,4 +1,4 @@
-"""From the parts of a configuration to JSON data."""
+"""Converting the parts of a configuration to JSON data."""
 
 from __future__ import annotations
 

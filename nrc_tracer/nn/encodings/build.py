@@ -1,4 +1,4 @@
-"""From a configuration to the encoding that it describes."""
+"""Making the encoding that a configuration describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a point lies in a grid: its cell, the table entries of the cell's corners, and their weights, as Warp functions."""
+"""Warp functions for a point in a grid: its cell, the table entries of the cell's corners, and their weights."""
 
 # mypy: disable-error-code="valid-type,index,empty-body"
 # The vector types are made by Warp at run time, and Warp checks what is done with them when it compiles a kernel.
@@ -57,7 +57,7 @@ class CellFunctions:
 
     Attributes:
         point: Type of a point or direction, a vector of float32.
-        Place: Where a point is in its cell.
+        Place: The position of a point in its cell.
         locate: `(level, interpolation, x, i) -> Place` of the point in row i of x.
         entry: `(level, place, corner) -> uint32`, the entry of a corner in the level's table.
         corner_weight: `(place, corner) -> float`, the weight of a corner.
@@ -87,8 +87,15 @@ def cell_functions(n_dims: int) -> CellFunctions:
 
     @wp.struct
     class Place:
-        """Where a point is in its cell: per dimension the low vertex's term in an index, what the high vertex's has in addition,
-        and the high vertex's weight with its derivatives."""
+        """The position of a point in its cell.
+
+        Attributes:
+            low: The term of the low vertex in an index, per dimension.
+            step: The difference between the terms of the high and the low vertex.
+            weight: The weight of the high vertex.
+            slope: The derivative of the weight with respect to the input.
+            curvature: The second derivative of the weight.
+        """
 
         low: cell
         step: cell

@@ -205,7 +205,7 @@ def _parameter_kernels(
         With a stamp, `gradient` has room for the listed entries only, from `lists.begins` of the region on.
 
         Where the points have as many corners as the level has entries, all entries are listed: going through them in order costs
-        less. The level decides, not the region: what is listed must not depend on the number of threads.
+        less. The size of the level decides, not of the region: the lists must not depend on the number of threads.
         """
         r, begin, end = stretch_of(batch, base + wp.tid())
         region = regions[r]

@@ -115,6 +115,6 @@ class GridLayout:
         return len(self.levels) * self.n_features
 
     def level_slice(self, level: int) -> slice:
-        """Where the parameters of a level lie among those of the grid."""
+        """The parameters of a level among those of the grid."""
         begin = self.levels[level].offset * self.n_features
         return slice(begin, begin + self.levels[level].entries * self.n_features)

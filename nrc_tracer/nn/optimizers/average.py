@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Average(Wrapper):
-    """The mean of the trained weights after each of the last `n_samples` steps, all of which are kept.
+    """The mean of the parameters after each of the last `n_samples` steps, which are all kept.
 
     As in tiny-cuda-nn, missing steps count as weights of zero, so it is a true mean only after `n_samples` steps. Every step
     goes over all parameters.

@@ -1,4 +1,4 @@
-"""From a configuration to the optimizer that it describes."""
+"""Making the optimizer that a configuration describes."""
 
 from __future__ import annotations
 
