@@ -1,8 +1,8 @@
 """Sums of the gradients of a grid's entries: of all entries, or on the CPU only of those that a step touches.
 
 A grid with 2^19 entries per level has twelve million parameters, and a step touches a few per cent of them. With lists, an
-optimizer visits only those, and their sums are stored side by side. An entry's *slot* holds the place of its sum, together with the *stamp*
-of the step that assigned it: an entry with an older stamp has no sum yet, so nothing has to be cleared between steps.
+optimizer visits only those, and their sums are stored side by side. An entry's *slot* holds the place of its sum, together with
+the *stamp* of the step that assigned it: an entry with an older stamp has no sum yet, so nothing has to be cleared between steps.
 """
 
 from __future__ import annotations
