@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nrc_tracer.errors import CacheError, CheckpointError, DeviceError, NrcError, OutputError, SceneError, SceneWarning
+from nrc_tracer.interruption import InterruptedWarning
 from nrc_tracer.version import __version__
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "CheckpointError",
     "DeviceError",
     "Image",
+    "InterruptedWarning",
     "NrcError",
     "OutputError",
     "RadianceCache",

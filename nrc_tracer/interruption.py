@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
+class InterruptedWarning(UserWarning):
+    """Ctrl-C ended long work early; the message says what was finished."""
+
+
 @contextmanager
 def noted_signal(number: int, *, repeated: type[BaseException] | None = None) -> Iterator[Callable[[], bool]]:
     """Record a signal instead of acting on it, and restore its handler afterwards.

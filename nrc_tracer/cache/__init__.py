@@ -1,4 +1,7 @@
-"""The radiance cache: what it learns from, when paths end in it, and the network itself. Knows nothing of scenes and tracing."""
+"""The radiance cache: its network and training, where paths end in it, and frames that are rendered with it.
+
+It knows nothing of scenes: the tracer implements `nrc_tracer.cache.path_source.PathSource`, which traces paths for it.
+"""
 
 from __future__ import annotations
 

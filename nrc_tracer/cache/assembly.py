@@ -1,4 +1,4 @@
-"""Putting the segments of cut paths together: queries, training targets and what is trained on, and the samples of pixels."""
+"""Kernels that put the segments of cut paths together: queries, training targets and batches, and samples of pixels."""
 
 import warp as wp
 
@@ -9,7 +9,7 @@ from nrc_tracer.device.random_bits import GOLDEN, mix_bits, shuffled
 
 @wp.func
 def is_finite_row(values: wp.array2d[float], row: int) -> bool:
-    """Whether nothing in a row is infinite or not a number."""
+    """Whether all values of a row are finite."""
     bad = int(0)
     for column in range(values.shape[1]):
         if not wp.isfinite(values[row, column]):
@@ -19,7 +19,7 @@ def is_finite_row(values: wp.array2d[float], row: int) -> bool:
 
 @wp.kernel(enable_backward=False)
 def list_marked(base: int, upto: wp.array[int], items: wp.array[int]):
-    """List item `base + tid` if it is marked; `upto` is how many are up to each: see `Marked`."""
+    """List item `base + tid` if it is marked; `upto` is the inclusive prefix sum of the marks: see `Marked`."""
     i = base + wp.tid()
     before = int(0)
     if i > 0:
@@ -30,7 +30,7 @@ def list_marked(base: int, upto: wp.array[int], items: wp.array[int]):
 
 @wp.kernel(enable_backward=False)
 def gather_ends(records: Records, paths: wp.array[int], count: wp.array[int], base: int, features: wp.array2d[float]):
-    """The features of the last cut of path number `base + tid` of a list, where the list has so many."""
+    """Copy the features of the last cut of the path that is entry `base + tid` of a list of `count[0]` paths."""
     i = base + wp.tid()
     if i >= count[0]:
         return
@@ -49,10 +49,10 @@ def propagate_targets(
     targets: wp.array[wp.vec3],
     is_record: wp.array[int],
 ):
-    """Go back along the training path `base + tid`: the target of each cut from that of the next.
+    """Compute the targets of training path `base + tid` backwards, that of each cut from that of the next.
 
-    `ends` is what the cache says at the last cuts of the paths that ended there, of which there are `upto[path]` up to each path;
-    those cuts are no records. Targets and features that are not finite are none, nor are those before such targets.
+    `ends` has the cache's predictions at the last cuts of the paths that ended in it, and `upto` counts these paths, up to each
+    path and including it. Those cuts are no training records, nor are cuts whose features or targets are not finite.
     """
     path = base + wp.tid()
     first = path * records.capacity
@@ -89,9 +89,9 @@ def draw_records(
     features: wp.array2d[float],
     drawn: wp.array[wp.vec3],
 ):
-    """Draw what is trained on: features and target of a record of the list `rows`, in a random order, without repetition.
+    """Draw features and target of a training record from the list `rows`, in a random order without repetition.
 
-    Where there are fewer records than are drawn, the order begins again; where there is none, the target is not a number.
+    If there are fewer records than draws, the order is repeated; if there are none, the target is NaN.
     """
     i = base + wp.tid()
     n = count[0]
@@ -115,11 +115,11 @@ def add_samples(
     squares: wp.array[wp.vec3d],
     dropped: wp.array[int],
 ):
-    """Add the sample that path `base + tid` stands for to the pixel of that number.
+    """Add the sample of path `base + tid` to the pixel of that index.
 
-    The cache was asked about the paths with a cut, of which there are `upto[path]` up to each. Where the path ended in the cache,
-    its sample is gathered[0] + T C. Where it went on beyond its cut, drawn with probability q, the cache is corrected by what
-    was found there: gathered[0] + T (C + (L - C) / q).
+    `predictions` has the cache's predictions C at the cuts, and `upto` counts the paths with a cut, up to each path and including
+    it. A path that ended in the cache gives the sample gathered[0] + T C. A path that continued beyond its cut, with probability
+    q, corrects the prediction by the radiance L it found there: gathered[0] + T (C + (L - C) / q).
     """
     path = base + wp.tid()
     first = path * (records.capacity + 1)

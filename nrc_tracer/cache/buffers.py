@@ -50,12 +50,13 @@ class RecordBuffers:
 
         features = floats(paths, capacity, FEATURES)
         throughput, gathered = floats(paths, capacity, 3), floats(paths, capacity + 1, 3)
-        numbers = [torch.zeros(paths, dtype=torch.int32, device=device) for _ in range(5)]
+        count, status, length, depth, pixel = (torch.zeros(paths, dtype=torch.int32, device=device) for _ in range(5))
         record = Records()
         record.capacity = capacity
         record.features = wp.from_torch(features.view(-1, FEATURES), dtype=wp.float32)
         record.throughput = wp.from_torch(throughput.view(-1, 3), dtype=wp.vec3)
         record.gathered = wp.from_torch(gathered.view(-1, 3), dtype=wp.vec3)
-        arrays = (wp.from_torch(number, dtype=wp.int32) for number in numbers)
-        record.count, record.status, record.length, record.depth, record.pixel = arrays
-        return cls(paths, capacity, features, throughput, gathered, *numbers, record)
+        record.count, record.status, record.length, record.depth, record.pixel = (
+            wp.from_torch(numbers, dtype=wp.int32) for numbers in (count, status, length, depth, pixel)
+        )
+        return cls(paths, capacity, features, throughput, gathered, count, status, length, depth, pixel, record)

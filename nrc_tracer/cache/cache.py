@@ -1,4 +1,4 @@
-"""The radiance cache: a small network that says how much light a surface scatters towards a viewer.
+"""The radiance cache: a small network that predicts the radiance that a surface point scatters in a direction.
 
 Mueller, Rousselle, Novak, Keller, *Real-time Neural Radiance Caching for Path Tracing* (SIGGRAPH 2021), with the hash encoding of
 Mueller, Evans, Schied, Keller, *Instant Neural Graphics Primitives with a Multiresolution Hash Encoding* (2022), section 5.3.
@@ -16,94 +16,88 @@ import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from nrc_tracer.cache.features import DIFFUSE, FEATURES, SPECULAR
-from nrc_tracer.cache.network import network_config, start_at_one
+from nrc_tracer.cache.cache_file import IN_MEMORY, CacheFile, CacheMetadata, read_cache_file
+from nrc_tracer.cache.features import DIFFUSE, SPECULAR
+from nrc_tracer.cache.network import Network, network_config
 from nrc_tracer.cache.options import CacheOptions
 from nrc_tracer.cache.schedule import learning_rate_factor
-from nrc_tracer.cache.state import CacheState
+from nrc_tracer.cache.state import CacheState, ImageState
 from nrc_tracer.device.torch_device import find_torch_device
-from nrc_tracer.errors import CacheError, ConfigError, NrcError, one_line
+from nrc_tracer.errors import CacheError
 from nrc_tracer.nn import Model, Trainer, load_training, save_training
-from nrc_tracer.nn import config as configuration
-from nrc_tracer.nn.snapshot import read_snapshot
-from nrc_tracer.nn.snapshot_format import SnapshotBytes
 from nrc_tracer.nn.snapshot_writing import training_to_bytes
 from nrc_tracer.nn.training_counters import TrainingCounters
 
 MIN_REFLECTANCE = 0.01
-"""Of what radiance is divided by: a black surface scatters nothing, and its reflectance must not be divided by."""
+"""Smallest reflectance that radiance is divided by: a black surface has none."""
 
 OTHER_LIGHT = 2.0
-"""Factor of brightness beyond which a change of the light is taken for one of all light."""
+"""Factor between target and predicted brightness beyond which a change of the light is taken for a change of all light."""
 
 MARGIN = 0.01
-"""Of the cube around a scene, on each side, as a share of the scene's largest extent."""
-
-_FORMAT = "nrc_tracer.cache"
-_VERSION = 2
-IN_MEMORY = "radiance cache"
-"""Name of a cache's bytes in messages."""
+"""Margin around the scene on each side of the cache's cube, as a fraction of the scene's largest extent."""
 
 
 class RadianceCache:
-    """A network for the radiance that surfaces scatter, trained while it is used.
+    """A network for scattered radiance, trained while it is used.
 
-    The network gives radiance / (gain x reflectance): see `predict`. It is made when a renderer first uses the cache, as it needs
-    to know where the scene is.
+    Its predictions are output x gain x reflectance: see `predict`. The network is made when a renderer first uses the cache, as
+    it depends on where the scene is.
 
     Args:
-        options: All settings; or some of them by name, as `CacheOptions` has them.
+        options: All options; or some of them by name, as `CacheOptions` has them.
 
     Attributes:
-        options: The settings.
-        model: The network, or None before `begin`.
-        trainer: Its optimizer, likewise.
-        low: Lower corner of the cube in which positions are told apart, float64 [3].
-        size: Its edge.
-        gain: Radiance for which the network stands at an output of 1 and a reflectance of 1; 0 before there was any light. It
-            comes from the first targets and stays, as other weights would belong to another.
-        scale: Radiance that the loss takes for 1. It may change without a change of what the cache says.
-        state: What it has been through.
+        options: The options.
+        low: Lower corner of the cube that positions are mapped from, float64 [3] [scene units].
+        size: Edge of the cube [scene units].
+        gain: Radiance predicted for an output of 1 and a reflectance of 1; 0 until the cache has seen light. It comes from the
+            first targets and is kept, as the weights belong to it.
+        scale: Radiance that the loss takes for 1. It may change without a change of the predictions.
+        state: What the cache has done so far.
 
     Raises:
-        CacheError: A setting that is out of range.
+        CacheError: An option is unknown or out of range.
     """
 
     def __init__(self, options: CacheOptions | None = None, **settings: Any) -> None:
         if options is not None and settings:
             raise CacheError("either options or settings by name, not both")
         self.options = options or _options(settings)
-        self.model: Model | None = None
-        self.trainer: Trainer | None = None
         self.low, self.size = np.zeros(3), 1.0
         self.gain = self.scale = 0.0
         self.state = CacheState()
-        self._stored: Path | SnapshotBytes | None = None
+        self._network: Network | None = None
+        self._file: CacheFile | None = None  # what `load` has read, until a renderer uses it
 
     # Life
 
-    def begin(self, low: np.ndarray, high: np.ndarray, *, device: str, threads: int | None, seed: int) -> bool:
-        """Make the network for a scene, unless it is there already for one whose cube holds this one.
+    def begin(
+        self, low: ArrayLike, high: ArrayLike, *, device: str | torch.device, threads: int | None, seed: int
+    ) -> bool:
+        """Make the network for a scene, unless there is one already whose cube holds the scene.
 
         Args:
-            low, high: Corners of the scene's bounding box.
+            low, high: Corners of the scene's bounding box [scene units].
             device: Torch device.
-            threads: Threads on the CPU.
-            seed: Of the first parameters.
+            threads: Threads on the CPU; one per core for None.
+            seed: Seed of the initial weights.
 
         Returns:
-            Whether what was learnt before is still there.
+            Whether the cache keeps what it has learnt.
 
         Raises:
-            ConfigError, CacheError: The configuration is not one of a cache.
-            DeviceError: The device or the backend cannot be had.
+            ConfigError, CacheError: The configuration is not one of a cache, or the cache is on another device.
+            DeviceError: The device or the backend is not available.
         """
         low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-        self._restore(device, threads)
+        if self._file is not None:
+            self._network, self._file = self._load_network(self._file, device, threads), None
         fits = bool(np.all(low >= self.low) and np.all(high <= self.low + self.size))
-        if self.model is not None and fits:
+        if self._network is not None and fits:
             if self.model.device != find_torch_device(device):
                 raise CacheError(
                     f"the cache is on {self.model.device}; save it, and load it for a renderer on {device}"
@@ -112,107 +106,109 @@ class RadianceCache:
         extent = float(np.max(high - low)) or 1.0
         self.size = extent * (1.0 + 2.0 * MARGIN)
         self.low = 0.5 * (low + high) - 0.5 * self.size
-        self._build(network_config(self.options, self.size), device, threads, seed, self.options.precision)
+        config, precision = network_config(self.options, self.size), self.options.precision
+        self._network = Network.build(
+            self.options, config, device=device, threads=threads, seed=seed, precision=precision
+        )
         self.gain = self.scale = 0.0
         self.state = CacheState()
         return False
 
-    def _build(
-        self,
-        config: configuration.ModelConfig,
-        device: str | torch.device,
-        threads: int | None,
-        seed: int,
-        precision: str,
-    ) -> Trainer:
-        self.model = self._model(config, device, threads, seed, precision)
-        self.trainer = self._trainer(self.model)
-        self._learning_rate = self.trainer.learning_rate
-        start_at_one(self.model)
-        return self.trainer
+    @property
+    def is_begun(self) -> bool:
+        """Whether a renderer has used the cache, so that it has a network."""
+        return self._network is not None
 
-    def _model(
-        self, config: configuration.ModelConfig, device: Any, threads: int | None, seed: int, precision: str
-    ) -> Model:
-        return Model(
-            FEATURES,
-            3,
-            config,
-            device=device,
-            threads=threads,
-            seed=seed % 2**32,
-            backend=self.options.backend,
-            precision=precision,
-            deterministic=self.options.deterministic,
-            fused=self.options.fused,
-        )
+    @property
+    def model(self) -> Model:
+        """The network. Raises `CacheError` before `begin`."""
+        return self._begun().model
 
-    def _trainer(self, model: Model) -> Trainer:
-        try:
-            return Trainer(model, capturable=self.options.fused)
-        except ConfigError as error:
-            raise CacheError(str(error).replace("capturable:", "fused:")) from error
+    @property
+    def trainer(self) -> Trainer:
+        """The network's training. Raises `CacheError` before `begin`."""
+        return self._begun().trainer
 
-    def load_kernels(self) -> None:
-        """Load, and on a first run compile, the network's kernels, by a step of another one like it."""
-        model = self._model(self.model.config, self.model.device, self.model.threads, 0, self.model.precision)
-        features, target = torch.full((64, FEATURES), 0.5, device=model.device), torch.ones(64, 3, device=model.device)
-        self._trainer(model).step(features, target, factor=target)
-        model(features)
+    def _begun(self, name: str = "") -> Network:
+        if self._network is None:
+            raise CacheError(f"{name}the cache has not been used yet; render with it first")
+        return self._network
 
     @property
     def is_trained(self) -> bool:
-        """Whether there is anything that it has learnt."""
-        return self.trainer is not None and self.trainer.steps > 0
+        """Whether the cache has taken a training step."""
+        return self.is_begun and self.trainer.steps > 0
+
+    def load_kernels(self) -> None:
+        """Load the network's kernels, compiling them on the first run, by a step of another network with its configuration."""
+        other = self._begun().like_new(self.options)
+        features = torch.full((64, other.model.n_input_dims), 0.5, device=other.model.device)
+        target = torch.ones(64, other.model.n_output_dims, device=other.model.device)
+        other.trainer.step(features, target, factor=target)
+        other.model(features)
 
     # Use
 
     def predict(self, features: Tensor, *, trained: bool = False, count: Tensor | None = None) -> Tensor:
-        """The radiance that vertices scatter, [N, 3], float32, at least 0; NaN where the network has broken.
+        """Predict the radiance scattered at vertices, [N, 3], float32, at least 0; NaN where the network has diverged.
 
         Args:
-            features: float32 [N, FEATURES].
-            trained: Answer by the weights that are trained instead of their average.
-            count: Of how many of the vertices, as in `Model`.
+            features: Features of the vertices, float32 [N, FEATURES].
+            trained: Predict with the trained weights instead of their average.
+            count: Number of vertices to predict, as in `Model`; all unless given.
         """
         averaged = self.options.average and not trained
-        said = self.model(features, averaged=averaged, count=count)
-        return torch.clamp_min(said, 0.0) * (self.gain * self._factor(features))
+        output = self.model(features, averaged=averaged, count=count)
+        return torch.clamp_min(output, 0.0) * (self.gain * self._reflectance(features))
 
-    def _factor(self, features: Tensor) -> Tensor:
-        """What the network's output is multiplied by, beside the gain: max(alpha + beta, 0.01), [N, 3]."""
+    def _reflectance(self, features: Tensor) -> Tensor:
+        """The factor of the network's output beside the gain: max(alpha + beta, MIN_REFLECTANCE), [N, 3]."""
         if not self.options.factorize:
             return torch.ones_like(features[:, DIFFUSE])
         return (features[:, DIFFUSE] + features[:, SPECULAR]).clamp_min_(MIN_REFLECTANCE)
 
     def measure_scale(self, features: Tensor, targets: Tensor) -> None:
-        """Take scale, and the gain if there is none, from unbiased targets; without light, leave them as they are."""
+        """Take the scale, and the gain if there is none, from unbiased targets; targets without light change nothing."""
         if not len(targets):
             return
         mean = float(targets.mean(dtype=torch.float64))
         if not (math.isfinite(mean) and mean > 0.0):
             return
-        self.scale = mean / float(self._factor(features).mean(dtype=torch.float64))
+        self.scale = mean / float(self._reflectance(features).mean(dtype=torch.float64))
         if self.gain == 0.0:
             self.gain = self.scale
 
-    def train(self, features: Tensor, targets: Tensor, *, records: int, steps: int, seed: int) -> float:
-        """Train on records in a random order.
+    def follow_brightness(self, features: Tensor, targets: Tensor) -> None:
+        """After a change of the light, rescale all predictions if unbiased targets have another brightness altogether.
 
-        The targets are noisy, and what the network follows of their noise is an error of its own; so the learning rate falls from
-        one call to the next. `learn_anew` sets it back.
+        Steps of the optimizer take long over a factor of a thousand. Factors up to `OTHER_LIGHT` are left to them: there, one
+        light may have changed and another stayed.
+        """
+        predicted, found = (float(x.mean(dtype=torch.float64)) for x in (self.predict(features), targets))
+        if not (math.isfinite(predicted) and math.isfinite(found) and predicted > 0.0 and found > 0.0):
+            return
+        if not 1.0 / OTHER_LIGHT <= found / predicted <= OTHER_LIGHT:
+            self.gain *= found / predicted
+
+    # Training
+
+    def train(self, features: Tensor, targets: Tensor, *, records: int, steps: int, seed: int) -> float:
+        """Train for one frame, on records in a random order.
+
+        The network follows the noise of its targets, which is an error of its own; so the learning rate falls from frame to
+        frame. `learn_anew` sets it back.
 
         Args:
-            features: float32 [N, FEATURES].
-            targets: The radiance scattered there, float32 [N, 3], finite.
-            records: Records to use at most.
-            steps: Into how many steps of the optimizer they are divided.
-            seed: Of the order.
+            features: Features of the records, float32 [N, FEATURES].
+            targets: Radiance scattered there, float32 [N, 3], finite.
+            records: Largest number of records to use.
+            steps: Steps of the optimizer that they are divided into.
+            seed: Seed of the order.
 
         Returns:
             The mean loss.
         """
-        # While nothing has been seen of any light it is dark, which is what it says
+        # Until the cache has seen light it predicts darkness, and there is no scale to train with
         if self.gain == 0.0 or not len(targets):
             return 0.0
         self.begin_training_frame()
@@ -225,41 +221,30 @@ class RadianceCache:
 
     def begin_training_frame(self) -> None:
         """Set the learning rate of the next training frame."""
-        step = self.state.learning_rate_step
+        step, decay_frames = self.state.learning_rate_step, self.options.decay_frames
         self.state = replace(self.state, learning_rate_step=step + 1)
-        if self.options.decay_frames is not None:
-            self.trainer.learning_rate = self._learning_rate * learning_rate_factor(step, self.options.decay_frames)
+        if decay_frames is not None:
+            network = self._begun()
+            network.trainer.learning_rate = network.learning_rate * learning_rate_factor(step, decay_frames)
 
     def take_step(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Take a step of the optimizer; see `train`. Returns the loss before it, 0-d."""
-        factor = self._factor(features) * (self.gain / self.scale)
+        """Take a step of the optimizer; see `train`. Returns the loss before the step, 0-d."""
+        factor = self._reflectance(features) * (self.gain / self.scale)
         return self.trainer.step(features, targets / self.scale, factor=factor)
 
     def learn_anew(self) -> None:
-        """Learn as quickly as in the beginning, after a change of what there is to learn.
+        """Learn as quickly as at first, after a change of the scene.
 
-        It goes on from the average of the weights. What the optimizer knows of their gradients, and the average itself, in which
-        what was right before the change would last for a hundred steps, begin anew.
+        Training continues from the average of the weights. The optimizer's moments and the average start anew: in the average,
+        what was right before the change would last for a hundred steps.
         """
         self.state = replace(self.state, learning_rate_step=0)
-        if self.trainer is None:
+        if self._network is None:
             return
         before = self.trainer
         self.model.params.copy_(self.model.inference_params)
-        self.trainer = self._trainer(self.model)
+        self._network = self._network.with_new_training(self.options)
         self.trainer.counters = TrainingCounters(self.trainer.loss_scale, before.steps, before.skipped_steps)
-
-    def follow_brightness(self, features: Tensor, targets: Tensor) -> None:
-        """After a change of the light, multiply all that the cache says, if unbiased targets are of quite another brightness.
-
-        Steps of the optimizer take long over a factor of a thousand. Smaller factors than `OTHER_LIGHT` are left to them: there
-        one light may have gone and another stayed, and it is not all that has changed.
-        """
-        said, found = (float(x.mean(dtype=torch.float64)) for x in (self.predict(features), targets))
-        if not (math.isfinite(said) and math.isfinite(found) and said > 0.0 and found > 0.0):
-            return
-        if not 1.0 / OTHER_LIGHT <= found / said <= OTHER_LIGHT:
-            self.gain *= found / said
 
     # Files
 
@@ -270,40 +255,28 @@ class RadianceCache:
             CacheError: The cache has not been used yet.
             SnapshotError: The file cannot be written.
         """
-        return save_training(self._begun_trainer(str(path)), path, metadata=self._metadata())
+        return save_training(self._begun(f"{path}: not written: ").trainer, path, metadata=self._metadata(None))
 
-    def to_bytes(
-        self, *, extra: Mapping[str, Tensor] | None = None, metadata: Mapping[str, Any] | None = None
-    ) -> bytes:
-        """The contents of the file that `save` writes, for `restore`.
-
-        Args:
-            extra: Tensors to store with it.
-            metadata: JSON data to store with it.
+    def to_bytes(self, image: ImageState | None = None, held_out: Mapping[str, Tensor] | None = None) -> bytes:
+        """The contents of the file that `save` writes, with the state of an image and held-out paths if they are given.
 
         Raises:
             CacheError: The cache has not been used yet.
             SnapshotError: The weights are not finite.
         """
-        about = {**self._metadata(), **(metadata or {})}
-        return training_to_bytes(self._begun_trainer(IN_MEMORY), IN_MEMORY, extra=extra, metadata=about)
+        return training_to_bytes(self.trainer, IN_MEMORY, extra=held_out, metadata=self._metadata(image))
 
-    def _begun_trainer(self, name: str) -> Trainer:
-        if self.trainer is None:
-            raise CacheError(f"{name}: not written, as the cache has not been used yet")
-        return self.trainer
-
-    def _metadata(self) -> dict[str, Any]:
-        return {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "options": msgspec.to_builtins(self.options),
-            "low": self.low.tolist(),
-            "size": self.size,
-            "gain": self.gain,
-            "scale": self.scale,
-            "state": msgspec.to_builtins(self.state),
-        }
+    def _metadata(self, image: ImageState | None) -> dict[str, Any]:
+        metadata = CacheMetadata(
+            options=self.options,
+            low=(float(self.low[0]), float(self.low[1]), float(self.low[2])),
+            size=float(self.size),
+            gain=self.gain,
+            scale=self.scale,
+            state=self.state,
+            image=image,
+        )
+        return msgspec.to_builtins(metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **settings: Any) -> RadianceCache:
@@ -316,57 +289,40 @@ class RadianceCache:
         for name in ("encoding", "config", "feature_size"):
             if name in settings:
                 raise CacheError(f"{path}: its {name} cannot be another than it was saved with")
-        cache = cls()
-        cache._read(Path(path), settings)
+        cache, file = cls(), read_cache_file(Path(path))
+        cache._take_over(file.metadata)
+        if settings:
+            cache.options = _options({**msgspec.structs.asdict(cache.options), **settings})
+        cache._file = file
         return cache
 
-    def restore(self, data: bytes, *, device: torch.device, threads: int | None) -> None:
-        """Continue from the bytes of a cache with the same options, to the same bits.
+    def restore(self, file: CacheFile, *, device: str | torch.device, threads: int | None) -> None:
+        """Continue from a cache with the same options, to the same bits; on an error nothing has changed.
 
         Raises:
-            CacheError, SnapshotError: The bytes are damaged or not those of a cache.
+            SnapshotError: The training of its network is damaged.
         """
-        self._read(SnapshotBytes(IN_MEMORY, data), {})
-        self._restore(device, threads)
+        self._network, self._file = self._load_network(file, device, threads), None
+        self._take_over(file.metadata)
 
-    def _read(self, source: Path | SnapshotBytes, settings: Mapping[str, Any]) -> None:
-        """Take over all but the network."""
-        snapshot = read_snapshot(source)
-        name, about = snapshot.path, snapshot.metadata
-        if about.get("format") != _FORMAT or snapshot.n_input_dims != FEATURES or snapshot.n_output_dims != 3:
-            raise CacheError(f"{name}: a snapshot, but not of a radiance cache")
-        version = about.get("version", 1)
-        if isinstance(version, int) and version != _VERSION:
-            age = "a newer release; upgrade nrc-tracer" if version > _VERSION else "an older release; train a new one"
-            raise CacheError(f"{name}: a radiance cache of {age} (format {version}, this one reads {_VERSION})")
-        try:
-            options = msgspec.convert(about["options"], CacheOptions)
-            low, size = np.array(about["low"], np.float64), float(about["size"])
-            gain, scale = float(about["gain"]), float(about["scale"])
-            state = msgspec.convert(about["state"], CacheState)
-            if low.shape != (3,) or not np.isfinite([*low, size, gain, scale]).all() or size <= 0.0:
-                raise ValueError("its cube or scale is impossible")
-        except (NrcError, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
-            raise CacheError(f"{name}: not a radiance cache, or damaged: {one_line(error)}") from error
-        if settings:
-            options = _options({**msgspec.structs.asdict(options), **settings})
-        self.options, self.low, self.size, self.gain, self.scale = options, low, size, gain, scale
-        self.state, self._stored = state, source
+    def _take_over(self, metadata: CacheMetadata) -> None:
+        self.options, self.state = metadata.options, metadata.state
+        self.low, self.size = np.array(metadata.low, np.float64), metadata.size
+        self.gain, self.scale = metadata.gain, metadata.scale
 
-    def _restore(self, device: str | torch.device, threads: int | None) -> None:
-        """Make the network of what was read."""
-        if self._stored is None:
-            return
-        source, self._stored = self._stored, None
-        snapshot = read_snapshot(source)
-        precision = self.options.precision
+    def _load_network(self, file: CacheFile, device: str | torch.device, threads: int | None) -> Network:
+        snapshot, precision = file.snapshot, self.options.precision
         if precision == "auto" and not self.options.fused:
             precision = snapshot.precision
-        load_training(self._build(snapshot.config, device, threads, snapshot.seed, precision), source)
+        network = Network.build(
+            self.options, snapshot.config, device=device, threads=threads, seed=snapshot.seed, precision=precision
+        )
+        load_training(network.trainer, file.source)
+        return network
 
 
 def _options(settings: Mapping[str, Any]) -> CacheOptions:
-    """Settings by name."""
+    """Options by name."""
     unknown = set(settings) - set(CacheOptions.__struct_fields__)
     if unknown:
         raise CacheError(f"there is no setting {sorted(unknown)[0]!r} of a cache")

@@ -9,15 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 import warp as wp
 from msgspec.structs import replace
 
 from nrc_tracer.cache import schedule
-from nrc_tracer.cache.assembly import add_samples, propagate_targets
+from nrc_tracer.cache.assembly import propagate_targets
 from nrc_tracer.cache.buffers import RecordBuffers
-from nrc_tracer.cache.cache import IN_MEMORY, RadianceCache
+from nrc_tracer.cache.cache import RadianceCache
+from nrc_tracer.cache.cache_file import IN_MEMORY, read_cache_file
 from nrc_tracer.cache.held_out import HeldOut
+from nrc_tracer.cache.layers import cache_layers
 from nrc_tracer.cache.mode import CacheMode
 from nrc_tracer.cache.path_source import FilmArrays, PathSource
 from nrc_tracer.cache.probes import Probes
@@ -39,18 +42,16 @@ from nrc_tracer.cache.tiles import choose_tiles
 from nrc_tracer.cache.training import Training, training_path_count
 from nrc_tracer.device.recording import Stopwatch
 from nrc_tracer.device.torch_launcher import single_threaded_torch
-from nrc_tracer.errors import CacheError, one_line
-from nrc_tracer.nn.snapshot import read_snapshot
 from nrc_tracer.nn.snapshot_format import SnapshotBytes
 
 CPU_STEPS, CUDA_STEPS = 8, 4
-"""Steps of the optimizer in a training frame, unless the options say."""
+"""Default number of optimizer steps in a training frame."""
 
 CPU_RECORDS = 12288
-"""Training records of a frame on the CPU, and their smallest number on CUDA, unless the options say."""
+"""Default number of training records of a frame on the CPU, and its lower bound on CUDA."""
 
 CUDA_RECORDS, CUDA_PIXELS = 65536, 1920 * 1080
-"""Largest number of training records of a frame on CUDA, and the pixels of a film that has so many, unless the options say."""
+"""Default number of training records of a frame on CUDA at this number of pixels; fewer pixels have fewer in proportion."""
 
 
 class CachedFrames:
@@ -58,7 +59,7 @@ class CachedFrames:
 
     Args:
         cache: The cache, which has begun. Other renderers may use it as well.
-        mode: What it is used for.
+        mode: What the cache is used for.
         source: What traces paths; its scene and camera may be replaced between frames.
 
     Attributes:
@@ -120,33 +121,38 @@ class CachedFrames:
         return schedule.is_warm(self.cache.state, self._known())
 
     @property
-    def warm_up_frames(self) -> int:
-        """Frames of the warm-up so far."""
-        return self.cache.state.warm_up_frames
-
-    @property
     def is_path_tracing(self) -> bool:
         """Whether all paths continue beyond their cut, and nothing is left for the cache to do."""
         return self.mode is CacheMode.UNBIASED and self.image.continue_probability == 1.0
 
-    def warm_up_frame(self, budget_is_over: bool) -> bool:
-        """Train for one frame of the warm-up, which may end it; or end it at once where it is to have no more frames.
+    def warm_up(
+        self, *, frames: int | None = None, seconds: float | None = None, stop: Callable[[], bool] | None = None
+    ) -> None:
+        """Train the cache until its measured bias is small, its budget is used up, or `stop` says so.
 
         Args:
-            budget_is_over: Whether it is the last frame that the warm-up may have.
-
-        Returns:
-            Whether the cache was trained.
+            frames: Largest number of frames; 64 unless frames or seconds are given. The option `train_frames`
+                overrides both.
+            seconds: Longest time [s].
+            stop: Called after every frame; True ends the call.
 
         Raises:
             CacheError: A cache that has learnt nothing is frozen.
         """
-        start, before = self._now(), self.warm_up_frames
-        self._run(self._known(budget_is_over))
-        self.collect()
-        state = self.cache.state
-        self.cache.state = replace(state, warm_up_seconds=state.warm_up_seconds + self._now() - start)
-        return self.warm_up_frames > before
+        if frames is None and seconds is None:
+            frames = schedule.USUAL_WARM_UP
+        begin = self._now()
+        while not self.is_warm:
+            start, before = self._now(), self.cache.state.warm_up_frames
+            is_last = (frames is not None and before + 1 >= frames) or (
+                seconds is not None and start - begin >= seconds
+            )
+            self._run(self._known(is_last))
+            self.collect()
+            state = self.cache.state
+            self.cache.state = replace(state, warm_up_seconds=state.warm_up_seconds + self._now() - start)
+            if state.warm_up_frames > before and stop is not None and stop():
+                break
 
     def render_frame(self, sample: int, film: FilmArrays) -> None:
         """Add sample number `sample` to every pixel of the film, after the warm-up, and train where it is time to."""
@@ -236,13 +242,16 @@ class CachedFrames:
             )
         self._recorded_training.train(action.unbiased)
 
+    def layers(self, samples: int) -> dict[str, np.ndarray]:
+        """The layers of the cache that `cache_layers` makes, from the image's first `samples` samples."""
+        return cache_layers(self.cache, self.source, self.training_density, samples)
+
     # Files
 
     def to_bytes(self) -> bytes:
         """The cache and the state of this image, for `restore`."""
         self.collect()
-        metadata = {"image": msgspec.to_builtins(self.image)}
-        return self.cache.to_bytes(extra=self._probes.held_out.tensors(), metadata=metadata)
+        return self.cache.to_bytes(self.image, self._probes.held_out.tensors())
 
     def restore(self, data: bytes) -> None:
         """Go on from what `to_bytes` gave, to the same bits.
@@ -250,21 +259,24 @@ class CachedFrames:
         Raises:
             CacheError, SnapshotError: The bytes are damaged, or of something else.
         """
-        snapshot = read_snapshot(SnapshotBytes(IN_MEMORY, data))
-        try:
-            image = msgspec.convert(snapshot.metadata.get("image"), ImageState)
-        except msgspec.ValidationError as error:
-            raise CacheError(f"{IN_MEMORY}: the state of its image is damaged: {one_line(error)}") from error
-        held_out = HeldOut.from_tensors(snapshot.extra, self.device)
-        self.cache.restore(data, device=self.device, threads=self.source.launcher.threads)
-        self._probes.held_out, self.image = held_out, image
+        file = read_cache_file(SnapshotBytes(IN_MEMORY, data))
+        held_out = HeldOut.from_tensors(file.snapshot.extra, self.device)
+        self.cache.restore(file, device=self.device, threads=self.source.launcher.threads)
+        self._probes.held_out, self.image = held_out, file.metadata.image or ImageState()
+
+    def load_kernels(self) -> None:
+        """Load the kernels of frames and of the network, compiling them on the first run."""
+        for kernel in self._kernels():
+            wp.load_module(kernel.module, device=self.source.launcher.device)
+        self.cache.load_kernels()
+
+    def _kernels(self) -> list[wp.Kernel]:
+        """One kernel of each module that frames use."""
+        return [propagate_targets, choose_tiles] if self.cache.options.fused else [propagate_targets]
 
     def identity(self) -> dict[str, Any]:
         """What decides the bits of the image beside the tracer and the renderer's own settings."""
-        kernels = [add_samples, propagate_targets]
-        if self.cache.options.fused:
-            kernels.append(choose_tiles)
-        code = [kernel.module.get_module_hash().hex()[:16] for kernel in kernels]
+        code = [kernel.module.get_module_hash().hex()[:16] for kernel in self._kernels()]
         options = msgspec.to_builtins(self.cache.options)
         return {"mode": self.mode.value, "precision": self.cache.model.precision, "kernels": code, **options}
 

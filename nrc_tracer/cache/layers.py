@@ -1,4 +1,4 @@
-"""What is seen of a radiance cache in an image: how long paths are, where they end in it, what it says and what is there."""
+"""Layers of an image that show a radiance cache: length of paths, where they end, predictions and targets."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def cache_layers(
         cache: The cache, which has begun.
         source: What traces paths.
         training_density: Training paths through each pixel, [pixels].
-        samples: How many samples of each pixel are looked at.
+        samples: Number of samples per pixel.
 
     Returns:
-        By name, float32 [height, width] or [height, width, 3].
+        The layers by name, float32 [height, width] or [height, width, 3].
     """
     pixels, device = source.width * source.height, source.launcher.torch_device
     buffers = RecordBuffers.allocate(pixels, 1, device)

@@ -1,5 +1,4 @@
-"""The few items of many that something is wanted of, listed on the device: work on them can be launched before it is known how
-many there are."""
+"""Lists of marked items, compacted on the device: work on them can be launched before the host knows how many there are."""
 
 from __future__ import annotations
 
@@ -13,16 +12,16 @@ from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.torch_launcher import TorchLauncher
 
 LIGHT_ITEMS = 1 << 15
-"""Of kernels that do little for each, per launch on the CPU at most."""
+"""Largest number of items per launch on the CPU of kernels that do little work per item."""
 
 
 @dataclass(frozen=True)
 class Marked:
-    """The items that are marked, in their order.
+    """The marked ones of N items, in order.
 
     Attributes:
-        upto: How many are marked up to each item, itself counted, int32 [N].
-        items: Their numbers, int32 [N]: the first `count` of them; what comes after is 0.
+        upto: Number of marked items up to each item and including it, int32 [N].
+        items: Indices of the marked items, int32 [N], followed by zeros.
     """
 
     upto: Tensor
@@ -30,7 +29,7 @@ class Marked:
 
     @classmethod
     def of(cls, marks: Tensor, launcher: TorchLauncher) -> Marked:
-        """List the items with a mark: bool or, of 0 and 1, int32 [N], N at least 1."""
+        """List the marked items; `marks` is bool, or int32 of 0 and 1, [N], N at least 1."""
         upto = torch.cumsum(marks, dim=0, dtype=torch.int32)
         items = torch.zeros_like(upto)
         arguments = [as_warp(upto), as_warp(items)]
@@ -39,5 +38,5 @@ class Marked:
 
     @property
     def count(self) -> Tensor:
-        """How many there are, int32 [1], on the device."""
+        """Number of marked items, int32 [1], on the device."""
         return self.upto[-1:]

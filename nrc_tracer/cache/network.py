@@ -1,7 +1,8 @@
-"""The cache's network: its configuration, and the weights it starts with."""
+"""The cache's network: its configuration, the weights it starts with, and its training."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,11 +10,78 @@ from msgspec.structs import replace
 
 from nrc_tracer.cache.features import FEATURES
 from nrc_tracer.cache.options import CacheOptions
-from nrc_tracer.nn import Model
+from nrc_tracer.errors import CacheError, ConfigError
+from nrc_tracer.nn import Model, Trainer
 from nrc_tracer.nn import config as configuration
 
 _STARTS = {"None": 1.0, "ReLU": 1.0, "LeakyReLU": 1.0, "Softplus": 0.9999954600, "Squareplus": 0.99, "Exponential": 0.0}
 """Argument at which each output activation is 1."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and its training.
+
+    Attributes:
+        model: The network.
+        trainer: Its training.
+        learning_rate: Learning rate of the configuration.
+    """
+
+    model: Model
+    trainer: Trainer
+    learning_rate: float
+
+    @classmethod
+    def build(
+        cls,
+        options: CacheOptions,
+        config: configuration.ModelConfig,
+        *,
+        device: str | torch.device,
+        threads: int | None,
+        seed: int,
+        precision: str,
+    ) -> Network:
+        """Make a network with random weights, whose output is 1 where its activations allow it.
+
+        Raises:
+            ConfigError, CacheError: Configuration and options do not fit together, or the loss is not for radiance.
+            DeviceError: The device is not available.
+        """
+        model = Model(
+            FEATURES,
+            3,
+            config,
+            device=device,
+            threads=threads,
+            seed=seed % 2**32,
+            backend=options.backend,
+            precision=precision,
+            deterministic=options.deterministic,
+            fused=options.fused,
+        )
+        trainer = _make_trainer(model, options)
+        _start_at_one(model)
+        return cls(model, trainer, trainer.learning_rate)
+
+    def like_new(self, options: CacheOptions) -> Network:
+        """Another network with the same configuration, untrained, on the same device."""
+        model = self.model
+        return Network.build(
+            options, model.config, device=model.device, threads=model.threads, seed=0, precision=model.precision
+        )
+
+    def with_new_training(self, options: CacheOptions) -> Network:
+        """The same network, with an optimizer that knows nothing of its gradients yet."""
+        return Network(self.model, _make_trainer(self.model, options), self.learning_rate)
+
+
+def _make_trainer(model: Model, options: CacheOptions) -> Trainer:
+    try:
+        return Trainer(model, capturable=options.fused)
+    except ConfigError as error:
+        raise CacheError(str(error).replace("capturable:", "fused:")) from error
 
 
 def network_config(options: CacheOptions, size: float) -> configuration.ModelConfig:
@@ -40,15 +108,16 @@ def _bounded(encoding: Any, finest: float) -> Any:
     return replace(encoding, per_level_scale=min(encoding.per_level_scale, max(most, 1.0)))
 
 
-def start_at_one(model: Model) -> None:
+def _start_at_one(model: Model) -> None:
     """Set weights with which the network's output is 1 for every input, where its activations allow it.
 
     It has no biases, but the inputs that pad its width are 1. One neuron of each layer passes that on, to the output alone; the
     other weights start as usual, and all are trained.
     """
     network, config = model.network, model.config.network
+    if network is None or not isinstance(config, configuration.Network):
+        return
     argument = _STARTS.get(config.output_activation)
-    mlp = network.structure
     if argument is None or config.activation not in ("ReLU", "None", "LeakyReLU") or not _has_constant_input(model):
         return
     last = network.n_layers - 1
@@ -58,7 +127,7 @@ def start_at_one(model: Model) -> None:
         weights[0, -1 if index == 0 else 0] = 1.0
     output = network.layer(last)
     output.zero_()
-    output[: mlp.n_output_dims, 0 if last > 0 else -1] = argument
+    output[: network.structure.n_output_dims, 0 if last > 0 else -1] = argument
 
 
 def _has_constant_input(model: Model) -> bool:

@@ -1,8 +1,10 @@
-"""How a radiance cache works and learns: everything that a user may choose."""
+"""The options of a radiance cache: all that a user can choose."""
 
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -17,35 +19,35 @@ ENCODINGS = ("hash", "triangle-wave")
 
 
 class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings of a cache.
+    """The options of a cache.
 
     Attributes:
-        encoding: `hash`, or `triangle-wave`, the paper's own.
-        config: tiny-cuda-nn's JSON for encoding, network, loss and optimizer instead of the encoding's own: a file, or its
-            contents.
-        spread: c: a path ends where its footprint is more than c times that of the first vertex.
-        train_spread: The same for the suffixes of training paths; `spread` unless given.
-        feature_size: Smallest distance [scene units] that the hash grid tells apart; as fine as it goes unless given.
-        train_frames: Frames of the warm-up; until the measured bias is small, or the budget for it is spent, unless given.
-        records: Training records of a frame, about; unless given 12,288 on the CPU, and on CUDA 65,536 at 1920 x 1080 and in
-            proportion to the pixels below that, but not fewer than 12,288.
-        steps: Steps of the optimizer in a frame; 8 on the CPU and 4 on CUDA unless given.
-        train_every: After the warm-up, one frame in so many trains, where a frame has eight pixels for a record; where it has
-            more or fewer, so that training stays in proportion to rendering.
-        decay_frames: The learning rate falls as 1 / (1 + n / decay_frames) in the n-th frame of training, but not below a tenth
-            of the configuration's; None keeps it.
-        capacity: Vertices of a path that are recorded at most.
-        unbiased: u: the share of suffixes that end by roulette alone instead of in the cache, after the warm-up.
-        warm_up_unbiased: The same during the warm-up.
+        encoding: Encoding of positions: `hash`, or `triangle-wave`, the paper's.
+        config: Configuration of encoding, network, loss and optimizer in tiny-cuda-nn's JSON format, instead of the encoding's
+            own: a file or its contents.
+        spread: c: a path ends where its footprint is larger than c times that of the first vertex.
+        train_spread: c of the suffixes of training paths; `spread` unless given.
+        feature_size: Smallest distance that the hash grid resolves [scene units]; the grid's own unless given.
+        train_frames: Frames of the warm-up; unless given, until the measured bias is small or the budget is used up.
+        records: Training records of a frame; unless given, 12,288 on the CPU, and on CUDA 65,536 at 1920 x 1080 and in proportion
+            to the pixels below that, but at least 12,288.
+        steps: Steps of the optimizer in a training frame; unless given, 8 on the CPU and 4 on CUDA.
+        train_every: After the warm-up, frames per training frame at eight pixels per record; at other ratios training stays in
+            proportion to rendering.
+        decay_frames: The learning rate of the n-th training frame is 1 / (1 + n / decay_frames) times the configuration's, at
+            least a tenth of it; None keeps it constant.
+        capacity: Largest number of vertices of a path that are recorded.
+        unbiased: u: share of training suffixes that end by Russian roulette alone instead of in the cache, after the warm-up.
+        warm_up_unbiased: u during the warm-up.
         factorize: Whether the network learns radiance divided by reflectance.
         average: Whether rendering uses the average of the weights over training.
-        freeze: Whether a cache that has been trained learns no more.
-        backend: What runs the network: `warp`, `reference` or `tinycudann`.
-        precision: Of matrix products, as in `nrc_tracer.nn.Model`.
-        deterministic: On a GPU, train to the same bits every time, which takes longer. On the CPU it is always so.
-        fused: On a GPU, encoding and network in one kernel; and once it is known how bright the scene is, but for `unbiased`
-            rendering, frames that are launched as CUDA graphs. **It has never run on a GPU**: use it to try it. On the CPU the
-            instructions of a GPU are emulated, slowly. Not together with `deterministic`.
+        freeze: Whether a trained cache learns no more.
+        backend: What evaluates the network: `warp`, `reference` or `tinycudann`.
+        precision: Precision of matrix products, as in `nrc_tracer.nn.Model`.
+        deterministic: Whether a GPU trains to the same bits every time, which takes longer. The CPU always does.
+        fused: Whether a GPU runs encoding and network in one kernel; and, once the cache has seen light and except in mode
+            `unbiased`, launches frames as CUDA graphs. **It has never run on a GPU**: use it to try it. On the CPU a GPU's
+            instructions are emulated, slowly. Excludes `deterministic`.
     """
 
     encoding: str = "hash"
@@ -91,13 +93,11 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             if value is None:
                 continue
             whole = name in self._WHOLE
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int if whole else int | float)
-                or not low <= value <= high
-            ):
+            number = _plain_number(value, whole=whole)
+            if number is None or not low <= number <= high:
                 kind = "whole number" if whole else "number"
                 raise CacheError(f"{name}: expected a {kind} from {low:g} to {high:g}, got {value!r:.40}")
+            msgspec.structs.force_setattr(self, name, number)
         if self.fused and (self.deterministic or self.backend != "warp"):
             other = "deterministic" if self.deterministic else f'backend="{self.backend}"'
             raise CacheError(f"fused: not together with {other}; leave one of them out")
@@ -106,9 +106,19 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @property
     def suffix_spread(self) -> float:
-        """c of training suffixes."""
+        """c of the suffixes of training paths."""
         return self.spread if self.train_spread is None else self.train_spread
 
     def document(self) -> str | PathLike[str] | Mapping[str, Any]:
-        """The configuration of the network, for `nrc_tracer.nn.Model`."""
+        """The configuration of the network, as `nrc_tracer.nn.Model` takes it."""
         return CONFIGS / f"{self.encoding}.json" if self.config is None else self.config
+
+
+def _plain_number(value: Any, *, whole: bool) -> int | float | None:
+    """A user's number, of NumPy's types too, as Python's; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return float(value) if isinstance(value, numbers.Real) and not whole else None

@@ -1,4 +1,4 @@
-"""What the cache needs of a tracer: paths that are cut where it says."""
+"""What the cache needs from a tracer: paths that are cut where the cache decides."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.cut_policy import RENDER
-from nrc_tracer.cache.held_out import Bias, HeldOut
+from nrc_tracer.cache.held_out import HeldOut
+from nrc_tracer.cache.measurements import Bias
 from nrc_tracer.cache.path_source import PathSource, make_cuts, tiles_of
 from nrc_tracer.device.recording import Stopwatch
 from nrc_tracer.device.torch_launcher import single_threaded_torch

@@ -24,6 +24,9 @@ MEASURE_EVERY = 4
 SHORTEST_WARM_UP = 32
 """Smallest number of frames of a warm-up that ends by its measured bias; a shorter one is made up for by late training."""
 
+USUAL_WARM_UP = 64
+"""Largest number of frames of a warm-up that has no other budget."""
+
 ADAPTATION = 32
 """Frames after a change of the scene in which the cache trains every time, as in the warm-up."""
 

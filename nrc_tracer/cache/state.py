@@ -1,4 +1,4 @@
-"""The state of a radiance cache and of an image that is rendered with it, beside network weights and film."""
+"""The state of a radiance cache, beside its weights, and of an image that is rendered with it, beside its film."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Probability = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 
 
 class CacheState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a cache has been through: it decides what the cache does next, and is saved with it.
+    """What a cache has done so far. It decides what the cache does next, and is saved with it.
 
     Attributes:
         frame: Index of the next frame; a frame counts unless the cache is frozen.
@@ -44,7 +44,7 @@ class CacheState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class ImageState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What one renderer has counted and decided about its own image; another renderer with the same cache has its own.
+    """Counters and decisions of one renderer's image; renderers that share a cache have one each.
 
     Attributes:
         paths: Paths of the image.

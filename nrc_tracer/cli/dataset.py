@@ -325,12 +325,12 @@ def _make_writer(
 ) -> tuple[Renderer, DatasetWriter]:
     """Return the renderer of the views and what writes them."""
     from nrc_tracer.tasks.nerf.synthetic import DatasetWriter, ImageSettings, without_shapes
-    from nrc_tracer.tracer.checkpoint import scene_parts
+    from nrc_tracer.tracer.scene_digests import scene_digests
 
     renderer = _renderer(scene, options.width, options.height, options)
     background = _renderer(without_shapes(scene), options.width, options.height, options) if transparent else None
     picture = ImageSettings(spp, options.seed, options.exposure, options.denoise, transparent)
-    origin = {"scene": scene_parts(scene)}
+    origin = {"scene": scene_digests(scene)}
     return renderer, DatasetWriter(options.folder, sets, picture, renderer, background, origin)
 
 

@@ -82,12 +82,12 @@ def reference_key(
 
     from nrc_tracer.scene.cameras import choose_camera
     from nrc_tracer.scene.film import resize_film
-    from nrc_tracer.tracer.checkpoint import scene_parts
+    from nrc_tracer.tracer.scene_digests import scene_digests
     from nrc_tracer.version import __version__
 
     description = scene.description
     identity = {
-        "scene": scene_parts(scene),
+        "scene": scene_digests(scene),
         "camera": msgspec.to_builtins(choose_camera(description, camera)),
         "film": msgspec.to_builtins(resize_film(description.film, width, height))
         if not description.film.crop

@@ -1,24 +1,51 @@
-"""What a user's words for devices, acceleration structures and the like stand for."""
+"""Checks of a user's choices: names of kinds, integers, and what intersects triangles."""
 
 from __future__ import annotations
 
 import enum
+import operator
+from typing import SupportsIndex, TypeVar
 
 from nrc_tracer.errors import DeviceError, NrcError, nearest
 from nrc_tracer.tracer.accel import embree
 from nrc_tracer.tracer.vocabulary import Accel
 
+Kind = TypeVar("Kind", bound=enum.Enum)
 
-def known_name(what: str, name: str, kinds: type[enum.Enum]) -> str:
-    """The member of `kinds` that a user's word stands for, `what` being what it is called. Raises `NrcError`."""
-    names = [kind.name.lower() for kind in kinds]
+
+def known_kind(what: str, name: str, kinds: type[Kind]) -> Kind:
+    """The member of `kinds` with a name in lower case, `what` being the kind of thing for messages. Raises `NrcError`."""
+    names = {kind.name.lower(): kind for kind in kinds}
     if name not in names:
         raise NrcError(f'there is no {what} "{name}"{nearest(name, names)}')
-    return name.upper()
+    return names[name]
+
+
+def whole_number(name: str, value: SupportsIndex, *, least: int | None = None) -> int:
+    """A user's integer, of NumPy's types too, at least `least`. Raises `NrcError`, which names it."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or (least is not None and number < least):
+        limit = "" if least is None else f" of at least {least}"
+        raise NrcError(f"{name}: expected a whole number{limit}, got {value!r:.40}")
+    return number
 
 
 def find_accel(name: str | None, device: str) -> tuple[Accel, str | None]:
-    """What intersects triangles on a device, and why it is not Embree where nobody asked for another. Raises `DeviceError`."""
+    """Choose what intersects triangles on a device.
+
+    Args:
+        name: The user's choice; None for Embree where it is available.
+        device: Warp device.
+
+    Returns:
+        The choice; and why it is not Embree, if Embree is not available and nothing was chosen.
+
+    Raises:
+        DeviceError: The choice is unknown or not available.
+    """
     if name is not None and name not in [a.value for a in Accel]:
         raise DeviceError(f'there is no acceleration structure "{name}"{nearest(name, [a.value for a in Accel])}')
     if device != "cpu":

@@ -8,9 +8,9 @@ from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.path_source import Cuts
 from nrc_tracer.device.random_bits import mix
 from nrc_tracer.device.torch_launcher import TorchLauncher
-from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.cut_path import trace_cut_paths
-from nrc_tracer.tracer.transport import PathSettings, SceneRecord
+from nrc_tracer.tracer.path_inputs import PathInputs
+from nrc_tracer.tracer.transport import PathSettings
 from nrc_tracer.tracer.vocabulary import SamplerKind
 
 
@@ -18,42 +18,24 @@ class CutTracer:
     """Launches the kernel that traces cut paths: a `nrc_tracer.cache.path_source.PathSource`.
 
     Args:
-        scene: The scene on the device.
-        camera: The camera.
-        film: The film.
-        settings: Settings of the image's paths.
-        size: Width and height [pixels].
+        inputs: Scene, camera, film and settings, which may change between frames.
         device: Warp device.
         threads: Threads on the CPU; one per core for None.
         block_size: Paths per launch on the CPU.
 
     Attributes:
-        scene, camera: May be replaced between frames.
-        settings: Settings of the image's paths.
-        width, height: Size of the film [pixels].
+        width, height: Size of the image [pixels].
         launcher: Launches kernels in order with torch's operations.
     """
 
-    def __init__(
-        self,
-        scene: SceneRecord,
-        camera: CameraRecord,
-        film: FilmRecord,
-        settings: PathSettings,
-        *,
-        size: tuple[int, int],
-        device: str,
-        threads: int | None,
-        block_size: int,
-    ) -> None:
-        self.scene, self.camera, self.settings = scene, camera, settings
-        self.width, self.height = size
+    def __init__(self, inputs: PathInputs, *, device: str, threads: int | None, block_size: int) -> None:
+        self._inputs, self._block_size = inputs, block_size
+        self.width, self.height = inputs.size
         self.launcher = TorchLauncher(wp.device_to_torch(wp.get_device(device)), threads=threads)
-        self._film, self._block_size = film, block_size
 
     def seed(self, stream: int) -> int:
         """The 64-bit seed of a stream of random numbers that is independent of the image's."""
-        return mix(int(self.settings.seed), stream)
+        return mix(int(self._inputs.settings.seed), stream)
 
     def trace(self, buffers: RecordBuffers, cuts: Cuts, *, stream: int | None = None, paths: int | None = None) -> None:
         """Trace paths and write their records to `buffers`.
@@ -64,8 +46,10 @@ class CutTracer:
             stream: Stream of independent random numbers; None for the image's own.
             paths: Number of paths; as many as there is room for unless given.
         """
-        settings = self.settings if stream is None else self._settings_of(stream)
-        before = (self.scene, self.camera, self._film, settings, cuts.policy)
+        scene, camera, film, settings = self._inputs.records
+        if stream is not None:
+            settings = self._settings_of(stream)
+        before = (scene, camera, film, settings, cuts.policy)
         self.launcher.run(
             trace_cut_paths,
             paths or buffers.paths,
@@ -77,5 +61,5 @@ class CutTracer:
         settings = PathSettings()
         settings.sampler = int(SamplerKind.INDEPENDENT)
         settings.seed = self.seed(stream)
-        settings.max_depth, settings.rr_depth = self.settings.max_depth, self.settings.rr_depth
+        settings.max_depth, settings.rr_depth = self._inputs.settings.max_depth, self._inputs.settings.rr_depth
         return settings

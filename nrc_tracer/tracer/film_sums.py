@@ -1,4 +1,4 @@
-"""The sums of samples that an image is made of."""
+"""Sums over the samples of an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nrc_tracer.errors import DeviceError
 
 
 class FilmSums:
-    """For each pixel the sum of its samples, that of their squares, and how many were left out; on a device.
+    """For each pixel, the sum of its samples, the sum of their squares and the number of dropped samples, on a device.
 
     Args:
         width: Width [pixels].
@@ -17,7 +17,7 @@ class FilmSums:
         device: Warp device.
 
     Attributes:
-        arrays: Sums and squares, `vec3d` [pixels], and what was left out, int [pixels], for kernels.
+        arrays: Sums and sums of squares, `vec3d` [pixels], and dropped samples, int [pixels], for kernels.
 
     Raises:
         DeviceError: The device has no room for them.
@@ -36,7 +36,7 @@ class FilmSums:
             raise DeviceError(f"{device} cannot hold a film of {width} x {height} pixels") from error
 
     def clear(self) -> None:
-        """Take all samples out."""
+        """Set all sums to 0."""
         for array in self.arrays:
             array.zero_()
 
@@ -46,20 +46,20 @@ class FilmSums:
         return {"sums": sums, "squares": squares, "dropped": self.dropped()}
 
     def assign(self, sums: np.ndarray, squares: np.ndarray, dropped: np.ndarray) -> None:
-        """Take over what `contents` gave."""
+        """Set the sums to what `contents` returned."""
         for array, values, columns in zip(self.arrays, (sums, squares, dropped), (3, 3, None), strict=True):
             array.assign(values.reshape(-1, columns) if columns else values.reshape(-1))
 
     def dropped(self) -> np.ndarray:
-        """Samples left out in each pixel, int32 [height, width]."""
+        """Dropped samples of each pixel, int32 [height, width]."""
         return self.arrays[2].numpy().reshape(self._shape)
 
     def counts(self, samples: int) -> np.ndarray:
-        """Of `samples` in each pixel those that count, at least 1, [height, width, 1]."""
+        """Number of samples of each pixel that were not dropped, of `samples`, at least 1, int [height, width, 1]."""
         return np.maximum(samples - self.dropped(), 1)[:, :, None]
 
     def moments(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean of `samples` in each pixel, and their variance if they are independent, float64 [height, width, 3] each."""
+        """Mean and unbiased variance of the `samples` samples of each pixel, float64 [height, width, 3] each."""
         contents, count = self.contents(), self.counts(samples)
         mean = contents["sums"] / count
         spread = contents["squares"] / count - mean**2

@@ -1,25 +1,25 @@
-"""How noisy an image still is, and at which numbers of samples a render asks."""
+"""The noise of an image, and the numbers of samples at which a render estimates it."""
 
 from __future__ import annotations
 
 import numpy as np
 
 FIRST_CHECK = 32
-"""Variances of fewer samples say too little."""
+"""Smallest number of samples per pixel whose variance is estimated."""
 
 
 def relative_error(mean: np.ndarray, variance: np.ndarray) -> float:
     """Estimate the root of `rel_mse` between an image and the image without noise.
 
-    The mean over pixels and channels of variance / (mean^2 + 0.01 M^2), M the mean of the image, and of that the root: the
-    measure of `nrc_tracer.imaging.rel_mse` with the expected squared error in place of a known one.
+    The root of the mean over pixels and channels of variance / (mean^2 + 0.01 M^2), M being the mean of the image: as
+    `nrc_tracer.imaging.rel_mse`, with the expected squared error in place of the error.
 
     Args:
         mean: The image, shape [height, width, 3], float64.
-        variance: Variance of each of its values, the same shape.
+        variance: Variance of each of its values, in the same shape.
 
     Returns:
-        The error, 0.05 for 5 %; 0 for an image that is black.
+        The error, 0.05 for 5 %; 0 for a black image.
     """
     floor = 0.01 * np.mean(mean) ** 2
     if floor == 0.0:
@@ -28,15 +28,15 @@ def relative_error(mean: np.ndarray, variance: np.ndarray) -> float:
 
 
 def is_check(samples: int) -> bool:
-    """Whether a render that ends by its noise looks at it after so many samples a pixel.
+    """Whether a render that ends at a noise level estimates it at this number of samples per pixel.
 
-    The numbers are fixed, so that where it ends depends on the image alone: 32, 36, ... 64, 72, ... 128, 144, ...
+    The numbers are fixed, so that the end depends on the image alone: 32, 36, ... 64, 72, ... 128, 144, ...
     """
     return samples >= FIRST_CHECK and samples % _step(samples) == 0
 
 
 def next_check(samples: int) -> int:
-    """The first number of samples above `samples` for which `is_check`."""
+    """The next number of samples per pixel above `samples` at which the noise is estimated."""
     if samples < FIRST_CHECK:
         return FIRST_CHECK
     step = _step(samples)
@@ -44,5 +44,5 @@ def next_check(samples: int) -> int:
 
 
 def _step(samples: int) -> int:
-    """An eighth of the power of two at or below `samples`."""
+    """An eighth of the largest power of two that is at most `samples`."""
     return 1 << (samples.bit_length() - 4)

@@ -1,4 +1,4 @@
-"""The closed sets of names that host and device code share. Plain Python: kernels take these as integer constants."""
+"""Enumerations that host and device code share. Kernels take their values as integer constants."""
 
 import enum
 
@@ -16,7 +16,7 @@ class TextureKind(enum.IntEnum):
 
 
 class WrapMode(enum.IntEnum):
-    """What lies outside [0, 1] of a texture."""
+    """How a texture continues outside [0, 1]."""
 
     REPEAT = 0
     MIRROR = 1
@@ -24,7 +24,7 @@ class WrapMode(enum.IntEnum):
 
 
 class LobeKind(enum.IntEnum):
-    """The scattering models a material leaf can be."""
+    """The scattering models of a material's leaves."""
 
     NONE = 0  # black
     DIFFUSE = 1
@@ -45,18 +45,18 @@ class NodeKind(enum.IntEnum):
     MIX = 0
     BUMP = 1
     NORMAL_MAP = 2
-    TURN = 3  # from here on it is a front, seen from the back
+    TURN = 3  # what follows is the material of a front, seen from the back
 
 
 class Distribution(enum.IntEnum):
-    """The statistical shape of a rough surface."""
+    """Microfacet distributions of rough surfaces."""
 
     GGX = 0
     BECKMANN = 1
 
 
 class LightKind(enum.IntEnum):
-    """What can shine."""
+    """Kinds of lights."""
 
     TRIANGLE = 0
     SPHERE = 1
@@ -68,14 +68,14 @@ class LightKind(enum.IntEnum):
 
 
 class CameraKind(enum.IntEnum):
-    """How film points become rays."""
+    """Projections of cameras."""
 
     PERSPECTIVE = 0
     ORTHOGRAPHIC = 1
 
 
 class FilterKind(enum.IntEnum):
-    """The reconstruction filters, all sampled by importance."""
+    """Reconstruction filters, all importance-sampled."""
 
     BOX = 0
     TENT = 1
@@ -83,14 +83,14 @@ class FilterKind(enum.IntEnum):
 
 
 class SamplerKind(enum.IntEnum):
-    """How the random numbers of a sample are made."""
+    """Generators of a sample's random numbers."""
 
     INDEPENDENT = 0
     SOBOL = 1
 
 
 class Accel(str, enum.Enum):
-    """What finds the triangle a ray hits."""
+    """What intersects rays with triangles."""
 
     EMBREE = "embree"
     WARP = "warp"

@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from nrc_tracer.cache import RadianceCache
+from nrc_tracer.cache.cache_file import read_cache_file
 from nrc_tracer.cache.state import CacheState
 from nrc_tracer.errors import CacheError, NrcError, SnapshotError
 from nrc_tracer.nn import Model, Trainer, save_training
+from nrc_tracer.nn.snapshot_format import SnapshotBytes
 from tests.cache.small_cache import SMALL, began, samples, trained
 
 
@@ -55,7 +56,7 @@ def test_a_cache_restored_in_place_is_that_of_the_file(tmp_path):
     assert data == cache.save(tmp_path / "a").read_bytes()
     trained(cache)
     assert not cache.predict(features).equal(before)
-    cache.restore(data, device=torch.device("cpu"), threads=1)
+    cache.restore(read_cache_file(SnapshotBytes("bytes", data)), device="cpu", threads=1)
     assert cache.predict(features).equal(before)
     assert cache.trainer.steps == 20
 
@@ -166,7 +167,7 @@ def test_a_failed_restore_changes_nothing(damage):
     features, _ = samples(100, 5)
     before, options = cache.predict(features), cache.options
     with pytest.raises(NrcError) as caught:
-        cache.restore(damage(cache.to_bytes()), device=torch.device("cpu"), threads=1)
+        cache.restore(read_cache_file(SnapshotBytes("bytes", damage(cache.to_bytes()))), device="cpu", threads=1)
     assert "\n" not in str(caught.value)
     assert cache.predict(features).equal(before)
     assert cache.options == options

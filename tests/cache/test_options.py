@@ -3,6 +3,7 @@
 import math
 
 import msgspec
+import numpy as np
 import pytest
 
 from nrc_tracer.cache import CacheOptions, RadianceCache
@@ -53,6 +54,18 @@ def test_out_of_range(name, value):
 def test_the_bounds_themselves_are_allowed(settings):
     options = CacheOptions(**settings)
     assert {name: getattr(options, name) for name in settings} == settings
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int32, np.uint64])
+def test_numpy_integers_are_integers(kind, tmp_path):
+    """They become Python's, so that a cache can be saved with them; NumPy's floats are taken for fractions."""
+    options = CacheOptions(records=kind(100), train_frames=kind(3), spread=np.float32(0.5), unbiased=kind(1))
+    assert options == CacheOptions(records=100, train_frames=3, spread=0.5, unbiased=1)
+    assert all(type(value) in (int, float) for value in (options.records, options.train_frames, options.spread))
+    assert msgspec.json.decode(msgspec.json.encode(options), type=CacheOptions) == options
+    for value in (np.float64(3.0), np.bool_(True), np.array([3])):
+        with pytest.raises(CacheError, match="records: expected a whole number"):
+            CacheOptions(records=value)
 
 
 def test_unknown_names():

@@ -99,9 +99,10 @@ def cut_paths(
     parts = []
     for sample in range(samples):
         buffers = RecordBuffers.allocate(paths, capacity, torch.device("cpu"))
-        scene = (renderer._scene.record, renderer._camera, renderer._film, renderer._settings)
         policy.sample = wp.array([sample], dtype=int, device="cpu")
-        wp.launch(trace_cut_paths, dim=paths, inputs=[*scene, policy, 0, buffers.record], device="cpu")
+        wp.launch(
+            trace_cut_paths, dim=paths, inputs=[*renderer._inputs.records, policy, 0, buffers.record], device="cpu"
+        )
         parts.append(buffers)
 
     def joined(name: str) -> np.ndarray:

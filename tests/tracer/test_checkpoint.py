@@ -189,14 +189,14 @@ def test_another_intersector_is_refused(written):
 
 def test_contents_of_files_count_and_their_place_does_not():
     """One changed texel or vertex is another scene; the same files elsewhere are the same."""
-    from nrc_tracer.tracer.checkpoint import scene_parts
+    from nrc_tracer.tracer.scene_digests import scene_digests
 
     described = _with(room(), textures={"wood": Bitmap(file="wood.png")})
     mesh = TriangleMesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32))
     images = {"wood.png": np.zeros((2, 2, 3), np.uint8)}
     first = dataclasses.replace(described, images=images, meshes={"a.ply": mesh}, source=Path("here/a.json"))
-    parts = scene_parts(first)
-    assert scene_parts(dataclasses.replace(first, source=Path("there/b.json"))) == parts
+    parts = scene_digests(first)
+    assert scene_digests(dataclasses.replace(first, source=Path("there/b.json"))) == parts
 
     image = images["wood.png"].copy()
     image[1, 1, 2] = 1
@@ -209,7 +209,7 @@ def test_contents_of_files_count_and_their_place_does_not():
         ("mesh files", dataclasses.replace(first, meshes={"a.ply": moved})),
         ("mesh files", dataclasses.replace(first, meshes={"a.ply": coloured})),
     ):
-        there = scene_parts(other)
+        there = scene_digests(other)
         assert [name for name in parts if parts[name] != there[name]] == [kind]
 
 

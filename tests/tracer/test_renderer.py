@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nrc_tracer.cache import RadianceCache
 from nrc_tracer.errors import DeviceError, NrcError, SceneError
+from nrc_tracer.interruption import InterruptedWarning
 from nrc_tracer.scene.model import (
     Bitmap,
     Conductor,
@@ -32,6 +34,7 @@ from nrc_tracer.scene.model import (
 from nrc_tracer.tracer import Renderer, render, run
 from tests.tracer.tiny_scenes import ACCELS, assert_mean, image_mean, rendered, scene, triangles
 
+SCENES = Path(__file__).resolve().parents[2] / "scenes"
 SKY = ConstantLight(radiance=(1.0, 2.0, 3.0))
 
 
@@ -97,8 +100,61 @@ def test_ctrl_c_in_the_only_pass_is_answered():
     assert not run(renderer, spp=1, progress=lambda renderer: signal.raise_signal(signal.SIGINT))
     assert renderer.samples == 1
     assert signal.getsignal(signal.SIGINT) is before
+    with pytest.warns(InterruptedWarning, match="interrupted: the image has 1 of 1 samples per pixel"):
+        image = render(half_lit(), device="cpu", spp=1, progress=lambda renderer: signal.raise_signal(signal.SIGINT))
+    assert image.samples == 1
+
+
+def test_ctrl_c_returns_the_image_so_far():
+    """With a warning that says how much of it there is."""
+    with pytest.warns(InterruptedWarning, match="the image has 1 of 999 samples per pixel") as caught:
+        image = render(half_lit(), device="cpu", spp=999, progress=lambda renderer: signal.raise_signal(signal.SIGINT))
+    np.testing.assert_array_equal(image.rgb, rendered(half_lit(), 1).image().rgb)
+    assert image.samples == 1
+    assert caught[0].filename == __file__
+
+
+def test_ctrl_c_before_there_is_a_sample_is_raised():
+    """As in the warm-up of a cache, which has nothing to show."""
+    described = scene(Sphere(), lights=[SKY])
+    cache = RadianceCache(records=64, train_frames=50)
     with pytest.raises(KeyboardInterrupt):
-        render(half_lit(), device="cpu", spp=1, progress=lambda renderer: signal.raise_signal(signal.SIGINT))
+        render(
+            described, device="cpu", spp=4, cache=cache, progress=lambda renderer: signal.raise_signal(signal.SIGINT)
+        )
+    assert cache.state.warm_up_frames == 1
+
+
+def test_numpy_integers_are_integers():
+    """Whoever loops over an array of sizes or seeds."""
+    described = scene(Sphere(), lights=[SKY])
+    number = np.arange(20)
+    image = render(
+        described, device="cpu", spp=number[2], seed=number[3], width=number[6], threads=number[1], max_depth=number[5]
+    )
+    expected = render(described, device="cpu", spp=2, seed=3, width=6, threads=1, max_depth=5)
+    np.testing.assert_array_equal(image.rgb, expected.rgb)
+    assert (image.rgb.shape, image.samples) == ((6, 6, 3), 2)
+    renderer = Renderer(described, device="cpu", block_size=np.int16(7))
+    renderer.step(number[2])
+    renderer.reset(seed=number[4])
+    assert run(renderer, spp=number[3])
+    assert renderer.samples == 3
+    other = rendered(described, 3, seed=4)
+    np.testing.assert_array_equal(renderer.image().rgb, other.image().rgb)
+
+
+@pytest.mark.parametrize(
+    "options", [{"seed": 1.5}, {"threads": 0}, {"threads": True}, {"width": "9"}, {"block_size": 0}, {"max_depth": 2.0}]
+)
+def test_numbers_that_are_not_whole_are_refused_by_name(options):
+    with pytest.raises(NrcError, match=f"{next(iter(options))}: expected a whole number"):
+        Renderer(half_lit(), device="cpu", **options)
+
+
+def test_unknown_options_are_refused_where_they_are_written():
+    with pytest.raises(TypeError, match="sampels"):
+        render(half_lit(), device="cpu", sampels=3)
 
 
 def test_options_override_the_scene():
@@ -116,12 +172,12 @@ def test_options_override_the_scene():
 
 
 def test_path_tracing_without_a_cache_loads_no_torch():
-    """A process that renders and saves nothing else starts without it."""
-    code = """if True:
+    """Which takes seconds to start."""
+    code = f"""if True:
         import sys
         import nrc_tracer as nrc
-        from tests.tracer.test_renderer import half_lit
-        assert nrc.render(half_lit(), device="cpu", spp=2).samples == 2
+        scene = nrc.load_scene({str(SCENES / "cornell-box.json")!r})
+        assert nrc.render(scene, device="cpu", spp=2, width=8).samples == 2
         print("torch" in sys.modules)
     """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,154 @@
+"""What the kernels that trace paths read: a scene, a camera, a film and settings, on a device."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsIndex
+
+import msgspec
+import numpy as np
+
+from nrc_tracer.scene.cameras import choose_camera
+from nrc_tracer.scene.film import resize_film
+from nrc_tracer.scene.model import Camera, Film, Scene, SceneDescription
+from nrc_tracer.scene.validate import validate_scene
+from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
+from nrc_tracer.tracer.choices import known_kind, whole_number
+from nrc_tracer.tracer.device_scene import DeviceScene, camera_record, film_record
+from nrc_tracer.tracer.neural_shapes import with_triangles
+from nrc_tracer.tracer.scene_digests import scene_digests
+from nrc_tracer.tracer.transport import PathSettings, SceneRecord
+from nrc_tracer.tracer.vocabulary import Accel, FilterKind, SamplerKind
+
+UNLIMITED = 2**31 - 1
+"""Maximum depth that stands for no limit."""
+
+CameraChoice = str | SupportsIndex | Camera | None
+"""A camera, the name or index of one of a scene's cameras, or None for the scene's own."""
+
+
+class PathInputs:
+    """Scene, camera, film and settings of paths on a device, and what they were made from.
+
+    Args:
+        scene: The scene.
+        film: The film, in its final size and with its filter.
+        device: Warp device.
+        threads: Threads on the CPU; one per core for None.
+        accel: What intersects triangles.
+        camera: The camera instead of the scene's.
+        seed: Seed of all random numbers.
+        sampler: Kind of the random numbers.
+        max_depth: Longest path in segments, None without limit.
+
+    Attributes:
+        scene: The scene, with triangles in place of neural shapes.
+        camera: The camera.
+        film: The film.
+        settings: Settings of paths, for kernels.
+
+    Raises:
+        SceneError: The scene asks for something impossible.
+        DeviceError: The device has no room for it.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        film: Film,
+        *,
+        device: str,
+        threads: int | None,
+        accel: Accel,
+        camera: CameraChoice,
+        seed: SupportsIndex,
+        sampler: SamplerKind,
+        max_depth: int | None,
+    ) -> None:
+        self._device, self._threads, self._accel = device, threads, accel
+        self.film, self._film_record = film, film_record(film)
+        self.settings = PathSettings()
+        self.settings.sampler = int(sampler)
+        self.settings.max_depth = UNLIMITED if max_depth is None else min(max_depth, UNLIMITED)
+        self.settings.rr_depth = scene.description.integrator.rr_depth
+        self.set_seed(seed)
+        self._choice = camera
+        self.set_scene(scene)
+
+    def set_seed(self, seed: SupportsIndex) -> None:
+        """Take another seed, any integer: its lower 64 bits."""
+        self.settings.seed = whole_number("seed", seed) % 2**64
+
+    def set_camera(self, camera: CameraChoice) -> None:
+        """Take another camera."""
+        model = choose_camera(self.scene.description, camera)
+        self._choice, self.camera, self._camera_record = camera, model, camera_record(model, self.film)
+
+    def set_scene(self, scene: Scene) -> None:
+        """Take another scene, and its camera unless another was chosen; after an error the scene is the one from before."""
+        validate_scene(scene)
+        camera = choose_camera(scene.description, self._choice)
+        scene = with_triangles(scene, self._device, self._threads)
+        self._device_scene = DeviceScene(scene, self._device, self._accel)
+        self.scene, self.camera, self._camera_record = scene, camera, camera_record(camera, self.film)
+        self._digests: dict[str, dict[str, str]] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image [pixels]."""
+        return self.film.crop[2:] if self.film.crop else (self.film.width, self.film.height)
+
+    @property
+    def max_depth(self) -> int | None:
+        """Longest path in segments, None without limit."""
+        return int(self.settings.max_depth) if self.settings.max_depth < UNLIMITED else None
+
+    @property
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Corners of the box around the scene, float64 [3] each."""
+        return self._device_scene.box
+
+    @property
+    def records(self) -> tuple[SceneRecord, CameraRecord, FilmRecord, PathSettings]:
+        """The first arguments of the kernels that trace paths."""
+        return self._device_scene.record, self._camera_record, self._film_record, self.settings
+
+    def values(self) -> dict[str, Any]:
+        """Camera, film and settings by name: with the scene they decide which paths are traced."""
+        return {
+            **msgspec.structs.asdict(self.film),
+            "camera": msgspec.to_builtins(self.camera),
+            "seed": int(self.settings.seed),
+            "sampler": SamplerKind(self.settings.sampler).name.lower(),
+            "max_depth": "without limit" if self.max_depth is None else self.max_depth,
+            "rr_depth": self.settings.rr_depth,
+        }
+
+    def digests(self) -> dict[str, dict[str, str]]:
+        """Digests of the scene's parts, by kind and name; see `scene_digests`."""
+        if self._digests is None:
+            self._digests = scene_digests(self.scene)
+        return self._digests
+
+
+def choose_film(
+    description: SceneDescription, width: SupportsIndex | None, height: SupportsIndex | None, filter: str | None
+) -> Film:
+    """The scene's film, in another size [pixels] or with another filter where they are given.
+
+    Raises:
+        SceneError: The size is impossible.
+        NrcError: There is no such filter.
+    """
+    width = None if width is None else whole_number("width", width)
+    height = None if height is None else whole_number("height", height)
+    film = resize_film(description.film, width, height)
+    if filter is None:
+        return film
+    known_kind("filter", filter, FilterKind)
+    return msgspec.structs.replace(film, filter=filter, filter_radius=None)
+
+
+def choose_depth(description: SceneDescription, max_depth: SupportsIndex | None) -> int | None:
+    """Longest path in segments, the scene's unless given; a negative number is without limit, which is None."""
+    depth = description.integrator.max_depth if max_depth is None else whole_number("max_depth", max_depth)
+    return None if depth is None or depth < 0 else depth
