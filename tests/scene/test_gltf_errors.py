@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from gltf_files import QUAD_UV, GltfFile
+from gltf_files import QUAD, QUAD_UV, GltfFile
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.gltf import read_gltf
@@ -141,6 +141,18 @@ def test_nothing_to_see(tmp_path):
         read_gltf(GltfFile().write(tmp_path))
 
 
+@pytest.mark.parametrize(("mode", "what"), [(0, "points"), (1, "lines"), (2, "line loops"), (3, "line strips")])
+def test_a_file_of_points_or_lines_alone_says_that_they_are_left_out(tmp_path, mode, what):
+    file = GltfFile()
+    for _ in range(2):
+        file.node(mesh=file.mesh(indices=(0, 1, 2), primitive={"mode": mode}))
+    message = (
+        rf"no triangles; \$\.meshes\[0\]\.primitives\[0\]\.mode: {what} are not supported and left out \(and 1 more\)"
+    )
+    with pytest.raises(SceneError, match=message):
+        read_gltf(file.write(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
@@ -173,6 +185,25 @@ def test_uris_that_are_refused(tmp_path, uri, message):
 
 def _chunk(kind, data):
     return struct.pack("<I4s", len(data), kind) + data
+
+
+@pytest.mark.parametrize("padding", ["counted", "not counted", "left out"])
+@pytest.mark.parametrize("blanks", range(4))
+def test_the_padding_of_chunks_may_be_left_out(tmp_path, padding, blanks):
+    """The format demands chunks that end at multiples of 4 bytes, padding included; writers differ in all three ways."""
+    file = GltfFile()
+    file.node(mesh=file.mesh())
+    file.root["buffers"] = [{"byteLength": len(file.buffer)}]
+    text = json.dumps(file.root).encode()
+    text += b" " * (-len(text) % 4 + blanks)
+    chunks = b""
+    for kind, data in ((b"JSON", text), (b"BIN\0", bytes(file.buffer))):
+        gap = b" " * (-len(data) % 4) if padding != "left out" else b""
+        chunks += _chunk(kind, data + gap) if padding == "counted" else _chunk(kind, data) + gap
+    path = tmp_path / "scene.glb"
+    path.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks)
+    (mesh,) = read_gltf(path).meshes.values()
+    np.testing.assert_array_equal(mesh.positions, QUAD)
 
 
 @pytest.mark.parametrize(

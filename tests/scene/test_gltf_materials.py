@@ -227,6 +227,18 @@ def test_a_mask_is_cut_where_interpolated_alpha_meets_the_cutoff(file, read):
     assert mask.mean() / 255 == 0.75
 
 
+@pytest.mark.parametrize("mode", ["MASK", "BLEND"])
+def test_opacity_has_the_texels_of_a_nearest_sampler(file, read, mode):
+    """Texels are never blended: the image of opacities has the texture's own texels, looked up at the nearest one."""
+    alpha = np.array([[0, 255, 0], [255, 255, 0]])
+    sampler = file.add("samplers", magFilter=9728)
+    pbr = {"baseColorTexture": {"index": file.image(_with_alpha(alpha), sampler=sampler)}}
+    material, scene, _ = read(pbrMetallicRoughness=pbr, alphaMode=mode)
+    bitmap = _texture(scene, material.opacity)
+    assert bitmap.filter == "nearest"
+    np.testing.assert_array_equal(scene.images[bitmap.file][:, :, -1], alpha)
+
+
 def test_a_refined_image_keeps_a_ramp_and_its_edges():
     ramp = np.arange(4, dtype=np.float32)[:, None]
     np.testing.assert_allclose(refine(ramp, 2, "clamp")[:, 0], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])

@@ -51,10 +51,24 @@ def _chunks(path: Path, data: memoryview) -> tuple[memoryview, memoryview | None
             raise SceneError(f"{path}: the GLB chunk at byte {offset - 8} is truncated: it claims {size} bytes")
         first = kind if first is None else first
         chunks.setdefault(kind, data[offset : offset + size])
-        offset += size + -size % 4
+        offset = _next_chunk(data[:length], offset + size)
     if first != JSON_CHUNK:
         raise SceneError(f"{path}: the first GLB chunk is not JSON")
     return chunks[JSON_CHUNK], chunks.get(BINARY_CHUNK)
+
+
+def _next_chunk(data: memoryview, end: int) -> int:
+    """Return where the chunk after one that ends at byte `end` begins: at the next multiple of 4, as the format demands.
+
+    Some writers leave out the padding. Then the chunk begins at `end` itself, which is recognized by its type and size.
+    """
+    padded = end + -end % 4
+    for offset in (padded, end):
+        if offset + 8 <= len(data):
+            size, kind = struct.unpack_from("<II", data, offset)
+            if kind in (JSON_CHUNK, BINARY_CHUNK) and size <= len(data) - offset - 8:
+                return offset
+    return padded
 
 
 def _decode(path: Path, text: bytes) -> dict[str, Any]:

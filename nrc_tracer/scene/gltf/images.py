@@ -47,27 +47,31 @@ class ImageReader:
             entry.fail(f"{error}")
         return name
 
-    def mask(self, name: str, factor: float, cutoff: float, wrap: tuple[Wrap, Wrap]) -> str:
-        """Make an image that is 1 where the interpolated alpha of another one, times `factor`, is at least `cutoff`, else 0.
+    def mask(self, name: str, factor: float, cutoff: float, wrap: tuple[Wrap, Wrap], *, nearest: bool = False) -> str:
+        """Make an image that is 1 where the alpha of another one, times `factor`, is at least `cutoff`, else 0.
 
-        The mask is up to `MAX_REFINEMENT` times finer than the image, so that its edges follow the interpolated alpha and not
-        the texels. It is meant for lookups of the nearest texel.
+        Unless `nearest` is set, the mask is up to `MAX_REFINEMENT` times finer than the image, so that its edges follow the
+        interpolated alpha and not the texels. It is meant for lookups of the nearest texel.
 
         Args:
             name: Name of an image with an alpha channel, from `read`.
             factor: Factor on the alpha.
             cutoff: Smallest opaque alpha.
             wrap: Horizontal and vertical wrap mode of the image.
+            nearest: Whether the alpha is that of the nearest texel, not interpolated.
 
         Returns:
             The name of the mask, an image of one channel, uint8.
         """
-        key = f"{name}.alpha*{factor:g}>={cutoff:g},{wrap[0]},{wrap[1]}"
+        sampling = "nearest" if nearest else f"{wrap[0]},{wrap[1]}"
+        key = f"{name}.alpha*{factor:g}>={cutoff:g},{sampling}"
         if key not in self.images:
             pixels = self.images[name]
             alpha = pixels[:, :, 3].astype(np.float32) / np.iinfo(pixels.dtype).max
-            refinement = max(1, min(MAX_REFINEMENT, math.isqrt(MASK_TEXELS // alpha.size)))
-            fine = refine(refine(alpha, refinement, wrap[1]).T, refinement, wrap[0]).T
+            fine = alpha
+            if not nearest:
+                refinement = max(1, min(MAX_REFINEMENT, math.isqrt(MASK_TEXELS // alpha.size)))
+                fine = refine(refine(alpha, refinement, wrap[1]).T, refinement, wrap[0]).T
             # The tolerance allows for an alpha in 8 bits that is the rounded cutoff
             opaque = fine * np.float32(factor) >= cutoff - 1e-6
             self.images[key] = np.ascontiguousarray(opaque[:, :, None] * np.uint8(255))

@@ -165,7 +165,7 @@ class MaterialReader:
             entry.warn("the opacity of vertex colours is not supported with alphaMode MASK; it is taken as 1")
         if use is None:
             return None if factor >= cutoff else 0.0
-        image = self.textures.images.mask(use.image, factor, cutoff, use.wrap)
+        image = self.textures.images.mask(use.image, factor, cutoff, use.wrap, nearest=use.nearest)
         if np.all(self.textures.images.images[image]):
             return None
         bitmap = msgspec.structs.replace(use.bitmap(), file=image, channel="r", filter="nearest")

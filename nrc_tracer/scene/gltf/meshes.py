@@ -15,7 +15,7 @@ from nrc_tracer.scene.gltf.tangents import TOLERATED, differing_tangents
 from nrc_tracer.scene.model import Transform, TriangleMesh
 from nrc_tracer.scene.transforms import matrix
 
-MODES = ("points", "lines", "a line loop", "a line strip", "triangles", "triangle strip", "triangle fan")
+MODES = ("points", "lines", "line loops", "line strips", "triangles", "triangle strips", "triangle fans")
 """Names of the modes of a primitive, by number."""
 MAX_TRIANGLES = 1 << 28
 """Largest accepted number of triangles in a file, before instancing."""

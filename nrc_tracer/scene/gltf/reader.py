@@ -97,7 +97,9 @@ def read_gltf(path: str | Path) -> GltfScene:
     for index, nodes in placed.items():
         shapes += _shapes(document, index, nodes, meshes.read(index), groups)
     if not shapes:
-        document.root.fail("the default scene has no triangles")
+        why = document.warnings[0].removeprefix(f"{document.path}: ") if document.warnings else ""
+        more = f" (and {len(document.warnings) - 1} more)" if len(document.warnings) > 1 else ""
+        document.root.fail("the default scene has no triangles" + (f"; {why}{more}" if why else ""))
     notes = []
     views = {name: camera for name, (camera, _) in cameras.items()}
     film = film_of(next((aspect for _, aspect in cameras.values()), DEFAULT_ASPECT))
