@@ -1,4 +1,4 @@
-"""What all tasks share: steps, time, snapshots to go on from, and Ctrl-C between steps."""
+"""What all tasks share: ending by steps or time, resuming from snapshots, and Ctrl-C between steps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_it_learns():
 
 
 def test_it_ends_by_time_not_counting_what_watches(monkeypatch):
-    """A watcher that takes long does not use up the time of training; the clock is one that steps and watchers turn."""
+    """The time that a watcher takes does not count; the test's own clock is advanced by steps and watchers."""
     now = 0.0
 
     class Timed(Wave):
@@ -84,7 +84,7 @@ def test_a_snapshot_is_opened_once_to_go_on(tmp_path, monkeypatch):
 
 
 def test_another_seed_gives_another_snapshot(tmp_path):
-    """Else the test above would show nothing."""
+    """A control for the test above."""
     for seed in (7, 8):
         task = Wave(seed)
         train(task, steps=2)
@@ -128,7 +128,7 @@ def test_ctrl_c_ends_after_the_step_and_leaves_the_state_whole():
 
 
 def test_an_end_that_is_asked_for_in_the_last_step_is_not_lost():
-    """Ctrl-C, or a watcher that says so: all steps are there, and what follows is told that it is not wanted."""
+    """By Ctrl-C or by a watcher: all steps are taken, but the run does not count as finished."""
 
     class Interrupted(Wave):
         def step(self):

@@ -1,4 +1,4 @@
-"""An image of any size that no one has to store: a map of fractal hills, made tile by tile, as an uncompressed BigTIFF.
+"""An image of any size that needs no storage: a map of fractal hills, computed tile by tile, as an uncompressed BigTIFF.
 
 python -m tests.tasks.image.big_map MAP.tif 20000 23466
 """
@@ -14,7 +14,7 @@ import numpy as np
 TILE = 512
 OCTAVES = 11
 COARSEST = 2048.0
-"""Size of the largest hills [pixels]; each octave has half the size and 0.68 of the height."""
+"""Size of the largest hills in pixels; each octave has half the size and 0.68 of the height."""
 DECAY = 0.68
 HEIGHTS = np.array([-1.0, -0.25, -0.02, 0.02, 0.3, 0.6, 1.0])
 COLORS = np.array(
@@ -23,7 +23,7 @@ COLORS = np.array(
 
 
 def tile(x: int, y: int, width: int, height: int, seed: int = 0) -> np.ndarray:
-    """The map's pixels in a rectangle, uint8 [height, width, 3]; the same whatever rectangle they are asked for in."""
+    """The map's pixels in a rectangle, uint8 [height, width, 3]; they do not depend on the rectangle."""
     ground = np.zeros((height, width), np.float32)
     for octave in range(OCTAVES):
         size = COARSEST / 2**octave
@@ -52,7 +52,7 @@ def write_map(path: Path, width: int, height: int, *, seed: int = 0, side: int =
 
 
 def floor_psnr(path: Path) -> float:
-    """PSNR [dB] of a map whose 2 x 2 blocks of pixels are all replaced by their mean, tile by tile."""
+    """PSNR in dB of the map with every 2 x 2 block of pixels replaced by its mean, computed tile by tile."""
     import tifffile
 
     total, count = 0.0, 0
@@ -69,7 +69,7 @@ def floor_psnr(path: Path) -> float:
 
 
 def _noise(x: int, y: int, width: int, height: int, size: float, seed: int) -> np.ndarray:
-    """Value noise in [-1, 1]: random numbers on a lattice, between them smooth."""
+    """Value noise in [-1, 1]: random numbers on a lattice, smoothly interpolated."""
     u, v = (x + np.arange(width)) / size, (y + np.arange(height)) / size
     left, top = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
     columns, rows = np.arange(left[0], left[-1] + 2), np.arange(top[0], top[-1] + 2)
@@ -95,7 +95,7 @@ def _random(column: np.ndarray, row: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _slope(x: int, y: int, ground: np.ndarray) -> np.ndarray:
-    """Shading by a ripple that depends on the height and the place: fine lines, as contours are."""
+    """Shading by a ripple that depends on height and position: fine lines like contours."""
     contour = np.abs((8.0 * ground) % 1.0 - 0.5)
     return (0.85 + 0.3 * contour).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Pictures from a model: where their samples are, in crops and at scales, against a model whose colours are known."""
+"""Pictures decoded from a model whose colours are known: sample positions, crops and scales."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def _expected(crop, width, height):
 @pytest.mark.parametrize("crop", [Crop(0, 0, WIDTH, HEIGHT), Crop(10, 20, 30, 25), Crop(89, 59, 1, 1)])
 @pytest.mark.parametrize("piece", [2**20, 100])
 def test_rows_are_where_they_should_be(monkeypatch, scale, crop, piece):
-    """The mean over an output pixel's samples of a linear function is its value in the middle, however rows are cut."""
+    """The mean of a linear function over an output pixel's samples is its value at the centre, however rows are split."""
     monkeypatch.setattr(decode, "PIECE", piece)
     model = Ramp()
     width, height = decode.output_size(crop, scale)
@@ -69,7 +69,7 @@ def test_smaller_pictures_are_means_not_picks():
 
 @pytest.mark.parametrize("space", ["srgb", "linear"])
 def test_files_have_their_own_space(tmp_path, space):
-    """PNG has sRGB, EXR linear light, TIFF what the image had, whatever space the model learned in."""
+    """PNG has sRGB, EXR linear light and TIFF the image's own samples, whatever the colour space of training."""
     tifffile = pytest.importorskip("tifffile")
     linear = _expected(Crop(0, 0, WIDTH, HEIGHT), WIDTH, HEIGHT).astype(np.float32)
     linear = linear if space == "linear" else decode_srgb(linear)
@@ -87,7 +87,7 @@ def test_files_have_their_own_space(tmp_path, space):
 
 
 def test_crops_are_read():
-    """X,Y,W,H inside the image; anything else is one line."""
+    """X,Y,W,H inside the image is accepted; anything else is a one-line error."""
     assert read_crop(None, _picture()) == Crop(0, 0, WIDTH, HEIGHT)
     assert read_crop(" 1, 2,3,4", _picture()) == Crop(1, 2, 3, 4)
     for wrong in ("", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1,2,0,4", "80,0,11,5", "-1,0,5,5", "1.5,0,2,2"):
@@ -96,14 +96,14 @@ def test_crops_are_read():
 
 
 def test_scales_that_ask_for_the_impossible():
-    """Zero, negative, and more pixels than a file can have."""
+    """Zero, negative scales, and sizes above the limit of files are refused."""
     for wrong in (0.0, -1.0, float("nan"), float("inf"), 1e9):
         with pytest.raises(DataError, match="scale"):
             decode.output_size(Crop(0, 0, WIDTH, HEIGHT), wrong)
 
 
 def test_previews(tmp_path):
-    """The whole image, reduced; or views of equal size that zoom in on a pixel, until a pixel is large."""
+    """The whole image, reduced, or views of equal size that zoom in on a pixel until it is large."""
     write_preview(Ramp(), ImageInfo(3000, 1500, 3, "srgb", 8, False), tmp_path / "a.png")
     assert read_image(tmp_path / "a.png").shape == (512, 1024, 3)
     facts = write_zoom(Ramp(), ImageInfo(3000, 1500, 3, "srgb", 8, False), tmp_path / "b.png", (2900, 30))
@@ -120,6 +120,6 @@ def test_previews(tmp_path):
 
 
 def test_unknown_endings(tmp_path):
-    """A file of an unknown kind is one line."""
+    """A file of an unknown kind is a one-line error."""
     with pytest.raises(OutputError, match="unknown image format"):
         write_picture(Ramp(), _picture(), tmp_path / "a.jpg")

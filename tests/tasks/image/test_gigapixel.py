@@ -1,4 +1,4 @@
-"""An image of 469 million pixels, in processes of their own whose memory is measured."""
+"""An image of 469 million pixels, in processes whose memory is measured."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ GIB = 2**30
 
 @pytest.fixture(scope="module")
 def big_map(tmp_path_factory):
-    """The map, 1.3 GiB of uncompressed tiles, made tile by tile."""
+    """The map: 1.3 GiB of uncompressed tiles, computed tile by tile."""
     pytest.importorskip("tifffile")
     if not resident_memory():
         pytest.skip("the system does not tell how much memory a process takes")
@@ -34,9 +34,9 @@ def _run(folder, *arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize(("memory", "log2_table", "steps"), [("4GiB", 24, 200), ("1GiB", 21, 2000)])
 def test_a_gigapixel_image_stays_within_its_memory(big_map, tmp_path, memory, log2_table, steps):
-    """Training, PSNR over all pixels and decoding, each resident in less than what may be used, pages of the file included.
+    """Training, PSNR over all pixels and decoding stay within the memory budget, including pages of the mapped file.
 
-    What few steps learn is far from the floor, but better than one colour; where tiles move, they are enough for all to come.
+    A few steps are far from the floor, but better than a single colour; with moving tiles they suffice for all tiles to be used.
     """
     allowed = int(memory[0]) * GIB
     summary = _run(tmp_path, "fit", "image", big_map, "--steps", steps, "--memory", memory, "--device", "cpu")

@@ -1,4 +1,4 @@
-"""Images of all formats, read at random places: against the arrays they were written from, and what cannot be read."""
+"""Opening images of all formats, compared with the arrays they were written from, and errors for those that cannot be read."""
 
 import gc
 import os
@@ -41,7 +41,7 @@ def _check(found, expected):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32])
 @pytest.mark.parametrize("layout", ["strips", "tiles", "big", "big-endian"])
 def test_tiff_in_place(tmp_path, monkeypatch, dtype, layout):
-    """Uncompressed strips and tiles are mapped, in either byte order, and bands that end within a tile are right."""
+    """Uncompressed strips and tiles are mapped, in either byte order; bands that end within a tile are correct."""
     tifffile = pytest.importorskip("tifffile")
     monkeypatch.setattr(source, "BAND_PIXELS", 130 * 7)
     pixels = _pixels(dtype)
@@ -74,7 +74,7 @@ def test_compressed_tiff_is_decoded(tmp_path, monkeypatch, tile, in_memory):
 
 
 def test_planes_white_is_zero_and_palette(tmp_path):
-    """Separate planes are brought together; the kinds of TIFF that are not plain samples are resolved."""
+    """Separate planes are interleaved; TIFFs without plain samples (palettes, bits, white is zero) are converted."""
     tifffile = pytest.importorskip("tifffile")
     pixels = _pixels(np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(pixels, 2, 0), photometric="rgb", planarconfig="separate")
@@ -88,7 +88,7 @@ def test_planes_white_is_zero_and_palette(tmp_path):
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1"])
 def test_png(tmp_path, mode):
-    """Of what Pillow converts to grey or RGB, alpha is left out and said so."""
+    """Alpha is dropped from what Pillow converts to grey or RGB, with a note."""
     image = PIL.Image.fromarray(_pixels(np.uint8)).convert("RGBA" if mode == "LA" else mode).convert(mode)
     image.save(tmp_path / "a.png")
     found = open_source(tmp_path / "a.png", GIB)
@@ -99,7 +99,7 @@ def test_png(tmp_path, mode):
 
 
 def test_png_of_16_bits(tmp_path):
-    """Sixteen bits of colour, of which Pillow would keep eight, and of grey."""
+    """16-bit colour, of which Pillow would keep eight bits, and 16-bit grey."""
     pixels = _pixels(np.uint16)
     (tmp_path / "a.png").write_bytes(png16.encode(pixels))
     _check(open_source(tmp_path / "a.png", GIB), pixels)
@@ -109,7 +109,7 @@ def test_png_of_16_bits(tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_exr(tmp_path, monkeypatch, dtype):
-    """Scanline ranges of an EXR, by channels R, G, B and without A, in the file's precision."""
+    """Ranges of an EXR's scanlines: channels R, G, B without A, in the file's precision."""
     import OpenEXR
 
     from nrc_tracer.tasks.image import exr
@@ -125,7 +125,7 @@ def test_exr(tmp_path, monkeypatch, dtype):
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_npy(tmp_path, channels):
-    """Arrays are mapped; one that is grey may have no last axis."""
+    """Arrays are mapped; a grey one may lack the last axis."""
     pixels = _pixels(np.uint16, channels=channels)
     np.save(tmp_path / "a.npy", pixels[:, :, 0] if channels == 1 else pixels)
     found = open_source(tmp_path / "a.npy", GIB)
@@ -134,7 +134,7 @@ def test_npy(tmp_path, channels):
 
 
 def test_jpeg_goes_to_a_scratch_file_that_has_no_name(tmp_path, monkeypatch):
-    """A JPEG that is not small is decoded into a file that nobody sees, and that is gone at the end, errors or not."""
+    """A large JPEG is decoded into an unnamed file, which is removed at the end, also after errors."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(decoded, "IN_MEMORY", 0)
@@ -151,7 +151,7 @@ def test_jpeg_goes_to_a_scratch_file_that_has_no_name(tmp_path, monkeypatch):
 
 
 def _broken(tmp_path):
-    """Files that are no images, by name, with words that the error must have."""
+    """Files that are not images, by name, with the words that the error must contain."""
     pixels = _pixels(np.uint8)
     for name in ("a.png", "a.jpg"):
         PIL.Image.fromarray(pixels).save(tmp_path / name)
@@ -186,7 +186,7 @@ def _broken(tmp_path):
 
 
 def test_broken_files_are_one_line(tmp_path, monkeypatch):
-    """Whatever is wrong with a file is one line that names it."""
+    """Any defect of a file is a one-line error that names it."""
     monkeypatch.setitem(sys.modules, "pyvips", None)
     for name, words in _broken(tmp_path).items():
         with pytest.raises(DataError) as caught:
@@ -199,7 +199,7 @@ def test_broken_files_are_one_line(tmp_path, monkeypatch):
 
 
 def test_broken_tiff(tmp_path):
-    """A TIFF that ends early, compressed or not, or has samples that are no picture's, is one line."""
+    """A TIFF that ends early, compressed or not, or whose samples are not an image's, is a one-line error."""
     tifffile = pytest.importorskip("tifffile")
     for options, words in (
         ({"rowsperstrip": 10}, "cut off"),
@@ -221,7 +221,7 @@ def test_broken_tiff(tmp_path):
 
 @pytest.mark.parametrize(("bits", "compression"), [(4, 1), (12, 1), (4, 32773)])
 def test_packed_samples_are_refused(tmp_path, bits, compression):
-    """Samples that do not fill their bytes, which would be taken for others, are one line that names their bits."""
+    """Packed samples, which could be mistaken for other types, are a one-line error that names their bits."""
     pytest.importorskip("tifffile")
     width, height = 16, 8
     data = bytes(range(width * height * bits // 8))
@@ -238,7 +238,7 @@ def test_packed_samples_are_refused(tmp_path, bits, compression):
 
 
 def test_no_pyvips_is_said(tmp_path, monkeypatch):
-    """A JPEG that takes more memory to decode than may be used is refused, with what to do, where there is no pyvips."""
+    """A JPEG that exceeds the budget while it is decoded is refused, with advice, if pyvips is missing."""
     monkeypatch.setitem(sys.modules, "pyvips", None)
     PIL.Image.fromarray(_pixels(np.uint8)).save(tmp_path / "a.jpg")
     with pytest.raises(DataError, match="convert the image to an uncompressed TIFF"):
@@ -246,7 +246,7 @@ def test_no_pyvips_is_said(tmp_path, monkeypatch):
 
 
 def test_pyvips_decodes_in_strips(tmp_path, monkeypatch):
-    """The same image through pyvips; a cut one is an error too."""
+    """pyvips decodes the same image, and reports a truncated one."""
     pytest.importorskip("pyvips")
     from nrc_tracer.tasks.image import pillow
 
@@ -260,7 +260,7 @@ def test_pyvips_decodes_in_strips(tmp_path, monkeypatch):
 
 
 def test_pillow_limit_is_put_back(tmp_path, monkeypatch):
-    """Pillow's limit on pixels is lifted for the call alone."""
+    """Pillow's limit on pixels is lifted only during the call."""
     monkeypatch.setitem(sys.modules, "pyvips", None)
     before = PIL.Image.MAX_IMAGE_PIXELS
     PIL.Image.fromarray(_pixels(np.uint8)).save(tmp_path / "a.png")
@@ -271,7 +271,7 @@ def test_pillow_limit_is_put_back(tmp_path, monkeypatch):
 
 
 def test_all_errors_of_decoders_are_caught(tmp_path, monkeypatch):
-    """What a reader did not think of is one line as well."""
+    """Errors that a reader did not foresee are one line, too."""
 
     def fail(*arguments):
         raise ZeroDivisionError("division\nby zero")

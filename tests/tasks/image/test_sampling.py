@@ -1,4 +1,4 @@
-"""Training samples: their colours against the plain conversion, their distribution against the uniform one."""
+"""Training samples: their colours compared with the NumPy conversion, their distribution with the uniform one."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,11 @@ import torch
 
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError
-from nrc_tracer.tasks.image import kernels, sampling
+from nrc_tracer.tasks.image import sampling
 from nrc_tracer.tasks.image.opening import open_source
 from nrc_tracer.tasks.image.pixels import to_space
 from nrc_tracer.tasks.image.sampling import MovingTiles, WholeImage, lattice
 from nrc_tracer.tasks.image.source import whole
-from tests.cuda_binaries import ARCHITECTURES, compile_for_cuda
 
 WIDTH, HEIGHT = 130, 97
 
@@ -34,7 +33,7 @@ def _launcher(threads=2):
 
 
 def _pixels_of(x):
-    """Columns and rows of the pixels that positions are the centres of."""
+    """Columns and rows of the pixels whose centres are at positions."""
     columns, rows = x[:, 0].numpy() * WIDTH - 0.5, x[:, 1].numpy() * HEIGHT - 0.5
     np.testing.assert_allclose(columns, np.round(columns), atol=1e-4)
     np.testing.assert_allclose(rows, np.round(rows), atol=1e-4)
@@ -45,7 +44,7 @@ def _pixels_of(x):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2", np.float16, np.float32, ">f4"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_samples_are_pixels(dtype, space, channels):
-    """Each sample has the position of a pixel's centre and its colour in the space, in any type and byte order."""
+    """Each sample has a pixel's centre and its colour in the colour space of training, for any type and byte order."""
     source, pixels = _source(np.dtype(dtype).newbyteorder("="), channels)
     source.dtype = np.dtype(dtype)
     source.buffer = pixels.astype(dtype).reshape(-1).view(np.uint8)
@@ -57,7 +56,7 @@ def test_samples_are_pixels(dtype, space, channels):
 
 
 def test_bilinear_samples_are_between_pixels():
-    """Of an image that is linear in x and y, samples between pixels have its value, and at the border the border's."""
+    """In an image that is linear in x and y, samples between pixels have its value, and beyond border pixels theirs."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     source = whole("ramp", np.stack((x, y, x + y), axis=2), linear=True)
     place, target = WholeImage(source, "linear", 2**12, _launcher(), bilinear=True).draw(0, 5)
@@ -68,7 +67,7 @@ def test_bilinear_samples_are_between_pixels():
 
 
 def test_samples_are_stratified():
-    """One sample in each cell of the lattice, whose cells are about square."""
+    """One sample in each cell of the lattice, whose cells are nearly square."""
     assert lattice(WIDTH, HEIGHT, 2**12) == (64, 64)
     assert lattice(1000, 250, 2**12) == (128, 32)
     assert lattice(1, 10**6, 2**6) == (1, 64)
@@ -81,7 +80,7 @@ def test_samples_are_stratified():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_batch_depends_on_its_key_alone(threads):
-    """Any number of threads gives the same bits; another key others."""
+    """The number of threads does not change the bits; another key does."""
     source = _source()[0]
     first = [tensor.clone() for tensor in WholeImage(source, "srgb", 2**13, _launcher(1)).draw(0, 9)]
     sampler = WholeImage(source, "srgb", 2**13, _launcher(threads))
@@ -101,7 +100,7 @@ def _coverage(sampler, steps):
 
 
 def test_whole_image_is_covered_evenly():
-    """Every pixel is as likely: counts are no further from even than independent samples would be (strata are nearer)."""
+    """All pixels are equally likely: their counts deviate no more than those of independent samples (strata deviate less)."""
     counts = _coverage(WholeImage(_source()[0], "srgb", 2**12, _launcher()), 40)
     statistic = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
     assert statistic < scipy.stats.chi2.ppf(0.999, counts.size - 1)
@@ -128,9 +127,9 @@ def test_moving_tiles_have_the_images_colours(tmp_path, monkeypatch):
 
 
 def test_moving_tiles_cover_the_image_as_evenly_as_uniform_samples(tmp_path, monkeypatch):
-    """The bias of a moving set of equal tiles against uniform sampling: none that a chi-square test of all pixels would find.
+    """A moving set of equal tiles has no bias that a chi-square test over all pixels finds.
 
-    Whole turns, because within one some tiles have had fewer steps.
+    Whole passes over the tiles are counted, because within one some tiles have had fewer steps.
     """
     monkeypatch.setattr("tests.tasks.image.test_sampling.WIDTH", 128)
     monkeypatch.setattr("tests.tasks.image.test_sampling.HEIGHT", 96)
@@ -140,14 +139,14 @@ def test_moving_tiles_cover_the_image_as_evenly_as_uniform_samples(tmp_path, mon
     counts = _coverage(sampler, steps)
     assert counts.sum() == steps * 2**9
     statistic = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
-    # A few tiles have part of their steps before the first or after the last turn, so this is not much below the limit
+    # A few tiles have some of their steps before the first or after the last pass, so this is not much below the limit
     assert statistic < scipy.stats.chi2.ppf(0.999, counts.size - 1)
 
 
 def test_unequal_tiles_are_drawn_by_their_area(tmp_path, monkeypatch):
-    """With smaller tiles at the border, every pixel of a set is as likely, and each tile gets what its sets' areas predict.
+    """With smaller tiles at the border, all pixels of a set are equally likely, and tiles are drawn as their sets' areas predict.
 
-    This is the bias that is left: a pixel is a little likelier in a set with smaller tiles.
+    This is the remaining bias: a pixel is slightly more likely in a set with smaller tiles.
     """
     sampler = _moving(tmp_path, monkeypatch)
     steps = 63 * 12 // sampler.replaced
@@ -165,7 +164,7 @@ def test_unequal_tiles_are_drawn_by_their_area(tmp_path, monkeypatch):
 
 
 def test_moving_tiles_are_the_same_after_a_jump(tmp_path, monkeypatch):
-    """The batch of a step depends on seed and step alone, not on the steps before it."""
+    """The batch of a step depends only on the seed and the step, not on earlier steps."""
     walked, jumped = _moving(tmp_path, monkeypatch), _moving(tmp_path, monkeypatch)
     for step in range(50):
         x, target = (tensor.clone() for tensor in walked.draw(step, 1000 + step))
@@ -179,7 +178,7 @@ def test_moving_tiles_are_the_same_after_a_jump(tmp_path, monkeypatch):
 
 
 def test_a_step_touches_only_what_it_replaces(tmp_path, monkeypatch):
-    """However many tiles are held."""
+    """Whatever the number of tiles in the set."""
     sampler = _moving(tmp_path, monkeypatch)
     rectangles = []
     kind = type(sampler.source)
@@ -196,7 +195,7 @@ def test_a_step_touches_only_what_it_replaces(tmp_path, monkeypatch):
 
 
 def test_tiles_of_rows_and_of_files(tmp_path, monkeypatch):
-    """An image stored by rows is cut into bands; tiles cover it once."""
+    """An image stored in rows is cut into bands; the tiles cover it exactly once."""
     source = _source()[0]
     monkeypatch.setattr(sampling, "POOL_TILE_PIXELS", 130 * 10)
     found = sampling.tiles(source)
@@ -205,11 +204,3 @@ def test_tiles_of_rows_and_of_files(tmp_path, monkeypatch):
     for x, y, width, height in found:
         covered[y : y + height, x : x + width] += 1
     assert (covered == 1).all()
-
-
-@ARCHITECTURES
-def test_compiles_for_cuda(arch, tmp_path):
-    """Machine code with all three kernels of the module in it."""
-    module = kernels.draw_pixels.module
-    assert len(module.kernels) == 3
-    assert compile_for_cuda(module, arch, tmp_path).is_file()

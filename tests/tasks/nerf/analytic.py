@@ -1,4 +1,4 @@
-"""Fields and photographs that are known in closed form."""
+"""Fields and photographs known in closed form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EMPTY = -20.0
 
 
 class BallField:
-    """Stands in for a model: a ball of one density and colour around the middle of the unit cube, in a box of side `extent`."""
+    """Stands in for a model: a ball of uniform density and colour at the centre of the unit cube, in a box of side `extent`."""
 
     def __init__(self, density: float, color: tuple[float, float, float] = (0.8, 0.3, 0.1), extent: int = 1) -> None:
         self.log_density = math.log(density)
@@ -35,7 +35,7 @@ class BallField:
 
 
 def cell_centers(space: Space) -> tuple[np.ndarray, np.ndarray]:
-    """Centres of all cells in the order of their numbers, float64 [N, 3], and their sides [N]."""
+    """Centres of all cells in the order of their numbers, float64 [N, 3], and their sides, [N]."""
     numbers = np.arange(CELLS)
     axes = [sum(((numbers >> (3 * bit + axis)) & 1) << bit for bit in range(7)) for axis in range(3)]
     cells = np.stack(axes, axis=1)
@@ -45,7 +45,7 @@ def cell_centers(space: Space) -> tuple[np.ndarray, np.ndarray]:
 
 
 def chord(origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where rays enter the ball, and how long they are in it; float64 [N], length 0 for those that miss it."""
+    """Distances at which rays enter the ball, and lengths inside it; float64 [N], length 0 for rays that miss it."""
     center = np.asarray(origins, np.float64) - 0.5
     along = -np.sum(center * directions, axis=1)
     half = np.sqrt(np.maximum(RADIUS**2 - (np.sum(center**2, axis=1) - along**2), 0.0))
@@ -64,7 +64,7 @@ def rays_at_ball(count: int, seed: int = 0, distance: float = 2.0) -> tuple[torc
 
 
 def ball_photographs(count: int = 24, side: int = 32, *, alpha: bool = True, test: int = 4) -> Views:
-    """Photographs of an opaque ball whose colour is its normal's, (n + 1) / 2, from all around; scale 1, offset 0."""
+    """Photographs of an opaque ball coloured by its normals, (n + 1) / 2, from all around; scale 1, offset 0."""
     views = []
     for index in range(count):
         height = 1.0 - 2.0 * (index + 0.5) / count

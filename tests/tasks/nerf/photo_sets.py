@@ -1,4 +1,4 @@
-"""Small sets of photographs on the disk, and cameras to try."""
+"""Small sets of photographs on disk, and cameras."""
 
 import json
 
@@ -10,7 +10,7 @@ from nrc_tracer.tasks.nerf.scene_camera import looking_at
 
 UP = np.array([0.0, 0.0, 1.0])
 FOX = (0.0578421, -0.0805099, 0.0, 0.0, -0.000980296, 0.00015575)
-"""The distortion of a real telephone's camera."""
+"""Lens distortion of a real telephone's camera."""
 
 
 def pose(angle, distance=4.0, height=1.0):

@@ -1,4 +1,4 @@
-"""Cameras of photographs, with OpenCV as the outside judge."""
+"""Cameras of photographs, compared with OpenCV."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_undistortion_is_opencvs():
 
 
 def test_beyond_the_fold_of_a_distortion_there_is_still_a_ray():
-    """1 - r^2 / 2 never bends a point farther than 0.544 from the axis: rays beyond stay near the fold."""
+    """1 - r^2 / 2 maps no point farther than 0.544 from the axis: directions of points beyond stay near the fold."""
     eye = camera("opencv", (-0.5, 0.0, 0.0, 0.0, 0.0, 0.0))
     target = np.array([[0.5, 0.0], [0.6, 0.0], [3.0, 1.0]])
     found = eye.undistort(target)

@@ -1,4 +1,4 @@
-"""Paths of cameras, and videos of them."""
+"""Camera paths, and videos."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def ring(count=12):
 
 @pytest.mark.parametrize("kind", PATHS)
 def test_every_path_is_smooth_and_rigid(kind):
-    """No frame is more than three times as far from the one before as most are, and all are rotations."""
+    """No step between frames is more than three times the median, and all poses are rotations."""
     path = camera_path(kind, ring(), 90)
     assert len(path) == 90
     poses = np.array([eye.to_world for eye in path])
@@ -54,7 +54,7 @@ def test_a_spline_goes_through_its_cameras():
 
 
 def test_a_spline_through_keys_keeps_their_order_and_their_lenses():
-    """There and back again, and more keys than a path along photographs has."""
+    """There and back again, with more keys than a path along photographs has."""
     places = [0.0, 3.0, 1.0, 2.0] * 10
     focals = [20.0, 80.0, 30.0, 40.0] * 10
     keys = []
@@ -119,7 +119,7 @@ def test_nerfstudios_path(tmp_path):
 
 
 def test_instant_ngps_path(tmp_path):
-    """Its space has the data's (y, z, x) for axes, at u = scale x + offset, and its cameras look along +z with y down."""
+    """instant-ngp's axes are the data's y, z, x, at u = scale x + offset, and its cameras look along +z with y down."""
     scale, offset = 0.33, np.array([0.5, 0.4, 0.6])
     eye = camera()
     cycle = [1, 2, 0]
@@ -133,7 +133,7 @@ def test_instant_ngps_path(tmp_path):
 
 
 def test_instant_ngps_keys_are_gone_past_as_they_stand(tmp_path):
-    """Its user made the keys: their order, and the field of view of each."""
+    """Key frames are made by a user: their order and their fields of view are kept."""
     places, fovs = np.array([0.0, 3.0, 1.0, 2.0]), np.array([50.0, 60.0, 70.0, 80.0])
     keys = [{"R": [0, 0, 0, 1], "T": [x, 0, 0], "fov": fov} for x, fov in zip(places, fovs, strict=True)]
     (tmp_path / "path.json").write_text(json.dumps({"path": keys}))
@@ -141,7 +141,7 @@ def test_instant_ngps_keys_are_gone_past_as_they_stand(tmp_path):
     assert len(found) == 120
     x = np.array([eye.position[1] for eye in found])  # its first axis is the data's second
     fov = np.array([2.0 * math.degrees(math.atan(0.5 * eye.height / eye.fy)) for eye in found])
-    # The first and the last frame are at keys, those nearest to the others half a frame off at most
+    # The first and the last frame are at keys; the frames nearest to other keys are at most half a frame off
     at = np.round(np.arange(4) * 119 / 3).astype(int)
     off = 0.5 * 3 / 119
     np.testing.assert_allclose(x[at], places, atol=off * np.abs(np.diff(places)).max())
@@ -210,7 +210,7 @@ def test_unknown_paths():
 
 
 def test_quaternions_of_random_rotations():
-    """Against scipy's, half turns among them."""
+    """Compared with SciPy, including half turns."""
     transform = pytest.importorskip("scipy.spatial.transform")
     rotations = transform.Rotation.random(50, random_state=0).as_matrix()
     half = transform.Rotation.from_rotvec(np.pi * np.eye(3)).as_matrix()
@@ -223,7 +223,7 @@ def test_quaternions_of_random_rotations():
 
 @pytest.mark.parametrize("size", [(32, 24), (33, 25)])
 def test_a_video_has_every_frame(tmp_path, size):
-    """Grey levels come back from H.264 within a few steps; an odd size is padded to an even one."""
+    """H.264 preserves grey levels within a few steps; an odd size is padded to an even one."""
     width, height = size
     with VideoWriter(tmp_path / "out.mp4", width, height, fps=10) as video:
         for level in (20, 120, 220, 60):
@@ -252,7 +252,7 @@ def test_a_video_that_breaks_off_leaves_nothing(tmp_path):
 
 
 def test_a_video_takes_its_name_as_other_files_do(tmp_path, monkeypatch):
-    """It is on the disk before, what a killed process left is removed, and one without frames is none."""
+    """A video appears only when it is complete, leftovers of a killed process are removed, and an empty one is an error."""
     (tmp_path / "elsewhere").mkdir()
     with replacing(tmp_path / "elsewhere" / "out.mp4", keep=False) as temporary:
         name = temporary.name

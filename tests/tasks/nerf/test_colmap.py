@@ -1,4 +1,4 @@
-"""COLMAP's models: round trips, pycolmap as the outside judge, damaged files."""
+"""COLMAP's models: round trips, comparison with pycolmap, damaged files."""
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ def full_model():
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_pycolmap_reads_it_and_projects_alike(tmp_path, binary):
-    """What COLMAP itself projects with the written model lies where our cameras see it."""
+    """Points that COLMAP projects with the written model lie where this package's cameras project them."""
     pycolmap = pytest.importorskip("pycolmap")
     written = full_model()
     write_model(written, tmp_path / "sparse/0", binary=binary)
@@ -93,7 +93,7 @@ def test_pycolmap_reads_it_and_projects_alike(tmp_path, binary):
     points = RNG.uniform(-1.0, 1.0, (20, 3))
     for image in theirs.images.values():
         camera = views[image.name].camera
-        # In front of the camera, and near its axis
+        # In front of the camera, near its axis
         places = camera.position + 4.0 * camera.forward + points @ camera.to_world[:, :3].T
         expected = np.array([image.project_point(place) for place in places], np.float64)
         np.testing.assert_allclose(camera.project(places)[0], expected, atol=1e-6)
@@ -117,7 +117,7 @@ def test_pycolmaps_own_files_are_read(tmp_path):
 @pytest.mark.parametrize("layout", ["sparse/0", "sparse", "."])
 @pytest.mark.parametrize("binary", [True, False])
 def test_views_come_back(tmp_path, layout, binary):
-    """Our cameras, written as a COLMAP model, are the same when read; the cameras place the scene."""
+    """Cameras written as a COLMAP model are read back unchanged; the cameras place the scene."""
     lenses = [("pinhole", (0.0,) * 6), ("opencv", FOX), ("fisheye", (0.05, -0.02, 0.003, 0.001, 0.0, 0.0))] * 3
     views = []
     for i, (name, distortion) in enumerate(lenses):
@@ -187,7 +187,7 @@ def test_a_rotation_that_is_none(tmp_path):
 
 @pytest.mark.parametrize("file", ["cameras", "images", "points3D"])
 def test_damaged_binaries(tmp_path, file):
-    """Cut off anywhere, or with any byte changed, a file is read or refused in one line, and never takes long."""
+    """A file truncated anywhere, or with any byte changed, is read or refused in one line, without delay."""
     write_model(model(), tmp_path)
     path = tmp_path / f"{file}.bin"
     data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Volume rendering against its formula in float64, and its gradient against autograd of that."""
+"""Volume rendering compared with its formula in float64, and its gradient with autograd's."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from nrc_tracer.tasks.nerf.marching import Samples
 
 
 def random_samples(counts, seed=0, thick=1.0):
-    """Samples of rays with so many each, and raw outputs."""
+    """Samples of rays with given counts, and raw outputs."""
     generator = torch.Generator().manual_seed(seed)
     ends = torch.cumsum(torch.tensor(counts), 0, dtype=torch.int32)
     total = int(ends[-1])
@@ -23,7 +23,7 @@ def random_samples(counts, seed=0, thick=1.0):
 
 
 def formula(samples, raw):
-    """Colour, distance and transmittance by the formula, one ray after the other, in the precision of `raw`."""
+    """Colour, distance and transmittance by the formula, ray by ray, in the precision of `raw`."""
     colors, distances, left = [], [], []
     begin = 0
     for end in samples.ends.tolist():
@@ -42,7 +42,7 @@ def formula(samples, raw):
 
 @pytest.mark.parametrize("thick", [0.1, 3.0])
 def test_agrees_with_the_formula(thick):
-    """Rays of different lengths, one without samples among them."""
+    """Rays of different lengths, including one without samples."""
     samples, raw = random_samples([17, 0, 1, 64], thick=thick)
     color, distance, transmittance = Compositor(TorchLauncher("cpu", threads=2)).composite(samples, raw, 4)
     expected = formula(samples, raw.double())
@@ -54,7 +54,7 @@ def test_agrees_with_the_formula(thick):
 
 @pytest.mark.parametrize("thick", [0.1, 3.0])
 def test_gradient_is_that_of_the_formula(thick):
-    """Of a loss of both colour and transmittance, with respect to all four raw outputs."""
+    """The gradient of a loss of colour and transmittance with respect to all four raw outputs."""
     samples, raw = random_samples([17, 0, 1, 64], seed=1, thick=thick)
     generator = torch.Generator().manual_seed(2)
     d_color, d_left = torch.randn(4, 3, generator=generator), torch.randn(4, generator=generator)
@@ -70,7 +70,7 @@ def test_gradient_is_that_of_the_formula(thick):
 
 
 def test_samples_behind_what_is_opaque_have_no_part():
-    """Once the transmittance is below the limit, colours behind neither show nor get a gradient."""
+    """Samples behind the end of a ray contribute no colour and get no gradient."""
     samples, raw = random_samples([40], seed=3)
     raw[10:, 3] = 9.0  # exp(9) * 0.01 = 81: opaque at once
     compositor = Compositor(TorchLauncher("cpu", threads=1))
@@ -85,7 +85,7 @@ def test_samples_behind_what_is_opaque_have_no_part():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_samples_that_are_reached_are_all_that_count(threads):
-    """Of rays opaque, empty, thin and in between: the rows that the formula reaches, and the same picture and gradient."""
+    """For opaque, empty, thin and other rays: the rows that the formula reaches, with the same picture and gradient."""
     samples, raw = random_samples([300, 0, 40, 1, 500, 64], seed=6)
     raw[320:340, 3] = 9.0
     raw[341:841, 3] += 1.5
@@ -117,7 +117,7 @@ def test_samples_that_are_reached_are_all_that_count(threads):
 
 
 def test_parts_of_a_ray_add_up():
-    """Accumulating a ray's samples in two parts gives the bits of all at once."""
+    """Accumulating a ray's samples in two parts gives the same bits as all at once."""
     samples, raw = random_samples([12], seed=4)
     compositor = Compositor(TorchLauncher("cpu", threads=1))
     whole = compositor.composite(samples, raw, 1)
@@ -136,7 +136,7 @@ def test_parts_of_a_ray_add_up():
 
 
 def test_threads_do_not_change_bits():
-    """Many rays over one thread and over three."""
+    """The number of threads does not change the bits."""
     counts = np.random.default_rng(0).integers(0, 30, 3000).tolist()
     samples, raw = random_samples(counts, seed=5)
     results = []
@@ -150,7 +150,7 @@ def test_threads_do_not_change_bits():
 
 
 def test_what_is_not_finite_shows():
-    """NaN in a density is not hidden: the trainer must see it and skip the step."""
+    """A NaN density is passed on: the trainer must see it and skip the step."""
     samples, raw = random_samples([5], seed=6)
     raw[2, 3] = torch.nan
     color, _, transmittance = Compositor(TorchLauncher("cpu", threads=1)).composite(samples, raw, 1)

@@ -1,4 +1,4 @@
-"""Scores of a field that is known in closed form, against published packages."""
+"""Scores of a field known in closed form, compared with published packages."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def evaluation(views):
 
 
 def test_scores_are_those_of_published_packages():
-    """PSNR and SSIM by background, of all pixels, as scikit-image has them."""
+    """PSNR and SSIM over all pixels, by background, agree with scikit-image."""
     views = ball_photographs(count=6, side=40, test=2)
     judge = evaluation(views)
     for score, view in zip(judge.full(), views.test, strict=True):
@@ -38,7 +38,7 @@ def test_scores_are_those_of_published_packages():
 
 
 def test_quick_scores_are_those_of_every_sixteenth_pixel():
-    """Rendered alone they are what they are in the whole view."""
+    """Pixels rendered alone are the same as in the whole view."""
     views = ball_photographs(count=6, side=48, test=2, alpha=False)
     judge = evaluation(views)
     values = []
@@ -49,7 +49,7 @@ def test_quick_scores_are_those_of_every_sixteenth_pixel():
 
 
 def test_masks_leave_pixels_out():
-    """What is wrong under a mask does not count, and SSIM is not given."""
+    """Errors under a mask do not count, and there is no SSIM."""
     views = ball_photographs(count=4, side=32, test=1, alpha=False)
     clean = evaluation(views).full()[0]
     view = views.test[0]
@@ -60,13 +60,13 @@ def test_masks_leave_pixels_out():
     views = type(views)(**{**vars(views), "test": (View("spoiled", view.camera, spoiled, mask),)})
     score = evaluation(views).full()[0]
     assert score.ssim == {}
-    # The rows under the mask are black in both, so without them the mean error is larger by their share
+    # The rows under the mask are black in both images, so without them the mean error is larger by their fraction
     assert score.psnr["black"] == pytest.approx(clean.psnr["black"] - 10.0 * np.log10(32 / 26), abs=1e-3)
     assert torch.isfinite(torch.tensor(score.psnr["black"]))
 
 
 def test_views_of_which_nothing_counts_are_left_out():
-    """A mask without a pixel says nothing of how good the field is: the means are those of the other views."""
+    """A view whose mask leaves no pixel is left out of the means."""
     views = ball_photographs(count=6, side=32, test=2, alpha=False)
     first, other = views.test
     blind = View("blind", first.camera, first.pixels, np.zeros((32, 32), bool))

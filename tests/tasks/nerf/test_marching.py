@@ -1,4 +1,4 @@
-"""Marching rays through the grid against the same in plain Python, float64."""
+"""Marching rays through the grid, compared with plain Python in float64."""
 
 import math
 
@@ -13,7 +13,7 @@ from tests.tasks.nerf.analytic import rays_at_ball
 
 
 def interleaved(cell):
-    """Number of a cell in Morton order, bit by bit."""
+    """Number of a cell in Morton order, computed bit by bit."""
     return sum((int(cell[axis]) >> bit & 1) << (3 * bit + axis) for bit in range(7) for axis in range(3))
 
 
@@ -25,7 +25,7 @@ def distance_of(number, cone):
 
 
 def plain_march(space, occupied, origin, direction, jitter):
-    """Distances of all samples of a ray: every one of the lattice is looked up."""
+    """Distances of all samples of a ray, by looking up every point of the lattice."""
     half = 0.5 * space.extent
     found, number = [], 0
     while True:
@@ -66,7 +66,7 @@ def march_all(space, words, origins, directions, jitter, **options):
 
 @pytest.mark.parametrize(("extent", "near"), [(1, 0.0), (1, 1.9), (4, 0.2)])
 def test_takes_the_samples_of_occupied_cells(extent, near):
-    """Samples that a plain loop over the whole lattice finds, no more, no fewer, but for some at walls of cells."""
+    """The samples are those that a plain loop over the lattice finds, except for a few at walls of cells."""
     space = Space(extent, near)
     occupied = blobs(space, seed=extent)
     origins, directions = rays_at_ball(60, seed=1)
@@ -78,7 +78,7 @@ def test_takes_the_samples_of_occupied_cells(extent, near):
         expected = plain_march(
             space, occupied, origins[ray].double().numpy(), directions[ray].double().numpy(), float(jitter[ray])
         )
-        # float32 places a sample within 1e-6: those so near to a wall may be in either cell
+        # float32 places a sample within 1e-6: those this close to a wall may be in either cell
         near_ours = np.abs(ours[:, None] - expected[None]).min(axis=1, initial=np.inf) if len(ours) else ours
         near_theirs = np.abs(ours[:, None] - expected[None]).min(axis=0, initial=np.inf) if len(expected) else expected
         differing += int((near_ours > 1e-5).sum() + (near_theirs > 1e-5).sum())
@@ -89,7 +89,7 @@ def test_takes_the_samples_of_occupied_cells(extent, near):
 
 
 def test_steps_and_positions():
-    """Steps grow with distance in a large box, and are equal in the unit one; positions are those of the model."""
+    """Steps grow with distance in a large box and are equal in the unit cube; positions are the model's."""
     origins, directions = rays_at_ball(20, seed=2)
     jitter = torch.full((20,), 0.25)
     for extent in (1, 4):
@@ -103,7 +103,7 @@ def test_steps_and_positions():
         u = origins[ray] + samples.t[:, None] * directions[ray]
         torch.testing.assert_close(samples.x[:, :3], (u - 0.5) / extent + 0.5, rtol=0.0, atol=1e-6)
         torch.testing.assert_close(samples.x[:, 3:], 0.5 * directions[ray] + 0.5)
-        # The steps of a ray fill its way through the box
+        # The steps of a ray fill its path through the box
         first, last = samples.ends.long() - counts, samples.ends.long() - 1
         way = samples.t[last] - samples.t[first]
         lengths = torch.zeros(20).index_add_(0, ray, samples.steps) - samples.steps[last]
@@ -111,7 +111,7 @@ def test_steps_and_positions():
 
 
 def test_a_few_at_a_time_are_the_same_samples():
-    """Rays that go on from where they stopped come to the samples of one march."""
+    """Marching in parts gives the same samples as marching at once."""
     space = Space(4, 0.1)
     words = packed(blobs(space, seed=9))
     origins, directions = rays_at_ball(50, seed=3)
@@ -132,7 +132,7 @@ def test_a_few_at_a_time_are_the_same_samples():
 
 
 def test_rays_beyond_the_most_are_left_out_whole():
-    """Of rays whose samples are too many, the first ones remain, with all their samples."""
+    """If there are too many samples, the first rays are kept with all their samples."""
     space = Space(1)
     words = torch.full((CELLS // 32,), -1, dtype=torch.int32)
     origins, directions = rays_at_ball(40, seed=4)
@@ -146,7 +146,7 @@ def test_rays_beyond_the_most_are_left_out_whole():
 
 
 def test_rays_that_miss_the_box_have_no_samples():
-    """Beside it, away from it, along one of its planes outside; and a ray that is not a number ends at once."""
+    """A ray beside the box, away from it, along one of its planes outside, or with NaN ends at once."""
     space = Space(1)
     words = torch.full((CELLS // 32,), -1, dtype=torch.int32)
     origins = torch.tensor([[2.0, 2.0, -1.0], [0.5, 0.5, -1.0], [-0.1, 0.5, -1.0], [0.5, 0.5, 0.5]])

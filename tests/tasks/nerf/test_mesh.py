@@ -1,4 +1,4 @@
-"""A field of one ball as triangles: where the ball is, in its colour; what is empty is not evaluated."""
+"""The mesh of a field of one ball has its shape and colour, and empty cells are not evaluated."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ COLOR = (0.8, 0.3, 0.1)
 
 
 class Counted(BallField):
-    """Keeps the points whose density it was asked for."""
+    """Records the points whose density is evaluated."""
 
     def __init__(self):
         super().__init__(300.0, COLOR)
@@ -31,7 +31,7 @@ class Counted(BallField):
 
 
 def test_a_ball():
-    """Cells of the grid with half of the ball are occupied: its mesh is closed there, and no other point is evaluated."""
+    """If the cells with half of the ball are occupied, its mesh is closed there, and no other point is evaluated."""
     launcher, space = TorchLauncher("cpu", threads=2), Space(1)
     centers, _ = cell_centers(space)
     occupied = (np.linalg.norm(centers - 0.5, axis=1) < RADIUS + 0.02) & (centers[:, 0] < 0.5)
@@ -42,7 +42,7 @@ def test_a_ball():
     surface = scene.surface(64)
     mesh = trimesh.Trimesh(surface.positions, surface.indices, process=False)
     assert mesh.is_watertight
-    # In the data's units: u = 2 x + (1, 0, 0); steps of density are found to half a cell
+    # In the data's units, u = 2 x + (1, 0, 0); the boundary of the grid is found to half a cell
     cell = 0.5 / 64
     low, high = np.array([0.5 - RADIUS, 0.5 - RADIUS, 0.5 - RADIUS]), np.array([0.5, 0.5 + RADIUS, 0.5 + RADIUS])
     np.testing.assert_allclose(mesh.bounds, (np.array([low, high]) - [1.0, 0.0, 0.0]) / 2.0, atol=cell)

@@ -1,4 +1,4 @@
-"""The occupancy grid: what it holds after visits to a known field, and which cells it leaves out."""
+"""The occupancy grid: its cells after visits to a known field, and the cells it leaves out."""
 
 import math
 
@@ -25,7 +25,7 @@ def visited(space, visits, updates, density=2000.0, seed=0, threads=2):
 
 @pytest.mark.parametrize("near", [0.0, 0.1])
 def test_begins_occupied_but_for_what_a_smaller_cascade_covers(near):
-    """Of the second cascade, the inner eighth is that of the first."""
+    """The first cascade covers the inner eighth of the second."""
     space = Space(2, near)
     grid = OccupancyGrid(space, TorchLauncher("cpu", threads=2))
     places, _ = cell_centers(space)
@@ -38,9 +38,9 @@ def test_begins_occupied_but_for_what_a_smaller_cascade_covers(near):
 
 @pytest.mark.parametrize("extent", [1, 4])
 def test_finds_a_ball(extent):
-    """After visits to every cell those inside the ball are occupied and those outside are empty."""
+    """After visits to every cell, cells inside the ball are occupied and cells outside are empty."""
     space = Space(extent)
-    grid = visited(space, FULL, 3)
+    grid = visited(space, FULL, 2)
     places, sizes = cell_centers(space)
     distance = np.linalg.norm(places - 0.5, axis=1)
     reach = 0.5 * math.sqrt(3.0) * sizes
@@ -55,7 +55,7 @@ def test_finds_a_ball(extent):
 
 
 def test_what_is_gone_fades():
-    """Once the field is empty, a visit leaves a cell `decay` times what it held."""
+    """Once the field is empty, each visit multiplies a cell's value by `decay`."""
     space = Space(1)
     grid = visited(space, FULL, 1)
     before = grid.thickness.clone().float()
@@ -66,7 +66,7 @@ def test_what_is_gone_fades():
 
 
 def test_later_visits_go_to_some_cells_and_to_occupied_ones():
-    """Half of the visits of an update are spread over all cells, half over occupied ones; others stay as they are."""
+    """Half of an update's visits are spread over all cells, half over occupied ones; other cells stay unchanged."""
     space = Space(1)
     grid = visited(space, Visits(warm_up=((1, 1),), share=0.05), 1)
     before = grid.thickness.clone()
@@ -79,7 +79,7 @@ def test_later_visits_go_to_some_cells_and_to_occupied_ones():
         Visits(warm_up=(), share=0.05),
     )
     half = math.ceil(0.05 * CELLS) // 2
-    # Two stretches that share a cell may both draw it
+    # Two ranges that share a cell may both draw it
     assert 0.99 * half < rows[0] <= half
     assert 0.6 * min(half, occupied) < rows[1] <= min(half, occupied)
     changed = before != grid.thickness
@@ -88,7 +88,7 @@ def test_later_visits_go_to_some_cells_and_to_occupied_ones():
 
 
 def test_blocks_of_the_warm_up():
-    """With blocks of 4^3 cells every cell of a block gets what was found at one place in it."""
+    """With blocks of 4^3 cells, all cells of a block get the density found at one point of it."""
     space = Space(1)
     grid = visited(space, Visits(warm_up=((5, 4),)), 1)
     blocks = grid.thickness.view(-1, 64)
@@ -97,7 +97,7 @@ def test_blocks_of_the_warm_up():
 
 
 def test_what_no_camera_sees_is_left_out():
-    """Cells whose centre is in the picture of some camera are open; those far outside of all pictures are not."""
+    """Cells whose centres are in the picture of a camera are open; those far outside of all pictures are not."""
     views = ball_photographs(count=3, test=0)
     space = Space(4)
     cameras = [view.camera for view in views.train]
@@ -110,7 +110,7 @@ def test_what_no_camera_sees_is_left_out():
     for camera in cameras:
         pixels, depth = camera.project(places[chosen])
         outside = np.abs(pixels / camera.width - 0.5).max(axis=1) - 0.5
-        # In units of length at the cell: beside the picture, or behind the camera
+        # Distance at the cell's depth: beside the picture, or behind the camera
         beside = np.where(depth > 0.0, outside * camera.width / camera.fx * depth, np.inf)
         margins = np.fmin(margins, beside)
     open_cells = (grid.thickness != UNSEEN).numpy()[chosen]
@@ -120,7 +120,7 @@ def test_what_no_camera_sees_is_left_out():
 
 
 def test_near_is_a_distance_along_rays():
-    """Of a lens that sees all before it, every cell is open but those about the camera, beside it as well as before it."""
+    """With a lens that sees all that is in front of it, only cells behind it or within `near` of the camera are closed."""
     space = Space(1, 0.2)
     to_camera = torch.eye(4)
     to_camera[:3, 3] = -torch.tensor([0.5, 0.5, 0.25])
@@ -135,16 +135,16 @@ def test_near_is_a_distance_along_rays():
 
 
 def test_depends_on_the_generator_alone():
-    """Same bits for any number of threads, others for another seed."""
-    visits = Visits(warm_up=((1, 2),), share=0.02)
-    first, second = (visited(Space(2), visits, 3, threads=threads) for threads in (1, 3))
+    """The number of threads does not change the bits; another seed does."""
+    visits = Visits(warm_up=((1, 4),), share=0.02)
+    first, second = (visited(Space(2), visits, 2, threads=threads) for threads in (1, 3))
     assert torch.equal(first.words, second.words)
     assert torch.equal(first.thickness, second.thickness)
-    assert not torch.equal(first.thickness, visited(Space(2), visits, 3, seed=77).thickness)
+    assert not torch.equal(first.thickness, visited(Space(2), visits, 2, seed=77).thickness)
 
 
 def test_goes_on_from_a_copy():
-    """A restored grid takes the next update to the same bits."""
+    """The next update of a restored grid gives the same bits."""
     visits = Visits(warm_up=((1, 4),), share=0.02)
     grid = visited(Space(1), visits, 2)
     copy = OccupancyGrid(Space(1), TorchLauncher("cpu", threads=2))
@@ -156,7 +156,7 @@ def test_goes_on_from_a_copy():
 
 
 def test_a_field_that_is_not_finite_leaves_cells_empty():
-    """NaN does not get into the grid."""
+    """NaN does not enter the grid."""
     grid = OccupancyGrid(Space(1), TorchLauncher("cpu", threads=1))
     grid.update(lambda x: torch.full((len(x),), torch.nan), torch.Generator().manual_seed(0), FULL)
     assert not grid.words.any()

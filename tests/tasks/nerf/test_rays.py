@@ -1,4 +1,4 @@
-"""Rays on the device against the cameras' own float64, and how they are drawn."""
+"""Rays made on the device, compared with the cameras' own in float64, and how they are drawn."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def table(views):
 
 
 def test_every_ray_is_its_cameras(views, table):
-    """Directions to float32's precision, origins by scale and offset, colours as in the images, alpha 1 where there is none."""
+    """Directions to float32 precision, origins by scale and offset, the images' colours, and alpha 1 for images without alpha."""
     sizes = [view.camera.width * view.camera.height for view in views]
     assert table.count == sum(sizes)
     assert table.bytes == 4 * sum(sizes)
@@ -59,7 +59,7 @@ def test_every_ray_is_its_cameras(views, table):
 
 
 def test_a_real_lens_at_its_real_resolution():
-    """On the fox's telephone, a ray goes through its pixel to a thousandth of a pixel."""
+    """With the distortion of a real telephone, a ray passes through its pixel to a thousandth of a pixel."""
     eye = PhotoCamera(1080, 1920, 1375.52, 1374.49, 554.558, 965.268, FOX, "opencv", pose(0.3))
     found = rays_of(eye, 1.0, (0, 0, 0), TorchLauncher("cpu"), step=37)
     rows, columns = np.meshgrid(np.arange(0, 1920, 37), np.arange(0, 1080, 37), indexing="ij")
@@ -68,10 +68,10 @@ def test_a_real_lens_at_its_real_resolution():
 
 
 def test_beyond_the_fold_the_kernel_finds_what_the_camera_finds():
-    """r - r^3 / 2 has its maximum, 0.544, at r = 0.816: what lies beyond has no direction, and gets one that comes near.
+    """r - r^3 / 2 has its maximum, 0.544, at r = 0.816: no direction maps beyond, and such pixels get one that comes close.
 
-    There Newton's method goes on from step to step without an end, so that rounding decides some rays: most are the same, and
-    none comes less near to its pixel than the camera's by more than a hundredth of the focal length.
+    Newton's method does not converge there, so rounding decides the direction of some rays: most are the same, and none is
+    farther from its pixel than the camera's by more than a hundredth of the focal length.
     """
     eye = camera("opencv", (-0.5, 0.0, 0.0, 0.0, 0.0, 0.0), width=240, height=160)
     found = rays_of(eye, 1.0, (0, 0, 0), TorchLauncher("cpu")).directions.double().numpy()
@@ -102,7 +102,7 @@ def test_rays_of_part_of_a_view(table):
 
 
 def test_pixels_are_drawn_uniformly(table):
-    """All are as likely, by chi-square of 200,000 draws, to five of its standard deviations."""
+    """All pixels are equally likely, by a chi-square test of 200,000 draws, to five standard deviations."""
     n = 200_000
     drawn = table.sample(n, torch.Generator().manual_seed(3))
     counts = torch.bincount(drawn.pixels, minlength=table.count).double()
@@ -145,7 +145,7 @@ def test_masked_pixels_are_never_drawn():
 
 
 def test_poses_are_corrected_as_documented(views, table):
-    """Turned in place by the matrix exponential of w, moved by t, view by view."""
+    """Rays are rotated in place by the matrix exponential of w and moved by t, view by view."""
     poses = torch.from_numpy(np.random.default_rng(0).normal(0.0, 0.1, (len(views), 6)).astype(np.float32))
     poses[2] = 0.0
     plain = table.sample(500, torch.Generator().manual_seed(0))
@@ -178,7 +178,7 @@ def test_no_photographs():
 
 
 def test_fox(data_folder):
-    """Rays through three thousand pixels of real photographs have those pixels' colours and go through them."""
+    """Rays through three thousand pixels of real photographs have the pixels' colours and pass through them."""
     found = read_views(data_folder / "nerf/fox")
     some = found.train[:3]
     table = RayTable(some, found.scale, found.offset)

@@ -1,4 +1,4 @@
-"""Corrections of poses and exposures: their gradients, and that they bring back what was taken away."""
+"""Corrections of poses and exposures: their gradients, and that they undo errors."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ from tests.tasks.nerf.test_fit import VISITS, small_config
 
 
 def test_gradient_of_poses():
-    """Against differences of a loss of positions and directions, with the rays that corrected cameras have."""
+    """Compared with finite differences of a loss of positions and directions, along rays of corrected cameras."""
     views = ball_photographs(count=4, test=0)
     table = RayTable(views.train, 1.0, (0.0, 0.0, 0.0), "cpu", 2)
     generator = torch.Generator().manual_seed(0)
@@ -66,7 +66,7 @@ def refined_task(views, *, seed=5, **options):
 
 
 def turned(view, angle, axis, shift):
-    """A photograph whose camera is believed elsewhere."""
+    """A photograph whose camera is recorded at a wrong pose."""
     pose = view.camera.to_world.copy()
     turn = rotation_of(np.array([np.cos(angle / 2.0), *(np.sin(angle / 2.0) * axis)]))
     pose[:, :3] = turn @ pose[:, :3]
@@ -76,10 +76,10 @@ def turned(view, angle, axis, shift):
 
 @pytest.mark.slow
 def test_poses_get_better():
-    """A third of the cameras are shifted, a third turned in place: corrections undo most of what that does at the ball.
+    """With a third of the cameras shifted and a third turned in place, corrections undo most of the error at the ball.
 
-    There a small turn looks like a shift, and Adam steps equally far with both, so that a turn is undone by 1.2 / 2.2 of itself
-    alone, the distance being 1.2, and the rest by a shift.
+    There a small turn looks like a shift, and Adam takes equal steps in both. So at distance 1.2 a turn is undone to 1.2 / 2.2 by
+    turning and otherwise by shifting.
     """
     views = ball_photographs(count=24, side=32, alpha=False)
     generator = np.random.default_rng(0)
@@ -99,7 +99,7 @@ def test_poses_get_better():
             each.step()
 
     def at_ball(index, turn, shift):
-        """How far a turn and a shift move what is seen of the ball, across the axis of view."""
+        """How far a turn and a shift move the visible part of the ball across the axis of view."""
         camera = moved[index].camera
         return np.linalg.norm(
             (shift + np.cross(turn, 0.5 - camera.position)) @ views.train[index].camera.to_world[:, :2]
@@ -117,7 +117,7 @@ def test_poses_get_better():
 
 
 def test_exposure_is_a_factor_of_light():
-    """Twice the light, in the formula of sRGB."""
+    """Doubling the light, by the formula of sRGB."""
     color = torch.linspace(0.0, 0.7, 30).reshape(10, 3)
     ours = exposed(color, torch.full((10,), float(np.log(2.0))))
     np.testing.assert_allclose(ours.numpy(), encode_srgb(2.0 * decode_srgb(color.numpy())), atol=2e-5)
@@ -126,10 +126,11 @@ def test_exposure_is_a_factor_of_light():
 
 @pytest.mark.slow
 def test_exposures_are_found():
-    """Photographs taken with more and with less light, at random: the mean gain of both kinds comes near to what it was.
+    """Photographs are taken at random with more and with less light: the mean gains of both kinds are recovered.
 
-    A single gain comes less near, as colours that change with direction can explain some of it; how much nothing tells, so that
-    the bounds are not derived: within 40 % in the mean, and for single ones a clear correlation.
+    Single gains are recovered less well, as colours that depend on direction can explain part of them. How much is unknown, so
+    the bounds
+    are not derived: within 40 % for the means, and a clear correlation for single gains.
     """
     views = ball_photographs(count=44, side=24, alpha=False)
     count, size = len(views.train), 0.25
@@ -149,18 +150,18 @@ def test_exposures_are_found():
 
 
 def test_resumes_with_corrections(tmp_path, monkeypatch):
-    """Corrections and their moments are kept; a snapshot without them does not fit."""
+    """Corrections and their moments are restored; a snapshot without them is refused."""
     monkeypatch.setattr(fit, "START", 4)
     views = ball_photographs(count=6, side=16, test=1, alpha=False)
     options = {"refine_poses": True, "refine_exposure": True}
     whole, first, second = (refined_task(views, **options) for _ in range(3))
-    for _ in range(12):
-        whole.step()
     for _ in range(8):
+        whole.step()
+    for _ in range(6):
         first.step()
     first.save(tmp_path / "first.safetensors")
     second.resume(tmp_path / "first.safetensors")
-    for _ in range(4):
+    for _ in range(2):
         second.step()
     assert float(whole.poses.values.abs().max()) > 0.0
     assert float(whole.gains.values.abs().max()) > 0.0
@@ -171,7 +172,7 @@ def test_resumes_with_corrections(tmp_path, monkeypatch):
 
 
 def test_cameras_of_a_snapshot_are_the_corrected_ones(tmp_path):
-    """What is decoded later is seen from where training saw it, in data of another scale than the field's."""
+    """A loaded snapshot has the cameras as training corrected them, in data whose scale is not the field's."""
     views = dataclasses.replace(ball_photographs(count=4, test=1), scale=0.5, offset=(0.25, 0.25, 0.25))
     task = refined_task(views, refine_poses=True)
     task.step()
@@ -187,6 +188,6 @@ def test_cameras_of_a_snapshot_are_the_corrected_ones(tmp_path):
 
 
 def test_exposures_of_transparent_photographs():
-    """They have no exposure of their own to be found."""
+    """Transparent photographs have no exposure that could be found."""
     with pytest.raises(DataError, match="opaque"):
         refined_task(ball_photographs(count=4, test=1), refine_exposure=True)

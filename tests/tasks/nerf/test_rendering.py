@@ -1,4 +1,4 @@
-"""Views of a field that is known in closed form."""
+"""Views of a field known in closed form."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.tasks.nerf.analytic import RADIUS, BallField, cell_centers, chord, ra
 
 
 def ball_volume(density, extent, *, found=True, threads=2):
-    """A ball, with a grid that has just the cells which the ball touches, or all."""
+    """A ball, with a grid of exactly the cells that it touches, or of all cells."""
     field, space = BallField(density, extent=extent), Space(extent)
     grid = OccupancyGrid(space, TorchLauncher("cpu", threads=threads))
     if found:
@@ -24,14 +24,14 @@ def ball_volume(density, extent, *, found=True, threads=2):
 
 @pytest.mark.parametrize(("density", "extent"), [(3.0, 1), (40.0, 1), (3.0, 4)])
 def test_a_ball_in_closed_form(density, extent):
-    """Alpha is 1 - exp(-density chord) to within the one step that a sum has too much or too little."""
+    """Alpha is 1 - exp(-density chord), to within the one step by which a sum may be too long or too short."""
     volume = ball_volume(density, extent)
     origins, directions = rays_at_ball(400)
     seen = volume.render(origins, directions)
     enter, length = chord(origins.numpy(), directions.double().numpy())
     alpha = 1.0 - np.exp(-density * length)
     step = np.maximum(MIN_STEP, CONE * (enter + length)) if extent > 1 else MIN_STEP
-    # And what the transmittance at which rays end leaves over
+    # And the transmittance at which rays end
     tolerance = np.exp(-density * length) * (1.2 * density * step) + 2e-4
     assert (np.abs(seen.alpha.numpy() - alpha) <= tolerance).all()
     assert alpha.max() > 0.7
@@ -42,7 +42,7 @@ def test_a_ball_in_closed_form(density, extent):
 
 
 def test_skipping_empty_space_changes_nothing():
-    """A grid that has found the ball gives the view of one that takes all cells for occupied, with a tenth of the samples."""
+    """A grid that has found the ball gives the same view as a fully occupied one, with a tenth of the samples."""
     origins, directions = rays_at_ball(300)
     whole, found = ball_volume(30.0, 2, found=False), ball_volume(30.0, 2)
     found.model.rows = 0
@@ -54,7 +54,7 @@ def test_skipping_empty_space_changes_nothing():
 
 
 def test_rays_end_at_opaque_surfaces():
-    """Behind a surface no samples are asked for: an opaque ball costs less than a thin one."""
+    """No samples are evaluated behind a surface: an opaque ball costs less than a thin one."""
     origins, directions = rays_at_ball(300)
     thin, opaque = ball_volume(6.0, 1), ball_volume(3e4, 1)
     for volume in (thin, opaque):
@@ -64,7 +64,7 @@ def test_rays_end_at_opaque_surfaces():
 
 
 def test_threads_and_blocks_do_not_change_bits():
-    """A view over one thread and over three, and with others beside."""
+    """Neither the number of threads nor other rays change the bits of a view."""
     origins, directions = rays_at_ball(500)
     one = ball_volume(30.0, 1, threads=1).render(origins, directions)
     three = ball_volume(30.0, 1, threads=3).render(origins, directions)
@@ -75,7 +75,7 @@ def test_threads_and_blocks_do_not_change_bits():
 
 
 def test_nothing_to_render():
-    """No rays, and rays that see nothing."""
+    """No rays at all, and rays that see nothing."""
     volume = ball_volume(30.0, 1)
     assert volume.render(torch.zeros(0, 3), torch.zeros(0, 3)).color.shape == (0, 3)
     seen = volume.render(torch.tensor([[5.0, 5.0, 5.0]]), torch.tensor([[1.0, 0.0, 0.0]]))

@@ -1,4 +1,4 @@
-"""Where data without a place of their own are put, by the cameras and by what a user says; the same for both readers."""
+"""Where data without a placement of their own lie: by their cameras and by the user, alike for both readers."""
 
 import json
 
@@ -16,13 +16,13 @@ from nrc_tracer.tasks.nerf.views import View
 from tests.tasks.nerf.photo_sets import UP, pixels, save
 
 SEEN = np.array([22.0, 0.0, -3.0])
-"""What all cameras look at."""
+"""The point that all cameras look at."""
 DISTANCE = 5.0
 
 
 @pytest.fixture(params=["transforms", "colmap"])
 def folder(tmp_path, request):
-    """Photographs from around a point, in units of their own."""
+    """Photographs from around a point, in arbitrary units."""
     views = []
     for i in range(6):
         away = np.array([3.0 * np.cos(i), 3.0 * np.sin(i), 4.0])

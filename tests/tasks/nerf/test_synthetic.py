@@ -1,4 +1,4 @@
-"""Data sets of our own scenes: cameras agree with the tracer's, images with its renders, places with the scene."""
+"""Data sets of this package's scenes: cameras agree with the tracer's, images with its renders, positions with the scene."""
 
 import json
 import math
@@ -61,9 +61,9 @@ def probe(scene, box=None):
 
 @pytest.mark.parametrize("fov_axis", ["x", "y", "smaller"])
 def test_cameras_agree_with_the_tracers(fov_axis):
-    """What the tracer sees in a pixel's centre is projected there to 1e-3 pixels, and lies on the ray made for training."""
+    """The point that the tracer sees at a pixel's centre is projected there to 1e-3 pixels, and lies on the training ray."""
     scene = load_scene(SCENES / "window-room.json")
-    # Samples of a pixel all but at its centre
+    # Make a pixel's samples fall almost on its centre
     film = Film(width=96, height=64, filter="box", filter_radius=1e-5)
     scene = Scene(msgspec.structs.replace(scene.description, film=film), scene.meshes, scene.images, scene.source)
     own = msgspec.structs.replace(scene.description.camera, fov_axis=fov_axis, principal_point_offset=(0.07, -0.04))
@@ -77,7 +77,7 @@ def test_cameras_agree_with_the_tracers(fov_axis):
         assert seen.mean() > 0.9
         rows, columns = np.divmod(np.arange(96 * 64), 96)
         found, depth = camera.project(points)
-        # Points are rounded to float32 along their triangles: on surfaces seen at a grazing angle that is sideways too
+        # Points are rounded to float32 along their triangles, which is sideways too on surfaces seen at a grazing angle
         error = np.abs(found[seen] - np.column_stack((columns, rows))[seen] - 0.5)
         assert np.quantile(error, 0.999) < 1e-3
         assert error.max() < 5e-3
@@ -93,7 +93,7 @@ def test_ground_and_sky_are_not_what_a_scene_is_about():
     for shapes in ((cube,), (cube, GROUND), (GROUND, sky, cube)):
         box = subject_box(toy(*shapes))
         np.testing.assert_allclose([box.low, box.high], [[-0.5] * 3, [0.5] * 3], atol=1e-6)
-    # Large things that hide nothing are what it is about
+    # Large shapes that hide nothing belong to the subject
     big = Sphere(radius=10.0, center=(20.0, 0.0, 0.0))
     np.testing.assert_allclose(subject_box(toy(cube, big)).high, [30.0, 10.0, 10.0], atol=1e-5)
     room = Cube(to_world=(Scale(value=5.0),))
@@ -103,7 +103,7 @@ def test_ground_and_sky_are_not_what_a_scene_is_about():
 
 
 def test_the_sequence_is_evenly_spread():
-    """Any 64 consecutive pieces of 4 x 4 x 4 hold points of 1,000 in about equal numbers."""
+    """Any 64 consecutive cells of 4 x 4 x 4 hold about equal numbers of 1,000 points."""
     points = r_sequence(1000, 3, 5)
     cells = np.floor(4 * points).astype(int) @ (16, 4, 1)
     counts = np.bincount(cells, minlength=64)
@@ -114,7 +114,7 @@ def test_the_sequence_is_evenly_spread():
 
 
 def test_cameras_around_an_object():
-    """They look at its middle, from above the ground, on a sphere around it, all of it in the image."""
+    """Cameras look at the centre from above the ground, on a sphere around it, with all of it in the image."""
     scene = toy(Cube(to_world=(Scale(value=0.5),)), GROUND)
     kind, cameras = place_cameras(probe(scene), Perspective(), Shooting(None, 32, 24), 20)
     assert kind == "orbit"
@@ -126,7 +126,7 @@ def test_cameras_around_an_object():
         np.testing.assert_allclose(camera.project(np.zeros((1, 3)))[0], [[16, 12]], atol=1e-9)
         pixels = camera.project(corners)[0]
         assert ((pixels >= 0) & (pixels <= (32, 24))).all()
-    # On all sides
+    # From all sides
     assert len(set(np.floor(np.arctan2(places[:, 2], places[:, 0]) / (np.pi / 2)))) == 4
     again = place_cameras(probe(scene), Perspective(), Shooting(None, 32, 24), 5)[1]
     np.testing.assert_array_equal(again[4].to_world, cameras[4].to_world)
@@ -136,7 +136,7 @@ def test_cameras_around_an_object():
 
 @pytest.mark.parametrize("name", ["cornell-box", "window-room"])
 def test_cameras_inside_a_room(name):
-    """None is inside of anything solid or near to it: none of the room's boxes and meshes holds it, by their corners."""
+    """No camera is inside or close to anything solid: the corners of the room's boxes and meshes enclose none."""
     scene = load_scene(SCENES / f"{name}.json")
     look = probe(scene)
     kind, cameras = place_cameras(look, scene.description.camera, Shooting(None, 20, 20), 12)
@@ -153,13 +153,13 @@ def test_cameras_inside_a_room(name):
         near, share = look.look_around(camera.position)
         assert near >= 0.05 * look.box.diagonal
         assert share > 0.4
-    # Well apart: no two at the same place, spread over most of the room
+    # Well spread: no two at the same position, over most of the room
     spread = places.std(axis=0) / (look.box.high - look.box.low)
     assert (spread > 0.12).all()
 
 
 def test_places_that_do_not_exist():
-    """Inside of a closed solid there is no light, and around one that fills its surroundings there is no room."""
+    """There is no light inside a closed solid, and no room around one that fills its surroundings."""
     solid = toy(Cube(to_world=(Scale(value=0.5),)))
     with pytest.raises(DataError, match="0 of 3 positions inside"):
         place_cameras(probe(solid), Perspective(), Shooting("inside", 16, 16), 3)
@@ -181,7 +181,7 @@ def test_the_unit_cube_holds_what_is_photographed():
 
 
 def test_the_box_holds_what_is_seen():
-    """A ground of 40 around a cube of 1, as far as the cameras see it: where rays through pixels meet it, in closed form."""
+    """A ground of side 40 around a cube of side 1: its visible extent in closed form, where rays through pixels meet it."""
     scene = toy(Cube(to_world=(Scale(value=0.5),)), GROUND)
     look = probe(scene)
     cameras = place_cameras(look, Perspective(), Shooting(None, 16, 12, elevation=(20.0, 60.0)), 6)[1]
@@ -232,7 +232,7 @@ def test_a_set_is_read_back(tmp_path):
 
 
 def test_images_are_the_tracers(tmp_path):
-    """An opaque image is, to the bit, the tone-mapped render of the same camera and seed, with the exposure asked for."""
+    """An opaque image is, bit for bit, the tone-mapped render with the same camera, seed and exposure."""
     writer = shoot(tmp_path, toy(light=0.6), ImageSettings(spp=8, seed=3, exposure=-1.0))
     renderer = Renderer(
         toy(light=0.6), device="cpu", camera=scene_camera(writer.cameras["train"][1]), seed=3 * 1_000_003 + 1
@@ -244,10 +244,10 @@ def test_images_are_the_tracers(tmp_path):
 
 
 def test_transparent_images_have_the_colours_of_surfaces_alone(tmp_path):
-    """In a white furnace a white cube is as bright as the sky: colours are straight, alpha is the share of the surface.
+    """In a white furnace a white cube is as bright as the sky: colours are straight, and alpha is the fraction of the surface.
 
-    A cube of reflectance 0.5 under light 1 shows 0.5 on all its faces where none sees another: at its edges too, where half of
-    a pixel is sky.
+    A cube of reflectance 0.5 under light 1 shows 0.5 on all faces that see no other face, even at its edges, where half of a
+    pixel is sky.
     """
     shoot(tmp_path, toy(Cube(to_world=(Scale(value=0.5),))), ImageSettings(spp=64, transparent=True))
     pixels = read_image(tmp_path / "train/r_000.png")
@@ -257,7 +257,7 @@ def test_transparent_images_have_the_colours_of_surfaces_alone(tmp_path):
     assert (alpha == 255).any()
     edges = (alpha > 60) & (alpha < 200)
     assert edges.any()
-    # The default material is grey, 0.5; sRGB of that is 188. At an edge 16 samples and more decide
+    # The default material is grey 0.5, or 188 in sRGB. Test edge pixels with at least 16 samples on the surface
     colors = pixels[alpha > 60][:, :3].astype(float)
     np.testing.assert_allclose(colors, 188.0, atol=12.0)
     assert abs(colors.mean() - 188.0) < 1.0
@@ -265,7 +265,7 @@ def test_transparent_images_have_the_colours_of_surfaces_alone(tmp_path):
 
 
 def test_an_interrupted_set_goes_on_to_the_same(tmp_path):
-    """Images that are whole stay; what is cut off is made again; both come to the same as in one run."""
+    """Complete images are kept, truncated ones are rendered again, and the result is that of a single run."""
     picture = ImageSettings(spp=4)
     shoot(tmp_path / "once", toy(), picture)
     shoot(tmp_path / "twice", toy(), picture, stop_after=2)

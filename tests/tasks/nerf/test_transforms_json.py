@@ -1,4 +1,4 @@
-"""transforms.json in its flavours, and what can be wrong with one."""
+"""transforms.json in its dialects, and its errors."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from tests.tasks.nerf.photo_sets import camera, frame, pixels, pose, save, write
 
 
 def test_fox(data_folder):
-    """instant-ngp's fox: 67 frames, of which 17 have no image; OpenCV's distortion."""
+    """instant-ngp's fox: 67 frames, 17 of them without an image; OpenCV's distortion."""
     views = read_views(data_folder / "nerf/fox")
     assert len(views.all) == 50
     assert len(views.missing) == 17
@@ -33,13 +33,13 @@ def test_fox(data_folder):
     assert view.camera.distortion == (0.0578421, -0.0805099, 0.0, 0.0, -0.000980296, 0.00015575)
     assert (view.camera.fx, view.camera.cy) == (1375.52, 965.268)
     assert view.pixels.shape == (1920, 1080, 3)
-    # All cameras look at the fox: the middle of their attention is in front of each
+    # All cameras look at the fox: the centre of attention is in front of each
     center = np.zeros(3)
     assert all((center - v.camera.position) @ v.camera.forward > 0.0 for v in views.all)
 
 
 def test_blender_set(tmp_path):
-    """File names without extension, splits in files of their own, alpha."""
+    """File names without extensions, splits in separate files, alpha."""
     for split, count in (("train", 3), ("val", 1), ("test", 2)):
         frames = [{**frame(i), "file_path": f"./{split}/r_{i}"} for i in range(count)]
         for i in range(count):
@@ -59,7 +59,7 @@ def test_blender_set(tmp_path):
 
 
 def test_a_test_split_without_images_is_said(tmp_path):
-    """Views to be measured on come from the training frames then, which nobody would guess who sees the file."""
+    """If no test image exists, views are held out from the training frames, with a note."""
     write_set(tmp_path, name="transforms_train.json")
     document = {"camera_angle_x": 0.7, "frames": [frame(90), frame(91)]}
     (tmp_path / "transforms_test.json").write_text(json.dumps(document))
@@ -74,7 +74,7 @@ def test_a_test_split_without_images_is_said(tmp_path):
 
 
 def test_nerfstudio(tmp_path):
-    """Intrinsics of a frame come before those of the file; units are arbitrary, so that the cameras decide."""
+    """A frame's intrinsics override the file's; units are arbitrary, so the cameras decide."""
     frames = [frame(i) for i in range(10)]
     frames[3] |= {"fl_x": 20.0, "fl_y": 21.0, "cx": 5.0, "k1": 0.1}
     root = {"fl_x": 10.0, "fl_y": 11.0, "cx": 6.5, "cy": 4.5, "w": 12, "h": 8, "camera_model": "OPENCV"}
@@ -122,7 +122,7 @@ def test_where_a_file_places_its_scene(tmp_path):
 
 
 def test_where_nobody_says_all_of_it(tmp_path):
-    """Of a file's numbers and the user's, the usual ones fill what is left."""
+    """The usual numbers complete those of the file and of the user."""
     views = read_views(write_set(tmp_path, offset=[0.1, 0.2, 0.3], aabb_scale=None))
     assert (views.scale, views.offset, views.aabb_scale) == (0.33, (0.1, 0.2, 0.3), 1)
     views = read_views(write_set(tmp_path, scale=0.5, aabb_scale=0.5), offset=(0, 0, 0))
@@ -159,7 +159,7 @@ def test_masks(tmp_path):
 
 
 def test_deep_and_linear_images_become_8_bits_of_srgb(tmp_path):
-    """16-bit PNG is rounded, linear EXR encoded, and its alpha taken out of the colours."""
+    """16-bit PNG is rounded; linear EXR is encoded, and its colours are divided by alpha."""
     deep = np.random.default_rng(0).integers(0, 65536, (8, 12, 3)).astype(np.uint16)
     write_pixels(tmp_path / "deep.png", deep)
     view = View("deep", camera(width=12, height=8), tmp_path / "deep.png")
@@ -176,7 +176,7 @@ def test_deep_and_linear_images_become_8_bits_of_srgb(tmp_path):
 
 
 def test_sizes_of_float_images_are_read_from_their_heads(tmp_path):
-    """Of files whose pixels are cut off: nothing of them is decoded."""
+    """Headers suffice: of files with truncated pixels nothing is decoded."""
     layers = {name: np.zeros((200, 300), np.float32) for name in "RGBA"}
     OpenEXR.File({"compression": OpenEXR.NO_COMPRESSION}, layers).write(str(tmp_path / "a.exr"))
     write_image(tmp_path / "b.hdr", np.ones((200, 300, 3), np.float32))

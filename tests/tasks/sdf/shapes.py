@@ -1,10 +1,10 @@
-"""Closed meshes whose signed distance has a closed form, and the slow distance to any mesh."""
+"""Closed meshes whose signed distance has a closed form, and a slow distance to any mesh."""
 
 import numpy as np
 
 
 def sphere(subdivisions=4, radius=1.0, center=(0.0, 0.0, 0.0)):
-    """An icosahedron, subdivided, its vertices on a sphere; outward triangles."""
+    """A subdivided icosahedron with its vertices on a sphere; triangles face outwards."""
     golden = (1.0 + 5.0**0.5) / 2.0
     vertices = np.array(
         [
@@ -33,7 +33,7 @@ def sphere(subdivisions=4, radius=1.0, center=(0.0, 0.0, 0.0)):
 
 
 def box(half=(1.0, 0.7, 0.4)):
-    """A box about the origin: twelve outward triangles."""
+    """A box around the origin: twelve triangles that face outwards."""
     vertices = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * np.asarray(half)
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     return vertices, np.array([t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))])
@@ -46,7 +46,7 @@ def box_distance(points, half=(1.0, 0.7, 0.4)):
 
 
 def torus(major=1.0, minor=0.35, around=128, across=64):
-    """A ring about the y axis, outward triangles."""
+    """A ring around the y axis; triangles face outwards."""
     u, v = np.meshgrid(np.arange(around), np.arange(across), indexing="ij")
     phi, theta = 2 * np.pi * u / around, 2 * np.pi * v / across
     ring = major + minor * np.cos(theta)
@@ -63,7 +63,7 @@ def torus_distance(points, major=1.0, minor=0.35):
 
 
 def joined(*meshes):
-    """Several meshes as one."""
+    """Several meshes joined into one."""
     vertices, faces, count = [], [], 0
     for positions, indices in meshes:
         vertices.append(positions)
@@ -73,7 +73,7 @@ def joined(*meshes):
 
 
 def flipped(mesh, chosen=slice(None)):
-    """A mesh, some of its triangles seen from their other side."""
+    """A mesh with the orientation of some triangles reversed."""
     positions, indices = mesh
     indices = indices.copy()
     indices[chosen] = indices[chosen][:, ::-1]
@@ -81,7 +81,7 @@ def flipped(mesh, chosen=slice(None)):
 
 
 def slow_distance(points, positions, indices):
-    """The distance without sign of points [N, 3] to all triangles, one by one, in float64."""
+    """Unsigned distances of points [N, 3] to the nearest of all triangles, one by one, in float64."""
     best = np.full(len(points), np.inf)
     for a, b, c in positions[indices].astype(np.float64):
         best = np.minimum(best, _to_triangle(points, a, b, c))
@@ -105,7 +105,7 @@ def _to_segment(points, p, q):
 
 
 def winding_number(points, positions, indices):
-    """The solid angle of the mesh over 4 pi, [N] (Van Oosterom and Strackee 1983)."""
+    """The winding number, [N]: the solid angle of the mesh over 4 pi (Van Oosterom and Strackee 1983)."""
     total = np.zeros(len(points))
     for corner in positions[indices].astype(np.float64):
         a, b, c = corner[:, None, :] - points

@@ -1,4 +1,4 @@
-"""A model small enough to learn a smooth shape in a second or two."""
+"""A model that learns a smooth shape in a second or two."""
 
 import copy
 
@@ -9,5 +9,5 @@ SMALL["encoding"] |= {"n_levels": 4, "log2_hashmap_size": 15, "base_resolution":
 SMALL["network"]["n_neurons"] = 32
 SMALL["optimizer"]["nested"] |= {"decay_start": 200, "decay_interval": 40}
 SMALL["optimizer"]["nested"]["nested"]["learning_rate"] = 4e-3
-# Of what a coarse grid can tell apart near the surface, 0 is the median, as half of the samples are on it, but not the mean
+# Near the surface a coarse grid cannot resolve the targets: their median is 0, as half of them are, but their mean is not
 SMALL["loss"] = {"otype": "L2"}

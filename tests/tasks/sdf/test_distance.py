@@ -1,4 +1,4 @@
-"""Distances and signs of a mesh against closed forms and slow sums over all triangles."""
+"""Distances to a mesh and their signs, compared with closed forms and slow sums over all triangles."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def to_mesh(mesh, points):
     ("shape", "exact", "deviation"),
     [
         (box(), box_distance, 0.0),
-        # The largest gap between a sphere or ring and the chords of its mesh, edges of 0.08 and 0.05 long
+        # The largest gap between a sphere or ring and its triangles, whose edges are 0.08 and 0.05 long
         (sphere(4), lambda x: np.linalg.norm(x, axis=1) - 1.0, 0.002),
         (torus(), torus_distance, 0.002),
     ],
@@ -43,7 +43,7 @@ def test_closed_forms(launcher, shape, exact, deviation, method):
 
 
 def test_nearest_triangles_against_all_of_them(launcher):
-    """A mesh of triangles of many shapes and sizes, needles and crossing ones among them."""
+    """A mesh of triangles of many shapes and sizes, including needles and intersecting ones."""
     random = np.random.default_rng(3)
     corners = random.random((200, 1, 3)) + random.normal(size=(200, 3, 3)) * 10.0 ** random.uniform(
         -3, -0.5, (200, 1, 1)
@@ -60,9 +60,9 @@ def test_nearest_triangles_against_all_of_them(launcher):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_sign_beside_edges_and_vertices(launcher, method):
-    """Points whose nearest place is a vertex or an edge of thin, sharp shapes, where normals of faces alone would fail."""
+    """Points nearest to a vertex or an edge of thin, sharp shapes, for which face normals alone give the wrong sign."""
     random = np.random.default_rng(5)
-    # A star: a sphere with long spikes in and out
+    # A star: a sphere with long spikes outwards and inwards
     positions, indices = sphere(1)
     mesh = unit_mesh(positions * random.uniform(0.2, 1.0, (len(positions), 1)), indices)
     chosen = mesh.positions[random.integers(len(mesh.positions), size=3000)]
@@ -73,7 +73,7 @@ def test_sign_beside_edges_and_vertices(launcher, method):
     clear = np.abs(found) > 16 * EPSILON
     assert clear.mean() > 0.9
     wrong = (found[clear] < 0.0) != (winding[clear] > 0.5)
-    # The fast winding number is an approximation, near its threshold as well
+    # The fast winding number is an approximation, also near its threshold
     assert wrong.mean() <= (0.002 if method == SignMethod.WINDING else 0.0)
 
 
@@ -87,7 +87,7 @@ def test_parity_does_not_mind_orientation(launcher):
 
 
 def test_winding_number_fills_what_overlaps(launcher):
-    """Inside of either sphere, where parity says outside for both."""
+    """The union of two spheres is inside, also where they overlap and parity says outside."""
     mesh = unit_mesh(*joined(sphere(3), sphere(3, center=(0.9, 0.0, 0.0))))
     points = points_around()
     x = to_mesh(mesh, points)

@@ -1,4 +1,4 @@
-"""A small model learns a torus: its scores, surface, normals and picture; and it goes on from snapshots to the same bits."""
+"""A small model learns a torus: scores, surface, normals, picture, and resuming to the same bits."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from .shapes import flipped, sphere, torus, torus_distance
 from .small import SMALL
 
 SHIFT = np.array([3.0, -2.0, 10.0])
-STEPS = 400
+STEPS = 250
 
 
 def ring():
@@ -41,7 +41,7 @@ def snapshot(trained, tmp_path_factory):
 
 
 def test_scores(trained):
-    """The distance is learnt, and the scores agree with the closed form at points of our own."""
+    """The distance is learnt, and the scores agree with the closed form at independent points."""
     scores = trained.evaluate()
     assert scores["iou"] > 0.97
     assert scores["band_iou"] > 0.85
@@ -58,7 +58,7 @@ def test_scores(trained):
 
 
 def test_metadata_take_points_to_the_cube_and_distances_back(snapshot):
-    """As the snapshot promises: u = (x - center) scale + 0.5, and the model's output over the scale is the distance."""
+    """As documented: u = (x - center) scale + 0.5, and the model's output divided by the scale is the distance."""
     shape = load_neural_shape(snapshot)
     x = np.random.default_rng(1).uniform(-1.0, 1.0, (5000, 3)) * [2.0, 0.6, 2.0] + SHIFT
     u = torch.from_numpy(((x - shape.center) * shape.scale + 0.5).astype(np.float32))
@@ -68,7 +68,7 @@ def test_metadata_take_points_to_the_cube_and_distances_back(snapshot):
 
 
 def test_gradient_is_that_of_the_distance(snapshot):
-    """Against central differences, whose step is inside of a cell of the finest grid but for some points."""
+    """Compared with central differences, whose step stays within a cell of the finest grid except for some points."""
     shape = load_neural_shape(snapshot)
     points = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
     step = 1e-3
@@ -91,7 +91,7 @@ def test_normals(snapshot):
 
 
 def test_surface(trained, snapshot):
-    """The extracted mesh is watertight, where the mesh was, and its scores say so."""
+    """The extracted mesh is as watertight as the original, and close to it."""
     pytest.importorskip("skimage")
     trimesh = pytest.importorskip("trimesh")
     shape = load_neural_shape(snapshot)
@@ -101,7 +101,7 @@ def test_surface(trained, snapshot):
     assert mesh.volume > 0.0
     inner = np.abs(torus_distance((surface.positions.astype(np.float64) - SHIFT) / 2.0)) * 2.0
     assert np.median(inner) < 0.02
-    # Where it is known to be far the network is not asked, and nothing is lost by it
+    # Cells known to be far from the surface are not evaluated, which changes nothing
     whole = extract(
         lambda points: shape.distance(torch.from_numpy(points)).numpy(), *map(tuple, shape.box), 128, closed=True
     )
@@ -115,7 +115,7 @@ def test_surface(trained, snapshot):
 
 
 def test_picture(snapshot):
-    """From above the ring is seen with its hole, lit from above, and the same picture comes from one ray or four a pixel."""
+    """From above the ring and its hole are visible, lit from above; one and four rays per pixel agree."""
     shape = load_neural_shape(snapshot)
     orbit = Orbit(azimuth=0.0, elevation=90.0)
     image = render(shape, width=60, height=60, orbit=orbit, samples=1)

@@ -1,4 +1,4 @@
-"""The rounded relative error: its gradient, and what it becomes for large and small errors."""
+"""The smoothed relative error: its gradient, and its limits for large and small errors."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ def test_gradient_is_that_of_the_loss():
     loss = ((length - ROUNDING) / (target.abs() + EPSILON)).mean()
     (gradient,) = torch.autograd.grad(loss, prediction)
     found, slope = rounded_mape(prediction.detach().float(), target.detach().float())
-    # float32 has the errors, differences of numbers of about 0.1, to some parts in 1e5
+    # Errors are differences of float32 numbers of about 0.1, accurate to a few parts in 1e5
     np.testing.assert_allclose(found, loss.item(), rtol=1e-4)
     np.testing.assert_allclose(slope, gradient, rtol=1e-4, atol=1e-4 * float(gradient.abs().max()))
 
@@ -34,7 +34,7 @@ def test_large_errors_count_as_in_mape():
 
 
 def test_small_errors_are_squared():
-    """Twice as large, they cost four times as much, also where float32 cannot tell the root from the rounding."""
+    """Doubling a small error quadruples the loss, even where float32 cannot resolve the root from the rounding."""
     target = torch.zeros(10, 1)
     small, twice = (rounded_mape(torch.full((10, 1), error), target)[0] for error in (1e-8, 2e-8))
     np.testing.assert_allclose(twice / small, 4.0, rtol=1e-5)

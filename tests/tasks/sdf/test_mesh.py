@@ -1,4 +1,4 @@
-"""Reading a mesh and bringing it into the unit cube."""
+"""Reading a mesh and scaling it into the unit cube."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_transform_takes_the_mesh_into_the_cube_and_back():
 
 
 def test_equal_positions_become_one_vertex():
-    """Triangles that share no vertex, as in an STL file, make the same mesh; so do zeros of both signs."""
+    """Triangles that share no vertices, as in an STL file, give the same mesh; so do zeros of both signs."""
     positions, indices = sphere(2)
     soup = positions[indices].reshape(-1, 3).astype(np.float32)
     soup[soup == 0.0] *= -1.0
@@ -65,7 +65,7 @@ def test_what_is_no_surface_is_refused(positions, indices, words):
 
 
 def test_files(tmp_path):
-    """A file gives what its arrays give; errors of the readers name the file."""
+    """A file gives the same mesh as its arrays; readers' errors name the file."""
     positions, indices = sphere(1)
     write_ply(TriangleMesh(positions.astype(np.float32), indices.astype(np.int32)), tmp_path / "ball.ply")
     mesh = load_unit_mesh(tmp_path / "ball.ply")

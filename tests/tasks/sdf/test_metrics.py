@@ -1,4 +1,4 @@
-"""Scores of fields and surfaces whose errors are known."""
+"""Scores of fields and surfaces with known errors."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ RADIUS = 0.45
 
 @pytest.fixture(scope="module")
 def ball(launcher):
-    """A fine mesh of a ball of radius 0.45 in the middle of the cube."""
+    """A fine mesh of a ball of radius 0.45 at the centre of the cube."""
     return choose_sign(unit_mesh(*sphere(5)), launcher)
 
 
@@ -34,7 +34,7 @@ def test_scores_of_a_ball_that_is_too_small(ball):
     scores = held.scores(lambda x: (x - 0.5).norm(dim=1) - (RADIUS - offset))
     assert scores["mae"] == pytest.approx(offset, rel=0.1)
     assert scores["band_mae"] == pytest.approx(offset, rel=0.1)
-    # Of the points inside the mesh, about n of all, a share p is inside the smaller ball as well
+    # About n points lie inside the mesh; a fraction p of them lies inside the smaller ball as well
     corners = field.mesh.positions[field.mesh.indices].astype(float) - 0.5
     volume = np.linalg.det(corners).sum() / 6.0
     p = 4.0 / 3.0 * np.pi * (RADIUS - offset) ** 3 / volume
@@ -61,7 +61,7 @@ def test_scores_of_surfaces(ball):
 
 
 def test_a_missing_part_is_seen_in_both_ways(ball):
-    """Half of a ball: no point of it is far from the mesh, but the mesh has points far from it."""
+    """Half of a ball: all of it is close to the mesh, but parts of the mesh are far from it."""
     field, sampler, _ = ball
     positions, indices = sphere(5, RADIUS, (0.5, 0.5, 0.5))
     half = indices[(positions[indices][:, :, 0] > 0.5).all(axis=1)]

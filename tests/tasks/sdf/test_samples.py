@@ -1,4 +1,4 @@
-"""Where training samples are, that their distances are right, and that they depend on seed and step alone."""
+"""The positions and distances of training samples, which depend only on the seed and the step."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def pool(launcher, *, batch=256, seed=1, method=SignMethod.NORMAL, shape=None):
 
 
 def test_triangles_are_chosen_by_area(launcher):
-    """A chi-square test over triangles whose areas range over orders of magnitude, some without any."""
+    """A chi-square test over triangles whose areas differ by orders of magnitude, including some without area."""
     random = np.random.default_rng(2)
     corners = random.random((60, 1, 3)) + random.normal(size=(60, 3, 3)) * 10.0 ** random.uniform(-2, 0, (60, 1, 1))
     corners[::9, 2] = corners[::9, 1]
@@ -49,7 +49,7 @@ def test_points_are_uniform_on_a_box(launcher):
     points, _ = surface.on_surface(key(1, "test"), 20_000)
     exact = points.numpy().astype(np.float64)
     assert slow_distance(exact, mesh.positions, mesh.indices).max() < 8 * 2.0**-23
-    # On the two faces of largest area, both coordinates are uniform
+    # On the two largest faces both coordinates are uniform
     low, high = mesh.box
     on_face = np.abs(exact[:, 2] - high[2]) < 1e-6
     for axis in (0, 1):
@@ -58,7 +58,7 @@ def test_points_are_uniform_on_a_box(launcher):
 
 
 def test_offsets(launcher):
-    """Near points are off by logistic numbers of the scale asked for, those of a band by uniform ones, each axis on its own."""
+    """Offsets are logistic near the surface and uniform in a band, with the requested scale, independently per axis."""
     _, surface = sampler(box(), launcher)
     name = key(1, "test")
     on = surface.on_surface(name, 20_000)[0].numpy().astype(np.float64)
@@ -92,7 +92,7 @@ def test_a_batch_is_half_on_the_surface_and_mostly_near(launcher):
     assert (found[:2048] == 0.0).all()
     assert points.min() >= 0.0
     assert points.max() <= 1.0
-    # The logistic offsets along the normal of a flat surface have this mean; the sphere's triangles are far larger
+    # Mean of the logistic offsets along the normal of a flat surface; the sphere's triangles are far larger than the offsets
     width = NEAR_WIDTH * 0.5 * float(np.linalg.norm(mesh.box[1] - mesh.box[0]))
     near = np.abs(found[2048 : 2048 + 1536])
     standard_error = near.std() / np.sqrt(len(near))
@@ -110,7 +110,7 @@ def _mean_along_a_normal(width):
 
 @pytest.mark.parametrize("method", list(SignMethod))
 def test_batches_depend_on_seed_and_step_alone(launcher, method):
-    """Going on at a late step gives the batches of a pool that was there from the beginning; threads change nothing."""
+    """Starting at a late step gives the batches of a pool that existed from the beginning; threads change nothing."""
     _, whole = pool(launcher, method=method)
     steps = [whole.batch(number) for number in range(150)]
     _, late = pool(TorchLauncher("cpu", threads=1), method=method)
@@ -123,7 +123,7 @@ def test_batches_depend_on_seed_and_step_alone(launcher, method):
 
 
 def test_the_pool_is_refreshed(launcher):
-    """Near points of batches far apart are none of the same."""
+    """Batches far apart share no points near the surface."""
     _, samples = pool(launcher)
     early = {row.tobytes() for number in range(4) for row in samples.batch(number)[0][128:].numpy()}
     later = {row.tobytes() for number in range(600, 604) for row in samples.batch(number)[0][128:].numpy()}

@@ -1,4 +1,4 @@
-"""How inside is told from outside on real and broken meshes, and that it says so."""
+"""The choice of the sign's method on real and broken meshes, and what is reported about it."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def without(mesh, triangles):
         (joined(sphere(3), flipped(sphere(2, 0.7, (2.0, 0.0, 0.0)))), SignMethod.PARITY, "inside out"),
         (without(sphere(3), [5, 6, 7]), SignMethod.WINDING, "has holes"),
         (joined(sphere(3), sphere(3, center=(0.9, 0.1, 0.0))), SignMethod.WINDING, "cross or enclose"),
-        # A hollow ball is sound: its inner side faces the hollow
+        # A hollow ball is sound: its inner surface faces the hollow
         (joined(sphere(3), flipped(sphere(3, 0.5))), SignMethod.NORMAL, "watertight"),
     ],
     ids=["sound", "inside out", "some flipped", "a part inside out", "holes", "overlapping", "hollow"],
@@ -50,9 +50,10 @@ def test_all_ways_to_break_a_sphere_give_the_same_inside(launcher):
 
 
 def test_disagreement_is_measured(launcher):
-    """Where two balls overlap, parity and winding number disagree: at as many points as a sample of our own has in both.
+    """Where two balls overlap, parity and winding number disagree: at as many points as lie in both, in a sample of the test's
+    own.
 
-    Half of it is uniform in the box, half moved from the two surfaces by up to `BAND` of the cube along each axis.
+    Half of the points are uniform in the box, half on the two surfaces, moved by up to `BAND` along each axis.
     """
     other = np.array([0.9, 0.0, 0.0])
     mesh = unit_mesh(*joined(sphere(5), sphere(5, center=other)))
@@ -75,7 +76,7 @@ def test_as_asked(launcher):
 
 
 def test_an_unknown_method_is_refused(launcher):
-    """Before any work on the mesh, of which there is none here."""
+    """An unknown method is refused before the mesh, which is None here, is used."""
     with pytest.raises(ConfigError, match="parity"):
         choose_sign(None, launcher, requested="partiy")
 

@@ -18,7 +18,7 @@ def ball(x, radius=0.3):
 
 
 def rays(count=5000, seed=0):
-    """From outside of the cube towards points in it."""
+    """Rays from outside the cube to points in it."""
     generator = torch.Generator().manual_seed(seed)
     origins = MIDDLE + 2.0 * torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
     towards = torch.rand(count, 3, generator=generator)
@@ -34,7 +34,7 @@ def exact_hits(origins, directions, radius=0.3):
 
 @pytest.mark.parametrize("factor", [1.0, 0.5, 1.3])
 def test_ball(factor):
-    """Also where distances are too small or too large by a factor, as fitted ones are."""
+    """Also if distances are too small or too large by a factor, as fitted ones are."""
     origins, directions = rays()
     found = trace(lambda x: factor * ball(x), origins, directions, *enter_box(origins, directions, LOW, HIGH))
     exact, discriminant = exact_hits(origins, directions)
@@ -42,12 +42,12 @@ def test_ball(factor):
     assert torch.equal(torch.isfinite(found)[clear], torch.isfinite(exact)[clear])
     seen = clear & torch.isfinite(exact)
     assert seen.sum() > 500
-    # Less than a tenth of the least step, whose square over the radius the line through the last two values is off by
+    # Below a tenth of the smallest step: the linear interpolation is off by about the step's square over the radius
     np.testing.assert_allclose(found[seen], exact[seen], atol=5e-5)
 
 
 def test_flat_field_around_the_surface():
-    """A field that is zero but for noise within 2e-4 of the surface: the hit is still there."""
+    """Noise of up to 2e-4 near the surface does not hide the hit."""
 
     def flat(x):
         d = ball(x)
@@ -77,7 +77,7 @@ def test_box():
 
 
 def test_shadow_is_soft():
-    """Full light far from the ball, none behind it, and in between by the angle to its edge."""
+    """The light is full far from the ball, zero behind it, and follows the angle to its edge in between."""
     up = torch.tensor([[0.0, 1.0, 0.0]])
     x = torch.linspace(0.5, 0.99, 50)
     origins = torch.stack([x, torch.zeros(50), torch.full((50,), 0.5)], dim=1)
