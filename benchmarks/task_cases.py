@@ -1,4 +1,4 @@
-"""What `benchmarks.tasks` trains: an image, a shape and a radiance field each, with their scores."""
+"""The cases of `benchmarks.tasks`: images, a shape and radiance fields, with their scores."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from nrc_tracer.errors import DataError
 from nrc_tracer.tasks.task import Task
 
 DATA = Path(os.environ.get("NRC_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
-"""Published images, meshes and photographs."""
+"""Folder with published images, meshes and photographs."""
 CACHE = Path(os.environ.get("NRC_BENCHMARK_CACHE", "benchmark-data"))
-"""Where data that the cases make themselves are kept."""
+"""Folder for data that the cases make themselves."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Something to train on.
+    """A task to train.
 
     Attributes:
-        name: For the command line.
-        what: In words.
-        seconds: Of training.
-        unit: Of the score, more of which is better.
-        digits: With which it is printed.
-        make: Makes the task on a device with so many threads.
-        score: Its score while training.
-        final: All scores at the end.
+        name: Name on the command line.
+        what: Description.
+        seconds: Training time.
+        unit: Unit of the score; higher is better.
+        digits: Digits of the score after the decimal point.
+        make: Makes the task on a device with a number of threads.
+        score: Takes the score during training.
+        final: Takes all scores at the end.
     """
 
     name: str
@@ -48,7 +48,7 @@ def _data(folder: str, pattern: str) -> Path:
     """The first file of a folder of the published data whose name matches."""
     found = sorted((DATA / folder).glob(pattern))
     if not found:
-        raise DataError(f"needs {folder}/{pattern}, which is not there (set NRC_DATA to its place)")
+        raise DataError(f"needs {folder}/{pattern}, which does not exist (set NRC_DATA to its folder)")
     return found[0]
 
 
@@ -67,7 +67,7 @@ def _albert(device: str, threads: int) -> Task:
 
 
 def _iss_window(device: str, threads: int) -> Task:
-    """The photograph reduced to 1536 x 1024 by averages, and of that the 1024 x 1024 in the middle."""
+    """The photograph reduced to 1536 x 1024 pixels by a box filter, cropped to the central 1024 x 1024."""
     from PIL import Image
 
     path = CACHE / "iss_window-1024.png"
@@ -112,14 +112,14 @@ def _fox(device: str, threads: int) -> Task:
 
 
 def _room(device: str, threads: int) -> Task:
-    """Views of a scene of this project, made by its own path tracer."""
+    """Views of one of this project's scenes, rendered by its path tracer."""
     from nrc_tracer.tasks.nerf.fit import NerfTask
     from nrc_tracer.tasks.nerf.reading import read_views
 
     folder = CACHE / "room"
     if not (folder / "transforms_train.json").exists():
         raise DataError(
-            f"there is no data set in {folder}; make it by: nrc-tracer dataset scenes/window-room.json -o {folder} --views 100 "
+            f"there is no data set in {folder}; make it with: nrc-tracer dataset scenes/window-room.json -o {folder} --views 100 "
             "--spp 64 --denoise"
         )
     return NerfTask(read_views(folder), device=device, threads=threads)

@@ -2,11 +2,12 @@
 
     python -m benchmarks.tasks [--cases albert armadillo fox ...] [--seconds 60] [--torch-seconds 60] [--json [FILE]]
 
-Every case trains twice in this run: by the package, and with `benchmarks.torch_tasks` in the place of its trainer, everything
-else being the task's own. Torch reads its tables in the fastest of several ways, chosen by a trial. Scores are those of the
-task (held-out pixels, points or views), and at the end, of ours, those of the whole image, shape or test split. `steps` is the
-ratio of steps in equal time; `torch needs` the time that torch takes to the score that we have at a third of its time, over
-that third: "more" where it does not come to it. Times are training alone; compilation, loading and scores are left out.
+Every case trains twice in a run: with the package, and with `benchmarks.torch_tasks` in place of its trainer; everything else is
+the task's own. Torch reads its tables in the fastest of several layouts, chosen by a trial. Scores are those of the task on
+held-out pixels, points or views; at the end of the package's training they are those of the whole image, shape or test split.
+`steps` is the ratio of steps in equal time. `torch needs` is the time in which torch reaches the score that the package reaches
+after a third of torch's training time, as a multiple of that third; "more" if it does not reach it. Times are of training alone,
+without compilation, loading and scores.
 """
 
 from __future__ import annotations
@@ -33,20 +34,21 @@ from nrc_tracer.tasks.task import Task
 
 RESULTS = Path(__file__).parent / "results"
 TIMES = (2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0)
-"""Seconds of training after which scores are taken, those that a case lasts for."""
+"""Training times in seconds at which scores are taken, as far as a case trains for so long."""
 TRIAL_STEPS = 3
+"""Steps by which the layouts of torch's tables are compared."""
 
 
 @dataclass
 class Curve:
-    """How a training went.
+    """The course of a training.
 
     Attributes:
-        steps: In all.
-        seconds: Of these.
-        points: Seconds, steps and score.
-        final: The whole score at the end.
-        state: Of the training in words.
+        steps: Number of steps.
+        seconds: Time of these steps.
+        points: Seconds, steps and score at each time that a score was taken.
+        final: All scores at the end.
+        state: Settings of the training, in words.
     """
 
     steps: int = 0
@@ -56,17 +58,17 @@ class Curve:
     state: str = ""
 
     def at(self, seconds: float) -> float:
-        """The score after so many seconds, between two points by straight lines; NaN beyond them."""
+        """The score after a number of seconds, by linear interpolation; NaN outside the range of points."""
         times, scores = [point[0] for point in self.points], [point[2] for point in self.points]
         return float(np.interp(seconds, times, scores, left=math.nan, right=math.nan))
 
     def steps_at(self, seconds: float) -> float:
-        """Steps taken after so many seconds, between two points by straight lines; NaN beyond them."""
+        """The number of steps after a number of seconds, likewise."""
         times, steps = [point[0] for point in self.points], [point[1] for point in self.points]
         return float(np.interp(seconds, times, steps, left=math.nan, right=math.nan))
 
     def first(self, score: float) -> float:
-        """Seconds until a score was reached; infinity if it never was."""
+        """Seconds until a score was first reached; infinite if it never was."""
         for (t0, _, s0), (t1, _, s1) in zip(self.points, self.points[1:], strict=False):
             if s1 >= score:
                 return t0 + (t1 - t0) * (score - s0) / (s1 - s0) if s1 > s0 and s0 < score else t0
@@ -74,13 +76,13 @@ class Curve:
 
 
 def run(task: Task, case: Case, seconds: float, times: tuple[float, ...]) -> Curve:
-    """Train for so many seconds, taking scores between steps."""
+    """Train for a number of seconds, and take scores between steps."""
     curve = Curve()
     due = [t for t in times if t < seconds] + [seconds]
     curve.points.append((0.0, 0, case.score(task)))
     while due:
         start = time.perf_counter()
-        float(task.step())  # which waits for a GPU
+        float(task.step())  # converting the loss waits for a GPU
         curve.seconds += time.perf_counter() - start
         curve.steps += 1
         if curve.seconds >= due[0]:
@@ -91,7 +93,7 @@ def run(task: Task, case: Case, seconds: float, times: tuple[float, ...]) -> Cur
 
 
 def fastest_layout(make: Callable[[], Task], threads: int) -> tuple[str, int]:
-    """The layout of tables, and number of threads, with which torch takes the least time for a step."""
+    """The layout of tables and the number of threads with which torch takes the least time for a step."""
     best, problem = (math.inf, "", 0), None
     for layout in LAYOUTS:
         for count in sorted({1, threads}):
@@ -102,7 +104,7 @@ def fastest_layout(make: Callable[[], Task], threads: int) -> tuple[str, int]:
                     start = time.perf_counter()
                     float(task.step())
                     taken.append(time.perf_counter() - start)
-            except RuntimeError as error:  # such as complex numbers of four features
+            except RuntimeError as error:  # such as complex numbers for four features
                 problem = error
                 continue
             best = min(best, (min(taken), layout, count))
@@ -112,9 +114,9 @@ def fastest_layout(make: Callable[[], Task], threads: int) -> tuple[str, int]:
 
 
 def compare(ours: Curve, theirs: Curve) -> tuple[float, float | None]:
-    """How many times more steps we take in the time of torch's training, and how many times longer torch needs to the score
-    that we have after a third of it; None where it does not come to it."""
-    end = min(ours.seconds, theirs.seconds)  # both end with the first step beyond the time
+    """The ratio of steps in the time of torch's training, and the time in which torch reaches the score that the package reaches
+    after a third of it, as a multiple of that third; None if torch does not reach it."""
+    end = min(ours.seconds, theirs.seconds)  # both end with the first step after the time is up
     third = theirs.seconds / 3.0
     needed = theirs.first(ours.at(third)) / third
     return ours.steps_at(end) / theirs.steps_at(end), needed if math.isfinite(needed) else None
@@ -130,15 +132,15 @@ def measure(
     times: tuple[float, ...] = TIMES,
     final: bool = True,
 ) -> dict[str, Any]:
-    """Train a case and, if that is asked for, its peer, and print how it went.
+    """Train a case and, if requested, its peer in torch, and print the results.
 
     Args:
         case: The case.
-        device, threads: Where it is trained.
-        seconds: Of training; what the case is for unless given.
-        torch_seconds: Of the peer's training, not more than ours; without the peer unless given.
-        times: When scores are taken [s].
-        final: Whether all scores are taken at the end.
+        device, threads: Where to train.
+        seconds: Training time; the case's own if None.
+        torch_seconds: Training time of the peer, at most the same; no peer if None.
+        times: Times in seconds at which scores are taken.
+        final: Whether to take all scores at the end.
     """
     seconds = case.seconds if seconds is None else seconds
 
@@ -176,7 +178,7 @@ def measure(
 
 
 def line(case: Case, name: str, curve: Curve) -> None:
-    """Print how a training went."""
+    """Print the course of a training."""
     scores = "  ".join(f"{seconds:.0f} s {score:.{case.digits}f}" for seconds, _, score in curve.points[1:])
     print(f"  {name:10} {curve.steps:6,} steps  {case.unit}: {scores}", flush=True)
     if curve.final:
@@ -187,30 +189,30 @@ def line(case: Case, name: str, curve: Curve) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--cases", nargs="+", choices=list(CASES), default=None, help="Default: all whose data are there."
+        "--cases", nargs="+", choices=list(CASES), default=None, help="Default: all whose data are available."
     )
-    parser.add_argument("--seconds", type=float, help="Of training; default: what the case is for.")
+    parser.add_argument("--seconds", type=float, help="Training time. Default: the case's own.")
+    parser.add_argument("--torch-seconds", type=float, default=math.inf, help="Training time of the peer, if shorter.")
     parser.add_argument(
-        "--torch-seconds", type=float, default=math.inf, help="Of the peer's training, if less than ours."
+        "--times", type=float, nargs="+", default=TIMES, help="Times in seconds at which scores are taken."
     )
-    parser.add_argument("--times", type=float, nargs="+", default=TIMES, help="When scores are taken.")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=default_threads())
-    parser.add_argument("--no-torch", action="store_true", help="Without the peer.")
+    parser.add_argument("--no-torch", action="store_true", help="Do not train the peer.")
     parser.add_argument(
-        "--no-final", action="store_true", help="Without the scores at the end, which may take minutes."
+        "--no-final", action="store_true", help="Leave out the scores at the end, which may take minutes."
     )
     parser.add_argument("--json", nargs="?", const="", metavar="FILE", help="Default: under benchmarks/results.")
     arguments = parser.parse_args()
     for name in arguments.cases or CASES:
-        # In processes of their own: memory and threads that one leaves behind slow the next one down by a fifth
+        # Run each case in a process of its own: leftover memory and threads slow the next case down by a fifth
         process = multiprocessing.get_context("spawn").Process(target=run_case, args=(name, arguments))
         process.start()
         process.join()
 
 
 def run_case(name: str, arguments: argparse.Namespace) -> None:
-    """Measure a case, print it, and keep it if that is asked for."""
+    """Measure a case, print the result, and write it to a file if requested."""
     try:
         result = measure(
             CASES[name],
@@ -229,7 +231,7 @@ def run_case(name: str, arguments: argparse.Namespace) -> None:
 
 
 def keep(result: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Put a case into the file of results; the others that it has stay."""
+    """Put a case into the file of results, next to the other cases."""
     import torch
 
     gpu = torch.cuda.get_device_name(arguments.device) if arguments.device.startswith("cuda") else None

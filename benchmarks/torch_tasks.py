@@ -1,8 +1,8 @@
 """The peer of `benchmarks.tasks`: training the same models in plain torch, behind the interface that tasks use.
 
 Samples, rays and scores are the task's own. Encoding, network, their gradients and the optimizer are torch's: `torch_grid`,
-`torch.optim.Adam(fused=True)`, which moves every entry of a table at every step, and torch's own moving average of weights, whose
-first weights count for more than in ours.
+`torch.optim.Adam(fused=True)`, which updates every table entry at every step, and torch's own moving average of weights, which
+gives the first weights more influence than the package does.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from nrc_tracer.tasks.nerf.fit import NerfTask
 from nrc_tracer.tasks.task import Task
 
 CHUNK = 2**15
-"""Queries at a time when nothing is learnt."""
+"""Queries per evaluation outside of training."""
 
 
 class TorchField(torch.nn.Module):
     """The two networks of a radiance field: see `nrc_tracer.nn.radiance_field`.
 
     Args:
-        model: Whose shape to have, and a copy of whose parameters.
-        layout: Of the tables.
-        dtype: Of the networks' operands.
+        model: The model to imitate; its parameters are copied.
+        layout: Layout of the tables.
+        dtype: Type of the networks' operands.
     """
 
     def __init__(self, model: nn.Model, layout: str, dtype: torch.dtype) -> None:
@@ -57,7 +57,7 @@ class TorchField(torch.nn.Module):
 
 
 class Answering:
-    """What a task asks of a model: `model(x)` and `model.density(x)`, by the average of weights where there is one."""
+    """The interface of a model that tasks use, `model(x)` and `model.density(x)`, with averaged weights if there are any."""
 
     def __init__(self, ours: nn.Model, trainer: TorchTrainer) -> None:
         self.config, self.precision, self.device, self.threads = ours.config, ours.precision, ours.device, ours.threads
@@ -78,19 +78,19 @@ class Answering:
 
 
 def put_into(task: Task, layout: str, threads: int) -> None:
-    """Let a task train, and score, in plain torch."""
+    """Make a task train and score in plain torch."""
     task.trainer = TorchTrainer(task.trainer, layout, threads)
     if isinstance(task, NerfTask):
         task.volume.model = task.trainer.model
 
 
 class TorchTrainer:
-    """Trains in plain torch what a `nrc_tracer.nn.Trainer` was made for; takes its place in a task.
+    """Takes the place of a `nrc_tracer.nn.Trainer` in a task, and trains in plain torch.
 
     Args:
-        trainer: Whose model, loss and optimizer to have: Adam, alone or under ExponentialDecay and Ema.
-        layout: Of the tables, one of `torch_grid.LAYOUTS`.
-        threads: Torch's.
+        trainer: The trainer to imitate: its model, loss and optimizer, which is Adam, alone or within ExponentialDecay and Ema.
+        layout: Layout of the tables, one of `torch_grid.LAYOUTS`.
+        threads: Torch's threads.
     """
 
     def __init__(self, trainer: nn.Trainer, layout: str, threads: int) -> None:
@@ -133,15 +133,15 @@ class TorchTrainer:
 
     @property
     def answering(self) -> torch.nn.Module:
-        """The model by the average of its weights where there is one."""
+        """The model with averaged weights if there are any."""
         return self.module if self._average is None or self.steps == 0 else self._average.module
 
     def step(self, x: Tensor, target: Tensor) -> Tensor:
-        """As `nrc_tracer.nn.Trainer.step`."""
+        """See `nrc_tracer.nn.Trainer.step`."""
         return self.descend(x, lambda output: self._loss.evaluate(output, target, None))
 
     def descend(self, x: Tensor, evaluate: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
-        """As `nrc_tracer.nn.Trainer.descend`."""
+        """See `nrc_tracer.nn.Trainer.descend`."""
         if self._decays_now():
             for group in self._optimizer.param_groups:
                 group["lr"] *= self._decay.decay_base

@@ -18,7 +18,7 @@ from nrc_tracer.tasks.nerf.rendering import Rendered, Volume
 from nrc_tracer.tasks.nerf.views import View
 
 QUICK_STEP = 16
-"""Scores during training compare every so many-th pixel in x and y."""
+"""Spacing, in x and y, of the pixels that scores during training compare."""
 BACKGROUNDS = {"black": 0.0, "white": 1.0}
 
 

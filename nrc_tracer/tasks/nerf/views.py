@@ -13,7 +13,7 @@ from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.photographs import read_mask, read_photograph
 
 HOLD_OUT = 8
-"""Every so many-th view, by file name, is held out if the data have no test images."""
+"""If the data have no test images, one of this many views is held out, in the order of file names."""
 
 
 @dataclass(frozen=True, eq=False)
