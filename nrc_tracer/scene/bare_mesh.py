@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from nrc_tracer.scene.bare_obj import PLAIN, BareObj, read_bare_obj
 from nrc_tracer.scene.fitted import fitted_camera, soft_sky
+from nrc_tracer.scene.lit import is_lit
 from nrc_tracer.scene.mesh_files import load_mesh
 from nrc_tracer.scene.model import (
     Diffuse,
@@ -41,7 +43,6 @@ def read_bare_mesh(path: Path) -> Scene:
     obj = read_bare_obj(path) if path.suffix.lower() == ".obj" else _one_material(path)
     low = np.min([mesh.positions.min(axis=0) for mesh in obj.meshes.values()], axis=0)
     high = np.max([mesh.positions.max(axis=0) for mesh in obj.meshes.values()], axis=0)
-    emitting = any(shape.emission is not None for shape in obj.shapes)
     description = SceneDescription(
         camera=fitted_camera((as_vec3(low), as_vec3(high)), up=up),
         film=Film(width=1024, height=1024),
@@ -50,13 +51,15 @@ def read_bare_mesh(path: Path) -> Scene:
         textures=obj.textures,
         materials=obj.materials,
         shapes=obj.shapes,
-        lights=() if emitting else (soft_sky(up=up),),
     )
+    lit = is_lit(Scene(description, obj.meshes, obj.images))
+    if not lit:
+        description = msgspec.structs.replace(description, lights=(soft_sky(up=up),))
     axis = "xyz"[up.index(1.0)]
     colored = any(isinstance(texture, VertexColor) for texture in obj.textures.values())
     look = "the file's vertex colours" if colored else "grey material"
     added = [f"a fitted camera ({axis} is up)"]
-    added += [] if emitting else ["a soft sky"]
+    added += [] if lit else ["a soft sky"]
     added += [] if obj.look else [look]
     was = "were" if len(added) > 1 else "was"
     listed = " and ".join([", ".join(added[:-1]), added[-1]] if len(added) > 1 else added)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from nrc_tracer.scene.fitted import fitted_camera, soft_sky
@@ -16,12 +17,14 @@ from nrc_tracer.scene.gltf.materials import MaterialReader
 from nrc_tracer.scene.gltf.meshes import MeshReader, Primitive
 from nrc_tracer.scene.gltf.nodes import PlacedNode, as_transform, is_flat, walk
 from nrc_tracer.scene.gltf.textures import TextureReader
+from nrc_tracer.scene.lit import is_lit
 from nrc_tracer.scene.model import (
     Camera,
     GroupShape,
     Instance,
     Light,
     Mesh,
+    Scene,
     SceneDescription,
     Shape,
     Transform,
@@ -58,8 +61,8 @@ def read_gltf(path: str | Path) -> GltfScene:
     """Read a glTF 2.0 file, JSON or GLB, with the buffers and images in it and beside it.
 
     The default scene is read: its cameras, its lights (and the environment map NAME.sky.exr beside the file), and its meshes. A
-    large mesh is instanced if several nodes share it. A scene without a camera gets a fitted one, and a scene without light gets
-    a soft sky. Animations, skins and morph targets are left out: meshes have their modelled shape.
+    large mesh is instanced if several nodes share it. A scene without a camera gets a fitted one, and a scene that its own light
+    does not light (`is_lit`) gets a soft sky. Animations, skins and morph targets are left out: meshes have their modelled shape.
 
     Raises:
         SceneError: Something is missing, malformed, or requires an extension that is not supported; the message has file and
@@ -106,10 +109,6 @@ def read_gltf(path: str | Path) -> GltfScene:
     if not views:
         views["fitted"] = fitted_camera(_bounds(placed, meshes))
         notes.append(f"{document.path}: there is no camera; one that sees everything was added")
-    emitting = any(primitive.material.emission is not None for index in placed for primitive in meshes.read(index))
-    if not lights and not emitting:
-        lights.append(soft_sky())
-        notes.append(f"{document.path}: there is no light; a soft sky was added")
     description = SceneDescription(
         camera=next(iter(views.values())),
         cameras=views,
@@ -120,6 +119,11 @@ def read_gltf(path: str | Path) -> GltfScene:
         shapes=tuple(shapes),
         lights=tuple(lights),
     )
+    if not is_lit(Scene(description, meshes.meshes, images.images)):
+        emitting = any(primitive.material.emission is not None for index in placed for primitive in meshes.read(index))
+        why = "the file's own light does not light the scene" if lights or emitting else "there is no light"
+        description = msgspec.structs.replace(description, lights=(*lights, soft_sky()))
+        notes.append(f"{document.path}: {why}; a soft sky was added")
     return GltfScene(description, meshes.meshes, images.images, tuple(document.warnings), tuple(notes))
 
 

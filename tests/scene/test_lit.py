@@ -1,0 +1,107 @@
+"""A file's own light is judged by what it does: where it lights nothing, a sky is added."""
+
+import numpy as np
+import PIL.Image
+import pytest
+from gltf_files import GltfFile, sphere
+
+from nrc_tracer.scene.fitted import SOFT_SKY
+from nrc_tracer.scene.load import load_scene
+
+FLOOR = ((-2, 0, 2), (2, 0, 2), (2, 0, -2), (-2, 0, -2))
+CEILING = ((-1, 1, -1), (1, 1, -1), (1, 1, 1), (-1, 1, 1))
+GREY = {"pbrMetallicRoughness": {"metallicFactor": 0}}
+
+
+def _has_sky(path) -> bool:
+    lights = load_scene(path, strict=True).description.lights
+    return SOFT_SKY in [getattr(light, "file", None) for light in lights]
+
+
+def _mostly_black() -> np.ndarray:
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[5, 7] = 255
+    return pixels
+
+
+def _ball(file: GltfFile, **material) -> None:
+    positions, indices = sphere(12)
+    index = file.add("materials", **material)
+    uvs = np.column_stack((np.arctan2(positions[:, 0], positions[:, 2]) / (2 * np.pi) + 0.5, 0.5 + positions[:, 1] / 2))
+    mesh = file.mesh(positions, indices.ravel(), {"material": index}, NORMAL=positions, TEXCOORD_0=uvs)
+    file.node(mesh=mesh)
+
+
+def _quad(file: GltfFile, corners, **material) -> None:
+    file.node(mesh=file.mesh(corners, primitive={"material": file.add("materials", **material)}))
+
+
+def test_an_emission_texture_that_is_black_nearly_everywhere_is_no_light(tmp_path):
+    file = GltfFile()
+    _ball(file, **GREY, emissiveFactor=[1, 1, 1], emissiveTexture={"index": file.image(_mostly_black())})
+    assert _has_sky(file.write(tmp_path))
+    assert (
+        "the file's own light does not light the scene; a soft sky was added"
+        in load_scene(tmp_path / "scene.glb").notes[1]
+    )
+
+
+def test_a_lamp_that_faces_away_is_no_light(tmp_path):
+    """The same lamp above the same floor lights it or not, as its front side faces the floor or the sky."""
+    for corners, lit in ((CEILING, True), (CEILING[::-1], False)):
+        file = GltfFile()
+        _quad(file, FLOOR, **GREY)
+        _quad(file, corners, **GREY, emissiveFactor=[1, 1, 1])
+        assert _has_sky(file.write(tmp_path)) != lit
+
+
+@pytest.mark.parametrize(("strength", "lit"), [(1.0, True), (1e-4, False)])
+def test_a_lamp_counts_by_its_strength(tmp_path, strength, lit):
+    file = GltfFile()
+    _quad(file, FLOOR, **GREY)
+    _quad(file, CEILING, **GREY, emissiveFactor=[strength] * 3)
+    assert _has_sky(file.write(tmp_path)) != lit
+
+
+@pytest.mark.parametrize("kind", ["point", "spot", "directional"])
+@pytest.mark.parametrize(("intensity", "lit"), [(3.0, True), (0.0, False)])
+def test_a_punctual_light_counts_by_its_intensity(tmp_path, kind, intensity, lit):
+    file = GltfFile()
+    _quad(file, FLOOR, **GREY)
+    file.root["extensions"] = {"KHR_lights_punctual": {"lights": [{"type": kind, "intensity": intensity}]}}
+    down = [-np.sqrt(0.5), 0, 0, np.sqrt(0.5)]
+    file.node(translation=[0, 1, 0], rotation=down, extensions={"KHR_lights_punctual": {"light": 0}})
+    assert _has_sky(file.write(tmp_path)) != lit
+
+
+def test_what_glows_all_over_needs_no_light(tmp_path):
+    for material in ({"extensions": {"KHR_materials_unlit": {}}}, {"emissiveFactor": [0.5, 0.5, 0.5]}):
+        file = GltfFile()
+        _ball(file, **material)
+        assert not _has_sky(file.write(tmp_path))
+
+
+@pytest.mark.parametrize(("pixels", "lit"), [(_mostly_black(), False), (np.full((4, 4, 3), 255, np.uint8), True)])
+def test_emission_textures_of_a_material_library(tmp_path, pixels, lit):
+    PIL.Image.fromarray(pixels).save(tmp_path / "e.png")
+    (tmp_path / "a.mtl").write_text("newmtl m\nKe 0 0 0\nmap_Ke e.png\n")
+    text = "mtllib a.mtl\nusemtl m\nv 0 0 0\nv 1 0 0\nv 0 2 0\nvt 0 0\nvt 1 0\nvt 0 1\nf 1/1 2/2 3/3\n"
+    (tmp_path / "a.obj").write_text(text)
+    assert _has_sky(tmp_path / "a.obj") != lit
+
+
+def test_the_light_of_a_square_lamp_above_a_floor_decides_at_a_hundredth_of_the_sky(tmp_path):
+    """The sky's mean radiance is L: a ceiling that covers a floor closely gives it its own radiance, about."""
+    from nrc_tracer.scene.fitted import sky_pixels
+
+    sky = sky_pixels(16).mean()
+    for factor, lit in ((0.004, False), (0.04, True)):
+        file = GltfFile()
+        _quad(file, ((-2, 0, 2), (2, 0, 2), (2, 0, -2), (-2, 0, -2)), **GREY)
+        _quad(
+            file,
+            ((-2, 0.2, -2), (2, 0.2, -2), (2, 0.2, 2), (-2, 0.2, 2)),
+            **GREY,
+            emissiveFactor=[factor * float(sky)] * 3,
+        )
+        assert _has_sky(file.write(tmp_path)) != lit
