@@ -167,7 +167,8 @@ class CachedFrames:
 
     def _known(self, budget_is_over: bool = False) -> Known:
         return Known(
-            is_trained=self.cache.is_trained,
+            # Only a frozen cache is asked: a fused one waits for the device to know
+            is_trained=not self.cache.options.freeze or self.cache.is_trained,
             has_light=self.cache.gain > 0.0,
             is_unbiased=self.mode is CacheMode.UNBIASED,
             is_decided=self.image.continue_probability is not None,

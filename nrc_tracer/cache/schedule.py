@@ -120,7 +120,7 @@ class Known:
     """What is known about cache and image.
 
     Attributes:
-        is_trained: Whether the cache has taken a training step.
+        is_trained: Whether the cache has taken a training step; assumed of a cache that is not frozen.
         has_light: Whether the cache has seen light, and so has a gain.
         is_unbiased: Whether the mode is `unbiased`.
         is_decided: In that mode, whether the probability of continuing beyond a cut is decided.
