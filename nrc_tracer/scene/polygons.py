@@ -91,7 +91,7 @@ def clip_ears(points: np.ndarray) -> np.ndarray:
         near = (block_x >= min(xs)) & (block_x <= max(xs)) & (block_y >= min(ys)) & (block_y <= max(ys))
         return not any(_blocks(x[other], y[other], xs, ys) for other in np.flatnonzero(near).tolist())
 
-    triangles = []
+    triangles: list[tuple[int, int, int]] = []
     ears = deque(corner for corner in range(count) if is_ear(corner))
     left = [True] * count
     current = 0
