@@ -18,12 +18,12 @@ from tests.tracer.cached_renders import (
     NEVER,
     blocks,
     cached,
-    continue_with,
     estimate,
     freeze,
     niche,
     replicates,
     uncached,
+    warm_up,
     wrong_cache,
 )
 
@@ -70,8 +70,7 @@ GIVEN = {
 def unbiased_and_plain(scene, effort, cache, probability, **options):
     """Estimates of `unbiased`, whose paths continue beyond the cache with a probability, and of the plain path tracer."""
     renderer = cached(scene, "unbiased", cache, **SIZE, **options)
-    assert renderer.warm_up()
-    continue_with(renderer, probability)
+    warm_up(renderer, probability)
     ours = replicates(renderer, effort.images, effort.samples)
     assert renderer.cache_report()["queries_per_path"] > 0.0
     return ours, estimate(uncached(scene, effort.plain, seed=7, **SIZE, **options))

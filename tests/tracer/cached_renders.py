@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import msgspec
 import numpy as np
+import torch
 from torch import Tensor
 
-from nrc_tracer.cache import RadianceCache
+from nrc_tracer.cache import RadianceCache, schedule
+from nrc_tracer.cache.frames import CachedFrames
+from nrc_tracer.cache.mode import CacheMode
 from nrc_tracer.scene.model import Diffuse, LookAt, Perspective, Rectangle, Rotate, Scale, Scene, Sphere, Translate
 from nrc_tracer.tracer import Renderer
+from nrc_tracer.tracer.cut_tracer import CutTracer
 from tests.agreement.statistics import Estimate
-from tests.tracer.tiny_scenes import scene
+from tests.tracer.tiny_scenes import path_inputs, scene
 
 NEVER = 2**31 - 1
 """For `train_every`: hardly any training after the warm-up."""
@@ -51,9 +57,22 @@ def freeze(renderer: Renderer) -> None:
     renderer.cache.options = msgspec.structs.replace(renderer.cache.options, freeze=True)
 
 
-def continue_with(renderer: Renderer, probability: float) -> None:
-    """Let paths of mode `unbiased` continue beyond the cache with this probability, whatever was measured."""
-    renderer._frames.image.continue_probability = probability
+def warm_up(renderer: Renderer, probability: float) -> None:
+    """Warm the cache up; in mode `unbiased` paths then continue beyond it with this probability, whatever was measured."""
+    with mock.patch.object(schedule, "continue_probability", return_value=probability):
+        assert renderer.warm_up()
+
+
+def cut_tracer(described: Scene, *, seed: int = 0) -> CutTracer:
+    """What traces the paths of a scene for a cache."""
+    return CutTracer(path_inputs(described, seed=seed), device="cpu", threads=2, block_size=1024)
+
+
+def frames(described: Scene, mode: CacheMode, cache: RadianceCache) -> CachedFrames:
+    """Frames with a cache that has begun, before its warm-up."""
+    inputs = path_inputs(described)
+    cache.begin(*inputs.box, device=torch.device("cpu"), threads=2, seed=0)
+    return CachedFrames(cache, mode, CutTracer(inputs, device="cpu", threads=2, block_size=1024))
 
 
 def replicates(renderer: Renderer, count: int, samples: int) -> Estimate:

@@ -15,6 +15,7 @@ from nrc_tracer.cache.records import IN_CACHE
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.cut_path import trace_cut_paths
+from tests.tracer.tiny_scenes import path_inputs
 
 LOW, SIZE = -8.0, 16.0
 """The cube of all these tests."""
@@ -87,22 +88,21 @@ def cut_paths(
     group: int = 1,
 ) -> Paths:
     """Follow `samples` paths of every pixel, or through each of `tiles` tiles `group` of them."""
-    renderer = Renderer(described, device="cpu", seed=seed)
+    inputs = path_inputs(described, seed=seed)
+    width, height = inputs.size
     policy = CutPolicy()
     policy.mode, policy.spread, policy.suffix_spread = int(mode), spread, suffix_spread
     policy.continue_probability, policy.continuation = wp.array([go_on], dtype=float, device="cpu"), continuation
     policy.box = SceneBox()
     policy.box.low, policy.box.scale = wp.vec3(LOW), 1.0 / SIZE
     policy.tiles, policy.group = wp.array(tiles, dtype=int, device="cpu"), group
-    policy.size = wp.vec2(float(renderer.width), float(renderer.height))
-    paths = tiles[0] * tiles[1] * group if tiles[0] else renderer.width * renderer.height
+    policy.size = wp.vec2(float(width), float(height))
+    paths = tiles[0] * tiles[1] * group if tiles[0] else width * height
     parts = []
     for sample in range(samples):
         buffers = RecordBuffers.allocate(paths, capacity, torch.device("cpu"))
         policy.sample = wp.array([sample], dtype=int, device="cpu")
-        wp.launch(
-            trace_cut_paths, dim=paths, inputs=[*renderer._inputs.records, policy, 0, buffers.record], device="cpu"
-        )
+        wp.launch(trace_cut_paths, dim=paths, inputs=[*inputs.records, policy, 0, buffers.record], device="cpu")
         parts.append(buffers)
 
     def joined(name: str) -> np.ndarray:
@@ -117,8 +117,8 @@ def traced_samples(described: Scene, samples: int, *, seed: int = 0) -> np.ndarr
     """Samples of ordinary path tracing, one by one, in the order of `cut_paths`, [samples * pixels, 3]."""
     renderer = Renderer(described, device="cpu", seed=seed)
     sums = [np.zeros((renderer.width * renderer.height, 3))]
-    for _ in range(samples):
+    for number in range(samples):
         renderer.step()
-        sums.append(renderer._sums.contents()["sums"].reshape(-1, 3).copy())
+        sums.append((number + 1) * renderer.moments()[0].reshape(-1, 3))
     assert renderer.dropped == 0
     return np.concatenate(np.diff(sums, axis=0))

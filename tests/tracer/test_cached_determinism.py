@@ -8,7 +8,7 @@ import pytest
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.errors import CheckpointError
 from nrc_tracer.tracer import Renderer
-from tests.tracer.cached_renders import continue_with
+from tests.tracer.cached_renders import warm_up
 from tests.tracer.checkpoint_contents import assert_same
 from tests.tracer.test_determinism import room
 
@@ -26,9 +26,7 @@ def begun(mode: str, cache: RadianceCache | None = None, **options) -> Renderer:
     """A renderer after its warm-up; where paths go on beyond the cache, half of them do."""
     options = {**SIZE, **options}
     renderer = Renderer(room(), device="cpu", cache=cache or small_cache(), cache_mode=mode, **options)
-    assert renderer.warm_up()
-    if mode == "unbiased":
-        continue_with(renderer, 0.5)
+    warm_up(renderer, 0.5)
     return renderer
 
 

@@ -22,7 +22,7 @@ from nrc_tracer.scene.model import (
     Translate,
 )
 from nrc_tracer.tracer import Renderer
-from tests.tracer.cached_renders import NEVER, blocks, cached, continue_with, estimate, freeze, niche, uncached
+from tests.tracer.cached_renders import NEVER, blocks, cached, cut_tracer, estimate, freeze, niche, uncached, warm_up
 from tests.tracer.tiny_scenes import scene
 
 MODES = ("on", "unbiased", "view")
@@ -192,9 +192,7 @@ def test_two_renderers_share_a_cache(mode):
 
     def begun(cache: RadianceCache, **settings) -> Renderer:
         renderer = cached(niche(), mode, cache, **settings)
-        renderer.warm_up()
-        if mode == "unbiased":
-            continue_with(renderer, 0.5)
+        warm_up(renderer, 0.5)
         freeze(renderer)
         return renderer
 
@@ -220,7 +218,7 @@ def test_two_renderers_share_a_cache(mode):
 def test_tiles_of_a_long_row_fit_where_they_are_recorded():
     """There are never more tiles than asked for, in whatever shape of film."""
     for film in ((4999, 1), (1, 4999), (3, 2)):
-        source = cached(niche(film=film))._frames.source
+        source = cut_tracer(niche(film=film))
         for count in (1, 7, 2048):
             across, down = tiles_of(source, count)
             assert 0.2 * count <= across * down <= count

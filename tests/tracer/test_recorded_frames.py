@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -9,14 +10,16 @@ import warp as wp
 
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.cache import cache as cache_module
-from nrc_tracer.cache.frames import CachedFrames
-from nrc_tracer.cache.schedule import Reason, Train
+from nrc_tracer.cache import frames as frames_module
+from nrc_tracer.cache.mode import CacheMode
+from nrc_tracer.cache.recorded_frames import RecordedRendering, RecordedTraining
 from nrc_tracer.device.random_bits import shuffled
 from nrc_tracer.errors import CacheError, ConfigError
 from nrc_tracer.tracer import Renderer
+from nrc_tracer.tracer.film_sums import FilmSums
 from tests.nn.fused.samples import NoQuestions, quickly_compiled
-from tests.tracer.cached_renders import cached, estimate, freeze, niche, uncached
-from tests.tracer.checkpoint_contents import assert_same
+from tests.tracer.cached_renders import cached, estimate, frames, freeze, niche, uncached
+from tests.tracer.checkpoint_contents import assert_same, contents
 
 SMALL = {
     "loss": {"otype": "RelativeL2Luminance"},
@@ -32,8 +35,8 @@ SMALL = {
 }
 
 
-def fused(mode: str = "on", **settings) -> Renderer:
-    """A renderer with a small fused cache, whose training paths go on beyond the cache one time in four."""
+def fused_cache(**settings) -> RadianceCache:
+    """A small fused cache, whose training paths continue beyond it one time in four."""
     options = {
         "config": SMALL,
         "records": 256,
@@ -42,8 +45,12 @@ def fused(mode: str = "on", **settings) -> Renderer:
         "train_every": 1,
         "warm_up_unbiased": 0.25,
     }
-    cache = RadianceCache(**{**options, "precision": "float16", "fused": True, **settings})
-    return cached(niche(), mode, cache)
+    return RadianceCache(**{**options, "precision": "float16", "fused": True, **settings})
+
+
+def fused(mode: str = "on", **settings) -> Renderer:
+    """A renderer with a small fused cache."""
+    return cached(niche(), mode, fused_cache(**settings))
 
 
 @pytest.fixture(autouse=True)
@@ -65,9 +72,23 @@ def shuffle_as_kernels_do(count: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(order.numpy()).long()
 
 
-def with_host(monkeypatch) -> None:
+def with_host(cache: RadianceCache) -> None:
     """Let frames be gone through with the host."""
-    monkeypatch.setattr(CachedFrames, "_runs_alone", property(lambda frames: False))
+    cache.options = msgspec.structs.replace(cache.options, fused=False)
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """The recorded renderings and the recorded trainings that are made, in two lists."""
+    made = ([], [])
+    for kind, found in zip((RecordedRendering, RecordedTraining), made, strict=True):
+
+        def make(*arguments, kind=kind, found=found, **options):
+            found.append(kind(*arguments, **options))
+            return found[-1]
+
+        monkeypatch.setattr(frames_module, kind.__name__, make)
+    return made
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 64, 65, 1000])
@@ -98,43 +119,49 @@ def test_orders_are_random(rng):
 
 
 @pytest.mark.parametrize("mode", ["on", "view"])
-def test_frames_are_those_of_the_host(monkeypatch, mode):
+def test_frames_are_those_of_the_host(monkeypatch, recorded, mode):
     """Film, weights, moments, counts and the number of training paths, after warm-up and frames that train."""
     monkeypatch.setattr(cache_module, "shuffle", shuffle_as_kernels_do)
     alone = fused(mode)
     alone.step(8)
-    assert alone._frames._recorded_rendering is not None
-    assert alone._frames._recorded_training is not None
-    with_host(monkeypatch)
+    before = [len(made) for made in recorded]
+    assert min(before) > 0
     host = fused(mode)
+    with_host(host.cache)
     host.step(8)
-    assert host._frames._recorded_rendering is None
+    assert [len(made) for made in recorded] == before
     assert_same(alone, host, mode)
     assert alone.cache.trainer.steps == host.cache.trainer.steps > 12
     reports = [{k: v for k, v in r.cache_report().items() if "seconds" not in k} for r in (alone, host)]
     assert reports[0] == reports[1]
-    np.testing.assert_array_equal(alone._frames.training_density, host._frames.training_density)
+    densities = [renderer.layers(["training_density"])["training_density"] for renderer in (alone, host)]
+    assert densities[0].sum() > 0.0
+    np.testing.assert_array_equal(*densities)
 
 
 def test_frames_ask_nothing(monkeypatch):
-    """Neither rendering nor training waits for the device once the scene's brightness is known; with the host both do."""
-    renderer = fused(train_frames=8)
-    renderer.step(2)
-    frames, numpy = renderer._frames, wp.array.numpy
+    """Frames that render and train do not wait for the device once the scene's brightness is known; with the host they do."""
+    cache = fused_cache(train_frames=8)
+    size = (64, 48)  # enough for training in every frame
+    film, begun = FilmSums(*size, "cpu").arrays, frames(niche(film=size), CacheMode.ON, cache)
+    begun.warm_up()
+    begun.render_frame(0, film)
+    steps = cache.trainer.steps
 
     def refuse(array):
         raise AssertionError("scalar read from an array")
 
-    monkeypatch.setattr(wp.array, "numpy", refuse)
-    with NoQuestions():
-        for sample in range(2, 4):
-            frames._render(sample, renderer._sums.arrays)
-            frames._train(Train(0.25, Reason.REGULAR))
-    with_host(monkeypatch)
-    for work in (lambda: frames._render(5, renderer._sums.arrays), lambda: frames._train(Train(0.25, Reason.REGULAR))):
+    with monkeypatch.context() as patch:
+        patch.setattr(wp.array, "numpy", refuse)
+        with NoQuestions():
+            for sample in (1, 2, 3):
+                begun.render_frame(sample, film)
+    assert cache.trainer.steps == steps + 3 * 2
+    with_host(cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(wp.array, "numpy", refuse)
         with pytest.raises(AssertionError, match=r"scalar|nonzero"), NoQuestions():
-            work()
-    monkeypatch.setattr(wp.array, "numpy", numpy)
+            begun.render_frame(4, film)
 
 
 def test_a_new_image_is_recorded_anew():
@@ -172,32 +199,36 @@ def test_begins_anew_where_the_scene_has_grown():
     assert renderer.cache_report()["queries_per_path"] > 0.0
 
 
+def training_paths(renderer: Renderer) -> int:
+    """The number of training paths of the next frame."""
+    return contents(renderer)[1]["image"]["training_paths"]
+
+
 def test_a_file_is_gone_on_from_by_a_renderer_that_has_rendered_otherwise(tmp_path):
     """What its frames had counted and chosen is not that of the file: as if it had not been."""
     renderer = fused()
     renderer.step(8)
     renderer.save_checkpoint(tmp_path / "image.checkpoint")
-    paths = renderer._frames.image.training_paths
+    paths = training_paths(renderer)
     renderer.step(8)
     other = fused()
     other.step(3)
-    other._frames._recorded_training._paths.fill_(999)
+    assert training_paths(other) != paths
     other.load_checkpoint(tmp_path / "image.checkpoint")
-    assert other._frames.image.training_paths == paths
+    assert training_paths(other) == paths
     other.step(8)
     assert_same(other, renderer)
 
 
 @pytest.mark.parametrize("name", ["gain", "scale"])
-def test_a_brightness_that_another_renderer_has_found_is_seen(name):
-    """Numbers of the cache that are in recorded frames: others are recorded."""
+def test_a_brightness_that_another_renderer_has_found_is_seen(recorded, name):
+    """Numbers of the cache that are in recorded frames: others are recorded, once."""
     renderer = fused()
     renderer.step(8)
-    before = renderer._frames._recorded_rendering, renderer._frames._recorded_training
+    before = [len(made) for made in recorded]
     setattr(renderer.cache, name, 4.0 * getattr(renderer.cache, name))
     renderer.step(8)
-    after = renderer._frames._recorded_rendering, renderer._frames._recorded_training
-    assert all(new is not old for new, old in zip(after, before, strict=True))
+    assert [len(made) for made in recorded] == [count + 1 for count in before]
 
 
 @pytest.mark.parametrize(
@@ -216,15 +247,15 @@ def test_refuses_what_does_not_go_together(settings, error):
 
 
 @pytest.mark.cuda
-def test_a_gpu_renders_what_the_cpu_renders():
+def test_a_gpu_renders_what_the_cpu_renders(recorded):
     """With graphs: the image of path tracing within what the small cache's bias and the noise allow."""
     if not wp.is_cuda_available():
         pytest.skip("no CUDA device")
     cache = RadianceCache(records=4096, train_frames=64, precision="float16", fused=True)
     renderer = Renderer(niche(), device="cuda:0", cache=cache, max_depth=-1, sampler="independent")
     renderer.step(256)
-    assert renderer._frames._recorded_rendering.is_recorded
-    assert renderer._frames._recorded_training.is_recorded
+    for made in recorded:
+        assert made[-1].is_recorded
     assert renderer.dropped == 0
     assert renderer.cache.trainer.skipped_steps < 8
     expected = estimate(uncached(niche(), 1024))

@@ -21,7 +21,8 @@ from nrc_tracer.scene.model import (
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.accel import embree
 from nrc_tracer.tracer.device_scene import DeviceScene
-from nrc_tracer.tracer.vocabulary import Accel
+from nrc_tracer.tracer.path_inputs import PathInputs, choose_depth
+from nrc_tracer.tracer.vocabulary import Accel, SamplerKind
 
 
 def embree_available() -> bool:
@@ -76,6 +77,22 @@ def probe(origin=(0.0, 0.0, 4.0), target=(0.0, 0.0, 0.0), up=(0.0, 1.0, 0.0), si
 def on_device(described: Scene, accel: str = "warp") -> DeviceScene:
     """The scene as kernels read it."""
     return DeviceScene(described, "cpu", Accel(accel))
+
+
+def path_inputs(described: Scene, *, seed: int = 0) -> PathInputs:
+    """What kernels read to trace the scene's paths, as `Renderer` makes it."""
+    description = described.description
+    return PathInputs(
+        described,
+        description.film,
+        device="cpu",
+        threads=None,
+        accel=Accel.EMBREE if embree_available() else Accel.WARP,
+        camera=None,
+        seed=seed,
+        sampler=SamplerKind[description.sampler.type.upper()],
+        max_depth=choose_depth(description, None),
+    )
 
 
 def rendered(described: Scene, spp: int, **options) -> Renderer:

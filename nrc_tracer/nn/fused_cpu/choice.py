@@ -122,7 +122,7 @@ def _stored_speedup(structure: Structure, program: Program, precision: torch.dty
     machine = _machine()
     found = known.get(machine, {}).get(key)
     if not isinstance(found, float):
-        found = round(_speedup(structure, program, precision), 3)
+        found = round(measure_speedup(structure, program, precision), 3)
         known = _read(path)
         known.setdefault(machine, {})[key] = found
         with (
@@ -155,7 +155,7 @@ def _machine() -> str:
     return f"{name} {flags}, nrc_tracer {__version__}, warp {wp.__version__}, torch {torch.__version__}"
 
 
-def _speedup(structure: Structure, program: Program, precision: torch.dtype) -> float:
+def measure_speedup(structure: Structure, program: Program, precision: torch.dtype) -> float:
     """Time the networks in both forms on one thread, in turn, features being there; the ratio of the medians.
 
     The time is the thread's own, so that other work on the machine does not count.

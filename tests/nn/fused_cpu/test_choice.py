@@ -24,7 +24,7 @@ def trials(monkeypatch, tmp_path):
     initialize()
     monkeypatch.delenv(choice.VARIABLE, raising=False)
     monkeypatch.setattr(choice, "choices_file", lambda: tmp_path / "forms.json")
-    monkeypatch.setattr(choice, "_speedup", trial)
+    monkeypatch.setattr(choice, "measure_speedup", trial)
     return found
 
 
