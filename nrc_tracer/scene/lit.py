@@ -202,7 +202,7 @@ def _exchanged(emitters: _Samples, surfaces: _Samples) -> float:
 
 
 def _irradiance(light: PointLight | SpotLight | DirectionalLight, surfaces: _Samples) -> float:
-    """Return the mean irradiance of surfaces at the samples from a light: half that of facing ones, the mean of all orientations."""
+    """Return the mean irradiance of surfaces at the samples from a light: half that of surfaces that face it."""
     if isinstance(light, DirectionalLight):
         return 0.5 * float(np.mean(light.irradiance))
     if isinstance(light, PointLight):
