@@ -7,6 +7,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,7 +30,8 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read a PNG, JPEG, TIFF, BMP, TGA, OpenEXR or Radiance HDR file, whose format is recognized by its content.
 
     Values are returned as stored: no sRGB decoding, no alpha multiplication, no EXIF rotation. Palettes are resolved, CMYK is
-    converted. Of a multi-part EXR the first part is read; of 16-bit colour TIFF, Pillow reads the upper 8 bits.
+    converted. Of a multi-part EXR the first part with a colour is read (R, G, B in any layer; else a grey one), and of its data
+    window what lies in the display window, black around it; of 16-bit colour TIFF, Pillow reads the upper 8 bits.
 
     Returns:
         Shape [height, width, channels] with 1 (grey), 3 (RGB) or 4 (RGBA) channels; uint8, uint16, or float32 (linear).
@@ -58,8 +60,8 @@ def float_size(path: Path) -> tuple[int, int, int]:
         head = file.read(radiance_hdr.HEAD_BYTES)
     if head.startswith(radiance_hdr.MAGIC):
         return *radiance_hdr.hdr_size(head), 3
-    height, width, names = _exr_head(path)
-    return height, width, len(names)
+    exr = _exr_head(path)
+    return *exr.size, len(exr.channels)
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -206,32 +208,60 @@ def _read_hdr(path: Path) -> np.ndarray:
     return radiance_hdr.decode(data)
 
 
-def _exr_head(path: Path) -> tuple[int, int, list[str]]:
-    """Return height, width and the channels that make up the picture."""
+class _ExrHead(NamedTuple):
+    """The part of an EXR file that is its picture. Corners are (left, top) and (right, bottom), inclusive."""
+
+    part: int
+    channels: list[str]
+    display: np.ndarray
+    data: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the display window."""
+        width, height = (self.display[1] - self.display[0] + 1).tolist()
+        return height, width
+
+
+def _exr_head(path: Path) -> _ExrHead:
+    """Find the part and the channels that make up the picture."""
     import OpenEXR
 
-    header = OpenEXR.File(str(path), header_only=True).parts[0].header
+    headers = [part.header for part in OpenEXR.File(str(path), header_only=True).parts]
+    names = [[channel.name for channel in header["channels"]] for header in headers]
+    chosen = [exr_channels(part) for part in names]
+    part = min(range(len(headers)), key=lambda index: (len(chosen[index]) < 3, not chosen[index], index))
+    header = headers[part]
     if header.get("type") in (OpenEXR.deepscanline, OpenEXR.deeptile):
         raise SceneError(f"{path}: not a readable image: deep EXR is not supported")
-    (left, top), (right, bottom) = (corner.tolist() for corner in header["dataWindow"])
-    height, width = bottom - top + 1, right - left + 1
-    _check_size(path, height, width)
-    names = exr_channels([channel.name for channel in header["channels"]])
-    if not names:
-        found = ", ".join(channel.name for channel in header["channels"])
+    windows = (np.array(header[name], dtype=np.int64).reshape(2, 2) for name in ("displayWindow", "dataWindow"))
+    head = _ExrHead(part, chosen[part], *windows)
+    _check_size(path, *head.size)
+    _check_size(path, *_ExrHead(part, [], head.data, head.data).size)
+    if not head.channels:
+        found = ", ".join(name for part_names in names for name in part_names)
         raise SceneError(f"{path}: not a readable image: no channels R, G, B or Y (found: {found})")
-    return height, width, names
+    return head
 
 
 def _read_exr(path: Path) -> np.ndarray:
     import OpenEXR
 
-    height, width, names = _exr_head(path)
-    channels = OpenEXR.File(str(path), separate_channels=True).parts[0].channels
-    planes = [channels[name].pixels for name in names]
-    if any(plane.shape != (height, width) for plane in planes):
+    head = _exr_head(path)
+    channels = OpenEXR.File(str(path), separate_channels=True).parts[head.part].channels
+    planes = [channels[name].pixels for name in head.channels]
+    left, top = (head.data[0] - head.display[0]).tolist()
+    right, bottom = (head.data[1] - head.display[0] + 1).tolist()
+    if any(plane.shape != (bottom - top, right - left) for plane in planes):
         raise SceneError(f"{path}: not a readable image: subsampled EXR channels are not supported")
-    return np.stack(planes, axis=2).astype(np.float32)
+    height, width = head.size
+    pixels = np.stack(planes, axis=2).astype(np.float32)
+    if (left, top, right, bottom) == (0, 0, width, height):
+        return pixels
+    placed = np.zeros((height, width, len(planes)), dtype=np.float32)
+    inside = pixels[max(-top, 0) : max(height - top, 0), max(-left, 0) : max(width - left, 0)]
+    placed[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = inside
+    return placed
 
 
 def exr_channels(names: list[str]) -> list[str]:

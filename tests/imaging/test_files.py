@@ -136,6 +136,48 @@ def test_hdr_agrees_with_a_published_environment_map(data_folder):
     np.testing.assert_allclose(read_image(path), expected[..., :3], rtol=1e-6)
 
 
+@pytest.mark.parametrize("layer", ["", "beauty."])
+def test_the_picture_of_an_exr_is_its_part_with_colour(tmp_path, layer):
+    """Wherever the part with R, G, B is, in a layer or not, it is read and not a depth; a file of depths only is refused."""
+    import OpenEXR
+
+    rng = np.random.default_rng(2)
+    planes = {f"{layer}{letter}": rng.uniform(size=(3, 4)).astype(np.float32) for letter in "RGB"}
+    expected = np.stack(list(planes.values()), axis=2)
+    depth = {"Z": np.full((3, 4), 7.0, np.float32)}
+    grey = {"Y": np.full((3, 4), 5.0, np.float32)}
+    parts = [OpenEXR.Part({}, channels, name) for name, channels in (("z", depth), ("y", grey), ("rgb", planes))]
+    OpenEXR.File(parts).write(str(tmp_path / "parts.exr"))
+    np.testing.assert_array_equal(read_image(tmp_path / "parts.exr"), expected)
+    two = [OpenEXR.Part({}, {letter: np.ones((3, 4), np.float32) for letter in "ZW"}, name) for name in ("a", "b")]
+    OpenEXR.File(two).write(str(tmp_path / "depths.exr"))
+    with pytest.raises(SceneError, match=r"no channels R, G, B or Y"):
+        read_image(tmp_path / "depths.exr")
+
+
+@pytest.mark.parametrize("corner", [(2, 1), (0, 0), (-1, -2), (6, 3), (20, 20)])
+def test_an_exr_is_placed_in_its_display_window(tmp_path, corner):
+    """What lies outside the data window is black, what lies outside the display window is cut off."""
+    import OpenEXR
+
+    from nrc_tracer.imaging.files import float_size
+
+    data = np.random.default_rng(1).uniform(0.1, 1.0, (4, 5, 3)).astype(np.float32)
+    left, top = corner
+    windows = {
+        "displayWindow": (np.array([0, 0], np.int32), np.array([8, 6], np.int32)),
+        "dataWindow": (np.array([left, top], np.int32), np.array([left + 4, top + 3], np.int32)),
+    }
+    OpenEXR.File(windows, {"RGB": data}).write(str(tmp_path / "a.exr"))
+    expected = np.zeros((7, 9, 3), np.float32)
+    for row in range(4):
+        for column in range(5):
+            if 0 <= top + row < 7 and 0 <= left + column < 9:
+                expected[top + row, left + column] = data[row, column]
+    np.testing.assert_array_equal(read_image(tmp_path / "a.exr"), expected)
+    assert float_size(tmp_path / "a.exr") == (7, 9, 3)
+
+
 def test_exr_layers_half_and_luminance(tmp_path):
     import OpenEXR
 
