@@ -237,6 +237,12 @@ class _MaterialBuilder:
         numbers, maps = self.given.numbers, self.given.maps
         opacity = numbers["d"] if "d" in numbers else 1.0 - numbers.get("tr", 0.0)
         opacity = self._fraction("d" if "d" in numbers else "tr", opacity)
+        if opacity == 0.0 and "d" not in numbers:
+            opacity = 1.0
+            self.reader.warn(
+                f'{self.given.place}: "{self.name[:80]}": Tr is 1, which some programs write for an opaque material and others '
+                "for an invisible one; it is opaque (d 0 makes it invisible)"
+            )
         if isinstance(self.reader.materials[material], Dielectric):
             opacity = 1.0
         key = "map_d" if "map_d" in maps else "map_tr"

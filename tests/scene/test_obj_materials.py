@@ -138,6 +138,7 @@ def test_opacity(load, tmp_path):
     assert material(load("newmtl m\nd 0.25\n")).opacity == 0.25
     assert material(load("newmtl m\nTr 0.25\n")).opacity == 0.75
     assert isinstance(material(load("newmtl m\nd 1\nTr 1\n")), Diffuse)
+    assert isinstance(material(load("newmtl m\nTr 1\n", strict=False)), Diffuse)
     picture(tmp_path / "grey.png", 100, mode="L")
     picture(tmp_path / "alpha.png", (1, 2, 3, 4), mode="RGBA")
     for file, channel in (("grey.png", "rgb"), ("alpha.png", "a"), ("-imfchan g alpha.png", "g")):
@@ -205,6 +206,7 @@ def test_several_libraries_and_one_with_blanks(load, tmp_path):
         ("newmtl m\nKd spectral x.rfl\n", None, "kd spectral is not supported"),
         ("newmtl m\nmap_Kdd p.png\n", None, r'a.mtl:2: "map_Kdd" is not known \(did you mean "map_kd"\?\)'),
         ("newmtl m\nd 0\n", None, "is invisible"),
+        ("newmtl m\nTr 1\n", None, "Tr is 1, which some programs write for an opaque material and others for an invisible one"),
         ("Kd 1 1 1\nnewmtl m\n", None, "a.mtl:1: a statement before the first newmtl is left out"),
         ("newmtl m\nnewmtl m\n", None, 'a.mtl:2: there is a material "m" already'),
         ("newmtl m\nmap_Kd\n", None, "a.mtl:2: map_kd names no file"),
