@@ -17,7 +17,7 @@ from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.geometry import smooth_normals
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.number_text import NUMBER, parse_numbers
-from nrc_tracer.scene.polygons import triangulate
+from nrc_tracer.scene.polygons import POINT_CLOUD, triangulate
 from nrc_tracer.scene.vertex_colors import decode_srgb, linear_colors
 
 BLOCK = 1 << 25
@@ -330,7 +330,8 @@ def _assemble(path: Path, pools: _Pools) -> TriangleMesh:
     except SceneError as error:
         raise SceneError(f"{path}: {error}") from error
     if not len(triangles):
-        raise SceneError(f"{path}: no triangles in the file")
+        cloud = pools.counts["v"] and not len(sizes)
+        raise SceneError(f"{path}: no triangles in the file" + (f". {POINT_CLOUD}" if cloud else ""))
     vertices, vertex_of_corner = _unify(corners)
     with np.errstate(over="ignore"):
         positions = values["v"].astype(np.float32)

@@ -15,7 +15,7 @@ from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.geometry import smooth_normals, unit_normals
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.number_text import NUMBER, parse_numbers
-from nrc_tracer.scene.polygons import triangulate
+from nrc_tracer.scene.polygons import POINT_CLOUD, triangulate
 from nrc_tracer.scene.vertex_colors import linear_colors
 
 MAX_HEADER = 1 << 16
@@ -29,7 +29,11 @@ TYPES = {
 CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4": "f", "f8": "d"}
 ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 FACE_LISTS = ("vertex_indices", "vertex_index")
-COLOR_NAMES = (("red", "green", "blue", "alpha"), ("r", "g", "b", "a"))
+COLOR_NAMES = (
+    ("red", "green", "blue", "alpha"),
+    ("r", "g", "b", "a"),
+    ("color_0", "color_1", "color_2", "color_3"),  # Mitsuba's own files
+)
 UV_NAMES = (("u", "v"), ("s", "t"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
 
 
@@ -68,8 +72,8 @@ def read_ply(path: Path) -> TriangleMesh:
     """Read the vertices and faces of a PLY file.
 
     Vertex normals (nx, ny, nz), texture coordinates (u, v or s, t or texture_u, texture_v) and colours (red, green, blue or
-    r, g, b, with alpha or a; integers are sRGB, floats linear) are read; other properties and elements are skipped. A file
-    without normals gets smooth ones, averaged over the faces around each vertex, as in Mitsuba.
+    r, g, b, with alpha or a, or color_0 to color_3; integers are sRGB, floats linear) are read; other properties and elements
+    are skipped. A file without normals gets smooth ones, averaged over the faces around each vertex, as in Mitsuba.
 
     Raises:
         SceneError: The header is malformed or claims more than the file holds, the body has something that is not a number, or
@@ -121,7 +125,7 @@ def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, co
     except SceneError as error:
         raise SceneError(f"{path}: {error}") from error
     if not len(indices):
-        raise SceneError(f"{path}: no triangles in the file")
+        raise SceneError(f"{path}: no triangles in the file" + (f". {POINT_CLOUD}" if count and not len(sizes) else ""))
     if {"nx", "ny", "nz"} <= vertices.keys():
         stored = _columns(vertices, ("nx", "ny", "nz"))
         # Normals of unit length, as far as float32 can tell, are kept bit for bit
@@ -194,7 +198,8 @@ def _read_header(path: Path, stream: BinaryIO) -> tuple[str, list[_Element]]:
         raise SceneError(f"{path}: the header does not state a format (ascii, binary_little_endian, binary_big_endian)")
     for name in ("vertex", "face"):
         if sum(element.name == name for element in elements) != 1:
-            raise SceneError(f'{path}: a mesh needs one element "{name}"')
+            cloud = name == "face" and not any(element.name == name for element in elements)
+            raise SceneError(f'{path}: a mesh needs one element "{name}"' + (f". {POINT_CLOUD}" if cloud else ""))
     for element in elements:
         names = [item.name for item in element.properties]
         repeated = next((name for name in names if names.count(name) > 1), None)

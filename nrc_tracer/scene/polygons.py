@@ -17,6 +17,9 @@ REVERSED = -1e-6
 MAX_CORNERS = 1 << 13
 """Largest accepted number of corners of a polygon that is not a fan; the time to divide it grows with the square."""
 
+POINT_CLOUD = "It is a point cloud, which has no surface; reconstruct a mesh from it first, for example with MeshLab"
+"""End of the message about a file with vertices and no faces."""
+
 
 def triangulate(sizes: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Divide polygons into triangles.

@@ -254,6 +254,27 @@ def test_broken_ply(tmp_path, content, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n0\n"),
+        ("a.ply", ply_header("ascii", 1, 0) + b"0 0 0\n"),
+        ("a.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\n"),
+    ],
+)
+def test_point_clouds_are_called_so(tmp_path, name, content):
+    """The message about a file with vertices and no faces says what it is, and what to do."""
+    with pytest.raises(SceneError, match=r"It is a point cloud.*reconstruct a mesh"):
+        load_mesh(write(tmp_path, name, content))
+
+
+def test_ply_colours_of_mitsubas_writer(tmp_path):
+    """Mitsuba writes its vertex colours as color_0, color_1 and color_2, linear."""
+    header = ply_header("ascii", 3, 1, b"".join(b"property float color_%d\n" % k for k in range(3)).decode())
+    mesh = load_mesh(write(tmp_path, "a.ply", header + b"0 0 0 1 .5 0\n1 0 0 0 0 0\n0 1 0 .1 .2 .3\n3 0 1 2\n"))
+    np.testing.assert_allclose(mesh.colors, [[1, 0.5, 0, 1], [0, 0, 0, 1], [0.1, 0.2, 0.3, 1]], atol=1e-7)
+
+
 # --- STL
 
 
