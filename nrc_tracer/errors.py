@@ -48,7 +48,7 @@ class CheckpointError(NrcError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of a message: `` (did you mean "x"?)`` for the nearest known name, or the list of all known names."""
-    known = sorted(known)
+    known = sorted(filter(None, known))
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if match:
         return f' (did you mean "{match[0]}"?)'

@@ -13,6 +13,7 @@ from nrc_tracer.scene.mitsuba.metals import METALS, find_metal
 from nrc_tracer.scene.mitsuba.node import Node
 from nrc_tracer.scene.mitsuba.principled import read_principled
 from nrc_tracer.scene.mitsuba.textures import TextureReader
+from nrc_tracer.scene.mitsuba.values import parse_float
 from nrc_tracer.scene.model import (
     Blend,
     Bump,
@@ -40,6 +41,17 @@ IOR = {
     "amber": 1.55, "pet": 1.5750, "diamond": 2.419,
 }  # fmt: skip
 """Indices of refraction at 589 nm, by the names that Mitsuba uses (E. Hecht, *Optics*)."""
+
+REFLECTANCES = (
+    "reflectance",
+    "diffuse_reflectance",
+    "base_color",
+    "diffuse",
+    "color",
+    "albedo",
+    "specular_reflectance",
+)
+"""Parameters that give a bsdf of an unknown kind its colour, the best one first."""
 
 
 @dataclass
@@ -127,8 +139,45 @@ class BsdfReader:
             self.document.warn_unknown(node)
             return material
         hint = nearest(node.plugin, (*readers, "twosided", "null", *modifiers))
-        self.document.warn(node.place, f"{node} is not supported{hint}; a grey diffuse one is used")
+        return self._replacement(node, two_sided, f"{node} is not supported{hint}")
+
+    def _replacement(self, node: Node, two_sided: bool, problem: str) -> Material:
+        """Return a material for a bsdf that is not supported, made of what is known in it, with a warning.
+
+        These are the bsdfs inside it, mixed by its `weights` (equally without them), or else its reflectance.
+        """
+        nested = self.document.children(node, "bsdf")
+        if nested:
+            used = f"the {nested[0]} in it is used" if len(nested) == 1 else "the bsdfs in it are mixed"
+            self.document.warn(node.place, f"{problem}; {used}")
+            return self._mixture(nested, self._weights(node, len(nested)), two_sided)
+        for name in REFLECTANCES:
+            if node.has(name):
+                self.document.warn(node.place, f"{problem}; a diffuse one with its {name} is used")
+                return Diffuse(reflectance=self.textures.color(node, name, 0.5, highest=1.0), two_sided=two_sided)
+        self.document.warn(node.place, f"{problem}; a grey diffuse one is used")
         return Diffuse(two_sided=two_sided)
+
+    def _weights(self, node: Node, count: int) -> list[float]:
+        """Return the weights of the `count` parts of a mixture, of sum 1."""
+        item = node.properties.get("weights")
+        words = str(item.value).replace(",", " ").split() if item is not None else []
+        weights = [max(parse_float(word, item.place, "weights"), 0.0) for word in words] if item is not None else []
+        if len(weights) != count or not sum(weights) > 0.0:
+            weights = [1.0] * count
+        return [weight / sum(weights) for weight in weights]
+
+    def _mixture(self, nested: list[Node], weights: list[float], two_sided: bool) -> Material:
+        """Return bsdfs mixed by weights, as a chain of mixtures of two."""
+        if len(nested) == 1:
+            return self.material(nested[0], two_sided)
+        rest = sum(weights[1:])
+        if rest == 0.0:
+            return self.material(nested[0], two_sided)
+        others = self._mixture(nested[1:], weights[1:], two_sided)
+        name = unique_name(f"{nested[1].plugin}-{nested[1].place.line}", self.materials, "-")
+        self.materials[name] = others
+        return Blend(materials=(self.name(nested[0], two_sided), name), weight=rest / (weights[0] + rest))
 
     def _twosided(self, node: Node) -> Material:
         nested = self.document.children(node, "bsdf")
@@ -180,6 +229,7 @@ class BsdfReader:
         textures = [child for child in node.children if self.document.resolve(child).tag == "texture"]
         if len(textures) != 1:
             node.place.fail(f"{node} must contain one texture, it contains {len(textures)}")
+        textures[0].name = textures[0].name or "texture"
         return self._map(node, Bump(material=material, texture=textures[0].name, scale=node.number("scale", 1.0)))
 
     def _normal_map(self, node: Node, two_sided: bool) -> Material:
@@ -213,7 +263,7 @@ class BsdfReader:
     def _conductor(self, node: Node) -> Conductor:
         rough = node.plugin == "roughconductor"
         specular = self.textures.color(node, "specular_reflectance", 1.0, highest=1.0)
-        eta, k = self.textures.color(node, "eta", 0.0), self.textures.color(node, "k", 1.0)
+        eta, k = self.textures.optical_constant(node, "eta", 0.0), self.textures.optical_constant(node, "k", 1.0)
         metal = node.string("material", "none")
         if metal.lower() != "none":
             place = node.properties["material"].place

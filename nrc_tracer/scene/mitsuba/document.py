@@ -83,6 +83,11 @@ class Document:
             node.place.fail(f'there is nothing with the id "{node.id}"{nearest(node.id, self.ids)}')
         return target
 
+    def is_used(self, node: Node) -> bool:
+        """Return whether a shape refers to a node."""
+        shapes = (other for other in _walk(self.root) if other.tag == "shape")
+        return any(child.tag == "ref" and self.resolve(child) is node for shape in shapes for child in shape.children)
+
     def children(self, node: Node, tag: str) -> list[Node]:
         """Return the children with a tag, in order, with references followed."""
         resolved = (self.resolve(child) for child in node.children)
@@ -271,6 +276,8 @@ class _Parser:
                 if text.strip().startswith("#"):
                     return values.parse_rgb(text, place, name)
                 return values.decode_srgb_color(values.parse_floats(text, place, name, (3,)))
+            case "spectrum" if self.old and ":" not in text and len(text.replace(",", " ").split()) == 3:
+                return values.parse_rgb(text, place, name)  # Mitsuba 0.5 and 0.6, built for RGB
             case "spectrum":
                 return values.parse_spectrum(text, place, name)
             case _:

@@ -48,6 +48,11 @@ def read_emitter(node: Node, document: Document, textures: TextureReader) -> Lig
         case "timed_sunsky":
             document.warn(node.place, f"{node} is not supported; a constant sky of radiance 1 is used")
             return ConstantLight()
+        case "area" if node.id:
+            # A shape may refer to it
+            if not document.is_used(node):
+                document.warn(node.place, f'{node} "{node.id}" is in no shape and emits nothing; it is left out')
+            return None
         case "area":
             node.place.fail(f"{node} must be inside the shape that emits")
         case _:

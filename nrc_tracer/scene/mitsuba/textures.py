@@ -10,7 +10,7 @@ import numpy as np
 
 from nrc_tracer.scene.mitsuba import spectra
 from nrc_tracer.scene.mitsuba.document import Document
-from nrc_tracer.scene.mitsuba.node import Flat, Node, Wavelengths
+from nrc_tracer.scene.mitsuba.node import Flat, Node, Place, Wavelengths
 from nrc_tracer.scene.mitsuba.values import parse_float
 from nrc_tracer.scene.model import Bitmap, Checkerboard, Color, Scalar, Texture, Vec3, VertexColor, Wrap
 from nrc_tracer.scene.names import unique_name
@@ -44,8 +44,10 @@ class TextureReader:
             emissive: Whether it is an emission, for which a spectrum of equal energy is not white.
             highest: Largest allowed component, such as 1 for reflectances.
 
+        A component that is negative or too large is clamped, with a warning.
+
         Raises:
-            SceneError: It is not a colour, is negative or too large.
+            SceneError: It is not a colour.
         """
         node.known.add(name)
         child = self.document.child(node, name)
@@ -57,12 +59,31 @@ class TextureReader:
         if item.tag not in ("rgb", "srgb", "spectrum", "float", "integer"):
             item.place.fail(f"{node}: {name} must be a colour or a texture, not a {item.tag}")
         value = self._spectrum(item.value, emissive, highest)
+        return self._bounded(value, highest, f"{node}: {name}", item.place)
+
+    def optical_constant(self, node: Node, name: str, default: Color) -> Color:
+        """Return the real or imaginary part of a metal's index of refraction, as `color`.
+
+        A negative component loses its sign, with a warning. That changes nothing: Fresnel's equations have only its square.
+        """
+        item = node.properties.get(name)
+        value = item.value if item is not None and item.tag in ("rgb", "srgb", "spectrum", "float", "integer") else 0.0
         components = value if isinstance(value, tuple) else (value,)
-        if min(components) < 0.0:
-            item.place.fail(f"{node}: {name} must not be negative, it is {min(components):g}")
-        if max(components) > highest:
-            item.place.fail(f"{node}: {name} must not exceed {highest:g}, it is {max(components):g}")
-        return value
+        if item is None or not all(isinstance(x, int | float) for x in components) or min(components) >= 0.0:
+            return self.color(node, name, default)
+        node.known.add(name)
+        self.document.warn(item.place, f"{node}: {name} is negative ({_text(value)}); its absolute value is used")
+        return as_vec3(abs(x) for x in components) if isinstance(value, tuple) else abs(value)
+
+    def _bounded(self, value: float | Vec3, highest: float, what: str, place: Place) -> float | Vec3:
+        """Clamp a colour to 0 to `highest`, with a warning."""
+        components = value if isinstance(value, tuple) else (value,)
+        clamped = tuple(min(max(x, 0.0), highest) for x in components)
+        if clamped == components:
+            return value
+        problem = "must not be negative" if min(components) < 0.0 else f"must not exceed {highest:g}"
+        self.document.warn(place, f"{what} {problem}, it is {' '.join(f'{x:g}' for x in components)}; it is clamped")
+        return as_vec3(clamped) if isinstance(value, tuple) else clamped[0]
 
     def plain_color(self, node: Node, name: str, default: float | Vec3, emissive: bool = False) -> float | Vec3:
         """Return a colour parameter that cannot be a texture; `default` replaces one, with a warning."""
@@ -186,9 +207,7 @@ class TextureReader:
                 self.document.warn(node.place, f"{node} is not supported yet; {_text(default)} is used")
                 return default
         self.document.warn_unknown(node)
-        if not isinstance(value, str) and min(value if isinstance(value, tuple) else (value,)) < 0.0:
-            node.place.fail(f"{node} must not be negative, it is {_text(value)}")
-        return value
+        return value if isinstance(value, str) else self._bounded(value, np.inf, str(node), node.place)
 
     def _d65(self, node: Node, default: Color, scalar: bool) -> Color:
         """Read D65, which is white by definition, times a scale, a colour or a texture."""
