@@ -49,7 +49,7 @@ def tessellate(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> Tria
             return _sphere(shape)
         case NeuralSdf():
             raise SceneError(
-                "a neural-sdf is converted to triangles only for rendering; nrc-tracer decode makes a mesh of it"
+                "a neural-sdf is converted to triangles only for rendering; nrc-tracer decode sdf makes a mesh of it"
             )
 
 
