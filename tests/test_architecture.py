@@ -40,7 +40,13 @@ ALLOWED = {
 SHARED_FILES = {"version", "errors", "interruption"}
 
 # Files of `scene` that read or write images through `imaging`; the others know no pixels
-SCENE_FILES_WITH_IMAGES = {"scene/load.py", "scene/obj_materials.py", "scene/convert.py", "scene/gltf/images.py"}
+SCENE_FILES_WITH_IMAGES = {
+    "scene/load.py",
+    "scene/obj_materials.py",
+    "scene/convert.py",
+    "scene/gltf/images.py",
+    "scene/environment.py",
+}
 
 # Packages that a folder must not load at all
 FOREIGN = {"scene": {"torch", "warp"}, "imaging": {"torch", "warp"}}

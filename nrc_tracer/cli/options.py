@@ -73,16 +73,26 @@ class SceneOptions:
     Attributes:
         parameters: Values of a Mitsuba file's `$name`s.
         strict: Whether warnings are errors.
+        environment: What surrounds the scene, as in `load_scene`; None for the scene's own environment.
+        rotate_environment: Rotation of the environment map about the vertical [degrees].
     """
 
     parameters: dict[str, str]
     strict: bool
+    environment: str | None
+    rotate_environment: float
 
     def load(self, path: Path) -> Scene:
         """Read a scene file. Raises `SceneError`."""
         from nrc_tracer.scene.load import load_scene
 
-        return load_scene(path, strict=self.strict, parameters=self.parameters)
+        return load_scene(
+            path,
+            strict=self.strict,
+            parameters=self.parameters,
+            environment=self.environment,
+            rotate_environment=self.rotate_environment,
+        )
 
 
 scene_options = gathered(
@@ -99,6 +109,19 @@ scene_options = gathered(
             help="Set the $NAME of a Mitsuba file. May be repeated.",
         ),
         option("--strict", is_flag=True, help="Treat warnings about the scene as errors."),
+        option(
+            "--environment",
+            metavar="FILE|white|sky[:STRENGTH]",
+            help="What surrounds the scene in place of its own environment: an image in latitude-longitude form, white light, or "
+            "the soft sky. Default: the scene's own.",
+        ),
+        option(
+            "--rotate-environment",
+            type=FINITE,
+            default=0.0,
+            metavar="DEGREES",
+            help="Rotation of the environment about the vertical, counter-clockwise seen from above.",
+        ),
     ),
 )
 """Options for reading a scene file, as the argument `loading`: `SceneOptions`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from nrc_tracer.errors import SceneError, SceneWarning
 from nrc_tracer.imaging import read_image
 from nrc_tracer.scene.bare_mesh import read_bare_mesh
+from nrc_tracer.scene.environment import surround
 from nrc_tracer.scene.fitted import SOFT_SKY, sky_pixels
 from nrc_tracer.scene.instances import placed_shapes
 from nrc_tracer.scene.json_format import read_json
@@ -22,7 +23,14 @@ from nrc_tracer.scene.validate import image_files, mesh_files, snapshot_files, v
 SUPPORTED = ".json, .xml, .glb, .gltf, .obj, .ply, .stl"
 
 
-def load_scene(path: str | Path, *, strict: bool = False, parameters: Mapping[str, str] | None = None) -> Scene:
+def load_scene(
+    path: str | Path,
+    *,
+    strict: bool = False,
+    parameters: Mapping[str, str] | None = None,
+    environment: str | Path | None = None,
+    rotate_environment: float = 0.0,
+) -> Scene:
     """Read a scene file and every mesh and image it names, each file once. Of the snapshot of a learnt shape, read the header.
 
     What the file asks for and is not supported is in the scene's `warnings`, and issued as Python warnings of the category
@@ -33,12 +41,15 @@ def load_scene(path: str | Path, *, strict: bool = False, parameters: Mapping[st
             `.ply`, `.stl`), which gets a fitted camera and a soft sky. File names in it are relative to its folder.
         strict: Raise the first warning as an error.
         parameters: Values for the `$name`s of a Mitsuba file.
+        environment: What surrounds the scene in place of its own environment: `white`, `sky` or an image file, with `:strength`
+            if its radiance is to be multiplied (see `surround`).
+        rotate_environment: Rotation of the environment map about the vertical [degrees].
 
     Raises:
         SceneError: Something is missing, malformed or impossible; the message names file and place.
     """
     path = Path(path)
-    scene = _read(path, parameters)
+    scene = surround(_read(path, parameters), environment, degrees=rotate_environment)
     description, messages = scene.description, scene.warnings
     emitting = any(placed.shape.emission is not None for placed in placed_shapes(description))
     if not description.lights and not emitting:
