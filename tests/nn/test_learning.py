@@ -1,6 +1,7 @@
 """What is learnt in some hundred steps is as good as what the reference learns, in every precision."""
 
 import numpy as np
+import pytest
 import torch
 
 import nrc_tracer.nn as nn
@@ -45,6 +46,7 @@ SEEDS = (1, 2, 3)
 """Of models that are trained in rounded precision: what one of them makes of a seed scatters by 0.06 dB."""
 
 
+@pytest.mark.slow
 def test_an_image_is_learnt_as_well_as_by_the_reference():
     """Peak signal-to-noise ratio at other points: within 0.2 dB, in float32, bfloat16 and in the machine's fastest precision."""
     x = uniform(20_000, 2, seed=10_000)
@@ -83,6 +85,7 @@ def test_a_photograph_is_learnt_as_well_as_by_the_reference(data_folder):
     assert abs(np.mean([decibels(seed, precision="auto") for seed in SEEDS]) - np.mean(singles)) < 0.2
 
 
+@pytest.mark.slow
 def test_a_distance_is_learnt_as_well_as_by_the_reference():
     """Root mean square error at other points: within 2 percent, to which the rounding of a half model's outputs is added."""
     x = uniform(20_000, 3, seed=10_000)
