@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from nrc_tracer.tasks.nerf.neural_scene import NeuralScene, RenderedView
     from nrc_tracer.tasks.sdf.rendering import Orbit
     from nrc_tracer.tasks.sdf.shape import NeuralShape
-    from nrc_tracer.tasks.training import InterruptedTraining, TrainingProgress
+    from nrc_tracer.tasks.training import TrainingProgress
 
 __all__ = [
     "Fit",
-    "InterruptedTraining",
     "NeuralImage",
     "NeuralScene",
     "NeuralShape",
@@ -47,7 +46,6 @@ __all__ = [
 
 _HOMES = {
     "Fit": "fitting",
-    "InterruptedTraining": "training",
     "NeuralImage": "image.neural_image",
     "NeuralScene": "nerf.neural_scene",
     "NeuralShape": "sdf.shape",

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from nrc_tracer.errors import ConfigError, SnapshotError
 from nrc_tracer.files.atomic import check_place
 from nrc_tracer.imaging import Image
+from nrc_tracer.interruption import InterruptedWarning
 from nrc_tracer.nn.config import ModelConfig
 from nrc_tracer.tasks.image import fit as image_fit
 from nrc_tracer.tasks.image.arrays import array_source
@@ -34,7 +35,7 @@ from nrc_tracer.tasks.sdf import fit as sdf_fit
 from nrc_tracer.tasks.sdf.mesh import UnitMesh, load_unit_mesh, unit_mesh
 from nrc_tracer.tasks.sdf.shape import NeuralShape
 from nrc_tracer.tasks.task import Task
-from nrc_tracer.tasks.training import InterruptedTraining, Watch, train
+from nrc_tracer.tasks.training import Watch, train
 
 PathLike = str | os.PathLike[str]
 Config = PathLike | Mapping[str, Any] | ModelConfig
@@ -101,7 +102,7 @@ def fit_image(
     """Learn the colours of an image by their positions.
 
     Training ends after `steps` or `seconds`, whichever comes first; without either, after 10,000 steps. Ctrl-C ends it after the
-    current step: what has been learnt so far is returned, with the warning `InterruptedTraining`.
+    current step: what has been learnt so far is returned, with the warning `InterruptedWarning`.
 
     Args:
         image: A file (TIFF, BigTIFF, EXR, PNG, JPEG, BMP, TGA, HDR, .npy) of any size, an `Image`, or an array [height, width] or
@@ -171,7 +172,7 @@ def fit_sdf(
     """Learn the signed distance to a mesh.
 
     Training ends after `steps` or `seconds`, whichever comes first; without either, after 11,000 steps. Ctrl-C ends it after the
-    current step: what has been learnt so far is returned, with the warning `InterruptedTraining`.
+    current step: what has been learnt so far is returned, with the warning `InterruptedWarning`.
 
     Args:
         mesh: A mesh file (.obj, .ply, .stl, .glb, .gltf), or vertices [V, 3] and triangles [T, 3] as arrays.
@@ -231,7 +232,7 @@ def fit_nerf(
     """Learn a scene, as a radiance field, from photographs with known cameras.
 
     Training ends after `steps` or `seconds`, whichever comes first; without either, after 6,000 steps on the CPU and 35,000 on
-    CUDA. Ctrl-C ends it after the current step: what has been learnt so far is returned, with the warning `InterruptedTraining`.
+    CUDA. Ctrl-C ends it after the current step: what has been learnt so far is returned, with the warning `InterruptedWarning`.
 
     Args:
         views: A transforms.json (of instant-ngp, nerfstudio or Blender), a folder with one, or a COLMAP model with its images.
@@ -316,7 +317,7 @@ def _run(
         task.save(path)
     if done.interrupted:
         words = f"interrupted after {task.number:,} steps: the result is what had been learnt by then"
-        warnings.warn(words, InterruptedTraining, stacklevel=3)
+        warnings.warn(words, InterruptedWarning, stacklevel=3)
     return task.score(), task.number, done.seconds, done.loss, done.finished
 
 

@@ -12,11 +12,6 @@ import torch
 from nrc_tracer.interruption import deferred_interrupt
 from nrc_tracer.tasks.task import Task
 
-
-class InterruptedTraining(UserWarning):
-    """Ctrl-C ended a training before its end."""
-
-
 Watch = Callable[["TrainingProgress"], object]
 """Called between steps, outside the time that counts; ends the training by returning True."""
 

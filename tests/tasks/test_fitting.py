@@ -207,7 +207,7 @@ def interrupt(at):
 
 def test_ctrl_c_returns_what_was_learnt(tmp_path):
     path = tmp_path / "part.safetensors"
-    with pytest.warns(nrc.tasks.InterruptedTraining, match="after 3 steps"):
+    with pytest.warns(nrc.InterruptedWarning, match="after 3 steps"):
         fit = fitted_image(steps=9, progress=interrupt(3), snapshot=path)
     assert (fit.steps, fit.finished) == (3, False)
     assert torch.equal(params(fit), params(fitted_image(steps=3)))
