@@ -245,8 +245,7 @@ def _compare(options: CompareOptions) -> tuple[dict[str, Any], list[Table]]:
     folder = options.folder
     prepare_folder(folder)
     warn, quiet = Warnings(), options.messages.quiet
-    for warning in scene.warnings:
-        warn(warning)
+    warn.of_scene(scene)
     settings = make_settings(options.cache.encodings, modes=options.cache.modes)
     make_renderer = renderer_maker(scene, options)
     plain = _check_renderers(settings, make_renderer, options.seed)

@@ -8,6 +8,7 @@ import click
 
 from nrc_tracer.cli.command import command
 from nrc_tracer.cli.options import PATH, SCENE_FORMATS, SceneOptions, debug_option, quiet_option, scene_options
+from nrc_tracer.cli.outputs import Warnings
 
 
 @command(
@@ -31,8 +32,7 @@ def convert(scene: Path, output: Path, loading: SceneOptions, quiet: bool) -> No
     from nrc_tracer.scene.convert import write_scene
 
     loaded = loading.load(scene)
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    Warnings().of_scene(loaded)
     files = write_scene(loaded, output)
     if not quiet:
         for note in loaded.notes:

@@ -29,7 +29,7 @@ from nrc_tracer.cli.options import (
     spp_option,
     tracer_options,
 )
-from nrc_tracer.cli.outputs import leaving, run_reporting
+from nrc_tracer.cli.outputs import Warnings, leaving, run_reporting
 from nrc_tracer.cli.progress import Bar, announced
 from nrc_tracer.cli.termination import INTERRUPTED, TERMINATED, noted_termination
 from nrc_tracer.cli.values import COUNT, PIXELS, SMALL_SEED, FiniteRange
@@ -224,8 +224,7 @@ def _dataset(options: DatasetOptions) -> tuple[dict[str, Any], int]:
         check_denoiser()
     start, quiet = clock.perf_counter(), options.messages.quiet
     scene = options.loading.load(options.scene)
-    for warning in scene.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    Warnings().of_scene(scene)
 
     from nrc_tracer.tasks.nerf.shooting import subject_box
     from nrc_tracer.tasks.nerf.synthetic import aabb_scale_for

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 import time as clock
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from nrc_tracer.scene.model import Scene
 
 
 class Warnings:
@@ -27,6 +31,27 @@ class Warnings:
             click.echo(line, err=True)
         else:
             say(line)
+
+    def of_scene(self, scene: Scene) -> None:
+        """Print the warnings about a scene, those that differ only in their place as one, and keep each of them."""
+        for line in grouped(scene.warnings):
+            click.echo(f"warning: {line}", err=True)
+        self.given += scene.warnings
+
+
+_PLACE = re.compile(r"^.*?(?::\d+|: \$\S*(?: \(.*?\))?): ")
+"""The start of a scene's warning: the file with a line, or the file and a place in its JSON, which may have a name."""
+
+
+def grouped(warnings: Sequence[str]) -> list[str]:
+    """Return warnings, with the first one and a count for those that say the same about several places."""
+    groups: dict[str, list[str]] = {}
+    for warning in warnings:
+        groups.setdefault(_PLACE.sub("", warning), []).append(warning)
+    return [
+        first + (f" (and in {len(rest)} more places)" if len(rest) > 1 else " (and in one more place)" if rest else "")
+        for first, *rest in groups.values()
+    ]
 
 
 def run_reporting(work: Callable[[], tuple[dict[str, Any], int]], *, as_json: bool) -> None:

@@ -159,8 +159,7 @@ def _check_before_work(options: RenderOptions) -> None:
 
 def _load_scene(options: RenderOptions, warn: Warnings) -> Scene:
     scene = options.loading.load(options.scene)
-    for warning in scene.warnings:
-        warn(warning)
+    warn.of_scene(scene)
     for note in () if options.messages.quiet else scene.notes:
         click.echo(f"note: {note}", err=True)
     return scene
