@@ -74,6 +74,7 @@ def warm_up(options: CacheOptions, known: Known = KNOWN, *, budget: int = 10**6,
         last = dataclasses.replace(known, budget_is_over=state.warm_up_frames + 1 >= budget)
         actions, state = frame(state, options, last, bias=bias(state.warm_up_frames + 1))
         found.append([type(action).__name__ for action in actions])
+        assert len(found) < 1000, "the warm-up does not end"
     return found, state
 
 
