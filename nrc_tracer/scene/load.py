@@ -16,6 +16,7 @@ from nrc_tracer.scene.fitted import SOFT_SKY, sky_pixels
 from nrc_tracer.scene.instances import placed_shapes
 from nrc_tracer.scene.json_format import read_json
 from nrc_tracer.scene.mesh_files import READERS, load_mesh, mesh_path
+from nrc_tracer.scene.mirrored import turn_mirrored_meshes
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.scene.neural_sdf import read_sdf_snapshot
 from nrc_tracer.scene.validate import image_files, mesh_files, snapshot_files, validate
@@ -64,6 +65,8 @@ def load_scene(
         if name not in meshes:
             with _at(path, place, mesh_path(folder / name)):
                 meshes[name] = load_mesh(folder / name)
+    if path.suffix.lower() == ".xml":
+        description = turn_mirrored_meshes(description, meshes)
     for place, name in snapshot_files(description):
         if name not in snapshots:
             with _at(path, place, folder / name):
@@ -74,7 +77,15 @@ def load_scene(
         elif name not in images:
             with _at(path, place, folder / name):
                 images[name] = read_image(folder / name)
-    return replace(scene, meshes=meshes, images=images, snapshots=snapshots, source=path, warnings=messages)
+    return replace(
+        scene,
+        description=description,
+        meshes=meshes,
+        images=images,
+        snapshots=snapshots,
+        source=path,
+        warnings=messages,
+    )
 
 
 def _read(path: Path, parameters: Mapping[str, str] | None) -> Scene:

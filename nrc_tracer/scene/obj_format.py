@@ -358,7 +358,7 @@ def _assemble(path: Path, pools: _Pools) -> TriangleMesh:
             for rows, part in zip(pools.values["v"], pools.colors, strict=True)
         ]
         colors = linear_colors([*decode_srgb(np.concatenate(parts)).T])[v]
-    return TriangleMesh(positions[v], indices.astype(np.int32), normals, uvs, colors)
+    return TriangleMesh(positions[v], indices.astype(np.int32), normals, uvs, colors, bool(np.all(absent)))
 
 
 def _unify(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

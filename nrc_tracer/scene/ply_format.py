@@ -126,7 +126,8 @@ def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, co
         raise SceneError(f"{path}: {error}") from error
     if not len(indices):
         raise SceneError(f"{path}: no triangles in the file" + (f". {POINT_CLOUD}" if count and not len(sizes) else ""))
-    if {"nx", "ny", "nz"} <= vertices.keys():
+    stored_normals = {"nx", "ny", "nz"} <= vertices.keys()
+    if stored_normals:
         stored = _columns(vertices, ("nx", "ny", "nz"))
         # Normals of unit length, as far as float32 can tell, are kept bit for bit
         unit = np.abs(np.linalg.norm(stored.astype(np.float64), axis=1) - 1.0) < 2e-7
@@ -135,7 +136,7 @@ def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, co
         normals = smooth_normals(positions, indices)
     uv_names = next((names for names in UV_NAMES if set(names) <= vertices.keys()), None)
     uvs = _columns(vertices, uv_names) if uv_names else None
-    return TriangleMesh(positions, indices, normals, uvs, _colors(vertices))
+    return TriangleMesh(positions, indices, normals, uvs, _colors(vertices), not stored_normals)
 
 
 def _with_types(vertices: dict[str, np.ndarray], element: _Element) -> dict[str, np.ndarray]:

@@ -159,5 +159,5 @@ def _read_mesh(stream: _Inflated, version: int) -> TriangleMesh:
         if rgb is not None:
             colors = np.column_stack((np.nan_to_num(rgb), np.ones(vertex_count))).astype(np.float32)
         if normals is None:
-            return TriangleMesh(positions, indices, smooth_normals(positions, indices), uvs, colors)
+            return TriangleMesh(positions, indices, smooth_normals(positions, indices), uvs, colors, True)
         return TriangleMesh(positions, indices, unit_normals(normals, positions, indices), uvs, colors)

@@ -20,6 +20,7 @@ class TriangleMesh:
         normals: Unit vertex normals, shape [vertex_count, 3], float32, or None for flat faces.
         uvs: Texture coordinates, shape [vertex_count, 2], float32, or None.
         colors: Vertex colours, linear RGB and opacity, shape [vertex_count, 4], float32, or None.
+        computed_normals: Whether the normals come from the triangles, because the file has none.
     """
 
     positions: np.ndarray
@@ -27,6 +28,7 @@ class TriangleMesh:
     normals: np.ndarray | None = None
     uvs: np.ndarray | None = None
     colors: np.ndarray | None = None
+    computed_normals: bool = False
 
 
 @dataclass(frozen=True)
