@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from nrc_tracer.scene.bare_obj import PLAIN, BareObj, read_bare_obj
+from nrc_tracer.scene.creases import split_at_creases
 from nrc_tracer.scene.fitted import fitted_camera, soft_sky
 from nrc_tracer.scene.lit import is_lit
 from nrc_tracer.scene.mesh_files import load_mesh
@@ -34,7 +35,8 @@ UP: dict[str, Vec3] = {".stl": (0.0, 0.0, 1.0)}
 def read_bare_mesh(path: Path) -> Scene:
     """Read an OBJ, PLY or STL file as a scene, with an OBJ's materials, with the file's vertex colours, or grey.
 
-    The scene's `notes` say what was added.
+    A mesh without vertex normals is smooth except at creases, unlike in other scenes, where it is smooth everywhere. The scene's
+    `notes` say what was added.
 
     Raises:
         SceneError: As `load_mesh`.
@@ -70,6 +72,8 @@ def read_bare_mesh(path: Path) -> Scene:
 def _one_material(path: Path) -> BareObj:
     """Read a file without materials: grey, or with its vertex colours."""
     mesh = load_mesh(path)
+    if mesh.computed_normals:
+        mesh = split_at_creases(mesh)
     colored = mesh.colors is not None
     textures: dict[str, Texture] = {"vertex colors": VertexColor()} if colored else {}
     materials: dict[str, Material] = {PLAIN: Diffuse(reflectance="vertex colors" if colored else GREY)}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from nrc_tracer.scene.creases import split_at_creases
 from nrc_tracer.scene.mesh_files import load_obj
 from nrc_tracer.scene.model import Color, Diffuse, Material, Mesh, Texture, TriangleMesh, VertexColor
 from nrc_tracer.scene.obj_materials import GREY, ObjMaterialReader
@@ -30,12 +32,15 @@ class BareObj(NamedTuple):
 def read_bare_obj(path: Path) -> BareObj:
     """Read an OBJ file and its material libraries, as one mesh per material and one for all faces without a material.
 
-    The latter is grey, or has the file's vertex colours.
+    The latter is grey, or has the file's vertex colours. Corners without a `vn` get normals that are smooth within their
+    smoothing group and up to an angle (see `split_at_creases`).
 
     Raises:
         SceneError: As `load_mesh` and `read_mtl`.
     """
     obj = load_obj(path)
+    if np.any(obj.without_normal):
+        obj = replace(obj, mesh=split_at_creases(obj.mesh, obj.without_normal, obj.smoothing))
     reader = ObjMaterialReader(path.parent, textured=obj.mesh.uvs is not None)
     exists = [reader.add_library(f"{path}:{line}", text) for text, line in obj.libraries.items()]
     # Gather the triangles of each material; triangles of unknown materials count as having none

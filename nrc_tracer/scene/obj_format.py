@@ -46,12 +46,16 @@ class ObjMesh:
         materials: The names after `usemtl`, in the order of their first use.
         material_of: Index into `materials` of each triangle, -1 before the first `usemtl`, shape [triangle_count], int32.
         libraries: The text after each `mtllib`, with the number of its first line.
+        smoothing: Smoothing group of each triangle, shape [triangle_count], int32: 0 after `s off`, 1 where there is no `s`.
+        without_normal: Whether each vertex has no `vn`, shape [vertex_count].
     """
 
     mesh: TriangleMesh
     materials: tuple[str, ...]
     material_of: np.ndarray
     libraries: dict[str, int]
+    smoothing: np.ndarray
+    without_normal: np.ndarray
 
 
 @dataclass
@@ -68,6 +72,8 @@ class _Pools:
         current: Number of the current material, -1 before the first `usemtl`.
         material_of: Number of the material of each face.
         libraries: The text after each `mtllib`, with the number of its first line.
+        group: Current smoothing group.
+        smoothing: Smoothing group of each face.
     """
 
     values: dict[str, list[np.ndarray]] = field(default_factory=lambda: {kind: [] for kind in WIDTHS})
@@ -79,6 +85,8 @@ class _Pools:
     current: int = -1
     material_of: list[np.ndarray] = field(default_factory=list)
     libraries: dict[str, int] = field(default_factory=dict)
+    group: int = 1
+    smoothing: list[np.ndarray] = field(default_factory=list)
 
 
 def read_obj(path: Path) -> TriangleMesh:
@@ -112,11 +120,10 @@ def read_obj_with_materials(path: Path) -> ObjMesh:
                 block, rest = b"", block + rest
             line = _read_block(path, block, line, pools)
         _read_block(path, rest + b"\n", line, pools)
-    mesh = _assemble(path, pools)
-    triangles = [
-        np.repeat(of, np.maximum(sizes - 2, 0)) for of, sizes in zip(pools.material_of, pools.sizes, strict=True)
-    ]
-    return ObjMesh(mesh, tuple(pools.materials), np.concatenate(triangles), pools.libraries)
+    mesh, without_normal = _assemble(path, pools)
+    triangles = np.maximum(np.concatenate(pools.sizes) - 2, 0)
+    material_of, smoothing = (np.repeat(np.concatenate(of), triangles) for of in (pools.material_of, pools.smoothing))
+    return ObjMesh(mesh, tuple(pools.materials), material_of, pools.libraries, smoothing, without_normal)
 
 
 def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int:
@@ -167,6 +174,12 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
                 raise SceneError(f"{path}: more than {MAX_MATERIALS} materials are named; use fewer")
     pools.current = numbers[-1]
 
+    # Find where the smoothing group changes
+    smoothing_rows = line_of_first[code == ord("s") * 256 + ord(" ")]
+    smoothing = [pools.group]
+    smoothing += [_smoothing_group(block[line_starts[row] : line_ends[row]]) for row in smoothing_rows]
+    pools.group = smoothing[-1]
+
     face_rows: dict[str, np.ndarray] = {}
     lengths = line_ends - line_starts + 1
     for kind, keyword in KINDS.items():
@@ -189,13 +202,22 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
         where = _Lines(path, block, lines, line_starts, line_ends, first_line)
         if kind == "f":
             of = np.array(numbers, dtype=np.int32)[np.searchsorted(switches, lines)]
-            _read_faces(text, per_line, where, pools, face_rows, of)
+            smooth = np.array(smoothing, dtype=np.int32)[np.searchsorted(smoothing_rows, lines)]
+            _read_faces(text, per_line, where, pools, face_rows, of, smooth)
         else:
             face_rows[kind] = lines
             _read_rows(kind, text, per_line, where, pools)
     for kind in WIDTHS:
         pools.counts[kind] += len(face_rows[kind])
     return next_line
+
+
+def _smoothing_group(line: bytes) -> int:
+    """Return the number in a line `s 3`; 0 for `s off`, 1 for anything else."""
+    word = line.split()[1:2]
+    if word == [b"off"]:
+        return 0
+    return int(word[0]) if word and re.fullmatch(rb"\d{1,9}", word[0]) else 1
 
 
 @dataclass(frozen=True)
@@ -271,6 +293,7 @@ def _read_faces(
     pools: _Pools,
     definitions: dict[str, np.ndarray],
     material_of: np.ndarray,
+    smoothing: np.ndarray,
 ) -> None:
     if not sizes.sum():
         return
@@ -308,6 +331,7 @@ def _read_faces(
     pools.corners.append(corners)
     pools.sizes.append(sizes)
     pools.material_of.append(material_of)
+    pools.smoothing.append(smoothing)
 
 
 def _first_malformed_face(text: bytes, sizes: np.ndarray) -> int:
@@ -318,7 +342,8 @@ def _first_malformed_face(text: bytes, sizes: np.ndarray) -> int:
     return 0
 
 
-def _assemble(path: Path, pools: _Pools) -> TriangleMesh:
+def _assemble(path: Path, pools: _Pools) -> tuple[TriangleMesh, np.ndarray]:
+    """Return the mesh, and whether each vertex has no `vn`."""
     corners = np.concatenate(pools.corners) if pools.corners else np.zeros((0, 3), dtype=np.int64)
     sizes = np.concatenate(pools.sizes) if pools.sizes else np.zeros(0, dtype=np.int64)
     for column, (kind, count) in enumerate(pools.counts.items()):
@@ -358,7 +383,8 @@ def _assemble(path: Path, pools: _Pools) -> TriangleMesh:
             for rows, part in zip(pools.values["v"], pools.colors, strict=True)
         ]
         colors = linear_colors([*decode_srgb(np.concatenate(parts)).T])[v]
-    return TriangleMesh(positions[v], indices.astype(np.int32), normals, uvs, colors, bool(np.all(absent)))
+    mesh = TriangleMesh(positions[v], indices.astype(np.int32), normals, uvs, colors, bool(np.all(absent)))
+    return mesh, absent
 
 
 def _unify(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
