@@ -7,7 +7,8 @@ from nrc_tracer.cache.records import COMPLETE, Records
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.path_loop import CutJob, path_loop
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
-from nrc_tracer.tracer.transport import KERNEL_OPTIONS, PathSettings, SceneRecord, film_pixel
+from nrc_tracer.tracer.scene_record import SceneRecord
+from nrc_tracer.tracer.transport import KERNEL_OPTIONS, PathSettings, film_pixel
 
 wp.set_module_options(KERNEL_OPTIONS)
 

@@ -20,8 +20,8 @@ from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.interaction import HAS_COLOR, HAS_UV, INWARD, SMOOTH, ShapeRecord, Surfaces, TriangleRecord
 from nrc_tracer.tracer.light_table import LightTable
 from nrc_tracer.tracer.material_table import MaterialTable
+from nrc_tracer.tracer.scene_record import SceneRecord
 from nrc_tracer.tracer.texture_table import TextureTable
-from nrc_tracer.tracer.transport import SceneRecord
 from nrc_tracer.tracer.vocabulary import Accel, CameraKind, FilterKind
 
 FEW_SPHERES = 16

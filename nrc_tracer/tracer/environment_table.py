@@ -11,7 +11,7 @@ from nrc_tracer.errors import SceneError
 from nrc_tracer.imaging.tonemap import decode_srgb
 from nrc_tracer.scene.model import EnvironmentMap
 from nrc_tracer.scene.transforms import matrix
-from nrc_tracer.tracer.lights.environment import Environment
+from nrc_tracer.tracer.lights.light import Environment
 from nrc_tracer.tracer.texture_table import LUMINANCE, to_rgb
 
 

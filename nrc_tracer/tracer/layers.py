@@ -24,7 +24,8 @@ from nrc_tracer.tracer.bsdf.resolve import resolve
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.interaction import offset_origin, surface_at, texture_point
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
-from nrc_tracer.tracer.transport import FIRST_LEAF, PathSettings, SceneRecord, film_pixel, first_ray
+from nrc_tracer.tracer.scene_record import SceneRecord
+from nrc_tracer.tracer.transport import FIRST_LEAF, PathSettings, film_pixel, first_ray
 
 LAYERS = ("albedo", "normal", "depth", "position", "shape", "material", "variance")
 """Names of the layers, in the order in which files hold them."""

@@ -24,8 +24,7 @@ from nrc_tracer.scene.model import (
 )
 from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.tracer.environment_table import EnvironmentTable
-from nrc_tracer.tracer.lights.light import LightRecord
-from nrc_tracer.tracer.lights.lights import Lights
+from nrc_tracer.tracer.lights.light import LightRecord, Lights
 from nrc_tracer.tracer.texture_table import LUMINANCE, TextureTable, as_rgb
 from nrc_tracer.tracer.vocabulary import LightKind
 

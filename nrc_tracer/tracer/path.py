@@ -6,7 +6,8 @@ from nrc_tracer.device.finite import all_finite
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.path_loop import path_loop
 from nrc_tracer.tracer.sampler import sample_key
-from nrc_tracer.tracer.transport import KERNEL_OPTIONS, PathSettings, SceneRecord, film_pixel
+from nrc_tracer.tracer.scene_record import SceneRecord
+from nrc_tracer.tracer.transport import KERNEL_OPTIONS, PathSettings, film_pixel
 
 wp.set_module_options(KERNEL_OPTIONS)
 

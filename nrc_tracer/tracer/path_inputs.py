@@ -16,7 +16,8 @@ from nrc_tracer.tracer.choices import known_kind, whole_number
 from nrc_tracer.tracer.device_scene import DeviceScene, camera_record, film_record
 from nrc_tracer.tracer.neural_shapes import with_triangles
 from nrc_tracer.tracer.scene_digests import scene_digests
-from nrc_tracer.tracer.transport import PathSettings, SceneRecord
+from nrc_tracer.tracer.scene_record import SceneRecord
+from nrc_tracer.tracer.transport import PathSettings
 from nrc_tracer.tracer.vocabulary import Accel, FilterKind, SamplerKind
 
 UNLIMITED = 2**31 - 1

@@ -27,6 +27,7 @@ from nrc_tracer.tracer.interaction import offset_origin, surface_at
 from nrc_tracer.tracer.lights.lights import background_emission, surface_emission
 from nrc_tracer.tracer.sampler import SampleKey, fork_key, sample_2d
 from nrc_tracer.tracer.sampling import max_component, to_world
+from nrc_tracer.tracer.scene_record import SceneRecord
 from nrc_tracer.tracer.transport import (
     ABSORBS,
     BREAKS,
@@ -37,7 +38,6 @@ from nrc_tracer.tracer.transport import (
     PAIRS_PER_VERTEX,
     PASSES,
     PathSettings,
-    SceneRecord,
     direct_light,
     first_ray,
     vertex_at,
@@ -123,7 +123,7 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
 
             # Add the background where the path escapes
             if hit.t < 0.0:
-                gathered += wp.cw_mul(beta, weighted_emission(background_emission(scene.lights, d), p_b, after_delta))
+                gathered += wp.cw_mul(beta, weighted_emission(background_emission(scene, d), p_b, after_delta))
                 break
             it = surface_at(scene.surfaces, scene.accel, hit, o, d)
             if wp.static(with_cuts):
@@ -131,7 +131,7 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
 
             # Add what the surface emits
             if it.light >= 0:
-                e = surface_emission(scene.lights, scene.surfaces, scene.accel, scene.textures, it, previous, d)
+                e = surface_emission(scene, it, previous, d)
                 gathered += wp.cw_mul(beta, weighted_emission(e, p_b, after_delta))
             depth += 1
             if depth >= settings.max_depth:

@@ -8,17 +8,17 @@ importance sampling.
 import warp as wp
 
 from nrc_tracer.device.finite import all_finite
-from nrc_tracer.tracer.accel.intersect import FAR, AccelHandles, occluded
+from nrc_tracer.tracer.accel.intersect import FAR, occluded
 from nrc_tracer.tracer.bsdf.bsdf import evaluate_lobe
 from nrc_tracer.tracer.bsdf.leaf import BLACK, NOTHING, choose_leaf, map_shadowing
-from nrc_tracer.tracer.bsdf.lobe import Lobe, Materials, is_transmissive
+from nrc_tracer.tracer.bsdf.lobe import Lobe, is_transmissive
 from nrc_tracer.tracer.bsdf.resolve import resolve
 from nrc_tracer.tracer.camera import CameraRay, CameraRecord, FilmRecord, camera_ray
-from nrc_tracer.tracer.interaction import Interaction, Surfaces, offset_origin, shading_frame, texture_point
-from nrc_tracer.tracer.lights.lights import Lights, sample_light
+from nrc_tracer.tracer.interaction import Interaction, offset_origin, shading_frame, texture_point
+from nrc_tracer.tracer.lights.lights import sample_light
 from nrc_tracer.tracer.sampler import SampleKey, sample_2d
 from nrc_tracer.tracer.sampling import Frame, power_heuristic, to_local
-from nrc_tracer.tracer.textures import Textures
+from nrc_tracer.tracer.scene_record import SceneRecord
 
 KERNEL_OPTIONS = {
     # On the CPU the whole path is inlined into the kernel: a function call would copy the scene record for every path
@@ -50,17 +50,6 @@ SCATTERS = wp.constant(0)
 ABSORBS = wp.constant(1)
 PASSES = wp.constant(2)  # a mask makes the surface transparent: the ray goes straight on
 BREAKS = wp.constant(3)  # a parameter is not finite
-
-
-@wp.struct
-class SceneRecord:
-    """A scene as kernels read it."""
-
-    accel: AccelHandles
-    surfaces: Surfaces
-    materials: Materials
-    textures: Textures
-    lights: Lights
 
 
 @wp.struct
@@ -161,7 +150,7 @@ def direct_light(scene: SceneRecord, it: Interaction, v: Vertex, key: SampleKey,
     """Sample a light, and return the radiance that the vertex scatters from it, weighted against BSDF sampling."""
     u_choice = sample_2d(key, first_pair + LIGHT_CHOICE)
     u_point = sample_2d(key, first_pair + LIGHT_POINT)
-    ls = sample_light(scene.lights, scene.surfaces, scene.accel, scene.textures, it.p, u_choice, u_point)
+    ls = sample_light(scene, it.p, u_choice, u_point)
     if ls.pdf <= 0.0 or not is_lit(ls.radiance):
         return wp.vec3(0.0)
     f = evaluate_lobe(scene.materials.coat_tables, v.lobe, v.wo, to_local(v.frame, ls.wi))

@@ -21,8 +21,8 @@ from nrc_tracer.tracer.interaction import (
 from nrc_tracer.tracer.lights.lights import background_emission, choose_light, sample_light, surface_emission
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
 from nrc_tracer.tracer.sampling import concentric_disk, cosine_hemisphere, frame_from_normal, uniform_sphere
+from nrc_tracer.tracer.scene_record import SceneRecord
 from nrc_tracer.tracer.textures import TexturePoint, lookup
-from nrc_tracer.tracer.transport import SceneRecord
 
 COSINE = wp.constant(0)
 SPHERE = wp.constant(1)
@@ -103,7 +103,7 @@ def sample_light_kernel(
     rest: wp.array[wp.vec3],
 ):
     i = wp.tid()
-    s = sample_light(scene.lights, scene.surfaces, scene.accel, scene.textures, p, u_light[i], u[i])
+    s = sample_light(scene, p, u_light[i], u[i])
     wi[i] = s.wi
     radiance[i] = s.radiance
     at[i] = s.p
@@ -117,11 +117,11 @@ def emission_kernel(scene: SceneRecord, p: wp.vec3, w: wp.array[wp.vec3], out: w
     d = w[i]
     hit = intersect(scene.accel, p, d, 0.0, 1.0e30)
     if hit.t < 0.0:
-        out[i] = background_emission(scene.lights, d)
+        out[i] = background_emission(scene, d)
         return
     it = surface_at(scene.surfaces, scene.accel, hit, p, d)
     if it.light >= 0:
-        out[i] = surface_emission(scene.lights, scene.surfaces, scene.accel, scene.textures, it, p, d)
+        out[i] = surface_emission(scene, it, p, d)
 
 
 @wp.kernel(enable_backward=False)

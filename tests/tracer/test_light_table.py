@@ -7,7 +7,7 @@ from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.model import ConstantLight, DirectionalLight, PointLight, Sphere, SpotLight
 from nrc_tracer.tracer.light_table import UNIFORM_SHARE, alias_table
 from nrc_tracer.tracer.lights.light import LightRecord
-from nrc_tracer.tracer.transport import SceneRecord
+from nrc_tracer.tracer.scene_record import SceneRecord
 from tests.tracer import kernels
 from tests.tracer.chi_square import assert_counts
 from tests.tracer.tiny_scenes import on_device, scene, triangles

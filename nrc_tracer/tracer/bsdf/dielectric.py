@@ -2,7 +2,7 @@
 
 import warp as wp
 
-from nrc_tracer.tracer.bsdf.fresnel import fresnel_dielectric, reflect, refract
+from nrc_tracer.tracer.bsdf.fresnel import connecting_normal, fresnel_dielectric, reflect, refract
 from nrc_tracer.tracer.bsdf.lobe import Lobe, LobeSample, with_pdf
 from nrc_tracer.tracer.bsdf.microfacet import masking, normal_density, sample_visible_normal, visible_normal_pdf
 
@@ -54,15 +54,7 @@ def evaluate_rough_dielectric(lobe: Lobe, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
     is_reflection = wo[2] * wi[2] > 0.0
     eta_t = wp.where(wo[2] > 0.0, lobe.ior, 1.0 / lobe.ior)
 
-    # Find the microfacet normal that connects the two directions, on the side of the macroscopic normal
-    m = wo + wi
-    if not is_reflection:
-        m = wo + wi * eta_t
-    if wp.length_sq(m) < 1.0e-12:
-        return wp.vec4(0.0)
-    m = wp.normalize(m)
-    if m[2] < 0.0:
-        m = -m
+    m = connecting_normal(wo, wi, wp.where(is_reflection, 1.0, eta_t))
     o_m = wp.dot(wo, m)
     i_m = wp.dot(wi, m)
     if o_m * wo[2] <= 0.0 or i_m * wi[2] <= 0.0:

@@ -64,6 +64,18 @@ def reflect(w: wp.vec3, m: wp.vec3) -> wp.vec3:
 
 
 @wp.func
+def connecting_normal(wo: wp.vec3, wi: wp.vec3, eta_t: float) -> wp.vec3:
+    """The microfacet normal on the upper side that refracts `wo` to `wi`, or reflects it (`eta_t` = 1); zero if there is none."""
+    m = wo + wi * eta_t
+    if wp.length_sq(m) < 1.0e-12:
+        return wp.vec3(0.0)
+    m = wp.normalize(m)
+    if m[2] < 0.0:
+        m = -m
+    return m
+
+
+@wp.func
 def refract(w: wp.vec3, m: wp.vec3, cos_t: float, eta_t: float) -> wp.vec3:
     """The refraction of `w` at a boundary with normal `m`, with `cos_t` and `eta_t` of `fresnel_dielectric`."""
     inverse = 1.0 / eta_t

@@ -10,7 +10,7 @@ everywhere, not only with the weight `spec_trans`.
 import warp as wp
 
 from nrc_tracer.device.constants import INV_PI
-from nrc_tracer.tracer.bsdf.fresnel import DielectricFresnel, fresnel_dielectric, reflect, refract
+from nrc_tracer.tracer.bsdf.fresnel import DielectricFresnel, connecting_normal, fresnel_dielectric, reflect, refract
 from nrc_tracer.tracer.bsdf.lobe import Lobe, LobeSample, with_pdf
 from nrc_tracer.tracer.bsdf.microfacet import (
     Microfacets,
@@ -198,14 +198,9 @@ def base_reflection(p: PrincipledLobe, f: DielectricFresnel, wo: wp.vec3, wi: wp
 @wp.func
 def evaluate_reflection(p: PrincipledLobe, facets: Microfacets, shares: Shares, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
     """(f cos, pdf) of two directions on the same side."""
-    m = wo + wi
-    if wp.length_sq(m) < 1.0e-12:
-        return wp.vec4(0.0)
-    m = wp.normalize(m)
-    if m[2] < 0.0:
-        m = -m
+    m = connecting_normal(wo, wi, 1.0)
     o_m = wp.dot(wo, m)
-    if o_m * wo[2] <= 0.0:  # by rounding, if both directions graze the surface
+    if o_m * wo[2] <= 0.0:  # also by rounding, if both directions graze the surface
         return wp.vec4(0.0)
     f = fresnel_dielectric(o_m, p.eta)
     density = normal_density(facets, m) * masking(facets, wo, m) / (4.0 * wp.abs(wo[2]))
@@ -226,12 +221,9 @@ def evaluate_reflection(p: PrincipledLobe, facets: Microfacets, shares: Shares, 
 def evaluate_refraction(p: PrincipledLobe, facets: Microfacets, shares: Shares, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
     """(f cos, pdf) of two directions on different sides of a solid (Walter et al., 2007, eq. 21)."""
     eta_t = wp.where(wo[2] > 0.0, p.eta, 1.0 / p.eta)
-    m = wo + wi * eta_t
-    if wp.length_sq(m) < 1.0e-12 or p.bsdf <= 0.0:
+    if p.bsdf <= 0.0:
         return wp.vec4(0.0)
-    m = wp.normalize(m)
-    if m[2] < 0.0:
-        m = -m
+    m = connecting_normal(wo, wi, eta_t)
     o_m = wp.dot(wo, m)
     i_m = wp.dot(wi, m)
     if o_m * wo[2] <= 0.0 or i_m * wi[2] <= 0.0:

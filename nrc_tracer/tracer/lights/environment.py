@@ -8,21 +8,7 @@ The density is exactly proportional to luminance times the sine of the polar ang
 import warp as wp
 
 from nrc_tracer.device.constants import INV_2PI, INV_2PI2, INV_PI
-from nrc_tracer.tracer.lights.light import LightRecord, LightSample
-
-
-@wp.struct
-class Environment:
-    """An environment map. Row j of patches lies between texel rows j - 1 and j; the first and the last row touch the poles."""
-
-    width: int
-    height: int
-    texels: wp.array[wp.vec3]
-    luminance: wp.array[float]
-    row_cdf: wp.array[float]  # cumulative sums, [height + 2]
-    column_cdf: wp.array[float]  # cumulative sums of each row, [height + 1, width + 1], flat
-    to_local: wp.mat33  # from world directions to those of the map
-    scale: float  # factor of the radiance
+from nrc_tracer.tracer.lights.light import Environment, LightRecord, LightSample
 
 
 @wp.func
@@ -91,7 +77,7 @@ def environment_pdf_at(env: Environment, at: wp.vec4, sin_theta: float) -> float
 
 
 @wp.func
-def environment_pdf(light: LightRecord, env: Environment, w: wp.vec3) -> float:
+def environment_pdf(env: Environment, light: LightRecord, w: wp.vec3) -> float:
     """Density [1/sr] with which `sample_environment` draws `w`."""
     uv = environment_uv(env, w)
     return light.probability * environment_pdf_at(env, patch_coordinates(env, uv), wp.sin(uv[1] * wp.PI))
@@ -120,7 +106,7 @@ def sample_linear(u: float, a: float, b: float) -> float:
 
 
 @wp.func
-def sample_environment(light: LightRecord, env: Environment, u: wp.vec2) -> LightSample:
+def sample_environment(env: Environment, light: LightRecord, u: wp.vec2) -> LightSample:
     """Draw a direction in proportion to the map's interpolated luminance."""
     # Choose the patch, and rescale the random numbers to [0, 1] within it
     j = find_interval(env.row_cdf, 0, env.height + 1, u[1])

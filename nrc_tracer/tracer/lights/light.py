@@ -1,4 +1,4 @@
-"""Lights on a device: the record that every light is flattened to, and what sampling one returns.
+"""Lights on a device: the record that every light is flattened to, and the sample of a light.
 
 Every kind of light has a file with its `sample` function and, where a ray can hit the light, a `pdf` function: the density
 [1/sr] with which `sample` would have drawn that direction. Both densities include the probability of choosing the light.
@@ -33,6 +33,30 @@ class LightRecord:
     area_density: float  # triangle, sphere: `probability` over the area
     threshold: float
     alias: int
+
+
+@wp.struct
+class Environment:
+    """An environment map. Row j of patches lies between texel rows j - 1 and j; the first and the last row touch the poles."""
+
+    width: int
+    height: int
+    texels: wp.array[wp.vec3]
+    luminance: wp.array[float]
+    row_cdf: wp.array[float]  # cumulative sums, [height + 2]
+    column_cdf: wp.array[float]  # cumulative sums of each row, [height + 1, width + 1], flat
+    to_local: wp.mat33  # from world directions to those of the map
+    scale: float  # factor of the radiance
+
+
+@wp.struct
+class Lights:
+    """All lights of a scene."""
+
+    records: wp.array[LightRecord]
+    count: int
+    background: int  # number of the light that escaping rays see; -1: none
+    environment: Environment
 
 
 @wp.struct

@@ -2,11 +2,9 @@
 
 import warp as wp
 
-from nrc_tracer.tracer.accel.intersect import AccelHandles
-from nrc_tracer.tracer.interaction import Interaction, Surfaces
+from nrc_tracer.tracer.interaction import Interaction
 from nrc_tracer.tracer.lights.distant import constant_pdf, sample_constant, sample_directional
 from nrc_tracer.tracer.lights.environment import (
-    Environment,
     environment_pdf,
     environment_radiance,
     sample_environment,
@@ -17,23 +15,14 @@ from nrc_tracer.tracer.lights.light import (
     ENVIRONMENT,
     SPHERE,
     TRIANGLE,
-    LightRecord,
+    Lights,
     LightSample,
 )
 from nrc_tracer.tracer.lights.point import sample_point
 from nrc_tracer.tracer.lights.sphere import sample_sphere, sphere_pdf
 from nrc_tracer.tracer.lights.triangle import sample_triangle, triangle_pdf
-from nrc_tracer.tracer.textures import Textures, evaluate_image
-
-
-@wp.struct
-class Lights:
-    """All lights of a scene."""
-
-    records: wp.array[LightRecord]
-    count: int
-    background: int  # number of the light that escaping rays see; -1: none
-    environment: Environment
+from nrc_tracer.tracer.scene_record import SceneRecord
+from nrc_tracer.tracer.textures import evaluate_image
 
 
 @wp.func
@@ -49,65 +38,49 @@ def choose_light(lights: Lights, u: wp.vec2) -> int:
 
 
 @wp.func
-def sample_light(
-    lights: Lights,
-    surfaces: Surfaces,
-    accel: AccelHandles,
-    textures: Textures,
-    p: wp.vec3,
-    u_light: wp.vec2,
-    u: wp.vec2,
-) -> LightSample:
+def sample_light(scene: SceneRecord, p: wp.vec3, u_light: wp.vec2, u: wp.vec2) -> LightSample:
     """Choose a light and a direction from `p` to it."""
-    light = lights.records[choose_light(lights, u_light)]
+    light = scene.lights.records[choose_light(scene.lights, u_light)]
     if light.kind == TRIANGLE:
-        return sample_triangle(light, surfaces, textures, p, u)
+        return sample_triangle(scene, light, p, u)
     if light.kind == SPHERE:
-        return sample_sphere(light, surfaces, accel, textures, p, u)
+        return sample_sphere(scene, light, p, u)
     if light.kind == CONSTANT:
         return sample_constant(light, u)
     if light.kind == ENVIRONMENT:
-        return sample_environment(light, lights.environment, u)
+        return sample_environment(scene.lights.environment, light, u)
     if light.kind == DIRECTIONAL:
         return sample_directional(light)
     return sample_point(light, p)
 
 
 @wp.func
-def surface_emission(
-    lights: Lights,
-    surfaces: Surfaces,
-    accel: AccelHandles,
-    textures: Textures,
-    it: Interaction,
-    p: wp.vec3,
-    wi: wp.vec3,
-) -> wp.vec4:
+def surface_emission(scene: SceneRecord, it: Interaction, p: wp.vec3, wi: wp.vec3) -> wp.vec4:
     """Radiance that the light at `it` emits against `wi`, and the density [1/sr] with which `sample_light` draws `wi` at `p`."""
     cos_l = -wp.dot(it.n, wi)
     if cos_l <= 0.0:
         return wp.vec4(0.0)
-    light = lights.records[it.light]
-    radiance = evaluate_image(textures, light.emission, it.uv)
+    light = scene.lights.records[it.light]
+    radiance = evaluate_image(scene.textures, light.emission, it.uv)
     pdf = float(0.0)
     if light.kind == TRIANGLE:
         pdf = triangle_pdf(light, p, it.p, cos_l)
     else:
-        pdf = sphere_pdf(light, surfaces, accel, p, it.p, cos_l)
+        pdf = sphere_pdf(scene, light, p, it.p, cos_l)
     return wp.vec4(radiance[0], radiance[1], radiance[2], pdf)
 
 
 @wp.func
-def background_emission(lights: Lights, w: wp.vec3) -> wp.vec4:
+def background_emission(scene: SceneRecord, w: wp.vec3) -> wp.vec4:
     """Radiance of the background in direction `w`, and the density [1/sr] with which `sample_light` draws `w`."""
-    if lights.background < 0:
+    if scene.lights.background < 0:
         return wp.vec4(0.0)
-    light = lights.records[lights.background]
+    light = scene.lights.records[scene.lights.background]
     radiance = light.emission.value
     pdf = float(0.0)
     if light.kind == ENVIRONMENT:
-        radiance = environment_radiance(lights.environment, w)
-        pdf = environment_pdf(light, lights.environment, w)
+        radiance = environment_radiance(scene.lights.environment, w)
+        pdf = environment_pdf(scene.lights.environment, light, w)
     else:
         pdf = constant_pdf(light)
     return wp.vec4(radiance[0], radiance[1], radiance[2], pdf)

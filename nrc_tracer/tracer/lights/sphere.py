@@ -3,11 +3,12 @@
 import warp as wp
 
 from nrc_tracer.device.constants import INV_2PI
-from nrc_tracer.tracer.accel.intersect import AccelHandles, SphereRecord
-from nrc_tracer.tracer.interaction import INWARD, POSITION_ERROR, Surfaces, offset_origin, sphere_uv
+from nrc_tracer.tracer.accel.intersect import SphereRecord
+from nrc_tracer.tracer.interaction import INWARD, POSITION_ERROR, offset_origin, sphere_uv
 from nrc_tracer.tracer.lights.light import LightRecord, LightSample, area_pdf
 from nrc_tracer.tracer.sampling import frame_from_normal, to_world, uniform_sphere
-from nrc_tracer.tracer.textures import Textures, evaluate_image
+from nrc_tracer.tracer.scene_record import SceneRecord
+from nrc_tracer.tracer.textures import evaluate_image
 
 
 @wp.func
@@ -24,14 +25,12 @@ def one_minus_cone_cos(sphere: SphereRecord, p: wp.vec3) -> float:
 
 
 @wp.func
-def sample_sphere(
-    light: LightRecord, surfaces: Surfaces, accel: AccelHandles, textures: Textures, p: wp.vec3, u: wp.vec2
-) -> LightSample:
+def sample_sphere(scene: SceneRecord, light: LightRecord, p: wp.vec3, u: wp.vec2) -> LightSample:
     """Draw a direction within the cone; from inside the sphere, or close to it, a point of its surface."""
     s = LightSample()
-    sphere = accel.spheres[light.index]
+    sphere = scene.accel.spheres[light.index]
     from_p = p - sphere.center
-    inward = (surfaces.shapes[sphere.shape].flags & INWARD) != 0
+    inward = (scene.surfaces.shapes[sphere.shape].flags & INWARD) != 0
     outward = wp.vec3(0.0)
     if has_cone(sphere, p):
         if inward:
@@ -61,20 +60,18 @@ def sample_sphere(
             return s
         s.pdf = area_pdf(light, d2, cos_l)
     uv = sphere_uv(sphere.orientation, outward)
-    s.radiance = evaluate_image(textures, light.emission, uv)
+    s.radiance = evaluate_image(scene.textures, light.emission, uv)
     error = (wp.abs(sphere.center) + wp.abs(outward) * sphere.radius) * POSITION_ERROR
     s.p = offset_origin(sphere.center + outward * sphere.radius, error, outward, -s.wi)
     return s
 
 
 @wp.func
-def sphere_pdf(
-    light: LightRecord, surfaces: Surfaces, accel: AccelHandles, p: wp.vec3, q: wp.vec3, cos_l: float
-) -> float:
+def sphere_pdf(scene: SceneRecord, light: LightRecord, p: wp.vec3, q: wp.vec3, cos_l: float) -> float:
     """Density [1/sr] with which `sample_sphere` draws the direction from `p` to the point `q` of the sphere."""
-    sphere = accel.spheres[light.index]
+    sphere = scene.accel.spheres[light.index]
     if not has_cone(sphere, p):
         return area_pdf(light, wp.length_sq(q - p), cos_l)
-    if (surfaces.shapes[sphere.shape].flags & INWARD) != 0:
+    if (scene.surfaces.shapes[sphere.shape].flags & INWARD) != 0:
         return 0.0
     return light.probability * INV_2PI / one_minus_cone_cos(sphere, p)

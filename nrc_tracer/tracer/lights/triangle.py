@@ -2,15 +2,17 @@
 
 import warp as wp
 
-from nrc_tracer.tracer.interaction import HAS_UV, SMOOTH, Surfaces, interpolation_error, offset_origin, smooth_normal
+from nrc_tracer.tracer.interaction import HAS_UV, SMOOTH, interpolation_error, offset_origin, smooth_normal
 from nrc_tracer.tracer.lights.light import LightRecord, LightSample, area_pdf
-from nrc_tracer.tracer.textures import Textures, evaluate_image
+from nrc_tracer.tracer.scene_record import SceneRecord
+from nrc_tracer.tracer.textures import evaluate_image
 
 
 @wp.func
-def sample_triangle(light: LightRecord, surfaces: Surfaces, textures: Textures, p: wp.vec3, u: wp.vec2) -> LightSample:
+def sample_triangle(scene: SceneRecord, light: LightRecord, p: wp.vec3, u: wp.vec2) -> LightSample:
     """Draw a point of the triangle (Heitz, *A Low-Distortion Map Between Triangle and Square*, 2019)."""
     s = LightSample()
+    surfaces = scene.surfaces
     triangle = surfaces.triangles[light.index]
     b0 = 0.5 * u[0]
     b1 = u[1] - b0
@@ -40,7 +42,7 @@ def sample_triangle(light: LightRecord, surfaces: Surfaces, textures: Textures, 
             + surfaces.uvs[corners[1] + first] * b1
             + surfaces.uvs[corners[2] + first] * b2
         )
-    s.radiance = evaluate_image(textures, light.emission, uv)
+    s.radiance = evaluate_image(scene.textures, light.emission, uv)
     s.pdf = area_pdf(light, d2, cos_l)
     s.p = offset_origin(q, interpolation_error(triangle, b0, b1, b2), n, -s.wi)
     return s
