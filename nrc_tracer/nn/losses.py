@@ -221,8 +221,8 @@ class TargetLoss:
     Attributes:
         loss: The loss.
         target: float32 [N, C].
-        pdf: Density with which each sample was drawn, float32 [N] or [N, C], or None.
-        factor: What outputs are multiplied by before they are compared with the target, float32 [N, 1] or [N, C], or None.
+        pdf: Probability density with which each sample was drawn, float32 [N] or [N, C]; None for 1.
+        factor: Factor of the outputs before they are compared with the target, float32 [N, 1] or [N, C]; None for 1.
     """
 
     loss: LossFunction

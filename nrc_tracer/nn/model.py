@@ -123,12 +123,12 @@ class Model:
 
     @property
     def form(self) -> str:
-        """How the model runs: `fused` or `blocked` kernels; the name of the backend where it has one form alone."""
+        """The form of the kernels, `fused` or `blocked`; the name of the backend if it has only one form."""
         choice = getattr(self.backend, "choice", None)
         return self.backend.name if choice is None else choice.form
 
     def backend_report(self) -> str:
-        """How the model runs, and why like this, in a line."""
+        """One line that names the backend, the precision, the form of the kernels and the reason for it."""
         choice = getattr(self.backend, "choice", None)
         line = f"{self.backend.name} on {self.device}, {self.precision}"
         return line if choice is None else f"{line}: {choice.form} kernels, {choice.reason}"

@@ -79,14 +79,17 @@ class Backend(ABC):
     def step(
         self, x: Tensor, params: Tensor, evaluate: Evaluate, optimizer: Optimizer, *, loss_scale: float = 1.0
     ) -> tuple[Tensor, bool]:
-        """Change the parameters by a step of an optimizer.
+        """Take one step of an optimizer.
 
         Args:
-            x, params, evaluate, loss_scale: As in `gradient`; `params` are changed in place.
+            x: As in `gradient`.
+            params: As in `gradient`, but changed in place.
+            evaluate: As in `gradient`.
+            loss_scale: As in `gradient`.
             optimizer: The optimizer.
 
         Returns:
-            The loss before the step, 0-d, and whether the step was taken: it is not where a number is not finite.
+            The loss before the step, 0-d, and whether the step was taken: it is skipped if a number is not finite.
         """
         loss, gradient = self.gradient(x, params, evaluate, loss_scale=loss_scale)
         if gradient is None:

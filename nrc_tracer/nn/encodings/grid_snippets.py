@@ -201,7 +201,7 @@ def scatter_snippet(n_dims: int, n_features: int) -> str:
 
 def add_snippet(n_dims: int, n_features: int) -> str:
     """Body of (level, interpolation, x, begin, end, d_out, column, gradient, region, marks): add to the gradients of a region's
-    entries, and set the bit of each entry that gets some (CPU only)."""
+    entries, and set the bit of each entry that is touched (CPU only)."""
     begin = "float* entry_data = (float*)gradient.data;"
     fetch = "NRC_PREFETCH(entry_data + at * F);"
     return begin + Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch) + _ADD
