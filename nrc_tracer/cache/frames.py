@@ -103,7 +103,11 @@ class CachedFrames:
         self.image.continue_probability = None
 
     def follow_scene(self, *, kept: bool) -> None:
-        """Go on with another scene, of which the cache may know other radiance; `kept` unless it has begun anew."""
+        """Continue with another scene, in which radiance may differ from what the cache has learnt.
+
+        Args:
+            kept: Whether the cache has kept what it has learnt, as `RadianceCache.begin` returns it.
+        """
         self.forget_view()
         if not kept:
             self.image.training_paths = None
@@ -128,7 +132,7 @@ class CachedFrames:
     def warm_up(
         self, *, frames: int | None = None, seconds: float | None = None, stop: Callable[[], bool] | None = None
     ) -> None:
-        """Train the cache until its measured bias is small, its budget is used up, or `stop` says so.
+        """Train the cache until its measured bias is small, its budget is used up, or `stop` returns True.
 
         Args:
             frames: Largest number of frames; 64 unless frames or seconds are given. The option `train_frames`
@@ -167,7 +171,7 @@ class CachedFrames:
 
     def _known(self, budget_is_over: bool = False) -> Known:
         return Known(
-            # Only a frozen cache is asked: a fused one waits for the device to know
+            # It matters to a frozen cache only; a fused one that trains would have to wait for the device
             is_trained=not self.cache.options.freeze or self.cache.is_trained,
             has_light=self.cache.gain > 0.0,
             is_unbiased=self.mode is CacheMode.UNBIASED,

@@ -33,7 +33,7 @@ from nrc_tracer.device.recording import Recording, Stopwatch
 class RecordedRendering:
     """Adds samples to a film in frames whose parts are each launched as a whole: as `Rendering`, but for mode `unbiased`.
 
-    It holds for one scene, camera and film, and as long as `fits` says so.
+    It is made for one scene, camera and film, and valid while `fits` is true.
 
     Args:
         cache: The cache, made with `fused=True`.
@@ -101,7 +101,7 @@ class RecordedRendering:
 class RecordedTraining:
     """Trains the cache in frames that are each launched as a whole, with a number of paths that the device adapts: as `Training`.
 
-    It holds for one scene and camera, and as long as `fits` says so. In a frame without records the optimizer skips its steps.
+    It is made for one scene and camera, and valid while `fits` is true. In a frame without records the optimizer skips its steps.
 
     Args:
         cache: The cache, made with `fused=True`, which has a gain.

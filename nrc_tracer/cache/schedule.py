@@ -219,7 +219,7 @@ def _in_image(state: CacheState, options: CacheOptions, known: Known, done: Done
 
 
 def _training(state: CacheState, known: Known, unbiased: float, reason: Reason) -> Train:
-    """Without light seen, or after a change, the cache can neither stand in for the rest of a path nor tell its own scale."""
+    """Train; with all suffixes unbiased where the scale is unknown, before the cache has seen light and after a change."""
     measures_scale = state.needs_scale or not known.has_light
     return Train(1.0 if measures_scale else unbiased, reason, measures_scale)
 

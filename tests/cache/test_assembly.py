@@ -245,7 +245,7 @@ def test_a_prediction_that_is_not_finite_drops_its_sample():
 
 
 def test_corrected_samples_have_the_mean_of_the_tails(rng):
-    """Whatever the cache says: over many paths of which a share q goes on, the mean is that of gathered + T L."""
+    """Whatever the cache predicts: over many paths of which a share q goes on, the mean is that of gathered + T L."""
     paths, q = 200_000, 0.3
     buffers = RecordBuffers.allocate(paths, 1, CPU)
     goes_on = rng.random(paths) < q
@@ -262,7 +262,7 @@ def test_corrected_samples_have_the_mean_of_the_tails(rng):
 
 
 def test_records_share_memory_with_their_tensors():
-    """What a tensor holds is what kernels read, of every array, and each has the room that it says."""
+    """Every tensor shares its memory with the array that kernels read, and has the documented shape."""
     buffers = RecordBuffers.allocate(3, 4, CPU)
     assert buffers.record.capacity == 4
     rows = {"features": 12, "throughput": 12, "gathered": 15, "count": 3, "status": 3, "length": 3, "depth": 3}

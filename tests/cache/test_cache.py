@@ -1,4 +1,4 @@
-"""The cache itself: what it says at first, how it is scaled and trained."""
+"""The cache itself: its first predictions, its scale and its training."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_without_factorization_it_begins_with_the_gain():
     np.testing.assert_allclose(cache.predict(features).numpy(), cache.gain, rtol=1e-5)
 
 
-def test_it_says_nothing_below_zero():
+def test_no_prediction_is_below_zero():
     """A linear output trained on darkness beside light may fall below 0, which no radiance does."""
     cache = began(RadianceCache(config=_with(output_activation="None")))
     features, targets = samples(2048, 1)
@@ -110,7 +110,7 @@ def test_darkness_and_what_is_not_finite_leave_the_scale_alone():
         assert (cache.scale, cache.gain) == before
 
 
-def test_another_scale_does_not_change_what_it_says():
+def test_another_scale_does_not_change_predictions():
     """After training, bit for bit; the gain stays, and training goes on from there to the new light."""
     features, targets = samples(2048, 1)
     cache = trained(began(RadianceCache(config=SMALL)))
@@ -180,7 +180,7 @@ class _Steps:
 
 @pytest.mark.parametrize(("count", "records", "steps"), [(1000, 700, 4), (1000, 5000, 8), (3, 100, 8)])
 def test_batches(monkeypatch, count, records, steps):
-    """As many steps as wished, of equal sizes, of at most so many records, none of them twice."""
+    """The number of steps asked for, in batches of equal size, of at most that many records, none of them twice."""
     features, targets = samples(count, 1)
     features[:, 1] = torch.arange(count) / count  # a name
     cache = began(RadianceCache(config=SMALL))

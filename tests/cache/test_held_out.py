@@ -36,7 +36,7 @@ def _paths(rng, pixels, *, noise=1.0, spread=0.5):
 
 
 def _darker(bias):
-    """A cache that knows the mean light of every pixel, but says (1 - bias) times it."""
+    """A cache that knows the mean light of every pixel, but predicts (1 - bias) times it."""
     return lambda features: ((1.0 - bias) * features[:, :1]).expand(-1, 3)
 
 
@@ -70,7 +70,7 @@ def test_the_standard_error_covers_the_truth(rng, noise):
 
 
 def test_both_paths_of_a_pixel_may_have_the_same_error(rng):
-    """The cache is wrong pixel by pixel: the two paths of one are not two measurements, and the error says so."""
+    """The cache is wrong pixel by pixel: the two paths of one are not independent, and the standard error accounts for it."""
     draws, pixels = 500, 100
     ratios = []
     for _ in range(draws):

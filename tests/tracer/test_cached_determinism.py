@@ -119,7 +119,7 @@ def written(tmp_path_factory):
 
 
 def refusal(renderer: Renderer, path) -> str:
-    """What loading says, in one line."""
+    """The message of the error that loading raises, which is one line."""
     with pytest.raises(CheckpointError) as caught:
         renderer.load_checkpoint(path)
     assert "\n" not in str(caught.value)

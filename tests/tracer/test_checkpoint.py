@@ -68,7 +68,7 @@ def written(tmp_path_factory):
 
 
 def _refusal(renderer, path):
-    """What loading says; it must be one line and change nothing."""
+    """The message of the error that loading raises; it is one line, and nothing has changed."""
     before = (renderer.samples, accumulated(renderer))
     with pytest.raises(CheckpointError) as caught:
         renderer.load_checkpoint(path)

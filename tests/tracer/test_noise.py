@@ -1,4 +1,4 @@
-"""Ending by noise: the same number of samples however the work is spread, and an error that is what it says."""
+"""Ending by noise: the same number of samples however the work is spread, and an estimate that is the error."""
 
 import math
 

@@ -56,7 +56,7 @@ def test_moments_are_mean_and_unbiased_variance():
 
 
 def test_the_error_shrinks_with_the_square_root_of_the_samples():
-    """Over 200 seeds the spread of the mean is what the variance of a sample says, so the samples are independent."""
+    """Over 200 seeds the variance of the mean is that of a sample over their number, so the samples are independent."""
     means, variances = [], []
     for seed in range(200):
         mean, variance = rendered(half_lit(), 64, seed=seed).moments()
@@ -106,7 +106,7 @@ def test_ctrl_c_in_the_only_pass_is_answered():
 
 
 def test_ctrl_c_returns_the_image_so_far():
-    """With a warning that says how much of it there is."""
+    """With a warning that states its number of samples."""
     with pytest.warns(InterruptedWarning, match="the image has 1 of 999 samples per pixel") as caught:
         image = render(half_lit(), device="cpu", spp=999, progress=lambda renderer: signal.raise_signal(signal.SIGINT))
     np.testing.assert_array_equal(image.rgb, rendered(half_lit(), 1).image().rgb)
@@ -200,7 +200,7 @@ def test_reset_begins_anew():
 
 
 def test_unlimited_depth_can_be_asked_for():
-    """Depth -1 is without limit whatever the scene says."""
+    """Depth -1 is without limit whatever the scene has."""
     walls = Sphere(emission=1.0, flip_normals=True, material="m")
     camera = Perspective(to_world=(LookAt(origin=(0.3, 0.2, 0.4), target=(-0.5, 0.1, 0.0)),))
     described = scene(walls, materials={"m": Diffuse(reflectance=0.5)}, camera=camera, max_depth=1)

@@ -133,7 +133,7 @@ def test_recovery_counts_from_when_the_error_stays_small():
 
 
 def compare_to(error: float):
-    """What `compare` says of an image that is too bright by `error`, in units of its own."""
+    """The result of `compare` for an image that is too bright by `error`, in units of its own."""
     truth = np.ones((16, 16, 3))
     image = (1.0 + error * np.sqrt(1.01)) * truth
     return compare((image, image), (truth, truth))
