@@ -92,5 +92,12 @@ def _part(mesh: TriangleMesh, chosen: np.ndarray) -> TriangleMesh:
     """Return the chosen triangles, with only the vertices that they use."""
     indices = mesh.indices[chosen]
     vertices, inverse = np.unique(indices, return_inverse=True)
-    rest = (None if rows is None else rows[vertices] for rows in (mesh.normals, mesh.uvs, mesh.colors))
-    return TriangleMesh(mesh.positions[vertices], inverse.reshape(indices.shape).astype(np.int32), *rest)
+    normals, uvs, colors = (None if rows is None else rows[vertices] for rows in (mesh.normals, mesh.uvs, mesh.colors))
+    return TriangleMesh(
+        mesh.positions[vertices],
+        inverse.reshape(indices.shape).astype(np.int32),
+        normals,
+        uvs,
+        colors,
+        mesh.computed_normals,
+    )

@@ -67,9 +67,8 @@ def _smooth_edges(mesh: TriangleMesh, points: np.ndarray, groups: np.ndarray | N
     lengths = np.linalg.norm(normals, axis=1)
     normals = np.divide(normals, lengths[:, None], out=np.zeros_like(normals), where=lengths[:, None] > 0.0)
     # Sort the edges of all triangles, so that those between the same points are neighbours
-    begin = np.arange(points.size).reshape(points.shape)
-    end = np.roll(begin, -1, axis=1)
-    begin, end = begin.reshape(-1), end.reshape(-1)
+    numbers_of_corners = np.arange(points.size).reshape(points.shape)
+    begin, end = numbers_of_corners.reshape(-1), np.roll(numbers_of_corners, -1, axis=1).reshape(-1)
     ends = np.column_stack((points.reshape(-1)[begin], points.reshape(-1)[end]))
     forward = ends[:, 0] < ends[:, 1]
     ends.sort(axis=1)

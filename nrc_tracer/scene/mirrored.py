@@ -30,7 +30,7 @@ def turn_mirrored_meshes(description: SceneDescription, meshes: Mapping[str, Tri
     """
 
     def turned(shape: AnyShape) -> AnyShape:
-        if not isinstance(shape, Mesh) or shape.file not in meshes:
+        if not isinstance(shape, Mesh) or shape.file is None or shape.file not in meshes:
             return shape
         mesh = meshes[shape.file]
         from_triangles = shape.face_normals or mesh.normals is None or mesh.computed_normals
