@@ -14,6 +14,7 @@ from typing import NoReturn
 import numpy as np
 
 from nrc_tracer.errors import SceneError
+from nrc_tracer.scene.corners import unify_corners
 from nrc_tracer.scene.geometry import smooth_normals
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.number_text import NUMBER, parse_numbers
@@ -357,7 +358,7 @@ def _assemble(path: Path, pools: _Pools) -> tuple[TriangleMesh, np.ndarray]:
     if not len(triangles):
         cloud = pools.counts["v"] and not len(sizes)
         raise SceneError(f"{path}: no triangles in the file" + (f". {POINT_CLOUD}" if cloud else ""))
-    vertices, vertex_of_corner = _unify(corners)
+    vertices, vertex_of_corner = unify_corners(corners)
     with np.errstate(over="ignore"):
         positions = values["v"].astype(np.float32)
     if not np.all(np.isfinite(positions)):
@@ -385,17 +386,3 @@ def _assemble(path: Path, pools: _Pools) -> tuple[TriangleMesh, np.ndarray]:
         colors = linear_colors([*decode_srgb(np.concatenate(parts)).T])[v]
     mesh = TriangleMesh(positions[v], indices.astype(np.int32), normals, uvs, colors, bool(np.all(absent)))
     return mesh, absent
-
-
-def _unify(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the distinct triples (v, vt, vn); return them, and the number of the triple of each corner."""
-    v, vt, vn = corners.T
-    if all(np.array_equal(other, v) or other.max() < 0 for other in (vt, vn)):
-        # All three indices are equal or absent, so the vertices are those of the file
-        rows = np.arange(v.max() + 1)
-        absent = np.full_like(rows, -1)
-        return np.column_stack((rows, absent if vt.max() < 0 else rows, absent if vn.max() < 0 else rows)), v
-    key = v * (vt.max() + 2) + vt + 1
-    _, key = np.unique(key, return_inverse=True)  # so that the product below cannot overflow
-    _, first, vertex_of_corner = np.unique(key * (vn.max() + 2) + vn + 1, return_index=True, return_inverse=True)
-    return corners[first], vertex_of_corner
