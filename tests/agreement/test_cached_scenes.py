@@ -26,6 +26,7 @@ from tests.tracer.cached_renders import (
     warm_up,
     wrong_cache,
 )
+from tests.tracer.checkpoint_contents import contents
 
 SCENES = Path(__file__).resolve().parents[2] / "scenes"
 SIZE = {"width": 32, "height": 32}
@@ -168,9 +169,12 @@ def test_a_wrong_cache_is_seen_without_correction():
 
 def share_of_cache(renderer: Renderer) -> float:
     """The fraction of the image's light beyond the ends of paths, by the held-out paths."""
-    held = {name: tensor.double() for name, tensor in renderer.cache.held.items()}
-    beyond = float((held["throughput"] * held["tail"]).sum())
-    return beyond / (beyond + float(held["before"].sum()))
+    arrays = contents(renderer)[0]
+    before, throughput, tail = (
+        arrays[f"cache/extra/{name}"].astype(np.float64) for name in ("before", "throughput", "tail")
+    )
+    beyond = (throughput * tail).sum()
+    return float(beyond / (beyond + before.sum()))
 
 
 def bias_of_image(
@@ -189,8 +193,9 @@ def bias_of_image(
 
 def assert_bias_is_as_measured(renderer: Renderer, plain: Estimate, name: str) -> None:
     """The image's deficit is that reported at the ends of paths, times their fraction of its light."""
-    report, share = renderer.cache_report(), share_of_cache(renderer)
+    report = renderer.cache_report()
     missing, error, by_block = bias_of_image(renderer, plain)
+    share = share_of_cache(renderer)
     expected, tolerance = report["bias"] * share, np.hypot(error, report["bias_error"] * share)
     print(
         f"{name}: bias reported {report['bias']:.3f} +- {report['bias_error']:.3f} of {share:.0%} of the light = "
