@@ -113,7 +113,7 @@ def _sample(shapes: list[_Triangles], scene: Scene, count: int, rng: np.random.G
     """Draw points with a density that is the same on all triangles."""
     areas = np.concatenate([shape.areas for shape in shapes])
     total = float(areas.sum())
-    if not total > 0.0:
+    if not 0.0 < total < np.inf:
         return _Samples(np.zeros((1, 3)), np.zeros((1, 3)), np.zeros(1), 0.0)
     drawn = np.sort(rng.choice(len(areas), count, p=areas / total))
     root, v = np.sqrt(rng.random(count)), rng.random(count)
@@ -189,8 +189,10 @@ def _texel(coordinate: np.ndarray, size: int, wrap: Wrap) -> np.ndarray:
 
 def _exchanged(emitters: _Samples, surfaces: _Samples) -> float:
     """Return the mean irradiance of surfaces from emitters: the mean of L cos cos' / r^2 over pairs, times the emitters' area."""
-    total = 0.0
     shining = emitters.radiance > 0.0
+    if not shining.any():  # as where all triangles that glow are without area
+        return 0.0
+    total = 0.0
     for position, normal in zip(surfaces.positions, surfaces.normals, strict=True):
         away = position - emitters.positions[shining]
         square = np.maximum(np.sum(away * away, axis=-1), 1e-12 * max(emitters.area, 1e-300))

@@ -105,3 +105,10 @@ def test_the_light_of_a_square_lamp_above_a_floor_decides_at_a_hundredth_of_the_
             emissiveFactor=[factor * float(sky)] * 3,
         )
         assert _has_sky(file.write(tmp_path)) != lit
+
+
+def test_a_lamp_without_area_is_no_light(tmp_path):
+    file = GltfFile()
+    _quad(file, FLOOR, **GREY)
+    _quad(file, [CEILING[0]] * 4, emissiveFactor=[1, 1, 1])
+    assert _has_sky(file.write(tmp_path))
