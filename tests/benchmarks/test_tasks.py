@@ -139,5 +139,5 @@ def test_a_case_without_data_says_so(name, tmp_path, monkeypatch):
     """So that the others run."""
     monkeypatch.setattr(task_cases, "DATA", tmp_path / "data")
     monkeypatch.setattr(task_cases, "CACHE", tmp_path / "made")
-    with pytest.raises(DataError, match=r"not there|there is no data set"):
+    with pytest.raises(DataError, match=r"does not exist|there is no data set"):
         task_cases.CASES[name].make("cpu", 1)
