@@ -269,11 +269,14 @@ def test_the_image_converges_as_the_cache_does():
 
 @pytest.mark.slow
 def test_the_image_goes_on_converging():
-    """Over five seeds, errors of mean and blocks after 8, 32 and 128 frames shrink, the blocks' to within 3 %."""
+    """Over five seeds, errors of blocks after 8, 32 and 128 frames shrink to within 3 %, that of the mean to within 2 %.
+
+    The mean's own error need not shrink from count to count: early on, dark and bright blocks cancel by chance.
+    """
     plain = plain_pair(niche(film=(32, 32)))
     errors = np.array([errors_while_warming(seed, (8, 32, 128), plain) for seed in range(5)])
     mean, block = np.sqrt(np.mean(errors**2, axis=0)).T
     print("RMS over seeds after 8, 32 and 128 frames: mean", mean, "blocks", block)
     assert block[0] > block[1] > block[2]
-    assert mean[2] < mean[0]
+    assert mean[2] < 0.02
     assert block[2] < 0.03
