@@ -208,9 +208,9 @@ def test_only_what_fits_is_fused():
     """Other backends and precisions, and networks that are no one MLP, say so."""
     with pytest.raises(ConfigError, match="fused: the reference backend"):
         make_model(fused=True, backend="reference", precision="float64")
-    with pytest.raises(ConfigError, match="fused: only a model with a network, of precision float16"):
+    with pytest.raises(ConfigError, match="fused: needs a model with a network and precision float16"):
         make_model(fused=True, precision="float32")
-    with pytest.raises(ConfigError, match="fused: only a model with a network"):
+    with pytest.raises(ConfigError, match="fused: needs a model with a network"):
         make_model(GRID, None, fused=True, precision="float16")
     assert make_model(fused=True, precision="auto").precision == "float16"
 

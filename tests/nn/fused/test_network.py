@@ -172,7 +172,7 @@ def test_what_cannot_be_fused_is_refused():
         make_mlp(n_out=200),
         make_mlp(128, 200),
     ):
-        with pytest.raises(ConfigError, match="fused: a network of 16"):
+        with pytest.raises(ConfigError, match="fused: needs a network of 16"):
             FusedMlp(mlp, launcher)
     assert backward_variant(Shape(16, 128, 200, 16)) is None
     assert backward_variant(Shape(32, 64, 20, 16)).activations <= 48 * 1024
