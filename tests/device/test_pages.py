@@ -1,5 +1,6 @@
 """Large pages under tensors."""
 
+import mmap
 import sys
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def advised(address):
 @pytest.mark.skipif(sys.platform != "linux", reason="the system's own list of mappings is read")
 def test_large_tensors_are_advised_and_small_ones_left_alone():
     """The whole pages inside a tensor; its values are what they were."""
-    large = torch.zeros(4 * PAGE, dtype=torch.uint8)
+    # A mapping of its own: the allocator may hand out memory that was advised before
+    memory = mmap.mmap(-1, 4 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    large = torch.frombuffer(memory, dtype=torch.uint8)
     assert not advised(large.data_ptr() + 2 * PAGE)
     assert prefer_large_pages(large) is large
     assert advised(large.data_ptr() + 2 * PAGE)
