@@ -315,7 +315,13 @@ class RadianceCache:
         if precision == "auto" and not self.options.fused:
             precision = snapshot.precision
         network = Network.build(
-            self.options, snapshot.config, device=device, threads=threads, seed=snapshot.seed, precision=precision
+            self.options,
+            snapshot.config,
+            device=device,
+            threads=threads,
+            seed=snapshot.seed,
+            precision=precision,
+            form=snapshot.form_with(precision, device),
         )
         load_training(network.trainer, file.source)
         return network

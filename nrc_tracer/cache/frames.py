@@ -283,7 +283,14 @@ class CachedFrames:
         """What decides the bits of the image beside the tracer and the renderer's own settings."""
         code = [kernel.module.get_module_hash().hex()[:16] for kernel in self._kernels()]
         options = msgspec.to_builtins(self.cache.options)
-        return {"mode": self.mode.value, "precision": self.cache.model.precision, "kernels": code, **options}
+        model = self.cache.model
+        return {
+            "mode": self.mode.value,
+            "precision": model.precision,
+            "form": model.form,
+            "kernels": code,
+            **options,
+        }
 
     # Numbers
 

@@ -13,6 +13,7 @@ from nrc_tracer.cache.options import CacheOptions
 from nrc_tracer.errors import CacheError, ConfigError
 from nrc_tracer.nn import Model, Trainer
 from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.forms import FORMS
 
 _STARTS = {"None": 1.0, "ReLU": 1.0, "LeakyReLU": 1.0, "Softplus": 0.9999954600, "Squareplus": 0.99, "Exponential": 0.0}
 """Argument at which each output activation is 1."""
@@ -42,8 +43,9 @@ class Network:
         threads: int | None,
         seed: int,
         precision: str,
+        form: str = "auto",
     ) -> Network:
-        """Make a network with random weights, whose output is 1 where its activations allow it.
+        """Make a network with random weights, whose output is 1 where its activations allow it; `form` is that of `Model`.
 
         Raises:
             ConfigError, CacheError: Configuration and options do not fit together, or the loss is not for radiance.
@@ -60,6 +62,7 @@ class Network:
             precision=precision,
             deterministic=options.deterministic,
             fused=options.fused,
+            form=form,
         )
         trainer = _make_trainer(model, options)
         _start_at_one(model)
@@ -69,7 +72,13 @@ class Network:
         """Another network with the same configuration, untrained, on the same device."""
         model = self.model
         return Network.build(
-            options, model.config, device=model.device, threads=model.threads, seed=0, precision=model.precision
+            options,
+            model.config,
+            device=model.device,
+            threads=model.threads,
+            seed=0,
+            precision=model.precision,
+            form=model.form if model.form in FORMS else "auto",
         )
 
     def with_new_training(self, options: CacheOptions) -> Network:

@@ -89,6 +89,11 @@ class Snapshot:
             warnings.warn(message, SnapshotWarning, stacklevel=3)
         return model
 
+    def form_with(self, precision: str, device: str | torch.device | None) -> str:
+        """The form of the saved model, if the new one is to have its precision and kind of device; else `auto`."""
+        same = precision == self.precision and find_torch_device(device).type == self.device
+        return self.form if same and self.form in FORMS else "auto"
+
     def _build(self, device: str | torch.device | None, backend: str, precision: str, threads: int | None) -> Model:
         model = Model(
             self.n_input_dims,
@@ -98,7 +103,7 @@ class Snapshot:
             seed=self.seed,
             backend=backend,
             precision=precision,
-            form=self.form if precision == self.precision and self.form in FORMS else "auto",
+            form=self.form_with(precision, device),
             threads=threads,
             params=self.params,
         )

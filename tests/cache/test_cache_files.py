@@ -10,6 +10,7 @@ from nrc_tracer.cache.cache_file import read_cache_file
 from nrc_tracer.cache.state import CacheState
 from nrc_tracer.errors import CacheError, NrcError, SnapshotError
 from nrc_tracer.nn import Model, Trainer, save_training
+from nrc_tracer.nn.fused_cpu.choice import VARIABLE
 from nrc_tracer.nn.snapshot_format import SnapshotBytes
 from tests.cache.small_cache import SMALL, began, samples, trained
 
@@ -35,6 +36,23 @@ def test_a_loaded_cache_answers_and_learns_alike(tmp_path):
     assert loaded.trainer.steps == cache.trainer.steps == 26
     for options in ({}, {"trained": True}):
         assert loaded.predict(features, **options).equal(cache.predict(features, **options))
+
+
+@pytest.mark.parametrize(("saved", "other"), [("fused", "blocked"), ("blocked", "fused")])
+def test_a_cache_keeps_the_form_of_its_kernels(saved, other, tmp_path, monkeypatch):
+    """A loaded or restored cache predicts the same bits where a new one with its precision would run in another form."""
+    features, _ = samples(100, 5)
+    monkeypatch.setenv(VARIABLE, saved)
+    cache = trained(began(RadianceCache(config=SMALL, precision="float32")))
+    path, before = cache.save(tmp_path / "cache.safetensors"), cache.predict(features)
+    monkeypatch.setenv(VARIABLE, other)
+    loaded = began(RadianceCache.load(path))
+    again = began(RadianceCache(config=SMALL, precision="float32"))
+    assert (again.model.form, loaded.model.form) == (other, saved)
+    assert loaded.predict(features).equal(before)
+    again.restore(read_cache_file(path), device="cpu", threads=1)
+    assert again.model.form == saved
+    assert again.predict(features).equal(before)
 
 
 def test_settings_replace_those_of_the_file(tmp_path):

@@ -221,7 +221,7 @@ def test_joining_paths_with_and_without_a_second_continuation_keeps_the_new_ones
 
 
 def test_tensors_give_the_same_paths_back(rng):
-    """With and without a second continuation; others, or fewer, are refused."""
+    """Tensors are read back with and without a second continuation; a set with other or fewer tensors is refused."""
     paths = HeldOut(**_paths(rng, 3))
     for held in (paths, dataclasses.replace(paths, again=paths.tail + 1.0)):
         tensors = held.tensors()

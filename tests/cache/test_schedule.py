@@ -59,7 +59,7 @@ def frame(
 
 
 def frames(count: int, state: CacheState, options: CacheOptions, known: Known = KNOWN) -> tuple[list, CacheState]:
-    """For each of some frames the names of its actions but for its end, and the state after them."""
+    """Return the names of the actions of each frame, without the one that ends it, and the state after the last frame."""
     found = []
     for _ in range(count):
         actions, state = frame(state, options, known)
@@ -182,7 +182,7 @@ def test_training_is_in_proportion_to_rendering(credit, every, expected):
 
 
 def test_a_short_warm_up_is_made_up_for_in_every_second_frame():
-    """With the share of the warm-up; then every eighth frame trains as usual."""
+    """A warm-up that was too short is made up for in every second frame, with its unbiased share; then every eighth trains."""
     options = CacheOptions(warm_up_unbiased=0.75)
     state, trained = msgspec.structs.replace(WARM, late_frames=3), []
     for i in range(24):

@@ -26,7 +26,7 @@ class FusedModel:
 
     Args:
         structure: The model.
-        launcher: Of the CPU.
+        launcher: Launches kernels on the CPU.
 
     Raises:
         NotFused: The kernels cannot run it.
@@ -42,7 +42,7 @@ class FusedModel:
         return self._inference(x, params)
 
     def density(self, x: Tensor, params: Tensor) -> Tensor:
-        """Of a radiance field, the density before its activation, float32 [N], at positions, float32 [N, dims]."""
+        """Evaluate a radiance field's density before its activation, float32 [N], at positions, float32 [N, dims]."""
         return self._density_inference(x, params)[:, 0]
 
     def gradient(

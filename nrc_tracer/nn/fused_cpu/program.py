@@ -199,7 +199,7 @@ def plan(structure: Structure, *, density_only: bool = False, keep: bool = False
 
     Args:
         structure: The model.
-        density_only: Of a radiance field, the density network alone.
+        density_only: Whether only the density network of a radiance field is run.
         keep: Give each layer's result a place of its own, for a backward pass.
 
     Raises:
