@@ -19,10 +19,10 @@ NUMBERS = {
         )
     )
 }
-"""The number by which kernels know an activation."""
+"""The number of each activation in the kernels."""
 
 ACTIVATIONS = """
-    // Replace `count` values z, a multiple of 16, by the activation of them
+    // Apply an activation to `count` values z in place, `count` being a multiple of 16
     auto activate = [=](int kind, float* values, int count) __attribute__((noinline)) {
         auto each = [=](auto function) NRC_LAMBDA {
             for (int i = 0; i < count; i += 16) NRC_STORE(values + i, function(NRC_LOAD(values + i)));
@@ -36,7 +36,7 @@ ACTIVATIONS = """
         case 5: each([=](Floats z) NRC_LAMBDA { return sine(z, 0); }); break;
         case 6: each([=](Floats z) NRC_LAMBDA { return sigmoid(z); }); break;
         case 7:
-            // The root of z^2 + (2 / 10)^2, in which nothing overflows
+            // The square root of z^2 + (2 / 10)^2, without overflow
             each([=](Floats z) NRC_LAMBDA {
                 const Floats a = NRC_ABS(z), high = NRC_SELECT(a < 0.2f, 0.2f, a), low = NRC_SELECT(a < 0.2f, a, 0.2f);
                 const Floats ratio = low / high, one = 1.0f;
@@ -55,10 +55,10 @@ ACTIVATIONS = """
 """
 
 KEEPS_INPUT = frozenset({NUMBERS["SiLU"], NUMBERS["Sine"]})
-"""Activations whose derivative needs what they were applied to."""
+"""Numbers of the activations whose derivative needs their input; for the others the output is enough."""
 
 DERIVATIVES = """
-    // Multiply `count` gradients of activations by their derivatives, given what the activation made, h, and was applied to, z
+    // Multiply `count` gradients by the derivative of an activation, given its outputs h and its inputs z
     auto differentiate = [=](int kind, float* gradients, const float* h, const float* z, int count) __attribute__((noinline)) {
         auto each = [=](const float* values, auto function) NRC_LAMBDA {
             for (int i = 0; i < count; i += 16)

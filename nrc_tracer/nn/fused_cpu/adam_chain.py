@@ -1,4 +1,4 @@
-"""The optimizers whose steps the fused kernels take, and what they tell the kernels."""
+"""The optimizers whose steps the fused kernels can take, and the numbers that the kernels need of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nrc_tracer.nn.optimizers.optimizer import Optimizer
 
 
 class AdamChain:
-    """Adam, perhaps with an average of its weights and a learning rate that falls, as the fused kernels take a step of it.
+    """Adam, optionally with a moving average of the parameters and a decaying learning rate, for the fused kernels.
 
     Attributes:
         adam: Adam.
-        ema: The average around it, or None.
-        decays: The schedules around either.
+        ema: The moving average around it, or None.
+        decays: The learning-rate schedules around Adam or around the average.
     """
 
     def __init__(self, adam: Adam, ema: Ema | None, decays: list[ExponentialDecay]) -> None:
@@ -27,7 +27,7 @@ class AdamChain:
 
     @staticmethod
     def of(optimizer: Optimizer) -> AdamChain | None:
-        """The chain of an optimizer, or None where it is no such chain."""
+        """An optimizer as a chain, or None if the fused kernels cannot take its steps."""
         ema, decays = None, []
         while not isinstance(optimizer, Adam):
             if isinstance(optimizer, ExponentialDecay):
@@ -44,7 +44,7 @@ class AdamChain:
         return AdamChain(optimizer, ema, decays) if lazy and not optimizer.compact else None
 
     def begin_step(self, update: Any) -> None:
-        """Count a step, and write what it does to the fields of an `Update`."""
+        """Count a step, and write its numbers and addresses to the fields of an `Update`."""
         adam, ema = self.adam, self.ema
         for decay in self.decays:
             decay.begin_step()

@@ -1,4 +1,4 @@
-"""A program as the kernels read it, and launches whose arguments are packed once."""
+"""Programs in the form that kernels read, and launches whose arguments are packed only once."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from nrc_tracer.nn.fused_cpu.program import STRETCH, Program
 from nrc_tracer.nn.fused_cpu.structs import LayerData, OutputData, PartData, ProgramData
 
 ITEMS_PER_THREAD = 4
-"""Shares into which the work of a thread is cut, so that one that is held up does not hold up all."""
+"""Largest number of items per thread. Several small items keep one slow thread from delaying the others."""
 
 
 class Recorded:
-    """Launches of a kernel whose arguments are packed once, one item each.
+    """Launches of a kernel whose arguments are packed only once. Each launch runs one item.
 
     Args:
-        kernel: The kernel, whose first argument is the number of the item.
-        arguments: The others. Numbers in structs among them may change from run to run.
+        kernel: The kernel; its first argument is the index of the item.
+        arguments: Its other arguments. The numbers in structs among them may change between runs; see `fields`.
     """
 
     def __init__(self, kernel: wp.Kernel, arguments: list) -> None:
@@ -45,15 +45,15 @@ class Recorded:
 
 
 def fields(struct: Any) -> Any:
-    """The numbers of a struct as its recorded launches read them. To set them here takes a tenth of the time."""
+    """The fields of a struct in the memory that recorded launches read. Setting them here takes a tenth of the time."""
     return struct.__ctype__()
 
 
 class Slabs:
-    """The memory in which items work, each in a slab of its own.
+    """The working memory of items, one slab for each.
 
     Args:
-        size: Floats of a slab.
+        size: Size of a slab [floats].
     """
 
     def __init__(self, size: int) -> None:
@@ -61,24 +61,24 @@ class Slabs:
         self._memory = torch.empty(0)
 
     def address(self, items: int) -> int:
-        """Where the slabs of so many items begin: at a cache line. What was in them may be lost."""
+        """The address of the slabs of `items` items, aligned to a cache line. Earlier contents may be lost."""
         if len(self._memory) < items * self._size + 16:
             self._memory = torch.zeros(items * self._size + 16)
         return -(-self._memory.data_ptr() // 64) * 64
 
 
 def items_for(shares: int, threads: int) -> int:
-    """Items among which so many shares of work are divided."""
+    """The number of items among which `shares` equal pieces of work are divided."""
     return min(shares, ITEMS_PER_THREAD * threads if threads > 1 else 1)
 
 
 def rows_of(struct: Any, count: int) -> np.ndarray:
-    """So many of a struct, all numbers zero, to be filled by name and made an array of."""
+    """A NumPy array of `count` structs with all fields zero, to be filled by field name and passed to `wp.array`."""
     return np.zeros(count, dtype=struct.numpy_dtype())
 
 
 def program_data(program: Program, n_inputs: int, launcher: TorchLauncher) -> ProgramData:
-    """A program as kernels read it."""
+    """A program in the form that kernels read."""
     parts = rows_of(PartData, len(program.parts))
     levels = [rows_of(Level, 0)]
     d_first = 0

@@ -1,7 +1,7 @@
-"""Which form of a model is faster on this processor: fused kernels, or blocks of matrix products through torch.
+"""The choice of a model's form: fused kernels, or blocks of matrix products through torch, whichever is faster.
 
-A short timed trial decides, once for every shape of network on a machine: what it found is kept in Warp's kernel cache, so that
-near ties do not change bits from run to run.
+A short timed trial decides, once per machine and shape of network. Its result is kept in Warp's kernel cache, so that near ties
+do not change bits from run to run.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ from nrc_tracer.nn.structure import Structure
 from nrc_tracer.version import __version__
 
 VARIABLE = "NRC_TRACER_CPU_FORM"
-"""Environment variable with the form of all models for which none is asked."""
+"""Name of the environment variable that sets the form of all models made with the form `auto`."""
 
 WORTHWHILE = 1.3
-"""Ratio of speeds from which on the fused form is taken."""
+"""Smallest speed of the fused form, relative to the blocked form, for which the fused form is chosen."""
 
 ROWS = 4096
 ROUNDS = 7
-"""Rows of a network's input in a trial, and timings of each form."""
+"""Number of input rows in a trial, and number of timings of each form."""
 
 FILE = "nrc_tracer_network_forms.json"
+"""Name of the file with the results of trials, in the folder of Warp's kernel cache."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Choice:
 
     Attributes:
         form: `fused` or `blocked`.
-        precision: Of the operands of matrix products.
-        reason: For people.
+        precision: Type of the operands of matrix products.
+        reason: The reason as text, for `Model.backend_report`.
     """
 
     form: str
@@ -66,22 +67,22 @@ def choose_form(structure: Structure, form: str, *, wanted: str, precision: torc
 
     Args:
         structure: The model.
-        form: The form asked for.
-        wanted: The name of the precision asked for; the fused form has float32 alone.
-        precision: The precision of the blocked form.
+        form: The requested form, one of `FORMS`.
+        wanted: Name of the requested precision; the fused form computes in float32 only.
+        precision: Precision of the blocked form.
 
     Raises:
-        ConfigError: There is no such form, or it cannot run the model.
+        ConfigError: The form in the environment does not exist, or the requested form cannot run the model.
     """
     asked = form if form != "auto" else os.environ.get(VARIABLE, "auto")
     if asked not in FORMS:
         raise ConfigError(f'{VARIABLE}: unknown "{asked}"{nearest(asked, FORMS)}')
     if asked == "blocked":
-        return Choice("blocked", precision, "as asked")
+        return Choice("blocked", precision, "as requested")
     if wanted not in ("auto", "float32"):
         if form == "fused":
-            raise ConfigError(f'form: fused kernels on the CPU have float32, not {wanted}; use precision="float32"')
-        return Choice("blocked", precision, f"fused kernels on the CPU have float32, not {wanted}")
+            raise ConfigError(f'form: fused kernels on the CPU use float32, not {wanted}; use precision="float32"')
+        return Choice("blocked", precision, f"fused kernels on the CPU use float32, not {wanted}")
     try:
         program = plan(structure)
     except NotFused as error:
@@ -89,17 +90,17 @@ def choose_form(structure: Structure, form: str, *, wanted: str, precision: torc
             raise ConfigError(f'form: {error}; use form="auto"') from error
         return Choice("blocked", precision, str(error))
     if asked == "fused":
-        return Choice("fused", torch.float32, "as asked")
+        return Choice("fused", torch.float32, "as requested")
     ratio = _stored_speedup(structure, program, precision)
     name = str(precision).removeprefix("torch.")
     reason = f"{ratio:.2f} x the speed of blocked {name} products in a trial on this machine"
     if ratio >= WORTHWHILE:
         return Choice("fused", torch.float32, reason)
-    return Choice("blocked", precision, f"as fused ones had {reason}, and {WORTHWHILE} x is asked for")
+    return Choice("blocked", precision, f"because fused kernels had only {reason}, less than {WORTHWHILE} x")
 
 
 def choices_file() -> Path:
-    """Where the results of trials are kept, once Warp has been initialized."""
+    """The path of the file with the results of trials. Warp must have been initialized."""
     return Path(wp.config.kernel_cache_dir) / FILE
 
 
@@ -111,7 +112,7 @@ def _networks(structure: Structure) -> list[Mlp]:
 
 
 def _stored_speedup(structure: Structure, program: Program, precision: torch.dtype) -> float:
-    """The speed of the fused form over that of the blocked one, from the file where it is there."""
+    """The speed of the fused form relative to the blocked form: from the file if stored there, else from a trial."""
     shapes = [
         [*network.shapes, network.config.activation, network.config.output_activation]
         for network in _networks(structure)
@@ -128,7 +129,7 @@ def _stored_speedup(structure: Structure, program: Program, precision: torch.dty
         with (
             contextlib.suppress(OutputError),
             replacing(path) as temporary,
-        ):  # else the next process makes the trial again
+        ):  # if writing fails, the next process repeats the trial
             temporary.write_text(json.dumps(known, indent=1))
     return found
 
@@ -143,7 +144,7 @@ def _read(path: Path) -> dict:
 
 @cache
 def _machine() -> str:
-    """What a trial depends on besides the model: the processor, its instructions as the system tells them, and versions."""
+    """A key for everything except the model that a trial depends on: processor, instruction sets, and versions."""
     name, flags = platform.processor() or platform.machine(), ""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -156,9 +157,10 @@ def _machine() -> str:
 
 
 def measure_speedup(structure: Structure, program: Program, precision: torch.dtype) -> float:
-    """Time the networks in both forms on one thread, in turn, features being there; the ratio of the medians.
+    """Measure the speed of the fused form relative to the blocked form, on one thread and without the encoding.
 
-    The time is the thread's own, so that other work on the machine does not count.
+    The two forms take turns, and the result is the ratio of their median times. These are CPU times of the thread, so that other
+    work on the machine does not count.
     """
     launcher = TorchLauncher("cpu", threads=1)
     tasks = []
@@ -176,6 +178,6 @@ def measure_speedup(structure: Structure, program: Program, precision: torch.dty
                 start = time.thread_time()
                 for task in tasks:
                     run(task)
-                if turn:  # the first sets things up
+                if turn:  # the first round is a warm-up
                     seconds[name].append(time.thread_time() - start)
     return statistics.median(seconds["blocked"]) / statistics.median(seconds["fused"])

@@ -1,4 +1,4 @@
-"""A training step by the fused kernels: the gradient, or the step of an optimizer at once."""
+"""Training by the fused kernels: the gradient of a loss, or a whole step of an optimizer."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ from nrc_tracer.nn.losses import Huber, TargetLoss
 from nrc_tracer.nn.regions import Regions
 
 WEIGHTS_PER_ITEM = 2048
-"""Weights that an item of the last kernel takes."""
+"""Number of network weights per item of the kernels that sum their gradients or step them."""
 
 
 class FusedTraining:
     """Trains a model. Results do not depend on the number of threads.
 
     Args:
-        program: What to do, with places for gradients; see `program.plan`.
-        n_input_dims: Input columns of the model.
-        n_params: Parameters of the model.
-        n_weights: Those of its networks.
-        launcher: Of the CPU.
+        program: The model's program with places for gradients: `program.plan` with `keep`.
+        n_input_dims: Number of input columns of the model.
+        n_params: Number of parameters of the model.
+        n_weights: Number of weights of its networks.
+        launcher: The CPU launcher.
+
+    Attributes:
+        grids: The parts of the encoding that are grids.
     """
 
     def __init__(
@@ -88,20 +91,20 @@ class FusedTraining:
         *,
         judge: bool = True,
     ) -> tuple[float, list[Tensor] | None]:
-        """The mean loss and the gradients of the networks' weights and of the features of grids.
+        """The mean loss, and its gradients with respect to the networks' weights and the features of grids.
 
         Args:
-            x: float32 [N, n_input_dims], contiguous, N at least 1.
-            params: float32 [n_params], contiguous.
-            evaluate: The loss, or None with `d_out`.
-            d_out: The gradient of the outputs, float32 [N, outputs]. The loss returned is 0 then.
-            d_weights: Is given the gradient of the weights, float32 [n_weights].
-            d_inputs: Is given the gradient of all features, float32 [N, width], where it is wanted.
-            judge: Whether gradients that are not finite are none.
+            x: Inputs, float32 [N, n_input_dims], contiguous, N at least 1.
+            params: Parameters, float32 [n_params], contiguous.
+            evaluate: The loss; None if `d_out` is given.
+            d_out: The gradient of the outputs, float32 [N, outputs]; the returned loss is then 0. None if `evaluate` is given.
+            d_weights: Receives the gradient of the weights, float32 [n_weights].
+            d_inputs: Receives the gradient of all features, float32 [N, width], if given.
+            judge: Whether to return no gradients if the loss or a gradient is not finite.
 
         Returns:
-            The loss and, for each of `grids`, the gradient of its features, float32 [N, features], whose memory is used again;
-            None where a number is not finite, and that was to be judged.
+            The loss and, for each of `grids`, the gradient of its features, float32 [N, features], in memory that the next call
+            reuses. None in place of the gradients if `judge` is set and a number is not finite.
         """
         self._step.by_level = 0
         if d_inputs is not None:
@@ -122,10 +125,10 @@ class FusedTraining:
     def step(
         self, x: Tensor, params: Tensor, evaluate: TargetLoss | None, d_out: Tensor | None, chain: AdamChain
     ) -> tuple[float, bool]:
-        """Take a step of an optimizer; arguments as in `gradient`.
+        """Take one step of the optimizer `chain`. The other arguments are those of `gradient`.
 
         Returns:
-            The loss, and whether the step was taken: it is not where a number is not finite.
+            The loss, and whether the step was taken: it is skipped if the loss or a gradient is not finite.
         """
         self._step.by_level = 1
         loss, is_finite = self._both_passes(x, params, evaluate, d_out)
@@ -141,7 +144,7 @@ class FusedTraining:
     def _both_passes(
         self, x: Tensor, params: Tensor, evaluate: TargetLoss | None, d_out: Tensor | None
     ) -> tuple[float, bool]:
-        """Run the first kernel; the mean loss, and whether it and all gradients are finite."""
+        """Run the forward and the backward pass. Returns the mean loss, and whether it and all gradients are finite."""
         n, call, step = len(x), self._call, self._step
         rows = STRETCH * -(-n // (STRETCH * GROUPS))
         groups = -(-n // rows)
@@ -171,7 +174,7 @@ class FusedTraining:
 
 
 def _view(values: Tensor) -> tuple[int, tuple[int, int]]:
-    """The address of values [N], [N, 1] or [N, C], and the floats from row to row and from column to column."""
+    """The address of values [N], [N, 1] or [N, C], and their strides from row to row and from column to column [floats]."""
     if values.ndim == 1 or values.shape[1] == 1:
         return values.data_ptr(), (values.stride(0), 0)
     return values.data_ptr(), (values.stride(0), values.stride(1))

@@ -16,7 +16,7 @@ MAX_DEGREE = 8
 def harmonic_coefficients() -> np.ndarray:
     """Constants of the recurrences of spherical harmonics, float32 [3, MAX_DEGREE, MAX_DEGREE].
 
-    For band and m these are the factors a and b; the first row of the last table has the first coefficient of every m.
+    Tables 0 and 1 hold the factors a and b of each band and m. Row 0 of table 2 holds the first coefficient of each m.
     """
     table = np.zeros((3, MAX_DEGREE, MAX_DEGREE), np.float32)
     for m in range(MAX_DEGREE):
@@ -27,11 +27,11 @@ def harmonic_coefficients() -> np.ndarray:
 
 
 POINTWISE = """
-    // Features of the points begin .. end - 1 by a part without parameters: the row of point `begin` begins at `rows`
+    // Compute a part without parameters for the points begin .. end - 1; `rows` is the address of the row of point `begin`
     auto encode_pointwise = [=](const auto& part, const float* x, int n_dims, int begin, int end, float* rows, int row)
                                 __attribute__((noinline)) {
         if (part.kind == 5) {
-            // Identity: columns that lie side by side in both
+            // Identity: the columns are contiguous in inputs and features
             const int columns = part.n_dims;
             const float scale = part.scale, shift = part.shift;
             for (int i = begin; i < end; ++i) {
@@ -54,7 +54,7 @@ POINTWISE = """
             };
             const int size = part.size;
             if (part.kind == 1) {
-                // OneBlob: the blob has a radius of one bin, so that it reaches three
+                // OneBlob: the blob has a radius of one bin, so that it overlaps three bins
                 auto cumulative = [](Floats u) NRC_LAMBDA {
                     const Floats s = u * u;
                     return 0.5f + 0.9375f * u * (1.0f - s * (0.6666667f - 0.2f * s));
@@ -75,7 +75,7 @@ POINTWISE = """
                     }
                 }
             } else if (part.kind == 2) {
-                // Frequency: angles in half turns, less full turns, which is exact
+                // Frequency: angles are in half turns, and full turns can be subtracted without rounding
                 auto less_full_turns = [](Floats a) NRC_LAMBDA { return a - 2.0f * NRC_ROUND(0.5f * a); };
                 for (int d = 0; d < part.n_dims; ++d) {
                     Floats angle = less_full_turns(input(d));

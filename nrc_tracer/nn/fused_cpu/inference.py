@@ -1,4 +1,4 @@
-"""A model run by the fused kernel, from its inputs to its outputs."""
+"""Inference by the fused kernel, from inputs to outputs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class FusedInference:
     """Runs a program. Results do not depend on the number of threads.
 
     Args:
-        program: What to do; see `program.plan`.
-        n_input_dims: Input columns of the model.
-        launcher: Of the CPU.
+        program: The model's program; see `program.plan`.
+        n_input_dims: Number of input columns of the model.
+        launcher: The CPU launcher.
     """
 
     def __init__(self, program: Program, n_input_dims: int, launcher: TorchLauncher) -> None:
         self._launcher = launcher
         self._n_outputs = len(program.outputs)
-        self._lock = threading.Lock()  # one call at a time has the arguments and the slabs
+        self._lock = threading.Lock()  # calls share the arguments and the slabs, so they run one at a time
         self._slabs = Slabs(program.slab)
         call = Call()
         self._call = fields(call)
@@ -35,7 +35,7 @@ class FusedInference:
         """The output, float32 [N, outputs].
 
         Args:
-            x: float32 [N, n_input_dims], contiguous.
+            x: Inputs, float32 [N, n_input_dims], contiguous.
             params: All parameters of the model, float32, contiguous.
         """
         out = x.new_empty(len(x), self._n_outputs)

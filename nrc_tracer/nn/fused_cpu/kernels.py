@@ -1,6 +1,7 @@
-"""The fused kernels, put together from C++ texts.
+"""The fused kernels, assembled from C++ snippets.
 
-A kernel's item works through stretches of points, every `items`-th one, in a slab of its own.
+An item of inference takes every `items`-th stretch of points. An item of both training passes takes every `items`-th group of
+stretches. Each of these items works in a slab of its own.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _NAMES = """
 """
 
 _ENCODE = """
-    // Padding stays what it is
+    // Padding never changes, so it is written only once
     auto pad = [&]() {
         for (int p = 0; p < n_parts; ++p) {
             const auto part = program.parts.data[p];
@@ -72,7 +73,7 @@ _GRID_CALL = """
 """
 
 _LAYERS = """
-    // Weights as [in, out], so that outputs lie side by side
+    // Transpose the weights to [in, out], so that outputs are contiguous
     auto pack = [&]() {
         for (int l = 0; l < n_layers; ++l) {
             const auto layer = program.layers.data[l];
@@ -83,7 +84,7 @@ _LAYERS = """
         }
     };
     auto place = [&](int at, int row, int moves, int first) { return slab + at + (moves ? (long long)first * row : 0); };
-    // All layers for `rows` rows of the stretch from row `first` on; rounded up, as buffers have room
+    // Run all layers on `rows` rows of the stretch, from row `first` on; the number is rounded up, since buffers have room
     auto apply = [&](int first, int rows) {
         const int whole = (rows + 11) / 12 * 12;
         for (int l = 0; l < n_layers; ++l) {
@@ -135,7 +136,7 @@ _VIEWS = """
 
 
 def _filled(text: str, dims: int, features: int, **more: str) -> str:
-    """A text with the numbers of a grid in place of `$dims` and `$features`, and what else is given."""
+    """A C++ snippet with the values of a grid in place of `$dims` and `$features`, and those of `more` likewise."""
     values = {"dims": str(dims), "features": str(features), **more}
     for name, value in values.items():
         text = text.replace("${" + name + "}", value).replace("$" + name, value)
@@ -151,7 +152,7 @@ def _preamble(grids: tuple[tuple[int, int], ...]) -> str:
 
 @cache
 def infer_kernel(grids: tuple[tuple[int, int], ...]) -> wp.Kernel:
-    """The kernel of inference for programs with grids of these dimensions and features, in a module of its own."""
+    """The inference kernel for programs whose grids have these (dimensions, features), in a module of its own."""
     module = _module("infer", grids)
 
     @wp.func_native(_preamble(grids) + _INFER)
@@ -166,12 +167,12 @@ def infer_kernel(grids: tuple[tuple[int, int], ...]) -> wp.Kernel:
 
 @dataclass(frozen=True)
 class TrainingKernels:
-    """The kernels of a training step; items are numbered from 0 in each.
+    """The kernels of a training step. Items are numbered from 0 in each.
 
     Attributes:
-        descend: Both passes: items share the groups of rows.
-        sum_weights: The gradients of weights, an item for each slice of them.
-        advance: The gradients of grids and of weights, and Adam's step: an item for each region, then one for each slice.
+        descend: The forward and the backward pass; the items share the groups of stretches.
+        sum_weights: The sums of the weights' gradients; one item per slice of the weights.
+        advance: The sums of the gradients of grids and weights, and Adam's step; one item per region, then one per slice.
     """
 
     descend: wp.Kernel
@@ -181,7 +182,7 @@ class TrainingKernels:
 
 @cache
 def training_kernels(grids: tuple[tuple[int, int], ...]) -> TrainingKernels:
-    """The kernels for programs with grids of these dimensions and features, in a module of their own."""
+    """The training kernels for programs whose grids have these (dimensions, features), in a module of their own."""
     module = _module("train", grids)
 
     adds = "".join(_filled(ADD, *grid, body=add_snippet(*grid)) for grid in grids)
@@ -236,7 +237,7 @@ def _module(name: str, grids: tuple[tuple[int, int], ...]) -> wp.Module:
     module.options["enable_backward"] = False
     flags = wp.config.cpu_compiler_flags
     if platform.machine().lower() in ("x86_64", "amd64"):
-        # Without this, Clang uses half of the registers of AVX-512
+        # Without this flag, Clang uses vectors of 256 bits, half of an AVX-512 register
         default = "-march=native" if flags is None else flags
         module.options["cpu_compiler_flags"] = f"{default} -mprefer-vector-width=512"
     return module

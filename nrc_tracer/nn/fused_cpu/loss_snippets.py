@@ -1,4 +1,4 @@
-"""C++ of the losses: of a block of rows, their sum and its gradient with respect to the model's outputs.
+"""C++ of the losses: the loss of one row, and its gradient with respect to the model's outputs.
 
 The definitions are those of `nrc_tracer.nn.losses`, in the same order of operations.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from nrc_tracer.nn import losses
 
 GIVEN = 0
-"""The gradient of the outputs is in memory."""
+"""Number in place of a loss's number if the gradient of the outputs is given."""
 
 NUMBERS: dict[type[losses.LossFunction], int] = {
     losses.Absolute: 1,
@@ -21,10 +21,10 @@ NUMBERS: dict[type[losses.LossFunction], int] = {
     losses.CrossEntropy: 8,
     losses.Huber: 9,
 }
-"""The number by which kernels know a loss."""
+"""The number of each loss in the kernels."""
 
 LOSSES = """
-    // The loss of one row of predictions p and targets t; d is given the gradient
+    // Return the loss of one row of predictions p and targets t, and write its gradient to d
     auto row_loss = [=](int kind, float weight, float delta, const float* p, const float* t, const float* pdf, int pdf_step,
                         int C, float* d) -> float {
         float sum = 0.0f, luminance = 0.0f;

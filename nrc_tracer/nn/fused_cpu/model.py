@@ -1,4 +1,4 @@
-"""A model by the fused kernels: outputs, gradients, derivatives and steps of an optimizer."""
+"""A model that the fused kernels run: outputs, gradients, derivatives and steps of an optimizer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from nrc_tracer.nn.structure import Structure
 
 
 class FusedModel:
-    """Runs a model in one kernel from inputs to outputs, and trains it in two.
+    """Runs a model in one kernel from inputs to outputs, and trains it in two kernels.
 
-    Inputs are float32 [N, n_input_dims], parameters float32 [n_params], contiguous and without a graph; nothing is checked.
+    Inputs are float32 [N, n_input_dims] and parameters float32 [n_params], both contiguous and without a graph for autograd.
+    They are not checked here.
 
     Args:
-        structure: The model.
-        launcher: Launches kernels on the CPU.
+        structure: Encoding and network.
+        launcher: The CPU launcher.
 
     Raises:
-        NotFused: The kernels cannot run it.
+        NotFused: The fused kernels cannot run the model.
     """
 
     def __init__(self, structure: Structure, launcher: TorchLauncher) -> None:
@@ -42,22 +43,24 @@ class FusedModel:
         return self._inference(x, params)
 
     def density(self, x: Tensor, params: Tensor) -> Tensor:
-        """Evaluate a radiance field's density before its activation, float32 [N], at positions, float32 [N, dims]."""
+        """The density of a radiance field before its activation, float32 [N], at positions, float32 [N, dims]."""
         return self._density_inference(x, params)[:, 0]
 
     def gradient(
         self, x: Tensor, params: Tensor, evaluate: Evaluate, loss_scale: float, d_weights: Tensor
     ) -> tuple[Tensor, list[Tensor] | None]:
-        """The mean loss, and the gradients of weights and of the features of grids.
+        """The mean loss, and its gradients with respect to the networks' weights and the features of grids.
 
         Args:
-            x, params: Inputs, at least one row, and parameters.
+            x: Inputs, at least one row.
+            params: Parameters.
             evaluate: The loss and its gradient.
-            loss_scale: Factor of the loss on the way back; the result is without it.
-            d_weights: Is given the gradient of the networks' weights.
+            loss_scale: Factor of the loss in the backward pass, against underflow; it is removed from the results.
+            d_weights: Receives the gradient of the networks' weights, float32 [n_matrix_params].
 
         Returns:
-            The loss, 0-d, and the gradients that `add_up_grids` takes; None where a number is not finite.
+            The loss, 0-d, and the gradient of each grid's features for `add_up_grids`; None in place of these gradients if the
+            loss or a gradient is not finite.
         """
         if isinstance(evaluate, TargetLoss) and loss_scale == 1.0:
             number, d_features = self._training.gradient(x, params, evaluate, None, d_weights)
@@ -73,14 +76,18 @@ class FusedModel:
         return loss, d_features
 
     def add_up_grids(self, x: Tensor, params: Tensor, d_features: list[Tensor], sink: GradientSink) -> None:
-        """Add the gradients of grids, given those of their features, to a sink of all parameters."""
+        """Add the gradients of the grids' entries to a sink of all parameters, given the gradients of the grids' features."""
         for part, d_values in zip(self._training.grids, d_features, strict=True):
             encoding, own = part.encoding, slice(part.first_param, part.first_param + part.encoding.n_params)
             inputs = x[:, part.input : part.input + encoding.n_input_dims]
             encoding.backward_params(self._launcher, inputs, params[own], d_values, sink.part(own))
 
     def step(self, x: Tensor, params: Tensor, evaluate: Evaluate, optimizer: Optimizer) -> tuple[Tensor, bool] | None:
-        """Take a step of an optimizer, at least one row given; see `Backend.step`. None where its steps are not fused."""
+        """Take one step of an optimizer as `Backend.step` does, with at least one row of inputs.
+
+        Returns:
+            The loss and whether the step was taken; None if the fused kernels cannot take the steps of this optimizer.
+        """
         chain = AdamChain.of(optimizer)
         if chain is None:
             return None
@@ -95,7 +102,10 @@ class FusedModel:
     def derivatives(
         self, x: Tensor, params: Tensor, d_out: Tensor, *, need_input: bool, need_params: bool
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Gradients of inputs and parameters, given that of the outputs, float32 [N, n_output_dims]."""
+        """The gradients of inputs and parameters, each None if not needed.
+
+        `d_out` is the gradient of the outputs, float32 [N, n_output_dims].
+        """
         structure = self._structure
         d_x = torch.zeros_like(x) if need_input else None
         d_params = torch.zeros_like(params) if need_params else None
@@ -110,7 +120,7 @@ class FusedModel:
             structure.encoding.backward_input(self._launcher, x, structure.split(params)[1], d_inputs, d_x)
         return d_x, d_params
 
-    # The kernels' hosts, made when first asked for: to load a kernel may mean to compile it
+    # The hosts of the kernels are made on first use, since loading a kernel may compile it
 
     @cached_property
     def _inference(self) -> FusedInference:

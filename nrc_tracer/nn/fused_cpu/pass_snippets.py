@@ -86,7 +86,7 @@ DESCEND = """
                                 to[c - layer.first_feature] = d_source[i * layer.n_in + c];
                         }
 
-                    // Leave the gradients of grids' features
+                    // Store the gradients of the grids' features
                     for (int q = 0; q < n_parts; ++q) {
                         const auto part = program.parts.data[q];
                         if (part.kind != 0 || part.buffer != layer.source) continue;
@@ -119,7 +119,7 @@ DESCEND = """
 """
 
 SUM_WEIGHTS = """
-    // The sums of all groups, in order
+    // Add the gradients of all groups, in order
     const int begin = item * step.slice, end = begin + step.slice < step.n_weights ? begin + step.slice : step.n_weights;
     const float* parts = (const float*)step.d_weights;
     float* gradient = (float*)step.gradient;

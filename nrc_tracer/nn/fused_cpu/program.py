@@ -1,7 +1,7 @@
-"""What the fused kernels do for one model, as numbers: the parts of the encoding, the layers, and where each puts its results.
+"""Programs of the fused kernels: the parts of a model's encoding, the layers of its networks, and the places of their results.
 
-The kernels work in a *slab* of memory, one for each thread's work: the features of a stretch of points, then for a block of
-rows of the stretch the results of every layer. Places in it are counted in floats.
+Each item of a kernel works in a *slab* of memory. It holds the features of a *stretch* of points and, for a *block* of rows of
+that stretch, the results of the layers. Places in a slab are counted in floats.
 """
 
 from __future__ import annotations
@@ -23,35 +23,36 @@ from nrc_tracer.nn.radiance_field import DENSITY_OUTPUTS, OUTPUTS, RadianceField
 from nrc_tracer.nn.structure import Structure
 
 GROUPS = 32
-"""Groups of stretches at most. Each sums up its gradients of weights, and these are added in order: threads do not matter."""
+"""Largest number of groups of stretches. The weights' gradients are summed in each group, and then over the groups in order, so
+that they do not depend on the number of threads."""
 
 STRETCH = 384
-"""Points that are encoded at a time: a level's table stays in the cache meanwhile. A multiple of BLOCK."""
+"""Number of points that are encoded at a time, so that a grid level's table stays in the cache. A multiple of all block sizes."""
 
 MAX_WIDTH = 256
-"""The widest layer that is fused."""
+"""Largest width of a fused layer [neurons]."""
 
 EMPTY = -1
 GRID, ONE_BLOB, FREQUENCY, TRIANGLE_WAVE, SPHERICAL_HARMONICS, IDENTITY = range(6)
-"""Kinds of parts, as kernels know them."""
+"""Numbers of the kinds of parts, for the kernels."""
 
 
 class NotFused(Exception):
-    """A model that the fused kernels cannot run, and why."""
+    """The fused kernels cannot run a model. The message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """An encoding without nested ones, as part of a model's.
+    """An encoding without nested encodings, as part of a model's encoding.
 
     Attributes:
         encoding: The encoding.
-        kind: Its kind.
-        size: Its levels, bins, frequencies or bands.
+        kind: Number of its kind.
+        size: Number of its levels, bins, frequencies or bands.
         input: Its first input column.
-        first_param: Its first parameter among those of the model.
+        first_param: Index of its first parameter among those of the model.
         column: The column of its first value.
-        padding: Columns of padding: first and one past the last.
+        padding: The first column of padding, and one past the last.
     """
 
     encoding: Encoding
@@ -68,9 +69,9 @@ class Buffer:
     """Rows of floats in a slab.
 
     Attributes:
-        at: Its first float.
-        row: Floats of a row.
-        moves: Whether it holds the rows of a stretch, of which a block begins further on, or those of a block alone.
+        at: Place of its first row.
+        row: Length of a row [floats].
+        moves: Whether it holds all rows of a stretch, so that each block has another place; else it holds the rows of one block.
     """
 
     at: int
@@ -83,19 +84,19 @@ class LayerPlan:
     """A layer of a network.
 
     Attributes:
-        n_in, n_out: Widths.
-        weights: Its first weight among the model's parameters.
-        packed: Its transposed weights in the slab.
+        n_in, n_out: Numbers of inputs and outputs.
+        weights: Index of its first weight among the model's parameters.
+        packed: Place of its transposed weights.
         activation: Number of its activation.
-        source, target: Where its input is, and where its result goes.
-        applied: In training, the place of what the activation is applied to, where its derivative needs it, else -1.
-        d_target: In training, the gradient of its result.
-        d_source: In training, the gradient of its input.
-        d_columns: The columns of it that are needed for the parameters.
-        first_feature: The first column of its input that the encoding makes, if any.
-        feature_column: Which column of the encoding this is.
-        late_output: The output of the model whose gradient is added to the first column of `d_target`, or -1: a radiance field's
-            density.
+        source, target: Buffers of its input and its output.
+        applied: In training, the place where the activation's input is kept if its derivative needs it, else -1.
+        d_target: In training, the buffer of the gradient of its output.
+        d_source: In training, the buffer of the gradient of its input.
+        d_columns: Columns of `d_source` that the gradients of parameters need: the first, and one past the last.
+        first_feature: The first input column that the encoding writes, if any.
+        feature_column: The column of the encoding that is written there.
+        late_output: Index of the model output whose gradient is added to the first column of `d_target`: a radiance field's
+            density. -1 for none.
     """
 
     n_in: int
@@ -116,12 +117,16 @@ class LayerPlan:
 
 @dataclass
 class Slab:
-    """Hands out places in a slab, each at the beginning of a cache line."""
+    """Allocates the memory of a slab in whole cache lines.
+
+    Attributes:
+        size: Size of the slab so far [floats].
+    """
 
     size: int = 0
 
     def take(self, floats: int) -> int:
-        """The place of so many floats."""
+        """Allocate a number of floats. Returns their place."""
         place = self.size
         self.size += -(-floats // 16) * 16
         return place
@@ -129,16 +134,16 @@ class Slab:
 
 @dataclass(frozen=True)
 class Program:
-    """What the kernels do for a model.
+    """The program of the fused kernels for one model.
 
     Attributes:
-        parts: The encoding, with the buffer into which each part writes.
+        parts: The parts of the encoding, each with the buffer that it writes to.
         layers: The layers of all networks in order.
-        outputs: For each output of the model, the buffer and the column where it is.
-        block: Rows that go through the layers at a time.
-        slab: Floats of a slab.
-        late: In training, the place of a radiance field's gradient of density, a float for each row of a block.
-        grids: Dimensions and features of the grids among the parts.
+        outputs: The buffer and the column of each output of the model.
+        block: Number of rows that pass through the layers at a time.
+        slab: Size of a slab [floats].
+        late: In training, the place of the gradient of a radiance field's density, one float per row of a block.
+        grids: The different (dimensions, features per level) of the grids among the parts, sorted.
     """
 
     parts: list[tuple[Part, Buffer]]
@@ -150,15 +155,15 @@ class Program:
     grids: tuple[tuple[int, int], ...]
 
     def with_grids(self, grids: tuple[tuple[int, int], ...]) -> Program:
-        """The same for a kernel that was made for such grids."""
+        """The same program, run by the kernel for programs with `grids`."""
         return replace(self, grids=grids)
 
 
 def flat_parts(encoding: Encoding, width: int, first_param: int, first_input: int = 0, column: int = 0) -> list[Part]:
-    """The parts of an encoding of `width` columns, the first of them `column`.
+    """The parts of an encoding that writes `width` columns from `column` on.
 
     Raises:
-        NotFused: There is a part for which there is no kernel.
+        NotFused: The fused kernels cannot run one of the parts.
     """
     if isinstance(encoding, CompositeEncoding):
         if not encoding.concatenated:
@@ -176,7 +181,7 @@ def flat_parts(encoding: Encoding, width: int, first_param: int, first_input: in
 
 
 def _kind(encoding: Encoding) -> tuple[int, int]:
-    """The kind of an encoding and its size."""
+    """The kind and the size of an encoding, as in `Part`."""
     if isinstance(encoding, GridEncoding):
         return GRID, len(encoding.levels)
     if isinstance(encoding, OneBlobEncoding):
@@ -199,15 +204,15 @@ def plan(structure: Structure, *, density_only: bool = False, keep: bool = False
 
     Args:
         structure: The model.
-        density_only: Whether only the density network of a radiance field is run.
-        keep: Give each layer's result a place of its own, for a backward pass.
+        density_only: Whether to run only the density network of a radiance field.
+        keep: Whether to prepare a backward pass: each layer's output is kept, and gradients have places.
 
     Raises:
-        NotFused: The kernels cannot run it.
+        NotFused: The fused kernels cannot run the model.
     """
     mlp = structure.mlp
     if mlp is None:
-        raise NotFused("an encoding without a network has nothing to be fused with")
+        raise NotFused("an encoding without a network is not fused")
     networks = [mlp.density, mlp.rgb] if isinstance(mlp, RadianceField) else [mlp]
     widest = max(max(shape) for network in networks for shape in network.shapes)
     if structure.width == 0:
@@ -270,7 +275,7 @@ def plan(structure: Structure, *, density_only: bool = False, keep: bool = False
 def _with_gradients(
     layers: list[LayerPlan], slab: Slab, block: int, placed: list[tuple[Part, Buffer]], *, joined: Buffer | None
 ) -> list[LayerPlan]:
-    """The layers with places for gradients, in two buffers that take turns."""
+    """The layers with places for gradients, which alternate between two buffers."""
     widest = max(max(layer.n_in, layer.n_out) for layer in layers)
     turns = [Buffer(slab.take(block * widest), widest, False) for _ in range(2)]
     result = []
@@ -297,7 +302,7 @@ def _with_gradients(
 
 
 def _grid_columns(buffer: Buffer, placed: list[tuple[Part, Buffer]]) -> tuple[int, int]:
-    """The columns of a buffer that grids write, whole vectors of them."""
+    """The columns of a buffer that grids write, rounded outwards to whole vectors: the first, and one past the last."""
     own = [part for part, place in placed if place is buffer and isinstance(part.encoding, GridEncoding)]
     begin = min((part.column for part in own), default=0) // ALIGNMENT * ALIGNMENT
     end = max((part.column + part.encoding.n_output_dims for part in own), default=0)
@@ -305,7 +310,7 @@ def _grid_columns(buffer: Buffer, placed: list[tuple[Part, Buffer]]) -> tuple[in
 
 
 def _place_in_field(part: Part, position_width: int, features: Buffer, joined: Buffer) -> tuple[Part, Buffer]:
-    """A part of a radiance field's encoding: features of the direction stand behind the outputs of the density network."""
+    """A part of a radiance field's encoding with its buffer. Features of the direction follow the density network's outputs."""
     if min(part.column, part.padding[0]) < position_width:
         return part, features
     move = DENSITY_OUTPUTS - position_width

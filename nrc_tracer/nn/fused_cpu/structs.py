@@ -1,4 +1,4 @@
-"""The arguments of the fused kernels as structs. Addresses are plain integers, so that a call changes numbers alone."""
+"""The structs that the fused kernels take as arguments. Addresses are integers, so that only numbers change between calls."""
 
 import warp as wp
 
@@ -11,19 +11,19 @@ class PartData:
     """A part of an encoding.
 
     Attributes:
-        kind: What it is; see `program`.
-        input, n_dims: Its first input column, and how many it takes.
-        buffer, row: The place of its buffer in a slab, and the floats of a row.
-        column: Column of its first value.
-        padding_begin, padding_end: Columns of padding.
-        padding: What these hold.
-        size: Bins, frequencies or bands; levels of a grid.
-        scale, shift: Of Identity.
-        first_param: Its first parameter.
-        level: Its first level among all levels.
-        n_features: Features per level of a grid.
-        interpolation: Of a grid.
-        d_first: Columns of the grids before it.
+        kind: Kind of the encoding, one of the constants in `program`.
+        input, n_dims: First input column, and number of input columns.
+        buffer, row: Place of its buffer in a slab, and length of a row of the buffer [floats].
+        column: Column of its first value in the buffer.
+        padding_begin, padding_end: First column of padding, and one past the last.
+        padding: Value of the padding.
+        size: Number of bins, frequencies or bands, or of a grid's levels.
+        scale, shift: Factor and offset of an Identity encoding.
+        first_param: Index of its first parameter among those of the model.
+        level: Index of a grid's first level among the levels of all grids.
+        n_features: Number of features per level of a grid.
+        interpolation: Number of a grid's interpolation.
+        d_first: Number of feature columns of the grids before it.
     """
 
     kind: wp.int32
@@ -47,21 +47,21 @@ class PartData:
 
 @wp.struct
 class LayerData:
-    """A layer; places are in a slab, in floats.
+    """A layer of a network. Places are offsets into a slab [floats].
 
     Attributes:
-        n_in, n_out: Widths.
-        weights: Its first weight among the parameters.
-        packed: Its transposed weights.
-        activation: Number of the activation.
-        source, source_row, source_moves: Its input; see `program.Buffer`.
-        target, target_row, target_moves: Its result.
-        applied: What the activation is applied to is kept there; -1 for nowhere.
-        d_target, d_target_row: The gradient of the result.
-        d_source: The gradient of the input, of which d_begin .. d_end - 1 are the columns needed.
-        first_feature, feature_column: The first column of the input that the encoding has made, and its number among the
-            encoding's columns.
-        late_output: 1 where the gradient of an output of the model is added to the result's first column.
+        n_in, n_out: Numbers of inputs and outputs.
+        weights: Index of its first weight among the model's parameters.
+        packed: Place of its transposed weights.
+        activation: Number of its activation.
+        source, source_row, source_moves: Buffer of its input; see `program.Buffer`.
+        target, target_row, target_moves: Buffer of its output.
+        applied: Place where the activation's input is kept; -1 if it is not kept.
+        d_target, d_target_row: Place and row length of the gradient of its output.
+        d_source: Place of the gradient of its input.
+        d_begin, d_end: First column of that gradient that is needed, and one past the last.
+        first_feature, feature_column: First input column that the encoding writes, and its column in the encoding.
+        late_output: 1 if the layer's first output is also an output of the model, whose gradient is added there; else 0.
     """
 
     n_in: wp.int32
@@ -88,7 +88,13 @@ class LayerData:
 
 @wp.struct
 class OutputData:
-    """Where an output of the model is: a place in a slab, the floats of a row, and whether blocks follow each other there."""
+    """An output of the model.
+
+    Attributes:
+        at: Its place in a slab, for the first row [floats].
+        row: Length of a row of its buffer [floats].
+        moves: Whether the buffer holds a whole stretch; see `program.Buffer`.
+    """
 
     at: wp.int32
     row: wp.int32
@@ -97,7 +103,19 @@ class OutputData:
 
 @wp.struct
 class ProgramData:
-    """A program as kernels read it; see `program.Program`."""
+    """A `program.Program` in the form that kernels read.
+
+    Attributes:
+        parts: The parts of the encoding.
+        levels: The levels of all grids.
+        layers: The layers of all networks in order.
+        outputs: The outputs of the model.
+        harmonics: The table `encoding_snippets.harmonic_coefficients`, flattened.
+        n_inputs: Number of input columns of the model.
+        stretch: Number of points that are encoded at a time.
+        block: Number of rows that pass through the layers at a time.
+        slab: Size of a slab [floats].
+    """
 
     parts: wp.array[PartData]
     levels: wp.array[Level]
@@ -112,15 +130,15 @@ class ProgramData:
 
 @wp.struct
 class Call:
-    """What changes from call to call: addresses, and how many rows and items there are.
+    """The arguments of inference and training that change between calls.
 
     Attributes:
-        x: Inputs, float32 [n, n_inputs].
-        params: The model's parameters, float32.
-        out: Outputs, float32 [n, outputs].
-        slabs: Memory of all items.
-        n: Rows.
-        items: How many items share the stretches.
+        x: Address of the inputs, float32 [n, n_inputs].
+        params: Address of the model's parameters, float32 [n_params].
+        out: Address of the outputs of inference, float32 [n, outputs].
+        slabs: Address of the slabs of all items.
+        n: Number of rows.
+        items: Number of items that share the work.
     """
 
     x: wp.uint64
@@ -133,25 +151,27 @@ class Call:
 
 @wp.struct
 class Step:
-    """What a training step has beside a call; addresses of float32 arrays unless said otherwise, 0 for none.
+    """The further arguments of a training step. Arrays are given by address and have float32 values unless stated otherwise.
 
     Attributes:
-        target: [n, outputs].
-        factor, factor_row, factor_step: What outputs are multiplied by, and the floats from row to row and column to column.
-        pdf, pdf_row, pdf_step: Densities of the samples, likewise.
-        d_out: The gradient of the outputs, [n, outputs], instead of a loss.
-        d_features: Is given the gradients of grids' features, by grid, row, level and feature, or ...
-        by_level: ... by grid, level, row and feature.
-        d_inputs, width: Is given the gradient of all features, [n, width]; 0 if not wanted.
-        d_weights: Is given the gradient of the weights of each group, [groups, n_weights].
-        gradient: Is given their sum, [n_weights].
-        sums: Is given the loss of each group, and a number that is finite if all gradients are, float64 [groups, 2].
-        loss, weight, delta: The number of the loss, the weight of an element, and Huber's limit.
-        groups, rows: Groups of rows whose gradients are summed up apart, and how many rows each has.
-        n_weights: Weights of the networks.
-        n_direct: Outputs that the last layer gives.
-        late: Place in a slab of the gradient of the output that it does not give.
-        slice: Weights that an item of the sum takes.
+        target: The targets, [n, outputs].
+        factor, factor_row, factor_step: Factors of the outputs, with row and column strides [floats]; address 0 for none.
+        pdf, pdf_row, pdf_step: Probability densities of the samples, with row and column strides [floats]; address 0 for none.
+        d_out: The gradient of the outputs, [n, outputs], in place of a loss; 0 for none.
+        d_features: Receives the gradient of the grids' features, ordered by grid, row, level and feature.
+        by_level: 1 if `d_features` is ordered by grid, level, row and feature instead.
+        d_inputs, width: Receives the gradient of all features, [n, width]; address 0 if it is not needed.
+        d_weights: Receives the gradient of the weights for each group, [groups, n_weights].
+        gradient: In `sum_weights`, receives the sum of these over the groups, [n_weights]. In `advance`, memory for the
+            gradients of the grids' entries, [n_params], zero between steps.
+        sums: Receives the loss of each group, and the sum of the magnitudes of its loss and gradients, which is finite only if
+            all of them are; float64 [groups, 2].
+        loss, weight, delta: Number of the loss, weight of an element in the mean, and threshold of the Huber loss.
+        groups, rows: Number of groups whose gradients are summed separately, and number of rows per group.
+        n_weights: Number of weights of the networks.
+        n_direct: Number of model outputs that the last layer gives: all of them, or all but a radiance field's density.
+        late: Place in a slab of the gradient of that density.
+        slice: Number of weights per item of `sum_weights` and `advance`.
     """
 
     target: wp.uint64
@@ -182,14 +202,14 @@ class Step:
 
 @wp.struct
 class GridData:
-    """A grid whose gradients are summed up region by region; see `nrc_tracer.nn.regions.Regions`.
+    """A grid whose gradients are summed region by region; see `nrc_tracer.nn.regions.Regions`.
 
     Attributes:
         regions: Address of its regions.
-        marks: Address of a bit for every entry, uint64, zero between steps.
-        first_marks: Address of the number of each region's first mark, int32.
-        part: Number of its part.
-        first_item, n_regions: Items of the kernel.
+        marks: Address of one bit per entry, set if the step touches the entry; uint64 words, zero between steps.
+        first_marks: Address of the index of each region's first word in `marks`, int32 [n_regions].
+        part: Index of its part of the encoding.
+        first_item, n_regions: Item of `advance` for its first region, and number of its regions, one item each.
     """
 
     regions: wp.uint64
@@ -202,17 +222,18 @@ class GridData:
 
 @wp.struct
 class Update:
-    """A step of Adam, with the average of the weights or without: addresses and numbers; see `nrc_tracer.nn.optimizers`.
+    """A step of Adam, with or without an average of the parameters; see `nrc_tracer.nn.optimizers`. Arrays are given by address.
 
     Attributes:
-        matrix_rule, other_rule: What Adam does to weights of networks, and to other parameters.
-        matrices: Whether the weights of networks are trained.
-        moments, counts: Both moments of every parameter, float32 [n_params, 2], and step counts, int32 [n_params].
-        corrections, n_corrections: Correction of the moments' bias by step count, float32, and how many there are.
-        averages, updated: The average of every parameter, and the step it is of, int32; 0 for none.
-        powers, n_powers: d^k and 1 - d^k by k, float32, and how many there are.
-        ema_step, complete, debias: Steps so far, the step all averages are up to at least, and 1 - d^(steps so far).
-        share: What the weights after this step get of their average.
+        matrix_rule, other_rule: Hyperparameters for the networks' weights, and for all other parameters.
+        matrices: 1 if the networks' weights are trained, else 0.
+        moments, counts: Both moments of each parameter, float32 [n_params, 2], and its step count, int32 [n_params].
+        corrections, n_corrections: Corrections of the moments' bias by step count, float32 [n_corrections].
+        averages, updated: Average of each parameter, float32 [n_params], and its last step, int32 [n_params]; 0 for no averages.
+        powers, n_powers: d^k and 1 - d^k for k from 0 on, d being the decay of the average, float32 [n_powers, 2].
+        ema_step, complete, debias: Number t of the steps before this one, the last step for which all averages are up to date,
+            and 1 - d^t.
+        share: Weight of the parameters after this step in their average.
     """
 
     matrix_rule: AdamRule

@@ -6,7 +6,7 @@ The arithmetic is that of `nrc_tracer.nn.optimizers`, sixteen parameters at a ti
 ADAM = """
     const float* corrections = (const float*)update.corrections;
     const int last_correction = update.n_corrections - 1;
-    // Step n parameters, a multiple of 16, by their gradients g: weights w, moments m and v, step counts t
+    // Adam's step of n parameters, n being a multiple of 16: gradients g, weights w, moments m and v, step counts t
     auto adam = [=](const auto& rule, int n, const float* g, float* w, float* m, float* v, int* t) {
         const float limit = 3.402823466e38f;
         const float gradient_limit = rule.gradient_limit != 0.0f ? rule.gradient_limit : limit;
@@ -20,7 +20,7 @@ ADAM = """
             a = NRC_SELECT(a < -gradient_limit, -gradient_limit, a);
             const Floats m_after = beta1 * m_before + rest1 * a, v_after = beta2 * v_before + rest2 * (a * a);
 
-            // Correct the bias of the moments, and bound the rate; of NaN, from 0 / 0, the comparison makes the bound
+            // Correct the bias of the moments, and bound the rate; NaN, from 0 / 0, becomes the lower bound
             Floats correction;
             for (int j = 0; j < 16; ++j) {
                 const int count = t[i + j] + 1;
@@ -84,7 +84,7 @@ UPDATE_REGION = """
     unsigned long long* marks = (unsigned long long*)grid.marks + ((const int*)grid.first_marks)[r];
     $calls
 
-    // Step the entries that got any, in order, a few at a time; what is next comes from memory meanwhile
+    // Step the marked entries, in order and a few at a time, while the next ones are prefetched
     constexpr int ROOM = 64;
     int entries[2][ROOM], counted[2] = {0, 0};
     float gs[ROOM], ws[ROOM], ms[ROOM], vs[ROOM];
@@ -129,7 +129,7 @@ UPDATE_REGION = """
             const size_t i = base + (size_t)now[q] * F;
             float left = -1.0f;
             if (averages && update.ema_step > 0) {
-                // Bring the average up to date with the weights that were there until now
+                // Bring the average up to date, with the weights before this step
                 const int done = updated[i] > update.complete ? updated[i] : update.complete;
                 if (done < update.ema_step) {
                     const int passed = update.ema_step - done;
@@ -172,7 +172,7 @@ UPDATE_WEIGHTS = """
     const int begin = item * step.slice, end = begin + step.slice < step.n_weights ? begin + step.slice : step.n_weights;
     for (int from = begin; from < end; from += ROOM) {
         const int n = end - from < ROOM ? end - from : ROOM;
-        // The sums of all groups, in order
+        // Add the gradients of all groups, in order
         for (int i = 0; i < n; i += 16) {
             Floats sum = 0.0f;
             for (int group = 0; group < step.groups; ++group) sum += NRC_LOAD(parts + (size_t)group * step.n_weights + from + i);

@@ -1,10 +1,10 @@
 """C++ for Warp kernels on the CPU: vectors of sixteen numbers, functions of them, and matrix products.
 
-Clang maps vectors of sixteen floats to what the processor has: one register with AVX-512, two with AVX2, four with NEON. Every
-element of a product is one chain of fused multiply-adds in a fixed order, so that results do not depend on the processor.
+Clang maps vectors of sixteen floats to the processor's registers: one with AVX-512, two with AVX2, four with NEON. Every element
+of a product is one chain of fused multiply-adds in a fixed order, so that results do not depend on the processor.
 
-The texts go to the beginning of a `wp.func_native` body. There are no templates in a function, so that lambdas stand in for
-functions, and sizes known at compilation are passed as the sizes of types.
+The snippets go to the beginning of a `wp.func_native` body. C++ has no templates inside a function, so lambdas take the place of
+functions, and compile-time sizes are passed as the sizes of types.
 """
 
 VECTORS = """
@@ -42,8 +42,8 @@ VECTORS = """
 """
 
 PRODUCTS = """
-    // c(m, n) = sum over k of a(m, k) b(k, n), with `add` plus what c(m, n) was; a(m, k) is at a[m * row + k * step]. M is a
-    // multiple of the rows at a time, N of 16
+    // c(m, n) = sum over k of a(m, k) b(k, n), added to c(m, n) if `add` is set; a(m, k) is at a[m * row + k * step]. M is a
+    // multiple of sizeof(rows), the number of rows at a time, and N a multiple of 16
     auto product = [](auto rows, const float* a, long long row, long long step, const float* b, long long b_row, int M, int N,
                       int K, float* c, long long c_row, bool add) NRC_LAMBDA {
         auto tile = [=](auto vectors, const float* a, const float* b, float* c) NRC_LAMBDA {
@@ -121,7 +121,7 @@ FUNCTIONS = """
         p = NRC_MULTIPLY_ADD(p, t, 1.0f);
         return 2.0f * s * p;
     };
-    // Sine or cosine of an angle in quarter turns, of which `quarters` are whole and the rest is `r` radians, |r| <= pi / 4
+    // The sine of an angle of `quarters` quarter turns plus `r` radians, |r| <= pi / 4; with one more quarter, its cosine
     auto sine_of = [](Ints quarters, Floats r) NRC_LAMBDA {
         const Floats s = r * r;
         Floats sine = -1.9515295891e-4f;
@@ -135,7 +135,7 @@ FUNCTIONS = """
         const Floats value = NRC_SELECT((quarters & 1) != 0, cosine, sine);
         return NRC_SELECT((quarters & 2) != 0, -value, value);
     };
-    // sin(x), or cos(x) with `ahead` 1
+    // sin(x) if `ahead` is 0, cos(x) if it is 1
     auto sine = [=](Floats x, int ahead) NRC_LAMBDA {
         const Floats n = NRC_ROUND(x * 0.636619772f);
         Floats r = NRC_MULTIPLY_ADD(n, -1.5703125f, x);

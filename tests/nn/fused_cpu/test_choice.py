@@ -1,4 +1,4 @@
-"""The choice between fused kernels and blocks of matrix products."""
+"""The choice between fused kernels and blocks of matrix products on the CPU."""
 
 import json
 
@@ -14,7 +14,7 @@ from tests.nn.samples import GRID, SMALL, make_model, same_bits, uniform
 
 @pytest.fixture
 def trials(monkeypatch, tmp_path):
-    """Trials that find what is put in here, in a cache folder of their own; the networks tried are listed."""
+    """Replaces trials: each returns the entry `ratio` and adds its network to the list `tried`. Their file is temporary."""
     found = {"ratio": 2.0, "tried": []}
 
     def trial(structure, program, precision):
@@ -30,7 +30,7 @@ def trials(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("ratio", "form"), [(5.0, "fused"), (1.3, "fused"), (1.29, "blocked"), (0.5, "blocked")])
 def test_the_fused_form_must_be_worth_while(trials, ratio, form):
-    """A model follows the trial, and says so."""
+    """The form follows the trial, and the backend's report states the measured ratio."""
     trials["ratio"] = ratio
     model = make_model()
     assert (model.form, model.precision) == (form, "float32")
@@ -39,7 +39,7 @@ def test_the_fused_form_must_be_worth_while(trials, ratio, form):
 
 
 def test_a_trial_is_made_once_for_each_network(trials):
-    """What was found is on the disk for other processes, and holds although a new trial would say otherwise."""
+    """The result is stored in the file and used again, even when a new trial would have another result."""
     assert make_model().form == "fused"
     trials["ratio"] = 0.1
     assert make_model().form == "fused"
@@ -50,7 +50,7 @@ def test_a_trial_is_made_once_for_each_network(trials):
 
 
 def test_a_damaged_file_is_as_good_as_none(trials):
-    """It is written anew."""
+    """A file that cannot be read is replaced by a valid one."""
     path = choice.choices_file()
     for damage in ("", "[1, 2]", '{"a"', "\x00"):
         path.write_text(damage)
@@ -59,7 +59,7 @@ def test_a_damaged_file_is_as_good_as_none(trials):
 
 
 def test_the_fastest_precision_competes(trials):
-    """`auto` sets the fused form in float32 against the blocked one in the precision that is fastest there."""
+    """`auto` compares the fused form in float32 with the blocked form in its fastest precision."""
     blocked = make_model(backend="blocked", precision="auto")
     trials["ratio"] = 1.0
     model = make_model(precision="auto")
@@ -71,7 +71,7 @@ def test_the_fastest_precision_competes(trials):
 
 
 def test_forms_that_are_asked_for(trials, monkeypatch):
-    """By argument, by the backend's name, by the environment; the argument counts for most."""
+    """The form can be requested by argument, by the backend's name or by the environment; the argument has precedence."""
     trials["ratio"] = 0.1
     assert make_model(form="fused").form == "fused"
     monkeypatch.setenv(choice.VARIABLE, "fused")
@@ -95,7 +95,7 @@ def test_forms_that_are_asked_for(trials, monkeypatch):
     ],
 )
 def test_models_that_are_not_fused(trials, options, reason):
-    """They are blocked and say why, and asking for the fused form is an error."""
+    """They run in the blocked form and report the reason; requesting the fused form is an error."""
     if "encoding" in options:
         nested = [{**part, "n_dims_to_encode": 3, "dims_to_encode_begin": 0} for part in options["encoding"]["nested"]]
         options = {"encoding": {**options["encoding"], "nested": nested}}
@@ -108,8 +108,8 @@ def test_models_that_are_not_fused(trials, options, reason):
 
 
 def test_half_precisions_are_not_fused(trials):
-    """Asked for together, the two exclude each other."""
-    with pytest.raises(ConfigError, match="fused kernels on the CPU have float32, not bfloat16"):
+    """The fused form together with a half precision is an error, and so is an unknown form."""
+    with pytest.raises(ConfigError, match="fused kernels on the CPU use float32, not bfloat16"):
         make_model(form="fused", precision="bfloat16")
     with pytest.raises(ConfigError, match=r'form: unknown "fast"'):
         make_model(form="fast")
@@ -117,7 +117,7 @@ def test_half_precisions_are_not_fused(trials):
 
 @pytest.mark.parametrize("form", ["fused", "blocked"])
 def test_a_saved_model_keeps_its_form(trials, tmp_path, form):
-    """To the bit, although a trial would choose the other one."""
+    """A loaded model has the saved form and the same output bits, even when a trial would choose the other form."""
     trials["ratio"] = 0.1 if form == "fused" else 9.0
     model = make_model(form=form)
     model.save(tmp_path / "model.safetensors")
@@ -129,7 +129,7 @@ def test_a_saved_model_keeps_its_form(trials, tmp_path, form):
 
 
 def test_a_trial_measures_both(monkeypatch, tmp_path):
-    """The real one gives a ratio of times, for two networks as for one."""
+    """A real trial stores a plausible ratio of times."""
     initialize()
     monkeypatch.delenv(choice.VARIABLE, raising=False)
     monkeypatch.setattr(choice, "choices_file", lambda: tmp_path / "forms.json")

@@ -1,4 +1,4 @@
-"""Training by the fused kernels on the CPU: gradients, steps of optimizers, and bits that depend on nothing else."""
+"""Training by the fused kernels on the CPU: gradients, steps of optimizers, and bits that do not depend on threads."""
 
 import pytest
 import torch
@@ -13,20 +13,20 @@ from tests.nn.fused_cpu.test_inference import CACHE, DIRECTIONS, ENCODINGS, NERF
 from tests.nn.samples import EMA, GRID, SMALL, make_model, relative, same_bits, spread_params, uniform
 
 TIGHT = 1e-4
-"""Largest relative L2 distance of gradients."""
+"""Largest relative L2 distance between a gradient and the reference."""
 
 ADAM = {"otype": "Adam", "learning_rate": 1e-2, "epsilon": 1e-10, "l2_reg": 1e-4}
 SOFT_CACHE = SMALL | {"activation": "Softplus"}
 
 
 def gradients(models, x, evaluate):
-    """The loss and the gradient of each model."""
+    """The losses of the models, and their gradients."""
     found = [model.backend.gradient(x, model.params, evaluate) for model in models]
     return [loss.item() for loss, _ in found], [gradient.dense().clone() for _, gradient in found]
 
 
 def check(models, x, evaluate):
-    """A fused model and the reference agree, on weights and on tables."""
+    """A fused model and the reference agree on the loss and on the gradients of weights and tables."""
     losses, (found, expected) = gradients(models, x, evaluate)
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     split = models[0].structure.n_matrix_params
@@ -37,7 +37,7 @@ def check(models, x, evaluate):
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_gradients_of_encodings_agree_with_the_reference(name):
-    """All of them, several stretches and a rest."""
+    """Every encoding, with more points than two stretches and a partial last one."""
     encoding, n_input_dims = ENCODINGS[name]
     n = 2 * STRETCH + 77
     x, target = uniform(n, n_input_dims, low=0.01, high=0.99), uniform(n, 3, seed=1)
@@ -46,7 +46,7 @@ def test_gradients_of_encodings_agree_with_the_reference(name):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients_of_activations_agree_with_the_reference(activation):
-    """Inside the network and at its end."""
+    """Every activation, in the hidden layers and at the output."""
     hidden = "Tanh" if activation == "Exponential" else activation
     network = SMALL | {"activation": hidden, "output_activation": activation}
     x, target = uniform(500, 10), uniform(500, 3, seed=1)
@@ -55,7 +55,7 @@ def test_gradients_of_activations_agree_with_the_reference(activation):
 
 @pytest.mark.parametrize("width", [16, 48, 128, 256])
 def test_gradients_of_widths_agree_with_the_reference(width):
-    """Layers of odd and even numbers of vectors, and of a single matrix."""
+    """Layers of odd and even numbers of vectors, and networks of a single matrix."""
     network = {"otype": "CutlassMLP", "n_neurons": width, "n_hidden_layers": 2, "activation": "Softplus"}
     x, target = uniform(500, 3), uniform(500, 19, seed=1)
     loss = build_loss(configuration.Loss(otype="L2"))
@@ -68,7 +68,7 @@ def test_gradients_of_widths_agree_with_the_reference(width):
     "otype", ["L1", "L2", "RelativeL1", "RelativeL2", "RelativeL2Luminance", "MAPE", "SMAPE", "CrossEntropy", "Huber"]
 )
 def test_losses_agree_with_the_reference(otype, outputs):
-    """Plain, with densities, and with factors of either shape."""
+    """Every loss: plain, with probability densities of both shapes, and with factors of both shapes."""
     models = pair(GRID, 3, SOFT_CACHE | {"output_activation": "Sigmoid"}, outputs)
     loss = build_loss(configuration.Loss(otype=otype))
     x, target = uniform(300, 3), uniform(300, outputs, seed=1)
@@ -80,7 +80,7 @@ def test_losses_agree_with_the_reference(otype, outputs):
 
 
 def test_a_loss_of_the_callers_own():
-    """Given by a function of the outputs."""
+    """The loss may be any function of the outputs that returns the loss and its gradient."""
     x, target = uniform(700, 10), uniform(700, 3, seed=1)
 
     def evaluate(y):
@@ -91,7 +91,7 @@ def test_a_loss_of_the_callers_own():
 
 
 def test_radiance_fields_agree_with_the_reference():
-    """Both networks, the density's gradient on its way through the second one, and grids of either input."""
+    """Gradients of both networks, of the density through the colour network, and of grids of positions and directions."""
     for second in (DIRECTIONS, {**GRID, "n_levels": 8, "n_dims_to_encode": 3}):
         encoding = {"otype": "Composite", "nested": [{**GRID, "n_levels": 8, "n_dims_to_encode": 3}, second]}
         network = {**NERF, "density": NERF["density"] | {"activation": "Softplus"}}
@@ -125,7 +125,7 @@ IN_ONE_PASS = {"adam", "ema", "bounded", "decay", "decay inside", "tables alone"
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_are_those_of_the_blocked_form(name):
-    """Parameters, averages and the whole state, with batches of several sizes, for as many steps as rounding stays small."""
+    """Parameters, averages and the whole state agree for batches of several sizes, over few enough steps for small rounding."""
     options = {"optimizer": OPTIMIZERS[name], "loss": {"otype": "L2"}}
     models = [make_model(CACHE, SOFT_CACHE, 10, form=form, **options) for form in ("fused", "blocked")]
     for model in models:
@@ -144,9 +144,9 @@ def test_steps_are_those_of_the_blocked_form(name):
 
 
 def compare_states(found, expected, *, exact):
-    """Numbers are equal, tensors of whole numbers too, and others near.
+    """Numbers are equal, tensors of integers nearly everywhere, and other tensors close.
 
-    How far averages have been brought up to date is up to the form: what they come to is compared elsewhere.
+    The forms bring stored averages up to date at different times, so these are not compared here: the inference parameters are.
     """
     assert found.keys() == expected.keys()
     for key in found.keys() - {"averages", "updated"}:
@@ -162,7 +162,7 @@ def compare_states(found, expected, *, exact):
 
 
 def test_bits_do_not_depend_on_threads():
-    """One to four threads: losses, parameters and averages, with more groups than a thread has items."""
+    """Losses, parameters and averages are the same for one to four threads, with more groups than a thread has items."""
     results = []
     for threads in (1, 2, 3, 4):
         model = make_model(CACHE, SOFT_CACHE, 10, form="fused", threads=threads, optimizer=EMA)
@@ -178,7 +178,7 @@ def test_bits_do_not_depend_on_threads():
 
 @pytest.mark.parametrize("bad", ["input", "target", "parameter", "overflow"])
 def test_a_step_that_is_not_finite_changes_nothing(bad):
-    """It is counted, and the next steps are those of a trainer that has not seen it."""
+    """The step is counted as skipped, and the next steps are those of a trainer without it."""
     models = [make_model(CACHE, SOFT_CACHE, 10, form="fused", optimizer=EMA) for _ in range(2)]
     trainers = [Trainer(model) for model in models]
     batches = [(uniform(400, 10, seed=step), uniform(400, 3, seed=9)) for step in range(3)]
@@ -204,7 +204,7 @@ def test_a_step_that_is_not_finite_changes_nothing(bad):
 
 
 def test_training_goes_on_from_its_state_to_the_bit():
-    """After an average has been asked for, too."""
+    """A trainer with the saved state continues with the same bits, even after the averages have been read."""
     batches = [(uniform(400, 10, seed=step), uniform(400, 3, seed=9)) for step in range(4)]
     model = make_model(CACHE, SOFT_CACHE, 10, form="fused", optimizer=EMA)
     trainer = Trainer(model)
@@ -222,7 +222,7 @@ def test_training_goes_on_from_its_state_to_the_bit():
 
 
 def test_parameters_may_be_changed_between_steps():
-    """Through the flat tensor or a view: the next step and answers start from there."""
+    """Changes through the model's views take effect in the next output and in the next step."""
     model = make_model(CACHE, SOFT_CACHE, 10, form="fused", optimizer=ADAM)
     trainer = Trainer(model)
     x, target = uniform(400, 10), uniform(400, 3, seed=9)

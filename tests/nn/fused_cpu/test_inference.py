@@ -1,4 +1,4 @@
-"""Inference by the fused kernels on the CPU: agreement with the reference, and bits that depend on nothing else."""
+"""Inference by the fused kernels on the CPU: agreement with the reference, and bits that do not depend on threads or batches."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from nrc_tracer.nn.fused_cpu.program import STRETCH
 from tests.nn.samples import GRID, SMALL, SMOOTH, make_model, same_bits, spread_params, uniform
 
 TIGHT = 1e-5
-"""Largest error, as a fraction of the largest output."""
+"""Largest error of an output, as a fraction of the largest output."""
 
 WIDE = {"otype": "CutlassMLP", "n_neurons": 96, "n_hidden_layers": 1}
 NERF = {
@@ -59,7 +59,7 @@ def pair(encoding, n_input_dims, network=SMALL, n_output_dims=3, **options):
 
 
 def check(fused, exact, x):
-    """Outputs agree, and there is something to agree on."""
+    """Outputs agree with the reference, and are not all close to zero."""
     expected = exact(x)
     assert expected.abs().max() > 1e-3
     assert (fused(x) - expected).abs().max() <= TIGHT * expected.abs().max()
@@ -67,7 +67,7 @@ def check(fused, exact, x):
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_encodings_agree_with_the_reference(name):
-    """All of them, with padding, for more points than a stretch and an odd number of them."""
+    """Every encoding, with padding, for more points than two stretches and an odd number of them."""
     encoding, n_input_dims = ENCODINGS[name]
     check(*pair(encoding, n_input_dims), uniform(2 * STRETCH + 77, n_input_dims, low=0.01, high=0.99))
 
@@ -81,7 +81,7 @@ def test_widths_agree_with_the_reference(width):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations_agree_with_the_reference(activation):
-    """Inside the network and at its end."""
+    """Every activation, in the hidden layers and at the output."""
     hidden = "ReLU" if activation == "Exponential" else activation
     network = SMALL | {"activation": hidden, "output_activation": activation}
     check(*pair(CACHE, 10, network), uniform(500, 10))
@@ -89,7 +89,7 @@ def test_activations_agree_with_the_reference(activation):
 
 @pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {"Sine"}))
 def test_activations_at_their_ends(activation):
-    """Very large and very small arguments, infinities and NaN give what torch gives."""
+    """For inputs from very small to nearly the largest float, and for NaN, results are those of torch."""
     encoding = {"otype": "Identity"}
     network = {"otype": "CutlassMLP", "n_neurons": 16, "n_hidden_layers": 0, "output_activation": activation}
     model = make_model(encoding, network, 1, 1, form="fused")
@@ -116,14 +116,14 @@ def test_activations_at_their_ends(activation):
         -1e30,
     ]
     z = torch.tensor([*ends, torch.inf, -torch.inf, torch.nan])
-    # An infinite input times weights of zero is NaN: in place of it, one that overflows on the way to the activation
+    # An infinite input times weights of zero is NaN, so 3e38 takes the place of infinity
     x = torch.where(z.isinf(), torch.copysign(torch.tensor(3e38), z), z)
     expected = ACTIVATIONS[activation].apply(x.double()).float()
     torch.testing.assert_close(model(x[:, None])[:, 0], expected, rtol=2e-6, atol=1e-31, equal_nan=True)
 
 
 def test_radiance_fields_agree_with_the_reference():
-    """Colour and density of both networks, and the density alone."""
+    """Colour and density from both networks, and the density alone from its own network."""
     encoding = {"otype": "Composite", "nested": [{**GRID, "n_levels": 8, "n_dims_to_encode": 3}, DIRECTIONS]}
     fused, exact = pair(encoding, 6, NERF, 4)
     x = uniform(1000, 6)
@@ -133,7 +133,7 @@ def test_radiance_fields_agree_with_the_reference():
 
 
 def test_bits_depend_neither_on_threads_nor_on_neighbours():
-    """One to four threads, and a batch whole or in pieces of any size."""
+    """Outputs are the same for one to four threads, and for a whole batch or pieces of any size."""
     models = [make_model(CACHE, WIDE, 10, form="fused", threads=threads) for threads in (1, 2, 3, 4)]
     for model in models:
         model.set_params(spread_params(models[0]))
@@ -147,7 +147,7 @@ def test_bits_depend_neither_on_threads_nor_on_neighbours():
 
 
 def test_what_is_not_finite_stays_in_its_row():
-    """NaN in, NaN out, and nothing of it in the rows beside it, in this call or the next."""
+    """A NaN input gives a NaN output, and changes no other row, neither in this call nor in the next."""
     fused, _ = pair(CACHE, 10)
     x = uniform(200, 10)
     clean = fused(x)
@@ -162,7 +162,7 @@ def test_what_is_not_finite_stays_in_its_row():
 
 
 def test_derivatives_of_the_fused_function_are_those_of_the_reference():
-    """First ones and the gradient of a gradient, with respect to inputs and parameters."""
+    """First derivatives and the gradient of a gradient, with respect to inputs and parameters."""
     fused, exact = pair(SMOOTH, 3, SMALL | {"activation": "Softplus"}, 1)
     results = []
     for model in (fused, exact):
