@@ -1,4 +1,4 @@
-"""Where paths are cut, for kernels."""
+"""The policy by which kernels cut paths."""
 
 import warp as wp
 
@@ -14,7 +14,7 @@ TRAIN = wp.constant(2)  # all vertices, to the end of the training suffix, which
 
 @wp.struct
 class CutPolicy:
-    """Where paths are cut and which pixels they start from. What changes between frames is in device memory, for CUDA graphs."""
+    """Where paths are cut, and where they start. Values that change between frames are in device memory, for CUDA graphs."""
 
     mode: int
     spread: float  # c of the path

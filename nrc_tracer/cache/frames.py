@@ -215,7 +215,7 @@ class CachedFrames:
 
     @property
     def _runs_alone(self) -> bool:
-        """Whether frames need not wait for the host: it measures the scale of the first light, and makes unbiased samples."""
+        """Whether frames run on the device alone. The host is needed until the cache has seen light, and in mode `unbiased`."""
         return self.cache.options.fused and self.cache.gain > 0.0 and self.mode is not CacheMode.UNBIASED
 
     def _render(self, sample: int, film: FilmArrays) -> None:
@@ -230,7 +230,7 @@ class CachedFrames:
 
     def _train(self, action: Train) -> None:
         if not self._runs_alone or action.measures_scale:
-            self.collect()  # before the cache is another than recorded frames were made for
+            self.collect()  # before the cache changes so that recorded frames no longer fit
             self._training.train(
                 action.unbiased, self.image, self.training_density, measures_scale=action.measures_scale
             )
@@ -259,10 +259,10 @@ class CachedFrames:
         return self.cache.to_bytes(self.image, self._probes.held_out.tensors())
 
     def restore(self, data: bytes) -> None:
-        """Go on from what `to_bytes` gave, to the same bits.
+        """Continue from the result of `to_bytes`, to the same bits.
 
         Raises:
-            CacheError, SnapshotError: The bytes are damaged, or of something else.
+            CacheError, SnapshotError: The bytes are damaged or not a cache.
         """
         file = read_cache_file(SnapshotBytes(IN_MEMORY, data))
         held_out = HeldOut.from_tensors(file.snapshot.extra, self.device)
@@ -280,7 +280,7 @@ class CachedFrames:
         return [propagate_targets, choose_tiles] if self.cache.options.fused else [propagate_targets]
 
     def identity(self) -> dict[str, Any]:
-        """What decides the bits of the image beside the tracer and the renderer's own settings."""
+        """The properties of the cache that determine the image's bits, beside those of the tracer and the renderer."""
         code = [kernel.module.get_module_hash().hex()[:16] for kernel in self._kernels()]
         options = msgspec.to_builtins(self.cache.options)
         model = self.cache.model
@@ -299,7 +299,7 @@ class CachedFrames:
         return dict.fromkeys(("trace", "query", "train", "measure"), 0.0) | self._watch.seconds()
 
     def report(self) -> dict[str, Any]:
-        """What happened so far, in numbers for JSON; where nothing was measured yet, that is done now."""
+        """Statistics so far as JSON data. The bias is measured now if it was not measured before."""
         cache, image = self.cache, self.image
         state, bias, paths = cache.state, self._probes.bias(), max(image.paths, 1)
         report = {

@@ -29,7 +29,7 @@ class HeldOut:
         before: Radiance gathered up to the cut, [N, 3].
         length: Vertices of the whole path, [N].
         depth: Number of the vertex of the cut, counted from 1, [N]; 0 without a cut.
-        again: As `tail`, found by a second continuation from the same cut; None where there was only one.
+        again: The same as `tail` for a second continuation from the same cut; None if there was only one.
     """
 
     features: Tensor

@@ -22,13 +22,13 @@ FilmArrays = tuple[Any, Any, Any]
 
 @dataclass(frozen=True)
 class Cuts:
-    """Where paths are cut, with the device memory of what may change between frames.
+    """Where paths are cut, with the device memory of the values that may change between frames.
 
     Attributes:
-        policy: The same for kernels.
+        policy: The policy as kernels take it.
         probability: Probability of continuing beyond the cut, or of a training suffix that ends by Russian roulette alone,
             float32 [1].
-        tiles: Tiles in each direction of the film, int32 [2]; 0 where path i is of pixel i.
+        tiles: Tiles in each direction of the film, int32 [2]; 0 if path i starts from pixel i.
         sample: Index of the sample in each pixel or tile, int32 [1].
     """
 
@@ -74,7 +74,7 @@ def make_cuts(
     group: int = 1,
     continuation: int = 0,
 ) -> Cuts:
-    """Cut paths where a cache's options say.
+    """Make the policy that cuts paths by the options of a cache.
 
     Args:
         cache: The cache.
@@ -82,7 +82,7 @@ def make_cuts(
         mode: `RENDER`, `VIEW` or `TRAIN` of `nrc_tracer.cache.cut_policy`.
         sample: Index of the sample in each pixel or tile.
         probability: Probability of continuing beyond the cut, or of a training suffix that ends by Russian roulette alone.
-        tiles: Tiles in each direction of the film; without them path i is of pixel i.
+        tiles: Tiles in each direction of the film; (0, 0) if path i starts from pixel i.
         group: Paths in each tile, all through the same pixel.
         continuation: Number of the continuation beyond the cut; see `CutPolicy`.
     """
@@ -107,6 +107,6 @@ def make_cuts(
 
 
 def tiles_of(source: PathSource, count: int) -> tuple[int, int]:
-    """At most `count` tiles of the film, about as many, that are as square as possible: tiles in each direction."""
+    """Tiles in each direction of the film: close to `count` in all but not more, and as square as possible."""
     across, down = square_tiles(count, source.width, source.height)
     return int(across), int(down)

@@ -63,11 +63,11 @@ class RecordedRendering:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether a GPU repeats the frame alone."""
+        """Whether a GPU replays the frame from recordings."""
         return self._trace.is_recorded and self._query.is_recorded
 
     def fits(self) -> bool:
-        """Whether the frame is still one of this cache: it records the gain, the scale and where the weights are."""
+        """Whether the frame is still valid: trainer, weights, gain and scale of the cache are those it was made for."""
         return _is_same(self._made_for, _baked(self._cache))
 
     def render(self, sample: int, image: ImageState) -> None:
@@ -138,11 +138,11 @@ class RecordedTraining:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether a GPU repeats the frame alone."""
+        """Whether a GPU replays the frame from a recording."""
         return self._frame.is_recorded
 
     def fits(self) -> bool:
-        """Whether the frame is still one of this cache: it records the gain, the scale and where the weights are."""
+        """Whether the frame is still valid: trainer, weights, gain and scale of the cache are those it was made for."""
         return _is_same(self._made_for, _baked(self._cache))
 
     def train(self, unbiased: float) -> None:
@@ -184,7 +184,7 @@ class RecordedTraining:
 
 
 def _baked(cache: RadianceCache) -> tuple[Any, ...]:
-    """What a recorded frame holds of a cache, beside memory whose contents change in place."""
+    """The values of a cache that are fixed in a recorded frame. Memory whose contents change in place is not among them."""
     return cache.trainer, cache.model.inference_params, cache.gain, cache.scale
 
 

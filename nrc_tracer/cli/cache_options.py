@@ -80,7 +80,7 @@ _setting_options = (
 
 @dataclass(frozen=True)
 class CacheChoice:
-    """The cache that a command was asked for.
+    """The options for the cache of a command.
 
     Attributes:
         mode: `off`, `on`, `unbiased` or `view`.
@@ -116,11 +116,11 @@ class CacheChoice:
 
 @dataclass(frozen=True)
 class CacheComparison:
-    """The caches that a comparison was asked for: every mode with every encoding.
+    """The options for the caches of a comparison, which has every mode with every encoding.
 
     Attributes:
-        modes: Of `on`, `unbiased` and `view`.
-        encodings: Of `hash` and `triangle-wave`.
+        modes: Some of `on`, `unbiased` and `view`.
+        encodings: Some of `hash` and `triangle-wave`.
         settings: Settings that all caches share, as in `CacheChoice`.
     """
 

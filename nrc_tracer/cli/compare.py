@@ -53,7 +53,7 @@ DEFAULT_SECONDS = (10.0,)
 
 @dataclass(frozen=True)
 class ReferenceOptions:
-    """Where references come from.
+    """The origin of references.
 
     Attributes:
         references: At most two images; empty for rendered references.
@@ -70,7 +70,7 @@ class ReferenceOptions:
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """Everything that `nrc-tracer compare` was asked for; see its options."""
+    """All options of `nrc-tracer compare`."""
 
     scene: Path
     output: Path | None

@@ -79,7 +79,7 @@ class CameraOptions:
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Everything that `nrc-tracer dataset` was asked for; see its options."""
+    """All options of `nrc-tracer dataset`."""
 
     scene: Path
     folder: Path

@@ -52,7 +52,7 @@ class ViewOptions:
 
     @property
     def moving(self) -> bool:
-        """Whether a camera path was asked for."""
+        """Whether the options name a camera path."""
         return self.camera_path is not None
 
     @property

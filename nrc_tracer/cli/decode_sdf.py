@@ -24,7 +24,7 @@ SIZE = 800
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """From where a picture is taken, and its size; see the options of the command."""
+    """The view and the size of a picture; see the options of the command."""
 
     width: int | None
     height: int | None

@@ -61,7 +61,7 @@ def decoding_options(files: str, *options: Decorator) -> Decorator:
 
 
 def run_decode(kind: str, decoding: Decoding, work: Callable[[], dict[str, Any]]) -> None:
-    """Decode, and print the summary if it is asked for.
+    """Decode, and print the summary if the options request it.
 
     Args:
         kind: The task.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What `nrc-tracer fit image` was asked for beside what all tasks share; see its options."""
+    """The options of `nrc-tracer fit image`, except those that all tasks share."""
 
     path: Path
     linear: bool | None

@@ -25,7 +25,7 @@ LISTED = 5
 
 @dataclass(frozen=True)
 class PhotographOptions:
-    """What `nrc-tracer fit nerf` was asked for beside what all tasks share; see its options."""
+    """The options of `nrc-tracer fit nerf`, except those that all tasks share."""
 
     path: Path
     aabb_scale: float | None

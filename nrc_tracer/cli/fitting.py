@@ -71,7 +71,7 @@ class Fit:
         task: The task.
         name: Name of the data; the default snapshot is called after it.
         data_line: A line that describes the data.
-        default_steps: Number of steps unless steps or a time are asked for.
+        default_steps: Number of steps if the options give neither steps nor a time.
         evaluate: Returns the final scores as JSON data.
         describe: Puts the final scores into words.
         preview: Writes a picture of the current state to a file.
@@ -297,7 +297,7 @@ def _print_result(fit: Fit, summary: dict[str, Any], quiet: bool) -> None:
 
 
 def _resume(task: Task, snapshot: Path, options: FitOptions, steps: int | None) -> None:
-    """Go on from the snapshot if that is asked for. Raises `SnapshotError`."""
+    """Resume from the snapshot if it exists and the options request it. Raises `SnapshotError`."""
     exists, quiet = snapshot.exists(), options.messages.quiet
     if not (options.resume or options.auto_resume):
         if exists and not quiet:

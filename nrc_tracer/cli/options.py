@@ -181,7 +181,7 @@ tracer_options = gathered(
 
 @dataclass(frozen=True)
 class FilmOptions:
-    """What the camera of a scene is and how many pixels its film has; None for what the scene says.
+    """The camera and the size of the image; None for the scene's own.
 
     Attributes:
         camera: Name or number of one of the scene's cameras.

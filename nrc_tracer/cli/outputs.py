@@ -93,7 +93,7 @@ def write_each(
         The name of each file and the facts about it.
 
     Raises:
-        KeyboardInterrupt: With the names of the files that were written, if any were, and the message of a Ctrl-C within `write`.
+        KeyboardInterrupt: Ctrl-C was pressed. The message has the names of the files written so far, and what `write` reported.
     """
     written: list[dict[str, Any]] = []
     for output in outputs:

@@ -38,7 +38,7 @@ CACHE_LAYERS = ("path_length", "cache_depth", "training_density", "cache_predict
 
 
 def _read_layers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """The layers asked for; None for all."""
+    """The names of the requested layers; None for all layers."""
     if value == "all":
         return None
     names = tuple(dict.fromkeys(value.split(","))) if value else ()

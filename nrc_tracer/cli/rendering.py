@@ -49,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a renderer samples; None for what the scene says.
+    """How a renderer samples; None for the scene's own setting.
 
     Attributes:
         max_depth: Segments of the longest path, -1 without limit.
@@ -66,7 +66,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """Everything that `nrc-tracer render` was asked for; see its options."""
+    """All options of `nrc-tracer render`."""
 
     scene: Path
     outputs: tuple[Path, ...]
@@ -181,7 +181,7 @@ def _make_renderer(scene: Scene, options: RenderOptions) -> Renderer:
 
 
 def _warn_of_choices(renderer: Renderer, warn: Warnings) -> None:
-    """Warn where the renderer had to choose something else than expected, or was asked for what does not go together."""
+    """Warn if Embree is not used although nothing else was chosen, or if options do not fit together."""
     if renderer.notice:
         warn(renderer.notice)
     if renderer.cache is not None and renderer.cache_mode == "on" and renderer.max_depth is not None:
@@ -192,7 +192,7 @@ def _warn_of_choices(renderer: Renderer, warn: Warnings) -> None:
 
 
 def _resume(renderer: Renderer, saves: Saves, limits: Limits, options: RenderOptions, warn: Warnings) -> None:
-    """Go on from the checkpoint if there is one and that is asked for."""
+    """Resume from the checkpoint if it exists and the options request it."""
     from nrc_tracer.errors import CheckpointError
 
     checkpoint = options.checkpoints.file

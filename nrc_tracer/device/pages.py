@@ -1,7 +1,7 @@
-"""Large pages of memory under tensors that are read at random places.
+"""Large memory pages for tensors that are accessed at random places.
 
-A page of 4 KiB holds 512 entries of a table, so that a step of training that touches a few per cent of a table asks for the
-address of a page as often as for an entry. Pages of 2 MiB made such a step 1.5 times as fast.
+A training step touches a few per cent of a table's entries, at random. With pages of 4 KiB, of 512 entries each, nearly every
+access must also look up the address of its page. Pages of 2 MiB made such a step 1.5 times as fast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MADV_HUGEPAGE = 14
 
 @cache
 def _madvise() -> Callable[..., int] | None:
-    """The function of the C library, where there is one."""
+    """The function `madvise` of the C library on Linux, None elsewhere."""
     if not sys.platform.startswith("linux"):
         return None
     try:
@@ -33,9 +33,9 @@ def _madvise() -> Callable[..., int] | None:
 
 
 def prefer_large_pages(tensor: Tensor) -> Tensor:
-    """Ask the system for large pages under a tensor on the CPU that has not been written to since it was made; returns it.
+    """Ask the system for large pages for a tensor on the CPU that has not been written to since it was made. Returns the tensor.
 
-    Where the system has none to give, and under small tensors, nothing changes.
+    Nothing changes for small tensors, for tensors on other devices, and if the system has no large pages.
     """
     madvise = _madvise() if tensor.device.type == "cpu" else None
     begin = -(-tensor.data_ptr() // PAGE) * PAGE

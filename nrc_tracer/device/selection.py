@@ -1,4 +1,4 @@
-"""Which device a name stands for."""
+"""Finding a Warp device by its name."""
 
 from __future__ import annotations
 

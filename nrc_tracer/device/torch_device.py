@@ -1,4 +1,4 @@
-"""Which device of torch a name stands for."""
+"""Finding a torch device by its name."""
 
 from __future__ import annotations
 

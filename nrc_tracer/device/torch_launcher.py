@@ -40,7 +40,7 @@ class TorchLauncher(Launcher):
     def run(
         self, kernel: wp.Kernel, count: int, arguments: Callable[[int], list], *, block_size: int | None = None
     ) -> None:
-        """As `Launcher.run`, but load the kernel's module first: two threads would compile it twice."""
+        """Run a kernel as `Launcher.run` does, after loading its module: otherwise two threads would compile it twice."""
         if kernel.module not in self._loaded:
             kernel.module.load(self.device, 256 if self.device.is_cuda else 1)
             self._loaded.add(kernel.module)
@@ -56,7 +56,7 @@ class TorchLauncher(Launcher):
         torch.set_num_threads(1)
 
     def each(self, work: Callable[[int], None], items: Sequence[int]) -> None:
-        """As `Launcher.each`, with torch limited to one thread on each of them."""
+        """Call `work` as `Launcher.each` does, with torch limited to one thread on each of the pool's threads."""
         with single_threaded_torch(self):
             super().each(work, items)
 

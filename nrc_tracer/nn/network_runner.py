@@ -32,7 +32,7 @@ class NetworkRunner(Protocol):
         """The output, [N, padded output columns], for x, float32 [N, n_input_dims], and the weights, float32 [n_params]."""
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Any]:
-        """`infer`, and what `backward` needs of this pass."""
+        """The output of `infer`, and the data that `backward` needs."""
 
     def backward(
         self, d_out: Tensor, kept: Any, params: Tensor, d_params: Tensor, *, need_input: bool = True
@@ -41,7 +41,7 @@ class NetworkRunner(Protocol):
 
         Args:
             d_out: Gradient of the output, float32 [N, padded output columns].
-            kept: What `forward` returned beside the output.
+            kept: The data that `forward` returned beside the output.
             params: The weights, float32 [n_params].
             d_params: Receives the gradient of the weights, float32 [n_params].
             need_input: Whether the gradient of the input is needed.

@@ -61,7 +61,7 @@ class RadianceFieldNetworks:
         d_color = d_out.new_zeros(len(d_out), kept.columns)
         d_color[:, :COLORS] = d_out[:, :COLORS]
         d_joined = self.rgb.backward(d_color, kept.rgb, rgb, d_rgb)
-        assert d_joined is not None  # the gradient of the input was asked for
+        assert d_joined is not None  # `need_input` is true by default
         d_hidden = d_joined[:, :DENSITY_OUTPUTS].contiguous()
         d_hidden[:, 0] += d_out[:, COLORS]
         d_position = self.density.backward(d_hidden, kept.density, density, d_density, need_input=need_input)

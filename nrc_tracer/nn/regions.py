@@ -1,4 +1,4 @@
-"""Sums of the gradients of a grid's entries: of all entries, or on the CPU only of those that a step touches.
+"""The gradients of a grid's entries, summed over a batch: for all entries, or on the CPU only for those that a step touches.
 
 A grid with 2^19 entries per level has twelve million parameters, and a step touches a few per cent of them. With lists, an
 optimizer visits only those, and their sums are stored side by side. An entry's *slot* holds the place of its sum, together with
@@ -34,7 +34,7 @@ class Stretch:
     Attributes:
         begin: Its first place in `Regions.touched`, and that of its sums in `Regions.values`.
         end: One past its last place.
-        order: In which order it names the entries.
+        order: The order of its entries.
         first: The first entry of the region.
     """
 
@@ -50,7 +50,7 @@ class Regions:
     Args:
         layout: The grid's tables.
         device: Where the arrays live.
-        threads: Number of threads: with few levels per thread, levels are cut into several regions. Sums do not depend on it.
+        threads: Number of threads. With few levels per thread, levels are cut into several regions; sums do not depend on it.
         listed: Keep lists of touched entries with their sums (CPU only); else gradients go to a tensor of all entries.
 
     Attributes:
@@ -72,7 +72,7 @@ class Regions:
         self.count = len(rows)
         self.first = np.array([layout.levels[level].offset + first for level, first, _ in rows], dtype=np.int64)
         self.sizes = np.array([last - first for _, first, last in rows], dtype=np.int64)
-        """The first entry of each region, counted from the grid's first, and how many it has."""
+        """The first entry of each region, counted from the grid's first, and the number of its entries."""
         self.rows = structs_as_warp(rows, Region, device)
         self.listed = listed
         self._corners = 2**layout.n_dims
@@ -103,7 +103,7 @@ class Regions:
         size = int(ends[-1]) if len(ends) else 0
         if size > 2**31 - 1:
             raise ConfigError(
-                f"a batch of {n_points:,} points: a grid on the CPU has room for at most 2^31 touched entries"
+                f"a batch of {n_points:,} points may touch more than 2^31 entries of a grid on the CPU; use a smaller batch"
             )
         self.begins = ends - rooms
         self.touched = torch.empty(size, dtype=torch.int32, device=self._torch_device)

@@ -211,7 +211,7 @@ def _write(path: Path, file: IO[bytes], header: Mapping[str, Any], tensors: Mapp
         path: Its name, for messages.
         file: Where it is written.
         header: What `Header` reads.
-        tensors: By name; the largest types come first, so that each is aligned.
+        tensors: The tensors by name; those of the largest types come first, so that each is aligned.
 
     Raises:
         SnapshotError: JSON cannot hold the header.

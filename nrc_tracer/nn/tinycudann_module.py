@@ -185,7 +185,7 @@ class Module(torch.nn.Module):
 
     @property
     def jit_fusion(self) -> bool:
-        """Whether fusion by a run-time compiler was asked for; it has no effect here."""
+        """The setting for fusion by a run-time compiler; it has no effect here."""
         return self.native_tcnn_module.jit_fusion
 
     @jit_fusion.setter

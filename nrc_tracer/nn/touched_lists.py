@@ -47,8 +47,8 @@ class ListedStretch:
         begin: Its first place in the lists.
         end: One past its last place.
         order: A `ListOrder`.
-        first: With `WHOLE`, the entry at the place `begin`.
-        sums: With `SORTED`, the place of the region's first sum.
+        first: The entry at the place `begin` if the order is `WHOLE`.
+        sums: The place of the region's first sum if the order is `SORTED`.
     """
 
     begin: int

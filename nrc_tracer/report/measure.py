@@ -172,7 +172,7 @@ def check_control(measured: Measured) -> str | None:
     """Return a warning if uncached rendering, which has no bias, seems to have one: then the reference is too noisy.
 
     The noise of two references cancels in (x - r1)(x - r2), but not in the division by their mean. The remaining error is of
-    fourth order: small for the reference error that is asked for, but not for ten times that.
+    fourth order: small for the requested reference error, but not for ten times that.
     """
     plain = [r for r in measured.results if r.setting.mode == "off" and r.squared_bias > 4.0 * r.squared_bias_error]
     if not plain:

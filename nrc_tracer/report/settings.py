@@ -45,7 +45,7 @@ def make_settings(
 
     Args:
         encodings: Encodings of the cache.
-        modes: Of `on`, `unbiased` and `view`.
+        modes: Modes of the cache: some of `on`, `unbiased` and `view`.
     """
     encodings = tuple(dict.fromkeys(encodings))
     several = len(encodings) > 1

@@ -1,4 +1,4 @@
-"""Vertices from the corners of faces, which name positions, texture coordinates and normals apart, as OBJ has them."""
+"""Vertices from the corners of faces, which have separate indices of positions, texture coordinates and normals, as in OBJ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def unify_corners(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         corners: Indices (v, vt, vn) of each corner, [corner_count, 3], int64; -1 where there is no vt or vn.
 
     Returns:
-        The distinct triples, [vertex_count, 3], and the number of each corner's triple, [corner_count].
+        The distinct triples, [vertex_count, 3], and the index of each corner's triple, [corner_count].
     """
     v, vt, vn = corners.T
     if all(np.array_equal(other, v) or other.max() < 0 for other in (vt, vn)):

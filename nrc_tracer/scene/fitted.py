@@ -1,4 +1,4 @@
-"""What is added to files that contain only geometry: a camera that sees everything, and a soft sky."""
+"""Camera and sky for files that contain only geometry: a camera that sees everything, and a soft sky."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.scene.vectors import as_vec3
 
 SOFT_SKY = "nrc:soft-sky"
-"""File name that stands for the image `sky_pixels` in any scene."""
+"""Name that stands for the image `sky_pixels` in place of a file's name, in any scene."""
 
 FIELD_OF_VIEW = 30.0
 """Field of view of a fitted camera along the shorter side of the image [degrees]."""
 MARGIN = 1.03
-"""Factor on the radius of the scene's bounding sphere, which the camera sees as a whole."""
+"""Factor on the radius of the scene's bounding sphere, for a margin around it in the image."""
 AZIMUTH, ELEVATION = 30.0, 18.0
 """Direction of the camera [degrees]: from the front (+z if y is up) to the right, and above the horizon."""
 
@@ -49,7 +49,7 @@ def sky_pixels(height: int = 128) -> np.ndarray:
     polar = math.pi * (np.arange(height) + 0.5) / height
     turn = 2.0 * math.pi * (np.arange(2 * height) + 0.5) / (2 * height)
     phi, theta = np.meshgrid(turn, polar)
-    # The directions of an EnvironmentMap: u = atan2(x, -z) / 2 pi
+    # The direction of each pixel of an EnvironmentMap: u = atan2(x, -z) / 2 pi
     direction = np.stack([np.sin(phi) * np.sin(theta), np.cos(theta), -np.cos(phi) * np.sin(theta)], axis=-1)
     y = direction[..., 1:2]
     zenith, horizon, ground = (np.array(c) for c in ((0.20, 0.29, 0.44), (0.46, 0.50, 0.55), (0.13, 0.13, 0.14)))

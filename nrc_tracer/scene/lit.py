@@ -43,9 +43,9 @@ class _Triangles(NamedTuple):
     Attributes:
         placed: The shape.
         mesh: Its mesh in local space.
-        chosen: Numbers of the triangles in the mesh, shape [count].
+        chosen: Indices of the triangles in the mesh, shape [count].
         corners: World positions, shape [count, 3, 3], counter-clockwise seen from the side of the normal.
-        areas: Areas, shape [count], which together are that of the whole shape.
+        areas: Areas, shape [count], scaled so that their sum estimates the area of the whole shape.
     """
 
     placed: PlacedShape
@@ -56,13 +56,13 @@ class _Triangles(NamedTuple):
 
 
 class _Samples(NamedTuple):
-    """Random points, evenly spread over surfaces of some `area`.
+    """Random points, uniformly distributed over surfaces.
 
     Attributes:
         positions: Shape [count, 3].
         normals: Unit normals of the triangles, shape [count, 3].
         radiance: Emitted radiance, the mean of its channels, shape [count].
-        area: Area of the surfaces.
+        area: Total area of the surfaces.
     """
 
     positions: np.ndarray
@@ -72,10 +72,10 @@ class _Samples(NamedTuple):
 
 
 def is_lit(scene: Scene) -> bool:
-    """Return whether its own light lights a scene of meshes, or most of the scene glows.
+    """Return whether a scene of meshes has enough light of its own, or most of its surface glows.
 
-    The mean irradiance is estimated without shadows, between random points on the surfaces and on the emitting shapes. Any
-    light that surrounds the scene counts.
+    The mean irradiance is estimated without shadows, between random points on the surfaces and on the emitting shapes. A light
+    that surrounds the scene is always enough.
     """
     lights = [
         light for light in scene.description.lights if isinstance(light, PointLight | SpotLight | DirectionalLight)
@@ -110,7 +110,7 @@ def _triangles(placed: PlacedShape, scene: Scene) -> _Triangles:
 
 
 def _sample(shapes: list[_Triangles], scene: Scene, count: int, rng: np.random.Generator) -> _Samples:
-    """Draw points with a density that is the same on all triangles."""
+    """Draw points uniformly from the area of all triangles."""
     areas = np.concatenate([shape.areas for shape in shapes])
     total = float(areas.sum())
     if not 0.0 < total < np.inf:
@@ -139,7 +139,7 @@ def _sample(shapes: list[_Triangles], scene: Scene, count: int, rng: np.random.G
 
 
 def _color(color: Color, shape: _Triangles, vertices: np.ndarray, weights: np.ndarray, scene: Scene) -> np.ndarray:
-    """Return a colour or the texture of that name at points of triangles, shape [count, 3] or [count, 1].
+    """Return the value of a colour, or of the texture that it names, at points of triangles, shape [count, 3] or [count, 1].
 
     Args:
         color: The colour.
@@ -177,7 +177,7 @@ def _color(color: Color, shape: _Triangles, vertices: np.ndarray, weights: np.nd
 
 
 def _texel(coordinate: np.ndarray, size: int, wrap: Wrap) -> np.ndarray:
-    """Return the number of the nearest texel along an axis of `size` texels."""
+    """Return the index of the nearest texel along an axis of `size` texels."""
     if wrap == "clamp":
         coordinate = np.clip(coordinate, 0.0, 1.0)
     elif wrap == "mirror":
@@ -190,7 +190,7 @@ def _texel(coordinate: np.ndarray, size: int, wrap: Wrap) -> np.ndarray:
 def _exchanged(emitters: _Samples, surfaces: _Samples) -> float:
     """Return the mean irradiance of surfaces from emitters: the mean of L cos cos' / r^2 over pairs, times the emitters' area."""
     shining = emitters.radiance > 0.0
-    if not shining.any():  # as where all triangles that glow are without area
+    if not shining.any():  # for example, if all glowing triangles have zero area
         return 0.0
     total = 0.0
     for position, normal in zip(surfaces.positions, surfaces.normals, strict=True):
@@ -204,7 +204,7 @@ def _exchanged(emitters: _Samples, surfaces: _Samples) -> float:
 
 
 def _irradiance(light: PointLight | SpotLight | DirectionalLight, surfaces: _Samples) -> float:
-    """Return the mean irradiance of surfaces at the samples from a light: half that of surfaces that face it."""
+    """Return the mean irradiance at the samples from a light: half of the irradiance of surfaces that face the light."""
     if isinstance(light, DirectionalLight):
         return 0.5 * float(np.mean(light.irradiance))
     if isinstance(light, PointLight):

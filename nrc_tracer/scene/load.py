@@ -32,9 +32,9 @@ def load_scene(
     environment: str | Path | None = None,
     rotate_environment: float = 0.0,
 ) -> Scene:
-    """Read a scene file and every mesh and image it names, each file once. Of the snapshot of a learnt shape, read the header.
+    """Read a scene file and every mesh and image it names, each file once. Only the header of a learnt shape's snapshot is read.
 
-    What the file asks for and is not supported is in the scene's `warnings`, and issued as Python warnings of the category
+    Unsupported contents of the file are reported in the scene's `warnings`, and as Python warnings of the category
     `SceneWarning`.
 
     Args:

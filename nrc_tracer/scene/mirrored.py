@@ -19,14 +19,14 @@ AnyShape = TypeVar("AnyShape")
 
 
 def turn_mirrored_meshes(description: SceneDescription, meshes: Mapping[str, TriangleMesh]) -> SceneDescription:
-    """Turn the normals of the meshes of a Mitsuba scene whose normals a mirroring transform points inwards.
+    """Flip the normals of those meshes of a Mitsuba scene whose normals point inwards because of a mirroring transform.
 
     Args:
         description: The scene.
         meshes: The triangles of each `Mesh.file`.
 
     Returns:
-        The scene, in which `flip_normals` of these meshes is inverted: elsewhere, mirrored meshes stay the right way out.
+        The scene with `flip_normals` of these meshes inverted. The tracer itself keeps the normals of mirrored meshes outwards.
     """
 
     def turned(shape: AnyShape) -> AnyShape:

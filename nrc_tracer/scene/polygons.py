@@ -15,7 +15,7 @@ from nrc_tracer.errors import SceneError
 REVERSED = -1e-6
 """Area of a fan's triangle, as a fraction of its polygon's area, below which the triangle counts as reversed."""
 MAX_CORNERS = 1 << 13
-"""Largest accepted number of corners of a polygon that is not a fan; the time to divide it grows with the square."""
+"""Largest accepted number of corners of a polygon that is not a fan; the time to divide it grows with the number's square."""
 
 POINT_CLOUD = "It is a point cloud, which has no surface; reconstruct a mesh from it first, for example with MeshLab"
 """End of the message about a file with vertices and no faces."""
@@ -47,7 +47,7 @@ def triangulate(sizes: np.ndarray, positions: np.ndarray) -> np.ndarray:
     # Find the fans with a triangle that is reversed with respect to the whole polygon
     large = np.flatnonzero(sizes[polygon] > 3)
     points = positions[triangles[large]].astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is too large for areas stays a fan
+    with np.errstate(over="ignore", invalid="ignore"):  # a polygon whose area overflows stays a fan
         normals = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
         totals = np.column_stack([np.bincount(polygon[large], normals[:, axis], len(sizes)) for axis in range(3)])
         area = np.einsum("ij,ij->i", normals, totals[polygon[large]])
@@ -83,7 +83,7 @@ def clip_ears(points: np.ndarray) -> np.ndarray:
 
     reflex = [turn(corner) <= 0.0 for corner in range(count)]
 
-    # The corners that may lie in an ear; all others are NaN, which no comparison finds
+    # Only reflex corners can lie in an ear; the coordinates of all others are NaN, for which comparisons are false
     block_x, block_y = np.where(reflex, points.T, np.nan)
 
     def is_ear(corner: int) -> bool:
@@ -126,7 +126,7 @@ def _blocks(x: float, y: float, xs: list[float], ys: list[float]) -> bool:
 
 
 def _flat(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Project points along the axis in which their polygon's normal is longest, so that the polygon is counter-clockwise."""
+    """Drop the axis along which the polygon's normal is largest, and order the others so that it is counter-clockwise."""
     axis = int(np.argmax(np.abs(normal)))
     columns = [(axis + 1) % 3, (axis + 2) % 3]
     return np.asarray(positions, np.float64)[:, columns if normal[axis] > 0.0 else columns[::-1]]

@@ -68,7 +68,7 @@ class Geometry:
         shapes: The records of the shapes for kernels.
         spheres: The records of the analytic spheres.
         emitters: The shapes that emit light.
-        positions, normals: Of all vertices, [vertex_count, 3], float32.
+        positions, normals: Positions and normals of all vertices, [vertex_count, 3], float32.
         uvs, colors: Texture coordinates, [uv_count, 2], and vertex colours, [color_count, 4], float32.
         triangles: Vertices of each triangle, [triangle_count, 3], int32.
         owners: Shape of each triangle, [triangle_count], int32.

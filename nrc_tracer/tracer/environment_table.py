@@ -21,7 +21,7 @@ class EnvironmentTable:
 
     Attributes:
         pixels: Radiance of each texel before `scale`, shape [height, width, 3], float32.
-        rotation: From directions of the map to world directions, shape [3, 3].
+        rotation: Matrix from directions of the map to world directions, shape [3, 3].
         scale: Factor of the radiance.
         row_cdf: Cumulative sums of the rows of patches, shape [height + 2].
         column_cdf: Cumulative sums of the columns of each row, shape [height + 1, width + 1].

@@ -39,7 +39,7 @@ class ImageLayers:
     def by_name(
         self, names: Sequence[str] | None, variance: Callable[[], np.ndarray], frames: CachedFrames | None
     ) -> dict[str, np.ndarray]:
-        """The layers that `Renderer.layers` describes; all there are unless names are given.
+        """The layers that `Renderer.layers` describes; all of them unless names are given.
 
         Args:
             names: Names of layers.

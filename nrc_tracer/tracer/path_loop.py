@@ -61,7 +61,7 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
     """Build the function that follows one path from the camera.
 
     Args:
-        name: Of the function in generated code.
+        name: Name of the function in generated code.
         with_cuts: Whether the path is cut and leaves records; then the last argument of the function is a `CutJob`, else an
             integer that is not read.
 

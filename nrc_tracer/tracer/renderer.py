@@ -314,7 +314,7 @@ class Renderer:
         return relative_error(mean, variance / self._sums.counts(self.samples))
 
     def layers(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """What the camera sees first in each pixel, by name; all layers there are unless names are given.
+        """Layers of what the camera sees first in each pixel, by name; all layers unless names are given.
 
         The means over the image's first 64 samples (all, if it has fewer; one, if it has none yet) of
 

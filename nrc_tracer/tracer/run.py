@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nrc_tracer.cache import RadianceCache
 
 WARM_UP_SHARE = 4
-"""Budget of a run over the largest part of it that a cache's warm-up takes."""
+"""Ratio of a run's time or number of samples to the largest time or number of frames of a cache's warm-up."""
 
 
 def run(

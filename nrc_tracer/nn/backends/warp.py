@@ -48,7 +48,7 @@ class WarpBackend(Backend):
         fused: Run encoding and network in one kernel, in float16; for a radiance field one kernel per network, without its
             encoding. **It has never run on a GPU.** On the CPU the instructions of a GPU are emulated, for tests only.
         choice: The form of the kernels on the CPU; blocks of matrix products unless given.
-        name: `warp`, or `blocked` if only that form was asked for.
+        name: `warp`, or `blocked` if that backend was requested.
 
     Attributes:
         choice: The form of the kernels on the CPU, and the reason for it.

@@ -90,8 +90,8 @@ class Identity(Typed, frozen=True, kw_only=True, tag="Identity"):
     """Each input x as scale * x + offset.
 
     Args:
-        scale: Any finite number.
-        offset: Any finite number.
+        scale: Factor of the inputs, any finite number.
+        offset: Added to the scaled inputs, any finite number.
     """
 
     scale: Annotated[float, Number()] = 1.0

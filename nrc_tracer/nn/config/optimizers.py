@@ -23,7 +23,7 @@ class Adam(Typed, frozen=True, kw_only=True, tag="Adam"):
     """Adam (Kingma and Ba 2014), with AdaBound (Luo et al. 2019). "Matrix" parameters are those of the network.
 
     Args:
-        learning_rate: At least 0.
+        learning_rate: Learning rate, at least 0.
         beta1: Decay of the first moments, at least 0 and below 1.
         beta2: Decay of the second moments, at least 0 and below 1.
         epsilon: Added to the root of the second moments, at least 0.
@@ -68,7 +68,7 @@ class SGD(Typed, frozen=True, kw_only=True, tag="SGD"):
     """Stochastic gradient descent.
 
     Args:
-        learning_rate: At least 0.
+        learning_rate: Learning rate, at least 0.
         l2_reg: L2 regularization, at least 0.
     """
 

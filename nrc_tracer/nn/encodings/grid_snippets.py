@@ -10,7 +10,7 @@ from __future__ import annotations
 from string import Template
 
 SORTED_FROM = 16
-"""The list of a region is sorted where more than one entry in this many is touched."""
+"""A region's list is sorted if more than one in this many of the region's entries is touched."""
 
 _CORNERS = """
 #if defined(__CUDA_ARCH__)
@@ -188,8 +188,8 @@ def forward_snippet(n_dims: int, n_features: int) -> str:
 
 
 def scatter_snippet(n_dims: int, n_features: int) -> str:
-    """Body of (level, region, interpolation, x, begin, end, d_out, gradient, shift, lists, stamp, count) -> count: add up the
-    gradients of a region's entries and list those that get some, where there is a stamp."""
+    """Body of (level, region, interpolation, x, begin, end, d_out, gradient, shift, lists, stamp, count) -> count: sum the
+    gradients of a region's entries, and list the entries that are touched if there is a stamp."""
     begin = """float* entry_data = (float*)gradient.data;
     int* slots = lists.slots.data;
     int* touched = lists.touched.data;

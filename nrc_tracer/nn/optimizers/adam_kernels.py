@@ -1,6 +1,6 @@
 """Warp kernels of Adam, on CPU and CUDA from one source.
 
-A dense kernel steps a range of the parameters, a listed one the entries of a grid that lists name. An item is a stretch of
+A dense kernel steps a range of the parameters, a listed kernel the entries in the lists of a grid. An item is a stretch of
 parameters or of a list (one parameter on CUDA), and owns what it writes.
 """
 

@@ -28,8 +28,8 @@ class CompositeOptimizer(Optimizer):
         config: Their configuration.
         parts: The optimizers, each with the parameters that it trains.
         n_params: Number of parameters.
-        n_matrix_params: How many of them belong to the network.
-        launcher: Where they run.
+        n_matrix_params: Number of them that belong to the network.
+        launcher: Runs the kernels.
     """
 
     _numbers = {"factor": float}

@@ -34,7 +34,7 @@ class Base(NamedTuple):
 
     @property
     def constant(self) -> bool:
-        """Whether it is the same everywhere."""
+        """Whether the base colour is the same everywhere."""
         return self.texture is None and not self.vertex_colors
 
     def color(self, textures: TextureReader, scale: Vec3 = WHITE) -> Color:

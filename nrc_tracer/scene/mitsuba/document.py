@@ -66,7 +66,7 @@ class Document:
             self.warnings.append(text)
 
     def warn_unknown(self, node: Node) -> None:
-        """Warn about all properties of a node that no reader asked for."""
+        """Warn about all properties of a node that are not among its known names."""
         for name, place in node.unknown():
             self.warn(place, f'{node} has no parameter "{name}"{nearest(name, node.known)}; it is ignored')
 

@@ -72,7 +72,7 @@ class Node:
         place: Its place.
         properties: Its values, by name.
         children: The plugins and references inside it, in order.
-        known: The names that readers asked for. Others are misspelt or not supported.
+        known: The names of properties that have been looked up or ignored. Others are misspelt or not supported.
     """
 
     tag: str
@@ -133,7 +133,7 @@ class Node:
         self.known.update(names)
 
     def unknown(self) -> Iterator[tuple[str, Place]]:
-        """Yield the properties that no reader asked for, with their places."""
+        """Yield the properties that are not among the known names, with their places."""
         for name, item in self.properties.items():
             if name not in self.known:
                 yield name, item.place

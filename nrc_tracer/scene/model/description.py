@@ -49,7 +49,7 @@ class Integrator(Model, tag=False):
 class SceneDescription(Model, tag=False):
     """A whole scene as a file states it. File names are relative to the scene file.
 
-    `camera` is used unless one of `cameras` is asked for by name. Groups are not visible themselves, only their instances are.
+    `camera` is used unless one of `cameras` is chosen by name. Groups are not visible themselves, only their instances are.
     """
 
     camera: Camera = Perspective()

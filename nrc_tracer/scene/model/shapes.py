@@ -11,7 +11,7 @@ from nrc_tracer.scene.model.transforms import Transform
 
 
 class ShapeModel(Model):
-    """What every shape has.
+    """The fields that all shapes share.
 
     `material` names one of the scene's materials; without it the shape is diffuse grey. `emission` is the emitted radiance, on
     the side that the normal points to; `flip_normals` turns the normals round.

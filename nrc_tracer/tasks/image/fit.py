@@ -32,8 +32,8 @@ from nrc_tracer.tasks.task import Task
 BATCH = {"cpu": 2**14, "cuda": 2**18}
 """Samples per step, by type of device."""
 LARGE_IMAGE, LARGE_BATCH = 2**24, 2**16
-"""On the CPU, images of at least `LARGE_IMAGE` pixels use `LARGE_BATCH` samples per step: a step touches a smaller fraction of
-their tables."""
+"""Number of pixels from which on an image has larger batches on the CPU, and samples per step of these batches: a step touches a
+smaller fraction of a large table."""
 STEPS = 10_000
 """Number of steps if neither steps nor a time are given."""
 HELD_OUT = 2**16

@@ -20,8 +20,8 @@ PIXELS_PER_ENTRY = 8
 RESERVED_BYTES = 560 * 2**20
 """Memory in bytes that the libraries, the network's batches and an image's bands take besides pixels and parameters."""
 LARGE_TABLE = 22
-"""From tables of 2^22 entries on, and where memory is short, Adam keeps its moments as bfloat16: on the CPU 12 bytes per
-parameter in all instead of 18."""
+"""Binary logarithm of the number of table entries from which on Adam keeps its moments as bfloat16, as it also does if memory is
+short. On the CPU a parameter then takes 12 bytes in all instead of 18."""
 STATE_BYTES = {("cpu", False): 18, ("cpu", True): 12, ("cuda", False): 20, ("cuda", True): 14}
 """Bytes per parameter in training, by device and by whether moments are bfloat16: the parameter (4), moments (8 or 4), step count
 (4 or 2), and the gradient's place on the CPU (2, for two features per entry) or the gradient on CUDA (4)."""
@@ -38,7 +38,7 @@ def image_config(
         width, height: Size in pixels.
         space: Colour space of training.
         floating: Whether the image has linear floating-point samples.
-        memory: Memory budget in bytes; if None, the table is as large as the number of pixels asks for.
+        memory: Memory budget in bytes; if None, the number of pixels alone determines the size of the table.
         device: `cpu` or `cuda`.
     """
     log2_table = math.floor(math.log2(max(width * height, 1) / PIXELS_PER_ENTRY))

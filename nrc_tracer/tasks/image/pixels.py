@@ -1,4 +1,4 @@
-"""From stored samples to the values that the model learns, and back to the values in files; the NumPy twin of the kernels."""
+"""Converting stored samples to the values that the model learns, and back to those of files; the NumPy twin of the kernels."""
 
 from __future__ import annotations
 

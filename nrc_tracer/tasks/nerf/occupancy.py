@@ -1,10 +1,9 @@
-"""Where a scene may hold something: a grid of bits in cascades, updated while the field is trained.
+"""The occupancy grid: bits in cascades that tell where a scene may have density, updated while the field is trained.
 
 Mueller et al., *Instant Neural Graphics Primitives* (2022), appendix E.2: each cell holds a density, which decays by a factor at
 each visit and is raised to the density at a random point of the cell. Cells above a threshold are occupied. During the warm-up
 each update visits all cells; later it visits some random cells and as many occupied ones. Two kinds of cells are never visited
-and never
-occupied: those that no camera sees, and those of a cascade that a smaller cascade covers.
+and never occupied: those that no camera sees, and those of a cascade that a smaller cascade covers.
 
 A step on a CPU costs less than a visit to all cells. On the CPU, while the field is still smooth, whole blocks of cells are
 visited at one point each; see `Visits`.
@@ -24,9 +23,10 @@ from nrc_tracer.tasks.nerf.compositing import MAX_LOG_DENSITY
 from nrc_tracer.tasks.nerf.space import CELLS, MIN_STEP, RESOLUTION, Space, SpaceRecord, cascade_of, cell_at, cell_of
 
 MAX_THICKNESS = 0.01
-"""Optical thickness of the shortest step above which a cell is occupied ..."""
+"""Largest threshold of a cell's optical thickness over the shortest step, above which the cell is occupied."""
 MEAN_SHARE = 0.95
-"""... or this fraction of the mean over all cells, if that is lower: at first all cells are about equal, and none is empty."""
+"""Threshold as a fraction of the mean over all cells, if that is below `MAX_THICKNESS`. Below 1, since all cells are about equal
+at first, and none is empty."""
 UNSEEN = -1.0
 """Value of cells that are never visited."""
 LARGEST = 6e4

@@ -1,4 +1,4 @@
-"""Where a scene lies in unit-cube space, from what the data say or from the cameras."""
+"""The placement of a scene in unit-cube space, as given by the data or chosen from the cameras."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from nrc_tracer.tasks.nerf.space import MAX_EXTENT
 USUAL_SCALE, USUAL_OFFSET = 0.33, (0.5, 0.5, 0.5)
 """instant-ngp's scale and offset for files without them."""
 CAMERA_DISTANCE = 4.0 * USUAL_SCALE
-"""Mean distance of the cameras from the centre of attention if the cameras decide, in unit cubes: 4 in instant-ngp's units."""
+"""Mean distance of the cameras from the centre of attention if the scale is chosen from them, in unit cubes: 4 in instant-ngp's
+units."""
 UNBOUNDED_AABB_SCALE = 16
-"""Side of the cube if nothing says how far the scene reaches, in unit cubes: photographs have a background."""
+"""Side of the cube for photographs if the scene's size is not given, in unit cubes; large, since they show a background."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def place_scene(
     if power != side:
         notes.append(f"aabb_scale {side:g} becomes {power}, the next power of two")
     elif chosen:
-        notes.append(f"aabb_scale is {power}, as nothing says how far the scene reaches")
+        notes.append(f"aabb_scale is {power}, because the size of the scene is not given")
     return SceneBox(power, scale, offset), notes
 
 

@@ -230,13 +230,13 @@ class _File:
         return chosen(train), held_out, chosen(test), f"test_filenames of {self.path.name}"
 
     def is_arbitrary(self) -> bool:
-        """Whether units are arbitrary and nothing in the file says where the scene lies."""
+        """Whether units are arbitrary and the file does not place the scene."""
         return ("fl_x" in self.root or "fl_x" in self.frames[0]) and not any(
             key in self.root for key in ("scale", "offset", "aabb", "aabb_scale")
         )
 
     def placement(self) -> Placement:
-        """Where the file says that the scene lies."""
+        """The file's placement of the scene."""
         root = self.root
         scale = offset = side = None
         if "aabb" in root:

@@ -51,13 +51,13 @@ class SignChoice:
     inside: float
 
     def words(self) -> str:
-        """A line for people."""
+        """The choice as one line of text."""
         shares = ", ".join(f"{names} {share:.2%}" for names, share in self.disagreement.items())
         turned = "; it was inside out and has been turned over" if self.turned_over else ""
         return f"sign: {WORDS[self.method]} ({self.reason}{turned}); methods disagree at {shares}"
 
     def document(self) -> dict[str, Any]:
-        """A JSON object."""
+        """The choice as JSON data."""
         return {
             "method": self.method.name.lower(),
             "reason": self.reason,

@@ -48,7 +48,7 @@ def test_the_cameras_choose_what_nobody_says(folder):
     assert views.notes == (
         "scale 0.264 and offset (-5.31, 0.5, 1.29), chosen from the cameras: what the cameras look at is in the middle, "
         "and they are at a mean distance of 1.32 from it",
-        "aabb_scale is 16, as nothing says how far the scene reaches",
+        "aabb_scale is 16, because the size of the scene is not given",
     )
 
 
