@@ -33,12 +33,12 @@ MOSTLY = 0.9
 """Fraction of the area that must glow for a scene to be visible without any light."""
 RECEIVERS, EMITTERS = 512, 2048
 """Numbers of sample points on all surfaces, and on the emitting ones."""
-LARGEST = 50_000
-"""Largest number of triangles of a shape that are all candidates for samples; of a larger shape it is an even selection."""
+CANDIDATES = 50_000
+"""Largest number of triangles, after instancing, that are all candidates for samples; of more it is an even selection."""
 
 
 class _Triangles(NamedTuple):
-    """Triangles of one shape in world space.
+    """Candidates for samples: triangles of one shape in world space.
 
     Attributes:
         placed: The shape.
@@ -85,8 +85,8 @@ def is_lit(scene: Scene) -> bool:
     placed = list(placed_shapes(scene.description))
     if not lights and all(each.shape.emission is None for each in placed):
         return False
-    shapes = [_triangles(each, scene) for each in placed]
-    glowing = [shape for shape in shapes if shape.placed.shape.emission is not None]
+    shapes = _candidates(placed, scene)
+    glowing = _candidates([each for each in placed if each.shape.emission is not None], scene)
     rng = np.random.default_rng(0)
     least = LEAST * float(sky_pixels(16).mean())
     surfaces = _sample(shapes, scene, RECEIVERS, rng)
@@ -98,11 +98,18 @@ def is_lit(scene: Scene) -> bool:
     return irradiance >= np.pi * least
 
 
-def _triangles(placed: PlacedShape, scene: Scene) -> _Triangles:
-    mesh = file_mesh(placed.shape, scene.meshes)
+def _candidates(placed: list[PlacedShape], scene: Scene) -> list[_Triangles]:
+    """Select triangles evenly: `CANDIDATES` in all, and at least one of each shape, so that the work is bounded for instances."""
+    meshes = [file_mesh(each.shape, scene.meshes) for each in placed]
+    step = -(-sum(len(mesh.indices) for mesh in meshes if mesh is not None) // CANDIDATES)
+    return [_triangles(each, mesh, step) for each, mesh in zip(placed, meshes, strict=True)]
+
+
+def _triangles(placed: PlacedShape, mesh: TriangleMesh | None, step: int) -> _Triangles:
+    """Return every `step`th triangle of a shape."""
     if mesh is None:
         raise TypeError(f"{placed.place}: only meshes from files are expected")
-    chosen = np.arange(0, len(mesh.indices), -(-len(mesh.indices) // LARGEST))
+    chosen = np.arange(0, len(mesh.indices), step)
     linear = placed.to_world[:3, :3]
     corners = mesh.positions[mesh.indices[chosen]].astype(np.float64) @ linear.T + placed.to_world[:3, 3]
     areas = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1)
@@ -119,12 +126,11 @@ def _sample(shapes: list[_Triangles], scene: Scene, count: int, rng: np.random.G
     root, v = np.sqrt(rng.random(count)), rng.random(count)
     weights = np.column_stack((1.0 - root, root * (1.0 - v), root * v))
     begins = np.cumsum([0, *(len(shape.areas) for shape in shapes)])
+    cuts = np.searchsorted(drawn, begins)
     positions, normals, radiance = np.empty((count, 3)), np.empty((count, 3)), np.zeros(count)
-    for shape, begin, end in zip(shapes, begins, begins[1:], strict=False):
-        here = slice(*np.searchsorted(drawn, (begin, end)))
-        local = drawn[here] - begin
-        if not len(local):
-            continue
+    for number in np.flatnonzero(np.diff(cuts)).tolist():
+        shape, here = shapes[number], slice(cuts[number], cuts[number + 1])
+        local = drawn[here] - begins[number]
         corners = shape.corners[local]
         positions[here] = np.einsum("nc,ncx->nx", weights[here], corners)
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -198,7 +204,9 @@ def _exchanged(emitters: _Samples, surfaces: _Samples) -> float:
         square = np.maximum(np.sum(away * away, axis=-1), 1e-12 * max(emitters.area, 1e-300))
         leaving = np.maximum(np.sum(away * emitters.normals[shining], axis=-1), 0.0)
         # An area of this radius around each sample has at most a solid angle of pi: no pair counts more than that
-        per_area = np.minimum(leaving * np.abs(away @ normal) / square**2, len(emitters.radiance) / emitters.area)
+        per_area = np.minimum(
+            leaving / square * (np.abs(away @ normal) / square), len(emitters.radiance) / emitters.area
+        )
         total += float(np.sum(emitters.radiance[shining] * per_area))
     return total * emitters.area / (len(emitters.radiance) * len(surfaces.positions))
 

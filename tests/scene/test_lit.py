@@ -1,11 +1,14 @@
 """A file's own light is judged by what it does: where it lights nothing, a sky is added."""
 
+import tracemalloc
+
 import numpy as np
 import PIL.Image
 import pytest
 from gltf_files import GltfFile, sphere
 
 from nrc_tracer.scene.fitted import SOFT_SKY
+from nrc_tracer.scene.lit import is_lit
 from nrc_tracer.scene.load import load_scene
 
 FLOOR = ((-2, 0, 2), (2, 0, 2), (2, 0, -2), (-2, 0, -2))
@@ -112,3 +115,95 @@ def test_a_lamp_without_area_is_no_light(tmp_path):
     _quad(file, FLOOR, **GREY)
     _quad(file, [CEILING[0]] * 4, emissiveFactor=[1, 1, 1])
     assert _has_sky(file.write(tmp_path))
+
+
+def test_a_mirrored_lamp_shines_as_its_mirror_image(tmp_path):
+    """A lamp below the floor that faces down lights it from above once it is mirrored in y, and one that faces up does not."""
+    below = [(x, -y, z) for x, y, z in CEILING]
+    for corners, lit in ((below[::-1], True), (below, False)):
+        file = GltfFile()
+        _quad(file, FLOOR, **GREY)
+        material = file.add("materials", **GREY, emissiveFactor=[1, 1, 1])
+        file.node(mesh=file.mesh(corners, primitive={"material": material}), scale=[1, -1, 1])
+        assert _has_sky(file.write(tmp_path)) != lit
+
+
+@pytest.mark.parametrize(("turn", "lit"), [(-1, True), (1, False)])
+def test_a_spotlight_lights_only_its_cone(tmp_path, turn, lit):
+    file = GltfFile()
+    _quad(file, FLOOR, **GREY)
+    file.root["extensions"] = {"KHR_lights_punctual": {"lights": [{"type": "spot", "intensity": 30}]}}
+    rotation = [turn * np.sqrt(0.5), 0, 0, np.sqrt(0.5)]
+    file.node(translation=[0, 1, 0], rotation=rotation, extensions={"KHR_lights_punctual": {"light": 0}})
+    assert _has_sky(file.write(tmp_path)) != lit
+
+
+@pytest.mark.parametrize("bright", ["top", "bottom"])
+@pytest.mark.parametrize("clamp", [False, True])
+def test_emission_textures_are_read_where_the_surface_shows_them(tmp_path, bright, clamp):
+    """An OBJ shows v from 1 to 1.5: the bottom half of an image that repeats, and the top row of one that is clamped."""
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[: 4 if bright == "top" else None][-4:] = 255
+    PIL.Image.fromarray(pixels).save(tmp_path / "e.png")
+    (tmp_path / "a.mtl").write_text(f"newmtl m\nKe 1 1 1\nmap_Ke {'-clamp on ' if clamp else ''}e.png\n")
+    corners = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 1.01\nvt 1 1.01\nvt 1 1.49\nvt 0 1.49\n"
+    (tmp_path / "a.obj").write_text(f"mtllib a.mtl\nusemtl m\n{corners}f 1/1 2/2 3/3 4/4\n")
+    assert _has_sky(tmp_path / "a.obj") == ((bright == "top") != clamp)
+
+
+@pytest.mark.parametrize(("code", "lit"), [(8, False), (64, True)])
+def test_emission_textures_are_srgb(tmp_path, code, lit):
+    """A code of 8 is a radiance of 0.0024, less than a hundredth of the sky; taken as linear it would be ten times as much."""
+    PIL.Image.fromarray(np.full((2, 2, 3), code, np.uint8)).save(tmp_path / "e.png")
+    (tmp_path / "a.mtl").write_text("newmtl m\nKe 1 1 1\nmap_Ke e.png\n")
+    (tmp_path / "a.obj").write_text("mtllib a.mtl\nusemtl m\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n")
+    assert _has_sky(tmp_path / "a.obj") != lit
+
+
+@pytest.mark.parametrize(("distance", "lit"), [(1, True), (1000, False)])
+def test_a_light_counts_by_its_distance(tmp_path, distance, lit):
+    file = GltfFile()
+    _quad(file, FLOOR, **GREY)
+    file.root["extensions"] = {"KHR_lights_punctual": {"lights": [{"type": "point", "intensity": 3}]}}
+    file.node(translation=[0, distance, 0], extensions={"KHR_lights_punctual": {"light": 0}})
+    assert _has_sky(file.write(tmp_path)) != lit
+
+
+@pytest.mark.parametrize(("side", "lit"), [(8, False), (14, True)])
+def test_candidates_stand_for_all_triangles(tmp_path, monkeypatch, side, lit):
+    """Of a ball of area 12.6 and a square whose light leaves the scene, the square must have nine tenths to count."""
+    monkeypatch.setattr("nrc_tracer.scene.lit.CANDIDATES", 10)
+    file = GltfFile()
+    _ball(file, **GREY)  # fifty times as many triangles as candidates
+    square = np.array([(0, 2, 0), (0, 2, 1), (1, 2, 1), (1, 2, 0)]) * (side, 1, side)
+    _quad(file, square, **GREY, emissiveFactor=[1, 1, 1])
+    assert _has_sky(file.write(tmp_path)) != lit
+
+
+def test_instances_cost_no_memory(tmp_path):
+    """However often a mesh is placed, only so many of its triangles are moved to world space; and the answer is the same."""
+    file = GltfFile()
+    positions, indices = sphere(100)
+    mesh = file.mesh(positions, indices.ravel(), {"material": file.add("materials", **GREY)})
+    for number in range(40):
+        file.node(mesh=mesh, translation=[3 * number, 0, 0])
+    file.root["extensions"] = {"KHR_lights_punctual": {"lights": [{"type": "point", "intensity": 30}]}}
+    file.node(translation=[60, 3, 0], extensions={"KHR_lights_punctual": {"light": 0}})
+    scene = load_scene(file.write(tmp_path))
+    assert len(scene.meshes["scene.glb#mesh0.0"].indices) * 40 > 1_000_000
+    tracemalloc.start()
+    assert is_lit(scene)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6  # a million triangles have 36 MB of coordinates in float32, and twice as much in float64
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("size", [1e-80, 1e-38, 1e36])
+def test_scenes_of_any_size(tmp_path, size):
+    """The same lamp lights the same floor at any size, also where squares of lengths leave the range of numbers."""
+    file = GltfFile()
+    for corners, material in ((FLOOR, GREY), (CEILING, {**GREY, "emissiveFactor": [1, 1, 1]})):
+        index = file.mesh(corners, primitive={"material": file.add("materials", **material)})
+        file.node(mesh=index, scale=[size] * 3)
+    assert not _has_sky(file.write(tmp_path))
