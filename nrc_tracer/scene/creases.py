@@ -30,7 +30,7 @@ def split_at_creases(
     indices = mesh.indices.astype(np.int64)
     count = len(indices)
     order = np.lexsort(mesh.positions.T)
-    changes = np.any(np.diff(mesh.positions[order], axis=0) != 0.0, axis=1)
+    changes = np.any(mesh.positions[order[1:]] != mesh.positions[order[:-1]], axis=1)
     points = np.empty(len(order), dtype=np.int64)
     points[order] = np.concatenate(([0], np.cumsum(changes)))
     points = points[indices]  # [triangle_count, 3]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.creases import CREASE
 from nrc_tracer.scene.load import load_scene
 
@@ -93,3 +94,29 @@ def test_stored_normals_are_kept(tmp_path):
     mesh, _ = load(tmp_path, "a.obj")
     np.testing.assert_allclose(mesh.normals[mesh.indices[:2]], np.broadcast_to((0, 0, -1), (2, 3, 3)))
     np.testing.assert_allclose(mesh.normals[mesh.indices[2:]], np.broadcast_to((1, 0, 0), (2, 3, 3)), atol=1e-6)
+
+
+def test_vertices_at_one_position_are_one_point_of_the_surface(tmp_path):
+    """A prism whose faces share no vertices, or only have other texture coordinates, is as smooth as one whose faces do."""
+    points, faces = prism(64)
+    alone = np.concatenate([points[face] for face in faces])
+    mesh, _ = load(tmp_path, write(tmp_path, "a.ply", alone, np.arange(len(alone)).reshape(-1, 4)))
+    np.testing.assert_allclose(mesh.normals[mesh.indices], mesh.positions[mesh.indices] * (1, 1, 0), atol=1e-6)
+
+
+def test_edges_of_three_faces_or_of_turned_faces_are_sharp(tmp_path):
+    """Where it is open which faces go on smoothly, none do; a face and its reverse stay flat."""
+    points = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, -1, 0.1], [0, -1, -0.1], [0.5, 1, 0.1]]
+    for faces in ([[0, 1, 2], [1, 0, 3], [1, 0, 4]], [[0, 1, 2], [0, 1, 5]], [[0, 1, 2], [2, 1, 0]]):
+        mesh, flat = load(tmp_path, write(tmp_path, "a.ply", points, faces))
+        np.testing.assert_allclose(mesh.normals[mesh.indices], np.repeat(flat[:, None], 3, axis=1), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_surfaces_of_any_size(tmp_path):
+    """A cube too large for a camera is refused as such, without a word about numbers on the way."""
+    mesh, _ = load(tmp_path, write(tmp_path, "a.obj", np.array(CUBE) * 1e-40, QUADS))
+    assert len(mesh.positions) == 24
+    write(tmp_path, "b.obj", (np.array(CUBE) - 0.5) * 6e38, QUADS)
+    with pytest.raises(SceneError, match="camera"):
+        load_scene(tmp_path / "b.obj")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from nrc_tracer.scene.geometry import world_mesh
+from nrc_tracer.scene.instances import placed_shapes
 from nrc_tracer.scene.load import load_scene
 
 SENSOR = '<sensor type="perspective"/>'
@@ -86,3 +87,35 @@ def test_mirrored_shapes_shine_to_mitsubas_side(tmp_path, kind, transform, flip)
             shines = theirs.shapes()[0].emitter().eval(hit)[0] > 0.0
             assert shines == (side > 0.0)
     assert compared > 0
+
+
+@pytest.mark.parametrize("of_instance", ["placed", "mirrored"])
+@pytest.mark.parametrize("transform", ["placed", "mirrored", "point reflection"])
+@pytest.mark.parametrize("file", ["plain.ply", "normals.ply"])
+def test_mirrored_members_of_groups_face_mitsubas_side(tmp_path, file, transform, of_instance):
+    """At the hits of rays from all around, an instance has its front where Mitsuba has it."""
+    write_meshes(tmp_path)
+    path = tmp_path / "scene.xml"
+    path.write_text(
+        f'<scene version="3.0.0">{SENSOR}<shape type="shapegroup" id="group"><shape type="ply">'
+        f'<string name="filename" value="{file}"/>'
+        f'<transform name="to_world">{TRANSFORMS[transform]}</transform></shape></shape>'
+        f'<shape type="instance"><ref id="group"/><transform name="to_world">{TRANSFORMS[of_instance]}</transform></shape>'
+        "</scene>"
+    )
+    theirs = mi.load_file(str(path))
+    scene = load_scene(path)
+    (placed,) = placed_shapes(scene.description)
+    mesh = world_mesh(placed.shape, scene.meshes[file])
+    corners = mesh.positions[mesh.indices].astype(np.float64)
+    normals = mesh.normals[mesh.indices].astype(np.float64).mean(axis=1)
+    compared = 0
+    for center, normal in zip(corners.mean(axis=1), normals, strict=True):
+        normal = normal / np.linalg.norm(normal)
+        for side in (1.0, -1.0):
+            hit = theirs.ray_intersect(mi.Ray3f((center + 0.05 * side * normal).tolist(), (-side * normal).tolist()))
+            assert hit.is_valid()
+            assert hit.t < 0.1
+            compared += 1
+            assert (hit.wi[2] > 0.0) == (side > 0.0)
+    assert compared == 8
