@@ -48,7 +48,7 @@ class ObjMesh:
         material_of: Index into `materials` of each triangle, -1 before the first `usemtl`, shape [triangle_count], int32.
         libraries: The text after each `mtllib`, with the number of its first line.
         smoothing: Smoothing group of each triangle, shape [triangle_count], int32: 0 after `s off`, 1 where there is no `s`.
-        without_normal: Whether each vertex has no `vn`, shape [vertex_count].
+        without_normal: Whether each vertex has no usable `vn`, shape [vertex_count].
     """
 
     mesh: TriangleMesh
@@ -369,12 +369,15 @@ def _assemble(path: Path, pools: _Pools) -> tuple[TriangleMesh, np.ndarray]:
     uvs = None
     if np.any(vt >= 0):
         uvs = np.zeros((len(vertices), 2), dtype=np.float32)
-        uvs[vt >= 0] = values["vt"][vt[vt >= 0]]
+        with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which is refused later
+            uvs[vt >= 0] = values["vt"][vt[vt >= 0]]
     normals = np.zeros((len(vertices), 3))
     normals[vn >= 0] = values["vn"][vn[vn >= 0]]
-    lengths = np.linalg.norm(normals, axis=1)
-    absent = lengths == 0.0
-    normals = np.divide(normals, lengths[:, None], out=normals, where=~absent[:, None]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(normals, axis=1)
+    absent = ~(np.isfinite(lengths) & (lengths > 0.0))
+    normals[absent], lengths[absent] = 0.0, 1.0
+    normals = (normals / lengths[:, None]).astype(np.float32)
     if np.any(absent):
         normals[absent] = smooth_normals(positions, v[indices])[v[absent]]
     colors = None

@@ -80,6 +80,14 @@ def test_obj_blocks_join_seamlessly(tmp_path, monkeypatch):
         np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("normal", ["0 0 0", "1e200 0 0"])
+def test_obj_normals_without_a_length_are_replaced(tmp_path, normal):
+    """A vn of length 0, or of a length beyond float64, counts as absent."""
+    path = write(tmp_path, "a.obj", f"v 0 0 0\nv 1 0 0\nv 0 1 0\nvn {normal}\nf 1//1 2//1 3//1\n")
+    np.testing.assert_array_equal(load_mesh(path).normals, np.tile((0, 0, 1), (3, 1)))
+
+
 @pytest.mark.parametrize("normals", [False, True])
 def test_obj_is_mitsubas(tmp_path, normals):
     """A curved mesh with seams: the same corners, uvs and (given or smooth) normals as Mitsuba's obj plugin."""
@@ -108,6 +116,7 @@ def test_obj_is_mitsubas(tmp_path, normals):
             np.testing.assert_allclose(getattr(ours, field)[vertices], values, atol=2e-6)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -125,6 +134,7 @@ def test_obj_is_mitsubas(tmp_path, normals):
         ("v 0 0 0 \\\n 1\nv 1 0\n", r"a\.obj:3: v needs 3 numbers"),
         ("v 0 0 0\nf 1 1 \\\n", "no triangles"),
         ("v 1e60 0 0\nf 1 1 1\n", "beyond the range of float32"),
+        ("v 0 0 0\nvt 1e60 0\nf 1/1 1/1 1/1\n", "a texture coordinate is not finite"),
         ("v 0 0 0\n", "no triangles"),
         ("", "no triangles"),
         (b"\x89PNG\r\n\x00\xff\xfe", "no triangles"),
