@@ -39,6 +39,8 @@ _KEY, _DIGEST = "nrc_tracer", "digest"
 _FILM = {"sums": ("F64", (3,)), "squares": ("F64", (3,)), "dropped": ("I32", ())}
 """Types of the film's tensors, and their dimensions after height and width."""
 _DTYPES = {**{name: dtype for name, (dtype, _) in _FILM.items()}, "cache": "U8"}
+_FOLLOWING = frozenset({"precision", "form", "kernels"})
+"""What follows from a cache's other settings and the machine; named only where nothing else of the cache differs."""
 _SHOWN = 3
 """Largest number of parts of a scene that a message names."""
 
@@ -64,6 +66,7 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 continue
             if name == "cache" and isinstance(ours, dict) and isinstance(theirs, dict):
                 keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+                keys = [key for key in keys if key not in _FOLLOWING] or keys
                 found += [_difference(f"{name} {key}", theirs.get(key), ours.get(key)) for key in keys]
             else:
                 found.append(_difference(name, theirs, ours))

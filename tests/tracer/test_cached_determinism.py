@@ -8,6 +8,7 @@ import pytest
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.errors import CheckpointError
 from nrc_tracer.tracer import Renderer
+from nrc_tracer.tracer.checkpoint import Identity
 from tests.tracer.cached_renders import warm_up
 from tests.tracer.checkpoint_contents import assert_same
 from tests.tracer.test_determinism import room
@@ -145,3 +146,12 @@ def test_a_render_without_a_cache_is_another(written, tmp_path):
     plain.save_checkpoint(tmp_path / "plain")
     renderer = Renderer(room(), device="cpu", cache=small_cache(), **SIZE)
     assert "cache" in refusal(renderer, tmp_path / "plain").split("of another render", 1)[1]
+
+
+def test_what_follows_from_a_difference_is_named_only_alone():
+    """Another encoding may bring another form of the network; the form is named where nothing else of the cache differs."""
+    here = Identity({"cache": {"encoding": "hash", "form": "fused"}}, {})
+    other_form = Identity({"cache": {"encoding": "hash", "form": "blocked"}}, {})
+    other_encoding = Identity({"cache": {"encoding": "triangle-wave", "form": "blocked"}}, {})
+    assert here.differences(other_form) == ["cache form is blocked there and fused here"]
+    assert here.differences(other_encoding) == ["cache encoding is triangle-wave there and hash here"]
