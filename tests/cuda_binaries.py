@@ -1,4 +1,4 @@
-"""Machine code for CUDA, which is compiled on machines without a GPU too."""
+"""Compiles kernels to CUDA machine code, which also works on machines without a GPU."""
 
 from pathlib import Path
 from types import ModuleType
@@ -9,11 +9,11 @@ import warp as wp
 from nrc_tracer.device.launch import initialize
 
 ARCHITECTURES = pytest.mark.parametrize("arch", [80, pytest.param(90, marks=pytest.mark.slow)])
-"""Run a test for Ampere (sm_80), and among the slow tests for Hopper (sm_90), as its argument `arch`."""
+"""Runs a test with `arch` for Ampere (sm_80), and among the slow tests also for Hopper (sm_90)."""
 
 
 def compile_for_cuda(module: wp.Module | ModuleType, arch: int, folder: Path) -> Path:
-    """Compile a module for one architecture; return the file, which has machine code with all of the module's kernels."""
+    """Compile a module for one architecture; check that the binary contains all of its kernels, and return its path."""
     initialize()
     if isinstance(module, ModuleType):
         module = wp.get_module(module.__name__)

@@ -1,4 +1,4 @@
-"""What may import what, how long a file may be, and that the program starts without loading what it does not need."""
+"""Which folder may import which, how long a file may be, and that the program starts without loading heavy packages."""
 
 import ast
 import subprocess
@@ -13,10 +13,10 @@ FOUNDATION = {"device", "files"}
 BELOW_TRACER = {"guide", "cache", "nn", "scene", "imaging", "surfaces", *FOUNDATION}
 BELOW_CLI = {"live", "cluster", "report", "tasks", "tracer", *BELOW_TRACER}
 
-# For each folder of the package and each file beside the folders: the folders that it may import.
-# The cache in particular never imports the tracer: the tracer hands it paths.
+# The folders that each folder of the package, and each file beside the folders, may import. In particular the cache never
+# imports the tracer: the tracer passes paths to it.
 ALLOWED = {
-    "__init__": BELOW_CLI,  # for type checkers; names are loaded when first used
+    "__init__": BELOW_CLI,  # imports for type checkers only: names are loaded at first use
     "__main__": {"cli"},
     "version": set(),
     "errors": set(),
@@ -36,10 +36,10 @@ ALLOWED = {
     "device": set(),
     "files": set(),
 }
-# The files beside the folders that every file may import
+# Files beside the folders that every file may import
 SHARED_FILES = {"version", "errors", "interruption"}
 
-# Files of `scene` that read or write images through `imaging`; the others know no pixels
+# Files of `scene` that read or write images through `imaging`; the other files do not handle pixels
 SCENE_FILES_WITH_IMAGES = {
     "scene/load.py",
     "scene/obj_materials.py",
@@ -55,7 +55,7 @@ FOREIGN = {"scene": {"torch", "warp"}, "imaging": {"torch", "warp"}}
 REQUIRED = {"click", "lxml", "msgspec", "numpy", "OpenEXR", "PIL", "rich", "safetensors", "torch", "warp"}
 
 LONGEST_FILE = 400
-# Files with more lines, with the reason why each is better left whole
+# Files that are longer, each with the reason for not splitting it
 LONG_FILES: dict[str, str] = {}
 
 
@@ -77,7 +77,7 @@ def files_of(package):
 
 
 def place(path, package=PACKAGE):
-    """A file's path within its package, with forward slashes."""
+    """A file's path relative to its package, with forward slashes."""
     return path.relative_to(package).as_posix()
 
 
@@ -87,7 +87,7 @@ def room(path):
 
 
 def imports_of(path, package=PACKAGE):
-    """Yield every import of a file wherever it stands; relative ones are resolved."""
+    """Yield every imported name of a file, at any depth; relative names are resolved."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     parents = [package.name, *path.relative_to(package).parts[:-1]]
     late = {
@@ -129,7 +129,7 @@ def import_graph(package):
 
 
 def circles_of(graph):
-    """The sets of files each of which reaches all the others of its set: the strongly connected components."""
+    """Sets of files that reach each other through imports: the strongly connected components of the graph."""
     reached = {}
     for start in graph:
         seen, waiting = set(), [start]
@@ -168,13 +168,13 @@ def test_exceptions_are_needed():
         assert any(name.startswith(f"{PACKAGE.name}.imaging") for name in names), exception
 
 
-def test_no_circles():
-    """Not at module level, not inside functions, and not for type checkers only."""
+def test_the_package_has_no_import_circles():
+    """There are none at module level, inside functions, or for type checkers only."""
     assert circles_of(import_graph(PACKAGE)) == []
 
 
-def test_circles_are_found(tmp_path):
-    """Of every kind, and only where there is one."""
+def test_import_circles_are_found(tmp_path):
+    """All three kinds of circles are found, and files that belong to none are not listed."""
     package = tmp_path / "package"
     (package / "folder").mkdir(parents=True)
     for name, text in {
@@ -195,11 +195,11 @@ def test_circles_are_found(tmp_path):
     ]
 
 
-def test_every_folder_has_its_rule():
+def test_every_folder_has_an_import_rule():
     assert {room(path) for path in files_of(PACKAGE)} <= set(ALLOWED)
 
 
-def test_long_files_have_their_reason():
+def test_long_files_have_a_reason():
     lengths = {place(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files_of(PACKAGE)}
     assert {name for name, length in lengths.items() if length > LONGEST_FILE} == set(LONG_FILES)
 
@@ -223,8 +223,8 @@ def test_starting_loads_nothing_heavy(statement):
     assert run.stdout.splitlines()[-1] == "loaded: []"
 
 
-def test_public_names_are_those_promised():
-    """Each is there when it is used, and type checkers see the same ones."""
+def test_public_names_are_those_of_all():
+    """Each name can be accessed, and type checkers see the same names."""
     import nrc_tracer
 
     for name in nrc_tracer.__all__:
@@ -236,7 +236,7 @@ def test_public_names_are_those_promised():
         _ = nrc_tracer.no_such_name
 
 
-def test_one_version():
+def test_version_is_that_of_the_installed_package():
     from importlib.metadata import version
 
     import nrc_tracer

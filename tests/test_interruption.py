@@ -1,4 +1,4 @@
-"""Signals that are noted rather than obeyed, and the handlers before and after."""
+"""Signals that are recorded instead of ending the program, and the handlers that are installed before and afterwards."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 from nrc_tracer.interruption import deferred_interrupt, noted_signal
 
 
-def test_the_first_is_noted_and_the_second_raises():
+def test_the_first_interrupt_is_recorded_and_the_second_raises():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), deferred_interrupt() as came:  # noqa: PT012
         assert not came()
@@ -19,7 +19,7 @@ def test_the_first_is_noted_and_the_second_raises():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_without_a_second_meaning_any_number_is_one():
+def test_a_repeated_noted_signal_counts_once():
     with noted_signal(signal.SIGTERM) as came:
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -29,8 +29,8 @@ def test_without_a_second_meaning_any_number_is_one():
 @pytest.mark.parametrize(
     ("number", "usual"), [(signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)]
 )
-def test_a_handler_that_was_not_installed_from_python(number, usual, monkeypatch):
-    """Python has None for it, which cannot be put back; then the usual one is."""
+def test_a_handler_installed_outside_python_is_replaced_by_the_default(number, usual, monkeypatch):
+    """Python returns None for such a handler, which cannot be installed again; the default handler is installed instead."""
     calls = []
     monkeypatch.setattr(signal, "signal", lambda number, handler: calls.append((number, handler)))
     with noted_signal(number):
@@ -38,7 +38,7 @@ def test_a_handler_that_was_not_installed_from_python(number, usual, monkeypatch
     assert calls[-1] == (number, usual)
 
 
-def test_outside_the_main_thread_none_comes():
+def test_no_signal_is_recorded_outside_the_main_thread():
     found = []
 
     def work():

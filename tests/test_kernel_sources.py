@@ -1,4 +1,4 @@
-"""What the source of kernels must not contain, because Warp takes it for something else."""
+"""Names that the source of kernels must not contain, because Warp gives them another meaning."""
 
 import ast
 
@@ -7,7 +7,7 @@ import warp as wp
 from tests.test_architecture import PACKAGE, files_of, place
 
 CONSTANTS = {name for name, value in vars(wp).items() if isinstance(value, float)}
-"""Names such as `e` and `pi` that are numbers in Warp."""
+"""Names that stand for numbers in Warp, such as `e` and `pi`."""
 
 
 def kernel_functions(path):
@@ -20,7 +20,7 @@ def kernel_functions(path):
 
 
 def misread_fields(function):
-    """Fields of local structs that have the name of a constant, for example `e.pdf`."""
+    """Accesses to fields of local variables that share the name of a constant, for example `e.pdf`."""
     return [
         ast.unparse(node)
         for node in ast.walk(function)
@@ -28,10 +28,10 @@ def misread_fields(function):
     ]
 
 
-def test_no_struct_has_the_name_of_a_constant():
-    """Until it has built a function, Warp reads `e.pdf` as Euler's number and puts that into the hash of the module.
+def test_no_struct_variable_has_the_name_of_a_constant():
+    """While Warp has not built a function yet, it reads `e.pdf` as Euler's number and includes that in the module's hash.
 
-    The hash then depends on what else has been compiled in the process, and the module is compiled twice.
+    The hash then depends on what else the process has compiled, and the module is compiled twice.
     """
     assert {"e", "pi"} <= CONSTANTS
     found = {
@@ -43,6 +43,6 @@ def test_no_struct_has_the_name_of_a_constant():
     assert found == {}
 
 
-def test_such_a_struct_is_found():
+def test_a_struct_variable_named_like_a_constant_is_found():
     (function,) = ast.parse("@wp.func\ndef f(e: Light):\n    return e.pdf").body
     assert misread_fields(function) == ["e.pdf"]

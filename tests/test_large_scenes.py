@@ -1,4 +1,4 @@
-"""Scenes of the size that users bring: a mesh of a million triangles from file to image."""
+"""Scenes as large as those of users: a mesh of a million triangles, from file to image."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ AMPLITUDE = 0.05
 
 
 def hills(x, y):
-    """Height and unit normal of a smooth field of hills over [-1, 1]^2, unlike its mirror images."""
+    """Height and unit normal of a smooth field of hills over [-1, 1]^2, which differs from its mirror images."""
     a, b = 3.0 * np.pi * x + 0.5, 2.0 * np.pi * y + 0.3
     slope_x = 3.0 * np.pi * AMPLITUDE * np.cos(a) * np.sin(b)
     slope_y = 2.0 * np.pi * AMPLITUDE * np.sin(a) * np.cos(b)
@@ -46,7 +46,7 @@ def hills_file(tmp_path_factory):
         file.writelines(f"vn {a:.7g} {b:.7g} {c:.7g}\n" for a, b, c in n.reshape(-1, 3).tolist())
         file.writelines(f"f {a}/{a}/{a} {b}/{b}/{b} {c}/{c}/{c}\n" for a, b, c in faces.tolist())
     yield path
-    path.unlink()  # pytest keeps the folders of three runs
+    path.unlink()  # pytest keeps the folders of the last three runs
 
 
 @pytest.mark.slow
@@ -69,18 +69,18 @@ def test_a_million_triangles_from_obj_to_image(hills_file):
     assert mesh.indices.shape == (2 * (SIDE - 1) ** 2, 3)
     assert mesh.positions.shape == mesh.normals.shape == (SIDE**2, 3)
     x, y = mesh.positions[:, 0].astype(np.float64), mesh.positions[:, 1].astype(np.float64)
-    np.testing.assert_allclose(mesh.normals, hills(x, y)[1], atol=1e-5)  # seven digits of x and y, times the curvature
+    np.testing.assert_allclose(mesh.normals, hills(x, y)[1], atol=1e-5)  # x and y have seven digits
     np.testing.assert_allclose(mesh.uvs, (mesh.positions[:, :2] + 1.0) / 2.0, atol=1e-6)
 
     image = nrc.render(scene, spp=1)
     assert image.dropped == 0
-    # Where in its pixel a sample lies is not known: it is between the least and the largest value there. The image's x runs
-    # towards world +x, its rows down
+    # The position of a sample within its pixel is unknown, so the value must lie between the smallest and the largest of the
+    # pixel. The image's x axis points along world +x, and its rows run downwards.
     steps = (np.arange(128 * 8) + 0.5) / (128 * 4) - 1.0
     v, u = np.meshgrid(-steps, steps, indexing="ij")
     cosine = hills(u, v)[1][..., 2].reshape(128, 8, 128, 8)
     low, high = 0.5 * cosine.min(axis=(1, 3)), 0.5 * cosine.max(axis=(1, 3))
-    # Between the points compared, and for interpolated normals: an eighth of a pixel's range
+    # Allow an eighth of the pixel's range for values between the compared points and for interpolated normals
     slack = 0.125 * (high - low)[..., None] + 1e-3
     assert np.all(image.rgb >= low[..., None] - slack)
     assert np.all(image.rgb <= high[..., None] + slack)

@@ -1,4 +1,4 @@
-"""What the README files show works: Python blocks run, commands parse, links lead somewhere."""
+"""The README files are correct: Python blocks run, commands parse, and links have targets."""
 
 import importlib.util
 import re
@@ -23,7 +23,7 @@ SMALLER = {
     "range(300)": "range(3)",
     "seconds=20": "steps=3",
 }
-"""What is replaced in the README's Python blocks to make them quick."""
+"""Replacements in the README's Python blocks that make them quick."""
 
 
 def _name(value: object) -> str:
@@ -35,14 +35,14 @@ def _python_blocks() -> list[str]:
 
 
 def _commands(readme: Path) -> list[str]:
-    """The lines of indented blocks, each a shell command."""
+    """The lines of indented blocks; each is a shell command."""
     text = re.sub(r"^```.*?^```", "", readme.read_text(encoding="utf-8"), flags=re.M | re.S)
     return [part.strip() for line in re.findall(r"^    (\S.*)$", text, re.M) for part in line.split("&&")]
 
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A folder that has the repository's scenes, as a new clone has."""
+    """A folder with the repository's scenes, as in a new clone."""
     (tmp_path / "scenes").symlink_to(REPOSITORY / "scenes", target_is_directory=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -63,12 +63,12 @@ def test_every_replacement_is_used():
 
 
 def _parse(arguments: list[str]) -> None:
-    """Parse as the program does, without running the command."""
+    """Parse arguments as the program does, without running the command."""
     command: click.Command = main
     context = None
     while isinstance(command, click.Group):
         context = command.make_context(command.name, list(arguments), parent=context)
-        # click keeps the subcommand and what follows it aside
+        # click keeps the subcommand's name and its arguments in separate lists
         rest = [*context._protected_args, *context.args]
         _, command, arguments = command.resolve_command(context, rest)
     command.make_context(command.name, list(arguments), parent=context)
@@ -82,13 +82,13 @@ def test_command_parses(readme, line, workplace, capsys):
     words = shlex.split(line.split(" > ")[0], comments=True)
     start = next(i for i, word in enumerate(words) if word.endswith(("nrc-tracer", "nrc_tracer")))
     arguments = words[start + 1 :]
-    for word in arguments:  # what earlier commands of the page have made
+    for word in arguments:  # files that earlier commands of the page create
         if re.fullmatch(r"[\w-]+\.(safetensors|checkpoint)", word):
             Path(word).touch()
         elif word == "room":
             Path(word).mkdir()
     _parse(arguments)
-    assert capsys.readouterr().err == ""  # no hint at an old spelling
+    assert capsys.readouterr().err == ""  # no hint about an old spelling
 
 
 def test_commands_are_found():
@@ -111,16 +111,16 @@ def test_other_command_exists(readme, line):
     elif program.startswith("python"):
         assert (REPOSITORY / words[1]).is_file()
     elif program == "pip":
-        tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11's reader of TOML")
+        tomllib = pytest.importorskip("tomllib", reason="needs the TOML parser of Python 3.11")
         extras = re.findall(r"\[(.+?)\]", line)
         known = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         assert {name for extra in extras for name in extra.split(",")} <= set(known)
     else:
-        pytest.fail(f"nobody checks commands of {program}")
+        pytest.fail(f"no check exists for commands of {program}")
 
 
 @pytest.mark.parametrize("readme", READMES, ids=_name)
-def test_links_lead_somewhere(readme):
+def test_links_have_targets(readme):
     for target in re.findall(r"\]\((?!https?:)(.+?)\)", readme.read_text(encoding="utf-8")):
         assert (readme.parent / target).exists(), target
 
@@ -148,5 +148,5 @@ def test_example_runs(path, tmp_path, monkeypatch):
     assert all(file.stat().st_size > 0 for file in written)
 
 
-def test_examples_are_those_described():
+def test_every_example_has_small_arguments():
     assert {path.stem for path in EXAMPLES} == set(SMALL)

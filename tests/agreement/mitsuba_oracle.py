@@ -12,7 +12,7 @@ import numpy as np
 from tests.agreement.statistics import Estimate
 
 BATCHES = 64
-"""Number of independent renderings, whose spread gives the variance."""
+"""Number of independent renderings; their spread gives the variance."""
 
 
 def find_llvm() -> str | None:
@@ -24,9 +24,9 @@ def find_llvm() -> str | None:
 
 
 def load(variant: str | None = None) -> ModuleType:
-    """Import Mitsuba once per process, by default in the fastest variant that works.
+    """Import Mitsuba once per process, by default in the fastest available variant.
 
-    That is `llvm_ad_rgb` if LLVM is found, else `scalar_rgb`.
+    This is `llvm_ad_rgb` if LLVM is found, and `scalar_rgb` otherwise.
     """
     import mitsuba as mi
 

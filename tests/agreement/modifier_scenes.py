@@ -11,7 +11,7 @@ from tests.agreement.scenes import BOARD, FLOOR, GREY, LAMP, MATERIALS, SHAPES, 
 
 METAL = MATERIALS["roughconductor-ggx"]
 PLASTIC = MATERIALS["roughplastic-beckmann"]
-# Upright, with its back to the camera
+# Upright, with its back towards the camera
 TURNED_BOARD = BOARD.replace('<translate y="1"/>', '<rotate y="1" angle="160"/><translate y="1"/>')
 # A lamp behind the board, towards the camera
 BACKLIGHT = """<shape type="rectangle"><transform name="to_world"><scale value="0.8"/><translate y="1.2" z="-1.5"/></transform>
@@ -19,7 +19,7 @@ BACKLIGHT = """<shape type="rectangle"><transform name="to_world"><scale value="
 
 
 def bitmap(name: str, file: str, extra: str = "") -> str:
-    """A texture of numbers from a file."""
+    """A bitmap texture of raw numbers from a file."""
     return (
         f'<texture name="{name}" type="bitmap"><string name="filename" value="{file}"/>'
         f'<boolean name="raw" value="true"/>{extra}</texture>'
@@ -27,12 +27,12 @@ def bitmap(name: str, file: str, extra: str = "") -> str:
 
 
 def holding(kind: str, parameters: str, *nested: str) -> str:
-    """A bsdf that contains others."""
+    """A BSDF that contains others."""
     return f'<bsdf type="{kind}">{parameters}{"".join(nested)}</bsdf>'
 
 
 def two_sided(*nested: str) -> str:
-    """One bsdf for both sides, or one for each."""
+    """A two-sided BSDF made from one BSDF for both sides, or from one for each side."""
     return holding("twosided", "", *nested)
 
 
@@ -42,8 +42,8 @@ HEIGHT = bitmap("height", "height.png") + '<float name="scale" value="0.4"/>'
 NORMALS = bitmap("normalmap", "normals.png")
 BLEND = holding("blendbsdf", WEIGHT, GREY, METAL)
 
-# Left out are scenes for which Mitsuba 3.9 contradicts itself (the mean of `sample` is not the integral of `eval`): blends
-# with delta functions, and blends of one-sided with two-sided materials
+# Two kinds of blend are left out because Mitsuba 3.9 contradicts itself for them (the mean of `sample` is not the integral of
+# `eval`): blends with delta functions, and blends of one-sided with two-sided materials
 MODIFIERS = {
     "mask-constant": (holding("mask", '<float name="opacity" value="0.6"/>', GREY), SPHERE, LAMP + SKY),
     "mask-bitmap": (holding("mask", OPACITY, two_sided(GREY)), BOARD, LAMP + SKY + BACKLIGHT),
@@ -128,7 +128,7 @@ def all_scenes() -> dict[str, str]:
 
 
 def write_files(folder: Path) -> None:
-    """Write the images and meshes that the scenes name."""
+    """Write the images and meshes that the scenes use."""
     rng = np.random.default_rng(11)
     Image.fromarray(rng.integers(0, 256, (8, 10), dtype=np.uint8)).save(folder / "share.png")
     Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8)).save(folder / "height.png")

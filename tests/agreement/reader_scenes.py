@@ -1,4 +1,4 @@
-"""Small scenes with alternative notations of Mitsuba: spectra, named metals, groups, names of older formats."""
+"""Small scenes with alternative notations of Mitsuba: spectra, named metals, groups, and names of older formats."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def placed(kind: str, transform: str, extra: str = "") -> str:
 
 
 def bsdf(kind: str, *parameters: str) -> str:
-    """A material from parameters such as `float alpha 0.3`."""
+    """A material with parameters such as `float alpha 0.3`."""
     lines = []
     for parameter in parameters:
         tag, name, value = parameter.split(maxsplit=2)
@@ -256,14 +256,15 @@ def all_scenes() -> dict[str, str]:
 
 
 def write_files(folder: Path) -> None:
-    """Write the meshes and images that the scenes name."""
+    """Write the meshes and images that the scenes use."""
     rng = np.random.default_rng(5)
     Image.fromarray(rng.integers(20, 255, (12, 16, 3), dtype=np.uint8)).save(folder / "colours.png")
 
     import OpenEXR
 
-    # Mitsuba up to 3.9 puts the first and last row of an environment map on the poles, later versions and we half a texel
-    # beside them: one map is the same in all rows, the other has so many that the difference drowns
+    # Mitsuba up to 3.9 puts the first and the last row of an environment map on the poles; later versions and this package put
+    # them half a texel beside the poles. Here all rows of one map are equal, and the other has so many rows that the difference
+    # is below the noise.
     for name, height, steepness in (("sky.exr", 32, 0.0), ("sky-vertical.exr", 1024, 6.0)):
         v, u = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(128) + 0.5) / 128, indexing="ij")
         glow = 40.0 * np.exp(-(((u - 0.3) * 8.0) ** 2 + ((v - 0.3) * steepness) ** 2) * 4.0)

@@ -1,4 +1,4 @@
-"""Tests whether two noisy images have the same expectation, with every pixel in units of its own standard error."""
+"""Tests whether two noisy images have the same expectation; differences are measured in each pixel's standard error."""
 
 from __future__ import annotations
 
@@ -57,26 +57,26 @@ class Agreement:
     relative_difference: np.ndarray
 
     def failures(self, *, known_mean: float = 0.0015, known_pixel: float = 0.03) -> list[str]:
-        """Reasons to doubt that the images are equal, or that the test could tell; empty if there are none.
+        """Reasons to doubt that the images are equal, or that the test could detect a difference; empty if there are none.
 
         Args:
             known_mean: Largest accepted relative standard error of the image mean.
             known_pixel: Largest accepted relative standard error of the median lit pixel.
         """
         checks = {
-            f"the image mean is known to {self.relative_mean_error:.2%} only": self.relative_mean_error <= known_mean,
-            f"the median pixel is known to {self.relative_pixel_error:.1%} only": self.relative_pixel_error
+            f"the image mean is only known to {self.relative_mean_error:.2%}": self.relative_mean_error <= known_mean,
+            f"the median pixel is only known to {self.relative_pixel_error:.1%}": self.relative_pixel_error
             <= known_pixel,
             f"{self.inside:.3%} of the pixels are inside the band": self.inside >= 0.9975,
             f"mean z^2 is {self.mean_z2:.3f}": 0.9 <= self.mean_z2 <= 1.1,
             f"the image means differ by {self.z_mean} standard errors": bool(np.all(np.abs(self.z_mean) < 3.0)),
-            f"a tile is off by {self.worst_tile:.1f} standard errors": self.worst_tile <= self.tile_band,
+            f"the mean of a tile differs by {self.worst_tile:.1f} standard errors": self.worst_tile <= self.tile_band,
         }
         return [text for text, passed in checks.items() if not passed]
 
 
 def sidak_band(count: int, significance: float = 0.01) -> float:
-    """The |z| that the largest of `count` standard normal numbers exceeds with probability `significance`."""
+    """The threshold that the largest |z| of `count` standard normal numbers exceeds with probability `significance`."""
     return float(norm.isf(0.5 * (1.0 - (1.0 - significance) ** (1.0 / count))))
 
 
@@ -92,7 +92,7 @@ def compare(a: Estimate, b: Estimate, *, mean_over: np.ndarray | None = None) ->
     counted = np.ones(a.mean.shape[:2], bool) if mean_over is None else mean_over
     difference, error2 = a.mean - b.mean, a.error2 + b.error2
     level = 0.5 * (a.mean + b.mean)
-    # Where neither image has noise (a visible light, a constant background) only rounding may differ
+    # Where neither image has noise (a visible light, a constant background), only rounding may differ
     rounding2 = (2e-5 * np.abs(level)) ** 2
     z = difference / np.sqrt(np.maximum(error2 + rounding2, 1e-30))
     noisy = error2 > rounding2

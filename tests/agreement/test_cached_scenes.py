@@ -78,14 +78,14 @@ def unbiased_and_plain(scene, effort, cache, probability, **options):
 
 
 def coarse(image: Estimate, size: int = 4) -> Estimate:
-    """The estimate of a smaller image of size x size means, each of which has some of the rare bright paths."""
+    """The estimate of a smaller image of size x size block means; each block contains some of the rare bright paths."""
     shape = (image.mean.shape[0] // size, size, image.mean.shape[1] // size, size, 3)
     mean, variance = (array.reshape(shape).mean(axis=(1, 3)) for array in (image.mean, image.variance))
     return Estimate(mean, variance / size**2, image.samples)
 
 
 def assert_means_agree(ours: Estimate, plain: Estimate, known_mean: float) -> None:
-    """The means of the image and of all 4 x 4 pixels differ only by noise, and the former is known well enough."""
+    """The means of the image and of all 4 x 4 blocks differ only by noise, and the image mean is known well enough."""
     whole, ours, plain = compare(ours, plain), coarse(ours), coarse(plain)
     z = (ours.mean - plain.mean) / np.sqrt(np.maximum(ours.error2 + plain.error2, (1e-5 * plain.mean + 1e-12) ** 2))
     print(
@@ -111,13 +111,13 @@ def assert_images_agree(ours: Estimate, plain: Estimate, effort: Effort) -> None
 
 
 def poor_cache(**settings):
-    """A cache that has hardly learnt anything, and continues to learn during rendering."""
+    """A cache that has hardly learnt anything and continues to learn during rendering."""
     return RadianceCache(records=1024, train_frames=4, train_every=32, **settings)
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_unbiased_has_the_plain_mean(name):
-    """A poor cache, beyond which three paths in ten continue, does not change the mean."""
+    """The mean does not change with a poor cache beyond which three paths in ten continue."""
     effort = QUICK[name]
     ours, plain = unbiased_and_plain(nrc.load_scene(SCENES / f"{name}.json"), effort, poor_cache(), 0.3)
     assert_means_agree(ours, plain, effort.known_mean)
@@ -126,7 +126,7 @@ def test_unbiased_has_the_plain_mean(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_unbiased_is_the_plain_image(name):
-    """The same for every pixel."""
+    """The same holds for every pixel."""
     effort = LONG[name]
     ours, plain = unbiased_and_plain(nrc.load_scene(SCENES / f"{name}.json"), effort, poor_cache(), 0.4)
     assert_images_agree(ours, plain, effort)
@@ -135,7 +135,7 @@ def test_unbiased_is_the_plain_image(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GIVEN)
 def test_unbiased_has_the_plain_mean_in_given_interiors(name, data_folder):
-    """Published interiors with their textures, masks, glass, rough metals and sky."""
+    """The same holds in published interiors with textures, masks, glass, rough metals and sky."""
     effort = GIVEN[name]
     path = data_folder / "scenes" / "mitsuba" / name / "scene.xml"
     if not path.is_file():
@@ -146,16 +146,16 @@ def test_unbiased_has_the_plain_mean_in_given_interiors(name, data_folder):
 
 @pytest.mark.parametrize(("factor", "offset"), [(0.0, 0.0), (3.0, 0.0), (0.0, 0.2)], ids=["black", "tripled", "grey"])
 @pytest.mark.parametrize("name", ["cornell-box", pytest.param("material-spheres", marks=pytest.mark.slow)])
-def test_unbiased_needs_no_right_cache(name, factor, offset):
-    """A cache that predicts black, three times too much or constant grey adds noise, but does not change the mean."""
+def test_unbiased_does_not_need_a_correct_cache(name, factor, offset):
+    """A cache that predicts black, three times the radiance, or constant grey adds noise but does not change the mean."""
     effort = QUICK[name]
     cache = wrong_cache(factor, offset, train_every=NEVER)
     ours, plain = unbiased_and_plain(nrc.load_scene(SCENES / f"{name}.json"), effort, cache, 0.5)
     assert_means_agree(ours, plain, 1.5 * effort.known_mean)
 
 
-def test_a_wrong_cache_is_seen_without_correction():
-    """The tests above could tell: the same caches in mode `on` change the mean by many standard errors."""
+def test_a_wrong_cache_without_correction_is_detected():
+    """The tests above could detect a bias: the same caches in mode `on` change the mean by many standard errors."""
     plain = estimate(uncached(niche(film=(32, 32)), 256, seed=7))
     for factor in (0.0, 3.0):
         renderer = cached(niche(film=(32, 32)), "on", wrong_cache(factor, train_every=NEVER))
@@ -167,8 +167,8 @@ def test_a_wrong_cache_is_seen_without_correction():
 # The bias of `on`
 
 
-def share_of_cache(renderer: Renderer) -> float:
-    """The fraction of the image's light beyond the ends of paths, by the held-out paths."""
+def fraction_of_light_from_cache(renderer: Renderer) -> float:
+    """The fraction of the image's light that comes from beyond the ends of paths, measured by the held-out paths."""
     arrays = contents(renderer)[0]
     before, throughput, tail = (
         arrays[f"cache/extra/{name}"].astype(np.float64) for name in ("before", "throughput", "tail")
@@ -195,7 +195,7 @@ def assert_bias_is_as_measured(renderer: Renderer, plain: Estimate, name: str) -
     """The image's deficit is that reported at the ends of paths, times their fraction of its light."""
     report = renderer.cache_report()
     missing, error, by_block = bias_of_image(renderer, plain)
-    share = share_of_cache(renderer)
+    share = fraction_of_light_from_cache(renderer)
     expected, tolerance = report["bias"] * share, np.hypot(error, report["bias_error"] * share)
     print(
         f"{name}: bias reported {report['bias']:.3f} +- {report['bias_error']:.3f} of {share:.0%} of the light = "
@@ -206,8 +206,8 @@ def assert_bias_is_as_measured(renderer: Renderer, plain: Estimate, name: str) -
 
 
 @pytest.mark.parametrize("factor", [0.0, 1.0, 2.0], ids=["black", "trained", "doubled"])
-def test_the_report_tells_the_bias_of_the_image(factor):
-    """The deficit of a black cache is 1, of a trained one about 0, of a doubled one -1, and that of the image follows."""
+def test_the_reported_bias_predicts_that_of_the_image(factor):
+    """The reported bias is 1 for a black cache, about 0 for a trained one and -1 for a doubled one, and the image's follows."""
     described = niche(film=(32, 32))
     renderer = cached(described, "on", wrong_cache(factor, train_frames=32, records=2048))
     renderer.warm_up()
@@ -219,8 +219,8 @@ def test_the_report_tells_the_bias_of_the_image(factor):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
-def test_the_report_tells_the_bias_in_scenes(name):
-    """The same in every scene, with a cache trained for the whole warm-up."""
+def test_the_reported_bias_predicts_that_of_the_image_in_every_scene(name):
+    """The same holds in every scene, with a cache trained for the whole warm-up."""
     scene = nrc.load_scene(SCENES / f"{name}.json")
     renderer = cached(scene, "on", RadianceCache(records=4096), width=48, height=32)
     renderer.warm_up()
@@ -236,12 +236,12 @@ PAIRED = {"samples": 256, "seed": 3}
 
 
 def plain_pair(described: Scene) -> Estimate:
-    """The plain image of the samples that `errors_while_warming` takes, whose paths only differ beyond the cache."""
+    """Plain images with the samples that `errors_while_warming` takes; its paths only differ beyond the cache."""
     return estimate(uncached(described, PAIRED["samples"], seed=PAIRED["seed"]))
 
 
 def errors_while_warming(seed: int, frames: tuple[int, ...], plain: Estimate) -> list[tuple[float, float]]:
-    """Relative error of the image's mean, and RMS of those of its blocks, after several numbers of frames of one warm-up."""
+    """Relative error of the image's mean, and RMS of the errors of its blocks, at several frame counts of one warm-up."""
     cache = RadianceCache(records=1024, train_frames=frames[0])
     renderer = cached(niche(film=(32, 32)), "on", cache, seed=seed)
     found = []
@@ -258,7 +258,7 @@ def errors_while_warming(seed: int, frames: tuple[int, ...], plain: Estimate) ->
 
 
 def test_the_image_converges_as_the_cache_does():
-    """From 2 to 32 frames of warm-up the error of blocks of the image falls by at least a third for every seed."""
+    """From 2 to 32 frames of warm-up the error of the image's blocks falls by at least a third for every seed."""
     plain = plain_pair(niche(film=(32, 32)))
     for seed in (0, 1):
         early, late = errors_while_warming(seed, (2, 32), plain)
@@ -268,10 +268,10 @@ def test_the_image_converges_as_the_cache_does():
 
 
 @pytest.mark.slow
-def test_the_image_goes_on_converging():
-    """Over five seeds, errors of blocks after 8, 32 and 128 frames shrink to within 3 %, that of the mean to within 2 %.
+def test_the_image_continues_to_converge():
+    """Over five seeds, the errors of blocks after 8, 32 and 128 frames fall to at most 3 %, and that of the mean to at most 2 %.
 
-    The mean's own error need not shrink from count to count: early on, dark and bright blocks cancel by chance.
+    The mean's own error need not fall from count to count: early on, dark and bright blocks cancel by chance.
     """
     plain = plain_pair(niche(film=(32, 32)))
     errors = np.array([errors_while_warming(seed, (8, 32, 128), plain) for seed in range(5)])

@@ -35,7 +35,7 @@ FOV = 14.0
 
 @pytest.fixture
 def files(tmp_path):
-    """The glTF file and Mitsuba's, with the same triangles and the same light."""
+    """The glTF file and Mitsuba's file, with the same triangles and the same light."""
     points, triangles = sphere()
     file = GltfFile()
     lens = {"yfov": np.radians(FOV), "aspectRatio": WIDTH / HEIGHT, "znear": 0.1}
@@ -80,13 +80,13 @@ def assert_agrees(files, looks):
 
 
 def test_metal_spheres_agree_with_principled(files):
-    """They are equal except for the noise of both."""
+    """The images are equal except for the noise of both."""
     assert_agrees(files, (0.25, 1.0, 4.0))
 
 
 @pytest.mark.slow
 def test_metal_spheres_agree_closely_with_principled(files):
-    """The same with half the standard errors."""
+    """The images agree with half the standard errors, too."""
     assert_agrees(files, (1.0, 4.0))
 
 

@@ -42,7 +42,7 @@ pytest.importorskip("mitsuba")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The scene files, with the files that they name."""
+    """The folder of scene files, with the meshes and images that they use."""
     path = tmp_path_factory.mktemp("agreement")
     scenes.write_files(path)
     modifier_scenes.write_files(path)
@@ -77,5 +77,5 @@ def test_agrees_with_mitsuba(name, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCENES)
 def test_agrees_closely_with_mitsuba(name, folder):
-    """The same with half the standard errors: the image mean known to 0.15 %, the median pixel to 3 %."""
+    """The images agree with half the standard errors, too: the mean is known to 0.15 %, the median pixel to 3 %."""
     assert_agrees(name, folder, (1.0, 4.0))

@@ -66,7 +66,7 @@ def prepare(folder, name, target):
 
 
 def load(path, film):
-    """A prepared scene at a film size."""
+    """A prepared scene with the given film size."""
     scene = nrc.load_scene(path, parameters=film.size)
     assert scene.warnings == ()
     return scene
@@ -109,7 +109,7 @@ def test_published_scene_agrees_closely(name, data_folder, tmp_path):
 
 
 def veach_ajar_means(data_folder, tmp_path, spp):
-    """The mean of each channel by both renderers in the scene lit through a door gap, and the error of their difference."""
+    """Channel means by both renderers for the scene lit through a door gap, and the standard error of their difference."""
     film, path = Published(96, 54, spp), prepare(data_folder, "veach-ajar", tmp_path)
     ours, theirs = estimates(path, load(path, film), film, spp=spp)
     error = np.sqrt((ours.error2 + theirs.error2).sum(axis=(0, 1))) / ours.mean[..., 0].size
@@ -118,7 +118,7 @@ def veach_ajar_means(data_folder, tmp_path, spp):
 
 
 def test_veach_ajar_mean(data_folder, tmp_path):
-    """The scene is too noisy for a test of pixels: the means only differ by noise, which is at most 2 %."""
+    """The scene is too noisy for a test of pixels: the means differ only by noise, which is at most 2 %."""
     ours, theirs, error = veach_ajar_means(data_folder, tmp_path, 128)
     assert np.all(error < 0.02 * theirs)
     assert np.all(np.abs(ours - theirs) < 4.0 * error)
@@ -126,13 +126,13 @@ def test_veach_ajar_mean(data_folder, tmp_path):
 
 @pytest.mark.slow
 def test_veach_ajar_mean_closely(data_folder, tmp_path):
-    """The mean of a rendering with eight times the samples is within 2 %."""
+    """With eight times the samples the means agree to within 2 %."""
     ours, theirs, _ = veach_ajar_means(data_folder, tmp_path, 1024)
     np.testing.assert_allclose(ours, theirs, rtol=0.02)
 
 
 def without_metals(scene):
-    """The scene with grey diffuse materials instead of metals."""
+    """The scene with grey diffuse materials in place of metals."""
     described = scene.description
     metals = ("FloorBSDF", "DoorHandleBSDF", "HingeBSDF", "Pot2BSDF")
     assert set(metals) <= set(described.materials)
@@ -143,7 +143,7 @@ def without_metals(scene):
 
 @pytest.mark.parametrize(("spp", "noise"), [(128, 0.016), pytest.param(512, 0.008, marks=pytest.mark.slow)])
 def test_veach_ajar_is_the_same_scene_as_gltf(data_folder, spp, noise):
-    """Geometry, camera, light, glass and textures of the two files give the same mean, except for noise of at most 1.6 or 0.8 %.
+    """Geometry, camera, light, glass and textures of both files give the same mean, except for noise of at most 1.6 or 0.8 %.
 
     Metals are replaced: in glTF's model the dark tiles of the tinted floor are white at grazing angles, which makes the glTF
     scene 4.6 % brighter, and the floor before the camera by up to a half.
