@@ -1,4 +1,4 @@
-"""Splitting paths where they end in the cache: the variance of what their ways on from there share."""
+"""Split paths at their ends in the cache: the variance of the part that all continuations share."""
 
 import numpy as np
 
@@ -8,22 +8,22 @@ from tests.tracer.cached_renders import cached, niche, uncached
 from tests.tracer.tiny_scenes import scene
 
 
-def test_split_variance_knows_what_is_shared():
-    """Samples of a shared part of variance 4 with mean 3 and parts of their own of variance 9."""
+def test_split_variance_finds_the_shared_part():
+    """Samples consist of a shared part of variance 4 and mean 3, and of separate parts of variance 9."""
     rng = np.random.default_rng(1)
     count, pixels, ways = 64, 4000, 3
     samples = 3.0 + 2.0 * rng.standard_normal((count, 1, pixels)) + 3.0 * rng.standard_normal((count, ways, pixels))
     shared, whole = split_variance(samples)
     for found, expected in ((shared, 4.0), (whole, 13.0)):
         assert abs(found.mean() - expected) < 4.0 * found.std(ddof=1) / np.sqrt(pixels)
-    # A single way apart from the others is the plain variance of samples, whose oracle is NumPy
+    # With equal continuations the result is the plain variance of the samples, as computed by NumPy
     np.testing.assert_allclose(
         split_variance(np.repeat(samples[:, :1], 2, axis=1))[0], samples[:, 0].var(axis=0, ddof=1), rtol=1e-9
     )
 
 
-def test_way_0_is_the_path_as_it_is():
-    """With number 0 no random number changes: without roulette, which rounding can tip, the sums are the plain kernel's."""
+def test_continuation_0_is_the_unsplit_path():
+    """Continuation 0 changes no random number; without roulette, which rounding can tip, the sums are the plain kernel's."""
     described = niche(rr_depth=10**6)
     renderer = cached(described)
     renderer.compile()
@@ -32,8 +32,8 @@ def test_way_0_is_the_path_as_it_is():
     np.testing.assert_allclose(total.reshape(plain.height, plain.width, 3) / 4, plain.moments()[0], rtol=1e-4)
 
 
-def test_ways_share_no_random_number_beyond_the_cut():
-    """In a glowing sphere of one albedo all noise is that of roulette, and that comes after the cut: nothing is shared."""
+def test_continuations_share_no_random_number_beyond_the_cut():
+    """In a glowing sphere of one albedo all noise comes from roulette after the cut, so the shared variance is zero."""
     inside = Perspective(to_world=(LookAt(origin=(0.0, 0.0, 0.2), target=(0.0, 0.0, -1.0)),), fov=60.0)
     walls = Sphere(emission=1.0, flip_normals=True, material="grey")
     described = scene(walls, materials={"grey": Diffuse(reflectance=0.7)}, camera=inside, film=(24, 24), rr_depth=4)

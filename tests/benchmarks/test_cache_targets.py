@@ -1,4 +1,4 @@
-"""The cache's benchmark: what it judges, and that a cache that answers black fails it."""
+"""The goals of the cache's benchmark: how figures are judged, and that a black cache does not pass."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ GOOD = {"image_mean": 1.0, "block_error": 0.05, "relative_variance_ratio": 0.05,
 
 
 def passed(verdicts):
-    """Which figures reach their targets."""
+    """Whether each figure reaches its goal."""
     return [verdict.passed for verdict in verdicts]
 
 
@@ -40,7 +40,7 @@ def stage():
 
 @pytest.fixture(scope="module")
 def door_ajar():
-    """A room that is lit through a gap, whose lights are not seen: all noise is that of paths."""
+    """A room lit through a gap, with no light visible to the camera: all noise comes from paths."""
     return with_reference(Stage("door-ajar", load_scene(find_scene("door-ajar")), 64), 1024)
 
 
@@ -53,7 +53,7 @@ def quality(stage, cache):
 
 @pytest.mark.slow
 def test_a_black_cache_fails(door_ajar):
-    """It has less noise than a perfect one, and is refused for its brightness and its structure."""
+    """It has less noise than a perfect cache, but fails because of its brightness and structure."""
     figures = quality(door_ajar, wrong_cache(0.0))
     mean, blocks, relative, absolute = targets.judge_quality(figures)
     assert figures["variance_over_bound"] < 0.9
@@ -64,8 +64,8 @@ def test_a_black_cache_fails(door_ajar):
     assert figures["image_mean"] < 0.7
 
 
-def test_a_cache_that_has_learnt_is_told_from_a_black_one(stage):
-    """The same settings without the fault: nearer to the reference in both figures by far."""
+def test_the_figures_distinguish_a_trained_cache_from_a_black_one(stage):
+    """With the same settings, a cache that has learnt is much nearer to the reference in both figures."""
     black = quality(stage, wrong_cache(0.0))
     learnt = quality(stage, RadianceCache(records=4096, train_frames=48))
     assert abs(learnt["image_mean"] - 1.0) < 0.2 * abs(black["image_mean"] - 1.0)
@@ -99,7 +99,7 @@ def test_each_figure_of_quality_counts(name, bad):
 
 
 def test_shares_at_equal_time():
-    """1/5 at 10 s and 1/3 at 60 s as the targets have them, between them in the middle of their logarithms."""
+    """The goals are 1/5 at 10 s and 1/3 at 60 s, interpolated linearly in the logarithms between them."""
     middle = targets.allowed_share(np.sqrt(600.0))
     expected = [1 / 5, 1 / 5, np.sqrt(1 / 15), 1 / 3, 1 / 3]
     np.testing.assert_allclose(
@@ -109,14 +109,14 @@ def test_shares_at_equal_time():
     assert passed(targets.judge_race({"points": points})) == [True, False, False]
 
 
-def test_equal_time_makes_up_for_a_frame():
-    """A run that went on for a tenth longer is held against uncached rendering of that time."""
+def test_ratio_at_equal_time_corrects_for_a_longer_run():
+    """A run that took a tenth longer is compared with uncached rendering of the same, longer time."""
     plain = {"rel_mse": 0.4, "seconds": 10.0}
     assert ratio_at_equal_time({"rel_mse": 0.2, "seconds": 11.0}, plain) == pytest.approx(0.2 / (0.4 / 1.1))
 
 
-def test_crossing():
-    """Errors that follow the model meet where it says."""
+def test_crossing_is_where_the_errors_are_equal():
+    """Errors that follow the model are equal at the predicted time."""
     bias, noise, plain = 0.01, 0.3, 4.0
 
     def at(seconds):
@@ -131,7 +131,7 @@ def test_crossing():
 
 
 def test_prediction_of_the_unbiased_mode():
-    """Half of the paths go on: V + V_L at a cost of t_0 + t_l / 2, against V at t; and nothing is gained or lost at q = 1."""
+    """Half of the paths continue: V + V_L at a cost of t_0 + t_l / 2, against V at t. At q = 1 nothing is gained or lost."""
     report = {"v_0": 1.0, "v_l": 0.5, "v": 1.6, "t_0": 3.0, "t_l": 8.0, "t": 10.0, "best_probability": 0.4, "gain": 1.1}
     report |= {"continue_probability": 0.5, "warm_up_seconds": 1.0, "warm_up_frames": 8}
     assert describe_unbiased(report)["predicted_error_ratio"] == pytest.approx(2.1 * 7.0 / 16.0)

@@ -1,4 +1,4 @@
-"""What kernels need of a GPU, read from machine code."""
+"""Resources that kernels need on a GPU, read from their machine code."""
 
 import pytest
 
@@ -10,22 +10,22 @@ from nrc_tracer.nn.fused.descent import take_step
 @pytest.mark.parametrize(
     ("threads", "registers", "shared", "arch", "warps"),
     [
-        (256, 32, 0, 80, 64),  # all that there can be
-        (256, 33, 0, 80, 48),  # 40 registers a thread, as they come in units: six blocks of eight warps
+        (256, 32, 0, 80, 64),  # the maximum
+        (256, 33, 0, 80, 48),  # registers come in units, here 40 per thread: six blocks of eight warps
         (256, 255, 0, 90, 8),
         (128, 128, 0, 90, 16),
-        (32, 16, 0, 90, 32),  # no more than 32 blocks
-        (128, 64, 100 * 1024, 80, 4),  # one block's shared memory
+        (32, 16, 0, 90, 32),  # at most 32 blocks
+        (128, 64, 100 * 1024, 80, 4),  # shared memory holds one block
         (128, 64, 100 * 1024, 90, 8),
     ],
 )
-def test_how_many_warps_there_are_at_a_time(threads, registers, shared, arch, warps):
-    """As the tables of NVIDIA's occupancy calculator have it."""
+def test_number_of_resident_warps(threads, registers, shared, arch, warps):
+    """The numbers agree with the tables of NVIDIA's occupancy calculator."""
     assert Code("any", arch, threads, registers, 0, shared, 0).warps == warps
 
 
 def test_reads_machine_code():
-    """Of two small kernels without arrays of their own or products of matrices."""
+    """Two small kernels have neither local arrays nor matrix products."""
     if None in map(find_tool, ("cuobjdump", "nvdisasm")):
         pytest.skip("needs cuobjdump and nvdisasm: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm")
     initialize()

@@ -1,4 +1,4 @@
-"""The benchmark of the tasks: its peer trains the same models, and its figures are what they are called."""
+"""The benchmark of the tasks: its peer trains the same models, and its figures match their definitions."""
 
 import argparse
 import json
@@ -31,11 +31,11 @@ GRID = {
 NETWORK = {"otype": "FullyFusedMLP", "n_neurons": 16, "n_hidden_layers": 1}
 ADAM = {
     **{"otype": "Adam", "learning_rate": 1e-2, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-15, "l2_reg": 1e-2},
-    "skip_zero_grad_non_matrix_params": False,  # as torch does
+    "skip_zero_grad_non_matrix_params": False,  # as in torch
 }
 DECAY = {"otype": "ExponentialDecay", "decay_start": 1, "decay_interval": 1, "decay_base": 0.5, "nested": ADAM}
 OPTIMIZER = {"otype": "Ema", "decay": 0.95, "nested": DECAY}
-"""In which every part does something within a few steps."""
+"""An optimizer of which every part has an effect within a few steps."""
 
 
 def image():
@@ -59,10 +59,10 @@ def nerf():
 @pytest.mark.parametrize("make", [image, sdf, nerf])
 @pytest.mark.parametrize("layout", ["index", "planes"])
 def test_the_peer_trains_the_same_model(make, layout, monkeypatch):
-    """In float32, the losses of some steps, and what the models then say, are the same but for rounding.
+    """In float32, the losses of some steps and the predictions of the trained models are equal up to rounding.
 
-    Rounding may decide on the sign of a gradient that is all but zero, and so, in Adam's first steps, on whole steps along which
-    the loss is flat.
+    Rounding may decide the sign of a gradient that is almost zero, and so, in Adam's first steps, whole steps along directions
+    in which the loss is flat.
     """
     monkeypatch.setattr(nn.precision, "bfloat16_pays", lambda: False)
     ours, theirs = make(), make()
@@ -75,7 +75,7 @@ def test_the_peer_trains_the_same_model(make, layout, monkeypatch):
 
 
 def test_a_layout_that_fails_is_left_out(monkeypatch):
-    """Only where all of them fail there is nothing to compare with, which is an error."""
+    """It is an error only if all layouts fail, because then there is nothing to compare with."""
     tried = []
 
     def broken(task, layout, threads):
@@ -96,8 +96,8 @@ def test_a_layout_that_fails_is_left_out(monkeypatch):
         fastest_layout(image, 1)
 
 
-def test_a_curve_is_read_between_its_points():
-    """Score and steps after a time, and the time to a score, by straight lines; a dip on the way does not count."""
+def test_a_curve_is_interpolated():
+    """Scores, steps and times to a score are interpolated linearly; a temporary drop of the score is ignored."""
     curve = Curve(30, 4.0, [(0.0, 0, 10.0), (1.0, 10, 20.0), (2.0, 14, 18.0), (4.0, 30, 26.0)])
     assert [curve.at(t) for t in (0.0, 0.5, 1.5, 3.0)] == [10.0, 15.0, 19.0, 22.0]
     assert [curve.steps_at(t) for t in (0.5, 1.5, 4.0)] == [5.0, 12.0, 30.0]
@@ -108,20 +108,20 @@ def test_a_curve_is_read_between_its_points():
 
 
 def test_ratios_are_those_of_equal_time():
-    """What comes after the end of torch's training does not count: here our steps are ten times as fast after it."""
+    """Progress after the end of torch's training does not count: in this example our steps are ten times as fast after it."""
     ours = Curve(2800, 90.0, [(0.0, 0, 0.0), (30.0, 100, 30.0), (60.0, 200, 30.0), (90.0, 2800, 40.0)])
     theirs = Curve(50, 60.0, [(0.0, 0, 0.0), (60.0, 50, 60.0)])
-    # At a third of its time we have 20, and it has that after 20 s
+    # After a third of torch's time our score is 20, which torch reaches after 20 s
     assert compare(ours, theirs) == pytest.approx((4.0, 1.0))
     slow = Curve(50, 60.0, [(0.0, 0, 0.0), (60.0, 50, 15.0)])
     assert compare(ours, slow) == (4.0, None)
-    # Where both are to end at the same time, each ends with the first step beyond it
+    # Where both should end at the same time, each ends with the first step after that time
     late = Curve(50, 90.5, [(0.0, 0, 0.0), (90.5, 50, 15.0)])
     assert compare(ours, late)[0] == pytest.approx(2800 / (50 * 90.0 / 90.5))
 
 
 def test_results_are_kept_case_by_case_with_their_machine(tmp_path):
-    """A case that is run again replaces itself alone; each says on what it ran."""
+    """Running a case again replaces only its own result, and each result names the machine that it ran on."""
     file = tmp_path / "results.json"
     arguments = argparse.Namespace(json=str(file), device="cpu", threads=2)
     keep({"case": "fox", "seconds": 1.0}, arguments)
@@ -136,7 +136,7 @@ def test_results_are_kept_case_by_case_with_their_machine(tmp_path):
 
 @pytest.mark.parametrize("name", list(task_cases.CASES))
 def test_a_case_without_data_says_so(name, tmp_path, monkeypatch):
-    """So that the others run."""
+    """The error is a DataError, so that the benchmark can continue with the other cases."""
     monkeypatch.setattr(task_cases, "DATA", tmp_path / "data")
     monkeypatch.setattr(task_cases, "CACHE", tmp_path / "made")
     with pytest.raises(DataError, match=r"does not exist|there is no data set"):

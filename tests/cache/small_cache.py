@@ -1,4 +1,4 @@
-"""A small network for the tests, and what it learns."""
+"""A small cache for the tests, and samples that it can learn."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ SMALL = {
         "n_hidden_layers": 1,
     },
 }
-"""A configuration as in nrc_tracer/cache/configs, but quickly made."""
+"""A configuration like those in nrc_tracer/cache/configs, but quicker to build."""
 
 
 def began(cache: RadianceCache, *, seed: int = 1) -> RadianceCache:
-    """The cache, in a scene between -1 and 1."""
+    """The cache, begun in a scene from -1 to 1 on each axis."""
     cache.begin([-1.0] * 3, [1.0] * 3, device="cpu", threads=2, seed=seed)
     return cache
 
 
 def samples(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Random features and a radiance that depends on them: brighter to one side, and in proportion to the reflectance."""
+    """Random features and the radiance that depends on them: brighter towards one side, and proportional to the reflectance."""
     features = torch.rand((count, FEATURES), generator=torch.Generator().manual_seed(seed))
     features[:, 8:] *= 0.5
     reflectance = (features[:, 8:11] + features[:, 11:14]).clamp_min(0.01)
@@ -57,7 +57,7 @@ def samples(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def trained(cache: RadianceCache, steps: int = 20) -> RadianceCache:
-    """The cache after some steps."""
+    """The cache after some training steps."""
     features, targets = samples(2048, 7)
     if cache.gain == 0.0:
         cache.measure_scale(features, targets)

@@ -1,4 +1,4 @@
-"""Targets and samples, put together out of segments, against a recursive definition in Python."""
+"""Training targets and image samples assembled from path segments, compared with a recursive definition in Python."""
 
 import itertools
 import math
@@ -19,21 +19,21 @@ CPU = torch.device("cpu")
 
 
 def _filled(rng, paths, capacity):
-    """Random segments of random numbers of cuts, from none to full, that ended in every way."""
+    """Random segments, with random numbers of cuts up to the capacity and all kinds of path ends."""
     buffers = RecordBuffers.allocate(paths, capacity, CPU)
     buffers.features.copy_(torch.from_numpy(rng.random((paths, capacity, FEATURES), np.float32)))
     buffers.throughput.copy_(torch.from_numpy(rng.uniform(0.0, 2.0, (paths, capacity, 3)).astype(np.float32)))
     buffers.gathered.copy_(torch.from_numpy(rng.exponential(1.0, (paths, capacity + 1, 3)).astype(np.float32)))
     count = rng.integers(0, capacity + 1, paths)
     status = rng.choice([int(COMPLETE), int(IN_CACHE), int(BROKEN)], paths, p=[0.45, 0.45, 0.1])
-    status[(count == 0) & (status == int(IN_CACHE))] = int(COMPLETE)  # nothing ends in the cache without a cut
+    status[(count == 0) & (status == int(IN_CACHE))] = int(COMPLETE)  # a path without a cut cannot end in the cache
     buffers.count.copy_(torch.from_numpy(count))
     buffers.status.copy_(torch.from_numpy(status))
     return buffers
 
 
 def _target(buffers, ends, path, slot):
-    """T_j = gathered[j + 1] + throughput[j + 1] T_(j + 1), by the definition in nrc_tracer/cache/records.py, in float64."""
+    """T_j = gathered[j + 1] + throughput[j + 1] T_(j + 1) in float64, by the definition in nrc_tracer/cache/records.py."""
     count = int(buffers.count[path])
     if slot == count - 1 and int(buffers.status[path]) == int(IN_CACHE):
         return ends[path].double().numpy()
@@ -48,7 +48,7 @@ def _listed(marks):
 
 
 def _propagated(buffers, ends, blocks=1):
-    """Of `ends`, [paths, 3], those of paths that ended in the cache are given, one after the other."""
+    """Targets and record flags. Of `ends`, [paths, 3], the kernel gets the rows of paths that ended in the cache, in order."""
     rows = buffers.paths * buffers.capacity
     targets = torch.full((rows, 3), -7.0)
     is_record = torch.full((rows,), 9, dtype=torch.int32)
@@ -66,7 +66,7 @@ def _propagated(buffers, ends, blocks=1):
 @pytest.mark.parametrize("capacity", [1, 2, 5])
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_targets(rng, capacity, blocks):
-    """All cuts but those at which the cache stands in are records, with the target of the recursion; broken paths leave none."""
+    """Every cut becomes a record with the recursive target, except where the cache ends a path; broken paths have no records."""
     buffers = _filled(rng, 300, capacity)
     ends = torch.from_numpy(rng.exponential(1.0, (300, 3)).astype(np.float32))
     targets, is_record = _propagated(buffers, ends, blocks)
@@ -82,7 +82,7 @@ def test_targets(rng, capacity, blocks):
 
 
 def test_the_end_is_used_only_where_a_path_ended_in_the_cache(rng):
-    """Other values for the ends of complete paths change no target, and those of the others only as far as light gets through."""
+    """Other ends leave the targets of complete paths unchanged, and change the others in proportion to the throughput."""
     buffers = _filled(rng, 200, 4)
     ends = torch.ones((200, 3))
     before, is_record = _propagated(buffers, ends)
@@ -99,12 +99,12 @@ def test_the_end_is_used_only_where_a_path_ended_in_the_cache(rng):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_spoils_what_comes_before_it_alone(bad):
-    """Cut 2 of 5 gathers something that is not finite after it: cuts 0 to 2 are no records, 3 and 4 are."""
+def test_light_that_is_not_finite_only_affects_earlier_cuts(bad):
+    """The light after cut 2 of 5 is not finite: cuts 0 to 2 become no records, cuts 3 and 4 do."""
     buffers = RecordBuffers.allocate(1, 5, CPU)
     buffers.gathered.fill_(1.0)
     buffers.throughput.fill_(0.5)
-    buffers.throughput[0, 1, 1] = 0.0  # which must not hide it: 0 x infinity is not a number either
+    buffers.throughput[0, 1, 1] = 0.0  # must not hide the bad value: 0 x infinity is not a number either
     buffers.gathered[0, 3, 1] = bad
     buffers.count.fill_(5)
     targets, is_record = _propagated(buffers, torch.zeros((1, 3)))
@@ -113,7 +113,7 @@ def test_what_is_not_finite_spoils_what_comes_before_it_alone(bad):
 
 
 def test_an_end_that_is_not_finite_leaves_no_record():
-    """The cache answered NaN: nothing that would be trained by it remains."""
+    """If the cache predicts NaN, no record that would be trained with it remains."""
     buffers = RecordBuffers.allocate(2, 3, CPU)
     buffers.gathered.fill_(1.0)
     buffers.throughput.fill_(0.5)
@@ -125,8 +125,8 @@ def test_an_end_that_is_not_finite_leaves_no_record():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_features_that_are_not_finite_are_no_record(bad):
-    """Nor are their neighbours touched."""
+def test_features_that_are_not_finite_become_no_record(bad):
+    """Records of the neighbouring paths stay."""
     buffers = RecordBuffers.allocate(3, 2, CPU)
     buffers.gathered.fill_(1.0)
     buffers.count.fill_(2)
@@ -147,7 +147,7 @@ def test_marked_items_are_listed_in_order(marks, dtype):
 
 @pytest.mark.parametrize("capacity", [1, 3])
 def test_features_of_ends(rng, capacity):
-    """Of the last cut of each listed path; what there is no path for is left as it is."""
+    """The features are those of the last cut of each listed path, and rows without a path stay unchanged."""
     buffers = _filled(rng, 50, capacity)
     listed = _listed(buffers.status == int(IN_CACHE))
     features = torch.full((40, FEATURES), -1.0)
@@ -173,7 +173,7 @@ def _drawn(buffers, targets, rows, wanted, *, seed=5, frame=0):
 
 @pytest.mark.parametrize(("n", "wanted"), [(1, 1), (37, 37), (100, 60), (20, 45), (1, 7)])
 def test_records_are_drawn_without_repetition(rng, n, wanted):
-    """All of them where as many are wanted, and some once more where more are; features and targets stay together."""
+    """If more records are wanted than exist, some are drawn once more; features and targets stay together."""
     buffers = _filled(rng, 60, 4)
     targets = torch.from_numpy(rng.exponential(1.0, (240, 3)).astype(np.float32))
     rows = np.sort(rng.choice(240, n, replace=False))
@@ -189,8 +189,8 @@ def test_records_are_drawn_without_repetition(rng, n, wanted):
         assert not any(np.array_equal(drawn, other) for other in others)
 
 
-def test_nothing_to_draw_is_nothing_to_learn():
-    """Targets that are not numbers make a step that is left out."""
+def test_targets_are_not_numbers_without_records():
+    """Without records, the drawn targets are not numbers, so that the training step is skipped."""
     buffers = RecordBuffers.allocate(2, 2, CPU)
     _, drawn = _drawn(buffers, torch.zeros((4, 3)), [], 5)
     assert np.isnan(drawn).all()
@@ -209,7 +209,7 @@ def _added(buffers, predictions, probability, times=1):
 
 
 def test_samples(rng):
-    """gathered + T C in the cache, gathered + T (C + (L - C) / q) beyond it, gathered alone without a cut; broken ones count."""
+    """The sample is gathered + T C in the cache, gathered + T (C + (L - C) / q) beyond it, and gathered without a cut."""
     q = 0.25
     buffers = _filled(rng, 400, 1)
     buffers.gathered[7, 0, 2] = math.nan
@@ -231,7 +231,7 @@ def test_samples(rng):
             value = g[0] + t * (c if status == int(IN_CACHE) else c + (g[1] - c) / q)
         np.testing.assert_allclose(sums[path], 2.0 * value, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(squares[path], 2.0 * value**2, rtol=1e-4, atol=1e-4)
-    assert len(seen) == 5  # all that there can be
+    assert len(seen) == 5  # all possible combinations
 
 
 def test_a_prediction_that_is_not_finite_drops_its_sample():
@@ -245,7 +245,7 @@ def test_a_prediction_that_is_not_finite_drops_its_sample():
 
 
 def test_corrected_samples_have_the_mean_of_the_tails(rng):
-    """Whatever the cache predicts: over many paths of which a share q goes on, the mean is that of gathered + T L."""
+    """Over many paths, of which a fraction q continues, the mean is that of gathered + T L for any prediction."""
     paths, q = 200_000, 0.3
     buffers = RecordBuffers.allocate(paths, 1, CPU)
     goes_on = rng.random(paths) < q

@@ -1,4 +1,4 @@
-"""The cache itself: its first predictions, its scale and its training."""
+"""The cache itself: first predictions, scale and training."""
 
 import numpy as np
 import pytest
@@ -41,16 +41,16 @@ def _optimized(optimizer):
     ],
     ids=["hash", "triangle-wave", "none", "softplus", "exponential", "relu", "squareplus"],
 )
-def test_it_begins_with_the_gain_times_the_reflectance(settings, precision):
-    """Wherever it is asked; and every parameter that matters is free to change: a step of training moves the answer."""
+def test_the_first_prediction_is_the_gain_times_the_reflectance(settings, precision):
+    """The first prediction is the same everywhere, and training can change it: every relevant parameter has a gradient."""
     features, targets = samples(500, 1)
-    features[:3, 8:] = 0.0  # black: the least reflectance is 0.01
+    features[:3, 8:] = 0.0  # black: the smallest reflectance used is 0.01
     cache = began(RadianceCache(precision=precision, **settings))
     assert not cache.is_trained
-    assert float(cache.predict(features).max()) == 0.0  # before any light
+    assert float(cache.predict(features).max()) == 0.0  # before any light is measured
     cache.measure_scale(features, targets)
     output = (cache.predict(features) / (cache.gain * _reflectance(features))).numpy()
-    # A weight in bfloat16 is rounded by up to 2^-9; what is exact is that nothing depends on the input
+    # A weight in bfloat16 is rounded by up to 2^-9; that the output does not depend on the input is exact
     np.testing.assert_allclose(output, 1.0, rtol=1e-5 if precision == "float32" else 2.0**-8)
     assert np.ptp(output) < 5e-7
     trained(cache, 20)
@@ -58,7 +58,7 @@ def test_it_begins_with_the_gain_times_the_reflectance(settings, precision):
     assert float((cache.predict(features, trained=True) / (cache.gain * _reflectance(features))).std()) > 2e-3
 
 
-def test_without_factorization_it_begins_with_the_gain():
+def test_without_factorization_the_first_prediction_is_the_gain():
     features, targets = samples(500, 1)
     cache = began(RadianceCache(config=SMALL, factorize=False))
     cache.measure_scale(features, targets)
@@ -67,7 +67,7 @@ def test_without_factorization_it_begins_with_the_gain():
 
 
 def test_no_prediction_is_below_zero():
-    """A linear output trained on darkness beside light may fall below 0, which no radiance does."""
+    """A linear output trained on darkness beside light may fall below 0, but radiance cannot."""
     cache = began(RadianceCache(config=_with(output_activation="None")))
     features, targets = samples(2048, 1)
     targets[features[:, 0] < 0.5] = 0.0
@@ -89,7 +89,7 @@ def test_the_scale_is_mean_radiance_over_mean_reflectance():
     assert cache.gain == cache.scale
 
 
-def test_darkness_and_what_is_not_finite_leave_the_scale_alone():
+def test_darkness_and_values_that_are_not_finite_do_not_change_the_scale():
     features, targets = samples(1000, 1)
     cache = began(RadianceCache(config=SMALL))
     nothing = (
@@ -102,7 +102,7 @@ def test_darkness_and_what_is_not_finite_leave_the_scale_alone():
         cache.measure_scale(features[: len(dark)], dark)
         assert cache.scale == cache.gain == 0.0
     assert cache.train(features, torch.zeros(1000, 3), records=1000, steps=2, seed=0) == 0.0
-    assert not cache.is_trained  # there is nothing to take for 1
+    assert not cache.is_trained  # without light there is no scale
     cache.measure_scale(features, targets)
     before = cache.scale, cache.gain
     for dark in nothing:
@@ -111,7 +111,7 @@ def test_darkness_and_what_is_not_finite_leave_the_scale_alone():
 
 
 def test_another_scale_does_not_change_predictions():
-    """After training, bit for bit; the gain stays, and training goes on from there to the new light."""
+    """Predictions of a trained cache stay the same bit for bit, as does the gain; further training adapts to the new light."""
     features, targets = samples(2048, 1)
     cache = trained(began(RadianceCache(config=SMALL)))
     gain, scale, before = cache.gain, cache.scale, cache.predict(features)
@@ -125,7 +125,7 @@ def test_another_scale_does_not_change_predictions():
 
 @pytest.mark.parametrize("factor", [2.0**14, 2.0**-14])
 def test_brighter_light_gives_the_same_image_brighter(factor):
-    """A power of two is exact in float32: all that is learnt is the same to the last bit."""
+    """A power of two is exact in float32, so everything that is learnt is equal to the last bit."""
     features, targets = samples(2048, 1)
     answers = []
     for brightness in (1.0, factor):
@@ -139,8 +139,8 @@ def test_brighter_light_gives_the_same_image_brighter(factor):
 # Training
 
 
-def test_it_learns():
-    """What depends on position and reflectance is known to within a few per cent after 300 steps."""
+def test_a_cache_learns_radiance_by_position_and_reflectance():
+    """Radiance that depends on position and reflectance is known to a few per cent after 300 steps."""
     cache = trained(began(RadianceCache(config=SMALL)), 150)
     trained(cache, 150)
     features, targets = samples(2000, 99)
@@ -152,8 +152,8 @@ def test_it_learns():
     assert float(((start.predict(features) - targets) / targets).square().mean().sqrt()) > 0.2
 
 
-def test_the_shuffle():
-    """A permutation; the same for the same seed, another for another; and all places are as likely."""
+def test_the_shuffle_is_a_permutation_by_seed():
+    """It is a permutation that depends only on the seed, and all positions are equally likely."""
     for count in (0, 1, 2, 1000):
         assert sorted(shuffle(count, 5).tolist()) == list(range(count))
     assert shuffle(1000, 5).equal(shuffle(1000, 5))
@@ -165,7 +165,7 @@ def test_the_shuffle():
 
 
 class _Steps:
-    """Writes down the batches of a trainer."""
+    """Records the batches that a trainer gets."""
 
     def __init__(self, cache, monkeypatch):
         self.inputs = []
@@ -179,10 +179,10 @@ class _Steps:
 
 
 @pytest.mark.parametrize(("count", "records", "steps"), [(1000, 700, 4), (1000, 5000, 8), (3, 100, 8)])
-def test_batches(monkeypatch, count, records, steps):
-    """The number of steps asked for, in batches of equal size, of at most that many records, none of them twice."""
+def test_training_batches(monkeypatch, count, records, steps):
+    """Training makes the requested number of steps with batches of equal size and uses no record twice."""
     features, targets = samples(count, 1)
-    features[:, 1] = torch.arange(count) / count  # a name
+    features[:, 1] = torch.arange(count) / count  # identifies each record
     cache = began(RadianceCache(config=SMALL))
     cache.measure_scale(features, targets)
     taken = _Steps(cache, monkeypatch)
@@ -213,7 +213,7 @@ def test_the_seed_decides_what_is_learnt():
 
 
 def test_the_average_of_weights_that_do_not_change_is_those_weights():
-    """With a learning rate of 0, after any number of steps."""
+    """This holds for a learning rate of 0 after any number of steps."""
     optimizer = {"otype": "Ema", "decay": 0.99, "nested": {"otype": "Adam", "learning_rate": 0.0}}
     cache = began(RadianceCache(config=_optimized(optimizer), precision="float32"))
     features, targets = samples(2048, 1)
@@ -226,7 +226,7 @@ def test_the_average_of_weights_that_do_not_change_is_those_weights():
 
 
 def test_the_average_lags_behind():
-    """A step of size 1 of plain descent in weights that only then begin to move: E_1 = W_1, E_2 by the formula of the design."""
+    """Plain descent by steps of size 1, in weights that only then begin to move: E_1 = W_1, and E_2 by the design's formula."""
     optimizer = {"otype": "Ema", "decay": 0.75, "nested": {"otype": "SGD", "learning_rate": 1.0}}
     cache = began(RadianceCache(config=_optimized(optimizer), precision="float32"))
     features, targets = samples(256, 1)
@@ -235,7 +235,7 @@ def test_the_average_lags_behind():
     for t in range(1, 4):
         cache.train(features, targets, records=256, steps=1, seed=t)
         weights.append(cache.model.params.double().clone())
-        # The formula summed up: weights a^(t - i) (1 - a), over their sum
+        # Closed form of the recursion: weights a^(t - i) (1 - a), divided by their sum
         shares = np.array([0.25 * 0.75 ** (t - i) for i in range(1, t + 1)]) / (1.0 - 0.75**t)
         average = sum(share * w for share, w in zip(shares, weights, strict=True))
         plain = Model(14, 3, cache.model.config, device="cpu", seed=0, precision="float32")
@@ -247,7 +247,7 @@ def test_the_average_lags_behind():
     assert not torch.allclose(cache.predict(features), cache.predict(features, trained=True), rtol=1e-4)
 
 
-def test_without_averaging_the_trained_weights_answer():
+def test_without_averaging_predictions_use_the_trained_weights():
     features, _ = samples(500, 5)
     plain, averaged = (trained(began(RadianceCache(config=SMALL, average=average))) for average in (False, True))
     assert plain.predict(features).equal(plain.predict(features, trained=True))
@@ -258,8 +258,8 @@ def test_without_averaging_the_trained_weights_answer():
 # Scenes
 
 
-def test_a_scene_that_fits_goes_on_and_another_begins_anew():
-    """What was learnt stays for a scene within the cube, and its margin; a larger one has a network of its own."""
+def test_a_scene_within_the_cube_keeps_the_network_and_a_larger_one_resets_it():
+    """The network is kept for a scene that lies within the cube and its margin, and a larger scene gets a new network."""
     cache = trained(began(RadianceCache(config=SMALL)))
     features, _ = samples(100, 5)
     before, steps = cache.predict(features), cache.trainer.steps

@@ -1,4 +1,4 @@
-"""Caches in files: the same answers and the same learning, and one line about a file that is no cache."""
+"""Saved caches: predictions and training continue as before, and files that are no caches give one-line errors."""
 
 import json
 
@@ -15,8 +15,8 @@ from nrc_tracer.nn.snapshot_format import SnapshotBytes
 from tests.cache.small_cache import SMALL, began, samples, trained
 
 
-def test_a_loaded_cache_answers_and_learns_alike(tmp_path):
-    """Bit for bit: answers, average, further training, scale and what the frames keep in it."""
+def test_a_loaded_cache_predicts_and_learns_as_the_saved_one(tmp_path):
+    """Predictions, average, further training, scale and state are equal bit for bit."""
     cache = trained(began(RadianceCache(config=SMALL, spread=0.25)))
     cache.state = CacheState(
         frame=12, is_warm=True, credit=0.3, learning_rate_step=cache.state.learning_rate_step, bad_records=4
@@ -40,7 +40,7 @@ def test_a_loaded_cache_answers_and_learns_alike(tmp_path):
 
 @pytest.mark.parametrize(("saved", "other"), [("fused", "blocked"), ("blocked", "fused")])
 def test_a_cache_keeps_the_form_of_its_kernels(saved, other, tmp_path, monkeypatch):
-    """A loaded or restored cache predicts the same bits where a new one with its precision would run in another form."""
+    """A loaded or restored cache predicts the same bits even where a new cache of its precision would use another form."""
     features, _ = samples(100, 5)
     monkeypatch.setenv(VARIABLE, saved)
     cache = trained(began(RadianceCache(config=SMALL, precision="float32")))
@@ -55,7 +55,7 @@ def test_a_cache_keeps_the_form_of_its_kernels(saved, other, tmp_path, monkeypat
     assert again.predict(features).equal(before)
 
 
-def test_settings_replace_those_of_the_file(tmp_path):
+def test_given_settings_replace_those_of_the_file(tmp_path):
     cache = trained(began(RadianceCache(config=SMALL, spread=0.25)))
     path = cache.save(tmp_path / "a")
     loaded = RadianceCache.load(path, spread=0.5, freeze=True)
@@ -63,11 +63,11 @@ def test_settings_replace_those_of_the_file(tmp_path):
     for settings, words in (({"capacity": 0}, "capacity"), ({"spred": 1.0}, "spred")):
         with pytest.raises(CacheError, match=words) as caught:
             RadianceCache.load(path, **settings)
-        assert "damaged" not in str(caught.value)  # it is not the file's fault
+        assert "damaged" not in str(caught.value)  # the file is not to blame
 
 
-def test_a_cache_restored_in_place_is_that_of_the_file(tmp_path):
-    """As a checkpoint does it: whatever it has learnt since is gone."""
+def test_restoring_a_cache_in_place_discards_later_training(tmp_path):
+    """Checkpoints do this: whatever the cache has learnt since then is discarded."""
     features, _ = samples(100, 5)
     cache = trained(began(RadianceCache(config=SMALL)))
     data, before = cache.to_bytes(), cache.predict(features)
@@ -79,7 +79,7 @@ def test_a_cache_restored_in_place_is_that_of_the_file(tmp_path):
     assert cache.trainer.steps == 20
 
 
-def test_nothing_to_save(tmp_path):
+def test_saving_an_unused_cache_or_into_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(CacheError, match="has not been used"):
         RadianceCache().save(tmp_path / "a")
     with pytest.raises(SnapshotError):
@@ -96,8 +96,8 @@ def _refusal(path):
     return message
 
 
-def test_files_that_are_no_caches(tmp_path):
-    """Missing, empty, text, a snapshot of another network: one line that names the file."""
+def test_files_that_are_no_caches_are_refused(tmp_path):
+    """Missing and empty files, text, and snapshots of other networks are refused in one line that names the file."""
     _refusal(tmp_path / "missing")
     for name, content in (("empty", b""), ("text", b"hello\n" * 100)):
         (tmp_path / name).write_bytes(content)
@@ -138,15 +138,15 @@ def _header(path):
         ("scale", None),
     ],
 )
-def test_damaged_metadata(tmp_path, name, value):
-    """Whatever part of a cache's own metadata is wrong or, where it is None, missing."""
+def test_damaged_metadata_is_refused(tmp_path, name, value):
+    """Every part of the cache's metadata is damaged in turn; None means that the part is missing."""
     path = began(RadianceCache(config=SMALL)).save(tmp_path / "cache")
     _change(path, name, value)
     _refusal(path)
 
 
 def _change(path, name, value):
-    """Give a file's own metadata another value, or take it out for None."""
+    """Give an entry of a file's metadata another value, or remove it if the value is None."""
     header, tensors = _header(path)
     about = json.loads(header["__metadata__"]["nrc_tracer"])
     if value is None:
@@ -163,7 +163,7 @@ def _change(path, name, value):
     ("version", "words"), [(None, "an older release"), (1, "an older release"), (3, "a newer release")]
 )
 def test_files_of_other_releases(tmp_path, version, words):
-    """Caches of other formats are refused, and not called damaged; the first format had no number."""
+    """They are refused without being called damaged; the first format had no version number."""
     path = began(RadianceCache(config=SMALL)).save(tmp_path / "cache")
     _change(path, "version", version)
     message = _refusal(path)
@@ -172,14 +172,14 @@ def test_files_of_other_releases(tmp_path, version, words):
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
-def test_a_file_that_is_cut_off(tmp_path, share):
+def test_a_truncated_file_is_refused(tmp_path, share):
     path = began(RadianceCache(config=SMALL)).save(tmp_path / "cache")
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     _refusal(path)
 
 
-@pytest.mark.parametrize("damage", [lambda data: b"nothing of this kind", lambda data: data[:-1], lambda data: b""])
+@pytest.mark.parametrize("damage", [lambda data: b"not a cache", lambda data: data[:-1], lambda data: b""])
 def test_a_failed_restore_changes_nothing(damage):
     cache = trained(began(RadianceCache(config=SMALL)))
     features, _ = samples(100, 5)

@@ -1,4 +1,4 @@
-"""What a vertex's features are."""
+"""The features of a path vertex."""
 
 import math
 
@@ -43,7 +43,7 @@ def _directions(rng, count):
 
 
 def test_layout(rng):
-    """Position, direction, normal, roughness, diffuse and specular reflectance, in this order, all of them in [0, 1]."""
+    """The order is position, direction, normal, roughness, diffuse and specular reflectance; all are in [0, 1]."""
     count = 2000
     low, size = np.array([-3.0, 1.0, 20.0]), 7.0
     p = low + size * rng.uniform(0.0, 1.0, (count, 3))
@@ -53,19 +53,19 @@ def test_layout(rng):
     got = _features(low, size, p, wo, n, roughness, diffuse, specular)
     assert got.shape == (count, 14)
     assert np.all((got >= 0.0) & (got <= 1.0))
-    np.testing.assert_allclose(got[:, 0:3], (p - low) / size, atol=1e-6)  # rounding of 27 in float32, over 7
+    np.testing.assert_allclose(got[:, 0:3], (p - low) / size, atol=1e-6)  # float32 rounding of 27, divided by 7
     np.testing.assert_allclose(got[:, 7], 1.0 - np.exp(-roughness), atol=1e-6)
     np.testing.assert_allclose(got[:, 8:11], diffuse, atol=1e-7)
     np.testing.assert_allclose(got[:, 11:14], specular, atol=1e-7)
     for direction, at in ((wo, 3), (n, 5)):
-        # Back from angles to the direction: whichever formula made them, they must stand for it
+        # Convert the angles back to a direction, which must agree whatever formula made them
         theta, phi = math.pi * got[:, at].astype(float), 2.0 * math.pi * (got[:, at + 1].astype(float) - 0.5)
         back = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=1)
         np.testing.assert_allclose(back, direction, atol=2e-4)  # near the poles acos loses half of the digits
 
 
 def test_angles_of_the_axes():
-    """acos(z) / pi and atan2(y, x) / 2 pi + 1/2; the poles have an azimuth as well."""
+    """The angles are acos(z) / pi and atan2(y, x) / 2 pi + 1/2; poles have an azimuth, too."""
     axes = np.array([(1, 0, 0), (0, 1, 0), (-1, 0, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1), (0, 0, 1.0000001)], float)
     zeros = np.zeros((len(axes), 3))
     got = _features((0, 0, 0), 1.0, zeros, axes, axes[::-1], np.zeros(len(axes)), zeros, zeros)
@@ -74,8 +74,8 @@ def test_angles_of_the_axes():
     np.testing.assert_allclose(got[:, 5:7], expected[::-1], atol=1e-6)
 
 
-def test_positions_outside_are_at_the_border():
-    """On each side by itself."""
+def test_positions_outside_the_cube_are_clamped_to_its_border():
+    """Each coordinate is clamped on its own."""
     low, size = (1.0, 2.0, 3.0), 2.0
     p = np.array([(0.0, 3.0, 4.0), (2.0, 1e30, 3.5), (2.5, 2.5, -7.0)])
     zeros = np.zeros((3, 3))
@@ -85,7 +85,7 @@ def test_positions_outside_are_at_the_border():
 
 
 def test_the_cube_holds_the_scene_with_a_margin():
-    """A cube whatever the box's shape, centred on it, with 1 % of the largest extent on either side; a point has a cube, too."""
+    """A cube is centred on the box, with a margin of 1 % of the largest extent on each side; a single point has a cube, too."""
     cache = RadianceCache(config=SMALL)
     low, high = np.array([-1.0, 0.0, 5.0]), np.array([3.0, 1.0, 5.5])
     cache.begin(low, high, device="cpu", threads=1, seed=0)

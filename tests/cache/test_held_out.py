@@ -1,4 +1,4 @@
-"""Bias, variances and the best probability, from synthetic paths of which all is known."""
+"""Bias, variances and the best continuation probability, from synthetic paths with known values."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ COLUMNS = ("features", "throughput", "tail", "before", "length", "depth")
 
 
 def _paths(rng, pixels, *, noise=1.0, spread=0.5):
-    """Two paths each of some pixels: pixels have light of their own, of which the features tell the mean."""
+    """Two paths for each pixel. Each pixel has its own light, whose mean is given by the features."""
     count = 2 * pixels
     light = np.repeat(np.exp(rng.normal(0.0, spread, pixels)), 2)
     t = rng.uniform(0.2, 1.0, (count, 3))
@@ -41,7 +41,7 @@ def _darker(bias):
 
 
 def test_a_known_bias_is_found(rng):
-    """A cache that is too dark by 10 %, right, or too bright by 20 %: within the standard error, which is small."""
+    """The bias of a cache 10 % too dark, exact, or 20 % too bright is found within its standard error, which is small."""
     held = HeldOut(**_paths(rng, 20_000))
     for bias in (0.1, 0.0, -0.2):
         got, error = held.bias(_darker(bias))
@@ -57,7 +57,7 @@ def test_without_noise_the_bias_is_exact(rng):
 
 @pytest.mark.parametrize("noise", [0.2, 1.0])
 def test_the_standard_error_covers_the_truth(rng, noise):
-    """Of 600 measurements about 68 % are within one standard error of the true bias and 95 % within two."""
+    """Of 600 estimates about 68 % are within one standard error of the true bias, and 95 % within two."""
     draws, bias = 600, 0.05
     ratios = []
     for _ in range(draws):
@@ -65,12 +65,12 @@ def test_the_standard_error_covers_the_truth(rng, noise):
         ratios.append((got - bias) / error)
     for sigmas, share in ((1.0, 0.6827), (2.0, 0.9545)):
         inside = float(np.mean(np.abs(ratios) < sigmas))
-        # Four standard errors of the share, and 1 % for what is not normal about a ratio of means of 250
+        # Four standard errors of the fraction, and 1 % because a ratio of means of 250 is not exactly normal
         assert abs(inside - share) < 4.0 * math.sqrt(share * (1.0 - share) / draws) + 0.01
 
 
 def test_both_paths_of_a_pixel_may_have_the_same_error(rng):
-    """The cache is wrong pixel by pixel: the two paths of one are not independent, and the standard error accounts for it."""
+    """The cache's error is equal within a pixel, so its two paths are not independent; the standard error accounts for that."""
     draws, pixels = 500, 100
     ratios = []
     for _ in range(draws):
@@ -82,24 +82,24 @@ def test_both_paths_of_a_pixel_may_have_the_same_error(rng):
             lambda features: (features[:, :1] * (1.0 - features[:, 1:2])).expand(-1, 3)
         )
         ratios.append(got / error)
-    # Student's t of 99 degrees of freedom has a variance of 99 / 97; taken for 200 measurements it would be twice that
+    # Student's t with 99 degrees of freedom has variance 99 / 97; counting 200 independent paths would double it
     assert np.var(ratios) == pytest.approx(99 / 97, abs=4.0 * math.sqrt(2.0 / draws))
 
 
-def test_nothing_measured_and_no_light():
-    """NaN where there is nothing to compare with."""
+def test_the_bias_is_not_a_number_without_paths_or_light():
+    """The bias is NaN where there is nothing to compare with."""
     assert all(map(math.isnan, HeldOut.empty().bias(_darker(0.0))))
     dark = {name: torch.zeros((4, 3)) for name in ("throughput", "tail", "before")}
     dark |= {"features": torch.zeros((4, FEATURES)), "length": torch.ones(4), "depth": torch.zeros(4)}
     assert all(map(math.isnan, HeldOut(**dark).bias(_darker(0.0))))
-    for held in (HeldOut(**dark), HeldOut.empty()):  # then all paths go on, and nothing is gained
+    for held in (HeldOut(**dark), HeldOut.empty()):  # then all paths continue, and nothing is gained
         got = held.cost(_darker(0.0), 1.0)
         assert (got.best_probability, got.gain) == (1.0, 0.0)
     assert (len(HeldOut.empty()), len(HeldOut(**dark))) == (0, 4)
 
 
 def test_variances_by_hand():
-    """Two pixels of two paths, the last without a cut."""
+    """Two pixels with two paths each; the last path has no cut."""
     tensors = {
         "features": torch.zeros((4, FEATURES)),
         "throughput": torch.tensor([[1.0], [1.0], [0.5], [0.0]]).expand(-1, 3),
@@ -120,7 +120,7 @@ def test_variances_by_hand():
 
 
 def test_variances_of_known_distributions(rng):
-    """v_0 is what differs within pixels, not between them; v_l the noise of the tail and the square of the cache's error."""
+    """v_0 is the variance within pixels, not between them; v_l is the tail's noise and the squared error of the cache."""
     tensors = _paths(rng, 50_000, spread=0.0)
     count = len(tensors["tail"])
     tensors["throughput"].fill_(0.5)
@@ -133,12 +133,12 @@ def test_variances_of_known_distributions(rng):
 
 
 def _steps(v_0, v_l):
-    """Half of the difference of two samples of variance v_0, and the root of a mean square."""
+    """Half of the difference of two samples with variance v_0, and the root of a mean square v_l."""
     return math.sqrt(v_0 / 2.0), math.sqrt(v_l)
 
 
 def _synthetic(v_0, v_l, length, depth):
-    """Two pixels of two paths, with cached samples and tails of these variances."""
+    """Two pixels with two paths each, whose cached samples and tails have these variances."""
     a, b = _steps(v_0, v_l)
     return {
         "features": torch.zeros((4, FEATURES)),
@@ -161,7 +161,7 @@ def _synthetic(v_0, v_l, length, depth):
     ],
 )
 def test_the_best_probability_has_the_least_variance_in_a_given_time(v_0, v_l, length, depth):
-    """Of all probabilities from 0.05 to 1: variance times time, (v_0 + v_l / q) (t_0 + q t_l), is least there."""
+    """The variance times the time, (v_0 + v_l / q) (t_0 + q t_l), is smallest there among all probabilities from 0.05 to 1."""
     predict = lambda features: torch.zeros((len(features), 3))  # noqa: E731
     a, b = _steps(v_0, v_l)
     held = HeldOut(**_synthetic(v_0, v_l, length, depth))
@@ -170,14 +170,14 @@ def test_the_best_probability_has_the_least_variance_in_a_given_time(v_0, v_l, l
     q = np.linspace(0.05, 1.0, 20_001)
     cost = (v_0 + v_l / q) * (depth + 1.5 + q * (length - depth))
     assert measured.best_probability == pytest.approx(q[np.argmin(cost)], abs=1e-4)
-    # Path tracing: its variance times its length, against the least cost
+    # Path tracing: its variance times its length, relative to the smallest cost
     whole = np.array([[a, b], [-a, -b], [-a, b], [a, -b]]).sum(axis=1)
     variance = np.mean([(whole[0] - whole[1]) ** 2, (whole[2] - whole[3]) ** 2]) / 2.0
     assert measured.gain == pytest.approx(variance * length / cost.min(), rel=1e-4)
 
 
 def test_what_paths_left_behind(rng):
-    """The first cut's vertex and what lies before and beyond it; nothing of paths that broke, and no cut of paths without one."""
+    """Paths keep the first cut's vertex and the light before and beyond it; broken paths keep nothing."""
     buffers = RecordBuffers.allocate(6, 1, torch.device("cpu"))
     for name in ("features", "throughput", "gathered"):
         tensor = getattr(buffers, name)
@@ -195,13 +195,13 @@ def test_what_paths_left_behind(rng):
         assert held.tail[path].equal(buffers.gathered[path, 1] if cut else torch.zeros(3)), path
         assert held.before[path].equal(buffers.gathered[path, 0] if counts else torch.zeros(3)), path
         assert held.features[path].equal(buffers.features[path, 0] if cut else torch.full((FEATURES,), 0.5)), path
-    buffers.gathered.fill_(9.0)  # copies: the buffers are used again
+    buffers.gathered.fill_(9.0)  # the paths are copies, because the buffers are used again
     assert float(held.before.max()) < 1.0
     assert held.length.tolist() == [0, 1, 2, 3]
 
 
 def test_joining_keeps_the_last():
-    """New ones after the old, and of both the last so many."""
+    """New paths follow the old ones, and only the last `most` are kept."""
     first, second = (HeldOut(**{name: torch.arange(a, a + 4.0) for name in COLUMNS}) for a in (0.0, 4.0))
     assert first.joined(second, most=100).tail.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     joined = first.joined(second, most=6)

@@ -1,4 +1,4 @@
-"""Settings of a cache: what is refused, and with which words."""
+"""Settings of a cache: which values are refused, and with which messages."""
 
 import math
 
@@ -33,8 +33,8 @@ from tests.cache.small_cache import SMALL, began
         ("warm_up_unbiased", math.inf),
     ],
 )
-def test_out_of_range(name, value):
-    """One line that names the setting and the value."""
+def test_values_out_of_range_are_refused(name, value):
+    """The error is one line that names the setting and the value."""
     with pytest.raises(CacheError) as caught:
         RadianceCache(**{name: value})
     message = str(caught.value)
@@ -57,8 +57,8 @@ def test_the_bounds_themselves_are_allowed(settings):
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.int32, np.uint64])
-def test_numpy_integers_are_integers(kind, tmp_path):
-    """They become Python's, so that a cache can be saved with them; NumPy's floats are taken for fractions."""
+def test_numpy_integers_are_accepted(kind, tmp_path):
+    """They are converted to Python integers so that a cache can be saved with them; NumPy floats are accepted for fractions."""
     options = CacheOptions(records=kind(100), train_frames=kind(3), spread=np.float32(0.5), unbiased=kind(1))
     assert options == CacheOptions(records=100, train_frames=3, spread=0.5, unbiased=1)
     assert all(type(value) in (int, float) for value in (options.records, options.train_frames, options.spread))
@@ -68,8 +68,8 @@ def test_numpy_integers_are_integers(kind, tmp_path):
             CacheOptions(records=value)
 
 
-def test_unknown_names():
-    """Settings and encodings that do not exist are named, and the encoding that was meant."""
+def test_unknown_names_are_refused():
+    """The error names the unknown setting, or the unknown encoding together with the one that was probably meant."""
     with pytest.raises(CacheError, match="'spred'"):
         RadianceCache(spred=0.1)
     with pytest.raises(CacheError, match=r'"hsh".*hash'):
@@ -83,13 +83,13 @@ def test_settings_by_name_are_those_of_options():
     assert RadianceCache().options == CacheOptions()
 
 
-def test_the_spread_of_suffixes_follows_that_of_paths():
+def test_suffix_spread_defaults_to_the_spread_of_paths():
     assert CacheOptions(spread=0.3).suffix_spread == 0.3
     assert CacheOptions(spread=0.3, train_spread=0.0).suffix_spread == 0.0
 
 
-def test_configurations_that_are_none(tmp_path):
-    """A file that is missing, one that is no JSON, an unknown encoding: ConfigErrors of one line when the cache begins."""
+def test_invalid_configurations_are_refused(tmp_path):
+    """A missing file, a file that is not JSON and an unknown encoding give one-line ConfigErrors when the cache begins."""
     (tmp_path / "bad.json").write_text("{")
     wrong = {**SMALL, "encoding": {"otype": "HashGird"}}
     for config in (str(tmp_path / "none.json"), str(tmp_path / "bad.json"), wrong):
@@ -98,7 +98,7 @@ def test_configurations_that_are_none(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_configuration_from_a_file_is_that_of_its_contents(tmp_path):
+def test_a_configuration_may_be_given_as_a_file(tmp_path):
     path = tmp_path / "small.json"
     path.write_bytes(msgspec.json.encode(SMALL))
     a, b = began(RadianceCache(config=str(path))), began(RadianceCache(config=SMALL))
@@ -109,7 +109,7 @@ def test_a_configuration_from_a_file_is_that_of_its_contents(tmp_path):
 
 @pytest.mark.parametrize("feature_size", [0.5, 0.05, 1e-3, 1e-9])
 def test_the_grid_is_not_finer_than_the_smallest_feature(feature_size):
-    """The finest level's cells are about that size, but never finer than without the bound; the levels are as many."""
+    """The finest cells have about that size, but are never finer than without the bound; the number of levels stays."""
     cache = began(RadianceCache(feature_size=feature_size))
     grid = cache.model.config.encoding.nested[0].encoding
     finest = grid.base_resolution * grid.per_level_scale ** (grid.n_levels - 1)

@@ -1,4 +1,4 @@
-"""The schedule of a cache, without rendering: frames that are decided by hand, and rules that hold for every combination."""
+"""The schedule of a cache, without rendering: frames worked out by hand, and rules that hold for every combination."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ UNKNOWN = Bias(math.nan, math.nan)
 def frame(
     state: CacheState, options: CacheOptions, known: Known = KNOWN, *, bias: Bias = SMALL, gain: float = 2.0
 ) -> tuple[list[Action], CacheState]:
-    """The actions of one frame, the estimates that it asks for being `bias` and `gain`, and the state after it."""
+    """The actions of one frame in which the requested estimates are `bias` and `gain`, and the state after it."""
     done, actions = Done(), []
     while not actions or not isinstance(actions[-1], EndFrame | EndWarmUp):
         action = next_action(state, options, known, done)
@@ -68,7 +68,7 @@ def frames(count: int, state: CacheState, options: CacheOptions, known: Known = 
 
 
 def warm_up(options: CacheOptions, known: Known = KNOWN, *, budget: int = 10**6, bias=lambda frames: SMALL):
-    """Names of the actions of all frames of a warm-up, and the state after it."""
+    """The names of the actions of each frame of a warm-up, and the state after it."""
     state, found = CacheState(), []
     while not state.is_warm:
         last = dataclasses.replace(known, budget_is_over=state.warm_up_frames + 1 >= budget)
@@ -81,7 +81,7 @@ def warm_up(options: CacheOptions, known: Known = KNOWN, *, budget: int = 10**6,
 # The warm-up
 
 
-def test_a_warm_up_measures_every_fourth_frame_and_ends_at_the_first_small_bias_from_32_frames_on():
+def test_a_warm_up_measures_every_fourth_frame_and_ends_at_the_first_small_bias_after_32_frames():
     options = CacheOptions()
     found, state = warm_up(options)
     assert [i for i, names in enumerate(found) if "Measure" in names] == list(range(0, 32, 4))
@@ -90,8 +90,8 @@ def test_a_warm_up_measures_every_fourth_frame_and_ends_at_the_first_small_bias_
     assert (state.warm_up_frames, state.frame, state.is_warm, state.late_frames) == (32, 32, True, 0)
 
 
-def test_a_warm_up_goes_on_while_the_bias_is_not_known_to_be_small():
-    """It is large until frame 40, and then unknown until frame 48; it is estimated after every fourth frame."""
+def test_a_warm_up_continues_until_the_bias_is_known_to_be_small():
+    """The bias is large until frame 40 and unknown until frame 48; it is estimated after every fourth frame."""
     asked = []
 
     def bias(frames: int) -> Bias:
@@ -104,8 +104,8 @@ def test_a_warm_up_goes_on_while_the_bias_is_not_known_to_be_small():
 
 
 @pytest.mark.parametrize("budget", [1, 7, 32, 40])
-def test_a_warm_up_ends_with_its_budget_and_is_made_up_for(budget):
-    """Without asking for the bias; what lacks to 32 frames is trained late."""
+def test_a_warm_up_ends_with_its_budget_and_missing_frames_are_trained_later(budget):
+    """The bias is not estimated, and the frames missing from 32 are trained later."""
     found, state = warm_up(CacheOptions(), budget=budget, bias=lambda frames: LARGE)
     assert state.warm_up_frames == budget
     assert found[-1][-2:] == ["Train", "EndWarmUp"]
@@ -113,24 +113,24 @@ def test_a_warm_up_ends_with_its_budget_and_is_made_up_for(budget):
 
 
 @pytest.mark.parametrize("count", [1, 4, 50])
-def test_a_warm_up_has_the_frames_that_were_asked_for(count):
-    """Neither bias nor budget ends it."""
+def test_a_warm_up_has_the_given_number_of_frames(count):
+    """Neither the bias nor the budget ends it."""
     found, state = warm_up(CacheOptions(train_frames=count), budget=2)
     assert state.warm_up_frames == count
     assert not any("EstimateBias" in names or "EstimateGain" in names for names in found)
 
 
-def test_no_warm_up_where_none_is_wanted():
+def test_no_warm_up_with_zero_frames_or_a_frozen_cache():
     for options in (CacheOptions(train_frames=0), CacheOptions(freeze=True)):
         assert warm_up(options) == ([["EndWarmUp"]], CacheState(is_warm=True, late_frames=32))
 
 
-def test_a_frozen_cache_has_to_have_learnt_something():
+def test_freezing_an_untrained_cache_is_refused():
     with pytest.raises(CacheError, match="freeze: the cache has learnt nothing"):
         frame(CacheState(), CacheOptions(freeze=True), dataclasses.replace(KNOWN, is_trained=False))
 
 
-def test_a_warm_cache_from_elsewhere_adapts_if_its_bias_is_large():
+def test_a_loaded_warm_cache_adapts_if_its_bias_is_large():
     warm = CacheState(is_warm=True, frame=90, warm_up_frames=40)
     undecided = dataclasses.replace(KNOWN, is_unbiased=True)
     for bias, adapts in ((SMALL, False), (UNKNOWN, False), (LARGE, True)):
@@ -142,8 +142,8 @@ def test_a_warm_cache_from_elsewhere_adapts_if_its_bias_is_large():
 
 
 @pytest.mark.parametrize(("gain", "trains"), [(1.05, False), (1.2, True), (0.0, False)])
-def test_an_unbiased_warm_up_is_left_out_where_even_a_perfect_cache_gains_nothing(gain, trains):
-    """Asked once, before the first frame, and not where the number of frames was chosen."""
+def test_an_unbiased_warm_up_is_skipped_if_even_a_perfect_cache_gains_nothing(gain, trains):
+    """The gain is estimated once, before the first frame, and never if the number of frames was given."""
     unbiased = dataclasses.replace(KNOWN, is_unbiased=True)
     actions, state = frame(CacheState(), CacheOptions(), unbiased, gain=gain)
     assert actions[0] == EstimateGain()
@@ -153,8 +153,8 @@ def test_an_unbiased_warm_up_is_left_out_where_even_a_perfect_cache_gains_nothin
     assert EstimateGain() not in frame(CacheState(), CacheOptions(train_frames=3), unbiased)[0]
 
 
-def test_the_first_light_is_measured_on_unbiased_suffixes():
-    """Until light was seen, and again after a change of the scene, whatever share of suffixes the options say."""
+def test_the_scale_is_first_measured_on_unbiased_suffixes():
+    """This holds until light is seen, and again after a change of the scene, whatever fraction the options give."""
     options = CacheOptions(warm_up_unbiased=0.25)
     dark = dataclasses.replace(KNOWN, has_light=False)
     assert Train(1.0, Reason.WARM_UP, measures_scale=True) in frame(CacheState(), options, dark)[0]
@@ -172,7 +172,7 @@ WARM = CacheState(is_warm=True, frame=32, warm_up_frames=32)
     [(1.0, 8, [7, 15, 23]), (2.0, 8, [3, 7, 11, 15, 19, 23]), (0.25, 2, [7, 15, 23]), (9.0, 8, list(range(24)))],
 )
 def test_training_is_in_proportion_to_rendering(credit, every, expected):
-    """One frame in `train_every` where a frame has eight pixels per record; after rendering, and at most once a frame."""
+    """One frame in `train_every` trains if a frame has eight pixels per record; training follows rendering, once per frame."""
     known = dataclasses.replace(KNOWN, credit_per_frame=credit)
     found, state = frames(24, WARM, CacheOptions(train_every=every), known)
     assert [i for i, names in enumerate(found) if "Train" in names] == expected
@@ -181,8 +181,8 @@ def test_training_is_in_proportion_to_rendering(credit, every, expected):
     assert state.credit <= every
 
 
-def test_a_short_warm_up_is_made_up_for_in_every_second_frame():
-    """A warm-up that was too short is made up for in every second frame, with its unbiased share; then every eighth trains."""
+def test_missing_warm_up_frames_are_trained_in_every_second_frame():
+    """Late frames train in every second frame with the unbiased fraction of a warm-up; afterwards every eighth frame trains."""
     options = CacheOptions(warm_up_unbiased=0.75)
     state, trained = msgspec.structs.replace(WARM, late_frames=3), []
     for i in range(24):
@@ -205,7 +205,7 @@ def test_the_share_of_unbiased_suffixes_is_halved_every_four_training_frames_dow
 
 
 def test_after_a_change_of_the_scene_frames_train_before_they_render():
-    """All of them for a while, measuring in every fourth; then training is as after a warm-up."""
+    """All frames train first for a while, and every fourth measures; afterwards training is as after a warm-up."""
     state = msgspec.structs.replace(WARM, unbiased_step=11, credit=5.0)
     state = begin_adaptation(state, KNOWN)
     assert state.needs_scale
@@ -215,12 +215,12 @@ def test_after_a_change_of_the_scene_frames_train_before_they_render():
     assert frames(3, state, CacheOptions())[0] == [["Render"], ["Render"], ["Render", "Train"]]
 
 
-def test_a_scene_in_the_dark_has_no_scale_to_measure_again():
+def test_a_dark_scene_does_not_measure_its_scale_again():
     assert not begin_adaptation(WARM, dataclasses.replace(KNOWN, has_light=False)).needs_scale
 
 
 def test_a_frozen_cache_renders_and_nothing_else():
-    """Not even after a change of the scene; its state stays."""
+    """This holds even after a change of the scene, and the state does not change."""
     for state in (WARM, begin_adaptation(WARM, KNOWN), msgspec.structs.replace(WARM, credit=100.0, late_frames=9)):
         found, after = frames(20, state, CacheOptions(freeze=True))
         assert found == [["Render"]] * 20
@@ -228,7 +228,7 @@ def test_a_frozen_cache_renders_and_nothing_else():
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(1.09, 1.0), (1.1, 0.3), (5.0, 0.3), (0.0, 1.0)])
-def test_paths_go_on_beyond_the_cache_unless_it_gains_something(gain, expected):
+def test_all_paths_continue_unless_the_cache_gains_something(gain, expected):
     assert continue_probability(SampleCost(best_probability=0.3, gain=gain)) == expected
 
 
@@ -238,7 +238,7 @@ def test_the_learning_rate_falls_hyperbolically_to_a_tenth(step, expected):
 
 
 def test_small_and_large_biases():
-    """Small: within 3 % beyond its error, which is within 3 % too. Large: beyond 3 % and twice the error. NaN is neither."""
+    """A bias is small within 3 % plus its error of at most 3 %, and large beyond 3 % plus twice the error; NaN is neither."""
     cases = {
         (0.0, 0.0): (True, False),
         (-0.03, 0.0): (True, False),
@@ -285,15 +285,15 @@ KNOWNS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: f"freeze {o.freeze}, {o.train_frames}, {o.train_every}")
 def test_rules_for_every_combination(options):
-    """Of all states and all that is known: what a frame is made of, and what it may change."""
+    """For all states and all that may be known: the actions of a frame, and the changes that it may make."""
     for state, known, (bias, gain) in itertools.product(STATES, KNOWNS, ((SMALL, 1.0), (LARGE, 2.0))):
         actions, after = frame(state, options, known, bias=bias, gain=gain)
         trainings = [action for action in actions if isinstance(action, Train)]
         kinds = [type(action) for action in actions]
         place = (state, known, actions)
-        assert len(set(kinds)) == len(kinds), place  # nothing is done twice
+        assert len(set(kinds)) == len(kinds), place  # no action is repeated
         assert len(trainings) <= 1, place
-        # An image is rendered when the cache is warm, and only then
+        # An image is rendered exactly when the cache is warm
         assert (Render in kinds) == is_warm(state, known), place
         assert (EndFrame in kinds) != (EndWarmUp in kinds), place
         if options.freeze:

@@ -1,4 +1,4 @@
-"""Footprints by hand. Whole paths are held against a slow tracer in tests/tracer/test_cut_path.py."""
+"""Footprints worked out by hand. tests/tracer/test_cut_path.py compares whole paths with a slow tracer."""
 
 import math
 
@@ -34,7 +34,7 @@ def _footprints(n, d, distance, pdf):
 
 
 def test_known_footprints():
-    """Two parallel planes a distance h apart: a_0 = h^2 / 4 pi, and a diffuse bounce along the normal spreads over pi h^2."""
+    """Parallel planes at distance h: a_0 = h^2 / 4 pi, and a diffuse bounce along the normal spreads over pi h^2."""
     down = (0.0, 0.0, -1.0)
     slanted = (math.sin(1.0), 0.0, math.cos(1.0))
     up = (0.0, 0.0, 1.0)
@@ -47,13 +47,13 @@ def test_known_footprints():
     np.testing.assert_allclose(
         got[1], [cosine, 9.0 / (4.0 * math.pi * cosine), 3.0 / math.sqrt(0.25 * cosine)], rtol=1e-6
     )
-    # No cosine is below 1e-4
+    # Cosines are at least 1e-4
     np.testing.assert_allclose(got[2], [1e-4, 25.0 / (4.0 * math.pi * 1e-4), 5.0 / math.sqrt(4.0 * 1e-4)], rtol=1e-6)
     np.testing.assert_array_equal(got[3, 1:], 0.0)
 
 
 def test_a_path_has_spread_when_the_square_of_the_sum_is_more_than_c_a_0():
-    """Nothing has spread by nothing, even for c = 0; and the limit itself does not count."""
+    """A spread of zero is not enough, even for c = 0, and the limit itself does not count."""
     cases = [
         (0.0, 1.0, 0.0, 0),
         (1e-3, 1.0, 0.0, 1),
