@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PREVIEW_SIDE = 400
 """Longer side of a preview in pixels."""
+COLMAP_FOLDERS = ("sparse", "dense", "colmap", "images", "text", "undistorted")
+"""Folders with COLMAP's results that say nothing about what is photographed."""
 LISTED = 5
 """Number of missing files that a warning names."""
 
@@ -28,6 +30,7 @@ class PhotographOptions:
     """The options of `nrc-tracer fit nerf`, except those that all tasks share."""
 
     path: Path
+    images: Path | None
     aabb_scale: float | None
     scene_scale: float | None
     near: float | None
@@ -52,6 +55,12 @@ class PhotographOptions:
     click.argument("path", metavar="DATA", type=PATH),
     under(
         DATA,
+        option(
+            "--images",
+            type=PATH,
+            metavar="FOLDER",
+            help="Folder of the photographs, for example of smaller copies. Default: the folder that the data name.",
+        ),
         option(
             "--aabb-scale",
             type=FiniteRange(0, 128, min_open=True),
@@ -103,7 +112,9 @@ def nerf(photographs: PhotographOptions, options: FitOptions) -> None:
     from nrc_tracer.tasks.nerf.reading import read_views
 
     path = photographs.path
-    views = read_views(path, aabb_scale=photographs.aabb_scale, scale=photographs.scene_scale)
+    views = read_views(
+        path, aabb_scale=photographs.aabb_scale, scale=photographs.scene_scale, images=photographs.images
+    )
     task = NerfTask(
         views,
         options.config,
@@ -124,7 +135,7 @@ def nerf(photographs: PhotographOptions, options: FitOptions) -> None:
     run_fit(
         Fit(
             task,
-            name=path.resolve().stem or "nerf",
+            name=default_name(path),
             data_line=_data_line(task, path),
             default_steps=STEPS[task.launcher.torch_device.type],
             evaluate=lambda: _evaluate(task, quick=quick),
@@ -135,6 +146,14 @@ def nerf(photographs: PhotographOptions, options: FitOptions) -> None:
         ),
         options,
     )
+
+
+def default_name(path: Path) -> str:
+    """Name of a set of photographs: that of its folder, but not of folders in which COLMAP numbers its results."""
+    path = path.resolve()
+    while path.name in COLMAP_FOLDERS or path.name.isdecimal():
+        path = path.parent
+    return path.stem or "nerf"
 
 
 def _evaluate(task: NerfTask, *, quick: bool) -> dict[str, Any]:

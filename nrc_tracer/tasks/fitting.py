@@ -216,6 +216,7 @@ def fit_nerf(
     aabb_scale: float | None = None,
     scale: float | None = None,
     offset: Sequence[float] | None = None,
+    images: PathLike | None = None,
     near: float = nerf_fit.NEAR,
     background: Literal["random", "black"] = "random",
     refine_poses: bool = False,
@@ -238,7 +239,8 @@ def fit_nerf(
         views: A transforms.json (of instant-ngp, nerfstudio or Blender), a folder with one, or a COLMAP model with its images.
         aabb_scale: Side of the cube that holds the scene in unit cubes; the data's if None.
         scale: Factor from the data's units to unit cubes; the data's, or chosen from the cameras, if None.
-        offset: Position of the data's origin in unit-cube space, likewise. These three are for data read from a path.
+        offset: Position of the data's origin in unit-cube space, likewise.
+        images: Folder of the photographs, if it is not the one that the data name. These four are for data read from a path.
         near: Distance from a camera at which its rays start, in unit cubes.
         background: What training lays behind the scene: a `random` colour for each ray, or `black`.
         refine_poses: Correct the cameras during training.
@@ -256,9 +258,11 @@ def fit_nerf(
         ConfigError, DeviceError, SnapshotError, KeyboardInterrupt: As for `fit_image`.
     """
     if not isinstance(views, Views):
-        views = read_views(views, aabb_scale=aabb_scale, scale=scale, offset=offset)
-    elif aabb_scale is not None or scale is not None or offset is not None:
-        raise ConfigError("aabb_scale, scale, offset: are for data read from a path; these views have their own")
+        views = read_views(views, aabb_scale=aabb_scale, scale=scale, offset=offset, images=images)
+    elif any(option is not None for option in (aabb_scale, scale, offset, images)):
+        raise ConfigError(
+            "aabb_scale, scale, offset, images: are for data read from a path; these views have their own"
+        )
     task = nerf_fit.NerfTask(
         views,
         config,

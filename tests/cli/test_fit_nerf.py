@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from nrc_tracer.cli import main
+from nrc_tracer.cli.fit_nerf import default_name
 from nrc_tracer.imaging.files import read_image
 from nrc_tracer.tasks.nerf.neural_scene import NeuralScene
 from tests.tasks.nerf.analytic import ball_photographs
@@ -219,3 +220,24 @@ def test_data_that_is_not_there(tmp_path):
     assert result.exit_code != 0
     assert "no such file or folder" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("garden", "garden"),
+        ("garden/dense/0", "garden"),
+        ("garden/sparse/0", "garden"),
+        ("garden/colmap/sparse/1", "garden"),
+    ],
+)
+def test_snapshots_are_named_after_what_is_photographed(tmp_path, folder, name):
+    """COLMAP's numbered folders give no name."""
+    assert default_name(tmp_path / folder) == name
+
+
+def test_images_of_another_folder(data, tmp_path):
+    """`--images` names the folder of the photographs; a folder that does not exist is refused by name."""
+    result = run("fit", "nerf", data, "--images", tmp_path / "small", "--snapshot", tmp_path / "a.safetensors")
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'small'}: there is no such folder of images" in result.stderr

@@ -16,7 +16,9 @@ from nrc_tracer.tasks.nerf.rotations import turning
 LensModel = Literal["pinhole", "opencv", "fisheye"]
 MAX_SIDE = 65536
 """Most pixels along a side of an image."""
-NO_DISTORTION = (0.0,) * 6
+Distortion = tuple[float, float, float, float, float, float]
+"""k1, k2, k3, k4, p1, p2."""
+NO_DISTORTION: Distortion = (0.0,) * 6
 ITERATIONS = 12
 """Most Newton steps for undoing a distortion."""
 SHEAR = 1e-2
@@ -54,7 +56,7 @@ class PhotoCamera:
     fy: float
     cx: float
     cy: float
-    distortion: tuple[float, float, float, float, float, float] = NO_DISTORTION
+    distortion: Distortion = NO_DISTORTION
     model: LensModel = "pinhole"
     to_world: np.ndarray = field(default_factory=lambda: np.eye(4)[:3])
 

@@ -5,6 +5,7 @@ Source: colmap.github.io/format.html; the binary layout is that of COLMAP's scri
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,25 +15,11 @@ from typing import TypeVar
 import numpy as np
 
 from nrc_tracer.errors import DataError
+from nrc_tracer.tasks.nerf.camera_models import MODELS, NAMES
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
-MODELS = {
-    "SIMPLE_PINHOLE": (0, 3),
-    "PINHOLE": (1, 4),
-    "SIMPLE_RADIAL": (2, 4),
-    "RADIAL": (3, 5),
-    "OPENCV": (4, 8),
-    "OPENCV_FISHEYE": (5, 8),
-    "FULL_OPENCV": (6, 12),
-    "FOV": (7, 5),
-    "SIMPLE_RADIAL_FISHEYE": (8, 4),
-    "RADIAL_FISHEYE": (9, 5),
-    "THIN_PRISM_FISHEYE": (10, 12),
-}
-"""Number and parameter count of each camera model in COLMAP."""
-NAMES = {number: name for name, (number, _) in MODELS.items()}
 NO_POINT = -1
 
 
@@ -133,15 +120,16 @@ def _read(
 # --- Text
 
 
-def _lines(path: Path, *, empty: bool = False) -> Iterator[tuple[str, list[str]]]:
-    """Yield the place and the words of each line that is not a comment."""
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the place and the text of each line that is neither a comment nor blank."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not text: {error.reason} at byte {error.start}") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.lstrip().startswith("#") and (empty or line.strip()):
-            yield f"{path}:{number}", line.split()
+    # Not splitlines, which would also split at characters that may be part of a name
+    for number, line in enumerate(text.split("\n"), start=1):
+        if (stripped := line.strip()) and not stripped.startswith("#"):
+            yield f"{path}:{number}", stripped
 
 
 def _floats(words: Sequence[str], place: str) -> list[float]:
@@ -151,11 +139,14 @@ def _floats(words: Sequence[str], place: str) -> list[float]:
         raise DataError(f"{place}: {error}") from None
 
 
-def _integers(words: Sequence[str], place: str) -> list[int]:
+def _integers(words: Sequence[str], place: str, bits: int = 64) -> list[int]:
     try:
-        return [int(word) for word in words]
+        values = [int(word) for word in words]
     except ValueError as error:
         raise DataError(f"{place}: {error}") from None
+    if values and not -(2 ** (bits - 1)) <= min(values) <= max(values) < 2 ** (bits - 1):
+        raise DataError(f"{place}: has an integer of more than {bits} bits")
+    return values
 
 
 def _need(words: list[str], count: int, place: str, what: str) -> None:
@@ -165,13 +156,15 @@ def _need(words: list[str], count: int, place: str, what: str) -> None:
 
 def _cameras_from_text(path: Path) -> dict[int, ColmapCamera]:
     cameras = {}
-    for place, words in _lines(path):
+    for place, line in _lines(path):
+        words = line.split()
         _need(words, 4, place, "a camera")
         number, width, height = _integers([words[0], *words[2:4]], place)
         _check_model(words[1], place)
         parameters = _floats(words[4:], place)
-        if len(parameters) != MODELS[words[1]][1]:
-            raise DataError(f"{place}: {words[1]} takes {MODELS[words[1]][1]} parameters, not {len(parameters)}")
+        expected = len(MODELS[words[1]].parameters)
+        if len(parameters) != expected:
+            raise DataError(f"{place}: {words[1]} takes {expected} parameters, not {len(parameters)}")
         cameras[number] = ColmapCamera(words[1], width, height, tuple(parameters))
     return cameras
 
@@ -186,36 +179,55 @@ def _unknown_model(name: str, place: str) -> DataError:
 
 
 def _images_from_text(path: Path, points: bool) -> dict[int, ColmapImage]:
-    images = {}
-    lines = _lines(path, empty=True)
-    for place, words in lines:
-        if not words:
+    """Read images. The line of features after that of an image may be blank, and may be missing."""
+    images: dict[int, ColmapImage] = {}
+    last: int | None = None  # the image whose features may be in the next line
+    for place, line in _lines(path):
+        if last is not None and _are_features(line):
+            if points:
+                pixels, ids = _features(line.split(), place)
+                images[last] = replace(images[last], points=pixels, point_ids=ids)
+            last = None
             continue
+        words = line.split(maxsplit=9)  # a name may contain spaces
+        if last is not None and len(words) < 10:
+            raise DataError(
+                f"{place}: has {len(words)} words, so it is no image; as features of image {last} it must be triples "
+                "x, y, point3D"
+            )
         _need(words, 10, place, "an image")
-        number, camera = _integers([words[0], words[8]], place)
+        last, camera = _integers([words[0], words[8]], place)
+        if last in images:
+            raise DataError(f"{place}: there are two images {last}")
         w, x, y, z, *translation = _floats(words[1:8], place)
-        # The features are in the next line, which may be empty, and may be missing at the end of the file
-        place, features = next(lines, (place, []))
-        image = ColmapImage((w, x, y, z), _triple(translation), camera, " ".join(words[9:]))
-        if points:
-            if len(features) % 3:
-                raise DataError(f"{place}: features must be triples x, y, point3D; there are {len(features)} words")
-            values = np.array(_floats(features, place)).reshape(-1, 3)
-            ids = np.array(_integers(features[2::3], place), np.int64)
-            image = replace(image, points=values[:, :2], point_ids=ids)
-        images[number] = image
+        images[last] = ColmapImage((w, x, y, z), _triple(translation), camera, words[9])
     return images
+
+
+_NUMBERS = re.compile(r"[-+0-9.eEnaifNAIF\s]+")
+
+
+def _are_features(line: str) -> bool:
+    """Whether a line is triples of numbers. An image is not, unless its name is three words that are numbers."""
+    return _NUMBERS.fullmatch(line) is not None and len(line.split()) % 3 == 0
+
+
+def _features(words: list[str], place: str) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels, float64 [M, 2], and numbers of points, int64 [M]."""
+    values = np.array(_floats(words, place)).reshape(-1, 3)
+    return values[:, :2], np.array(_integers(words[2::3], place), np.int64)
 
 
 def _points_from_text(path: Path) -> dict[int, ColmapPoint]:
     points = {}
-    for place, words in _lines(path):
+    for place, line in _lines(path):
+        words = line.split()
         _need(words, 8, place, "a point")
         if len(words) % 2:
             raise DataError(f"{place}: the track must be pairs of image and feature; there are {len(words) - 8} words")
         number, *color = _integers([words[0], *words[4:7]], place)
         *position, error = _floats([*words[1:4], words[7]], place)
-        track = np.array(_integers(words[8:], place), np.int32).reshape(-1, 2)
+        track = np.array(_integers(words[8:], place, 32), np.int32).reshape(-1, 2)
         points[number] = ColmapPoint(_triple(position), _triple(color), error, track)
     return points
 
@@ -307,7 +319,7 @@ def _cameras_from_bytes(file: _Bytes) -> dict[int, ColmapCamera]:
         name = NAMES.get(model)
         if name is None:
             raise _unknown_model(str(model), f"{file.path}: byte {begin}")
-        cameras[number] = ColmapCamera(name, width, height, file.take(f"{MODELS[name][1]}d"))
+        cameras[number] = ColmapCamera(name, width, height, file.take(f"{len(MODELS[name].parameters)}d"))
     return cameras
 
 
@@ -315,6 +327,8 @@ def _images_from_bytes(file: _Bytes, points: bool) -> dict[int, ColmapImage]:
     images = {}
     for _ in range(file.count(73)):
         number, w, x, y, z, *translation, camera = file.take("i7di")
+        if number in images:
+            raise DataError(f"{file.path}: there are two images {number}; it is damaged")
         name = file.text()
         features = file.array(_FEATURE, file.count(_FEATURE.itemsize))
         image = ColmapImage((w, x, y, z), _triple(translation), camera, name)
@@ -337,7 +351,7 @@ def _points_from_bytes(file: _Bytes) -> dict[int, ColmapPoint]:
 def _cameras_to_bytes(model: ColmapModel) -> bytes:
     parts = [struct.pack("<Q", len(model.cameras))]
     for number, camera in model.cameras.items():
-        parts.append(struct.pack("<iiQQ", number, MODELS[camera.model][0], camera.width, camera.height))
+        parts.append(struct.pack("<iiQQ", number, MODELS[camera.model].number, camera.width, camera.height))
         parts.append(struct.pack(f"<{len(camera.parameters)}d", *camera.parameters))
     return b"".join(parts)
 

@@ -17,6 +17,8 @@ USUAL_SCALE, USUAL_OFFSET = 0.33, (0.5, 0.5, 0.5)
 CAMERA_DISTANCE = 4.0 * USUAL_SCALE
 """Mean distance of the cameras from the centre of attention if the scale is chosen from them, in unit cubes: 4 in instant-ngp's
 units."""
+ONE_PLACE = 1e-9
+"""Largest distance between cameras that are in one place, as a fraction of their largest coordinate: positions are rounded."""
 UNBOUNDED_AABB_SCALE = 16
 """Side of the cube for photographs if the scene's size is not given, in unit cubes; large, since they show a background."""
 
@@ -53,6 +55,17 @@ def center_of_attention(cameras: Sequence[PhotoCamera]) -> tuple[np.ndarray, str
         if np.mean(np.einsum("ni,ni->n", seen - positions, axes) > 0.0) > 0.5:
             return seen, "what the cameras look at"
     return positions.mean(axis=0), "the middle of the cameras"
+
+
+def check_parallax(cameras: Sequence[PhotoCamera], place: str) -> None:
+    """Raise `DataError` if several cameras are all in one place, up to the rounding of their positions."""
+    positions = np.array([camera.position for camera in cameras])
+    if len(cameras) < 2 or np.ptp(positions, axis=0).max() > ONE_PLACE * np.abs(positions).max():
+        return
+    raise DataError(
+        f"{place}: all {len(cameras)} cameras are at {_words(positions[0])}; without photographs from different places no depth "
+        "can be learned"
+    )
 
 
 def place_scene(

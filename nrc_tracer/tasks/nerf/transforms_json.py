@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from nrc_tracer.errors import DataError, nearest
-from nrc_tracer.tasks.nerf.camera import LensModel, PhotoCamera, check_camera, focal_length, rigid_pose
+from nrc_tracer.errors import DataError
+from nrc_tracer.tasks.nerf.camera import MAX_SIDE, PhotoCamera, check_camera, focal_length, rigid_pose
+from nrc_tracer.tasks.nerf.camera_models import DISTORTION, UNDISTORT, lens_of
 from nrc_tracer.tasks.nerf.json_data import finite_number, read_json
+from nrc_tracer.tasks.nerf.photo_folder import PhotoFolder, find_image
 from nrc_tracer.tasks.nerf.photographs import photograph_size
-from nrc_tracer.tasks.nerf.scene_box import Placement, place_scene
+from nrc_tracer.tasks.nerf.scene_box import Placement, check_parallax, place_scene
 from nrc_tracer.tasks.nerf.views import View, Views, hold_out
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".PNG", ".JPG", ".JPEG")
-"""Extensions tried, in this order, for a file_path without one."""
-DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
-PERSPECTIVE = {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE"}
-FISHEYE = {"OPENCV_FISHEYE", "FISHEYE"}
 UNSUPPORTED_LENSES = ("ftheta_p0", "is_latlong", "is_orthographic", "is_360")
 IGNORED_WITH_NOTE = {
     "ply_file_path": "the point cloud is not used",
     "rolling_shutter": "every image is treated as exposed at once",
 }
-DYNAMIC_MASK = "dynamic_mask_{}.png"
-"""Name of instant-ngp's masks, which lie beside the images and are white where pixels do not count."""
 
 
-def read_transforms(path: Path, placement: Placement | None = None, *, with_splits: bool = False) -> Views:
+def read_transforms(
+    path: Path, placement: Placement | None = None, *, with_splits: bool = False, images: Path | None = None
+) -> Views:
     """Read a transforms.json.
 
     A frame's values override the file's. Focal lengths are `fl_x` and `fl_y`, or follow from `camera_angle_x` and
     `camera_angle_y` in radians; a missing `fl_y` equals `fl_x`. `cx` and `cy` default to the image's centre, `w` and `h` to its
-    size. Distortion without a `camera_model` is OpenCV's. Unknown keys are ignored. Masks are nerfstudio's `mask_path` (black
+    size; if the image was resized evenly from `w` x `h`, the intrinsics are scaled. Distortion without a `camera_model` is
+    OpenCV's. Unknown keys are ignored. Masks are nerfstudio's `mask_path` (black
     pixels do not count) or instant-ngp's `dynamic_mask_NAME.png` beside an image (white pixels do not count).
 
     If the file has none of `scale`, `offset`, `aabb` and `aabb_scale`, and has focal lengths in pixels (nerfstudio), its units
@@ -43,28 +41,29 @@ def read_transforms(path: Path, placement: Placement | None = None, *, with_spli
         path: The file; with splits, the one of the training frames.
         placement: Overrides the file's placement of the scene.
         with_splits: Whether transforms_val.json and transforms_test.json beside it belong to it.
+        images: Folder of the images, if it is not the file's.
 
     Raises:
         DataError: Something in it is wrong; the message names the file and the frame.
     """
-    files = {"train": _File(path)}
+    files = {"train": _File(path, images)}
     if with_splits:
         for split in ("val", "test"):
             other = path.with_name(f"transforms_{split}.json")
             if other.is_file():
-                files[split] = _File(other)
+                files[split] = _File(other, images)
     views = {split: file.views() for split, file in files.items()}
-    missing = tuple(name for file in files.values() for name in file.missing)
+    missing = tuple(name for file in files.values() for name in file.photographs.missing)
     if not views["train"]:
         raise DataError(f"{path}: none of its {len(missing)} images exists (the first is {missing[0]})")
 
-    notes = list(files["train"].notes)
+    notes = [*files["train"].notes, *(note for file in files.values() for note in file.photographs.notes)]
     validation: tuple[View, ...] = tuple(views.get("val", ()))
     first = files["train"]
     if views.get("test") == []:
         notes.append(
-            f"{files['test'].path.name}: none of its {len(files['test'].missing)} images exists, so views are held out from "
-            f"those of {path.name}"
+            f"{files['test'].path.name}: none of its {len(files['test'].photographs.missing)} images exists, so views are held "
+            f"out from those of {path.name}"
         )
     if views.get("test"):
         train, test, words = tuple(views["train"]), tuple(views["test"]), files["test"].path.name
@@ -73,8 +72,10 @@ def read_transforms(path: Path, placement: Placement | None = None, *, with_spli
     else:
         train, test, words = hold_out(views["train"])
     everything = [*train, *validation, *test]
-    cameras = [view.camera for view in everything] if first.is_arbitrary() else None
-    box, placed = place_scene(first.placement(), placement or Placement(), cameras, str(path))
+    cameras = [view.camera for view in everything]
+    check_parallax(cameras, str(path))
+    arbitrary = cameras if first.is_arbitrary() else None
+    box, placed = place_scene(first.placement(), placement or Placement(), arbitrary, str(path))
     return Views(
         train,
         validation,
@@ -93,9 +94,9 @@ def read_transforms(path: Path, placement: Placement | None = None, *, with_spli
 class _File:
     """One transforms.json."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, images: Path | None) -> None:
         self.path = path
-        self.missing: list[str] = []
+        self.photographs = PhotoFolder(path.parent if images is None else images, moved=images is not None)
         self.notes: list[str] = []
         self.root = read_json(path)
         frames = self.root.get("frames")
@@ -106,7 +107,7 @@ class _File:
             raise DataError(f"{path}: frames: the list is empty, so there are no photographs")
         for key in UNSUPPORTED_LENSES:
             if self.root.get(key):
-                raise DataError(f"{path}: {key}: this kind of lens is not supported; undistort the images first")
+                raise DataError(f"{path}: {key}: this kind of lens is not supported; {UNDISTORT}")
         self.notes += [f"{key}: {words}" for key, words in IGNORED_WITH_NOTE.items() if self.root.get(key)]
 
     def views(self) -> list[View]:
@@ -120,41 +121,25 @@ class _File:
             if not isinstance(name, str) or not name or "\0" in name:
                 raise DataError(f"{place}: has no file_path")
             place = f"{place} ({name})"
-            image = self._find(name)
+            image = self.photographs.find(name)
             if image is None:
-                self.missing.append(name)
                 continue
             camera, has_alpha = self._camera(frame, image, place)
             mask, inverted = self._mask(frame, image, place)
             views.append(View(name, camera, image, mask, inverted, has_alpha))
         return views
 
-    def _find(self, name: str) -> Path | None:
-        """The file of a file_path, relative to this file, with or without an extension."""
-        path = self.path.parent / PurePosixPath(name.replace("\\", "/"))
-        try:
-            if path.is_file():
-                return path
-            for extension in EXTENSIONS:
-                # with_name, because a stem may contain dots
-                candidate = path.with_name(path.name + extension)
-                if candidate.is_file():
-                    return candidate
-        except (OSError, ValueError):  # an impossible file name
-            pass
-        return None
-
     def _mask(self, frame: Mapping[str, Any], image: Path, place: str) -> tuple[Path | None, bool]:
         name = frame.get("mask_path")
         if name is not None:
             if not isinstance(name, str):
                 raise DataError(f"{place}: mask_path must be a file name")
-            mask = self._find(name)
+            mask = find_image(self.path.parent, name)
             if mask is None:
                 raise DataError(f"{place}: there is no mask {name}")
             return mask, False
-        mask = image.with_name(DYNAMIC_MASK.format(image.stem))
-        return (mask, True) if mask.is_file() else (None, False)
+        mask = self.photographs.dynamic_mask(image)
+        return mask, mask is not None
 
     def _camera(self, frame: Mapping[str, Any], image: Path, place: str) -> tuple[PhotoCamera, bool]:
         matrix = frame.get("transform_matrix")
@@ -164,14 +149,11 @@ class _File:
             value = frame.get(key, self.root.get(key))
             return None if value is None else finite_number(value, f"{place}: {key}")
 
-        width, height, has_alpha = photograph_size(image, place)
-        for key, size in (("w", width), ("h", height)):
-            given = number(key)
-            if given is not None and round(given) != size:
-                raise DataError(
-                    f"{place}: {key} is {given:g} and the image has {width} x {height} pixels; "
-                    "correct the file or resize the image"
-                )
+        found_width, found_height, has_alpha = photograph_size(image, place)
+        width, height = found_width, found_height
+        given_width, given_height = number("w"), number("h")
+        if given_width is not None and given_height is not None and max(given_width, given_height) <= MAX_SIDE:
+            width, height = round(given_width), round(given_height)
         fx, fy = number("fl_x"), number("fl_y")
         if fx is None and (angle := number("camera_angle_x")) is not None:
             fx = focal_length(width, angle, f"{place}: camera_angle_x")
@@ -182,7 +164,7 @@ class _File:
                 raise DataError(f"{place}: no focal length: neither fl_x nor camera_angle_x is given")
             fx = fy
         cx, cy = number("cx"), number("cy")
-        k1, k2, k3, k4, p1, p2 = distortion = [number(key) or 0.0 for key in DISTORTION]
+        lens, distortion = lens_of(*self._lens(frame, number, place), place)
         camera = PhotoCamera(
             width=width,
             height=height,
@@ -190,25 +172,32 @@ class _File:
             fy=fx if fy is None else fy,
             cx=0.5 * width if cx is None else cx,
             cy=0.5 * height if cy is None else cy,
-            distortion=(k1, k2, k3, k4, p1, p2),
-            model=self._model(frame, any(distortion), place),
+            distortion=distortion,
+            model=lens,
             to_world=pose,
         )
-        return check_camera(camera, place), has_alpha
+        fitted = self.photographs.fitted(camera, found_width, found_height, str(frame["file_path"]))
+        for key, given, size in (("w", given_width, found_width), ("h", given_height, found_height)):
+            if given is not None and round(given) != size and (fitted is None or fitted is camera):
+                raise DataError(
+                    f"{place}: {key} is {given:g} and the image has {found_width} x {found_height} pixels; "
+                    "correct the file or resize the image"
+                )
+        return check_camera(fitted or camera, place), has_alpha
 
-    def _model(self, frame: Mapping[str, Any], distorts: bool, place: str) -> LensModel:
+    def _lens(
+        self, frame: Mapping[str, Any], number: Callable[[str], float | None], place: str
+    ) -> tuple[str, dict[str, float]]:
+        """The name of a frame's camera model, and its distortion coefficients by name."""
         name = frame.get("camera_model", self.root.get("camera_model", "PERSPECTIVE"))
-        if (
-            self.root.get("is_fisheye")
-            or frame.get("is_fisheye")
-            or (isinstance(name, str) and name.upper() in FISHEYE)
-        ):
-            return "fisheye"
-        if not isinstance(name, str) or name.upper() not in PERSPECTIVE:
-            known = (*PERSPECTIVE, *FISHEYE)
-            hint = nearest(name.upper(), known) if isinstance(name, str) else ""
-            raise DataError(f'{place}: camera_model "{name}" is not supported{hint}')
-        return "opencv" if distorts else "pinhole"
+        if self.root.get("is_fisheye") or frame.get("is_fisheye"):
+            name = "OPENCV_FISHEYE"
+        if not isinstance(name, str):
+            raise DataError(f"{place}: camera_model must be a name, not a {type(name).__name__}")
+        values = {key: number(key) or 0.0 for key in DISTORTION}
+        if name.upper() == "FULL_OPENCV":
+            values |= {"d1": values["k4"], "d2": number("k5") or 0.0, "d3": number("k6") or 0.0, "k4": 0.0}
+        return name.upper(), values
 
     def listed_split(
         self, views: list[View]

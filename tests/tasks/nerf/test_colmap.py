@@ -5,6 +5,7 @@ import pytest
 
 from nrc_tracer.errors import DataError
 from nrc_tracer.tasks.nerf.camera import PhotoCamera
+from nrc_tracer.tasks.nerf.camera_models import MODELS
 from nrc_tracer.tasks.nerf.colmap import colmap_model, read_colmap_views
 from nrc_tracer.tasks.nerf.colmap_format import (
     ColmapCamera,
@@ -28,13 +29,18 @@ PARAMETERS = {
     "OPENCV_FISHEYE": (10.0, 11.0, 6.0, 4.0, 0.1, -0.05, 0.01, -0.002),
     "SIMPLE_RADIAL_FISHEYE": (10.0, 6.0, 4.0, 0.1),
     "RADIAL_FISHEYE": (10.0, 6.0, 4.0, 0.1, -0.05),
+    "FULL_OPENCV": (10.0, 11.0, 6.0, 4.0, 0.1, -0.05, 0.01, -0.02, 0.003, 0.0, 0.0, 0.0),
+    "THIN_PRISM_FISHEYE": (10.0, 11.0, 6.0, 4.0, 0.1, -0.05, 0.0, 0.0, 0.01, -0.002, 0.0, 0.0),
+    "RAD_TAN_THIN_PRISM_FISHEYE": (10.0, 11.0, 6.0, 4.0, 0.1, -0.05, 0.01, -0.002, *(0.0,) * 8),
+    "SIMPLE_FISHEYE": (10.0, 6.0, 4.0),
+    "FISHEYE": (10.0, 11.0, 6.0, 4.0),
 }
 
 
 def model(points=True, folder="a b"):
     cameras = {i: ColmapCamera(name, 12, 8, PARAMETERS[name]) for i, name in enumerate(PARAMETERS, start=1)}
     images = {}
-    for i in range(1, 9):
+    for i in range(1, len(PARAMETERS) + 1):
         q = RNG.normal(size=4)
         seen = {}
         if points:
@@ -79,11 +85,19 @@ def full_model():
     return ColmapModel(base.cameras, base.images)
 
 
+def known_model(pycolmap):
+    """The model with the lenses that the installed version of pycolmap knows."""
+    full = full_model()
+    known = {number for number, lens in full.cameras.items() if lens.model in pycolmap.CameraModelId.__members__}
+    images = {number: image for number, image in full.images.items() if image.camera in known}
+    return ColmapModel({number: full.cameras[number] for number in known}, images)
+
+
 @pytest.mark.parametrize("binary", [True, False])
 def test_pycolmap_reads_it_and_projects_alike(tmp_path, binary):
     """Points that COLMAP projects with the written model lie where this package's cameras project them."""
     pycolmap = pytest.importorskip("pycolmap")
-    written = full_model()
+    written = known_model(pycolmap)
     write_model(written, tmp_path / "sparse/0", binary=binary)
     for image in written.images.values():
         save(tmp_path / "images" / image.name, pixels(0))
@@ -101,7 +115,7 @@ def test_pycolmap_reads_it_and_projects_alike(tmp_path, binary):
 
 def test_pycolmaps_own_files_are_read(tmp_path):
     pycolmap = pytest.importorskip("pycolmap")
-    write_model(full_model(), tmp_path / "ours", binary=False)
+    write_model(known_model(pycolmap), tmp_path / "ours", binary=False)
     theirs = pycolmap.Reconstruction(str(tmp_path / "ours"))
     for folder, write in (("text", theirs.write_text), ("binary", theirs.write_binary)):
         (tmp_path / folder).mkdir()
@@ -143,13 +157,13 @@ def test_missing_images_and_masks(tmp_path):
         save(tmp_path / f"images/a/{i}.png", pixels(i))
     save(tmp_path / "masks/a/3.png.png", np.full((8, 12), 255, np.uint8))
     views = read_views(tmp_path, scale=1.0, offset=(0, 0, 0), aabb_scale=4)
-    assert (len(views.all), len(views.missing), views.scale, views.aabb_scale) == (3, 5, 1.0, 4)
+    assert (len(views.all), len(views.missing), views.scale, views.aabb_scale) == (3, 10, 1.0, 4)
     assert [view.mask is not None for view in sorted(views.all, key=lambda v: v.name)] == [False, True, False]
 
 
 def set_up(tmp_path, binary):
     write_model(full_model(), tmp_path / "sparse/0", binary=binary)
-    for i in range(1, 9):
+    for i in range(1, len(PARAMETERS) + 1):
         save(tmp_path / f"images/a/{i}.png", pixels(i))
 
 
@@ -174,6 +188,126 @@ def test_what_is_off_in_text_is_said_in_one_line(tmp_path, file, old, new, words
     with pytest.raises(DataError, match=words) as caught:
         read_views(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        ("FOV", "10 11 6 4 0.5"),
+        ("DIVISION", "10 11 6 4 0.1"),
+        ("SIMPLE_DIVISION", "10 6 4 0.1"),
+        ("EUCM", "10 11 6 4 0.5 1"),
+        ("EQUIRECTANGULAR", "12 8"),
+        ("FULL_OPENCV", "10 11 6 4 0 0 0 0 0 0.1 0 0"),
+        ("THIN_PRISM_FISHEYE", "10 11 6 4 0 0 0 0 0 0 0.1 0"),
+        ("RAD_TAN_THIN_PRISM_FISHEYE", "10 11 6 4 0 0 0 0 0 0 0 0.1 0 0 0 0"),
+    ],
+)
+def test_lenses_that_are_not_supported_are_named(tmp_path, model, parameters):
+    """The message says to undistort, and names COLMAP's undistorted images where they exist."""
+    set_up(tmp_path, binary=False)
+    file = tmp_path / "sparse/0/cameras.txt"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:2], f"1 {model} 12 8 {parameters}", *lines[3:]]))
+    with pytest.raises(DataError, match=rf"image 1 .*{model} .*not supported; undistort the images first .*result$"):
+        read_views(tmp_path)
+    write_model(full_model(), tmp_path / "dense/0/sparse")
+    with pytest.raises(DataError, match=r"not supported; undistort the images first .*result: .*dense/0$"):
+        read_views(tmp_path)
+
+
+def test_every_model_has_pycolmaps_number_and_parameters():
+    pycolmap = pytest.importorskip("pycolmap", minversion="4")
+    theirs = {
+        name: (int(number), len(pycolmap.Camera.create_from_model_id(1, number, 10.0, 12, 8).params))
+        for name, number in pycolmap.CameraModelId.__members__.items()
+        if name != "INVALID"
+    }
+    ours = {name: (found.number, len(found.parameters)) for name, found in MODELS.items()}
+    assert len(theirs) >= 18
+    assert {name: ours.get(name) for name in theirs} == theirs
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_rigs_of_cameras(tmp_path, binary):
+    """A model of COLMAP 3.12 and later with a rig of two cameras, whose poses follow from the frame's and the sensor's."""
+    pycolmap = pytest.importorskip("pycolmap", minversion="3.12")
+    options = pycolmap.SyntheticDatasetOptions(num_rigs=1, num_cameras_per_rig=2, num_frames_per_rig=3, num_points3D=8)
+    options.camera_width, options.camera_height = 12, 8
+    made = pycolmap.synthesize_dataset(options)
+    (tmp_path / "sparse/0").mkdir(parents=True)
+    (made.write_binary if binary else made.write_text)(str(tmp_path / "sparse/0"))
+    assert (tmp_path / f"sparse/0/rigs.{'bin' if binary else 'txt'}").is_file()
+    for image in made.images.values():
+        save(tmp_path / "images" / image.name, pixels(0))
+    views = {view.name: view.camera for view in read_views(tmp_path).all}
+    assert len(views) == 6
+    for image in made.images.values():
+        world_to_camera = image.cam_from_world().matrix()
+        center = -world_to_camera[:, :3].T @ world_to_camera[:, 3]
+        np.testing.assert_allclose(views[image.name].position, center, atol=1e-9)
+
+
+@pytest.mark.parametrize("points", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [line for line in lines if line.strip()],  # no line where there are no features
+        lambda lines: [line for pair in lines for line in (pair, "")],  # a blank line after each, as \r\r\n reads
+        lambda lines: [*lines, "", ""],
+        lambda lines: [f"  {line}\t" for line in lines],
+    ],
+    ids=["no blank lines", "more blank lines", "blank lines at the end", "padded"],
+)
+def test_blank_lines_do_not_matter(tmp_path, change, points):
+    written = model()
+    write_model(written, tmp_path, binary=False)
+    file = tmp_path / "images.txt"
+    file.write_text("\n".join(change(file.read_text().split("\n"))))
+    found = read_model(tmp_path, points=points)
+    assert found.images.keys() == written.images.keys()
+    if points:
+        same(written, found)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("1.5 2.5", r"images.txt:4: has 2 words, so it is no image; as features of image 1 it must be triples"),
+        ("1.5 2.5 x", r"images.txt:4: has 3 words"),
+        ("1 0 0 0 0 0 0 0 1 again.png", r"images.txt:4: there are two images 1"),
+        ("1.5 2.5 99999999999999999999", r"images.txt:4: has an integer of more than 64 bits"),
+    ],
+)
+def test_a_line_that_is_neither_image_nor_features(tmp_path, line, words):
+    write_model(model(points=False), tmp_path, binary=False)
+    file = tmp_path / "images.txt"
+    lines = file.read_text().split("\n")
+    file.write_text("\n".join([*lines[:3], line, *lines[4:]]))
+    with pytest.raises(DataError, match=words):
+        read_model(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["colmap/sparse/0", "colmap/sparse", "colmap"])
+def test_nerfstudios_folders(tmp_path, layout):
+    """nerfstudio keeps the model in `colmap`, beside `images`."""
+    write_model(full_model(), tmp_path / layout)
+    for i in range(1, len(PARAMETERS) + 1):
+        save(tmp_path / f"images/a/{i}.png", pixels(i))
+    for given in (tmp_path, tmp_path / layout, tmp_path / layout / "images.bin"):
+        assert len(read_views(given).all) == len(PARAMETERS)
+
+
+def test_one_of_several_models(tmp_path):
+    set_up(tmp_path, binary=True)
+    write_model(full_model(), tmp_path / "sparse/1")
+    assert read_views(tmp_path).notes[0].endswith("sparse has 2 models that are not connected; 0 is read")
+
+
+def test_a_folder_with_undistorted_images_only(tmp_path):
+    write_model(full_model(), tmp_path / "dense/0/sparse")
+    with pytest.raises(DataError, match=r"has no COLMAP model, but .*dense/0 has one of undistorted images"):
+        read_views(tmp_path)
 
 
 def test_a_rotation_that_is_none(tmp_path):
@@ -217,7 +351,7 @@ def test_folders_that_have_no_images(tmp_path):
     with pytest.raises(DataError, match='no folder "images"'):
         read_views(tmp_path)
     (tmp_path / "images").mkdir()
-    with pytest.raises(DataError, match="none of the 8 images of the model exists"):
+    with pytest.raises(DataError, match="none of the 13 images of the model exists"):
         read_views(tmp_path)
     write_model(ColmapModel({}, {}), tmp_path / "sparse/0")
     with pytest.raises(DataError, match="the model has no images"):
