@@ -2,7 +2,8 @@
 
 A checkpoint is a safetensors file (https://github.com/huggingface/safetensors):
 
-* `sums`, `squares`: float64 [height, width, 3], sums over the samples so far, and `dropped`: int32 [height, width];
+* `sums`, `squares`: float64 [height, width, 3], sums over the samples of finished blocks (64 samples each), in their order;
+* `block_sums`, `block_squares`: the same over the samples after them; and `dropped`: int32 [height, width], of all samples;
 * `cache`: uint8 [bytes], the state of the radiance cache and of its image; empty without one;
 * metadata: `nrc_tracer`, JSON with the rest, the digest of the tensors and the identity of the render; and `digest`, the digest
   of that JSON.
@@ -26,7 +27,7 @@ from nrc_tracer.files.tensor_file import TensorSource, opened_tensors, write_ten
 from nrc_tracer.tracer.scene_digests import digest
 
 FORMAT = "nrc_tracer.tracer"
-VERSION = 3
+VERSION = 4
 """Version of the format; files of other versions are refused."""
 
 MAX_HEADER_BYTES = 64 * 2**20
@@ -36,7 +37,10 @@ MAX_CACHE_BYTES = 2**34
 """Largest size of the state of a radiance cache."""
 
 _KEY, _DIGEST = "nrc_tracer", "digest"
-_FILM = {"sums": ("F64", (3,)), "squares": ("F64", (3,)), "dropped": ("I32", ())}
+_FILM = {
+    **dict.fromkeys(("sums", "squares", "block_sums", "block_squares"), ("F64", (3,))),
+    "dropped": ("I32", ()),
+}
 """Types of the film's tensors, and their dimensions after height and width."""
 _DTYPES = {**{name: dtype for name, (dtype, _) in _FILM.items()}, "cache": "U8"}
 _FOLLOWING = frozenset({"precision", "form", "kernels"})
@@ -95,8 +99,9 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         samples: Samples per pixel.
         seconds: Time spent on them [s].
-        sums: Sums of the samples, shape [height, width, 3], float64.
+        sums: Sums of the samples of finished blocks, shape [height, width, 3], float64.
         squares: Sums of their squares, shape [height, width, 3], float64.
+        block_sums, block_squares: The same of the samples after the last finished block.
         dropped: Dropped samples of each pixel, shape [height, width], int32.
         cache: State of the radiance cache and of its image, uint8 [bytes]; empty without one.
     """
@@ -105,8 +110,14 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     sums: np.ndarray
     squares: np.ndarray
+    block_sums: np.ndarray
+    block_squares: np.ndarray
     dropped: np.ndarray
     cache: np.ndarray
+
+    def film(self) -> dict[str, np.ndarray]:
+        """The film's tensors by name."""
+        return {name: getattr(self, name) for name in _FILM}
 
 
 def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint, identity: Identity) -> Path:
@@ -179,7 +190,9 @@ def _read_header(path: Path, metadata: Mapping[str, str]) -> _Header:
             f"{path}: written by a newer release (format {version}, this one reads up to {VERSION}); upgrade nrc-tracer"
         )
     if isinstance(version, int) and version < VERSION:
-        raise CheckpointError(f"{path}: written by an older release; render from the start")
+        raise CheckpointError(
+            f"{path}: written by an older release, whose sums of samples have other bits; render from the start"
+        )
     header = msgspec.json.decode(text, type=_Header)
     if header.format != FORMAT or not math.isfinite(header.seconds):
         raise _damaged(path, "its metadata is of another kind")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time as clock
 from collections.abc import Callable, Sequence
@@ -20,9 +19,8 @@ from nrc_tracer.imaging.image import Image
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.tracer.checkpoint import Checkpoint, Identity, read_checkpoint, write_checkpoint
 from nrc_tracer.tracer.choices import find_accel, known_kind, whole_number
-from nrc_tracer.tracer.film_sums import FilmSums
+from nrc_tracer.tracer.film_sums import FilmSums, add_finished_block
 from nrc_tracer.tracer.image_layers import ImageLayers
-from nrc_tracer.tracer.noise import relative_error
 from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.path_inputs import CameraChoice, PathInputs, choose_depth, choose_film
 from nrc_tracer.tracer.vocabulary import SamplerKind
@@ -42,9 +40,9 @@ CUDA_SAMPLES = 16
 class Renderer:
     """Adds samples to a film.
 
-    Each sample depends on the seed, its pixel and its index alone, and sums are taken in float64 in the order of the samples:
-    the image is the same, bit for bit, however the samples are spread over steps, blocks and threads. With a cache that holds on
-    the CPU.
+    Each sample depends on the seed, its pixel and its index alone. They are summed in float64, in blocks of 64 samples that are
+    added in order: the image is the same, bit for bit, however the samples are spread over steps, launches and threads. With a
+    cache that holds on the CPU.
 
     Args:
         scene: What to render.
@@ -65,7 +63,6 @@ class Renderer:
             cache's predictions at the first surface.
 
     Attributes:
-        samples: Samples per pixel so far.
         device: The device's name.
         accel: What intersects triangles.
         notice: Why Embree is not used although nothing else was chosen, or None.
@@ -118,7 +115,7 @@ class Renderer:
         self.width, self.height = self._inputs.size
         self._compiled = False
         self._launcher = Launcher(self.device, threads=thread_count, block_size=pixels_per_launch)
-        self._sums = FilmSums(self.width, self.height, self.device)
+        self._sums = FilmSums(self.width, self.height, self._launcher)
         self._frames = None if cache is None else self._begin_cache(cache, mode, pixels_per_launch)
         self.reset()
 
@@ -147,7 +144,6 @@ class Renderer:
             self._inputs.set_seed(seed)
         if camera is not None:
             self._inputs.set_camera(camera)
-        self.samples = 0
         self._seconds = self._warm_up_seconds = 0.0
         self._sums.clear()
         if self._frames is not None:
@@ -179,7 +175,7 @@ class Renderer:
     def compile(self) -> float:
         """Load the kernels, compiling them on the first run; return the time this took [s]."""
         start = clock.perf_counter()
-        for kernel in self._path_kernels():
+        for kernel in (*self._path_kernels(), add_finished_block):
             wp.load_module(kernel.module, device=self.device)
         if self._frames is not None:
             self._frames.load_kernels()
@@ -206,12 +202,11 @@ class Renderer:
         start = clock.perf_counter()
         longest = count if self.device == "cpu" else CUDA_SAMPLES  # sums do not depend on it
         try:
-            for first in range(self.samples, self.samples + count, longest):
-                self._launch(first, min(longest, self.samples + count - first))
+            for first, span in self._sums.spans(count, longest):
+                self._launch(first, span)
         except BaseException:
             self.reset()  # some pixels have these samples and some have not
             raise
-        self.samples += count
         self._seconds += clock.perf_counter() - start
 
     def _launch(self, first: int, count: int) -> None:
@@ -276,6 +271,11 @@ class Renderer:
         return self._inputs.max_depth
 
     @property
+    def samples(self) -> int:
+        """Samples per pixel so far."""
+        return self._sums.samples
+
+    @property
     def seconds(self) -> float:
         """Time spent in `step` and `warm_up` [s]."""
         return self._seconds + self._warm_up_seconds
@@ -300,7 +300,7 @@ class Renderer:
 
         The variance is the unbiased estimate for independent samples; Sobol samples of a pixel are not independent.
         """
-        return self._sums.moments(self.samples)
+        return self._sums.moments()
 
     def noise(self) -> float:
         """Estimated relative error of the image: the root of its `rel_mse` against the image without noise, 0.05 for 5 %.
@@ -308,10 +308,7 @@ class Renderer:
         It comes from the variance of the samples in each pixel, as if they were independent: Sobol samples are spread more
         evenly, and their error is usually smaller. Infinity with fewer than two samples.
         """
-        if self.samples < 2:
-            return math.inf
-        mean, variance = self.moments()
-        return relative_error(mean, variance / self._sums.counts(self.samples))
+        return self._sums.noise()
 
     def layers(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Layers of what the camera sees first in each pixel, by name; all layers unless names are given.
@@ -375,8 +372,8 @@ class Renderer:
                 self._frames.restore(checkpoint.cache.tobytes())
             except NrcError as error:
                 raise CheckpointError(f"{path}: {error}") from error
-        self._sums.assign(checkpoint.sums, checkpoint.squares, checkpoint.dropped)
-        self.samples, self._seconds = checkpoint.samples, checkpoint.seconds
+        self._sums.assign(checkpoint.samples, **checkpoint.film())
+        self._seconds = checkpoint.seconds
 
     def _identity(self) -> Identity:
         """What decides the bits of every sample. Threads and blocks do not."""

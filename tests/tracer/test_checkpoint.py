@@ -43,13 +43,34 @@ def test_a_render_that_goes_on_has_the_same_bits(tmp_path, sampler):
     np.testing.assert_array_equal(accumulated(renderer), accumulated(whole))
 
 
+@pytest.mark.parametrize("before", [64, 100])
+def test_going_on_at_and_within_a_block_of_samples(tmp_path, before):
+    """A file written at the end of a block, or in the middle of one, leads to the bits of 150 samples at once."""
+    whole = rendered(room(), 150)
+    rendered(room(), before).save_checkpoint(tmp_path / "a")
+    renderer = Renderer(room(), device="cpu", block_size=7)
+    renderer.load_checkpoint(tmp_path / "a")
+    renderer.step(150 - before)
+    np.testing.assert_array_equal(accumulated(renderer), accumulated(whole))
+
+
+def test_an_older_format_is_refused_with_the_reason(written, tmp_path):
+    from nrc_tracer.tracer import checkpoint
+
+    renderer, _ = written
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "VERSION", 3)
+        renderer.save_checkpoint(tmp_path / "older")
+    assert "an older release, whose sums of samples have other bits" in _refusal(renderer, tmp_path / "older")
+
+
 def test_other_programs_read_the_file(tmp_path):
     import safetensors.numpy
 
     renderer = rendered(room(), 4)
     path = renderer.save_checkpoint(tmp_path / "a.safetensors")
     tensors = safetensors.numpy.load_file(path)
-    np.testing.assert_array_equal(tensors["sums"] / 4, renderer.moments()[0])
+    np.testing.assert_array_equal((tensors["sums"] + tensors["block_sums"]) / 4, renderer.moments()[0])
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()
 
 

@@ -9,6 +9,7 @@ import warp as wp
 import nrc_tracer.cache.assembly
 import nrc_tracer.cache.tiles
 import nrc_tracer.tracer.cut_path
+import nrc_tracer.tracer.film_sums
 import nrc_tracer.tracer.layers
 import nrc_tracer.tracer.path
 from tests.cuda_binaries import ARCHITECTURES, compile_for_cuda
@@ -43,13 +44,14 @@ def test_paths_compile_for_cuda(module, kernel, arch, tmp_path, capsys):
     ("module", "kernels"),
     [
         (nrc_tracer.tracer.layers, [b"first_hits"]),
+        (nrc_tracer.tracer.film_sums, [b"add_finished_block"]),
         (
             nrc_tracer.cache.assembly,
             [b"list_marked", b"gather_ends", b"propagate_targets", b"draw_records", b"add_samples"],
         ),
         (nrc_tracer.cache.tiles, [b"choose_tiles"]),
     ],
-    ids=["layers", "assembly", "tiles"],
+    ids=["layers", "film_sums", "assembly", "tiles"],
 )
 def test_what_is_made_of_paths_compiles_for_cuda(module, kernels, arch, tmp_path):
     code = compile_for_cuda(module, arch, tmp_path).read_bytes()
