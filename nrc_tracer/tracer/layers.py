@@ -16,6 +16,7 @@ from nrc_tracer.tracer.bsdf.lobe import (
     PLASTIC,
     PRINCIPLED,
     PRINCIPLED_TRANSMISSIVE,
+    ROUGH_DIFFUSE,
     ROUGH_PLASTIC,
     Lobe,
 )
@@ -69,7 +70,7 @@ class FirstHits:
 def lobe_albedo(lobe: Lobe) -> wp.vec3:
     """The albedo of a surface for a denoiser: the colour of its diffuse base; 1 for glass and mirrors."""
     kind = lobe.kind
-    if kind == DIFFUSE or kind == PLASTIC or kind == ROUGH_PLASTIC or kind == PRINCIPLED:
+    if kind == DIFFUSE or kind == ROUGH_DIFFUSE or kind == PLASTIC or kind == ROUGH_PLASTIC or kind == PRINCIPLED:
         return lobe.color
     if kind == PRINCIPLED_TRANSMISSIVE:
         through = unpack_principled(lobe).bsdf

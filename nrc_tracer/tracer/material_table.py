@@ -177,6 +177,9 @@ class MaterialTable:
             case Diffuse():
                 record.kind = int(LobeKind.DIFFUSE)
                 record.color = self._textures.param(material.reflectance)
+                record.nonlinear = int(material.qualitative)
+                if material.alpha != 0.0:
+                    self._roughen(record, material.alpha, "ggx", LobeKind.ROUGH_DIFFUSE)
             case Conductor():
                 record.kind = int(LobeKind.CONDUCTOR)
                 record.color = self._textures.param(material.specular_reflectance)

@@ -37,6 +37,7 @@ class LobeKind(enum.IntEnum):
     ROUGH_PLASTIC = 8
     PRINCIPLED = 9
     PRINCIPLED_TRANSMISSIVE = 10
+    ROUGH_DIFFUSE = 11
 
 
 class NodeKind(enum.IntEnum):

@@ -33,6 +33,7 @@ def test_materials_and_their_defaults(read):
     """Missing parameters have Mitsuba's defaults, and a bsdf has one side unless it is inside `twosided`."""
     assert material(read, "") == Diffuse(reflectance=0.5, two_sided=False)
     assert material(read, '<bsdf type="diffuse"/>') == Diffuse(reflectance=0.5, two_sided=False)
+    assert material(read, '<bsdf type="roughdiffuse"/>') == Diffuse(alpha=0.2, two_sided=False)
     assert material(read, '<bsdf type="conductor"/>') == Conductor(eta=0.0, k=1.0, two_sided=False)
     assert material(read, '<bsdf type="roughconductor"/>') == Conductor(
         alpha=0.1, distribution="beckmann", two_sided=False
@@ -48,6 +49,13 @@ def test_materials_and_their_defaults(read):
 
 def test_material_parameters(read):
     """Given parameters are read."""
+    plaster = material(
+        read,
+        '<bsdf type="roughdiffuse"><rgb name="reflectance" value="0.1 0.2 0.3"/><float name="alpha" value="0.4"/>'
+        '<boolean name="useFastApprox" value="true"/></bsdf>',
+        "0.6.0",
+    )
+    assert plaster == Diffuse(reflectance=(0.1, 0.2, 0.3), alpha=0.4, qualitative=True, two_sided=False)
     rough = material(
         read,
         '<bsdf type="roughconductor"><float name="alpha_u" value="0.2"/><float name="alpha_v" value="0.3"/>'

@@ -55,6 +55,7 @@ def _things(material, name="m", **materials):
 
 THINGS = {
     "diffuse": _things(Diffuse(reflectance=(0.9, 0.4, 0.2))),
+    "rough diffuse": _things(Diffuse(reflectance=(0.9, 0.4, 0.2), alpha=0.5)),
     "mirror": _things(Conductor(eta=0.2, k=3.0)),
     "rough metal": _things(Conductor(eta=0.2, k=3.0, alpha=0.3)),
     "glass": _things(Dielectric()),

@@ -108,6 +108,7 @@ class BsdfReader:
     def _read(self, node: Node, two_sided: bool) -> Material:
         readers: dict[str, Callable[[Node], Material]] = {
             "diffuse": self._diffuse,
+            "roughdiffuse": self._rough_diffuse,
             "conductor": self._conductor,
             "roughconductor": self._conductor,
             "dielectric": self._dielectric,
@@ -259,6 +260,13 @@ class BsdfReader:
 
     def _diffuse(self, node: Node) -> Diffuse:
         return Diffuse(reflectance=self.textures.color(node, "reflectance", 0.5, highest=1.0))
+
+    def _rough_diffuse(self, node: Node) -> Diffuse:
+        return Diffuse(
+            reflectance=self.textures.color(node, "reflectance", 0.5, highest=1.0),
+            alpha=self.textures.scalar(node, "alpha", 0.2),
+            qualitative=node.boolean("use_fast_approx", False),
+        )
 
     def _conductor(self, node: Node) -> Conductor:
         rough = node.plugin == "roughconductor"

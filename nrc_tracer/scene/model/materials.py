@@ -11,9 +11,15 @@ Distribution = Literal["ggx", "beckmann"]
 
 
 class Diffuse(Model, tag="diffuse"):
-    """Lambertian reflection."""
+    """Lambertian reflection, or that of Oren and Nayar's rough surface if there is an `alpha`.
+
+    `alpha` is the roughness of the microfacet models: the slope angles of the facets have the standard deviation alpha / sqrt(2)
+    in radians. `qualitative` selects the simpler of Oren and Nayar's formulas, without light that two facets reflect.
+    """
 
     reflectance: Color = 0.5
+    alpha: Scalar | None = None
+    qualitative: bool = False
     two_sided: bool = True
 
 

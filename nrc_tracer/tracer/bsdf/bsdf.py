@@ -20,6 +20,7 @@ from nrc_tracer.tracer.bsdf.lobe import (
     PRINCIPLED_TRANSMISSIVE,
     ROUGH_CONDUCTOR,
     ROUGH_DIELECTRIC,
+    ROUGH_DIFFUSE,
     ROUGH_PLASTIC,
     THIN_DIELECTRIC,
     Lobe,
@@ -33,6 +34,7 @@ from nrc_tracer.tracer.bsdf.plastic import (
     sample_rough_plastic,
 )
 from nrc_tracer.tracer.bsdf.principled import evaluate_principled, sample_principled
+from nrc_tracer.tracer.bsdf.rough_diffuse import evaluate_rough_diffuse, sample_rough_diffuse
 
 
 @wp.func
@@ -50,6 +52,8 @@ def evaluate_lobe(tables: wp.array[float], lobe: Lobe, wo: wp.vec3, wi: wp.vec3)
         return evaluate_rough_plastic(tables, lobe, wo, wi)
     if lobe.kind == PRINCIPLED or lobe.kind == PRINCIPLED_TRANSMISSIVE:
         return evaluate_principled(lobe, wo, wi)
+    if lobe.kind == ROUGH_DIFFUSE:
+        return evaluate_rough_diffuse(lobe, wo, wi)
     return wp.vec4(0.0)
 
 
@@ -74,6 +78,8 @@ def sample_lobe(tables: wp.array[float], lobe: Lobe, wo: wp.vec3, u_lobe: float,
         return sample_thin_dielectric(lobe, wo, u_lobe)
     if lobe.kind == PRINCIPLED or lobe.kind == PRINCIPLED_TRANSMISSIVE:
         return sample_principled(lobe, wo, u_lobe, u)
+    if lobe.kind == ROUGH_DIFFUSE:
+        return sample_rough_diffuse(lobe, wo, u)
     return LobeSample()
 
 

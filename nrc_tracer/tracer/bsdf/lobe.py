@@ -23,6 +23,7 @@ PLASTIC = wp.constant(int(LobeKind.PLASTIC))
 ROUGH_PLASTIC = wp.constant(int(LobeKind.ROUGH_PLASTIC))
 PRINCIPLED = wp.constant(int(LobeKind.PRINCIPLED))
 PRINCIPLED_TRANSMISSIVE = wp.constant(int(LobeKind.PRINCIPLED_TRANSMISSIVE))
+ROUGH_DIFFUSE = wp.constant(int(LobeKind.ROUGH_DIFFUSE))
 
 
 @wp.struct
@@ -39,7 +40,9 @@ class LobeRecord:
     alpha_v: Param
     ior: float  # dielectrics: index behind the surface over index in front; principled: 0 to derive it from `specular`
     inner_reflectance: float  # plastic: reflectance of the coat for diffuse light from inside
-    nonlinear: int  # plastic: 1 for colour shifts by internal reflections; principled: flags
+    nonlinear: (
+        int  # plastic: 1 for colour shifts by internal reflections; rough diffuse: 1 if qualitative; principled: flags
+    )
     table: int  # rough plastic: first entry of its transmittance table; principled: first parameter in `Materials.more`
 
 

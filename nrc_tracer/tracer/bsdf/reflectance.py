@@ -17,6 +17,7 @@ from nrc_tracer.tracer.bsdf.lobe import (
     PRINCIPLED_TRANSMISSIVE,
     ROUGH_CONDUCTOR,
     ROUGH_DIELECTRIC,
+    ROUGH_DIFFUSE,
     ROUGH_PLASTIC,
     Lobe,
 )
@@ -32,6 +33,7 @@ from nrc_tracer.tracer.bsdf.principled import (
     tint,
 )
 from nrc_tracer.tracer.bsdf.principled_lobe import PrincipledLobe, unpack_principled
+from nrc_tracer.tracer.bsdf.rough_diffuse import rough_diffuse_albedo
 from nrc_tracer.tracer.bsdf.split_sum import SIZE
 
 SPLIT_SUM_SIZE = wp.constant(SIZE)
@@ -266,6 +268,8 @@ def lobe_reflectance(tables: wp.array[float], lobe: Lobe, wo: wp.vec3) -> Reflec
             s.diffuse = base_reflectance(lobe) * (t_o * let_in)
         elif lobe.kind == DIFFUSE:
             s.diffuse = lobe.color
-    if lobe.kind == DIFFUSE or lobe.kind == PLASTIC:
+        elif lobe.kind == ROUGH_DIFFUSE:
+            s.diffuse = rough_diffuse_albedo(lobe, cosine)
+    if lobe.kind == DIFFUSE or lobe.kind == ROUGH_DIFFUSE or lobe.kind == PLASTIC:
         s.roughness = 1.0
     return s

@@ -132,6 +132,16 @@ def test_diffuse_is_its_color(rng):
     assert_reflectance(of, [80.0], rng, 0.0)
 
 
+@pytest.mark.parametrize(("qualitative", "relative"), [(0, 0.012), (1, 0.0)])
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 1.5])
+def test_rough_diffuse(alpha, qualitative, relative, rng):
+    """The qualitative model is exact, the full one within a fit's 0.012."""
+    of = lobe(LobeKind.ROUGH_DIFFUSE, color=(0.9, 0.4, 0.1), rough=facets(GGX, alpha))
+    of.nonlinear = qualitative
+    assert_reflectance(of, [1.0, 30.0, 60.0, 85.0], rng, relative)
+    assert reflectance(of, direction(30.0), tables())[2] == 1.0
+
+
 @pytest.mark.parametrize("nonlinear", [False, True])
 @pytest.mark.parametrize("ior", [1.2, 1.5, 2.0])
 def test_smooth_plastic_is_its_base(nonlinear, ior, rng):
