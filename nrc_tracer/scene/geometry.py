@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from nrc_tracer.errors import SceneError
+from nrc_tracer.scene.mesh_attributes import with_attribute
 from nrc_tracer.scene.model import Cube, Cylinder, Disk, GroupShape, Mesh, NeuralSdf, Rectangle, Sphere, TriangleMesh
 from nrc_tracer.scene.transforms import matrix
 
@@ -224,7 +225,7 @@ def _mesh(shape: Mesh, file_mesh: TriangleMesh | None) -> TriangleMesh:
     if shape.positions is not None:
         mesh = _inline_mesh(shape)
     elif file_mesh is not None:
-        mesh = file_mesh
+        mesh = file_mesh if shape.color_attribute is None else with_attribute(file_mesh, shape.color_attribute)
     else:
         raise SceneError(f'mesh "{shape.name}": no positions, and its file "{shape.file}" is not loaded')
     uvs = mesh.uvs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from nrc_tracer.scene.instances import placed_shapes
 from nrc_tracer.scene.json_format import read_json
 from nrc_tracer.scene.mesh_files import READERS, load_mesh, mesh_path
 from nrc_tracer.scene.mirrored import turn_mirrored_meshes
-from nrc_tracer.scene.model import Scene
+from nrc_tracer.scene.model import Mesh, Scene, SceneDescription, TriangleMesh
 from nrc_tracer.scene.neural_sdf import read_sdf_snapshot
-from nrc_tracer.scene.validate import image_files, mesh_files, snapshot_files, validate
+from nrc_tracer.scene.validate import image_files, mesh_files, shapes_with_places, snapshot_files, validate
 
 SUPPORTED = ".json, .xml, .glb, .gltf, .obj, .ply, .stl"
 
@@ -55,16 +55,16 @@ def load_scene(
     emitting = any(placed.shape.emission is not None for placed in placed_shapes(description))
     if not description.lights and not emitting:
         messages = (*messages, "the scene has no light and no emitting shape; the image will be black")
-    if strict and messages:
-        raise SceneError(f"{path}: {messages[0]}" + (f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""))
-    for message in messages:
-        warnings.warn(message, SceneWarning, stacklevel=2)
+    _announce(path, messages, strict)
     folder = path.parent
+    attributes = _attributes(description)
     meshes, images, snapshots = dict(scene.meshes), dict(scene.images), dict(scene.snapshots)
     for place, name in mesh_files(description):
         if name not in meshes:
             with _at(path, place, mesh_path(folder / name)):
-                meshes[name] = load_mesh(folder / name)
+                meshes[name] = load_mesh(folder / name, attributes.get(name, ()))
+    missing = tuple(_missing_attributes(description, meshes))
+    _announce(path, missing, strict)
     if path.suffix.lower() == ".xml":
         description = turn_mirrored_meshes(description, meshes)
     for place, name in snapshot_files(description):
@@ -84,8 +84,34 @@ def load_scene(
         images=images,
         snapshots=snapshots,
         source=path,
-        warnings=messages,
+        warnings=(*messages, *missing),
     )
+
+
+def _announce(path: Path, messages: Sequence[str], strict: bool) -> None:
+    """Issue warnings about a scene; if `strict`, raise the first one as an error."""
+    if strict and messages:
+        raise SceneError(f"{path}: {messages[0]}" + (f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""))
+    for message in messages:
+        warnings.warn(message, SceneWarning, stacklevel=3)
+
+
+def _attributes(description: SceneDescription) -> dict[str, set[str]]:
+    """Return the attributes that shapes need of each mesh file."""
+    found: dict[str, set[str]] = {}
+    for _, shape in shapes_with_places(description):
+        if isinstance(shape, Mesh) and shape.file is not None and shape.color_attribute is not None:
+            found.setdefault(shape.file, set()).add(shape.color_attribute)
+    return found
+
+
+def _missing_attributes(description: SceneDescription, meshes: Mapping[str, TriangleMesh]) -> Iterator[str]:
+    """Yield a warning for every shape whose mesh file lacks the attribute that the shape names."""
+    for place, shape in shapes_with_places(description):
+        if not isinstance(shape, Mesh) or shape.file is None or shape.color_attribute is None:
+            continue
+        if shape.color_attribute not in meshes[shape.file].attributes:
+            yield f'{place}: "{shape.file}" has no attribute "{shape.color_attribute}"; white is used in its place'
 
 
 def _read(path: Path, parameters: Mapping[str, str] | None) -> Scene:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def mesh_path(path: Path) -> Path:
     return path if member is None else path.with_name(member[1])
 
 
-def load_mesh(path: Path) -> TriangleMesh:
+def load_mesh(path: Path, attributes: Collection[str] = ()) -> TriangleMesh:
     """Read a mesh file as one mesh, with its vertex normals and texture coordinates.
 
     Polygons are divided into triangles, also where they are not convex. Triangles without area are kept, so that triangle numbers
@@ -38,6 +39,7 @@ def load_mesh(path: Path) -> TriangleMesh:
     Args:
         path: A file with the extension .obj, .ply, .stl or .serialized; `name.serialized#2` is the third mesh in a serialized
             file.
+        attributes: Names of attributes to read as well, which only PLY files have; those that the file lacks are left out.
 
     Raises:
         SceneError: The file is missing, truncated, malformed or of another format, an index is out of range, a
@@ -54,7 +56,7 @@ def load_mesh(path: Path) -> TriangleMesh:
         if serialized:
             mesh = read_serialized(path, int(member[2]) if member else 0)
         else:
-            mesh = READERS[path.suffix.lower()](path)
+            mesh = read_ply(path, attributes) if path.suffix.lower() == ".ply" else READERS[path.suffix.lower()](path)
     _check(path, mesh)
     return mesh
 

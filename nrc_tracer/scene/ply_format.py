@@ -2,59 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.geometry import smooth_normals, unit_normals
+from nrc_tracer.scene.mesh_attributes import (
+    FACE,
+    GEOMETRY,
+    UV_NAMES,
+    VERTEX,
+    attribute_values,
+    color_columns,
+    named_columns,
+)
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.number_text import NUMBER, parse_numbers
+from nrc_tracer.scene.ply_header import Element, check_sizes, read_header
 from nrc_tracer.scene.polygons import POINT_CLOUD, triangulate
 from nrc_tracer.scene.vertex_colors import linear_colors
 
-MAX_HEADER = 1 << 16
-"""Largest accepted size of a header [bytes]."""
-TYPES = {
-    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2",
-    "int": "i4", "uint": "u4", "float": "f4", "double": "f8",
-    "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2",
-    "int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8",
-}  # fmt: skip
 CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4": "f", "f8": "d"}
-ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 FACE_LISTS = ("vertex_indices", "vertex_index")
-COLOR_NAMES = (
-    ("red", "green", "blue", "alpha"),
-    ("r", "g", "b", "a"),
-    ("color_0", "color_1", "color_2", "color_3"),  # Mitsuba's own files
-)
-UV_NAMES = (("u", "v"), ("s", "t"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
-
-
-@dataclass
-class _Property:
-    name: str
-    type: str
-    count_type: str | None = None  # set for a list
-
-
-@dataclass
-class _Element:
-    """One kind of record: its name, the number of records, and the properties of each."""
-
-    name: str
-    count: int
-    properties: list[_Property] = field(default_factory=list)
-
-    @property
-    def lists(self) -> list[_Property]:
-        return [item for item in self.properties if item.count_type]
 
 
 @dataclass
@@ -68,25 +42,27 @@ class _Body:
     numbers: np.ndarray | None = None  # the numbers of an ASCII body; `offset` is then an index of these
 
 
-def read_ply(path: Path) -> TriangleMesh:
+def read_ply(path: Path, attributes: Collection[str] = ()) -> TriangleMesh:
     """Read the vertices and faces of a PLY file.
 
     Vertex normals (nx, ny, nz), texture coordinates (u, v or s, t or texture_u, texture_v) and colours (red, green, blue or
-    r, g, b, with alpha or a, or color_0 to color_3; integers are sRGB, floats linear) are read; other properties and elements
-    are skipped. A file without normals gets smooth ones, averaged over the faces around each vertex, as in Mitsuba.
+    r, g, b, with alpha or a, or color_0 to color_3; integers are sRGB, floats linear) are read, and the named `attributes` (see
+    `mesh_attributes`) if the file has them; other properties and elements are skipped. A file without normals gets smooth ones,
+    averaged over the faces around each vertex, as in Mitsuba.
 
     Raises:
         SceneError: The header is malformed or claims more than the file holds, the body has something that is not a number, or
             an index is out of range.
     """
     with path.open("rb") as stream:
-        order, elements = _read_header(path, stream)
+        order, elements = read_header(path, stream)
         start = stream.tell()
-        _check_sizes(path, order, elements, os.path.getsize(path) - start)
+        check_sizes(path, order, elements, os.path.getsize(path) - start)
         body = _Body(path, stream.read(), order)
     if not order:
         body.numbers = _ascii_numbers(path, body.data)
     vertices: dict[str, np.ndarray] = {}
+    faces: dict[str, np.ndarray] = {}
     sizes = corners = np.zeros(0, dtype=np.int64)
     for element in elements:
         if element.name == "vertex":
@@ -97,15 +73,24 @@ def read_ply(path: Path) -> TriangleMesh:
             name = next((item.name for item in element.lists if item.name in FACE_LISTS), None)
             if name is None:
                 raise SceneError(f"{path}: the faces have no list called vertex_indices")
-            _, sizes, corners = _read_lists(body, element, name)
+            faces, sizes, corners = _read_lists(body, element, name)
+            if body.numbers is not None:
+                faces = _with_types(faces, element)
         elif element.lists:
             _read_lists(body, element, None)
         else:
             _read_fixed(body, element)
-    return _assemble(path, vertices, sizes, corners)
+    return _assemble(path, vertices, faces, sizes, corners, attributes)
 
 
-def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, corners: np.ndarray) -> TriangleMesh:
+def _assemble(
+    path: Path,
+    vertices: dict[str, np.ndarray],
+    faces: dict[str, np.ndarray],
+    sizes: np.ndarray,
+    corners: np.ndarray,
+    attributes: Collection[str],
+) -> TriangleMesh:
     missing = [name for name in "xyz" if name not in vertices]
     if missing:
         raise SceneError(f"{path}: the vertices have no {', '.join(missing)}")
@@ -121,9 +106,10 @@ def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, co
         raise SceneError(f"{path}: vertex {row} has a position that is not finite")
     corners = corners.astype(np.int32)
     try:
-        indices = corners[triangulate(sizes, np.column_stack([vertices[name][corners] for name in "xyz"]))]
+        triangles = triangulate(sizes, np.column_stack([vertices[name][corners] for name in "xyz"]))
     except SceneError as error:
         raise SceneError(f"{path}: {error}") from error
+    indices = corners[triangles]
     if not len(indices):
         raise SceneError(f"{path}: no triangles in the file" + (f". {POINT_CLOUD}" if count and not len(sizes) else ""))
     stored_normals = {"nx", "ny", "nz"} <= vertices.keys()
@@ -136,13 +122,25 @@ def _assemble(path: Path, vertices: dict[str, np.ndarray], sizes: np.ndarray, co
         normals = smooth_normals(positions, indices)
     uv_names = next((names for names in UV_NAMES if set(names) <= vertices.keys()), None)
     uvs = _columns(vertices, uv_names) if uv_names else None
-    return TriangleMesh(positions, indices, normals, uvs, _colors(vertices), not stored_normals)
+    colors = color_columns(vertices)
+    values = {}
+    if attributes:
+        polygons = np.repeat(np.arange(len(sizes)), sizes)[triangles[:, 0]]
+        columns = named_columns(VERTEX, vertices)
+        columns |= named_columns(FACE, {name: column[polygons] for name, column in faces.items()})
+        values = {name: attribute_values(columns[name]) for name in attributes if name in columns}
+    return TriangleMesh(
+        positions, indices, normals, uvs, linear_colors(colors) if colors else None, not stored_normals, values
+    )
 
 
-def _with_types(vertices: dict[str, np.ndarray], element: _Element) -> dict[str, np.ndarray]:
-    """Convert the colours of an ASCII body to the integer types that the header declares."""
-    colors = {name for names in COLOR_NAMES for name in names}
-    whole = {item.name: item.type for item in element.properties if item.name in colors and item.type[0] in "iu"}
+def _with_types(vertices: dict[str, np.ndarray], element: Element) -> dict[str, np.ndarray]:
+    """Convert colours and other attributes of an ASCII body to the integer types that the header declares."""
+    whole = {
+        item.name: item.type
+        for item in element.properties
+        if item.name not in GEOMETRY and item.type[0] in "iu" and not item.count_type
+    }
     return {
         name: np.clip(np.nan_to_num(column), *_range(whole[name])).astype(whole[name]) if name in whole else column
         for name, column in vertices.items()
@@ -153,73 +151,9 @@ def _range(kind: str) -> tuple[int, int]:
     return np.iinfo(kind).min, np.iinfo(kind).max
 
 
-def _colors(vertices: dict[str, np.ndarray]) -> np.ndarray | None:
-    names = next((names for names in COLOR_NAMES if set(names[:3]) <= vertices.keys()), None)
-    return linear_colors([vertices[name] for name in names if name in vertices]) if names else None
-
-
 def _columns(vertices: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
     with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which is refused later
         return np.column_stack([vertices[name] for name in names]).astype(np.float32)
-
-
-# --- The header
-
-
-def _read_header(path: Path, stream: BinaryIO) -> tuple[str, list[_Element]]:
-    """Return the byte order ("" for ASCII) and the elements; the stream is then at the beginning of the body."""
-    if stream.readline(16).strip() != b"ply":
-        raise SceneError(f'{path}: not a PLY file (it does not start with "ply")')
-    order = None
-    elements: list[_Element] = []
-    for number in itertools.count(2):
-        raw = stream.readline(MAX_HEADER)
-        if not raw or stream.tell() > MAX_HEADER:
-            raise SceneError(f"{path}:{number}: the header has no end_header")
-        words = raw.decode("ascii", "replace").split()
-        match words:
-            case ["end_header"]:
-                break
-            case [] | ["comment" | "obj_info", *_]:
-                pass
-            case ["format", name, _] if name in ORDERS:
-                order = ORDERS[name]
-            case ["element", name, count] if count.isdecimal():
-                elements.append(_Element(name, int(count)))
-            case ["property", "list", count_type, kind, name] if (
-                elements and TYPES.get(count_type, "f")[0] in "iu" and kind in TYPES
-            ):
-                elements[-1].properties.append(_Property(name, TYPES[kind], TYPES[count_type]))
-            case ["property", kind, name] if elements and kind in TYPES:
-                elements[-1].properties.append(_Property(name, TYPES[kind]))
-            case _:
-                text = raw.decode("utf-8", "replace").strip()
-                raise SceneError(f'{path}:{number}: "{text[:80]}" is not a line of a PLY header')
-    if order is None:
-        raise SceneError(f"{path}: the header does not state a format (ascii, binary_little_endian, binary_big_endian)")
-    for name in ("vertex", "face"):
-        if sum(element.name == name for element in elements) != 1:
-            cloud = name == "face" and not any(element.name == name for element in elements)
-            raise SceneError(f'{path}: a mesh needs one element "{name}"' + (f". {POINT_CLOUD}" if cloud else ""))
-    for element in elements:
-        names = [item.name for item in element.properties]
-        repeated = next((name for name in names if names.count(name) > 1), None)
-        if repeated is not None:
-            raise SceneError(f'{path}: "{element.name}" has the property "{repeated}" twice')
-    return order, elements
-
-
-def _check_sizes(path: Path, order: str, elements: list[_Element], available: int) -> None:
-    """Check, before anything is allocated, that the file is long enough for its header."""
-    needed = 0
-    for element in elements:
-        if order:
-            record = sum(np.dtype(item.count_type or item.type).itemsize for item in element.properties)
-        else:
-            record = 2 * len(element.properties)  # at least a digit and a blank each
-        needed += element.count * record
-    if needed > available + (0 if order else 1):
-        raise SceneError(f"{path}: truncated: its header promises at least {needed} bytes, and {available} follow")
 
 
 # --- The body
@@ -237,11 +171,11 @@ def _ascii_numbers(path: Path, data: bytes) -> np.ndarray:
     raise SceneError(f"{path}: the body has something that is not a number")
 
 
-def _truncated(body: _Body, element: _Element) -> SceneError:
+def _truncated(body: _Body, element: Element) -> SceneError:
     return SceneError(f'{body.path}: truncated among its {element.count} records "{element.name}"')
 
 
-def _read_fixed(body: _Body, element: _Element) -> dict[str, np.ndarray]:
+def _read_fixed(body: _Body, element: Element) -> dict[str, np.ndarray]:
     """Read an element without lists; return one column for each property."""
     width = len(element.properties)
     if not width:
@@ -263,7 +197,7 @@ def _read_fixed(body: _Body, element: _Element) -> dict[str, np.ndarray]:
 
 
 def _read_lists(
-    body: _Body, element: _Element, wanted: str | None
+    body: _Body, element: Element, wanted: str | None
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Read an element with lists.
 
@@ -278,7 +212,7 @@ def _read_lists(
 
 
 def _read_uniform_lists(
-    body: _Body, element: _Element, wanted: str | None
+    body: _Body, element: Element, wanted: str | None
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray] | None:
     """Read all records at once if their lists are as long as in the first record; None if they are not."""
     lengths = _first_lengths(body, element)
@@ -322,7 +256,7 @@ def _read_uniform_lists(
     return columns, sizes, items
 
 
-def _first_lengths(body: _Body, element: _Element) -> dict[str, int] | None:
+def _first_lengths(body: _Body, element: Element) -> dict[str, int] | None:
     """Return the length of each list in the first record; None if the record is truncated."""
     lengths = {}
     offset = body.offset
@@ -347,7 +281,7 @@ def _first_lengths(body: _Body, element: _Element) -> dict[str, int] | None:
 
 
 def _walk_lists(
-    body: _Body, element: _Element, wanted: str | None
+    body: _Body, element: Element, wanted: str | None
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Read lists of varying length, record by record."""
     values: dict[str, list] = {item.name: [] for item in element.properties if not item.count_type}

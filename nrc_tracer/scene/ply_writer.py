@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nrc_tracer.files.atomic import replacing
+from nrc_tracer.scene.mesh_attributes import COLOR_NAMES, FACE, VERTEX
 from nrc_tracer.scene.model import TriangleMesh
 
 
@@ -19,17 +20,22 @@ def write_ply(mesh: TriangleMesh, path: str | Path) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    parts = (
+    parts: tuple[tuple[tuple[str, ...], np.ndarray | None], ...] = (
         (("x", "y", "z"), mesh.positions),
         (("nx", "ny", "nz"), mesh.normals),
         (("u", "v"), mesh.uvs),
         (("red", "green", "blue", "alpha"), mesh.colors),
     )
     present = [(names, values) for names, values in parts if values is not None]
+    present += _attributes(mesh, VERTEX)
     properties = [name for names, _ in present for name in names]
     vertices = np.concatenate([np.asarray(values, "<f4") for _, values in present], axis=1)
-    faces = np.zeros(len(mesh.indices), np.dtype([("count", "u1"), ("corners", "<i4", 3)]))
+    of_faces = _attributes(mesh, FACE)
+    layout: list[tuple] = [("count", "u1"), ("corners", "<i4", 3), *(("".join(n), "<f4", len(n)) for n, _ in of_faces)]
+    faces = np.zeros(len(mesh.indices), np.dtype(layout))
     faces["count"], faces["corners"] = 3, mesh.indices
+    for names, values in of_faces:
+        faces["".join(names)] = values
     header = [
         "ply",
         "format binary_little_endian 1.0",
@@ -37,9 +43,23 @@ def write_ply(mesh: TriangleMesh, path: str | Path) -> None:
         *(f"property float {name}" for name in properties),
         f"element face {len(faces)}",
         "property list uchar int vertex_indices",
+        *(f"property float {name}" for names, _ in of_faces for name in names),
         "end_header",
     ]
     with replacing(Path(path)) as temporary, temporary.open("wb") as file:
-        file.write("".join(f"{line}\n" for line in header).encode("ascii"))
+        file.write("".join(f"{line}\n" for line in header).encode("ascii", "replace"))
         file.write(np.ascontiguousarray(vertices).tobytes())
         file.write(faces.tobytes())
+
+
+def _attributes(mesh: TriangleMesh, kind: str) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    """Return the properties of each attribute of vertices or faces, and its values; of a colour, also the opacity."""
+    found: list[tuple[tuple[str, ...], np.ndarray]] = []
+    for name, values in mesh.attributes.items():
+        if not name.startswith(f"{kind}_") or (name == "vertex_color" and mesh.colors is not None):
+            continue
+        if name == f"{kind}_color":
+            found.append((COLOR_NAMES[0], values))
+        else:
+            found.append((tuple(f"{name[len(kind) + 1 :]}_{place}" for place in range(3)), values[:, :3]))
+    return found

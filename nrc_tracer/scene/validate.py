@@ -246,6 +246,10 @@ def _check_mesh(mesh: model.Mesh, place: str) -> None:
         if in_place:
             _fail(f"{place}.{in_place[0]}", "a mesh takes either a file or data in place, not both")
         return
+    if mesh.color_attribute is not None:
+        _fail(
+            f"{place}.color_attribute", "names an attribute of a mesh file, and the mesh has none; give colors in place"
+        )
     if mesh.positions is None or mesh.indices is None:
         _fail(place, "a mesh needs a file, or positions and indices")
     count = len(mesh.positions)

@@ -174,7 +174,7 @@ class Geometry:
         """The triangles of a shape before its transform, the same for all instances."""
         key: object = id(prototype)
         if isinstance(prototype, Mesh) and prototype.file is not None:
-            key = (prototype.file, prototype.face_normals, prototype.flip_v)
+            key = (prototype.file, prototype.face_normals, prototype.flip_v, prototype.color_attribute)
         if key not in self._locals:
             mesh = tessellate(prototype, file_mesh(prototype, scene.meshes))
             self._locals[key] = LocalMesh(mesh, not is_flat(mesh), self._uv_count, self._color_count)

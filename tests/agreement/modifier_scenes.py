@@ -106,6 +106,12 @@ MODIFIERS = {
         '<shape type="ply"><string name="filename" value="coloured.ply"/>BSDF</shape>',
         LAMP + SKY,
     ),
+    "face-attribute": (
+        '<bsdf type="diffuse"><texture name="reflectance" type="mesh_attribute"><string name="name" value="face_Heat"/>'
+        "</texture></bsdf>",
+        '<shape type="ply"><string name="filename" value="faces.ply"/>BSDF</shape>',
+        LAMP + SKY,
+    ),
 }
 
 
@@ -143,6 +149,10 @@ def write_files(folder: Path) -> None:
     header = ["ply", "format ascii 1.0", "element vertex 49", *(f"property float {n}" for n in "xyzrgb")]
     header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"]
     (folder / "coloured.ply").write_text("\n".join([*header, *rows, *(" ".join(map(str, f)) for f in faces)]) + "\n")
+    heat = [f"property float Heat_{n}" for n in range(3)]
+    texts = [" ".join(map(str, f)) + " {:.3f} {:.3f} {:.3f}".format(*rng.uniform(size=3)) for f in faces]
+    lines = [*header[:-1], *heat, header[-1], *rows, *texts]
+    (folder / "faces.ply").write_text("\n".join(lines) + "\n")
     rows = [f"{u:.5f} {v:.5f} 0 {0.5 - u / 2:.6f} {v / 2:.6f}" for u, v in zip(x, y, strict=True)]
     header = [
         line.replace("property float r", "property float u").replace("property float g", "property float v")

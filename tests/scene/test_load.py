@@ -38,7 +38,8 @@ def _scene(folder, **changes):
 
 def test_files_are_found_beside_the_scene_and_read_once(folder, monkeypatch):
     calls = []
-    monkeypatch.setattr(load, "load_mesh", lambda path, load_mesh=load.load_mesh: calls.append(path) or load_mesh(path))
+    load_mesh = load.load_mesh
+    monkeypatch.setattr(load, "load_mesh", lambda path, *rest: calls.append(path) or load_mesh(path, *rest))
     scene = load_scene(_scene(folder))
     assert scene.source == folder / "scene.json"
     assert scene.meshes["meshes/tri.obj"].indices.tolist() == [[0, 1, 2]]

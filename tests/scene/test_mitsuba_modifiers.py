@@ -72,17 +72,19 @@ def test_what_a_map_cannot_be(read):
 
 
 def test_vertex_colors(read):
-    """The attribute `vertex_color` of a mesh is its colours; another one gives a warning."""
+    """The attribute of a mesh that a material looks up becomes its colours; a sphere has none, which gives a warning."""
     xml = (
         '<bsdf type="diffuse" id="d"><texture type="mesh_attribute" name="reflectance" id="v">'
         '<string name="name" value="NAME"/><float name="scale" value="0.5"/></texture></bsdf>'
     )
-    description, warnings = read(SENSOR + sphere(xml.replace("NAME", "vertex_color")))
+    mesh = '<shape type="ply"><string name="filename" value="a.ply"/>{}</shape>'
+    description, warnings = read(SENSOR + mesh.format(xml.replace("NAME", "vertex_color")))
     assert warnings == ()
+    assert description.shapes[0].color_attribute == "vertex_color"
     assert description.textures == {"v": VertexColor(factor=0.5)}
     assert description.materials["d"].reflectance == "v"
     description, warnings = read(SENSOR + sphere(xml.replace("NAME", "face_heat")))
-    assert description.materials["d"].reflectance == 0.5
+    assert description.materials["d"].reflectance == "v"
     assert len(warnings) == 1
     assert '"face_heat"' in warnings[0]
 

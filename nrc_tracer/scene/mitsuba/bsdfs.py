@@ -82,6 +82,16 @@ class BsdfReader:
             self.materials[name] = material
         return self.names[key]
 
+    def attributes(self, name: str) -> list[str]:
+        """Return the attributes of a mesh that a material looks up, each once."""
+        found: dict[str, None] = {}
+        for part in self._parts(self.materials[name]):
+            values = [value for value in msgspec.structs.astuple(part) if isinstance(value, str)]
+            found |= dict.fromkeys(
+                self.textures.attributes[value] for value in values if value in self.textures.attributes
+            )
+        return list(found)
+
     def default_material(self, *, emits: bool) -> str:
         """Return the name of the material of a shape without a bsdf: grey, or black if the shape emits."""
         if emits:

@@ -64,7 +64,25 @@ def read_shape(node: Node, document: Document, bsdfs: BsdfReader) -> list[GroupS
         case _:
             shape = Disk()
     document.warn_unknown(node)
-    return [msgspec.structs.replace(shape, **common)]
+    shape = msgspec.structs.replace(shape, **common)
+    attribute = _color_attribute(node, shape, document, bsdfs)
+    return [shape if attribute is None else msgspec.structs.replace(shape, color_attribute=attribute)]
+
+
+def _color_attribute(node: Node, shape: GroupShape, document: Document, bsdfs: BsdfReader) -> str | None:
+    """Return the attribute that the material of a mesh looks up, if there is one. Of several, the first one is used."""
+    attributes = bsdfs.attributes(shape.material) if shape.material is not None else []
+    if not attributes:
+        return None
+    if not isinstance(shape, Mesh):
+        document.warn(node.place, f'{node} has no attribute "{attributes[0]}"; white is used in its place')
+        return None
+    if len(attributes) > 1:
+        others = ", ".join(f'"{name}"' for name in attributes[1:])
+        document.warn(
+            node.place, f'{node}: a mesh can have one attribute; "{attributes[0]}" is used in place of {others}'
+        )
+    return attributes[0]
 
 
 def _material(node: Node, document: Document, bsdfs: BsdfReader) -> str:

@@ -28,11 +28,13 @@ class TextureReader:
         document: The file.
         textures: The textures found so far, by their unique names.
         names: The name of each texture node, for its use as a colour and as a number.
+        attributes: The attribute of the mesh that each texture `mesh_attribute` looks up, by the texture's name.
     """
 
     document: Document
     textures: dict[str, Texture] = field(default_factory=dict)
     names: dict[tuple[int, bool], str] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
 
     def color(self, node: Node, name: str, default: Color, emissive: bool = False, highest: float = np.inf) -> Color:
         """Return a colour parameter: a number, linear RGB or the name of a texture.
@@ -125,12 +127,10 @@ class TextureReader:
             message = f'texture "{child.plugin}" is not supported yet; {_text(default)} is used'
             self.document.warn(child.place, message)
             return default
-        if child.plugin == "mesh_attribute":
-            attribute = child.string("name", "")
-            if attribute != "vertex_color" or emissive:
-                use = "as light" if emissive else f'of "{attribute}"'
-                self.document.warn(child.place, f"{child} {use} is not supported yet; {_text(default)} is used")
-                return default
+        if child.plugin == "mesh_attribute" and emissive:
+            child.ignore("name", "scale")
+            self.document.warn(child.place, f"{child} as light is not supported; {_text(default)} is used")
+            return default
         # A checkerboard that Mitsuba uses as a number has its two fields exchanged
         exchanged = scalar and child.plugin == "checkerboard"
         key = (id(child), exchanged)
@@ -140,6 +140,8 @@ class TextureReader:
                 texture = msgspec.structs.replace(texture, color0=texture.color1, color1=texture.color0)
             self.names[key] = unique_name(child.id or f"{child.plugin}-{child.place.line}", self.textures, "-")
             self.textures[self.names[key]] = texture
+            if isinstance(texture, VertexColor):
+                self.attributes[self.names[key]] = child.string("name")
             self.document.warn_unknown(child)
         return self.names[key]
 

@@ -21,6 +21,8 @@ class TriangleMesh:
         uvs: Texture coordinates, shape [vertex_count, 2], float32, or None.
         colors: Vertex colours, linear RGB and opacity, shape [vertex_count, 4], float32, or None.
         computed_normals: Whether the normals come from the triangles, because the file has none.
+        attributes: Those attributes of the file that shapes name by `color_attribute`, as colours and opacities of the vertices
+            or triangles, shape [count, 4], float32, by their names (see `mesh_attributes`).
     """
 
     positions: np.ndarray
@@ -29,6 +31,7 @@ class TriangleMesh:
     uvs: np.ndarray | None = None
     colors: np.ndarray | None = None
     computed_normals: bool = False
+    attributes: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class Mesh(ShapeModel, tag="mesh"):
     The file is OBJ, PLY, STL, or Mitsuba's serialized format, in which `name.serialized#2` is the third mesh. A mesh without
     vertex normals gets smooth ones, except from an STL file, which stays flat. `face_normals` makes any mesh flat. `flip_v`
     replaces v by 1 - v. `colors` are linear RGB, or RGB and opacity, for each position (see `VertexColor`).
+    `color_attribute` names the attribute of a PLY file, such as `vertex_Col` or `face_color`, that replaces its vertex colours.
     """
 
     file: str | None = None
@@ -40,6 +41,7 @@ class Mesh(ShapeModel, tag="mesh"):
     indices: tuple[tuple[int, int, int], ...] | None = None
     face_normals: bool = False
     flip_v: bool = False
+    color_attribute: str | None = None
 
 
 class Sphere(ShapeModel, tag="sphere"):
