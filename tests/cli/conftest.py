@@ -1,4 +1,4 @@
-"""A scene file, and a stand-in for the renderer."""
+"""A scene file, and a package with a fake renderer."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.cli.stand_in import SCENE, FakeRenderer, run
 
 @pytest.fixture
 def tracer(monkeypatch):
-    """The package of the tracer, with a renderer that stands in for its own; a test may replace more of it."""
+    """The tracer's package with a fake renderer; a test may replace further names in it."""
     monkeypatch.setattr(nrc_tracer.tracer, "Renderer", type("Renderer", (FakeRenderer,), {}))
     monkeypatch.setattr(nrc_tracer.tracer, "run", run)
     return nrc_tracer.tracer
@@ -18,7 +18,7 @@ def tracer(monkeypatch):
 
 @pytest.fixture
 def scene(tmp_path, monkeypatch):
-    """A scene file; the current folder is its folder."""
+    """A scene file in the current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "box.json").write_text(json.dumps(SCENE))
     return tmp_path / "box.json"

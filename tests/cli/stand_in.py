@@ -1,4 +1,4 @@
-"""A renderer that a test can interrupt and break at will, and the command run with it."""
+"""A fake renderer that tests can interrupt and make fail, and the command run with it."""
 
 import numpy as np
 from click.testing import CliRunner
@@ -11,7 +11,7 @@ SCENE = {"film": {"width": 8, "height": 6}, "sampler": {"spp": 3}, "lights": [{"
 
 
 class FakeRenderer:
-    """Shows every pixel as 0.5; what it was asked for is in `arguments`."""
+    """Gives every pixel the value 0.5; `arguments` records what the renderer was created with."""
 
     device, accel, dropped, notice, cache = "cpu", "embree", 0, None, None
 

@@ -1,4 +1,4 @@
-"""Rendering with a cache from the command line: options, files, what is said."""
+"""Rendering with a cache from the command line: options, files and messages."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_each_mode_renders_and_reports(room, mode, tmp_path):
     assert ("cache: not used" if report.get("continue_probability") == 1.0 else "cache: bias") in result.stderr
 
 
-def test_a_saved_cache_goes_on_without_a_warm_up(room, tmp_path):
+def test_a_loaded_cache_needs_no_warm_up(room, tmp_path):
     cache = tmp_path / "room.safetensors"
     first = run(room, "--cache", "on", "--cache-train-frames", 4, "--cache-save", cache, "-o", tmp_path / "a.exr")
     assert first.exit_code == 0, first.stderr
@@ -45,7 +45,7 @@ def test_a_saved_cache_goes_on_without_a_warm_up(room, tmp_path):
     assert (report["warm_up_frames"], report["seconds"]["train"]) == (4, 0.0)
 
 
-def test_a_configuration_of_ones_own(room, tmp_path):
+def test_a_custom_configuration(room, tmp_path):
     config = tmp_path / "small.json"
     config.write_text(
         json.dumps(
@@ -77,14 +77,14 @@ def test_a_configuration_of_ones_own(room, tmp_path):
         (("--cache", "on", "--cache-spread", "-1"), 2, "--cache-spread"),
     ],
 )
-def test_what_is_refused(room, arguments, code, message, tmp_path):
+def test_invalid_options_are_refused(room, arguments, code, message, tmp_path):
     result = run(room, *arguments, "-o", tmp_path / "a.png")
     assert result.exit_code == code
     assert message in result.stderr
     assert not (tmp_path / "a.png").exists()
 
 
-def test_a_finite_depth_is_warned_of(room, tmp_path):
+def test_a_finite_depth_gives_a_warning(room, tmp_path):
     arguments = ["render", str(room), "--cache", "on", "--cache-train-frames", "1", "--width", "8", "--spp", "1"]
     result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "a.png")])
     assert result.exit_code == 0, result.stderr

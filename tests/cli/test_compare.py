@@ -1,4 +1,4 @@
-"""The `compare` command from scene to report, and one clear line for everything a user can get wrong."""
+"""The `compare` command from scene to report, and a one-line error for every mistake of a user."""
 
 import importlib
 import json
@@ -26,7 +26,7 @@ def _compare(*arguments):
 
 @pytest.fixture
 def uncached(monkeypatch):
-    """Every setting is uncached; `seen` has what renderers were asked for."""
+    """Renders every setting without a cache, and returns a list that records the setting and options of each renderer."""
     seen = []
 
     def maker(scene, options):
@@ -51,7 +51,7 @@ def uncached(monkeypatch):
 
 @pytest.fixture
 def blank_figures(monkeypatch):
-    """Call it, and figures are one blank picture from then on: drawing them takes longer than a small study."""
+    """A function after whose call every figure is the same blank picture, because drawing takes longer than a small study."""
 
     def blank():
         picture = encode_png(np.ones((8, 8, 3)))
@@ -85,7 +85,7 @@ def test_from_scene_to_report(tmp_path, uncached, blank_figures):
 
     assert min((tmp_path / "out" / "figures" / f"{name}.png").stat().st_size for name in ("parts", "images")) > 10_000
 
-    # Once more: the reference is found again, and --json prints the same as is written
+    # A second run finds the reference again, and --json prints what the file contains
     blank_figures()
     modes = ("--cache", "on,unbiased,view")
     again = _compare(BOX, "-o", tmp_path / "two", *SMALL, "--spp", 1, "--reference-error", 0.3, "--json", *modes)
@@ -96,8 +96,8 @@ def test_from_scene_to_report(tmp_path, uncached, blank_figures):
     assert list((tmp_path / "nrc-references").iterdir()) == stored
 
 
-def test_interrupted(tmp_path, uncached, monkeypatch):
-    """Ctrl-C while images are rendered leaves the reference, and while they are written a part of the report."""
+def test_an_interruption_reports_what_remains(tmp_path, uncached, monkeypatch):
+    """After Ctrl-C the reference remains if images were being rendered, and part of the report if it was being written."""
 
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
@@ -165,7 +165,7 @@ def test_with_the_radiance_cache(tmp_path, blank_figures):
         ("steps=0", "steps: expected a whole number from 1 to 65536, got 0"),
     ],
 )
-def test_settings_that_a_cache_does_not_have(tmp_path, option, message):
+def test_invalid_cache_settings_are_refused(tmp_path, option, message):
     result = _compare(BOX, "-o", tmp_path / "out", *SMALL, "--cache-option", option)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("error: ")
@@ -217,7 +217,7 @@ def test_impossible_options(arguments):
 
 
 @pytest.mark.parametrize("module", ["flip_evaluator", "skimage.metrics", "matplotlib"])
-def test_missing_packages_are_named_before_anything_is_done(tmp_path, monkeypatch, module):
+def test_missing_packages_are_named_before_the_work_starts(tmp_path, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     result = _compare(BOX, "-o", tmp_path / "out")
     assert result.exit_code == 1

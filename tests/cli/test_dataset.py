@@ -1,4 +1,4 @@
-"""The command `dataset`, small sets with the real tracer."""
+"""The command `dataset`: small data sets with the real tracer."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_a_scene_becomes_photographs(scene, tmp_path):
     assert views.train[0].pixels.shape == (12, 16, 4)
 
 
-def test_a_second_run_keeps_what_is_there(scene, tmp_path):
+def test_a_second_run_keeps_existing_images(scene, tmp_path):
     assert dataset(scene, "-o", tmp_path / "set", *SMALL).exit_code == 0
     (tmp_path / "set/train/r_001.png").unlink()
     result = dataset(scene, "-o", tmp_path / "set", *SMALL, "--json")
@@ -60,7 +60,7 @@ def test_a_second_run_keeps_what_is_there(scene, tmp_path):
     assert "made with another spp" in result.stderr
 
 
-def test_options(scene, tmp_path):
+def test_options_change_the_images_and_cameras(scene, tmp_path):
     result = dataset(scene, "-o", tmp_path / "set", *SMALL, "--opaque", "--fov", 60, "--exposure", 1, "--quiet")
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -91,7 +91,7 @@ def test_wrong_usage(scene, tmp_path, arguments, code, words):
     assert "Traceback" not in result.stderr
 
 
-def test_scenes_that_cannot_be_photographed(tmp_path):
+def test_empty_missing_and_dark_scenes_are_refused(tmp_path):
     (tmp_path / "empty.json").write_text('{"lights": [{"type": "constant"}]}')
     result = dataset(tmp_path / "empty.json", "-o", tmp_path / "set", *SMALL)
     assert (result.exit_code, result.stderr) == (1, "error: the scene has no shapes to photograph\n")
@@ -105,7 +105,7 @@ def test_scenes_that_cannot_be_photographed(tmp_path):
 
 
 def test_ctrl_c_in_the_only_pass_of_a_view(scene, tmp_path, monkeypatch):
-    """Three of four views are left: it ends there and then."""
+    """With three of four views missing, the command ends at once."""
     step, first = Renderer.step, tmp_path / "set/train/r_000.png"
 
     def pressed(renderer, samples):
@@ -121,7 +121,7 @@ def test_ctrl_c_in_the_only_pass_of_a_view(scene, tmp_path, monkeypatch):
 
 
 def test_ctrl_c_after_the_last_view(scene, tmp_path, monkeypatch):
-    """The images are there, and the same command has only the cameras to write."""
+    """All images exist, and the same command only has to write the cameras."""
 
     def pressed(*arguments):
         raise KeyboardInterrupt
@@ -139,8 +139,8 @@ def test_ctrl_c_after_the_last_view(scene, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_a_signal_ends_it_and_the_same_command_goes_on(scene, tmp_path, number, code):
-    """After the signal no transforms are there; the second run keeps the images and finishes."""
+def test_a_signal_ends_the_command_and_a_second_run_continues(scene, tmp_path, number, code):
+    """The signal leaves no transforms files; the second run keeps the images and finishes the set."""
     command = [sys.executable, "-m", "nrc_tracer", "dataset", str(scene), "-o", str(tmp_path / "set")]
     command += [*map(str, SMALL), "--views", "16", "--spp", "2000"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ})

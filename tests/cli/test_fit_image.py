@@ -1,4 +1,4 @@
-"""`nrc-tracer fit image` and `decode` of its snapshots: files, summaries and one clear line for what goes wrong."""
+"""`nrc-tracer fit image` and `decode` of its snapshots: files, summaries, and one-line errors."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 96, 64
 
 @pytest.fixture
 def picture(tmp_path, monkeypatch):
-    """A small map as PNG; the current folder is its folder."""
+    """A small map as a PNG file in the current folder."""
     monkeypatch.chdir(tmp_path)
     PIL.Image.fromarray(tile(3000, 3000, WIDTH, HEIGHT)).save(tmp_path / "map.png")
     return tmp_path / "map.png"
@@ -35,7 +35,7 @@ def _fit(picture, *arguments):
 
 
 def test_fit_and_decode(picture, tmp_path):
-    """A snapshot, a preview and a summary; from the snapshot the image again, crops, and views that zoom in."""
+    """Fitting writes a snapshot, a preview and a summary; decoding gives the image, crops of it, and zooming views."""
     result = _fit(picture, "--steps", 150, "--preview", "p.png", "--json")
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
@@ -66,7 +66,7 @@ def test_fit_and_decode(picture, tmp_path):
 
 
 def test_resume(picture, tmp_path):
-    """A run that was stopped and goes on ends in the same snapshot as one that was not."""
+    """A stopped and resumed run ends with the same snapshot as an uninterrupted one; another image is refused."""
     assert _fit(picture, "--steps", 20, "--snapshot", "a.safetensors").exit_code == 0
     assert _fit(picture, "--steps", 8, "--snapshot", "b.safetensors").exit_code == 0
     assert _fit(picture, "--steps", 20, "--snapshot", "b.safetensors", "--resume").exit_code == 0
@@ -98,7 +98,7 @@ def test_resume(picture, tmp_path):
     ],
 )
 def test_errors_are_one_line(picture, tmp_path, arguments, words):
-    """Exit code 1 and one line on stderr that says what is wrong."""
+    """The exit code is 1, and one line on stderr names the problem."""
     (tmp_path / "words.png").write_text("no image")
     (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:2000])
     result = _run(*arguments)
@@ -108,14 +108,14 @@ def test_errors_are_one_line(picture, tmp_path, arguments, words):
     assert "Traceback" not in result.output
 
 
-def test_a_preview_may_be_any_file_of_rows(picture):
-    """What the image's previews are written as is what is asked for before the training."""
+def test_a_preview_may_have_any_row_by_row_format(picture):
+    """Previews may have any format for images written row by row, and the format is checked before training."""
     assert _fit(picture, "--steps", 2, "--preview", "p.tif", "--quiet").exit_code == 0
     assert read_image("p.tif").shape == (HEIGHT, WIDTH, 3)
 
 
 def test_decode_interrupted_says_what_was_written(picture, monkeypatch):
-    """Ctrl-C in the second of three files."""
+    """Ctrl-C comes while the second of three files is written."""
     assert _fit(picture, "--steps", 2, "--quiet").exit_code == 0
     write = decode.write_picture
 
@@ -132,7 +132,7 @@ def test_decode_interrupted_says_what_was_written(picture, monkeypatch):
 
 
 def test_decode_of_an_unknown_task(tmp_path, monkeypatch):
-    """A snapshot of another program's task is one line."""
+    """A snapshot of a task that this program does not know gives a one-line error."""
     monkeypatch.chdir(tmp_path)
     Wave().save("wave.safetensors")
     result = _run("decode", "wave.safetensors", "-o", "a.png")
@@ -140,8 +140,8 @@ def test_decode_of_an_unknown_task(tmp_path, monkeypatch):
     assert 'unknown task "wave"' in result.stderr
 
 
-def test_decode_refuses_what_the_image_has_not(picture):
-    """Crops outside, endings without a writer, views with a crop."""
+def test_decode_refuses_impossible_outputs(picture):
+    """Crops outside the image, unknown extensions, and views combined with a crop are refused."""
     assert _fit(picture, "--steps", 2, "--quiet").exit_code == 0
     for arguments, words in (
         (["-o", "a.png", "--crop", "90,0,10,10"], "crop: 90,0,10,10 is not inside"),
@@ -156,7 +156,7 @@ def test_decode_refuses_what_the_image_has_not(picture):
         assert not Path("a.png").exists()
 
 
-def test_usage(picture):
-    """What click refuses has exit code 2."""
+def test_usage_errors_have_exit_code_2(picture):
+    """Usage errors found by click have exit code 2."""
     assert _fit(picture, "--zoom-at", "here").exit_code == 2
     assert _run("decode", "image", "map.safetensors", "-o", "a.png", "--scale", "0").exit_code == 2

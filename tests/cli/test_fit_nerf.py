@@ -1,4 +1,4 @@
-"""`nrc-tracer fit nerf` and `decode` of what it keeps."""
+"""`nrc-tracer fit nerf`, and `decode` of its snapshots."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """A small model."""
+    """A configuration of a small model."""
     from tests.tasks.nerf.test_fit import small_config
 
     path = tmp_path_factory.mktemp("config") / "small.json"
@@ -51,7 +51,7 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def fitted(data, config, tmp_path_factory):
-    """A fit's result and snapshot."""
+    """The result of a fit, its snapshot and its arguments."""
     snapshot = tmp_path_factory.mktemp("fit") / "ball.safetensors"
     arguments = ["--steps", STEPS, "--config", config, "--batch", 4096, "--snapshot", snapshot, "--device", "cpu"]
     result = run("fit", "nerf", data, *arguments, "--json", "--preview", snapshot.with_suffix(".png"))
@@ -59,8 +59,8 @@ def fitted(data, config, tmp_path_factory):
     return result, snapshot, arguments
 
 
-def test_result_names_what_makes_it_reproducible(fitted):
-    """Steps, seed, split, backgrounds, and scores for each."""
+def test_the_summary_describes_the_fit(fitted):
+    """The summary contains the steps, views, backgrounds and colour space, and the scores for each background."""
     result, snapshot, _ = fitted
     summary = json.loads(result.stdout)
     assert (summary["task"], summary["steps"], summary["train_views"], summary["test_views"]) == ("nerf", STEPS, 8, 2)
@@ -72,7 +72,7 @@ def test_result_names_what_makes_it_reproducible(fitted):
 
 
 def test_resumes_to_the_same_bytes(fitted, data, tmp_path):
-    """Half of the steps, then the rest from the snapshot."""
+    """Half of the steps and then the rest from the snapshot give the bytes of a single run."""
     _, snapshot, arguments = fitted
     place = tmp_path / "ball.safetensors"
     arguments = [place if argument == snapshot else argument for argument in arguments]
@@ -85,7 +85,7 @@ def test_resumes_to_the_same_bytes(fitted, data, tmp_path):
 
 
 def test_decodes_views_depth_video_and_mesh(fitted, tmp_path):
-    """Without the data."""
+    """Decoding does not need the data set."""
     _, snapshot, _ = fitted
     outputs = [tmp_path / name for name in ("view.png", "views", "view.exr")]
     result = run(
@@ -128,12 +128,12 @@ def test_decodes_views_depth_video_and_mesh(fitted, tmp_path):
     assert result.exit_code == 0, result.output
     loaded = trimesh.load(mesh)
     assert len(loaded.faces) > 20
-    assert np.abs(loaded.vertices - 0.5).max() <= 0.5 + 1e-5  # the data's units are unit cubes here
+    assert np.abs(loaded.vertices - 0.5).max() <= 0.5 + 1e-5  # in this data set the unit of length is one unit cube
     assert loaded.visual.kind == "vertex"
 
 
-def test_files_have_the_names_that_were_asked_for(fitted, tmp_path, monkeypatch):
-    """Endings in capitals too."""
+def test_files_have_the_requested_names(fitted, tmp_path, monkeypatch):
+    """Extensions in capitals are kept, too."""
     monkeypatch.chdir(tmp_path)
     _, snapshot, _ = fitted
     result = run("decode", "nerf", snapshot, "-o", "view.PNG", "-o", "view.EXR", "--json")
@@ -144,7 +144,7 @@ def test_files_have_the_names_that_were_asked_for(fitted, tmp_path, monkeypatch)
 
 
 def test_interrupted_views_are_counted(fitted, tmp_path, monkeypatch):
-    """Ctrl-C in the second view of a folder."""
+    """Ctrl-C comes in the second view of a folder."""
     monkeypatch.chdir(tmp_path)
     _, snapshot, _ = fitted
     view, calls = NeuralScene.view, []
@@ -162,7 +162,7 @@ def test_interrupted_views_are_counted(fitted, tmp_path, monkeypatch):
 
 
 def test_video(fitted, tmp_path):
-    """An .mp4 with the frames asked for."""
+    """The .mp4 file has the requested number of frames."""
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     _, snapshot, _ = fitted
     video = tmp_path / "ball.mp4"
@@ -191,8 +191,8 @@ def test_video(fitted, tmp_path):
         (["-o", "nowhere/a.png"], "there is no folder"),
     ],
 )
-def test_what_cannot_be_decoded(fitted, arguments, words, tmp_path, monkeypatch):
-    """One line each, and no file."""
+def test_impossible_outputs_are_refused(fitted, arguments, words, tmp_path, monkeypatch):
+    """Each error is reported without a traceback, and no file is written."""
     _, snapshot, _ = fitted
     monkeypatch.chdir(tmp_path)
     result = run("decode", "nerf", snapshot, *arguments)
@@ -203,7 +203,7 @@ def test_what_cannot_be_decoded(fitted, arguments, words, tmp_path, monkeypatch)
 
 
 def test_missing_images_are_listed_once(data, config, tmp_path):
-    """They are left out, with one warning."""
+    """Missing images are left out, with a single warning."""
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     (folder / "ball-0.png").unlink()
@@ -214,8 +214,8 @@ def test_missing_images_are_listed_once(data, config, tmp_path):
     assert json.loads(result.stdout)["train_views"] == 7
 
 
-def test_data_that_is_not_there(tmp_path):
-    """One clear line."""
+def test_a_missing_data_set_is_refused(tmp_path):
+    """The error names the problem, without a traceback."""
     result = run("fit", "nerf", tmp_path / "nothing")
     assert result.exit_code != 0
     assert "no such file or folder" in result.stderr

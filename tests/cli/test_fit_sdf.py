@@ -1,4 +1,4 @@
-"""`nrc-tracer fit sdf`, and `decode` of what it leaves."""
+"""`nrc-tracer fit sdf`, and `decode` of its snapshots."""
 
 import json
 
@@ -18,7 +18,7 @@ from tests.tasks.sdf.small import SMALL
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with meshes and a small model's configuration; it is the current one. Scores are taken at few points."""
+    """The current folder, with meshes and the configuration of a small model. Scores use fewer points than usual."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(metrics, "POINTS", dict.fromkeys(metrics.POINTS, 2**14))
     meshes = {"ring": torus(around=64, across=32), "inside-out": flipped(sphere(3)), "open": sphere(3)}
@@ -74,7 +74,7 @@ def test_fit_and_decode(folder):
     mesh = load_mesh(folder / "out.ply")
     closed = trimesh.Trimesh(mesh.positions, mesh.indices, process=False)
     assert closed.is_watertight
-    # That of the ring: 2 pi^2 R r^2
+    # The volume of the ring: 2 pi^2 R r^2
     assert closed.volume == pytest.approx(2.0 * np.pi**2 * 0.35**2, rel=0.06)
     assert len(load_mesh(folder / "out.stl").indices) == len(mesh.indices)
     image = read_image(folder / "out.png")
@@ -92,14 +92,14 @@ def test_fit_and_decode(folder):
         ("open.ply", "winding number (the mesh has holes)"),
     ],
 )
-def test_it_says_how_inside_is_told(folder, name, words):
+def test_the_sign_method_is_reported(folder, name, words):
     result = fit(name, "--steps", 1)
     assert result.exit_code == 0, result.stderr
     assert words in result.stderr
 
 
 def test_resume_from_the_command_line(folder):
-    """Ten steps and ten more are twenty, byte for byte."""
+    """Ten steps followed by ten more give the same bytes as twenty; another mesh is refused."""
     for arguments in (
         ("--steps", 20, "--snapshot", "whole.safetensors"),
         ("--steps", 10, "--snapshot", "halves.safetensors"),
@@ -123,7 +123,7 @@ def test_resume_from_the_command_line(folder):
         (None, "broken.obj"),
     ],
 )
-def test_broken_meshes_are_one_line(folder, text, message):
+def test_broken_meshes_give_one_line_errors(folder, text, message):
     if text is not None:
         (folder / "broken.obj").write_text(text)
     result = fit("broken.obj", "--steps", 1)
@@ -143,8 +143,8 @@ def test_outputs_are_checked_before_any_is_written(folder):
         assert not (folder / "ring.png").exists()
 
 
-def test_what_cannot_be_scored_is_in_the_summary(folder):
-    """A model whose distances are nowhere below zero has no surface to extract; all else is told."""
+def test_missing_scores_are_explained_in_the_summary(folder):
+    """A model without negative distances has no surface to extract; the summary contains the other scores and a warning."""
     (folder / "small.json").write_text(
         json.dumps(SMALL | {"network": SMALL["network"] | {"output_activation": "ReLU"}})
     )

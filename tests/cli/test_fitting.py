@@ -1,4 +1,4 @@
-"""What all `fit` commands share: options, snapshots, previews, summary and exit codes; with a toy task."""
+"""Common behaviour of all `fit` commands, tested with a toy task: options, snapshots, previews, summary and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.tasks.toy import Wave
 
 @pytest.fixture
 def fit(tmp_path, monkeypatch):
-    """Runs the toy's command in a folder of its own; keyword arguments are the task's, or of `Fit`."""
+    """Runs the toy task's command in an empty folder; keyword arguments are passed to the task or to `Fit`."""
     monkeypatch.chdir(tmp_path)
 
     def invoke(*words: str, preview=None, during=None, evaluating=None, **changes):
@@ -66,7 +66,7 @@ def fit(tmp_path, monkeypatch):
     return invoke
 
 
-def test_a_run_leaves_a_snapshot_and_says_what_came_of_it(fit):
+def test_a_run_writes_a_snapshot_and_reports_its_result(fit):
     run = fit("--device", "cpu")
     assert run.exit_code == 0, run.output
     assert run.stdout == ""
@@ -91,7 +91,7 @@ def test_the_summary_is_one_json_object_alone_on_stdout(fit):
     assert Path("other.safetensors").exists()
 
 
-def test_the_same_seed_gives_the_same_file_and_resuming_too(fit):
+def test_the_same_seed_gives_the_same_file_even_after_resuming(fit):
     assert fit("--steps", "9", "--snapshot", "whole.safetensors").exit_code == 0
     assert fit("--steps", "4", "--snapshot", "part.safetensors").exit_code == 0
     run = fit("--steps", "9", "--snapshot", "part.safetensors", "--resume")
@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_file_and_resuming_too(fit):
     assert Path("part.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
 
 
-def test_an_earlier_snapshot_is_replaced_but_not_without_a_word(fit):
+def test_replacing_an_earlier_snapshot_is_announced(fit):
     fit("--steps", "2")
     assert "note: wave.safetensors is of an earlier training and will be replaced" in fit("--steps", "2").stderr
 
@@ -115,7 +115,7 @@ def test_an_earlier_snapshot_is_replaced_but_not_without_a_word(fit):
         (("--resume", "--seed", "3", "--snapshot", "old.safetensors"), "started with seed 1337, not 3"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_before_any_step(fit, words, message):
+def test_impossible_requests_are_refused_before_the_first_step(fit, words, message):
     fit("--steps", "5", "--snapshot", "old.safetensors")
     before = Path("old.safetensors").read_bytes()
 
@@ -129,14 +129,14 @@ def test_what_cannot_be_done_is_one_line_before_any_step(fit, words, message):
     assert Path("old.safetensors").read_bytes() == before
 
 
-def test_auto_resume_begins_anew_where_there_is_nothing(fit):
+def test_auto_resume_starts_anew_without_a_snapshot(fit):
     assert fit("--auto-resume", "--steps", "2").exit_code == 0
     run = fit("--auto-resume", "--steps", "4", "--json")
     assert json.loads(run.stdout)["resumed_from"] == 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_after_the_step_with_a_snapshot(fit, number, code):
+def test_a_signal_ends_the_run_after_the_step_with_a_snapshot(fit, number, code):
     def during(task) -> None:
         if task.number == 3:
             os.kill(os.getpid(), number)
@@ -151,7 +151,7 @@ def test_a_signal_ends_it_after_the_step_with_a_snapshot(fit, number, code):
     assert Path("wave.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
 
 
-def test_snapshots_and_previews_are_written_while_it_trains(fit, monkeypatch):
+def test_snapshots_and_previews_are_written_during_training(fit, monkeypatch):
     monkeypatch.setattr(periodic, "LARGEST_SHARE", 1e9)
     seen = []
 
@@ -184,8 +184,8 @@ def test_a_preview_that_cannot_be_written_does_not_stop_the_training(fit, monkey
     assert json.loads(run.stdout)["warnings"] == ["the sea is rough", "the disk is full"]
 
 
-def test_a_last_preview_that_cannot_be_written_leaves_the_scores(fit):
-    """The work is done: what came of it is told, with a warning."""
+def test_scores_are_reported_even_if_the_last_preview_cannot_be_written(fit):
+    """The scores are still reported, together with a warning."""
 
     def preview(path: Path) -> None:
         raise OutputError("the disk is full")
@@ -199,8 +199,8 @@ def test_a_last_preview_that_cannot_be_written_leaves_the_scores(fit):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_in_the_last_step_is_not_lost(fit, number, code):
-    """All steps are there, and the long work of the scores does not begin."""
+def test_a_signal_in_the_last_step_skips_the_scores(fit, number, code):
+    """The snapshot has all steps, and scores are not computed."""
 
     def during(task) -> None:
         if task.number == 6:
@@ -216,8 +216,8 @@ def test_a_signal_in_the_last_step_is_not_lost(fit, number, code):
     assert "--resume continues from wave.safetensors" in run.stderr
 
 
-def test_ctrl_c_while_scores_are_taken_says_what_there_is(fit):
-    """The snapshot is written by then; resumed, it is scored."""
+def test_ctrl_c_during_the_scores_reports_the_snapshot(fit):
+    """The snapshot has been written, and the resumed command computes the scores."""
 
     def evaluating() -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -230,7 +230,7 @@ def test_ctrl_c_while_scores_are_taken_says_what_there_is(fit):
     assert (run.exit_code, json.loads(run.stdout)["steps"]) == (0, 7)
 
 
-def test_ctrl_c_before_the_first_step_has_written_nothing(fit, monkeypatch):
+def test_ctrl_c_before_the_first_step_writes_nothing(fit, monkeypatch):
     monkeypatch.setattr(Wave, "compile", lambda task: os.kill(os.getpid(), signal.SIGINT))
     run = fit()
     assert run.exit_code == 130
@@ -249,8 +249,8 @@ def test_ctrl_c_before_the_first_step_has_written_nothing(fit, monkeypatch):
         ),
     ],
 )
-def test_no_memory_is_one_line(fit, error, words):
-    """Whether Python, torch on the CPU, whose error is a RuntimeError, or torch on CUDA says so."""
+def test_exhausted_memory_gives_a_one_line_error(fit, error, words):
+    """The message is the same for errors of Python, of torch on the CPU (a RuntimeError) and of torch on CUDA."""
 
     def during(task) -> None:
         raise error if isinstance(error, BaseException) else error()

@@ -1,4 +1,4 @@
-"""Help pages: headings, examples that are right, and nothing heavy loaded to show them."""
+"""Help pages: headings, valid examples, and no loading of heavy packages."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ from tests.test_architecture import HEAVY
 
 
 def _commands(command=main, path=()):
-    """Every command with the words that name it, groups included."""
+    """Yield every command and group with the words of its name."""
     yield path, command
     for name, member in getattr(command, "commands", {}).items():
         yield from _commands(member, (*path, name))
@@ -84,7 +84,7 @@ def test_every_option_is_listed_once_and_explained(path):
 
 
 @pytest.mark.parametrize("path", [("render",), ("compare",), ("dataset",), ("info",), ("convert",)], ids=" ".join)
-def test_gltf_is_named_among_the_inputs(path):
+def test_help_names_gltf_as_an_input_format(path):
     assert "glTF .gltf or .glb" in " ".join(_help(path).split())
 
 
@@ -94,7 +94,7 @@ EXAMPLES = sorted(
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_examples_are_command_lines_in_the_present_spelling(example, capsys):
+def test_examples_parse_without_old_spellings(example, capsys):
     program, *words = shlex.split(example.partition(" > ")[0])
     assert program == "nrc-tracer"
     command, context = main, None
@@ -106,7 +106,7 @@ def test_examples_are_command_lines_in_the_present_spelling(example, capsys):
 
 
 def test_help_loads_nothing_heavy():
-    """All pages in one process, which has none of these packages afterwards."""
+    """All pages are shown in one process, which must not have loaded any of these packages."""
     pages = [[*path, "--help"] for path in COMMANDS]
     code = (
         "import sys\nfrom nrc_tracer.cli import main\n"
@@ -119,7 +119,7 @@ def test_help_loads_nothing_heavy():
 
 
 def _described(parameter):
-    """What an option takes; how often it may be given, its default and its bounds may differ between commands."""
+    """What kind of value an option takes. Its default, its bounds and whether it may be repeated can differ between commands."""
     kind = parameter.type
     kind = kind.kind if isinstance(kind, Several) else kind
     bounded = isinstance(kind, click.IntRange | click.FloatRange)
@@ -128,7 +128,7 @@ def _described(parameter):
 
 DIFFERENT = {
     "-o",  # several files, or one folder
-    "--background",  # transparency is for files alone, a random colour for training alone
+    "--background",  # only files can be transparent, and only training has random colours
 }
 
 
@@ -147,12 +147,12 @@ def test_an_option_name_takes_the_same_values_in_every_command():
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
-def test_no_two_options_of_a_command_share_a_value(path):
+def test_no_two_options_of_a_command_set_the_same_value(path):
     names = [parameter.name for parameter in LEAVES[path].params if parameter.expose_value]
     assert len(set(names)) == len(names)
 
 
-def test_an_old_spelling_is_no_present_one():
+def test_old_spellings_differ_from_present_ones():
     for command in COMMANDS.values():
         assert isinstance(command, Command)
         options = [parameter for parameter in command.params if isinstance(parameter, Option)]
@@ -162,7 +162,7 @@ def test_an_old_spelling_is_no_present_one():
         assert not present & set(old)
 
 
-def test_the_settings_of_a_cache_that_are_offered_are_those_it_has():
+def test_all_settings_of_a_cache_have_options():
     offered = {*cache_options.SETTINGS.values(), *cache_options.RARE_SETTINGS}
     assert offered == set(CacheOptions.__struct_fields__)
     assert cache_options.ENCODINGS == ENCODINGS

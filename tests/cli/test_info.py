@@ -48,7 +48,7 @@ def _run(*arguments):
     return CliRunner().invoke(main, [*map(str, arguments)])
 
 
-def test_info_counts_what_is_there(scene):
+def test_info_counts_the_parts_of_a_scene(scene):
     result = _run("info", scene, "--json")
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
@@ -80,8 +80,8 @@ def test_info_counts_what_is_there(scene):
     assert summary["warnings"] == []
 
 
-def test_the_memory_of_images_is_what_the_device_takes(scene):
-    """The estimate against the arrays that are really made."""
+def test_the_memory_of_images_is_that_of_their_arrays(scene):
+    """The estimate agrees with the arrays that are actually allocated."""
     from nrc_tracer.scene.memory import ENVIRONMENT_TEXEL_BYTES
     from tests.tracer.tiny_scenes import on_device
 
@@ -90,11 +90,11 @@ def test_the_memory_of_images_is_what_the_device_takes(scene):
     images = {image["file"]: image["bytes"] for image in json.loads(_run("info", scene, "--json").stdout)["images"]}
     assert textures.packed.capacity == images["t.png"]
     tables = environment.texels.capacity + environment.luminance.capacity + environment.column_cdf.capacity
-    assert abs(tables - images["sky.png"]) <= 4 * (4 + 8 + 1)  # the table has a row and a column more
+    assert abs(tables - images["sky.png"]) <= 4 * (4 + 8 + 1)  # the table has one more row and one more column
     assert images["sky.png"] == 4 * 8 * ENVIRONMENT_TEXEL_BYTES
 
 
-def test_info_as_a_table(scene):
+def test_info_prints_a_table(scene):
     result = _run("info", scene)
     assert result.exit_code == 0
     text = " ".join(result.output.split())
@@ -112,7 +112,7 @@ def test_info_as_a_table(scene):
         assert part in text
 
 
-def test_info_of_a_mesh_alone_has_a_note_and_of_a_broken_scene_an_error(scene):
+def test_info_notes_a_bare_mesh_and_refuses_a_broken_scene(scene):
     result = _run("info", scene.parent / "quad.obj", "--strict")
     assert result.exit_code == 0
     assert "note: quad.obj contains only a mesh" in result.output
@@ -127,7 +127,7 @@ def test_info_of_a_mesh_alone_has_a_note_and_of_a_broken_scene_an_error(scene):
     assert _run("info", scene, "--strict").exit_code == 1
 
 
-def test_a_warning_is_printed_once_and_not_by_python(scene):
+def test_a_scene_warning_is_printed_once_by_the_program(scene):
     scene.write_text(json.dumps({"shapes": [{"type": "cube"}]}))
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
@@ -146,7 +146,7 @@ def test_convert_writes_a_scene_that_loads(scene):
     assert _run("convert", scene, "copy.json", "--quiet").output == ""
 
 
-def test_convert_where_it_cannot_be(scene):
+def test_convert_refuses_impossible_outputs(scene):
     for output in ("copy.xml", "none/copy.json"):
         result = _run("convert", scene, output)
         assert result.exit_code == 1
@@ -154,14 +154,14 @@ def test_convert_where_it_cannot_be(scene):
         assert len(result.stderr.splitlines()) == 1
 
 
-def test_rendering_another_camera(scene):
+def test_rendering_an_unknown_camera_is_refused(scene):
     result = _run("render", scene, "--camera", "side", "-o", "a.png", "--device", "cpu")
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == 'error: there is no camera "side" (known: front, plan [1])'
 
 
 def test_cameras_choose_the_picture(scene):
-    """By name, number and object: the same picture, and another than the scene's own."""
+    """A camera can be chosen by name, number or object; all three give the same picture, which differs from the default one."""
     from nrc_tracer.tracer import Renderer
 
     loaded = load_scene(scene)

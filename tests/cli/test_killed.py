@@ -1,4 +1,4 @@
-"""A training that is killed without warning goes on from its last snapshot."""
+"""A killed training continues from its last snapshot."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CONFIG = {
 
 
 def steps_of(path) -> int:
-    """Steps of training that a snapshot has."""
+    """Number of training steps in a snapshot."""
     with safe_open(path, "numpy") as file:
         return json.loads(file.metadata()["nrc_tracer"])["training"]["steps"]
 
 
-def test_a_killed_training_resumes_to_the_bits_of_one_that_was_not(tmp_path):
-    """`fit image`, snapshots as often as may be, SIGKILL, --resume; against the same steps in one go."""
+def test_a_killed_and_resumed_training_gives_the_same_bits(tmp_path):
+    """`fit image` with very frequent snapshots is killed by SIGKILL and resumed; the result equals that of one run."""
     picture = np.random.default_rng(5).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / "noise.png")
     (tmp_path / "tiny.json").write_text(json.dumps(CONFIG))
@@ -51,7 +51,7 @@ def test_a_killed_training_resumes_to_the_bits_of_one_that_was_not(tmp_path):
     try:
         deadline = time.monotonic() + 120.0
         while not (killed.exists() and steps_of(killed) > 0) and time.monotonic() < deadline:
-            assert process.poll() is None, "ended by itself"
+            assert process.poll() is None, "ended before it was killed"
             time.sleep(0.05)
     finally:
         process.send_signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The program as a user starts it: a process of its own with the real renderer, its files, exit codes and memory."""
+"""The program in a process of its own, as users start it, with the real renderer: files, exit codes and memory."""
 
 import json
 import os
@@ -30,7 +30,7 @@ PROGRAM = [sys.executable, "-m", "nrc_tracer"]
 
 @pytest.fixture
 def ball(tmp_path):
-    """A scene file alone in its folder."""
+    """A scene file, alone in its folder."""
     (tmp_path / "ball.json").write_text(json.dumps(BALL))
     return tmp_path / "ball.json"
 
@@ -41,8 +41,8 @@ def _run(folder, *arguments, start=PROGRAM):
     )
 
 
-def test_files_and_summary_are_the_api_s_image(ball):
-    """EXR, PNG and the mean in the summary are those of `nrc.render`, bit for bit; nothing but JSON is on stdout."""
+def test_files_and_summary_agree_with_the_python_api(ball):
+    """EXR, PNG and the mean in the summary are those of `nrc.render`, bit for bit, and stdout contains only the JSON."""
     result = _run(ball.parent, "render", "ball.json", "-o", "a.exr", "-o", "a.png", "--json", "--seed", 7)
     assert result.returncode == 0, result.stderr
     summary = json.loads(result.stdout)
@@ -68,7 +68,7 @@ def test_files_and_summary_are_the_api_s_image(ball):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal and SIGINT")
 def test_ctrl_c_keeps_the_image_so_far(ball):
-    """SIGINT once the bar counts samples: exit code 130, the word, a readable PNG, no traceback."""
+    """SIGINT after the first pass gives exit code 130, a message, a readable PNG and no traceback."""
     import pty
 
     ours, theirs = pty.openpty()
@@ -80,7 +80,7 @@ def test_ctrl_c_keeps_the_image_so_far(ball):
         os.close(theirs)
         seen = b""
         try:
-            # The first pass is over when the bar shows samples
+            # The first pass is over when the progress bar shows samples
             while not re.search(rb"\d+ spp", seen):
                 chunk = os.read(ours, 4096)
                 seen += chunk
@@ -88,7 +88,7 @@ def test_ctrl_c_keeps_the_image_so_far(ball):
             while chunk:
                 try:
                     chunk = os.read(ours, 4096)
-                except OSError:  # how Linux says that the other end is closed
+                except OSError:  # Linux reports in this way that the other end is closed
                     break
                 seen += chunk
             summary = json.loads(process.stdout.read())
@@ -104,7 +104,7 @@ def test_ctrl_c_keeps_the_image_so_far(ball):
 
 
 def test_denoising(ball):
-    """`--denoise` with the real library: the EXR is nearer to an image of many samples, the PNG is its tone-mapped twin."""
+    """With `--denoise` the EXR is closer to an image of many samples, and the PNG is its tone-mapped copy."""
     pytest.importorskip("pyoidn", reason='needs pip install "nrc-tracer[denoise]"')
     words = ["render", "ball.json", "--quiet", "--width", 64, "--height", 64, "--spp"]
     for more in (
@@ -126,14 +126,14 @@ def _unwritable(folder):
     locked.mkdir(mode=0o500)
     if not os.access(locked, os.W_OK):
         return locked
-    if os.path.isdir("/proc/self"):  # not even root can
+    if os.path.isdir("/proc/self"):  # not even root can write here
         return "/proc/self"
-    return pytest.skip("every folder can be written to here")
+    return pytest.skip("this user can write to every folder")
 
 
 @pytest.mark.parametrize("case", ["unwritable folder", "missing file", "unknown key"])
 def test_failures_are_one_line_without_a_traceback(ball, case):
-    """A user's mistake: exit code 1, one line that begins with `error:`, and no file left behind."""
+    """A user's mistake gives exit code 1, one line that starts with `error:`, and no new file."""
     output, message = "a.png", "there is no such file"
     if case == "unwritable folder":
         output, message = f"{_unwritable(ball.parent)}/a.png", "cannot be written"
@@ -150,8 +150,8 @@ def test_failures_are_one_line_without_a_traceback(ball, case):
     assert sorted(ball.parent.rglob("*")) == before
 
 
-# Starts a program and prints the most memory it had [KiB; bytes on macOS]. A small process in between, because Linux counts
-# for a new process what the one that started it had, and that is pytest with all it has loaded
+# Starts a program and prints its peak memory [KiB; bytes on macOS]. An intermediate process is needed because on Linux a new
+# process inherits the peak of its parent, here pytest with everything that it has loaded
 MEASURE = """
 import resource, subprocess, sys
 code = subprocess.run(sys.argv[1:], stdout=sys.stderr).returncode
@@ -160,17 +160,15 @@ sys.exit(code)
 """
 
 
-def test_twenty_thousand_samples_end_exactly_in_bounded_memory(tmp_path):
-    """The loop of passes stops at 20,000 samples a pixel with the sky's exact colour, below 1.5 GiB."""
+def test_twenty_thousand_samples_in_bounded_memory(tmp_path):
+    """Rendering stops at exactly 20,000 samples per pixel, gives the sky's exact colour, and needs less than 1.5 GiB."""
     pytest.importorskip("resource")
     (tmp_path / "sky.json").write_text(json.dumps(SKY))
-    _run(
-        tmp_path, "render", "sky.json", "--spp", 1
-    )  # a compiler's memory, if this is the first run, is not the render's
+    _run(tmp_path, "render", "sky.json", "--spp", 1)  # the first run may compile kernels, whose memory must not count
     words = ["render", "sky.json", "-o", "a.npy", "--spp", "20000", "--json", "--quiet"]
     result = _run(tmp_path, *PROGRAM, *words, start=[sys.executable, "-c", MEASURE])
     assert result.returncode == 0, result.stderr
-    summary = json.loads(result.stderr.splitlines()[-1])  # a warning may precede it, where Embree cannot be had
+    summary = json.loads(result.stderr.splitlines()[-1])  # warnings about Embree may precede it
     assert summary["samples"] == 20_000
     assert summary["mean"] == [0.25, 0.5, 1.0]
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.broadcast_to(np.float32([0.25, 0.5, 1.0]), (8, 8, 3)))

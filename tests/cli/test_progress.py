@@ -1,4 +1,4 @@
-"""The bar that is shown on a terminal, and what is said beside it."""
+"""The progress bar on a terminal, and messages printed while it is shown."""
 
 import io
 import sys
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 
 
 def terminal(monkeypatch):
-    """Stands in for stderr; within a test, as pytest puts its own there before it."""
+    """Replace stderr by a terminal. Tests must call this themselves, because pytest installs its own stderr before each test."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(sys, "stderr", Terminal())
@@ -38,7 +38,7 @@ def test_a_bar_shows_its_fields_and_counts(monkeypatch):
 
 
 @pytest.mark.parametrize("quiet", [True, False])
-def test_elsewhere_there_is_none(quiet, capsys):
+def test_no_bar_without_a_terminal(quiet, capsys):
     with Bar("{task.fields[word]}", quiet=quiet, word="hidden") as bar:
         assert not bar.shown
         bar.show(0.5, word="hidden too")

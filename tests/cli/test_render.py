@@ -1,6 +1,6 @@
-"""The `render` command: files, summary, exit codes, and one clear line for everything a user can get wrong.
+"""The `render` command: files, summary, exit codes, and a one-line error for every mistake of a user.
 
-The renderer is a stand-in here, which lets a test interrupt it and break it at will.
+A fake renderer lets tests interrupt it and make it fail.
 """
 
 import json
@@ -32,7 +32,7 @@ def test_the_default_output_is_a_png_in_the_current_folder(scene):
 
 
 @pytest.mark.usefixtures("tracer")
-def test_json_is_the_only_thing_on_stdout(scene):
+def test_only_json_is_written_to_stdout(scene):
     result = _render(scene, "-o", "a.exr", "-o", "b.png", "-o", "a.exr", "--json", "--spp", 7, "--width", 4)
     summary = json.loads(result.stdout)
     assert summary.pop("seconds") >= 0
@@ -66,7 +66,7 @@ def test_options_reach_the_renderer(scene, tracer):
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     assert _render(scene, *words, "--accel", "warp", "--cache", "off", "--time", 0.5).exit_code == 0
     assert FakeRenderer.last.arguments == {**options, "accel": "warp", "cache": None, "cache_mode": "on"}
-    assert FakeRenderer.last.samples == 5  # --time alone: the scene's spp is no limit
+    assert FakeRenderer.last.samples == 5  # with --time alone, the scene's spp is not a limit
 
 
 @pytest.mark.usefixtures("tracer")
@@ -87,7 +87,7 @@ def test_denoising_without_the_denoiser_fails_before_rendering(scene, monkeypatc
     assert not (scene.parent / "box.png").exists()
 
 
-def test_the_layers_offered_are_those_there_are(scene, tracer):
+def test_offered_layers_are_those_of_the_renderer(scene, tracer):
     seen = []
     tracer.Renderer.layers = lambda self, names: seen.append(names) or {}
     assert _render(scene, "--layers", "all").exit_code == 0
@@ -97,7 +97,7 @@ def test_the_layers_offered_are_those_there_are(scene, tracer):
 
 
 @pytest.mark.usefixtures("tracer")
-def test_exposure_and_tone_change_the_png_alone(scene):
+def test_exposure_and_tone_only_change_the_png(scene):
     assert _render(scene, "-o", "a.exr", "-o", "a.png", "--exposure", "-1").exit_code == 0
     assert read_image("a.png")[0, 0, 0] == 137  # sRGB code of 0.25
     assert read_image("a.exr")[0, 0, 0] == 0.5
@@ -105,7 +105,7 @@ def test_exposure_and_tone_change_the_png_alone(scene):
     assert read_image("b.png")[0, 0, 0] not in (137, 188)
 
 
-def test_the_tones_offered_are_those_there_are():
+def test_offered_tones_are_those_of_the_package():
     option = next(option for option in main.commands["render"].params if option.name == "tone")
     assert tuple(option.type.choices) == TONES
 
@@ -125,7 +125,7 @@ def test_notices_and_dropped_samples_are_reported(scene, tracer):
 
 
 @pytest.mark.usefixtures("tracer")
-def test_warnings_of_the_scene_are_printed_and_strictly_fatal(scene):
+def test_warnings_of_the_scene_are_printed_and_fatal_with_strict(scene):
     scene.write_text(json.dumps({"shapes": [{"type": "cube"}]}))
     result = _render(scene)
     assert result.exit_code == 0
@@ -163,7 +163,7 @@ def test_interrupting_before_the_first_pass_writes_nothing(scene, tracer, at_onc
     assert not (scene.parent / "box.png").exists()
 
 
-def test_one_output_that_fails_does_not_cost_the_other(scene, tracer):
+def test_a_failing_output_does_not_prevent_the_others(scene, tracer):
     def fill_the_place(renderer, *, spp, time, noise, progress, stop):
         renderer.samples = 1
         (scene.parent / "a.png").mkdir()
@@ -176,7 +176,7 @@ def test_one_output_that_fails_does_not_cost_the_other(scene, tracer):
     assert read_image("b.png").shape == (6, 8, 3)
 
 
-def test_a_device_that_is_not_there(scene, tracer):
+def test_a_missing_device_is_an_error(scene, tracer):
     def fail(*arguments, **options):
         raise DeviceError("there is no device cuda:7")
 
@@ -256,7 +256,7 @@ def test_wrong_usage_is_exit_code_2(scene, options):
     assert not (scene.parent / "box.png").exists()
 
 
-def test_module_and_errors_in_a_process_of_its_own(tmp_path):
+def test_python_m_reports_errors_in_one_line(tmp_path):
     run = subprocess.run(
         [sys.executable, "-m", "nrc_tracer", "render", "none.json"],
         cwd=tmp_path,

@@ -1,6 +1,7 @@
-"""Checkpoints and partial images of the `render` command: what is written, kept, removed and said.
+"""Checkpoints and partial images of the `render` command: what is written, kept and removed, and the messages about it.
 
-The kill test is real: `python -m nrc_tracer render` in processes of its own. The rest has the stand-in of `test_render`.
+The tests of kills and signals run `python -m nrc_tracer render` in separate processes; the others use the fake renderer of
+`test_render`.
 """
 
 import errno
@@ -26,7 +27,7 @@ from tests.cli.stand_in import render as _render
 
 
 def _passes(count, *, then=True, every=lambda samples: None):
-    """A `run` of so many passes of one sample, each followed by `every`."""
+    """A replacement for `run` that makes `count` passes of one sample, calls `every` after each, and returns `then`."""
 
     def run(renderer, *, spp, time, noise, progress, stop):
         for _ in range(count):
@@ -45,12 +46,12 @@ EAGER = ["--checkpoint-every", "1e-9"]
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Lets `--checkpoint-every 1e-9` mean after every pass, however long saving takes."""
+    """Makes `--checkpoint-every 1e-9` save after every pass, however long saving takes."""
     monkeypatch.setattr(periodic, "LARGEST_SHARE", 1e9)
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_checkpoint_is_there_while_rendering_and_gone_after(scene, tracer):
+def test_a_checkpoint_exists_only_while_rendering(scene, tracer):
     seen = []
     place = scene.parent / "box.png.checkpoint"
     tracer.run = _passes(3, every=lambda samples: seen.append(place.read_text()))
@@ -65,7 +66,7 @@ def test_a_short_render_writes_no_checkpoint(scene, tracer):
     assert (_render(scene).exit_code, seen) == (0, [])
 
 
-def test_a_named_checkpoint_stays_with_all_samples_and_takes_more(scene, tracer):
+def test_a_named_checkpoint_is_kept_and_can_be_extended(scene, tracer):
     tracer.run = _passes(9)
     assert _render(scene, "--checkpoint", "mine").exit_code == 0
     assert (scene.parent / "mine").read_text() == "3"
@@ -84,22 +85,22 @@ def test_fewer_samples_than_the_checkpoint_has_are_refused(scene):
 
 
 @pytest.mark.usefixtures("tracer")
-def test_auto_resume_begins_anew_where_there_is_nothing(scene):
+def test_auto_resume_starts_anew_without_a_checkpoint(scene):
     result = _render(scene, "--auto-resume", "--json")
     assert json.loads(result.stdout)["resumed_from"] == 0
     assert "resuming" not in result.stderr
 
 
 @pytest.mark.usefixtures("tracer")
-def test_an_older_checkpoint_is_pointed_out_before_it_is_replaced(scene):
+def test_replacing_an_older_checkpoint_gives_a_warning(scene):
     (scene.parent / "box.png.checkpoint").write_text("2")
     result = _render(scene)
     assert "warning: box.png.checkpoint is of an earlier render and will be replaced; --resume" in result.stderr
-    assert (scene.parent / "box.png.checkpoint").read_text() == "2"  # a short render replaces nothing
+    assert (scene.parent / "box.png.checkpoint").read_text() == "2"  # a short render does not replace it
 
 
 def _full(monkeypatch, name):
-    """Let no file of a certain name be replaced any more, as if the disk were full."""
+    """Make replacing the file `name` fail from now on, as if the disk were full."""
     real = os.replace
 
     def replace(source, target):
@@ -116,7 +117,7 @@ def _saved_atomically(self, path):
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_full_disk_costs_no_checkpoint_and_does_not_stop_the_render(scene, tracer, monkeypatch):
+def test_a_full_disk_keeps_the_checkpoint_and_the_render_continues(scene, tracer, monkeypatch):
     tracer.Renderer.save_checkpoint = _saved_atomically
     place = scene.parent / "mine"
     seen = []
@@ -132,12 +133,12 @@ def test_a_full_disk_costs_no_checkpoint_and_does_not_stop_the_render(scene, tra
     warning = "warning: mine: cannot be written: No space left on device; the render continues\n"
     assert result.stderr.count(warning) == 1
     assert read_image("box.png").shape == (6, 8, 3)
-    assert result.exit_code == 1  # the last one was asked for by name
+    assert result.exit_code == 1  # the final checkpoint was requested by name
     assert result.stderr.endswith("error: mine: cannot be written: No space left on device\n")
     assert not list(scene.parent.glob(".nrc-*"))
 
 
-def test_an_image_that_cannot_be_written_leaves_its_samples(scene, tracer):
+def test_the_checkpoint_is_kept_if_the_image_cannot_be_written(scene, tracer):
     def fill_the_place(samples):
         (scene.parent / "box.png").mkdir(exist_ok=True)
 
@@ -149,7 +150,7 @@ def test_an_image_that_cannot_be_written_leaves_its_samples(scene, tracer):
 
 
 @pytest.mark.usefixtures("eager")
-def test_partial_images(scene, tracer):
+def test_save_every_writes_partial_images(scene, tracer):
     tracer.Renderer.image = lambda self: Image(np.full((6, 8, 3), self.samples), samples=self.samples)
     seen = []
     tracer.run = _passes(3, every=lambda samples: seen.append(float(np.load("a.npy")[0, 0, 0])))
@@ -158,7 +159,7 @@ def test_partial_images(scene, tracer):
 
 
 def test_saving_takes_a_small_share_of_the_time(scene, tracer):
-    """A write that takes 20 ms is not tried again for 0.4 s, although it is asked for all the time."""
+    """After a write that takes 20 ms, the next one follows at least 0.4 s later, although one is requested after every pass."""
     times = []
 
     def slow(self, path):
@@ -190,8 +191,8 @@ def _command(*words):
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.slow)])
-def test_kills_and_resumes_give_the_same_bits(tmp_path, kills):
-    """SIGKILL at random moments of a real render; each time it goes on from its checkpoint, and ends with the same file."""
+def test_a_killed_and_resumed_render_gives_the_same_bits(tmp_path, kills):
+    """A real render is killed by SIGKILL at random times and resumed each time; the final file equals that of one run."""
     (tmp_path / "room.json").write_text(json.dumps(ROOM))
     options = {
         "cwd": tmp_path,
@@ -208,7 +209,7 @@ def test_kills_and_resumes_give_the_same_bits(tmp_path, kills):
         endless = _command(*words, "--spp", 10**9, "--threads", delays.choice([1, 2]), "--save-every", 0.01)
         process = subprocess.Popen(endless, **options)
         process.stderr.readline()  # the scene is loaded
-        # Every other one gets time to go on, however busy the machine is; a kill may come within any write or pass
+        # Every second run may continue until it has saved, however busy the machine is; a kill may interrupt any write or pass
         limit = time.perf_counter() + (20.0 if kill % 2 else 0.0)
         while time.perf_counter() < limit and _samples(place) == (begun[-1] if begun else 0):
             time.sleep(0.02)
@@ -223,7 +224,7 @@ def test_kills_and_resumes_give_the_same_bits(tmp_path, kills):
     last = subprocess.run(_command(*words, "--spp", samples), check=True, **options)
     assert f"resuming from a.npy.checkpoint: {begun[-1]} samples per pixel" in last.stderr
     assert not place.exists()
-    assert not list(tmp_path.glob(".nrc-*"))  # what a kill within a write left
+    assert not list(tmp_path.glob(".nrc-*"))  # left by a kill during a write
     subprocess.run(_command("-o", "whole.npy", "--spp", samples), check=True, **options)
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
 
@@ -231,7 +232,7 @@ def test_kills_and_resumes_give_the_same_bits(tmp_path, kills):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals that a process can catch")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
 def test_a_signal_leaves_an_image_and_a_checkpoint(tmp_path, number, code):
-    """SIGINT or SIGTERM to a real render: its exit code, both files, and the advice that it gives works."""
+    """A real render gets SIGINT or SIGTERM: the exit code is right, both files exist, and the suggested command works."""
     (tmp_path / "room.json").write_text(json.dumps(ROOM))
     options = {
         "cwd": tmp_path,
@@ -243,7 +244,7 @@ def test_a_signal_leaves_an_image_and_a_checkpoint(tmp_path, number, code):
     while not (tmp_path / "a.npy").exists() and process.poll() is None:  # the first pass is over
         time.sleep(0.02)
     process.send_signal(number)
-    if number == signal.SIGTERM:  # queues send it to the process and to its group
+    if number == signal.SIGTERM:  # batch systems may signal both the process and its group
         process.send_signal(number)
     said = process.communicate(timeout=30)[1]
     assert process.returncode == code
@@ -251,21 +252,21 @@ def test_a_signal_leaves_an_image_and_a_checkpoint(tmp_path, number, code):
     samples = _samples(tmp_path / "a.npy.checkpoint")
     before = np.load(tmp_path / "a.npy")
 
-    # With as many samples as there are, it only writes the image
+    # With the samples that it already has, the command only writes the image
     (tmp_path / "a.npy").unlink()
     subprocess.run(_command("-o", "a.npy", "--spp", samples, "--resume"), check=True, **options)
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), before)
 
 
 def _samples(checkpoint):
-    """Samples per pixel of a checkpoint, 0 if there is none yet."""
+    """Samples per pixel in a checkpoint, 0 if it does not exist."""
     if not checkpoint.exists():
         return 0
     with safetensors.safe_open(checkpoint, framework="numpy") as file:
         return json.loads(file.metadata()["nrc_tracer"])["samples"]
 
 
-def test_the_stand_in_has_what_the_renderer_has():
+def test_the_fake_renderer_has_the_methods_of_the_real_one():
     from nrc_tracer.tracer import Renderer
 
     for name in ("save_checkpoint", "load_checkpoint", "noise", "image", "compile", "dropped_pixels"):

@@ -1,4 +1,4 @@
-"""Warnings about a scene on the command line: equal ones are one line with a count and the first place, and no name is empty."""
+"""Scene warnings on the command line: equal ones become one line with a count and the first place."""
 
 import json
 
@@ -10,7 +10,7 @@ from nrc_tracer.cli.outputs import grouped
 from nrc_tracer.errors import nearest
 
 
-def test_warnings_that_differ_in_their_place_are_one_with_a_count():
+def test_warnings_that_differ_only_in_their_place_are_counted():
     said = "emission from both sides is not supported; only the front side emits"
     warnings = (
         *(f"my scene.glb: $.materials[{index}]: {said}" for index in range(49)),

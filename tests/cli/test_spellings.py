@@ -1,4 +1,4 @@
-"""Old spellings of options and commands: each is read as the present one, with a hint of one line on stderr."""
+"""Old spellings of options and commands are accepted, each with a one-line hint on stderr."""
 
 import json
 
@@ -58,11 +58,11 @@ SPELLINGS = {
     ("decode", "nerf", "--view-scale"): (["-o", "a.png", "--view-scale", "2"], ["-o", "a.png", "--scale", "2"]),
     ("decode", "nerf", "--path"): (["-o", "a.mp4", "--path", "spline"], ["-o", "a.mp4", "--camera-path", "spline"]),
 }
-"""By command and old spelling: a command line with it, and the same in the present spelling."""
+"""For each command and old spelling: a command line with it, and the same one in the present spelling."""
 
 
 def _read(path, words):
-    """What a command reads from a command line."""
+    """The values that a command reads from a command line."""
     return LEAVES[path].make_context(path[-1], ["input", *words]).params
 
 
@@ -80,7 +80,7 @@ def test_an_old_option_is_read_as_the_present_one_with_a_hint(place, capsys):
         assert hint.endswith("; the next version accepts only the new spelling")
 
 
-def test_no_old_spelling_is_left_out():
+def test_all_old_spellings_are_tested():
     known = {
         (*path, name)
         for path, found in LEAVES.items()
@@ -116,7 +116,7 @@ def toy(**values):
         (["--", "--old", "3"], {"words": ["--old", "3"]}, None),
     ],
 )
-def test_values_and_words_are_left_as_they_are(words, values, hint):
+def test_values_and_arguments_are_not_changed(words, values, hint):
     result = CliRunner().invoke(toy, words)
     assert result.exit_code == 0, result.output
     nothing = {"new": None, "pair": None, "flag": False, "setting": [], "output": None, "words": []}
@@ -124,7 +124,7 @@ def test_values_and_words_are_left_as_they_are(words, values, hint):
     assert result.stderr == ("" if hint is None else f"hint: {hint}; the next version accepts only the new spelling\n")
 
 
-def test_an_old_spelling_without_its_value_is_wrong_usage():
+def test_an_old_spelling_without_its_value_is_a_usage_error():
     result = CliRunner().invoke(toy, ["--old"])
     assert result.exit_code == 2
     assert "Option '--new' requires an argument" in result.stderr
@@ -152,7 +152,7 @@ def snapshots(tmp_path_factory):
 )
 @pytest.mark.parametrize("snapshot_first", [True, False])
 def test_decode_without_the_task_is_read_with_it(snapshots, tmp_path, monkeypatch, kind, words, shape, snapshot_first):
-    """The same file as in the present spelling, and a hint; the snapshot may stand before or after the options."""
+    """The file equals that of the present spelling, and a hint is printed; the snapshot may come before or after the options."""
     monkeypatch.chdir(snapshots)
     file = f"{kind}.safetensors"
     names = {place: tmp_path / f"{place}.png" for place in ("old", "new")}
@@ -177,7 +177,7 @@ def test_decode_without_the_task_is_read_with_it(snapshots, tmp_path, monkeypatc
         (["sdf", "image.safetensors", "-o", "a.png"], 1, 'a snapshot of "fit image", not of "fit sdf"'),
     ],
 )
-def test_what_decode_refuses(snapshots, monkeypatch, words, code, message):
+def test_invalid_decode_commands_are_refused(snapshots, monkeypatch, words, code, message):
     monkeypatch.chdir(snapshots)
     result = CliRunner().invoke(main, ["decode", *words])
     assert result.exit_code == code
@@ -186,7 +186,7 @@ def test_what_decode_refuses(snapshots, monkeypatch, words, code, message):
 
 
 def test_both_old_spellings_of_a_line_have_a_hint(snapshots, tmp_path):
-    """As an earlier README had it."""
+    """An earlier README contained such a line."""
     output = tmp_path / "view.png"
     words = [str(snapshots / "nerf.safetensors"), "-o", str(output), "--view", "1", "--view-scale", "2", "--quiet"]
     result = CliRunner().invoke(main, ["decode", *words])

@@ -1,4 +1,4 @@
-"""Arrays of every kind as inputs: shared where they can be, refused by name where they cannot."""
+"""Arrays of every kind as inputs: memory is shared where possible, and unusable arrays are refused by name."""
 
 import warnings
 
@@ -29,8 +29,8 @@ def warp_zeros(shape, dtype=float):
     return wp.zeros(shape, dtype=dtype, device="cpu")
 
 
-def test_nothing_is_copied_that_need_not_be():
-    """Contiguous tensors, Warp arrays, of vectors too, and NumPy arrays share their memory with what is made of them."""
+def test_contiguous_arrays_are_not_copied():
+    """Contiguous tensors, Warp arrays (also of vectors) and NumPy arrays share their memory with the result."""
     tensor, numpy = torch.zeros(5, 3), np.zeros((5, 3), np.float32)
     flat, vectors = warp_zeros((5, 3)), warp_zeros(5, wp.vec3)
     assert rows(tensor).data_ptr() == tensor.data_ptr()
@@ -45,7 +45,7 @@ def test_nothing_is_copied_that_need_not_be():
 
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_vectors_of_every_length(n):
-    """A Warp array of vectors is rows of as many columns."""
+    """A Warp array of vectors becomes rows with one column per component."""
     dtype = {2: wp.vec2, 3: wp.vec3, 4: wp.vec4}[n]
     values = uniform(6, n)
     assert torch.equal(rows(wp.array(values.numpy(), dtype=dtype, device="cpu"), n), values)
@@ -54,7 +54,7 @@ def test_vectors_of_every_length(n):
 
 
 def test_layouts_that_are_not_contiguous_are_copied():
-    """Transposed, strided, reversed, broadcast and read-only arrays have the same values in rows."""
+    """Transposed, strided, reversed, broadcast and read-only arrays become rows with the same values."""
     values = uniform(12, 6)
     cases = [
         (values[:, :3].T.contiguous().T, values[:, :3]),
@@ -77,7 +77,7 @@ def test_layouts_that_are_not_contiguous_are_copied():
 
 
 def test_empty_arrays():
-    """No rows are rows."""
+    """An array without rows is valid."""
     for value in (torch.zeros(0, 3), np.zeros((0, 3), np.float32), warp_zeros((0, 3)), warp_zeros(0, wp.vec3)):
         assert rows(value).shape == (0, 3)
 
@@ -107,13 +107,13 @@ def test_empty_arrays():
     ids=str,
 )
 def test_other_values_are_refused(value, message):
-    """Naming the argument, what it is, and what to do."""
+    """The error names the argument, its type, and how to convert it."""
     with pytest.raises(ArrayError, match=f"^x: .*{message}"):
         rows(value)
 
 
-def test_models_take_all_kinds_and_give_what_they_got():
-    """The same output for the same values; a Warp array for a Warp array, else a tensor."""
+def test_models_accept_all_kinds_of_arrays():
+    """The outputs are equal; the result is a Warp array for a Warp array, and a tensor otherwise."""
     model = make_model()
     x = uniform(20, 3)
     expected = model(x)
@@ -129,7 +129,7 @@ def test_models_take_all_kinds_and_give_what_they_got():
 
 
 def test_kernel_arguments_share_memory_and_strides():
-    """A slice of columns is passed as it is."""
+    """A slice of columns is passed without a copy."""
     tensor = uniform(6, 5)
     argument = as_warp(tensor[:, 1:3])
     assert argument.data == tensor.data_ptr() + 4

@@ -1,4 +1,4 @@
-"""Launching a kernel over blocks on a pool of threads."""
+"""Launching a kernel block by block on a pool of threads."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from tests.tracer import kernels
 
 
 def run(launcher: Launcher, count: int) -> np.ndarray:
-    """The sampler's first pairs of `count` pixels, NaN where no launch wrote."""
+    """The sampler's first number pairs for `count` pixels, NaN where no launch wrote."""
     pixel = kernels.array(np.arange(count, dtype=np.int32), int)
     zero = kernels.array(np.zeros(count, np.int32), int)
     out = kernels.array(np.full((count, 2), np.nan, np.float32), wp.vec2)
@@ -23,21 +23,21 @@ def run(launcher: Launcher, count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("block_size", [1, 7, 100, 1000])
-def test_every_item_is_done_whatever_the_blocks(threads, block_size):
-    """Block sizes that divide the work, that do not, and that exceed it all give the same result."""
+def test_every_item_is_processed_with_any_block_size(threads, block_size):
+    """Block sizes that divide the work, do not divide it, or exceed it all give the same result."""
     expected = run(Launcher("cpu", threads=1, block_size=10**6), 100)
     assert np.all(np.isfinite(expected))
     np.testing.assert_array_equal(run(Launcher("cpu", threads=threads, block_size=block_size), 100), expected)
 
 
-def test_no_items():
-    """Nothing to do is done at once."""
+def test_a_launch_without_items():
+    """A launch without items returns at once."""
     Launcher("cpu", threads=2).run(kernels.sampler_kernel, 0, lambda base: pytest.fail("a launch of nothing"))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_error_in_a_block_reaches_the_caller(threads):
-    """What goes wrong on a thread of the pool is raised where `run` was called, and the pool can be used again."""
+    """An exception on a pool thread is raised by `run`, and the pool stays usable."""
     launcher = Launcher("cpu", threads=threads, block_size=10)
 
     def arguments(base: int) -> list:
@@ -49,7 +49,7 @@ def test_an_error_in_a_block_reaches_the_caller(threads):
 
 
 def test_blocks_run_on_the_pool():
-    """With two threads launches come from the calling thread and another; with one all stay on the calling one."""
+    """With two threads, launches come from the calling thread and one more; with one thread all come from the calling one."""
     for threads in (1, 2):
         seen = set()
         out = kernels.array(np.zeros((40, 2), np.float32), wp.vec2)
@@ -57,7 +57,7 @@ def test_blocks_run_on_the_pool():
 
         def arguments(base: int, seen=seen, ints=ints, out=out) -> list:
             seen.add(threading.current_thread().name)
-            time.sleep(0.02)  # long enough for the other thread to begin
+            time.sleep(0.02)  # long enough for the other thread to start
             return [0, 1, ints, ints, ints, base, out]
 
         Launcher("cpu", threads=threads, block_size=4).run(kernels.sampler_kernel, 40, arguments)
@@ -65,7 +65,7 @@ def test_blocks_run_on_the_pool():
         assert len(seen) == threads
 
 
-def test_default_threads_are_the_cores_at_hand():
-    """At least one, and what an unspecified number becomes."""
+def test_the_default_number_of_threads_is_the_number_of_cores():
+    """The number is at least one, and is used when none is given."""
     assert default_threads() >= 1
     assert Launcher("cpu").threads == default_threads()

@@ -1,4 +1,4 @@
-"""Large pages under tensors."""
+"""Large memory pages for tensors."""
 
 import mmap
 import sys
@@ -11,7 +11,7 @@ from nrc_tracer.device.pages import PAGE, prefer_large_pages
 
 
 def advised(address):
-    """Whether the mapping that an address belongs to was advised to have large pages."""
+    """Whether the mapping that contains an address is advised to use large pages."""
     inside = False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         words = line.split()
@@ -24,9 +24,9 @@ def advised(address):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system's own list of mappings is read")
-def test_large_tensors_are_advised_and_small_ones_left_alone():
-    """The whole pages inside a tensor; its values are what they were."""
-    # A mapping of its own: the allocator may hand out memory that was advised before
+def test_only_large_tensors_are_advised():
+    """The whole pages inside a large tensor are advised, and its values do not change."""
+    # A separate mapping, because the allocator may return memory that was advised earlier
     memory = mmap.mmap(-1, 4 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     large = torch.frombuffer(memory, dtype=torch.uint8)
     assert not advised(large.data_ptr() + 2 * PAGE)

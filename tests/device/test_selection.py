@@ -1,4 +1,4 @@
-"""Which device a name stands for, on machines with and without GPUs."""
+"""The devices that names stand for, on machines with and without GPUs."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ from nrc_tracer.errors import DeviceError
     ],
 )
 def test_names(name, gpus, current, expected):
-    """A GPU is the default, a number is kept, and a name without one means the current GPU."""
+    """A GPU is the default, a number is kept, and a name without a number means the current GPU."""
     assert choose_device(name, gpus, current=current) == expected
 
 
@@ -38,13 +38,13 @@ def test_names(name, gpus, current, expected):
         (3.5, 1, "is not a device"),
     ],
 )
-def test_devices_that_are_not_there(name, gpus, message):
-    """The message names the device, and what to use instead."""
+def test_missing_devices_are_refused(name, gpus, message):
+    """The message names the device and what to use instead."""
     with pytest.raises(DeviceError, match=message):
         choose_device(name, gpus)
 
 
 def test_torch_and_warp_agree():
-    """With and without a name, both find the same device."""
+    """With and without a name, both libraries find the same device."""
     assert str(find_torch_device("cpu")) == find_device("cpu") == "cpu"
     assert find_torch_device().type == find_device().partition(":")[0]

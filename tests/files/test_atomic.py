@@ -1,4 +1,4 @@
-"""Files replaced as a whole: what killed processes leave is removed, and nothing else is."""
+"""Files are replaced as a whole: leftovers of killed processes are removed, and nothing else."""
 
 import os
 import signal
@@ -10,9 +10,10 @@ import pytest
 
 from nrc_tracer.files.atomic import replacing
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="left-over files are not removed on Windows")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="leftover files are not removed on Windows")
 
-# Writes half a file, says so and waits; before that, runs a line that changes what the process knows of itself
+# Writes half a file, prints the temporary file's name and waits. A line run before that can change what the process knows about
+# itself
 WRITER = """
 import os, socket, sys, time
 from pathlib import Path
@@ -27,7 +28,7 @@ with replacing(Path(sys.argv[1])) as temporary:
 
 @pytest.fixture
 def begin(tmp_path):
-    """Starts processes in the middle of writing a file; they end with the test."""
+    """Starts processes that stop in the middle of writing a file; they end with the test."""
     processes = []
 
     def begin(name, change=""):
@@ -52,8 +53,8 @@ def _write(path):
     assert path.read_text() == "whole"
 
 
-def test_what_a_killed_process_left_goes_and_all_else_stays(tmp_path, begin):
-    """Of four half-written files only that of a dead process and the same target is removed by the next write."""
+def test_only_leftovers_of_killed_processes_are_removed(tmp_path, begin):
+    """Of four half-written files, the next write only removes that of a dead process with the same target."""
     (dead, left), (_, living), (other, of_other) = begin("a.png"), begin("a.png"), begin("b.png")
     for process in (dead, other):
         process.send_signal(signal.SIGKILL)
@@ -70,7 +71,7 @@ def test_what_a_killed_process_left_goes_and_all_else_stays(tmp_path, begin):
 
 
 @pytest.mark.parametrize("case", ["another machine", "another container", "unreadable", "a folder", "a link"])
-def test_on_doubt_nothing_goes(tmp_path, begin, case, monkeypatch):
+def test_files_of_doubtful_origin_are_kept(tmp_path, begin, case, monkeypatch):
     changes = {
         "another machine": "socket.gethostname = lambda: 'another'",
         "another container": "os.readlink = lambda path: 'pid:[1]'",
@@ -79,7 +80,7 @@ def test_on_doubt_nothing_goes(tmp_path, begin, case, monkeypatch):
     process.kill()
     process.wait()
     if case == "unreadable":
-        monkeypatch.setattr(os, "kill", _forbidden)  # as for another user's process
+        monkeypatch.setattr(os, "kill", _forbidden)  # as for a process of another user
     elif case in ("a folder", "a link"):
         left.unlink()
         left.mkdir() if case == "a folder" else left.symlink_to(tmp_path / "a.txt")
@@ -88,9 +89,9 @@ def test_on_doubt_nothing_goes(tmp_path, begin, case, monkeypatch):
     assert os.path.lexists(left)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the container is not looked up")
+@pytest.mark.skipif(sys.platform != "linux", reason="the container is only determined on Linux")
 def test_a_process_that_does_not_know_its_container_removes_nothing(tmp_path, begin):
-    """Not even what a process of the same kind left."""
+    """It does not even remove the leftovers of a process that does not know its container either."""
     unknown = "def fail(path): raise OSError\nos.readlink = fail"
     process, left = begin("a.png", unknown)
     process.kill()
@@ -105,12 +106,12 @@ def _forbidden(pid, number):
     raise PermissionError
 
 
-def test_a_process_s_own_writes_stay(tmp_path):
-    """A write within a write of the same target, as two threads have it, finds its file at its end."""
+def test_concurrent_writes_of_one_process_are_kept(tmp_path):
+    """A second write of the same target within a write, as by two threads, does not remove the first one's file."""
     (tmp_path / "folder").mkdir()
     with replacing(tmp_path / "a") as outer:
         outer.write_text("outer")
-        # Under another name for the folder, as a process looks for left-overs once for each
+        # The folder gets another name, because a process looks for leftovers only once per folder
         _write(tmp_path / "folder" / ".." / "a")
         assert outer.exists()
     assert (tmp_path / "a").read_text() == "outer"

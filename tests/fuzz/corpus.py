@@ -1,4 +1,4 @@
-"""Small valid files of every supported format, to be damaged."""
+"""Small valid files of every supported format, which the tests damage."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ d 0.5
 
 
 def read_library(path: Path) -> object:
-    """Read a .mtl file through an OBJ file beside it that uses all of its materials."""
+    """Read a .mtl file through an OBJ file next to it that uses all of its materials."""
     obj = path.with_suffix(".obj")
     names = ("paint", "glass", "gold", "lamp")
     faces = "".join(f"usemtl {name}\nf {i + 1}/1 {i % 4 + 1}/2 {(i + 1) % 4 + 1}/3\n" for i, name in enumerate(names))

@@ -43,7 +43,7 @@ def flip_bits(data: bytes, random: random.Random) -> bytes:
 
 
 def set_bytes(data: bytes, random: random.Random) -> bytes:
-    """Set one to four bytes to extreme values, or to brackets and quotes."""
+    """Set one to four bytes to extreme values, brackets or quotes."""
     result = bytearray(data)
     for _ in range(random.randint(1, 4)):
         result[random.randrange(len(result))] = random.choice(INTERESTING_BYTES)
@@ -51,7 +51,7 @@ def set_bytes(data: bytes, random: random.Random) -> bytes:
 
 
 def set_integer(data: bytes, random: random.Random) -> bytes:
-    """Write an extreme integer of 2, 4 or 8 bytes at a random place, as for counts, sizes and offsets of binary formats."""
+    """Write an extreme integer of 2, 4 or 8 bytes at a random place, where binary formats may have a count, size or offset."""
     size = random.choice((2, 4, 8))
     if len(data) < size:
         return b""

@@ -51,7 +51,7 @@ class Report:
 
     Attributes:
         tried: Number of inputs by format.
-        refused: Number of these that raised `SceneError`.
+        refused: Number of inputs that raised `SceneError`, by format.
         slowest: Time of the slowest input by format [s].
         failures: The failures.
     """
@@ -63,7 +63,7 @@ class Report:
 
 
 def input_bytes(sample: Sample, seed: int) -> bytes:
-    """Return the damaged file of a seed."""
+    """Return the damaged file for a seed."""
     generator = random.Random(f"{sample.format} {seed}")
     return damaged(generator.choice(sample.files), generator, text=sample.text)
 
@@ -136,7 +136,7 @@ class _Worker:
 def _serve(pipe, work: list[tuple[str, int]]) -> None:
     """Work through a list in a process with limited memory."""
     warnings.simplefilter("ignore")
-    for stream in (1, 2):  # image libraries print warnings there
+    for stream in (1, 2):  # image libraries print their warnings there
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     known = samples()
     for sample in known.values():  # everything is loaded before the limit is set

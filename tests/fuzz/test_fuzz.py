@@ -11,8 +11,8 @@ from tests.fuzz.mutations import damaged
 
 
 @pytest.mark.parametrize("name", samples())
-def test_samples_are_whole(name, tmp_path):
-    """The undamaged files can be read."""
+def test_samples_are_valid(name, tmp_path):
+    """The undamaged files are valid."""
     sample = samples()[name]
     for data in sample.files:
         path = tmp_path / f"whole{sample.suffix}"
@@ -20,7 +20,7 @@ def test_samples_are_whole(name, tmp_path):
         assert sample.read(path) is not None
 
 
-def test_damage_is_damage():
+def test_damage_depends_on_the_seed_and_changes_the_file():
     """The same seed gives the same bytes, and these rarely equal the undamaged file."""
     data = samples()["obj"].files[0]
     inputs = [damaged(data, random.Random(seed), text=True) for seed in range(200)]
@@ -28,7 +28,7 @@ def test_damage_is_damage():
     assert sum(found != data for found in inputs) > 190
 
 
-def test_what_goes_wrong_is_noticed(tmp_path):
+def test_unexpected_exceptions_are_failures(tmp_path):
     """An exception other than SceneError is recorded as a failure."""
     sample = samples()["obj"]
 
@@ -54,13 +54,13 @@ def report(inputs, seed):
 
 
 def test_damaged_files(capsys):
-    """A few thousand inputs for all readers; their number is printed."""
+    """A few thousand inputs are tried with all readers; their number is printed."""
     with capsys.disabled():
         report(3000, seed=1_000_000)
 
 
 @pytest.mark.slow
 def test_a_hundred_thousand_damaged_files(capsys):
-    """The same with 100,000 inputs."""
+    """The same holds for 100,000 inputs."""
     with capsys.disabled():
         report(100_000, seed=0)

@@ -1,4 +1,4 @@
-"""Denoising: the result is closer to the image without noise, and a missing denoiser is a clear error."""
+"""Denoising: the result is closer to the noise-free image, and a missing denoiser gives a clear error."""
 
 import sys
 
@@ -9,8 +9,8 @@ from nrc_tracer.errors import DeviceError
 from nrc_tracer.imaging import denoise, rel_mse
 
 
-def test_noise_goes_and_edges_stay():
-    """On a two-coloured board with 50 % noise the squared error falls to a fifth, and further with albedo."""
+def test_noise_is_removed_and_edges_are_kept():
+    """On a two-coloured board with 50 % noise the squared error falls to a fifth, and to less with the albedo."""
     pytest.importorskip("pyoidn", reason='needs pip install "nrc-tracer[denoise]"')
     y, x = np.mgrid[0:96, 0:96]
     board = np.where(((x // 24 + y // 24) % 2)[..., None] == 1, [0.7, 0.2, 0.1], [0.1, 0.3, 0.6]).astype(np.float32)
@@ -25,7 +25,7 @@ def test_noise_goes_and_edges_stay():
     assert rel_mse(guided, truth) < 0.8 * rel_mse(alone, truth)
 
 
-def test_without_the_denoiser(monkeypatch):
+def test_a_missing_denoiser_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyoidn", None)
     with pytest.raises(DeviceError, match=r'pip install "nrc-tracer\[denoise\]" installs it'):
         denoise(np.zeros((4, 4, 3), np.float32))

@@ -1,4 +1,4 @@
-"""Image files: stored values are read back, and every problem is one clear error."""
+"""Image files: stored values are read back, and every problem is a clear error."""
 
 import itertools
 import struct
@@ -38,7 +38,7 @@ def test_png_holds_srgb_codes(tmp_path):
     ("mode", "extension"),
     sorted(
         set(itertools.product(["L", "RGB", "RGBA", "LA", "P", "1", "CMYK"], [".png", ".tif", ".bmp", ".tga"]))
-        - {("LA", ".bmp"), ("CMYK", ".png"), ("CMYK", ".bmp"), ("CMYK", ".tga")}  # which do not exist
+        - {("LA", ".bmp"), ("CMYK", ".png"), ("CMYK", ".bmp"), ("CMYK", ".tga")}  # modes that do not exist
     ),
 )
 def test_pillow_modes_become_grey_rgb_or_rgba(tmp_path, rng, mode, extension):
@@ -107,7 +107,7 @@ def test_colour_16_bit_png_keeps_all_bits(tmp_path, rng, colour_type, channels, 
     values = rng.integers(0, 65536, (*shape, channels), dtype=np.uint16)
     data = _png16(values, colour_type)
     (tmp_path / "a.png").write_bytes(data)
-    # Pillow reads the same file at 8 bits, so the fixture is a valid PNG
+    # Pillow also reads the file, at 8 bits, so it is a valid PNG
     eight = np.asarray(PIL.Image.open(tmp_path / "a.png").convert("RGBA"))
     pixels = read_image(tmp_path / "a.png")
     assert pixels.dtype == np.uint16
@@ -129,7 +129,7 @@ def test_hdr_reads_runs_and_flat_pixels():
 
 
 def test_hdr_agrees_with_a_published_environment_map(data_folder):
-    mitsuba = pytest.importorskip("mitsuba")  # the peer that reads the same file
+    mitsuba = pytest.importorskip("mitsuba")  # the other package that reads the same file
     mitsuba.set_variant("scalar_rgb")
     path = min((data_folder / "envmaps").glob("*.hdr"))
     expected = np.array(mitsuba.Bitmap(str(path)).convert(component_format=mitsuba.Struct.Type.Float32), copy=False)
@@ -137,8 +137,8 @@ def test_hdr_agrees_with_a_published_environment_map(data_folder):
 
 
 @pytest.mark.parametrize("layer", ["", "beauty."])
-def test_the_picture_of_an_exr_is_its_part_with_colour(tmp_path, layer):
-    """Wherever the part with R, G, B is, in a layer or not, it is read and not a depth; a file of depths only is refused."""
+def test_the_part_of_an_exr_with_colours_is_read(tmp_path, layer):
+    """The part with R, G and B is read, in a layer or not, and never a depth; a file with depths only is refused."""
     import OpenEXR
 
     rng = np.random.default_rng(2)
@@ -156,8 +156,8 @@ def test_the_picture_of_an_exr_is_its_part_with_colour(tmp_path, layer):
 
 
 @pytest.mark.parametrize("corner", [(2, 1), (0, 0), (-1, -2), (6, 3), (20, 20)])
-def test_an_exr_is_placed_in_its_display_window(tmp_path, corner):
-    """What lies outside the data window is black, what lies outside the display window is cut off."""
+def test_an_exr_fills_its_display_window(tmp_path, corner):
+    """Pixels outside the data window are black, and those outside the display window are cut off."""
     import OpenEXR
 
     from nrc_tracer.imaging.files import float_size
@@ -192,7 +192,7 @@ def test_exr_layers_half_and_luminance(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("a.png", np.uint8), ("a.jpg", np.uint8), ("grey.png", np.uint16)])
-def test_an_image_in_memory_is_the_file(tmp_path, rng, name, dtype):
+def test_an_image_in_memory_is_read_like_a_file(tmp_path, rng, name, dtype):
     path = tmp_path / name
     PIL.Image.fromarray(rng.integers(256, size=(5, 7) if dtype == np.uint16 else (5, 7, 3)).astype(dtype)).save(path)
     image = decode_image(path.read_bytes(), "the image")
@@ -202,7 +202,7 @@ def test_an_image_in_memory_is_the_file(tmp_path, rng, name, dtype):
         decode_image(path.read_bytes()[:40], "the image")
 
 
-def test_missing_and_foreign_files(tmp_path):
+def test_missing_and_foreign_files_are_refused(tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "empty.jpg").write_bytes(b"")
     for name in ("none.png", "text.png", "empty.jpg", "."):
@@ -211,7 +211,7 @@ def test_missing_and_foreign_files(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about the damage
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's warnings about the damage
 @pytest.mark.parametrize("extension", [".png", ".jpg", ".tif", ".bmp", ".tga", ".hdr", ".exr", ".16.png"])
 def test_damaged_files_are_scene_errors(tmp_path, rng, extension):
     path = tmp_path / f"a{extension}"
@@ -222,14 +222,14 @@ def test_damaged_files_are_scene_errors(tmp_path, rng, extension):
     else:
         PIL.Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
     whole = path.read_bytes()
-    # Truncation gives an image or a SceneError
+    # A truncated file gives an image or a SceneError
     for length in range(1, len(whole), max(1, len(whole) // 40)):
         path.write_bytes(whole[:length])
         _read_or_scene_error(path)
     path.write_bytes(whole[: len(whole) // 3])
     with pytest.raises(SceneError):
         read_image(path)
-    # So do single changed bytes
+    # So does a file with a changed byte
     for offset in rng.integers(0, len(whole), 60):
         changed = bytearray(whole)
         changed[offset] ^= 0xFF
@@ -256,7 +256,7 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path, monkeypatch, rng):
             read_image(path)
 
 
-def test_more_pixels_than_pillow_likes_are_read(tmp_path, monkeypatch):
+def test_more_pixels_than_the_limit_of_pillow_are_read(tmp_path, monkeypatch):
     PIL.Image.fromarray(np.zeros((20, 20), dtype=np.uint8)).save(tmp_path / "a.png")
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
     assert read_image(tmp_path / "a.png").shape == (20, 20, 1)
@@ -264,7 +264,7 @@ def test_more_pixels_than_pillow_likes_are_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["none/a.png", "a.jpeg", "a", "folder.png", "file.txt/a.png"])
-def test_places_that_cannot_be_written_to(tmp_path, name):
+def test_unwritable_outputs_are_refused(tmp_path, name):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file.txt").touch()
     with pytest.raises(OutputError):
@@ -285,8 +285,8 @@ def test_check_writable_leaves_no_trace(tmp_path):
 
 @pytest.mark.parametrize("extension", [".exr", ".png", ".hdr", ".npy"])
 def test_a_failed_write_keeps_the_old_file(tmp_path, extension):
-    """The system limits the file to one kilobyte."""
-    resource = pytest.importorskip("resource", reason="needs a system that limits the size of files")
+    """The system limits files to one kilobyte."""
+    resource = pytest.importorskip("resource", reason="needs an operating system that can limit the size of files")
     path = write_image(tmp_path / f"a{extension}", np.ones((2, 2, 3)))
     before = path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

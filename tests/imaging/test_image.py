@@ -26,18 +26,18 @@ def test_other_shapes_are_refused():
 def test_save_and_load(tmp_path, extension, tolerance):
     rgb = np.random.default_rng(0).random((4, 6, 3)).astype(np.float32)
     path = Image(rgb).save(tmp_path / f"a{extension}")
-    # Half an 8-bit code is at most 0.5 / 255 of sRGB, whose slope is at most 2.4 linear per encoded
+    # Half an 8-bit step is at most 0.5 / 255 in sRGB, and sRGB decoding has a slope of at most 2.4
     np.testing.assert_allclose(Image.load(path).rgb, rgb, atol=tolerance)
 
 
-def test_a_notebook_shows_it_in_srgb():
+def test_the_picture_in_a_notebook_is_srgb():
     rgb = np.random.default_rng(0).random((4, 6, 3)) * 1.5
     with PIL.Image.open(io.BytesIO(Image(rgb)._repr_png_())) as picture:
         assert picture.format == "PNG"
         np.testing.assert_array_equal(np.asarray(picture), eight_bits(encode_srgb(np.minimum(rgb, 1.0))))
 
 
-def test_a_notebook_shows_a_large_image_scaled_down():
+def test_a_large_image_is_scaled_down_in_a_notebook():
     rgb = np.zeros((30, 2500, 3))
     rgb[:, 1500:] = 1.0
     with PIL.Image.open(io.BytesIO(Image(rgb)._repr_png_())) as picture:

@@ -1,4 +1,4 @@
-"""Layers in files: an EXR with several parts, which other programs can read, and pictures."""
+"""Layers in files: EXR files with several parts, which other programs can read, and pictures."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_pictures_beside_a_png(tmp_path):
     assert pictures["depth"][0, 0] == 0
     assert pictures["depth"][0, 1] == 255
     assert np.all(np.diff(pictures["depth"].ravel()[1:]) < 0)
-    assert pictures["depth"][3, 5] == 26  # the farthest is not as black as nothing
+    assert pictures["depth"][3, 5] == 26  # the farthest point is brighter than the background
     colors = pictures["shape"].reshape(-1, 3)
     assert colors[0].tolist() == [0, 0, 0]
     far = np.abs(colors[1:, None] - colors[None, 1:]).sum(axis=2) + 999 * np.eye(23, dtype=int)
@@ -71,7 +71,7 @@ def test_arrays_beside_an_npy(tmp_path):
         np.testing.assert_array_equal(np.load(path), LAYERS[name])
 
 
-def test_what_cannot_be_written(tmp_path):
+def test_impossible_outputs_of_layers_are_refused(tmp_path):
     with pytest.raises(OutputError, match=r"has no layers; use .exr, .npy, .png"):
         write_layers(tmp_path / "a.hdr", RGB, LAYERS)
     with pytest.raises(OutputError, match="there is no folder"):
@@ -79,7 +79,7 @@ def test_what_cannot_be_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_layers_of_nothing_are_pictures_too(tmp_path):
+def test_empty_layers_can_be_written_as_pictures(tmp_path):
     nothing = {"depth": np.full((2, 2), np.inf), "position": np.zeros((2, 2, 3)), "variance": np.zeros((2, 2, 3))}
     for path in write_layers(tmp_path / "a.png", RGB, nothing):
         assert not read_image(path).any()

@@ -24,12 +24,12 @@ DENOMINATOR = TRUTH**2 + 0.01 * TRUTH.mean() ** 2
 
 
 def _noisy(rng, deviation, bias=0.0):
-    """The true image times a factor, with normal noise proportional to it."""
+    """The true image times a factor, with normal noise proportional to its value."""
     return TRUTH * (1.0 + bias + deviation * rng.standard_normal(TRUTH.shape))
 
 
 def _expected(relative_square):
-    """The relMSE of a squared error proportional to the square of the true image."""
+    """The relMSE of an image whose squared error is proportional to the square of the true image."""
     return float(np.mean(relative_square * TRUTH**2 / DENOMINATOR))
 
 
@@ -74,12 +74,12 @@ def test_noise_of_two_references_cancels_and_that_of_one_does_not():
         both.append(rel_mse(image, first, second))
         one.append(rel_mse(image, first))
     error = 4.0 * np.std(both) / np.sqrt(trials)
-    # The squares of noisy references are larger by their variance: 0.5 % of 1 %
+    # The squares of noisy references exceed the true ones by the variance, here 0.5 % of 1 %
     assert np.mean(both) == pytest.approx(_expected(0.01), abs=error + 0.02 * _expected(0.01))
     assert np.mean(one) > 1.8 * _expected(0.01)
 
 
-def test_trimming_leaves_out_the_worst_pixels_alone():
+def test_trimming_only_leaves_out_the_worst_pixels():
     image = TRUTH.copy()
     image[3, 4] += 1000.0
     assert rel_mse(image, TRUTH) > 100.0
@@ -89,18 +89,18 @@ def test_trimming_leaves_out_the_worst_pixels_alone():
     assert rel_mse(image, TRUTH, trim=0.0008) == 0.0
 
 
-def test_block_error_sees_brightness_and_not_noise():
+def test_block_error_measures_brightness_and_not_noise():
     flat = np.full((40, 56, 3), 2.0)
     assert block_error(1.1 * flat, flat) == pytest.approx(0.1 * 2.0 / np.sqrt(4.04))
     rng = np.random.default_rng(2)
     noise = 0.5 * rng.standard_normal(flat.shape)
-    # Means of 16 x 16 pixels, and of the smaller blocks at the edges: sums of squares by the number of pixels
+    # The squared error of each block's mean, 16 x 16 pixels or fewer at the edges, is weighted by its number of pixels
     blocks = [(h, w) for h in (16, 16, 8) for w in (16, 16, 16, 8)]
     expected = 0.5 * np.sqrt(len(blocks) / sum(h * w for h, w in blocks)) / np.sqrt(4.04)
     assert block_error(flat + noise, flat) == pytest.approx(expected, rel=0.35)
     checkers = flat + np.where(np.indices((40, 56)).sum(axis=0) % 2, 0.5, -0.5)[..., None]
     assert block_error(checkers, flat) == pytest.approx(0.0, abs=1e-12)
-    assert block_error(flat, flat + noise, flat - noise) == 0.0  # a mean square below zero
+    assert block_error(flat, flat + noise, flat - noise) == 0.0  # the estimated mean square is negative
 
 
 def test_bias_and_variance_add_up_to_the_error():
@@ -126,13 +126,13 @@ def test_bias_is_found_within_its_error(bias, count):
     spread = np.std(found)
     assert np.mean(found) == pytest.approx(_expected(bias**2), abs=4.0 * spread / np.sqrt(trials))
     assert np.mean(variances) == pytest.approx(_expected(0.09), rel=0.01)
-    # The stated error is at least that of the estimate; it is larger for a bias that varies over the image
+    # The stated error is at least the estimate's own; it is larger for a bias that varies over the image
     assert 0.75 * spread < np.mean(errors) < 2.5 * spread
     assert np.mean(np.abs(np.array(found) - _expected(bias**2)) < 3.0 * np.array(errors)) > 0.9
 
 
 def test_errors_shared_by_a_whole_image_widen_the_error_of_the_bias():
-    """A cache has errors that whole images share: leaving out images shows them, the spread between blocks does not."""
+    """A cache has errors that a whole image shares: leaving out images reveals them, unlike the spread between blocks."""
     rng = np.random.default_rng(5)
     trials, found, errors = 200, [], []
     for _ in range(trials):
@@ -144,13 +144,13 @@ def test_errors_shared_by_a_whole_image_widen_the_error_of_the_bias():
     assert np.sqrt(np.mean(np.square(errors))) > 0.75 * np.std(found)
 
 
-def test_psnr_of_an_error():
+def test_psnr_against_its_formula():
     """The value is that of the formula."""
     assert decibels(1e-4) == pytest.approx(40.0)
     assert decibels(1e-4, peak=10.0) == pytest.approx(60.0)
 
 
-def test_psnr_is_that_of_scikit_image():
+def test_psnr_agrees_with_scikit_image():
     from skimage.metrics import peak_signal_noise_ratio
 
     rng = np.random.default_rng(6)

@@ -10,7 +10,7 @@ KINDS = [(np.uint8, ".png"), (np.uint16, ".png"), (np.float32, ".exr")]
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize(("dtype", "extension"), KINDS)
-def test_every_kind_of_image_comes_back(tmp_path, dtype, extension, channels):
+def test_every_kind_of_image_is_read_back(tmp_path, dtype, extension, channels):
     rng = np.random.default_rng(1)
     if dtype == np.float32:
         pixels = rng.normal(size=(5, 7, channels)).astype(dtype) * np.float32(1e4)
@@ -24,7 +24,7 @@ def test_every_kind_of_image_comes_back(tmp_path, dtype, extension, channels):
     np.testing.assert_array_equal(back, pixels)
 
 
-def test_what_is_not_pixels_is_refused(tmp_path):
+def test_data_that_are_not_pixels_are_refused(tmp_path):
     for pixels, name in (
         (np.zeros((2, 2), np.uint8), "a.png"),
         (np.zeros((2, 2, 2), np.uint8), "a.png"),

@@ -45,7 +45,7 @@ def test_png(tmp_path, dtype, channels):
     np.testing.assert_array_equal(found, pixels)
 
 
-def test_png_has_many_chunks_where_it_is_large(tmp_path):
+def test_a_large_png_has_many_chunks(tmp_path):
     """Compressed bytes are written in chunks of 1 MiB: 5 MiB of noise, which do not compress, take at least five."""
     pixels = np.random.default_rng(0).integers(0, 256, (1400, 1300, 3), dtype=np.uint8)
     path = _write(tmp_path / "a.png", pixels)
@@ -57,7 +57,7 @@ def test_png_has_many_chunks_where_it_is_large(tmp_path):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("big", [False, True])
 def test_tiff(tmp_path, monkeypatch, dtype, channels, big):
-    """tifffile reads the file, a BigTIFF if it is large, in several strips."""
+    """tifffile reads the file in several strips; a large file is a BigTIFF."""
     tifffile = pytest.importorskip("tifffile")
     from nrc_tracer.imaging import row_files
 
@@ -74,13 +74,13 @@ def test_tiff(tmp_path, monkeypatch, dtype, channels, big):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_exr(tmp_path, channels):
-    """The package's reader returns the same floats."""
+    """The package's reader returns exactly the floats that were written."""
     pixels = _pixels(np.float32, channels)
     np.testing.assert_array_equal(read_image(_write(tmp_path / "a.exr", pixels)), pixels)
 
 
-def test_what_does_not_fit_is_one_line(tmp_path):
-    """Unknown extensions, unsupported types of samples, and impossible paths are errors."""
+def test_impossible_outputs_give_one_line_errors(tmp_path):
+    """Unknown extensions, unsupported sample types and impossible paths give one-line errors."""
     for name, words in (("a.gif", "unknown image format"), ("a.png", "not float32"), ("no/a.exr", "no folder")):
         with pytest.raises(OutputError, match=words):
             _write(tmp_path / name, _pixels(np.float32, 3))
@@ -105,8 +105,8 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.exr"])
-def test_numpy_integers_are_sizes(tmp_path, name):
-    """Sizes of 8 bits, whose products would overflow, give the same file as Python's integers."""
+def test_numpy_integers_are_accepted_as_sizes(tmp_path, name):
+    """Sizes of NumPy's 8-bit types, whose products would overflow, give the same file as Python integers."""
     pixels = _pixels(np.float32 if name == "a.exr" else np.uint8, 3)
     expected = _write(tmp_path / name, pixels)
     height, width, channels = map(np.uint8, pixels.shape)

@@ -1,4 +1,4 @@
-"""Tone mapping: exact where that is documented, and well behaved elsewhere."""
+"""Tone mapping: exact where values are documented, and well behaved elsewhere."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ def test_decoding_undoes_encoding():
     np.testing.assert_allclose(encode_srgb(decode_srgb(codes)), codes, atol=1e-6)
 
 
-def test_eight_bits_are_the_nearest():
-    """Every code is recovered from its value and from 0.49 steps around it; values beyond black and white are clipped."""
+def test_eight_bit_codes_are_the_nearest():
+    """A code's value results in that code even after a change by 0.49 steps; values beyond black and white are clipped."""
     codes = np.arange(256)
     for off in (-0.49, 0.0, 0.49):
         found = eight_bits((codes + off) / 255)
@@ -37,7 +37,7 @@ def test_grey_stays_grey_and_grows_from_black_to_white(tone):
     ramp = np.exp2(np.linspace(-16, 12, 200))
     shown = tone_map(np.repeat(ramp[:, None, None], 3, axis=2), tone)
     assert shown.dtype == np.float32
-    # The matrices are given to four or five digits, and their rows sum to 1 that well
+    # The matrices are given to four or five digits, and their rows sum to 1 to that precision
     np.testing.assert_allclose(shown.max(axis=2), shown.min(axis=2), atol=2e-3)
     assert np.all(np.diff(shown[:, 0, 0]) >= -2e-3)
     assert shown[0].max() < 0.01
@@ -51,7 +51,7 @@ def test_film_like_operators_keep_detail_above_one(tone):
 
 
 @pytest.mark.parametrize("tone", TONES)
-def test_broken_values_never_leave_the_range(tone):
+def test_values_that_are_not_finite_stay_in_range(tone):
     rgb = np.array([[[np.nan, -1.0, 0.0], [np.inf, 3e38, 0.0], [-np.inf, 1e-40, 5.0]]], dtype=np.float32)
     for exposure in (-200.0, 0.0, 200.0):
         shown = tone_map(rgb, tone, exposure)

@@ -1,4 +1,4 @@
-"""A study of stand-ins, rendered and measured once."""
+"""A study of fake renderers, rendered and measured once."""
 
 import pytest
 

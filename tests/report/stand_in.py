@@ -1,4 +1,4 @@
-"""A renderer whose bias, variance and speed are known exactly, and a run that spends its made-up time."""
+"""A fake renderer with known bias, variance and speed, and a `run` that uses its simulated time."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from nrc_tracer.report.settings import make_settings
 
 SIZE = (24, 32)
 TRUTH = 1.0 + 0.5 * np.sin(np.arange(SIZE[0] * SIZE[1] * 3) * 0.05).reshape(*SIZE, 3)
-# Relative bias, deviation of one sample, seconds a sample, seconds of warm-up
+# Relative bias, standard deviation of a sample, seconds per sample, seconds of warm-up
 KINDS = {"off": (0.0, 1.0, 0.01, 0.0), "on": (0.05, 0.25, 0.02, 0.1), "unbiased": (0.0, 1.1, 0.02, 0.1)}
 SETTINGS = make_settings()
 
 
 def expected(relative_square: float) -> float:
-    """relMSE of a squared error in proportion to the square of the truth."""
+    """The relMSE of an image whose squared error is proportional to the square of the truth."""
     return float(np.mean(relative_square * TRUTH**2 / (TRUTH**2 + 0.01 * TRUTH.mean() ** 2)))
 
 
 class StandIn:
-    """Samples are the truth times 1 + bias + noise."""
+    """A renderer whose samples are the truth times 1 + bias + noise."""
 
     device, accel, notice, dropped = "cpu", "none", None, 0
 

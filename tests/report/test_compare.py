@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, and files that hold what they say."""
+"""The report: a self-contained HTML file, and files that agree with it."""
 
 import base64
 import io
@@ -26,7 +26,7 @@ VOID = {"meta", "img", "br", "input", "source", "link", "hr"}
 
 
 class Page(HTMLParser):
-    """Collects elements, and checks that they are closed in order."""
+    """Collects elements and checks that they are closed in the right order."""
 
     def __init__(self, text):
         super().__init__()
@@ -89,13 +89,13 @@ def test_all_pictures_decode_and_are_shown_with_words(page):
             assert picture.format == "PNG"
 
 
-def test_pictures_have_the_same_look(page, reference):
+def test_pictures_use_the_tone_mapping_of_the_report(page, reference):
     address = next(image["src"] for image in page.all("img") if image.get("id") == "image-0")
     shown = np.array(PIL.Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
     assert np.array_equal(shown, (tone_map(reference.mean, "agx", 0.5) * 255 + 0.5).astype(np.uint8))
 
 
-def test_the_script_finds_what_it_asks_for(text, page):
+def test_the_script_uses_elements_that_exist(text, page):
     data = json.loads(next(t for tag, t in page.texts if tag == "script" and t.startswith("{")))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(ids)) == len(ids)
@@ -116,7 +116,7 @@ def test_the_script_is_javascript():
     assert checked.returncode == 0, checked.stderr
 
 
-def test_words_are_escaped_and_numbers_shown(text, page, measured):
+def test_text_is_escaped_and_numbers_are_shown(text, page, measured):
     assert "a <b> & c.json" in [t for tag, t in page.texts if tag == "h1"]
     assert "<b> &" not in text
     assert [t for tag, t in page.texts if tag == "p" and t == "beware"]
@@ -142,13 +142,13 @@ def test_metrics_and_images(folder, measured, shots, reference):
     assert np.array_equal(read_image(folder / "images" / "cached-64-spp.exr"), first)
 
 
-def test_figures_are_pictures_of_something(folder):
+def test_figures_are_not_blank(folder):
     figures = {path.stem: np.array(PIL.Image.open(path)) for path in (folder / "figures").iterdir()}
     assert set(figures) == {"bias", "bias-legend", "convergence", "error-legend", "errors", "images", "parts"}
     assert all(figure.std() > 10 and min(figure.shape[:2]) > 80 for figure in figures.values())
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_an_impossible_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file/report: cannot be made: .*; choose another folder with --output"):
         prepare_folder(tmp_path / "file" / "report")

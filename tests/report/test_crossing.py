@@ -1,4 +1,4 @@
-"""When uncached rendering overtakes, for errors whose crossing is known in closed form."""
+"""The time at which uncached rendering overtakes, for errors whose crossing is known in closed form."""
 
 import math
 
@@ -9,7 +9,7 @@ from nrc_tracer.report.crossing import find_crossing, slope
 from nrc_tracer.report.settings import Setting
 
 CACHED = Setting("on", "hash", "cached")
-BIAS, VARIANCE, PLAIN = 0.01, 0.05, 0.4  # errors at one second; equal where 0.01 t + 0.05 = 0.4: at 35 s
+BIAS, VARIANCE, PLAIN = 0.01, 0.05, 0.4  # The errors at one second; they are equal where 0.01 t + 0.05 = 0.4, at 35 s
 
 
 def _find(**changes):
@@ -24,14 +24,14 @@ def _find(**changes):
     return find_crossing(CACHED, **{**values, **changes})
 
 
-def test_the_model():
+def test_the_crossing_of_the_model():
     found = _find()
     assert found.seconds == pytest.approx(35.0)
     assert found.measured is None
     assert found.words == "after 35 s (model)"
 
 
-def test_a_bias_within_its_error_is_none_but_bounds_the_time():
+def test_a_bias_within_its_error_gives_a_lower_bound_of_the_time():
     found = _find(squared_bias=0.001, squared_bias_error=0.001)
     assert math.isinf(found.seconds)
     assert found.at_least == pytest.approx(0.35 / 0.003)
@@ -39,17 +39,17 @@ def test_a_bias_within_its_error_is_none_but_bounds_the_time():
     assert _find(squared_bias=-0.001).words == "never: no bias found"
 
 
-def test_more_variance_at_equal_time_is_behind_at_once():
+def test_a_cache_with_more_variance_at_equal_time_is_never_ahead():
     found = _find(variance=1.0)
     assert found.seconds == 0.0
     assert found.words == "uncached is ahead at any time (model)"
 
 
 @pytest.mark.parametrize("points", [3, 9])
-def test_measured_curves_cross_where_they_do(points):
+def test_the_crossing_of_measured_curves(points):
     times = np.geomspace(1.0, 128.0, points)
     found = _find(plain_curve=(times, PLAIN / times), curve=(times, BIAS + VARIANCE / times))
-    # Straight lines in log-log between points: exact only at the points, so the more the nearer
+    # Interpolation is linear in log-log coordinates, which is only exact at the points, so more points give a better result
     assert found.measured == pytest.approx(35.0, rel=0.3 if points == 3 else 0.05)
     assert found.range == pytest.approx((1.0, 128.0))
     short = times[times < 20.0]

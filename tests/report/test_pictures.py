@@ -1,4 +1,4 @@
-"""Error maps mean what their scale says, and close-ups lie where images are wrong."""
+"""Error maps use the colours of their scale, and close-ups are taken where images differ most from the reference."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_colours_of_the_error_map():
 
 
 def test_colours_of_the_bias_map():
-    """Red is too bright and blue is too dark, of the mean of the images."""
+    """Red means too bright and blue too dark, for the mean of the images."""
     noise = 0.1 * np.random.default_rng(0).standard_normal(FLAT.shape)
     noise[:, :32] -= BIAS_RANGE
     noise[:, 64:] += BIAS_RANGE
@@ -33,7 +33,7 @@ def test_colours_of_the_bias_map():
     assert colors[:, 68:, 0].mean() > 0.6 > colors[:, 68:, 2].mean()
 
 
-def test_crops_lie_where_images_are_wrong_and_do_not_overlap():
+def test_crops_show_the_largest_errors_and_do_not_overlap():
     left, right = FLAT.copy(), FLAT.copy()
     left[20:30, 10:20] *= 1.5
     right[40:50, 70:80] *= 0.5

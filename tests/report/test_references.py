@@ -1,4 +1,4 @@
-"""References reach the error that is asked for, are found again, and grow where more is asked for."""
+"""References reach the requested error, are found again, and are extended when a smaller error is requested."""
 
 import numpy as np
 import pytest
@@ -23,14 +23,14 @@ def _maker(made):
 
 
 def test_the_stated_error_is_the_true_one(reference):
-    """Against the truth, which a stand-in has: the estimate is of 2304 values, so good to about 3 %."""
+    """The truth of the fake renderer is known; the estimate uses 2304 values, so it is good to about 3 %."""
     assert reference.error <= 0.01
     assert reference.error == pytest.approx(np.sqrt(rel_mse(reference.mean, TRUTH)), rel=0.12)
-    # Two halves of n samples each have a relative variance of 1 / (2 n)
+    # Each of two halves with n samples has a relative variance of 1 / (2 n)
     assert reference.error == pytest.approx(np.sqrt(0.5 / reference.samples[0]), rel=0.12)
 
 
-def test_a_stored_reference_is_found_and_a_smaller_error_adds_to_it(tmp_path):
+def test_a_stored_reference_is_found_and_extended_for_a_smaller_error(tmp_path):
     path, made = tmp_path / "truth.npz", []
     first = find_reference(path, _maker(made), error=0.05)
     assert not first.reused
@@ -41,19 +41,19 @@ def test_a_stored_reference_is_found_and_a_smaller_error_adds_to_it(tmp_path):
     assert np.array_equal(again.first, first.first)
     finer = find_reference(path, _maker(made), error=0.02)
     assert finer.error <= 0.02 < first.error
-    assert len({renderer.seed for renderer in made}) == 4  # no random number twice
+    assert len({renderer.seed for renderer in made}) == 4  # no random number is used twice
     assert finer.samples[0] == first.samples[0] + made[2].samples
     assert np.sqrt(rel_mse(finer.mean, TRUTH)) == pytest.approx(finer.error, rel=0.15)
     assert [p.name for p in tmp_path.iterdir()] == ["truth.npz"]
 
 
-def test_time_ends_it(tmp_path):
+def test_a_reference_ends_with_its_time(tmp_path):
     reference = find_reference(tmp_path / "truth.npz", _maker([]), error=1e-4, most_seconds=2.0)
     assert 1e-4 < reference.error < 0.2
-    assert sum(reference.samples) * 0.01 < 4.0  # seconds of the stand-in
+    assert sum(reference.samples) * 0.01 < 4.0  # simulated seconds
 
 
-def test_the_key_is_of_all_that_decides_the_image():
+def test_the_key_depends_on_everything_that_changes_the_image():
     scene = load_scene(SCENES / "cornell-box.json")
     keys = {
         reference_key(scene, width=24, height=24, max_depth=-1),
@@ -65,7 +65,7 @@ def test_the_key_is_of_all_that_decides_the_image():
     assert len(keys) == 4
 
 
-def test_given_images(tmp_path):
+def test_images_may_be_given_as_references(tmp_path):
     write_image(tmp_path / "a.exr", TRUTH)
     write_image(tmp_path / "b.exr", TRUTH * 1.02)
     one = read_reference((tmp_path / "a.exr",), width=WIDTH, height=HEIGHT)
@@ -80,7 +80,7 @@ def test_given_images(tmp_path):
         read_reference((tmp_path / "a.exr",), width=8, height=6)
 
 
-def test_damaged_and_unwritable_places(tmp_path):
+def test_damaged_files_and_unwritable_folders_are_refused(tmp_path):
     path = tmp_path / "truth.npz"
     path.write_bytes(b"no archive")
     with pytest.raises(SceneError, match=r"truth\.npz: not a readable reference .* delete it"):
@@ -92,5 +92,5 @@ def test_damaged_and_unwritable_places(tmp_path):
         find_reference(tmp_path / "nowhere" / "truth.npz", _maker([]), error=0.1)
 
 
-def test_no_second_image_no_error():
+def test_a_single_image_has_no_error_estimate():
     assert Reference(TRUTH, None).error is None

@@ -1,4 +1,4 @@
-"""A study of renderers whose bias, variance and speed are known exactly finds just these."""
+"""A study finds the bias, variance and speed of fake renderers, which are known exactly."""
 
 import json
 
@@ -21,7 +21,7 @@ def test_settings():
     assert [(s.mode, s.encoding) for s in both[4:]] == [(m, "triangle-wave") for m in ("on", "unbiased", "view")]
 
 
-def test_every_image_has_random_numbers_of_its_own(shots):
+def test_no_two_images_share_random_numbers(shots):
     seeds = [shot.seed for images in shots.images.values() for shot in images]
     seeds += [points[0].seed for points in shots.curves.values()]
     assert len(set(seeds)) == len(seeds) == 3 * 2 * 4 + 3
@@ -38,11 +38,11 @@ def test_budgets_are_spent(shots):
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 @pytest.mark.parametrize("budget", BUDGETS, ids=lambda budget: budget.name)
-def test_bias_and_variance_are_those_put_in(measured, setting, budget):
+def test_bias_and_variance_are_those_of_the_renderers(measured, setting, budget):
     result = measured.result(setting, budget)
     bias, deviation, _, _ = KINDS[setting.mode]
     variance = deviation**2 / result.samples
-    # 4 images of 2304 values: the variance has a relative error of sqrt(2 / (3 * 2304)) = 1.7 %
+    # 4 images of 2304 values: the relative standard error of the variance is sqrt(2 / (3 * 2304)) = 1.7 %
     assert result.variance == pytest.approx(expected(variance), rel=0.07)
     assert result.squared_bias == pytest.approx(expected(bias**2), abs=4.0 * result.squared_bias_error)
     assert result.squared_bias_error < expected(0.05**2) / 4.0
@@ -54,7 +54,7 @@ def test_bias_and_variance_are_those_put_in(measured, setting, budget):
         assert result.squared_bias > 5.0 * result.squared_bias_error
 
 
-def test_what_renderers_report_is_averaged(measured):
+def test_reports_of_renderers_are_averaged(measured):
     cached, plain = measured.result(SETTINGS[1], BUDGETS[0]), measured.result(SETTINGS[0], BUDGETS[0])
     assert (cached.path_length, cached.cache_bias) == (2.5, pytest.approx(0.05))
     assert cached.shares == pytest.approx({"trace": 0.5, "query": 0.3, "train": 0.2})
@@ -70,14 +70,14 @@ def test_noise_falls_with_slope_minus_one_and_a_bias_makes_it_flat(measured):
     assert plain.seconds[-1] == pytest.approx(4.0)
 
 
-def test_uncached_overtakes_when_it_should(measured):
+def test_uncached_overtakes_at_the_expected_time(measured):
     found = {crossing.setting.mode: crossing for crossing in measured.crossings}
-    # Equal where 0.05^2 + 0.25^2 * 0.02 / (t - 0.1) = 0.01 / t; the model takes warm-up as part of the time
+    # The errors are equal where 0.05^2 + 0.25^2 * 0.02 / (t - 0.1) = 0.01 / t; the model counts the warm-up as part of the time
     assert found["on"].seconds == pytest.approx(0.01 / 0.05**2 - 0.25**2 * 0.02 / 0.05**2, rel=0.25)
     assert found["unbiased"].seconds == 0.0
 
 
-def test_a_reference_that_is_too_noisy_is_noticed(shots, reference):
+def test_a_reference_that_is_too_noisy_is_reported(shots, reference):
     import dataclasses
 
     from nrc_tracer.report.measure import Look, measure
@@ -89,7 +89,7 @@ def test_a_reference_that_is_too_noisy_is_noticed(shots, reference):
     assert "the reference is too noisy" in check_control(measure(shots, noisy, Look()))
 
 
-def test_words_and_numbers_are_the_same(measured):
+def test_document_and_tables_contain_the_measured_numbers(measured):
     document = json.loads(json.dumps(as_document(measured), allow_nan=False))
     assert len(document["results"]) == 6
     assert document["results"][0]["rel_mse"] == measured.results[0].rel_mse

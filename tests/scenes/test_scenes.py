@@ -1,4 +1,4 @@
-"""The project's own scenes: they load, render, show what their descriptions promise, and are what their scripts make."""
+"""The scenes of this repository: they load and render, match their descriptions, and equal the output of their scripts."""
 
 import importlib.util
 from pathlib import Path
@@ -31,7 +31,7 @@ def _script(name):
     return module
 
 
-def test_every_scene_is_listed_and_has_its_picture():
+def test_every_scene_is_listed_and_has_a_picture():
     assert tuple(sorted(path.stem for path in SCENES.glob("*.json"))) == NAMES
     readme = (SCENES / "README.md").read_text(encoding="utf-8")
     for name in NAMES:
@@ -39,7 +39,7 @@ def test_every_scene_is_listed_and_has_its_picture():
         assert (SCENES / "pictures" / f"{name}.png").is_file()
 
 
-def test_the_script_of_the_tasks_ends_where_the_program_fails(tmp_path):
+def test_the_script_of_the_tasks_stops_when_the_program_fails(tmp_path):
     with pytest.raises(SystemExit) as caught:
         _script("make_tasks_picture").run("info", tmp_path / "missing.json")
     assert caught.value.code == 1
@@ -54,7 +54,7 @@ def test_scene_renders_well_exposed_and_without_lost_samples(name):
 
 
 def test_surfaces_of_the_cornell_box_at_coordinate_zero_are_lit():
-    """The floor lies at y = 0 and the green wall at x = 0: rays that leave them must not meet them again."""
+    """The floor lies at y = 0 and the green wall at x = 0; rays that leave them must not intersect them again."""
     mean, _ = _moments("cornell-box", 16, width=32)
     floor, green = mean[29:31, 3:13], mean[12:20, 30]
     assert (floor @ LUMINANCE).min() > 0.02
@@ -62,8 +62,8 @@ def test_surfaces_of_the_cornell_box_at_coordinate_zero_are_lit():
     assert green.mean() > 0.02
 
 
-def test_nothing_in_door_ajar_is_a_light_or_lit_by_one():
-    """Depth 1 shows lights, depth 2 adds what they light; the camera sees neither."""
+def test_no_visible_surface_in_door_ajar_is_a_light_or_lit_directly():
+    """Depth 1 shows lights and depth 2 adds surfaces lit by them; the camera sees neither."""
     mean = _moments("door-ajar", 16, width=80)[0].mean()
     assert _moments("door-ajar", 4, width=160, max_depth=1)[0].max() == 0.0
     assert _moments("door-ajar", 16, width=160, max_depth=2)[0].mean() < 0.01 * mean
@@ -74,19 +74,19 @@ def test_door_ajar_has_a_relative_variance_that_tests_can_afford():
     assert (variance @ LUMINANCE).mean() / (mean @ LUMINANCE).mean() ** 2 < 30.0
 
 
-def test_meshes_and_sky_are_what_the_script_makes(tmp_path):
+def test_meshes_and_sky_equal_the_output_of_the_script(tmp_path):
     for made in _script("make_meshes").write_all(tmp_path):
         assert made.read_bytes() == (SCENES / made.relative_to(tmp_path)).read_bytes(), made.name
 
 
-def test_generated_scenes_are_what_the_script_makes(tmp_path):
+def test_generated_scenes_equal_the_output_of_the_script(tmp_path):
     for made in _script("make_scenes").write_all(tmp_path):
         assert made.read_bytes() == (SCENES / made.name).read_bytes(), made.name
 
 
 @pytest.mark.parametrize("name", ["arch", "bowl", "goblet", "knot", "teapot", "vase"])
 def test_meshes_face_outwards(name):
-    """Faces agree with the normals of their vertices; solids of revolution and tubes enclose a positive volume."""
+    """Faces agree with the normals of their vertices, and solids of revolution and tubes enclose a positive volume."""
     mesh = _script("make_meshes").MESHES[name]()
     corners = mesh.positions[mesh.indices]
     faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -107,7 +107,7 @@ def test_many_lights_has_many_lights_of_very_different_power():
 
 
 def test_the_folder_stays_small():
-    """The scenes, what makes them and their pictures; examples are scripts of their own."""
+    """This counts scenes, their scripts and pictures; the examples are separate scripts."""
     left_out = {"__pycache__", "examples"}
     files = [path for path in SCENES.rglob("*") if path.is_file() and not left_out & set(path.parts)]
     pictures = [path for path in files if path.suffix == ".png"]

@@ -54,7 +54,7 @@ def cube(points):
 
 
 def noise(points):
-    """Independent values at the corners of 20^3 cells cover all cases of marching cubes, including ambiguous ones."""
+    """Independent values at the corners of 20^3 cells, which cover all cases of marching cubes, including ambiguous ones."""
     values = np.random.default_rng(5).standard_normal((21, 21, 21)).astype(np.float32)
     return values[tuple(np.round((points + 1.0) * 10.0).astype(int).T)]
 
@@ -93,7 +93,7 @@ def test_closed_and_the_same_for_every_size_of_blocks(field, options, euler):
         other = extract(field, *BOX, **options, block=block)
         np.testing.assert_array_equal(other.positions, surface.positions)
         np.testing.assert_array_equal(other.indices, surface.indices)
-        assert other.evaluations == surface.evaluations  # a corner that blocks share is evaluated once
+        assert other.evaluations == surface.evaluations  # corners that blocks share are evaluated once
 
 
 def test_open_where_the_surface_leaves_the_box():
@@ -102,23 +102,23 @@ def test_open_where_the_surface_leaves_the_box():
     assert not mesh.is_watertight
     edges, counts = np.unique(mesh.edges_sorted, axis=0, return_counts=True)
     border = surface.positions[edges[counts == 1]]
-    on_side = np.any(np.all(np.abs(border) == 1.0, axis=1), axis=1)  # both ends on the same side of the box
+    on_side = np.any(np.all(np.abs(border) == 1.0, axis=1), axis=1)  # both ends lie on the same side of the box
     assert counts.max() == 2
     assert np.all(on_side)
 
 
 @pytest.mark.parametrize("lipschitz", [None, 1.0])
-def test_closing_at_the_border_cuts_off_what_is_outside(lipschitz):
+def test_closing_cuts_the_surface_off_at_the_box(lipschitz):
     surface = extract(around_the_box, *BOX, 16, closed=True, lipschitz=lipschitz, block=4)
     mesh = as_trimesh(surface)
     assert mesh.is_watertight
     np.testing.assert_array_equal(mesh.bounds, [[-1.0] * 3, [1.0] * 3])
-    # The volume of the box, less half a cell's cross-section along each of 12 edges of length 2
+    # The volume of the box, minus half the cross-section of a cell along each of the 12 edges of length 2
     assert 8.0 - 12 * 2.0 * 0.5 * 0.125**2 < mesh.volume < 8.0
 
 
 @pytest.mark.parametrize("field", [half_ball, around_the_box])
-def test_what_is_closed_does_not_depend_on_what_is_left_out(field):
+def test_skipping_distant_cells_does_not_change_a_closed_surface(field):
     every, far = (extract(field, *BOX, 48, closed=True, block=16, lipschitz=steepest) for steepest in (None, 1.0))
     np.testing.assert_array_equal(far.positions, every.positions)
     np.testing.assert_array_equal(far.indices, every.indices)
@@ -137,8 +137,8 @@ def test_area_and_volume_of_a_sphere_converge_at_second_order(refine):
 
 
 def _by_edges(positions, triangles):
-    """Sorted triangles, each as the edges of the unit lattice on which its corners lie."""
-    off = np.abs(positions - np.round(positions)) > 1e-4  # positions are rounded to 32 bits
+    """The sorted triangles; each is given by the edges of the unit lattice on which its corners lie."""
+    off = np.abs(positions - np.round(positions)) > 1e-4  # positions are rounded to 32-bit floats
     key = np.concatenate([np.where(off, np.floor(positions), np.round(positions)), off], axis=1).astype(int).tolist()
     corners = [tuple(sorted(tuple(key[corner]) for corner in triangle)) for triangle in triangles]
     return sorted(corners)
@@ -147,7 +147,7 @@ def _by_edges(positions, triangles):
 @pytest.mark.parametrize(
     "field", [lambda p: torus(p + np.float32([0.012, 0.023, 0.031])), gyroid], ids=["torus", "gyroid"]
 )
-def test_triangles_are_those_of_the_whole_lattice(field):
+def test_triangles_agree_with_marching_cubes_of_the_whole_lattice(field):
     lower, upper = (-1.0, -1.0, -0.75), (1.0, 0.5, 0.75)
     cells = (30, 22, 19)
     surface = extract(field, lower, upper, cells, block=8)
@@ -176,7 +176,7 @@ def test_far_from_the_surface_a_distance_is_not_evaluated():
     np.testing.assert_array_equal(surface.indices, everywhere.indices)
     points = np.concatenate(seen)
     assert surface.evaluations == len(points) < 0.25 * everywhere.evaluations
-    assert len(np.unique(points, axis=0)) > 0.9 * len(points)  # centres of bricks may be corners of cells as well
+    assert len(np.unique(points, axis=0)) > 0.9 * len(points)  # the centre of a brick may also be the corner of a cell
 
 
 @pytest.mark.parametrize("lipschitz", [None, 1.0])
@@ -185,14 +185,14 @@ def test_refined_vertices_lie_on_the_surface(lipschitz):
     refined = extract(torus, *BOX, 32, lipschitz=lipschitz, refine=8)
     cell = 2.0 / 32
     assert np.abs(torus(plain.positions)).max() > 1e-3
-    # Vertices are moved to a corner by at most 1e-4 edges
+    # Vertices are moved towards a corner by at most 1e-4 of an edge
     assert np.abs(torus(refined.positions)).max() < 1.1e-4 * cell
     lattice = (refined.positions + 1.0) / cell
     off = np.abs(lattice - np.round(lattice)) > 1e-4
-    assert np.all(off.sum(axis=1) <= 1)  # still on the edges, or a cell's middle, of which a torus has none
+    assert np.all(off.sum(axis=1) <= 1)  # on edges: a torus has no vertices inside cells
 
 
-def test_refinement_finds_the_roots_of_what_is_not_linear():
+def test_refinement_finds_the_roots_of_nonlinear_functions():
     surface = extract(lambda p: np.expm1(30.0 * sphere(p)), *BOX, 24, refine=10)
     assert np.abs(sphere(surface.positions)).max() < 1e-3 * 2.0 / 24
 
@@ -207,9 +207,10 @@ def test_corners_that_lie_on_the_surface_make_no_triangles_without_area():
     np.testing.assert_array_equal(mesh.bounds, [[-0.5] * 3, [0.5] * 3])
 
 
-def test_collapsing_keeps_what_it_would_have_to_join():
+def test_collapsing_keeps_separate_surfaces_apart():
     """The edges (0, 1) and (4, 5) of two tetrahedra coincide. Collapsing each edge would leave no triangle of either tetrahedron,
-    and joining all four vertices would connect them; as no triangle connects them, they stay apart."""
+    and joining all four vertices would connect two surfaces that no triangle connects, so the vertices stay apart.
+    """
     tetrahedron = np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]], np.int32)
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
     positions, indices = collapsed(
@@ -218,7 +219,7 @@ def test_collapsing_keeps_what_it_would_have_to_join():
     assert len(positions) == 8
     assert len(indices) == 8
     flat = corners.copy()
-    flat[1] = flat[0]  # a tetrahedron with no length between 0 and 1 is two triangles back to back
+    flat[1] = flat[0]  # without an edge between 0 and 1, a tetrahedron becomes two triangles back to back
     positions, indices = collapsed(
         np.concatenate([flat, corners]), np.concatenate([tetrahedron, tetrahedron + 4]).astype(np.int32)
     )
@@ -237,7 +238,7 @@ def test_normals_and_attributes():
     assert np.all(np.sum(faces * corners.mean(axis=1), axis=1) > 0.0)
 
 
-def test_where_the_gradient_is_none_normals_are_the_triangles():
+def test_normals_are_those_of_triangles_without_a_gradient():
     def gradient(points):
         rows = sphere_gradient(points)
         rows[points[:, 0] > 0.0] = 0.0
@@ -250,7 +251,7 @@ def test_where_the_gradient_is_none_normals_are_the_triangles():
     assert np.sum(surface.normals * outward, axis=1).min() > math.cos(0.1)
 
 
-def test_another_level_and_a_box_of_other_proportions():
+def test_another_level_and_a_box_that_is_not_a_cube():
     surface = extract(sphere, (-1.0, -1.0, 0.0), (1.0, 1.0, 0.5), 64, level=0.25)
     radii = np.linalg.norm(surface.positions, axis=1)
     np.testing.assert_allclose(radii, 0.75, atol=(2.0 / 64) ** 2)
@@ -315,7 +316,7 @@ def test_missing_packages_are_named(monkeypatch, tmp_path, package, call):
 
 
 @pytest.mark.parametrize("ending", [".ply", ".obj", ".glb", ".stl", ".PLY"])
-def test_files_hold_what_was_extracted(tmp_path, ending):
+def test_files_contain_the_extracted_surface(tmp_path, ending):
     colors = np.float32([0.2, 0.5, 1.0])
     surface = extract(sphere, *BOX, 16, gradient=sphere_gradient, attributes=lambda p: np.tile(colors, (len(p), 1)))
     path = write_surface(surface, tmp_path / f"sphere{ending}")
@@ -334,7 +335,7 @@ def test_files_hold_what_was_extracted(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", [".ply", ".obj", ".glb"])
-def test_our_own_readers_give_normals_and_colours_back(tmp_path, ending):
+def test_the_package_reads_its_normals_and_colours_back(tmp_path, ending):
     colors = np.float32([0.2, 0.5, 1.0])
     surface = extract(sphere, *BOX, 16, gradient=sphere_gradient, attributes=lambda p: np.tile(colors, (len(p), 1)))
     path = write_surface(surface, tmp_path / f"sphere{ending}")
@@ -347,7 +348,7 @@ def test_our_own_readers_give_normals_and_colours_back(tmp_path, ending):
     np.testing.assert_allclose(mesh.normals[mesh.indices], surface.normals[surface.indices], atol=1e-5)
 
 
-def test_unknown_formats_and_places_are_refused(tmp_path):
+def test_unknown_formats_and_missing_folders_are_refused(tmp_path):
     surface = Isosurface(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]], np.int32))
     with pytest.raises(OutputError, match=r'"\.plyy" is not a format .*"\.ply"'):
         write_surface(surface, tmp_path / "a.plyy")
