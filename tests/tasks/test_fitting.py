@@ -1,4 +1,4 @@
-"""`nrc.tasks`: fitting with one call, what a fitted model can do, loading it again, and Ctrl-C."""
+"""`nrc.tasks`: fitting in one call, using and loading a fitted model, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def params(fit):
     return fit.task.trainer.model.params
 
 
-def test_the_names_are_there_without_loading_anything_heavy():
+def test_names_are_available_without_heavy_imports():
     code = "import sys, nrc_tracer as nrc; nrc.tasks.__all__; print([m for m in ('numpy', 'torch', 'warp') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
@@ -80,7 +80,7 @@ def test_an_image(tmp_path):
 
 
 def test_images_of_other_kinds(tmp_path):
-    """A file, an `Image` in linear light, and a grey array give their own spaces and channels."""
+    """A file, an `Image` in linear light and a grey array are fitted in their own colour spaces and channels."""
     PIL.Image.fromarray(ramp()).save(tmp_path / "ramp.png")
     from_file = fitted_image(tmp_path / "ramp.png", steps=3)
     assert torch.equal(params(from_file), params(fitted_image(steps=3)))
@@ -93,7 +93,7 @@ def test_images_of_other_kinds(tmp_path):
         fitted_image(ramp()[0, :, 0])
 
 
-def test_wrong_places_in_an_image_are_refused():
+def test_crops_and_positions_outside_an_image_are_refused():
     image = fitted_image(steps=1).model
     with pytest.raises(DataError, match=r"crop: 20,0,5,4 is not inside"):
         image.crop(20, 0, 5, 4)
@@ -150,7 +150,7 @@ def test_a_scene(tmp_path):
         nrc.tasks.fit_nerf(views, steps=1, scale=2.0, device="cpu")
 
 
-def test_numbers_may_be_of_numpy():
+def test_numpy_numbers_are_accepted():
     plain = fitted_shape(steps=3, seed=5, threads=1)
     numpy = fitted_shape(steps=np.int64(3), seed=np.uint8(5), threads=np.int32(1), batch=np.int16(1024))
     assert torch.equal(params(plain), params(numpy))
@@ -172,7 +172,7 @@ def test_wrong_numbers_are_refused(options, words):
         fitted_image(**({"steps": 1} | options))
 
 
-def test_progress_is_told_of_every_step_and_can_end_it():
+def test_progress_is_called_after_every_step_and_can_stop():
     seen = []
 
     def progress(state):
@@ -184,7 +184,7 @@ def test_progress_is_told_of_every_step_and_can_end_it():
     assert (fit.steps, fit.finished) == (4, False)
 
 
-def test_it_goes_on_from_a_snapshot_to_the_same_bits(tmp_path):
+def test_resuming_gives_the_same_bits(tmp_path):
     whole = fitted_image(steps=6)
     part = fitted_image(steps=2, snapshot=tmp_path / "part.safetensors")
     resumed = fitted_image(steps=6, snapshot=tmp_path / "part.safetensors", resume=True)
@@ -192,7 +192,7 @@ def test_it_goes_on_from_a_snapshot_to_the_same_bits(tmp_path):
     assert torch.equal(params(resumed), params(whole))
     with pytest.raises(SnapshotError, match="nothing to go on from"):
         fitted_image(steps=6, resume=True)
-    # And by hand, from the result itself
+    # The result itself can also be continued explicitly
     train(part.task, steps=6)
     assert torch.equal(params(part), params(whole))
 
@@ -205,7 +205,7 @@ def interrupt(at):
     return progress
 
 
-def test_ctrl_c_returns_what_was_learnt(tmp_path):
+def test_ctrl_c_returns_the_partly_trained_model(tmp_path):
     path = tmp_path / "part.safetensors"
     with pytest.warns(nrc.InterruptedWarning, match="after 3 steps"):
         fit = fitted_image(steps=9, progress=interrupt(3), snapshot=path)
@@ -214,7 +214,7 @@ def test_ctrl_c_returns_what_was_learnt(tmp_path):
     assert fitted_image(steps=4, snapshot=path, resume=True).steps == 4
 
 
-def test_ctrl_c_before_the_first_step_is_an_interrupt():
+def test_ctrl_c_before_the_first_step_raises_keyboard_interrupt():
     with pytest.raises(KeyboardInterrupt):
         fitted_image(steps=9, progress=interrupt(0))
 

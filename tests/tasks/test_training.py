@@ -1,4 +1,4 @@
-"""What all tasks share: ending by steps or time, resuming from snapshots, and Ctrl-C between steps."""
+"""Behaviour shared by all tasks: ending by steps or time, resuming from snapshots, and Ctrl-C between steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nrc_tracer.tasks.training import train
 from tests.tasks.toy import CONFIG, Wave
 
 
-def test_it_learns():
+def test_training_reduces_the_error():
     task = Wave()
     before = task.score()["error"]
     progress = train(task, steps=200)
@@ -28,8 +28,8 @@ def test_it_learns():
     assert math.isfinite(progress.loss)
 
 
-def test_it_ends_by_time_not_counting_what_watches(monkeypatch):
-    """The time that a watcher takes does not count; the test's own clock is advanced by steps and watchers."""
+def test_training_ends_by_time_without_that_of_watchers(monkeypatch):
+    """Time spent in a watcher does not count; the test's clock is advanced by steps and watchers."""
     now = 0.0
 
     class Timed(Wave):
@@ -48,14 +48,14 @@ def test_it_ends_by_time_not_counting_what_watches(monkeypatch):
     assert (progress.steps, progress.seconds, progress.fraction) == (4, 0.25, 1.0)
 
 
-def test_steps_or_time_whichever_comes_first():
+def test_training_ends_by_steps_or_time_whichever_comes_first():
     assert train(Wave(), steps=3, seconds=1e9).steps == 3
     assert train(Wave(), steps=10**9, seconds=0.01).steps < 10**9
     assert train(Wave()).steps == 0
 
 
 @pytest.mark.parametrize("split", [1, 7, 19])
-def test_a_training_that_is_resumed_comes_to_the_same_bits(tmp_path, split):
+def test_resuming_gives_the_same_bits(tmp_path, split):
     whole = Wave()
     train(whole, steps=20)
     whole.save(tmp_path / "whole.safetensors")
@@ -70,7 +70,7 @@ def test_a_training_that_is_resumed_comes_to_the_same_bits(tmp_path, split):
     assert (tmp_path / "resumed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 
-def test_a_snapshot_is_opened_once_to_go_on(tmp_path, monkeypatch):
+def test_resuming_opens_the_snapshot_once(tmp_path, monkeypatch):
     task = Wave()
     task.save(tmp_path / "wave.safetensors")
     opened, opening = [], snapshot_format.opened_tensors
@@ -84,7 +84,7 @@ def test_a_snapshot_is_opened_once_to_go_on(tmp_path, monkeypatch):
 
 
 def test_another_seed_gives_another_snapshot(tmp_path):
-    """A control for the test above."""
+    """This is a control for the test above."""
     for seed in (7, 8):
         task = Wave(seed)
         train(task, steps=2)
@@ -100,7 +100,7 @@ def test_compiling_changes_nothing():
     assert torch.equal(plain.trainer.model.params, compiled.trainer.model.params)
 
 
-def test_random_numbers_are_those_of_seed_step_and_stream():
+def test_random_numbers_depend_on_seed_step_and_stream():
     def draw(task, **options):
         return torch.rand(4, generator=task.generator(**options))
 
@@ -113,7 +113,7 @@ def test_random_numbers_are_those_of_seed_step_and_stream():
     assert not torch.equal(first, draw(task))
 
 
-def test_ctrl_c_ends_after_the_step_and_leaves_the_state_whole():
+def test_ctrl_c_ends_after_the_step_with_a_complete_state():
     task = Wave()
 
     def watch(progress):
@@ -127,8 +127,8 @@ def test_ctrl_c_ends_after_the_step_and_leaves_the_state_whole():
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_an_end_that_is_asked_for_in_the_last_step_is_not_lost():
-    """By Ctrl-C or by a watcher: all steps are taken, but the run does not count as finished."""
+def test_a_stop_requested_in_the_last_step_is_reported():
+    """After Ctrl-C or a watcher's request, all steps have been taken, but the run does not count as finished."""
 
     class Interrupted(Wave):
         def step(self):
@@ -142,12 +142,12 @@ def test_an_end_that_is_asked_for_in_the_last_step_is_not_lost():
     assert (progress.finished, progress.steps) == (False, 5)
 
 
-def test_a_watcher_can_end_it():
+def test_a_watcher_can_stop_the_training():
     progress = train(Wave(), steps=100, watch=lambda progress: progress.steps == 5)
     assert (progress.finished, progress.steps) == (False, 5)
 
 
-def test_what_cannot_be_resumed_is_said(tmp_path):
+def test_snapshots_that_do_not_fit_are_refused(tmp_path):
     path = tmp_path / "wave.safetensors"
     task = Wave()
     train(task, steps=1)

@@ -1,4 +1,4 @@
-"""A task of a few lines, for tests of what all tasks share."""
+"""A small task for tests of the behaviour that all tasks share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIG = {
 
 
 class Wave(Task):
-    """Learns sin(2 pi x) cos(2 pi y); `memory` is additional state that every step changes and depends on."""
+    """Learns sin(2 pi x) cos(2 pi y). `memory` is additional state that every step changes and depends on."""
 
     kind = "wave"
 

@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 90, 60
 
 
 class Ramp:
-    """Stands in for a model: red is x, green is y, both in [0, 1]; blue is a quarter."""
+    """A fake model: red is x and green is y, both in [0, 1], and blue is a quarter."""
 
     device = torch.device("cpu")
 
@@ -40,7 +40,7 @@ def _expected(crop, width, height):
 @pytest.mark.parametrize("scale", [1.0, 4.0, 1.7, 0.5, 0.3, 0.02])
 @pytest.mark.parametrize("crop", [Crop(0, 0, WIDTH, HEIGHT), Crop(10, 20, 30, 25), Crop(89, 59, 1, 1)])
 @pytest.mark.parametrize("piece", [2**20, 100])
-def test_rows_are_where_they_should_be(monkeypatch, scale, crop, piece):
+def test_output_rows_have_the_right_positions(monkeypatch, scale, crop, piece):
     """The mean of a linear function over an output pixel's samples is its value at the centre, however rows are split."""
     monkeypatch.setattr(decode, "PIECE", piece)
     model = Ramp()
@@ -52,7 +52,7 @@ def test_rows_are_where_they_should_be(monkeypatch, scale, crop, piece):
     assert max(model.calls) <= max(piece, decode.MAX_SAMPLES**2)
 
 
-def test_smaller_pictures_are_means_not_picks():
+def test_smaller_pictures_are_means_of_pixels():
     """At half the size, an output pixel is the mean of the four pixels it covers."""
 
     class Noise(Ramp):
@@ -68,7 +68,7 @@ def test_smaller_pictures_are_means_not_picks():
 
 
 @pytest.mark.parametrize("space", ["srgb", "linear"])
-def test_files_have_their_own_space(tmp_path, space):
+def test_each_format_has_its_colour_space(tmp_path, space):
     """PNG has sRGB, EXR linear light and TIFF the image's own samples, whatever the colour space of training."""
     tifffile = pytest.importorskip("tifffile")
     linear = _expected(Crop(0, 0, WIDTH, HEIGHT), WIDTH, HEIGHT).astype(np.float32)
@@ -86,7 +86,7 @@ def test_files_have_their_own_space(tmp_path, space):
     assert tifffile.imread(tmp_path / "c.tif").dtype == np.float32
 
 
-def test_crops_are_read():
+def test_crops_are_parsed():
     """X,Y,W,H inside the image is accepted; anything else is a one-line error."""
     assert read_crop(None, _picture()) == Crop(0, 0, WIDTH, HEIGHT)
     assert read_crop(" 1, 2,3,4", _picture()) == Crop(1, 2, 3, 4)
@@ -95,7 +95,7 @@ def test_crops_are_read():
             read_crop(wrong, _picture())
 
 
-def test_scales_that_ask_for_the_impossible():
+def test_impossible_scales_are_refused():
     """Zero, negative scales, and sizes above the limit of files are refused."""
     for wrong in (0.0, -1.0, float("nan"), float("inf"), 1e9):
         with pytest.raises(DataError, match="scale"):
@@ -119,7 +119,7 @@ def test_previews(tmp_path):
         write_zoom(Ramp(), _picture(), tmp_path / "c.png", (90, 0))
 
 
-def test_unknown_endings(tmp_path):
+def test_unknown_extensions_are_refused(tmp_path):
     """A file of an unknown kind is a one-line error."""
     with pytest.raises(OutputError, match="unknown image format"):
         write_picture(Ramp(), _picture(), tmp_path / "a.jpg")

@@ -47,7 +47,7 @@ def test_an_image_is_learned(channels):
     assert scores["compression"]["float32"] == pytest.approx(pixels.nbytes / (4 * task.trainer.model.n_params))
 
 
-def test_psnr_is_band_by_band(monkeypatch):
+def test_psnr_can_be_computed_in_bands(monkeypatch):
     """Bands of a few rows, and pieces of them, give the same PSNR."""
     task = ImageTask(_map(), batch=BATCH, device="cpu")
     train(task, steps=5)
@@ -58,8 +58,8 @@ def test_psnr_is_band_by_band(monkeypatch):
     assert second["psnr"] == pytest.approx(first["psnr"], abs=1e-6)
 
 
-def test_black_space_has_a_figure_of_its_own():
-    """If much of the image is black, the PSNR of the rest is reported too; scikit-image gives the same for those pixels."""
+def test_the_psnr_of_pixels_that_are_not_black_is_reported():
+    """If much of the image is black, the PSNR of the other pixels is reported too, and agrees with scikit-image's."""
     pixels = tile(3000, 3000, 96, 64)
     pixels[:, :50] = 3
     task = ImageTask(whole("map", pixels, linear=False), batch=BATCH, device="cpu")
@@ -101,7 +101,7 @@ def test_one_pixel_works():
         (np.float32, "srgb", "linear", "L2"),
     ],
 )
-def test_spaces(dtype, space, default, loss):
+def test_the_colour_space_of_training(dtype, space, default, loss):
     """Floats are learnt in linear light by a relative loss, integers in sRGB, unless requested otherwise."""
     pixels = tile(3000, 3000, 32, 32)
     pixels = pixels if dtype == np.uint8 else (pixels / 64.0).astype(dtype)
@@ -114,7 +114,7 @@ def test_spaces(dtype, space, default, loss):
     assert target.mean() == pytest.approx(values.mean(), rel=0.1)
 
 
-def test_the_table_follows_the_pixels():
+def test_the_table_size_follows_the_number_of_pixels():
     """One table entry per eight pixels, from 2^12 to 2^24; half the larger side at the finest level; less if memory is short."""
     for width, height, expected in (
         (10, 10, 12),
@@ -155,7 +155,7 @@ def _task(kind, tmp_path, monkeypatch, **options):
     return ImageTask(_map(), batch=512, device="cpu", **{"seed": 1, **options})
 
 
-def test_memory_decides_where_samples_come_from(tmp_path, monkeypatch):
+def test_memory_decides_whether_a_moving_set_is_used(tmp_path, monkeypatch):
     """An image that does not fit beside the model is sampled by a moving set of tiles; if not even that fits, it is an error."""
     pytest.importorskip("tifffile")
     write_map(tmp_path / "map.tif", 300, 200, side=64)
@@ -192,7 +192,7 @@ def test_resuming_gives_the_same_bits(kind, tmp_path, monkeypatch):
     assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "c.safetensors").read_bytes()
 
 
-def test_another_image_or_batch_cannot_go_on(tmp_path):
+def test_resuming_with_another_image_or_batch_is_refused(tmp_path):
     """A snapshot of other pixels, or with other batches, is refused in one line."""
     task = ImageTask(_map(), batch=512, device="cpu")
     train(task, steps=2)
@@ -206,8 +206,8 @@ def test_another_image_or_batch_cannot_go_on(tmp_path):
         ImageTask(_map(), batch=1024, device="cpu").resume(tmp_path / "a.safetensors")
 
 
-def test_snapshots_hold_nothing_of_this_machine(tmp_path):
-    """Metadata hold the file's name, not its folder."""
+def test_snapshots_do_not_contain_folders(tmp_path):
+    """Metadata contains the file's name, but not its folder."""
     np.save(tmp_path / "a.npy", tile(0, 0, 20, 20))
     task = ImageTask(open_source(tmp_path / "a.npy", 2**30), batch=64, device="cpu")
     task.save(tmp_path / "a.safetensors")
@@ -216,8 +216,8 @@ def test_snapshots_hold_nothing_of_this_machine(tmp_path):
     assert str(tmp_path) not in str(metadata)
 
 
-def test_a_map_beats_its_floor(tmp_path):
-    """After a few seconds of training, the model of a BigTIFF made tile by tile is better than the means of 2 x 2 pixels.
+def test_a_map_is_learnt_better_than_means_of_four_pixels(tmp_path):
+    """After a few seconds of training on a BigTIFF made tile by tile, the model is better than the means of 2 x 2 pixels.
 
     The PSNR varies by a decibel or two while the learning rate is high, so the best of several scores counts.
     """
@@ -238,7 +238,7 @@ def test_a_map_beats_its_floor(tmp_path):
     assert max(scores) > floor
 
 
-def test_sizes_in_words():
+def test_memory_sizes_are_parsed():
     """Memory sizes are parsed in the usual notations; anything else is a one-line error."""
     assert parse_bytes("1GiB") == parse_bytes("1 G") == 2**30
     assert parse_bytes("800MB") == 800_000_000
@@ -250,10 +250,10 @@ def test_sizes_in_words():
     assert format_size(1.3 * 2**30) == "1.3 GiB"
 
 
-def test_resident_memory_is_told_apart(tmp_path):
+def test_resident_memory_distinguishes_file_backed_pages(tmp_path):
     """Pages of a mapped file count as file-backed until they are released."""
     if not resident_memory():
-        pytest.skip("the system does not tell")
+        pytest.skip("the operating system does not report resident memory")
     np.save(tmp_path / "a.npy", np.ones((4096, 4096, 3), np.uint8))
     found = open_source(tmp_path / "a.npy", 2**30)
     before = resident_memory()
@@ -267,7 +267,7 @@ def test_resident_memory_is_told_apart(tmp_path):
     assert read["anonymous"] - before["anonymous"] < 40 * MIB
 
 
-def test_on_cuda_the_table_is_measured_against_the_gpu(monkeypatch):
+def test_on_cuda_the_table_fits_the_memory_of_the_gpu(monkeypatch):
     """With much host memory and a small GPU, the model fits the GPU."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 2**30, 80 * 2**30))
     free = fit.state_memory(500 * 2**30, torch.device("cuda"))

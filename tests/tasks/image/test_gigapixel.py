@@ -19,7 +19,7 @@ def big_map(tmp_path_factory):
     """The map: 1.3 GiB of uncompressed tiles, computed tile by tile."""
     pytest.importorskip("tifffile")
     if not resident_memory():
-        pytest.skip("the system does not tell how much memory a process takes")
+        pytest.skip("the operating system does not report the memory of a process")
     return write_map(tmp_path_factory.mktemp("big") / "map.tif", WIDTH, HEIGHT)
 
 

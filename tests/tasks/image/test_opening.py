@@ -40,7 +40,7 @@ def _check(found, expected):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32])
 @pytest.mark.parametrize("layout", ["strips", "tiles", "big", "big-endian"])
-def test_tiff_in_place(tmp_path, monkeypatch, dtype, layout):
+def test_uncompressed_tiff_is_mapped(tmp_path, monkeypatch, dtype, layout):
     """Uncompressed strips and tiles are mapped, in either byte order; bands that end within a tile are correct."""
     tifffile = pytest.importorskip("tifffile")
     monkeypatch.setattr(source, "BAND_PIXELS", 130 * 7)
@@ -73,7 +73,7 @@ def test_compressed_tiff_is_decoded(tmp_path, monkeypatch, tile, in_memory):
     _check(found, pixels)
 
 
-def test_planes_white_is_zero_and_palette(tmp_path):
+def test_unusual_layouts_of_tiff_are_converted(tmp_path):
     """Separate planes are interleaved; TIFFs without plain samples (palettes, bits, white is zero) are converted."""
     tifffile = pytest.importorskip("tifffile")
     pixels = _pixels(np.uint8)
@@ -88,7 +88,7 @@ def test_planes_white_is_zero_and_palette(tmp_path):
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1"])
 def test_png(tmp_path, mode):
-    """Alpha is dropped from what Pillow converts to grey or RGB, with a note."""
+    """Alpha is dropped, with a note, from images that Pillow converts to grey or RGB."""
     image = PIL.Image.fromarray(_pixels(np.uint8)).convert("RGBA" if mode == "LA" else mode).convert(mode)
     image.save(tmp_path / "a.png")
     found = open_source(tmp_path / "a.png", GIB)
@@ -99,7 +99,7 @@ def test_png(tmp_path, mode):
 
 
 def test_png_of_16_bits(tmp_path):
-    """16-bit colour, of which Pillow would keep eight bits, and 16-bit grey."""
+    """16-bit grey, and 16-bit colour, of which Pillow would keep only eight bits."""
     pixels = _pixels(np.uint16)
     (tmp_path / "a.png").write_bytes(png16.encode(pixels))
     _check(open_source(tmp_path / "a.png", GIB), pixels)
@@ -108,7 +108,7 @@ def test_png_of_16_bits(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_exr(tmp_path, monkeypatch, dtype):
+def test_ranges_of_scanlines_of_an_exr(tmp_path, monkeypatch, dtype):
     """Ranges of an EXR's scanlines: channels R, G, B without A, in the file's precision."""
     import OpenEXR
 
@@ -133,7 +133,7 @@ def test_npy(tmp_path, channels):
     _check(found, pixels[:, :, : 3 if channels >= 3 else 1])
 
 
-def test_jpeg_goes_to_a_scratch_file_that_has_no_name(tmp_path, monkeypatch):
+def test_a_large_jpeg_is_decoded_into_an_unnamed_file(tmp_path, monkeypatch):
     """A large JPEG is decoded into an unnamed file, which is removed at the end, also after errors."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
@@ -185,7 +185,7 @@ def _broken(tmp_path):
     }
 
 
-def test_broken_files_are_one_line(tmp_path, monkeypatch):
+def test_broken_files_give_one_line_errors(tmp_path, monkeypatch):
     """Any defect of a file is a one-line error that names it."""
     monkeypatch.setitem(sys.modules, "pyvips", None)
     for name, words in _broken(tmp_path).items():
@@ -198,7 +198,7 @@ def test_broken_files_are_one_line(tmp_path, monkeypatch):
         assert name == "." or name in message
 
 
-def test_broken_tiff(tmp_path):
+def test_broken_tiff_gives_a_one_line_error(tmp_path):
     """A TIFF that ends early, compressed or not, or whose samples are not an image's, is a one-line error."""
     tifffile = pytest.importorskip("tifffile")
     for options, words in (
@@ -225,7 +225,7 @@ def test_packed_samples_are_refused(tmp_path, bits, compression):
     pytest.importorskip("tifffile")
     width, height = 16, 8
     data = bytes(range(width * height * bits // 8))
-    if compression != 1:  # PackBits: pieces that are taken as they are
+    if compression != 1:  # PackBits: pieces that are copied unchanged
         data = b"".join(bytes([len(data[i : i + 128]) - 1]) + data[i : i + 128] for i in range(0, len(data), 128))
     tags = {256: width, 257: height, 258: bits, 259: compression, 262: 1, 277: 1, 278: height, 279: len(data)}
     first = 8 + 2 + 12 * (len(tags) + 1) + 4
@@ -237,7 +237,7 @@ def test_packed_samples_are_refused(tmp_path, bits, compression):
         open_source(tmp_path / "a.tif", GIB)
 
 
-def test_no_pyvips_is_said(tmp_path, monkeypatch):
+def test_a_missing_pyvips_is_named(tmp_path, monkeypatch):
     """A JPEG that exceeds the budget while it is decoded is refused, with advice, if pyvips is missing."""
     monkeypatch.setitem(sys.modules, "pyvips", None)
     PIL.Image.fromarray(_pixels(np.uint8)).save(tmp_path / "a.jpg")
@@ -259,7 +259,7 @@ def test_pyvips_decodes_in_strips(tmp_path, monkeypatch):
         open_source(tmp_path / "b.png", 1000)
 
 
-def test_pillow_limit_is_put_back(tmp_path, monkeypatch):
+def test_the_limit_of_pillow_is_restored(tmp_path, monkeypatch):
     """Pillow's limit on pixels is lifted only during the call."""
     monkeypatch.setitem(sys.modules, "pyvips", None)
     before = PIL.Image.MAX_IMAGE_PIXELS

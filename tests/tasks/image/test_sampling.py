@@ -33,7 +33,7 @@ def _launcher(threads=2):
 
 
 def _pixels_of(x):
-    """Columns and rows of the pixels whose centres are at positions."""
+    """Columns and rows of the pixels whose centres lie at the given positions."""
     columns, rows = x[:, 0].numpy() * WIDTH - 0.5, x[:, 1].numpy() * HEIGHT - 0.5
     np.testing.assert_allclose(columns, np.round(columns), atol=1e-4)
     np.testing.assert_allclose(rows, np.round(rows), atol=1e-4)
@@ -43,7 +43,7 @@ def _pixels_of(x):
 @pytest.mark.parametrize("space", ["srgb", "linear"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2", np.float16, np.float32, ">f4"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_samples_are_pixels(dtype, space, channels):
+def test_samples_have_the_colours_of_pixels(dtype, space, channels):
     """Each sample has a pixel's centre and its colour in the colour space of training, for any type and byte order."""
     source, pixels = _source(np.dtype(dtype).newbyteorder("="), channels)
     source.dtype = np.dtype(dtype)
@@ -55,7 +55,7 @@ def test_samples_are_pixels(dtype, space, channels):
     np.testing.assert_allclose(target.numpy(), expected[rows, columns], rtol=5e-7, atol=1e-7)
 
 
-def test_bilinear_samples_are_between_pixels():
+def test_bilinear_samples_interpolate_between_pixels():
     """In an image that is linear in x and y, samples between pixels have its value, and beyond border pixels theirs."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     source = whole("ramp", np.stack((x, y, x + y), axis=2), linear=True)
@@ -79,7 +79,7 @@ def test_samples_are_stratified():
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_batch_depends_on_its_key_alone(threads):
+def test_a_batch_only_depends_on_its_key(threads):
     """The number of threads does not change the bits; another key does."""
     source = _source()[0]
     first = [tensor.clone() for tensor in WholeImage(source, "srgb", 2**13, _launcher(1)).draw(0, 9)]
@@ -139,7 +139,7 @@ def test_moving_tiles_cover_the_image_as_evenly_as_uniform_samples(tmp_path, mon
     counts = _coverage(sampler, steps)
     assert counts.sum() == steps * 2**9
     statistic = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
-    # A few tiles have some of their steps before the first or after the last pass, so this is not much below the limit
+    # A few tiles have some of their steps before the first or after the last pass, so the statistic is not far below the limit
     assert statistic < scipy.stats.chi2.ppf(0.999, counts.size - 1)
 
 
@@ -163,7 +163,7 @@ def test_unequal_tiles_are_drawn_by_their_area(tmp_path, monkeypatch):
     assert expected.std() / expected.mean() < 0.1
 
 
-def test_moving_tiles_are_the_same_after_a_jump(tmp_path, monkeypatch):
+def test_moving_tiles_do_not_depend_on_earlier_steps(tmp_path, monkeypatch):
     """The batch of a step depends only on the seed and the step, not on earlier steps."""
     walked, jumped = _moving(tmp_path, monkeypatch), _moving(tmp_path, monkeypatch)
     for step in range(50):
@@ -177,8 +177,8 @@ def test_moving_tiles_are_the_same_after_a_jump(tmp_path, monkeypatch):
     assert not torch.equal(x, other[0])
 
 
-def test_a_step_touches_only_what_it_replaces(tmp_path, monkeypatch):
-    """Whatever the number of tiles in the set."""
+def test_a_step_only_reads_the_tiles_that_it_replaces(tmp_path, monkeypatch):
+    """This holds for any number of tiles in the set."""
     sampler = _moving(tmp_path, monkeypatch)
     rectangles = []
     kind = type(sampler.source)
@@ -188,13 +188,13 @@ def test_a_step_touches_only_what_it_replaces(tmp_path, monkeypatch):
     )
     for step in range(4):
         sampler.move_to(step)
-    # The nine tiles of the first step and two for each other, of a sequence that has no tile twice so soon
+    # Nine tiles for the first step and two for every other step, of a sequence that does not repeat a tile within that time
     assert len(set(rectangles)) == len(rectangles) == 9 + 3 * 2
     sampler.move_to(3)
     assert len(rectangles) == 15
 
 
-def test_tiles_of_rows_and_of_files(tmp_path, monkeypatch):
+def test_tiles_follow_the_storage_of_the_image(tmp_path, monkeypatch):
     """An image stored in rows is cut into bands; the tiles cover it exactly once."""
     source = _source()[0]
     monkeypatch.setattr(sampling, "POOL_TILE_PIXELS", 130 * 10)

@@ -17,7 +17,7 @@ EMPTY = -20.0
 
 
 class BallField:
-    """Stands in for a model: a ball of uniform density and colour at the centre of the unit cube, in a box of side `extent`."""
+    """A fake model: a ball of uniform density and colour at the centre of the unit cube, in a box of side `extent`."""
 
     def __init__(self, density: float, color: tuple[float, float, float] = (0.8, 0.3, 0.1), extent: int = 1) -> None:
         self.log_density = math.log(density)

@@ -24,7 +24,7 @@ def grid(width, height):
 
 
 @pytest.mark.parametrize("name", LENSES)
-def test_a_point_along_a_ray_is_seen_where_the_ray_went_through(name):
+def test_points_of_a_ray_project_to_its_pixel(name):
     model, distortion = LENSES[name]
     eye, points = camera(model, distortion), grid(60, 40)
     for distance in (0.1, 3.0, 1e4):
@@ -34,7 +34,7 @@ def test_a_point_along_a_ray_is_seen_where_the_ray_went_through(name):
 
 
 @pytest.mark.parametrize("name", ["pinhole", "fox", "barrel"])
-def test_projection_is_opencvs(name):
+def test_projection_agrees_with_opencv(name):
     cv2 = pytest.importorskip("cv2")
     model, distortion = LENSES[name]
     eye = camera(model, distortion)
@@ -48,7 +48,7 @@ def test_projection_is_opencvs(name):
     np.testing.assert_allclose(eye.project(points)[0], expected[:, 0], atol=1e-9)
 
 
-def test_fisheye_is_opencvs():
+def test_fisheye_agrees_with_opencv():
     cv2 = pytest.importorskip("cv2")
     eye = camera(*LENSES["fisheye"])
     points = np.random.default_rng(0).uniform(-1.0, 1.0, (50, 3))
@@ -60,7 +60,7 @@ def test_fisheye_is_opencvs():
     np.testing.assert_allclose(eye.project(points)[0], expected[:, 0], atol=1e-9)
 
 
-def test_undistortion_is_opencvs():
+def test_undistortion_agrees_with_opencv():
     cv2 = pytest.importorskip("cv2")
     eye = camera(*LENSES["fox"])
     k1, k2, k3, _, p1, p2 = eye.distortion
@@ -72,8 +72,8 @@ def test_undistortion_is_opencvs():
     np.testing.assert_allclose(eye.undistort(target), expected[:, 0], atol=1e-10)
 
 
-def test_beyond_the_fold_of_a_distortion_there_is_still_a_ray():
-    """1 - r^2 / 2 maps no point farther than 0.544 from the axis: directions of points beyond stay near the fold."""
+def test_pixels_beyond_the_fold_of_a_distortion_have_a_ray():
+    """1 - r^2 / 2 maps no point farther than 0.544 from the axis; pixels beyond get directions near the fold."""
     eye = camera("opencv", (-0.5, 0.0, 0.0, 0.0, 0.0, 0.0))
     target = np.array([[0.5, 0.0], [0.6, 0.0], [3.0, 1.0]])
     found = eye.undistort(target)
@@ -82,7 +82,7 @@ def test_beyond_the_fold_of_a_distortion_there_is_still_a_ray():
     np.testing.assert_allclose(found[1], [np.sqrt(2.0 / 3.0), 0.0], atol=0.05)
 
 
-def test_another_size_sees_the_same():
+def test_a_resized_camera_has_the_same_view():
     eye = camera(*LENSES["fox"])
     points = eye.position + np.array([[0.1, 0.2, -0.1], [-0.3, 0.1, 0.2]]) + 2.0 * eye.forward
     for other, factor in ((eye.scaled(2.0), 2.0), (eye.resized(width=30), 0.5), (eye.resized(height=20), 0.5)):
@@ -103,7 +103,7 @@ def test_a_point_behind_a_camera_is_not_seen():
         Perspective(fov_axis="diagonal"),
     ],
 )
-def test_scene_cameras_come_back(kind):
+def test_scene_cameras_are_converted_back(kind):
     own = Perspective(
         to_world=(LookAt(origin=(1, 2, 3), target=(0, 0.5, 0)),),
         fov=kind.fov,
@@ -118,7 +118,7 @@ def test_scene_cameras_come_back(kind):
     np.testing.assert_allclose(eye.forward, toward, atol=1e-12)
 
 
-def test_what_no_scene_camera_can_be():
+def test_cameras_without_a_scene_camera_are_refused():
     with pytest.raises(DataError, match="orthographic"):
         photograph_camera(Orthographic(), 8, 8)
     with pytest.raises(DataError, match="square pixels"):
@@ -141,14 +141,14 @@ def test_looking_straight_down():
         (lambda m: m.__setitem__((slice(None), 0), m[:, 0] + 0.2 * m[:, 1]), "not perpendicular"),
     ],
 )
-def test_poses_that_no_camera_has(change, words):
+def test_invalid_poses_are_refused(change, words):
     matrix = pose(0.3).copy()
     change(matrix)
     with pytest.raises(DataError, match=f"here: .*{words}"):
         rigid_pose(matrix, "here")
 
 
-def test_scales_are_taken_out_of_a_pose():
+def test_scales_are_removed_from_a_pose():
     matrix = pose(0.3).copy()
     matrix[:, :3] *= 0.1
     np.testing.assert_allclose(rigid_pose(matrix, "here"), pose(0.3), atol=1e-12)
@@ -163,7 +163,7 @@ def test_scales_are_taken_out_of_a_pose():
         ({"height": 10**6}, "60 x 1000000"),
     ],
 )
-def test_numbers_that_no_camera_has(change, words):
+def test_invalid_numbers_are_refused(change, words):
     numbers = {"width": 60, "height": 40, "fx": 50.0, "fy": 50.0, "cx": 30.0, "cy": 20.0, **change}
     with pytest.raises(DataError, match=f"here: .*{words}"):
         check_camera(PhotoCamera(**numbers), "here")

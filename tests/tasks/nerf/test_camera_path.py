@@ -54,7 +54,7 @@ def test_a_spline_goes_through_its_cameras():
 
 
 def test_a_spline_through_keys_keeps_their_order_and_their_lenses():
-    """There and back again, with more keys than a path along photographs has."""
+    """Cameras go there and back again, and there are more keys than a path along photographs has."""
     places = [0.0, 3.0, 1.0, 2.0] * 10
     focals = [20.0, 80.0, 30.0, 40.0] * 10
     keys = []
@@ -76,8 +76,8 @@ def test_a_path_along_photographs_has_the_lens_of_the_first():
         assert {(eye.fx, eye.fy) for eye in camera_path(kind, keys, 20)} == {(50.0, 52.0)}
 
 
-def test_a_spline_takes_the_shorter_way():
-    """Cameras in the order of their names jump about; the path goes from neighbour to neighbour."""
+def test_a_spline_visits_neighbouring_cameras():
+    """Cameras in the order of their names jump back and forth; the path goes from neighbour to neighbour."""
     keys = ring()
     order = [0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11]
     path = spline_path([keys[i] for i in order], 100)
@@ -86,7 +86,7 @@ def test_a_spline_takes_the_shorter_way():
     assert length < 2.0 * math.pi * 4.0
 
 
-def test_an_orbit_is_a_circle_around_what_is_looked_at():
+def test_an_orbit_is_a_circle_around_the_centre_of_attention():
     path = camera_path("orbit", ring(), 60)
     places = np.array([eye.position for eye in path])
     np.testing.assert_allclose(np.linalg.norm(places[:, :2], axis=1), 4.0, atol=1e-9)
@@ -95,7 +95,7 @@ def test_an_orbit_is_a_circle_around_what_is_looked_at():
         np.testing.assert_allclose(eye.project(np.zeros((1, 3)))[0], [[eye.cx, eye.cy]], atol=1e-9)
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_a_written_path_is_read_back(tmp_path):
     eyes = [camera(angle=0.1 * i) for i in range(4)]
     write_camera_path(tmp_path / "path.json", eyes)
     template = PhotoCamera(30, 20, 9.0, 9.0, 15.0, 10.0)
@@ -132,14 +132,14 @@ def test_instant_ngps_path(tmp_path):
     np.testing.assert_allclose(found.to_world, eye.to_world, atol=1e-12)
 
 
-def test_instant_ngps_keys_are_gone_past_as_they_stand(tmp_path):
+def test_keys_of_instant_ngp_keep_their_order_and_lenses(tmp_path):
     """Key frames are made by a user: their order and their fields of view are kept."""
     places, fovs = np.array([0.0, 3.0, 1.0, 2.0]), np.array([50.0, 60.0, 70.0, 80.0])
     keys = [{"R": [0, 0, 0, 1], "T": [x, 0, 0], "fov": fov} for x, fov in zip(places, fovs, strict=True)]
     (tmp_path / "path.json").write_text(json.dumps({"path": keys}))
     found = read_camera_path(tmp_path / "path.json", camera(), scale=1.0, offset=(0.0,) * 3)
     assert len(found) == 120
-    x = np.array([eye.position[1] for eye in found])  # its first axis is the data's second
+    x = np.array([eye.position[1] for eye in found])  # the first axis of the unit cube is the data's second
     fov = np.array([2.0 * math.degrees(math.atan(0.5 * eye.height / eye.fy)) for eye in found])
     # The first and the last frame are at keys; the frames nearest to other keys are at most half a frame off
     at = np.round(np.arange(4) * 119 / 3).astype(int)
@@ -163,7 +163,7 @@ def test_instant_ngps_keys_are_gone_past_as_they_stand(tmp_path):
         ('{"path": [{"R": [0, 0, 0, 0], "T": [0, 0, 0]}]}', r"path\[0\]: .*not a quaternion"),
     ],
 )
-def test_paths_that_cannot_be_read(tmp_path, text, words):
+def test_invalid_path_files_are_refused(tmp_path, text, words):
     (tmp_path / "path.json").write_text(text)
     with pytest.raises(DataError, match=words) as caught:
         read_camera_path(tmp_path / "path.json", camera())
@@ -188,7 +188,7 @@ def test_paths_that_cannot_be_read(tmp_path, text, words):
         ({"T": [10**400, 0, 0], "fov": 50}, "not a camera: OverflowError"),
     ],
 )
-def test_numbers_of_paths_that_are_none(tmp_path, root, words):
+def test_invalid_numbers_in_paths_are_refused(tmp_path, root, words):
     eye = np.eye(4).tolist()
     if "fov" in root:
         document = {"path": [{"R": [0, 0, 0, 1], "T": [0, 0, 0], **root}]}
@@ -202,7 +202,7 @@ def test_numbers_of_paths_that_are_none(tmp_path, root, words):
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_paths():
+def test_unknown_names_of_paths_are_refused():
     with pytest.raises(DataError, match="known: spline, orbit, spiral"):
         camera_path("circle", ring(), 3)
     with pytest.raises(DataError, match="no cameras"):
@@ -237,7 +237,7 @@ def test_a_video_has_every_frame(tmp_path, size):
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_a_folder_gets_images(tmp_path):
+def test_frames_are_written_to_a_folder(tmp_path):
     with VideoWriter(tmp_path / "frames", 12, 8) as video:
         for i in range(3):
             video.add(pixels(i))
@@ -245,19 +245,19 @@ def test_a_folder_gets_images(tmp_path):
     np.testing.assert_array_equal(np.array(PIL.Image.open(tmp_path / "frames/00002.png")), pixels(2))
 
 
-def test_a_video_that_breaks_off_leaves_nothing(tmp_path):
+def test_a_failed_video_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="a frame is uint8"), VideoWriter(tmp_path / "out.mp4", 12, 8) as video:
         video.add(pixels(0, width=13))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_video_takes_its_name_as_other_files_do(tmp_path, monkeypatch):
+def test_a_video_file_appears_when_it_is_complete(tmp_path, monkeypatch):
     """A video appears only when it is complete, leftovers of a killed process are removed, and an empty one is an error."""
     (tmp_path / "elsewhere").mkdir()
     with replacing(tmp_path / "elsewhere" / "out.mp4", keep=False) as temporary:
         name = temporary.name
     (tmp_path / "elsewhere").rmdir()
-    # As a process with another number would have named it
+    # As a process with another id would have named it
     left_over = tmp_path / name.replace(f"-{os.getpid()}-", "-999999999-")
     left_over.touch()
     synced = []
@@ -272,7 +272,7 @@ def test_a_video_takes_its_name_as_other_files_do(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_videos_that_cannot_be_written(tmp_path, monkeypatch):
+def test_impossible_videos_are_refused(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"unknown video format .*\.mp4"):
         VideoWriter(tmp_path / "out.gifv", 12, 8)
     with pytest.raises(OutputError, match="cannot be written"):

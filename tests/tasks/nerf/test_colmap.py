@@ -66,7 +66,7 @@ def same(one, two):
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_what_is_written_is_read_again(tmp_path, binary):
+def test_a_written_model_is_read_back(tmp_path, binary):
     written = model()
     write_model(written, tmp_path / "m", binary=binary)
     same(written, read_model(tmp_path / "m"))
@@ -94,7 +94,7 @@ def known_model(pycolmap):
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_pycolmap_reads_it_and_projects_alike(tmp_path, binary):
+def test_pycolmap_reads_the_model_and_projects_alike(tmp_path, binary):
     """Points that COLMAP projects with the written model lie where this package's cameras project them."""
     pycolmap = pytest.importorskip("pycolmap")
     written = known_model(pycolmap)
@@ -130,7 +130,7 @@ def test_pycolmaps_own_files_are_read(tmp_path):
 
 @pytest.mark.parametrize("layout", ["sparse/0", "sparse", "."])
 @pytest.mark.parametrize("binary", [True, False])
-def test_views_come_back(tmp_path, layout, binary):
+def test_views_are_read_back(tmp_path, layout, binary):
     """Cameras written as a COLMAP model are read back unchanged; the cameras place the scene."""
     lenses = [("pinhole", (0.0,) * 6), ("opencv", FOX), ("fisheye", (0.05, -0.02, 0.003, 0.001, 0.0, 0.0))] * 3
     views = []
@@ -179,7 +179,7 @@ def set_up(tmp_path, binary):
         ("cameras", "1 SIMPLE_PINHOLE", "77 SIMPLE_PINHOLE", "image 1 .*there is no camera 1"),
     ],
 )
-def test_what_is_off_in_text_is_said_in_one_line(tmp_path, file, old, new, words):
+def test_errors_in_text_files_are_one_line(tmp_path, file, old, new, words):
     set_up(tmp_path, binary=False)
     path = tmp_path / f"sparse/0/{file}.txt"
     text = path.read_text()
@@ -310,7 +310,7 @@ def test_a_folder_with_undistorted_images_only(tmp_path):
         read_views(tmp_path)
 
 
-def test_a_rotation_that_is_none(tmp_path):
+def test_an_invalid_quaternion_is_refused(tmp_path):
     base = full_model()
     images = {**base.images, 4: ColmapImage((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 4, "a/4.png")}
     write_model(ColmapModel(base.cameras, images), tmp_path / "sparse/0")
@@ -338,7 +338,7 @@ def test_damaged_binaries(tmp_path, file):
 
 
 def refusal(folder):
-    """Why a model is refused; empty if it is not."""
+    """The reason why a model is refused; empty if it is not refused."""
     try:
         read_model(folder)
     except DataError as error:
@@ -346,7 +346,7 @@ def refusal(folder):
     return ""
 
 
-def test_folders_that_have_no_images(tmp_path):
+def test_folders_without_images_are_refused(tmp_path):
     write_model(full_model(), tmp_path / "sparse/0")
     with pytest.raises(DataError, match='no folder "images"'):
         read_views(tmp_path)

@@ -69,7 +69,7 @@ def test_gradient_is_that_of_the_formula(thick):
     assert exact.grad.abs().max() > 1e-3
 
 
-def test_samples_behind_what_is_opaque_have_no_part():
+def test_samples_behind_an_opaque_one_have_no_effect():
     """Samples behind the end of a ray contribute no colour and get no gradient."""
     samples, raw = random_samples([40], seed=3)
     raw[10:, 3] = 9.0  # exp(9) * 0.01 = 81: opaque at once
@@ -84,8 +84,8 @@ def test_samples_behind_what_is_opaque_have_no_part():
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_samples_that_are_reached_are_all_that_count(threads):
-    """For opaque, empty, thin and other rays: the rows that the formula reaches, with the same picture and gradient."""
+def test_only_samples_that_are_reached_count(threads):
+    """The rows are those that the formula reaches, and picture and gradient do not change."""
     samples, raw = random_samples([300, 0, 40, 1, 500, 64], seed=6)
     raw[320:340, 3] = 9.0
     raw[341:841, 3] += 1.5
@@ -149,7 +149,7 @@ def test_threads_do_not_change_bits():
         assert torch.equal(ours, theirs)
 
 
-def test_what_is_not_finite_shows():
+def test_a_density_that_is_not_finite_is_passed_on():
     """A NaN density is passed on: the trainer must see it and skip the step."""
     samples, raw = random_samples([5], seed=6)
     raw[2, 3] = torch.nan

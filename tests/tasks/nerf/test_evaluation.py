@@ -65,13 +65,13 @@ def test_masks_leave_pixels_out():
     assert torch.isfinite(torch.tensor(score.psnr["black"]))
 
 
-def test_views_of_which_nothing_counts_are_left_out():
+def test_fully_masked_views_are_left_out():
     """A view whose mask leaves no pixel is left out of the means."""
     views = ball_photographs(count=6, side=32, test=2, alpha=False)
     first, other = views.test
     blind = View("blind", first.camera, first.pixels, np.zeros((32, 32), bool))
     thin = np.zeros((32, 32), bool)
-    thin[5] = True  # none of the pixels that are compared while training
+    thin[5] = True  # none of the pixels that are compared during training
     thin = View("thin", first.camera, first.pixels, thin)
     judge, alone = (evaluation(type(views)(**{**vars(views), "test": test})) for test in ((blind, other), (other,)))
     scores = judge.full()

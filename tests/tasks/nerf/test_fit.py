@@ -118,7 +118,7 @@ def test_the_gradient_is_that_of_the_photographs():
     torch.testing.assert_close(kept["gradient"].double(), raw.grad, rtol=1e-2, atol=1e-4 * largest)
 
 
-def test_steps_depend_on_the_seed_alone():
+def test_steps_only_depend_on_the_seed():
     """The number of threads does not change the bits; another seed does."""
     tasks = [ball_task(batch=1 << 11, **options) for options in ({"threads": 1}, {"threads": 3}, {"seed": 4})]
     for task in tasks:
@@ -128,14 +128,14 @@ def test_steps_depend_on_the_seed_alone():
     assert not same(state(tasks[0]), state(tasks[2]))
 
 
-def test_goes_on_from_a_snapshot_to_the_same_bits(tmp_path):
+def test_resuming_gives_the_same_bits(tmp_path):
     """Ten steps, and seven steps, a snapshot and three more steps by another task, which update the grid, give the same bits."""
     whole, first, second = (ball_task(batch=1 << 11) for _ in range(3))
     for _ in range(10):
         whole.step()
     for _ in range(7):
         first.step()
-    first.score()  # which changes nothing
+    first.score()  # does not change the result
     first.save(tmp_path / "ball.safetensors")
     second.resume(tmp_path / "ball.safetensors")
     for _ in range(3):
@@ -166,7 +166,7 @@ def test_an_unknown_background_is_refused():
         ball_task(background="white")
 
 
-def test_steps_without_samples_go_by():
+def test_steps_without_samples_are_skipped():
     """With an empty grid a step is skipped and counted; the next update of the grid finds the ball again."""
     task = ball_task(visits=Visits(every=4, warm_up=((100, 2),), decay=0.0))
     for _ in range(9):
@@ -180,8 +180,8 @@ def test_steps_without_samples_go_by():
     assert float(task.step()) > 0.0
 
 
-def test_scenes_in_large_boxes():
-    """The same ball in a box of side 4, with growing steps and three cascades."""
+def test_learns_a_ball_in_a_large_box():
+    """The same ball is learnt in a box of side 4, with growing steps and three cascades."""
     views = ball_photographs(alpha=False)
     views = type(views)(**{**vars(views), "aabb_scale": 4})
     task = ball_task(views, background="black")
@@ -194,14 +194,14 @@ def test_scenes_in_large_boxes():
 
 
 @pytest.mark.parametrize("extent", [0, 3, 256])
-def test_a_box_has_a_power_of_two(extent):
+def test_the_side_of_a_box_must_be_a_power_of_two(extent):
     """Sides that are not powers of two are refused."""
     with pytest.raises(DataError, match="power of two"):
         Space(extent)
 
 
 def test_photographs_from_one_view_without_others():
-    """One photograph is enough to train on; there is no score then."""
+    """Training works with a single photograph; there is no score then."""
     views = ball_photographs(count=1, test=0)
     task = ball_task(views)
     assert np.isfinite(float(task.step()))

@@ -110,7 +110,7 @@ def test_steps_and_positions():
         torch.testing.assert_close(lengths, way, rtol=2e-3, atol=0.0)
 
 
-def test_a_few_at_a_time_are_the_same_samples():
+def test_marching_in_parts_gives_the_same_samples():
     """Marching in parts gives the same samples as marching at once."""
     space = Space(4, 0.1)
     words = packed(blobs(space, seed=9))
@@ -131,7 +131,7 @@ def test_a_few_at_a_time_are_the_same_samples():
     assert [t for ts in found for t in ts] == whole.t.tolist()
 
 
-def test_rays_beyond_the_most_are_left_out_whole():
+def test_rays_beyond_the_limit_of_samples_are_left_out_whole():
     """If there are too many samples, the first rays are kept with all their samples."""
     space = Space(1)
     words = torch.full((CELLS // 32,), -1, dtype=torch.int32)

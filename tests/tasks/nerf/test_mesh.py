@@ -30,7 +30,7 @@ class Counted(BallField):
         return super().density(x, **options)
 
 
-def test_a_ball():
+def test_the_mesh_of_a_ball():
     """If the cells with half of the ball are occupied, its mesh is closed there, and no other point is evaluated."""
     launcher, space = TorchLauncher("cpu", threads=2), Space(1)
     centers, _ = cell_centers(space)

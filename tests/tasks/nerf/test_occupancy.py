@@ -24,7 +24,7 @@ def visited(space, visits, updates, density=2000.0, seed=0, threads=2):
 
 
 @pytest.mark.parametrize("near", [0.0, 0.1])
-def test_begins_occupied_but_for_what_a_smaller_cascade_covers(near):
+def test_the_grid_starts_occupied_outside_smaller_cascades(near):
     """The first cascade covers the inner eighth of the second."""
     space = Space(2, near)
     grid = OccupancyGrid(space, TorchLauncher("cpu", threads=2))
@@ -54,7 +54,7 @@ def test_finds_a_ball(extent):
     torch.testing.assert_close(grid.thickness[inside], expected, rtol=1e-3, atol=0.0)
 
 
-def test_what_is_gone_fades():
+def test_cells_fade_once_the_field_is_empty():
     """Once the field is empty, each visit multiplies a cell's value by `decay`."""
     space = Space(1)
     grid = visited(space, FULL, 1)
@@ -65,7 +65,7 @@ def test_what_is_gone_fades():
     torch.testing.assert_close(grid.thickness[held].float(), 0.95 * before[held], rtol=1e-3, atol=0.0)
 
 
-def test_later_visits_go_to_some_cells_and_to_occupied_ones():
+def test_later_visits_are_half_uniform_and_half_to_occupied_cells():
     """Half of an update's visits are spread over all cells, half over occupied ones; other cells stay unchanged."""
     space = Space(1)
     grid = visited(space, Visits(warm_up=((1, 1),), share=0.05), 1)
@@ -96,8 +96,8 @@ def test_blocks_of_the_warm_up():
     assert 0 < int((blocks[:, 0] > 1.0).sum()) < len(blocks)
 
 
-def test_what_no_camera_sees_is_left_out():
-    """Cells whose centres are in the picture of a camera are open; those far outside of all pictures are not."""
+def test_cells_that_no_camera_sees_are_closed():
+    """Cells whose centres are visible to a camera are open; those far outside of all pictures are not."""
     views = ball_photographs(count=3, test=0)
     space = Space(4)
     cameras = [view.camera for view in views.train]
@@ -120,7 +120,7 @@ def test_what_no_camera_sees_is_left_out():
 
 
 def test_near_is_a_distance_along_rays():
-    """With a lens that sees all that is in front of it, only cells behind it or within `near` of the camera are closed."""
+    """With a lens that sees everything in front of it, only cells behind it or within `near` of the camera are closed."""
     space = Space(1, 0.2)
     to_camera = torch.eye(4)
     to_camera[:3, 3] = -torch.tensor([0.5, 0.5, 0.25])
@@ -134,7 +134,7 @@ def test_near_is_a_distance_along_rays():
     assert not open_cells[(distance < 0.2 - 1.01 * reach) | (offset[:, 2] < -1.01 * reach)].any()
 
 
-def test_depends_on_the_generator_alone():
+def test_updates_only_depend_on_the_generator():
     """The number of threads does not change the bits; another seed does."""
     visits = Visits(warm_up=((1, 4),), share=0.02)
     first, second = (visited(Space(2), visits, 2, threads=threads) for threads in (1, 3))
@@ -143,7 +143,7 @@ def test_depends_on_the_generator_alone():
     assert not torch.equal(first.thickness, visited(Space(2), visits, 2, seed=77).thickness)
 
 
-def test_goes_on_from_a_copy():
+def test_a_restored_grid_continues_with_the_same_bits():
     """The next update of a restored grid gives the same bits."""
     visits = Visits(warm_up=((1, 4),), share=0.02)
     grid = visited(Space(1), visits, 2)

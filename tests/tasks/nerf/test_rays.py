@@ -1,4 +1,4 @@
-"""Rays made on the device, compared with the cameras' own in float64, and how they are drawn."""
+"""Rays generated on the device, compared with the cameras' rays in float64, and the drawing of pixels."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def table(views):
     return RayTable(views, SCALE, OFFSET, "cpu", threads=2)
 
 
-def test_every_ray_is_its_cameras(views, table):
+def test_rays_agree_with_the_cameras(views, table):
     """Directions to float32 precision, origins by scale and offset, the images' colours, and alpha 1 for images without alpha."""
     sizes = [view.camera.width * view.camera.height for view in views]
     assert table.count == sum(sizes)
@@ -67,7 +67,7 @@ def test_a_real_lens_at_its_real_resolution():
     np.testing.assert_allclose(seen, np.column_stack((columns.ravel(), rows.ravel())) + 0.5, atol=1e-3)
 
 
-def test_beyond_the_fold_the_kernel_finds_what_the_camera_finds():
+def test_beyond_the_fold_the_kernel_agrees_with_the_camera():
     """r - r^3 / 2 has its maximum, 0.544, at r = 0.816: no direction maps beyond, and such pixels get one that comes close.
 
     Newton's method does not converge there, so rounding decides the direction of some rays: most are the same, and none is
@@ -112,7 +112,7 @@ def test_pixels_are_drawn_uniformly(table):
     assert abs(chi2 - freedom) < 5.0 * (2.0 * freedom) ** 0.5
 
 
-def test_sampling_depends_on_the_generator_alone(views, table):
+def test_sampling_only_depends_on_the_generator(views, table):
     other = RayTable(views, SCALE, OFFSET, "cpu", threads=1)
     one = table.sample(5000, torch.Generator().manual_seed(7), jitter=True)
     two = other.sample(5000, torch.Generator().manual_seed(7), jitter=True)
@@ -172,7 +172,7 @@ def test_too_many_photographs_are_refused_before_any_is_read(monkeypatch, views)
         RayTable([wide], SCALE, OFFSET)
 
 
-def test_no_photographs():
+def test_an_empty_set_of_photographs_is_refused():
     with pytest.raises(DataError, match="no photographs"):
         RayTable([], SCALE, OFFSET)
 

@@ -1,4 +1,4 @@
-"""Corrections of poses and exposures: their gradients, and that they undo errors."""
+"""Corrections of poses and exposures: their gradients, and how well they undo errors."""
 
 import dataclasses
 
@@ -99,7 +99,7 @@ def test_poses_get_better():
             each.step()
 
     def at_ball(index, turn, shift):
-        """How far a turn and a shift move the visible part of the ball across the axis of view."""
+        """Distance by which a turn and a shift move the visible part of the ball across the viewing direction."""
         camera = moved[index].camera
         return np.linalg.norm(
             (shift + np.cross(turn, 0.5 - camera.position)) @ views.train[index].camera.to_world[:, :2]
@@ -112,11 +112,11 @@ def test_poses_get_better():
         before = np.mean([at_ball(i, turns[i], shifts[i]) for i in some])
         assert np.mean([at_ball(i, left_turns[i], left_shifts[i]) for i in some]) < 0.5 * before
     was, remains = (np.linalg.norm(values[1::3], axis=1).mean() for values in (turns, left_turns))
-    assert remains < 0.65 * was  # 0.45 if all of what is seen came back
+    assert remains < 0.65 * was  # it would be 0.45 if everything visible were moved back exactly
     assert task.score()["psnr"] > plain.score()["psnr"]
 
 
-def test_exposure_is_a_factor_of_light():
+def test_exposure_scales_linear_light():
     """Doubling the light, by the formula of sRGB."""
     color = torch.linspace(0.0, 0.7, 30).reshape(10, 3)
     ours = exposed(color, torch.full((10,), float(np.log(2.0))))
@@ -126,11 +126,10 @@ def test_exposure_is_a_factor_of_light():
 
 @pytest.mark.slow
 def test_exposures_are_found():
-    """Photographs are taken at random with more and with less light: the mean gains of both kinds are recovered.
+    """Photographs are randomly taken with more or less light, and the mean gains of both kinds are recovered.
 
     Single gains are recovered less well, as colours that depend on direction can explain part of them. How much is unknown, so
-    the bounds
-    are not derived: within 40 % for the means, and a clear correlation for single gains.
+    the bounds are not derived: within 40 % for the means, and a clear correlation for single gains.
     """
     views = ball_photographs(count=44, side=24, alpha=False)
     count, size = len(views.train), 0.25
@@ -188,6 +187,6 @@ def test_cameras_of_a_snapshot_are_the_corrected_ones(tmp_path):
 
 
 def test_exposures_of_transparent_photographs():
-    """Transparent photographs have no exposure that could be found."""
+    """Transparent photographs determine no exposures."""
     with pytest.raises(DataError, match="opaque"):
         refined_task(ball_photographs(count=4, test=1), refine_exposure=True)

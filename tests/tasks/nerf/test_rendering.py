@@ -24,14 +24,14 @@ def ball_volume(density, extent, *, found=True, threads=2):
 
 @pytest.mark.parametrize(("density", "extent"), [(3.0, 1), (40.0, 1), (3.0, 4)])
 def test_a_ball_in_closed_form(density, extent):
-    """Alpha is 1 - exp(-density chord), to within the one step by which a sum may be too long or too short."""
+    """Alpha is 1 - exp(-density chord), up to the one step by which a sum may be too long or too short."""
     volume = ball_volume(density, extent)
     origins, directions = rays_at_ball(400)
     seen = volume.render(origins, directions)
     enter, length = chord(origins.numpy(), directions.double().numpy())
     alpha = 1.0 - np.exp(-density * length)
     step = np.maximum(MIN_STEP, CONE * (enter + length)) if extent > 1 else MIN_STEP
-    # And the transmittance at which rays end
+    # Plus the transmittance at which rays end
     tolerance = np.exp(-density * length) * (1.2 * density * step) + 2e-4
     assert (np.abs(seen.alpha.numpy() - alpha) <= tolerance).all()
     assert alpha.max() > 0.7
@@ -74,8 +74,8 @@ def test_threads_and_blocks_do_not_change_bits():
         assert torch.equal(getattr(one, name)[:250], getattr(half, name))
 
 
-def test_nothing_to_render():
-    """No rays at all, and rays that see nothing."""
+def test_rendering_without_rays_or_hits():
+    """There are no rays, or the rays hit nothing."""
     volume = ball_volume(30.0, 1)
     assert volume.render(torch.zeros(0, 3), torch.zeros(0, 3)).color.shape == (0, 3)
     seen = volume.render(torch.tensor([[5.0, 5.0, 5.0]]), torch.tensor([[1.0, 0.0, 0.0]]))

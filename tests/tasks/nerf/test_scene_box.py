@@ -1,4 +1,4 @@
-"""Where data without a placement of their own lie: by their cameras and by the user, alike for both readers."""
+"""The placement of data without one of their own, from the cameras and from the user, the same for both readers."""
 
 import json
 
@@ -40,7 +40,7 @@ def folder(tmp_path, request):
     return tmp_path
 
 
-def test_the_cameras_choose_what_nobody_says(folder):
+def test_the_cameras_determine_a_missing_placement(folder):
     views = read_views(folder)
     assert views.scale == pytest.approx(CAMERA_DISTANCE / DISTANCE)
     np.testing.assert_allclose(SEEN * views.scale + views.offset, 0.5, atol=1e-9)
@@ -52,7 +52,7 @@ def test_the_cameras_choose_what_nobody_says(folder):
     )
 
 
-def test_what_is_looked_at_stays_in_the_middle_for_a_scale_of_the_users(folder):
+def test_the_centre_of_attention_stays_in_the_middle_for_a_given_scale(folder):
     views = read_views(folder, scale=0.1)
     assert views.scale == 0.1
     np.testing.assert_allclose(SEEN * 0.1 + views.offset, 0.5, atol=1e-9)
@@ -61,7 +61,7 @@ def test_what_is_looked_at_stays_in_the_middle_for_a_scale_of_the_users(folder):
     )
 
 
-def test_the_scale_is_chosen_for_an_offset_of_the_users(folder):
+def test_the_scale_is_chosen_for_a_given_offset(folder):
     views = read_views(folder, offset=(0, 0, 0), aabb_scale=3)
     assert views.offset == (0.0, 0.0, 0.0)
     assert views.scale == pytest.approx(CAMERA_DISTANCE / DISTANCE)
@@ -72,7 +72,7 @@ def test_the_scale_is_chosen_for_an_offset_of_the_users(folder):
     )
 
 
-def test_nothing_is_chosen_where_the_user_says_all(folder):
+def test_a_complete_placement_is_not_changed(folder):
     views = read_views(folder, scale=2.0, offset=(1, 2, 3), aabb_scale=8)
     assert (views.scale, views.offset, views.aabb_scale, views.notes) == (2.0, (1.0, 2.0, 3.0), 8, ())
 
@@ -90,7 +90,7 @@ def test_nothing_is_chosen_where_the_user_says_all(folder):
         ({"aabb_scale": 129}, "aabb_scale must be above 0 and at most 128, not 129"),
     ],
 )
-def test_places_that_are_none(folder, wanted, words):
+def test_invalid_placements_are_refused(folder, wanted, words):
     with pytest.raises(DataError, match=words) as caught:
         read_views(folder, **wanted)
     assert str(folder) in str(caught.value)

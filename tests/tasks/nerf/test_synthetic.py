@@ -60,10 +60,10 @@ def probe(scene, box=None):
 
 
 @pytest.mark.parametrize("fov_axis", ["x", "y", "smaller"])
-def test_cameras_agree_with_the_tracers(fov_axis):
+def test_cameras_agree_with_those_of_the_tracer(fov_axis):
     """The point that the tracer sees at a pixel's centre is projected there to 1e-3 pixels, and lies on the training ray."""
     scene = load_scene(SCENES / "window-room.json")
-    # Make a pixel's samples fall almost on its centre
+    # Make the samples of a pixel lie almost at its centre
     film = Film(width=96, height=64, filter="box", filter_radius=1e-5)
     scene = Scene(msgspec.structs.replace(scene.description, film=film), scene.meshes, scene.images, scene.source)
     own = msgspec.structs.replace(scene.description.camera, fov_axis=fov_axis, principal_point_offset=(0.07, -0.04))
@@ -87,7 +87,7 @@ def test_cameras_agree_with_the_tracers(fov_axis):
         assert np.quantile(np.abs(made.directions.numpy()[seen] - toward[seen]), 0.999) < 5e-6
 
 
-def test_ground_and_sky_are_not_what_a_scene_is_about():
+def test_ground_and_sky_do_not_belong_to_the_subject():
     cube = Cube(to_world=(Scale(value=0.5),))
     sky = Sphere(radius=100.0)
     for shapes in ((cube,), (cube, GROUND), (GROUND, sky, cube)):
@@ -158,7 +158,7 @@ def test_cameras_inside_a_room(name):
     assert (spread > 0.12).all()
 
 
-def test_places_that_do_not_exist():
+def test_impossible_camera_positions_are_refused():
     """There is no light inside a closed solid, and no room around one that fills its surroundings."""
     solid = toy(Cube(to_world=(Scale(value=0.5),)))
     with pytest.raises(DataError, match="0 of 3 positions inside"):
@@ -170,7 +170,7 @@ def test_places_that_do_not_exist():
         )
 
 
-def test_the_unit_cube_holds_what_is_photographed():
+def test_the_unit_cube_contains_the_subject():
     box = Box(np.array([-1.0, 0.0, 2.0]), np.array([3.0, 1.0, 4.0]))
     scale, offset = unit_cube(box)
     corners = np.array([box.low, box.high]) * scale + offset
@@ -180,7 +180,7 @@ def test_the_unit_cube_holds_what_is_photographed():
     assert np.ptp(corners, axis=0).max() > 0.9
 
 
-def test_the_box_holds_what_is_seen():
+def test_the_box_contains_everything_visible():
     """A ground of side 40 around a cube of side 1: its visible extent in closed form, where rays through pixels meet it."""
     scene = toy(Cube(to_world=(Scale(value=0.5),)), GROUND)
     look = probe(scene)
@@ -231,7 +231,7 @@ def test_a_set_is_read_back(tmp_path):
         np.testing.assert_allclose([view.camera.fx, view.camera.cx], [camera.fx, camera.cx], rtol=1e-12)
 
 
-def test_images_are_the_tracers(tmp_path):
+def test_images_equal_renders_of_the_tracer(tmp_path):
     """An opaque image is, bit for bit, the tone-mapped render with the same camera, seed and exposure."""
     writer = shoot(tmp_path, toy(light=0.6), ImageSettings(spp=8, seed=3, exposure=-1.0))
     renderer = Renderer(
@@ -243,7 +243,7 @@ def test_images_are_the_tracers(tmp_path):
     assert expected.std() > 10
 
 
-def test_transparent_images_have_the_colours_of_surfaces_alone(tmp_path):
+def test_transparent_images_contain_no_light_of_the_sky(tmp_path):
     """In a white furnace a white cube is as bright as the sky: colours are straight, and alpha is the fraction of the surface.
 
     A cube of reflectance 0.5 under light 1 shows 0.5 on all faces that see no other face, even at its edges, where half of a
@@ -264,7 +264,7 @@ def test_transparent_images_have_the_colours_of_surfaces_alone(tmp_path):
     assert (pixels[alpha == 0] == 0).all()
 
 
-def test_an_interrupted_set_goes_on_to_the_same(tmp_path):
+def test_continuing_an_interrupted_set_gives_the_same_files(tmp_path):
     """Complete images are kept, truncated ones are rendered again, and the result is that of a single run."""
     picture = ImageSettings(spp=4)
     shoot(tmp_path / "once", toy(), picture)
@@ -281,7 +281,7 @@ def test_an_interrupted_set_goes_on_to_the_same(tmp_path):
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes(), name
 
 
-def test_a_folder_with_something_else_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     shoot(tmp_path / "set", toy(), ImageSettings(spp=4), stop_after=1)
     with pytest.raises(DataError, match="made with another spp; choose another folder"):
         shoot(tmp_path / "set", toy(), ImageSettings(spp=5))
@@ -296,7 +296,7 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
         shoot(tmp_path / "file", toy(), ImageSettings(spp=4))
 
 
-def test_the_files_say_how_they_were_made(tmp_path):
+def test_the_files_record_how_they_were_made(tmp_path):
     shoot(tmp_path, toy(), ImageSettings(spp=4))
     document = json.loads((tmp_path / "transforms_train.json").read_text())
     assert {"camera_angle_x", "w", "h", "aabb_scale", "scale", "offset", "frames", "nrc_tracer"} <= set(document)

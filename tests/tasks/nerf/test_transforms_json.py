@@ -58,7 +58,7 @@ def test_blender_set(tmp_path):
     assert read_views(tmp_path / "transforms_train.json").split == "transforms_test.json"
 
 
-def test_a_test_split_without_images_is_said(tmp_path):
+def test_a_test_split_without_images_is_reported(tmp_path):
     """If no test image exists, views are held out from the training frames, with a note."""
     write_set(tmp_path, name="transforms_train.json")
     document = {"camera_angle_x": 0.7, "frames": [frame(90), frame(91)]}
@@ -108,7 +108,7 @@ def test_fisheye(tmp_path):
     assert (eye.model, eye.fx, eye.fy, eye.distortion[0]) == ("fisheye", 6.0, 6.0, 0.01)
 
 
-def test_where_a_file_places_its_scene(tmp_path):
+def test_the_placement_given_by_a_file(tmp_path):
     views = read_views(write_set(tmp_path, scale=0.5, offset=[0.1, 0.2, 0.3], aabb_scale=8))
     assert (views.scale, views.offset, views.aabb_scale) == (0.5, (0.1, 0.2, 0.3), 8)
     views = read_views(write_set(tmp_path, aabb=[[-1, -2, -3], [3, 2, 1]], aabb_scale=None))
@@ -121,8 +121,8 @@ def test_where_a_file_places_its_scene(tmp_path):
     assert (views.scale, views.offset, views.aabb_scale) == (0.25, (0.0, 0.0, 0.0), 16)
 
 
-def test_where_nobody_says_all_of_it(tmp_path):
-    """The usual numbers complete those of the file and of the user."""
+def test_an_incomplete_placement_is_completed(tmp_path):
+    """Numbers of the file and of the user are completed by the usual ones."""
     views = read_views(write_set(tmp_path, offset=[0.1, 0.2, 0.3], aabb_scale=None))
     assert (views.scale, views.offset, views.aabb_scale) == (0.33, (0.1, 0.2, 0.3), 1)
     views = read_views(write_set(tmp_path, scale=0.5, aabb_scale=0.5), offset=(0, 0, 0))
@@ -159,7 +159,7 @@ def test_masks(tmp_path):
 
 
 def test_deep_and_linear_images_become_8_bits_of_srgb(tmp_path):
-    """16-bit PNG is rounded; linear EXR is encoded, and its colours are divided by alpha."""
+    """16-bit PNG is rounded; linear EXR is encoded in sRGB, and its colours are divided by alpha."""
     deep = np.random.default_rng(0).integers(0, 65536, (8, 12, 3)).astype(np.uint16)
     write_pixels(tmp_path / "deep.png", deep)
     view = View("deep", camera(width=12, height=8), tmp_path / "deep.png")
@@ -175,8 +175,8 @@ def test_deep_and_linear_images_become_8_bits_of_srgb(tmp_path):
     assert (found[..., :3] == round(255 * float(encode_srgb(np.array(0.25))))).all()
 
 
-def test_sizes_of_float_images_are_read_from_their_heads(tmp_path):
-    """Headers suffice: of files with truncated pixels nothing is decoded."""
+def test_sizes_of_float_images_are_read_from_headers(tmp_path):
+    """Headers are enough: files with truncated pixels can be measured, and nothing is decoded."""
     layers = {name: np.zeros((200, 300), np.float32) for name in "RGBA"}
     OpenEXR.File({"compression": OpenEXR.NO_COMPRESSION}, layers).write(str(tmp_path / "a.exr"))
     write_image(tmp_path / "b.hdr", np.ones((200, 300, 3), np.float32))
@@ -237,7 +237,7 @@ def singular():
         ({"ftheta_p0": 1.0}, "ftheta_p0: this kind of lens"),
     ],
 )
-def test_what_is_off_is_said_in_one_line(tmp_path, root, words):
+def test_errors_in_transforms_are_one_line(tmp_path, root, words):
     path = write_set(tmp_path, **root)
     with pytest.raises(DataError, match=words) as caught:
         read_views(path)
@@ -263,7 +263,7 @@ def test_an_image_that_changed_its_size_is_named():
         _ = view.pixels
 
 
-def test_no_images_at_all(tmp_path):
+def test_a_set_without_images_is_refused(tmp_path):
     path = write_set(tmp_path, count=3)
     for image in (tmp_path / "images").iterdir():
         image.unlink()
@@ -272,13 +272,13 @@ def test_no_images_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000, "\x00", '{"frames": 3}'])
-def test_files_that_are_no_transforms(tmp_path, text):
+def test_files_that_are_not_transforms_are_refused(tmp_path, text):
     (tmp_path / "transforms.json").write_text(text)
     with pytest.raises(DataError, match=r"transforms.json"):
         read_views(tmp_path)
 
 
-def test_paths_that_are_no_photographs(tmp_path):
+def test_paths_without_photographs_are_refused(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         read_views(tmp_path / "nothing")
     with pytest.raises(DataError, match=r"neither transforms.json nor"):

@@ -9,5 +9,6 @@ SMALL["encoding"] |= {"n_levels": 4, "log2_hashmap_size": 15, "base_resolution":
 SMALL["network"]["n_neurons"] = 32
 SMALL["optimizer"]["nested"] |= {"decay_start": 200, "decay_interval": 40}
 SMALL["optimizer"]["nested"]["nested"]["learning_rate"] = 4e-3
-# Near the surface a coarse grid cannot resolve the targets: their median is 0, as half of them are, but their mean is not
+# Near the surface a coarse grid cannot resolve the targets: half of them are inside, so their median is 0, but their mean is
+# not
 SMALL["loss"] = {"otype": "L2"}

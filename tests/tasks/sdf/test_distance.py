@@ -29,7 +29,7 @@ def to_mesh(mesh, points):
     ("shape", "exact", "deviation"),
     [
         (box(), box_distance, 0.0),
-        # The largest gap between a sphere or ring and its triangles, whose edges are 0.08 and 0.05 long
+        # The largest gap between a sphere or torus and its triangles, whose edges are 0.08 and 0.05 long
         (sphere(4), lambda x: np.linalg.norm(x, axis=1) - 1.0, 0.002),
         (torus(), torus_distance, 0.002),
     ],
@@ -42,8 +42,8 @@ def test_closed_forms(launcher, shape, exact, deviation, method):
     np.testing.assert_allclose(found, exact(to_mesh(mesh, points)), atol=deviation + 8 * EPSILON / mesh.scale)
 
 
-def test_nearest_triangles_against_all_of_them(launcher):
-    """A mesh of triangles of many shapes and sizes, including needles and intersecting ones."""
+def test_nearest_triangles_against_a_search_of_all(launcher):
+    """The mesh has triangles of many shapes and sizes, including needles and intersecting ones."""
     random = np.random.default_rng(3)
     corners = random.random((200, 1, 3)) + random.normal(size=(200, 3, 3)) * 10.0 ** random.uniform(
         -3, -0.5, (200, 1, 1)
@@ -60,7 +60,7 @@ def test_nearest_triangles_against_all_of_them(launcher):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_sign_beside_edges_and_vertices(launcher, method):
-    """Points nearest to a vertex or an edge of thin, sharp shapes, for which face normals alone give the wrong sign."""
+    """The nearest features are vertices and edges of thin, sharp shapes, for which face normals alone give the wrong sign."""
     random = np.random.default_rng(5)
     # A star: a sphere with long spikes outwards and inwards
     positions, indices = sphere(1)
@@ -77,7 +77,7 @@ def test_sign_beside_edges_and_vertices(launcher, method):
     assert wrong.mean() <= (0.002 if method == SignMethod.WINDING else 0.0)
 
 
-def test_parity_does_not_mind_orientation(launcher):
+def test_parity_does_not_depend_on_orientation(launcher):
     mesh = unit_mesh(*flipped(sphere(3), slice(None, None, 3)))
     points = points_around()
     radius = np.linalg.norm(to_mesh(mesh, points), axis=1)
@@ -86,8 +86,8 @@ def test_parity_does_not_mind_orientation(launcher):
     np.testing.assert_array_equal((found < 0.0)[clear], (radius < 1.0)[clear])
 
 
-def test_winding_number_fills_what_overlaps(launcher):
-    """The union of two spheres is inside, also where they overlap and parity says outside."""
+def test_winding_number_fills_overlapping_parts(launcher):
+    """The union of two spheres is inside, including their overlap, where parity says outside."""
     mesh = unit_mesh(*joined(sphere(3), sphere(3, center=(0.9, 0.0, 0.0))))
     points = points_around()
     x = to_mesh(mesh, points)
@@ -97,7 +97,7 @@ def test_winding_number_fills_what_overlaps(launcher):
     np.testing.assert_array_equal((found < 0.0)[clear], (field < 0.0)[clear])
 
 
-def test_wound_backwards(launcher):
+def test_points_inside_a_reversed_mesh_are_wound_backwards(launcher):
     mesh = unit_mesh(*flipped(sphere(3)))
     points = points_around()
     radius = np.linalg.norm(to_mesh(mesh, points), axis=1)

@@ -57,8 +57,8 @@ def test_scores(trained):
     assert (a & b).sum() / (a | b).sum() == pytest.approx(scores["iou"], abs=0.01)
 
 
-def test_metadata_take_points_to_the_cube_and_distances_back(snapshot):
-    """As documented: u = (x - center) scale + 0.5, and the model's output divided by the scale is the distance."""
+def test_metadata_convert_points_and_distances(snapshot):
+    """As documented, u = (x - center) scale + 0.5, and the model's output divided by the scale is the distance."""
     shape = load_neural_shape(snapshot)
     x = np.random.default_rng(1).uniform(-1.0, 1.0, (5000, 3)) * [2.0, 0.6, 2.0] + SHIFT
     u = torch.from_numpy(((x - shape.center) * shape.scale + 0.5).astype(np.float32))
@@ -68,7 +68,7 @@ def test_metadata_take_points_to_the_cube_and_distances_back(snapshot):
 
 
 def test_gradient_is_that_of_the_distance(snapshot):
-    """Compared with central differences, whose step stays within a cell of the finest grid except for some points."""
+    """The reference is central differences, whose step stays within a cell of the finest grid except for some points."""
     shape = load_neural_shape(snapshot)
     points = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
     step = 1e-3
@@ -115,7 +115,7 @@ def test_surface(trained, snapshot):
 
 
 def test_picture(snapshot):
-    """From above the ring and its hole are visible, lit from above; one and four rays per pixel agree."""
+    """From above, the ring and its hole are visible and lit; one and four rays per pixel agree."""
     shape = load_neural_shape(snapshot)
     orbit = Orbit(azimuth=0.0, elevation=90.0)
     image = render(shape, width=60, height=60, orbit=orbit, samples=1)
@@ -130,7 +130,7 @@ def test_picture(snapshot):
     assert np.abs(fine - image).mean() < 0.05
 
 
-def test_resume_goes_on_to_the_same_bits(tmp_path):
+def test_resuming_gives_the_same_bits(tmp_path):
     whole = make(seed=5)
     train(whole, steps=40)
     first = make(seed=5)
@@ -145,7 +145,7 @@ def test_resume_goes_on_to_the_same_bits(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_resume_is_of_the_same_mesh(snapshot):
+def test_resuming_with_another_mesh_is_refused(snapshot):
     with pytest.raises(SnapshotError, match=r"of another mesh \(ring.obj\)"):
         make(unit_mesh(*sphere(2), "ball.obj")).resume(snapshot)
     with pytest.raises(SnapshotError, match="sign normal, not winding"):
@@ -154,7 +154,7 @@ def test_resume_is_of_the_same_mesh(snapshot):
         SdfTask(ring(), config=SMALL, batch=1024, device="cpu").resume(snapshot)
 
 
-def test_inside_out_meshes_are_learnt_with_their_inside_inside():
+def test_inside_out_meshes_are_learnt_with_negative_distances_inside():
     task = make(unit_mesh(*flipped(sphere(3))))
     assert task.choice.turned_over
     train(task, steps=100)
@@ -162,7 +162,7 @@ def test_inside_out_meshes_are_learnt_with_their_inside_inside():
     assert values[0] < 0.0 < values[1]
 
 
-def test_what_is_refused(snapshot):
+def test_invalid_batches_and_metadata_are_refused(snapshot):
     with pytest.raises(ConfigError, match="batch"):
         SdfTask(ring(), config=SMALL, batch=8, device="cpu")
     model = load_neural_shape(snapshot).model

@@ -24,7 +24,7 @@ def test_gradient_is_that_of_the_loss():
     np.testing.assert_allclose(slope, gradient, rtol=1e-4, atol=1e-4 * float(gradient.abs().max()))
 
 
-def test_large_errors_count_as_in_mape():
+def test_large_errors_have_the_loss_of_mape():
     prediction, target = samples(10.0)
     loss, gradient = Mape().evaluate(prediction, target, None)
     found, slope = rounded_mape(prediction, target)
@@ -33,7 +33,7 @@ def test_large_errors_count_as_in_mape():
     np.testing.assert_allclose(slope[far], gradient[far], rtol=1e-5)
 
 
-def test_small_errors_are_squared():
+def test_small_errors_have_a_squared_loss():
     """Doubling a small error quadruples the loss, even where float32 cannot resolve the root from the rounding."""
     target = torch.zeros(10, 1)
     small, twice = (rounded_mape(torch.full((10, 1), error), target)[0] for error in (1e-8, 2e-8))

@@ -11,7 +11,7 @@ from nrc_tracer.tasks.sdf.mesh import FILL, load_unit_mesh, unit_mesh
 from .shapes import box, sphere
 
 
-def test_transform_takes_the_mesh_into_the_cube_and_back():
+def test_transform_maps_the_mesh_into_the_cube_and_back():
     positions, indices = box((3.0, 0.5, 1.0))
     positions = positions + np.array([100.0, -20.0, 7.0])
     mesh = unit_mesh(positions, indices)
@@ -41,7 +41,7 @@ def test_vertices_without_a_triangle_do_not_count():
     assert unit_mesh(far, indices).fingerprint == unit_mesh(positions, indices).fingerprint
 
 
-def test_fingerprint_tells_meshes_apart():
+def test_fingerprints_of_different_meshes_differ():
     positions, indices = sphere(1)
     moved = positions.copy()
     moved[3] *= 1.001
@@ -59,12 +59,12 @@ def test_fingerprint_tells_meshes_apart():
         (np.eye(3), [[0, 1, 3]], "not among the 3"),
     ],
 )
-def test_what_is_no_surface_is_refused(positions, indices, words):
+def test_meshes_that_are_not_surfaces_are_refused(positions, indices, words):
     with pytest.raises(DataError, match=words):
         unit_mesh(np.asarray(positions), np.asarray(indices))
 
 
-def test_files(tmp_path):
+def test_a_file_gives_the_mesh_of_its_arrays(tmp_path):
     """A file gives the same mesh as its arrays; readers' errors name the file."""
     positions, indices = sphere(1)
     write_ply(TriangleMesh(positions.astype(np.float32), indices.astype(np.int32)), tmp_path / "ball.ply")

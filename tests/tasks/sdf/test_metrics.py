@@ -60,8 +60,8 @@ def test_scores_of_surfaces(ball):
     )
 
 
-def test_a_missing_part_is_seen_in_both_ways(ball):
-    """Half of a ball: all of it is close to the mesh, but parts of the mesh are far from it."""
+def test_a_missing_part_changes_the_scores(ball):
+    """All of half a ball is close to the mesh, but parts of the mesh are far from it."""
     field, sampler, _ = ball
     positions, indices = sphere(5, RADIUS, (0.5, 0.5, 0.5))
     half = indices[(positions[indices][:, :, 0] > 0.5).all(axis=1)]

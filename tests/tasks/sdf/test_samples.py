@@ -27,7 +27,7 @@ def pool(launcher, *, batch=256, seed=1, method=SignMethod.NORMAL, shape=None):
 
 
 def test_triangles_are_chosen_by_area(launcher):
-    """A chi-square test over triangles whose areas differ by orders of magnitude, including some without area."""
+    """A chi-square test is made over triangles whose areas differ by orders of magnitude, including some without area."""
     random = np.random.default_rng(2)
     corners = random.random((60, 1, 3)) + random.normal(size=(60, 3, 3)) * 10.0 ** random.uniform(-2, 0, (60, 1, 1))
     corners[::9, 2] = corners[::9, 1]
@@ -109,7 +109,7 @@ def _mean_along_a_normal(width):
 
 
 @pytest.mark.parametrize("method", list(SignMethod))
-def test_batches_depend_on_seed_and_step_alone(launcher, method):
+def test_batches_only_depend_on_seed_and_step(launcher, method):
     """Starting at a late step gives the batches of a pool that existed from the beginning; threads change nothing."""
     _, whole = pool(launcher, method=method)
     steps = [whole.batch(number) for number in range(150)]

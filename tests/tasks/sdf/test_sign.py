@@ -31,7 +31,7 @@ def without(mesh, triangles):
     ],
     ids=["sound", "inside out", "some flipped", "a part inside out", "holes", "overlapping", "hollow"],
 )
-def test_choice(launcher, shape, method, words):
+def test_choice_of_the_method(launcher, shape, method, words):
     _, _, choice = choose_sign(unit_mesh(*shape), launcher)
     assert choice.method == method
     assert words in choice.words()
@@ -50,10 +50,9 @@ def test_all_ways_to_break_a_sphere_give_the_same_inside(launcher):
 
 
 def test_disagreement_is_measured(launcher):
-    """Where two balls overlap, parity and winding number disagree: at as many points as lie in both, in a sample of the test's
-    own.
+    """Parity and winding number disagree where two balls overlap, at as many points as lie in both in a sample of the test's own.
 
-    Half of the points are uniform in the box, half on the two surfaces, moved by up to `BAND` along each axis.
+    Half of the points are uniform in the box, and half are on the two surfaces, moved by up to `BAND` along each axis.
     """
     other = np.array([0.9, 0.0, 0.0])
     mesh = unit_mesh(*joined(sphere(5), sphere(5, center=other)))
@@ -69,7 +68,7 @@ def test_disagreement_is_measured(launcher):
     assert choose_sign(unit_mesh(*sphere(3)), launcher)[2].disagreement["parity/winding"] < 0.1 * share
 
 
-def test_as_asked(launcher):
+def test_a_requested_method_is_used(launcher):
     _, _, choice = choose_sign(unit_mesh(*box()), launcher, requested="winding")
     assert choice.method == SignMethod.WINDING
     assert choice.reason == "as requested"
@@ -81,7 +80,7 @@ def test_an_unknown_method_is_refused(launcher):
         choose_sign(None, launcher, requested="partiy")
 
 
-def test_a_sheet_encloses_nothing(launcher):
+def test_a_sheet_without_volume_is_refused(launcher):
     positions = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], float)
     with pytest.raises(DataError, match="encloses no volume"):
         choose_sign(unit_mesh(positions, np.array([(0, 1, 2), (0, 2, 3)]), "sheet.obj"), launcher)

@@ -26,14 +26,14 @@ def test_volume():
     np.testing.assert_allclose(check(box((1.0, 0.5, 0.25))).volume, FILL**3 / 8.0, rtol=1e-6)
 
 
-def test_flipped_as_a_whole():
+def test_a_mesh_reversed_as_a_whole_is_inside_out_but_consistent():
     found = check(flipped(sphere(3)))
     assert found.inside_out
     assert found.consistent
 
 
 def test_flipped_triangles():
-    """Two triangles that share no edge: three edges each."""
+    """Two triangles that share no edge are reversed, each with three edges."""
     found = check(flipped(sphere(2), [0, 200]))
     assert found.inconsistent_edges == 6
     assert found.closed
@@ -48,7 +48,7 @@ def test_holes():
 
 
 def test_edges_of_more_than_two_triangles():
-    """Two boxes that share an edge."""
+    """Two boxes share an edge."""
     positions, indices = box((1.0, 1.0, 1.0))
     found = check(joined((positions, indices), (positions + np.array([2.0, 2.0, 0.0]), indices)))
     assert found.non_manifold_edges == 1

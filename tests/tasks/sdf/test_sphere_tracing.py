@@ -34,7 +34,7 @@ def exact_hits(origins, directions, radius=0.3):
 
 @pytest.mark.parametrize("factor", [1.0, 0.5, 1.3])
 def test_ball(factor):
-    """Also if distances are too small or too large by a factor, as fitted ones are."""
+    """The hits are found even if distances are too small or too large by a factor, as those of fitted models are."""
     origins, directions = rays()
     found = trace(lambda x: factor * ball(x), origins, directions, *enter_box(origins, directions, LOW, HIGH))
     exact, discriminant = exact_hits(origins, directions)
@@ -42,7 +42,7 @@ def test_ball(factor):
     assert torch.equal(torch.isfinite(found)[clear], torch.isfinite(exact)[clear])
     seen = clear & torch.isfinite(exact)
     assert seen.sum() > 500
-    # Below a tenth of the smallest step: the linear interpolation is off by about the step's square over the radius
+    # Below a tenth of the smallest step: linear interpolation has an error of about the step's square over the radius
     np.testing.assert_allclose(found[seen], exact[seen], atol=5e-5)
 
 
@@ -61,7 +61,7 @@ def test_flat_field_around_the_surface():
     np.testing.assert_allclose(found[steep], exact[steep], atol=6e-4)
 
 
-def test_nothing_there():
+def test_rays_that_miss_hit_nothing():
     origins, directions = rays(100)
     assert torch.isinf(
         trace(lambda x: ball(x, -1.0), origins, directions, *enter_box(origins, directions, LOW, HIGH))
