@@ -16,6 +16,7 @@ from nrc_tracer.cli.dataset import dataset
 from nrc_tracer.cli.decode import decode
 from nrc_tracer.cli.fit import fit
 from nrc_tracer.cli.info import info
+from nrc_tracer.cli.merge import merge
 from nrc_tracer.cli.render import render
 from nrc_tracer.cli.schema import schema
 from nrc_tracer.cli.termination import INTERRUPTED
@@ -75,5 +76,5 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (render, info, compare, convert, dataset, fit, decode, schema):
+for _command in (render, merge, info, compare, convert, dataset, fit, decode, schema):
     main.add_command(_command)

@@ -29,6 +29,7 @@ from nrc_tracer.cli.options import (
     tracer_options,
 )
 from nrc_tracer.cli.outputs import run_reporting
+from nrc_tracer.cli.partial import check_part, read_samples, run_partial
 from nrc_tracer.cli.rendering import Limits, RenderOptions, Sampling, run_render
 from nrc_tracer.cli.saving import CheckpointOptions
 from nrc_tracer.cli.values import POSITIVE, SECONDS
@@ -60,6 +61,7 @@ def _read_layers(ctx: click.Context, parameter: click.Parameter, value: str | No
         "nrc-tracer render model.glb --time 30 --exposure 0.5 --tone agx",
         "nrc-tracer render scenes/door-ajar.json --cache on --max-depth -1 --time 20",
         "nrc-tracer render scenes/door-ajar.json -o door.exr --noise 0.02 --checkpoint door.checkpoint --auto-resume",
+        "nrc-tracer render scenes/door-ajar.json --samples 0:512 --partial a.sums",
     ),
 )
 @scene_argument
@@ -85,6 +87,12 @@ def _read_layers(ctx: click.Context, parameter: click.Parameter, value: str | No
     denoise_option,
     look_options("PNG files"),
     every_option("--save-every", "two writes of the image so far. Default: only at the end"),
+    option(
+        "--partial",
+        type=PATH,
+        metavar="FILE",
+        help="Write the sums of --samples for `nrc-tracer merge`, and no image, so that jobs of a batch queue share a render.",
+    ),
 )
 @gathered(
     "limits",
@@ -99,6 +107,16 @@ def _read_layers(ctx: click.Context, parameter: click.Parameter, value: str | No
             metavar="REL",
             help="End when the estimated relative error is this low: 0.05 is 5 %.",
         ),
+    ),
+)
+@under(
+    QUALITY,
+    option(
+        "--samples",
+        metavar="A:B",
+        callback=read_samples,
+        help="With --partial: render samples A to B - 1 of every pixel. A is a multiple of 64, and B too, unless no samples "
+        "follow it.",
     ),
 )
 @gathered(
@@ -146,10 +164,19 @@ def render(
     resume: bool,
     auto_resume: bool,
     save_every: float | None,
+    samples: tuple[int, int] | None,
+    partial: Path | None,
     scene: Path,
     outputs: tuple[Path, ...],
     **options: Any,
 ) -> None:
+    given = {
+        "--output": bool(outputs),
+        "--save-every": save_every is not None,
+        "--checkpoint": checkpoint is not None,
+        "--resume": resume,
+        "--auto-resume": auto_resume,
+    }
     outputs = tuple(dict.fromkeys(outputs)) or (Path(f"{scene.stem}.png"),)
     checkpoints = CheckpointOptions(
         file=checkpoint or Path(f"{outputs[0]}.checkpoint"),
@@ -160,4 +187,8 @@ def render(
         auto_resume=auto_resume,
     )
     asked = RenderOptions(scene=scene, outputs=outputs, checkpoints=checkpoints, **options)
-    run_reporting(lambda: run_render(asked), as_json=asked.messages.as_json)
+    given |= {"--layers": asked.with_layers, "--denoise": asked.denoise}
+    part = check_part(samples, partial, asked, given)
+    run_reporting(
+        lambda: run_render(asked) if part is None else run_partial(asked, part), as_json=asked.messages.as_json
+    )

@@ -94,8 +94,8 @@ def run_render(options: RenderOptions) -> tuple[dict[str, Any], int]:
     warn, quiet = Warnings(), options.messages.quiet
 
     start = clock.perf_counter()
-    scene = _load_scene(options, warn)
-    renderer = _make_renderer(scene, options)
+    scene = load_scene(options, warn)
+    renderer = make_renderer(scene, options)
     load_seconds = clock.perf_counter() - start
     _warn_of_choices(renderer, warn)
     if not quiet:
@@ -157,7 +157,8 @@ def _check_before_work(options: RenderOptions) -> None:
     check_checkpoint(options.checkpoints, options.outputs)
 
 
-def _load_scene(options: RenderOptions, warn: Warnings) -> Scene:
+def load_scene(options: RenderOptions, warn: Warnings) -> Scene:
+    """Read the scene, and print its warnings and notes."""
     scene = options.loading.load(options.scene)
     warn.of_scene(scene)
     for note in () if options.messages.quiet else scene.notes:
@@ -165,7 +166,8 @@ def _load_scene(options: RenderOptions, warn: Warnings) -> Scene:
     return scene
 
 
-def _make_renderer(scene: Scene, options: RenderOptions) -> Renderer:
+def make_renderer(scene: Scene, options: RenderOptions) -> Renderer:
+    """Make the renderer that the options describe."""
     from nrc_tracer.tracer import Renderer
 
     quiet = options.messages.quiet or not scene.snapshots

@@ -50,6 +50,34 @@ class BlockSums:
     dropped: np.ndarray
 
 
+def moments(sums: np.ndarray, squares: np.ndarray, dropped: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and unbiased variance of the samples of each pixel.
+
+    Args:
+        sums: Sum of the samples, float64 [height, width, 3].
+        squares: Sum of their squares, float64 [height, width, 3].
+        dropped: Number of dropped samples, int [height, width].
+        samples: Samples per pixel, with those dropped.
+
+    Returns:
+        Mean and variance, float64 [height, width, 3] each.
+    """
+    count = _counts(dropped, samples)
+    mean = sums / count
+    spread = squares / count - mean**2
+    return mean, np.maximum(spread, 0.0) * count / np.maximum(count - 1, 1)
+
+
+def noise(mean: np.ndarray, variance: np.ndarray, dropped: np.ndarray, samples: int) -> float:
+    """Estimated relative error of an image with these moments of its samples; infinity with fewer than two samples."""
+    return relative_error(mean, variance / _counts(dropped, samples)) if samples > 1 else math.inf
+
+
+def _counts(dropped: np.ndarray, samples: int) -> np.ndarray:
+    """Number of samples of each pixel that were not dropped, at least 1, int [height, width, 1]."""
+    return np.maximum(samples - dropped, 1)[:, :, None]
+
+
 class FilmSums:
     """For each pixel, the sum of its samples, the sum of their squares and the number of dropped samples, on a device.
 
@@ -159,23 +187,15 @@ class FilmSums:
         """Dropped samples of each pixel, int32 [height, width]."""
         return self.arrays[2].numpy().reshape(self._shape)
 
-    def _counts(self) -> np.ndarray:
-        """Number of samples of each pixel that were not dropped, at least 1, int [height, width, 1]."""
-        return np.maximum(self.samples - self.dropped(), 1)[:, :, None]
-
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and unbiased variance of the samples of each pixel, float64 [height, width, 3] each."""
-        contents, count = self.contents(), self._counts()
-        mean = (contents["sums"] + contents["block_sums"]) / count
-        spread = (contents["squares"] + contents["block_squares"]) / count - mean**2
-        return mean, np.maximum(spread, 0.0) * count / np.maximum(count - 1, 1)
+        contents = self.contents()
+        sums, squares = (contents[name] + contents[f"block_{name}"] for name in ("sums", "squares"))
+        return moments(sums, squares, contents["dropped"], self.samples)
 
     def noise(self) -> float:
         """Estimated relative error of the image, as `Renderer.noise` describes it."""
-        if self.samples < 2:
-            return math.inf
-        mean, variance = self.moments()
-        return relative_error(mean, variance / self._counts())
+        return noise(*self.moments(), self.dropped(), self.samples) if self.samples > 1 else math.inf
 
 
 def _assign(array: wp.array, values: np.ndarray) -> None:

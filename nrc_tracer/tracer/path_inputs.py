@@ -46,6 +46,7 @@ class PathInputs:
         camera: The camera.
         film: The film.
         settings: Settings of paths, for kernels.
+        accel: What intersects triangles.
 
     Raises:
         SceneError: The scene asks for something impossible.
@@ -65,7 +66,7 @@ class PathInputs:
         sampler: SamplerKind,
         max_depth: int | None,
     ) -> None:
-        self._device, self._threads, self._accel = device, threads, accel
+        self._device, self._threads, self.accel = device, threads, accel
         self.film, self._film_record = film, film_record(film)
         self.settings = PathSettings()
         self.settings.sampler = int(sampler)
@@ -89,7 +90,7 @@ class PathInputs:
         validate_scene(scene)
         camera = choose_camera(scene.description, self._choice)
         scene = with_triangles(scene, self._device, self._threads)
-        self._device_scene = DeviceScene(scene, self._device, self._accel)
+        self._device_scene = DeviceScene(scene, self._device, self.accel)
         self.scene, self.camera, self._camera_record = scene, camera, camera_record(camera, self.film)
         self._digests: dict[str, dict[str, str]] | None = None
 

@@ -19,12 +19,13 @@ from nrc_tracer.imaging.image import Image
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.tracer.checkpoint import Checkpoint, Identity, read_checkpoint, write_checkpoint
 from nrc_tracer.tracer.choices import find_accel, known_kind, whole_number
-from nrc_tracer.tracer.film_sums import FilmSums, add_finished_block
+from nrc_tracer.tracer.film_sums import BlockSums, FilmSums, add_finished_block
+from nrc_tracer.tracer.fingerprint import machine_settings
 from nrc_tracer.tracer.image_layers import ImageLayers
 from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.path_inputs import CameraChoice, PathInputs, choose_depth, choose_film
+from nrc_tracer.tracer.strips import CUDA_SAMPLES, StripTracer
 from nrc_tracer.tracer.vocabulary import SamplerKind
-from nrc_tracer.version import __version__
 
 if TYPE_CHECKING:
     from nrc_tracer.cache import RadianceCache
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 PASS_SECONDS = 0.5
 """Duration that `suggested_pass` aims at [s]."""
-
-CUDA_SAMPLES = 16
-"""Largest number of samples per launch on CUDA: launches are kept short for displays whose drivers end long ones."""
 
 
 class Renderer:
@@ -220,6 +218,15 @@ class Renderer:
         before = (*self._inputs.records, first, count)
         self._launcher.run(trace_paths, self.width * self.height, lambda base: [*before, base, *self._sums.arrays])
 
+    def strip_tracer(self) -> StripTracer:
+        """What sums blocks of this image's samples without a cache, apart from the film."""
+        return StripTracer(self._inputs, self._launcher)
+
+    def add_block(self, block: BlockSums, samples: int, *, seconds: float = 0.0) -> None:
+        """Add the next block, whose `samples` samples per pixel were summed elsewhere in `seconds`: see `FilmSums.add_block`."""
+        self._sums.add_block(block, samples)
+        self._seconds += seconds
+
     def warm_up(
         self,
         *,
@@ -357,7 +364,7 @@ class Renderer:
             raise CheckpointError(f"{path}: not written, as there are no samples yet")
         cache = np.frombuffer(b"" if self._frames is None else self._frames.to_bytes(), np.uint8)
         done = Checkpoint(samples=self.samples, seconds=self._seconds, cache=cache, **self._sums.contents())
-        return write_checkpoint(path, done, self._identity())
+        return write_checkpoint(path, done, self.identity())
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Continue from a checkpoint, to the same bits as a render that was not interrupted, in place of the samples so far.
@@ -366,7 +373,7 @@ class Renderer:
             CheckpointError: The file is missing, damaged, or of another scene, setting or kind of device, which the message
                 names; then nothing has changed.
         """
-        checkpoint = read_checkpoint(path, self._identity(), width=self.width, height=self.height)
+        checkpoint = read_checkpoint(path, self.identity(), width=self.width, height=self.height)
         if self._frames is not None:
             try:
                 self._frames.restore(checkpoint.cache.tobytes())
@@ -375,18 +382,14 @@ class Renderer:
         self._sums.assign(checkpoint.samples, **checkpoint.film())
         self._seconds = checkpoint.seconds
 
-    def _identity(self) -> Identity:
-        """What decides the bits of every sample. Threads and blocks do not."""
+    def identity(self) -> Identity:
+        """What decides the bits of every sample, for files. Threads and launches do not."""
         if not self._compiled:
             self.compile()
-        device = wp.get_device(self.device)
         return Identity(
             settings={
                 **self._inputs.values(),
-                "device": f"cuda (sm_{device.arch})" if device.is_cuda else "cpu",
-                "accel": self.accel.value,
-                "release": __version__,
-                "path tracing code": [kernel.module.get_module_hash().hex()[:16] for kernel in self._path_kernels()],
+                **machine_settings(self.device, self.accel, self._path_kernels()),
                 "cache": "off" if self._frames is None else self._frames.identity(),
             },
             scene=self._inputs.digests(),

@@ -59,6 +59,7 @@ def test_every_page_has_a_description_and_examples(path):
         (("decode", "image"), ["Output", "Device", "General", "Examples"]),
         (("decode", "sdf"), ["Output", "Mesh", "Camera", "Device", "General", "Examples"]),
         (("decode", "nerf"), ["Output", "Camera", "Mesh", "Device", "General", "Examples"]),
+        (("merge",), ["Output", "General", "Examples"]),
         (("info",), ["Scene", "General", "Examples"]),
         (("convert",), ["Scene", "General", "Examples"]),
         (("schema",), ["General", "Examples"]),

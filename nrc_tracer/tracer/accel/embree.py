@@ -20,7 +20,9 @@ from nrc_tracer.errors import DeviceError
 
 _TRIANGLE_GEOMETRY, _INDEX_BUFFER, _VERTEX_BUFFER, _FLOAT3, _UINT3 = 0, 0, 1, 0x9003, 0x5003
 _SCENE_FLAG_ROBUST, _BUILD_QUALITY_HIGH = 1 << 2, 2
-_PROPERTY_VERSION_MAJOR = 1
+_PROPERTY_VERSION, _PROPERTY_VERSION_MAJOR = 0, 1
+_PROPERTY_NATIVE_RAYS = {4: 32, 8: 33, 16: 34}
+"""Properties that say whether rays are traced in packets of this size: they follow from the instruction set."""
 
 _POINTER, _UINT, _SIZE = ctypes.c_void_p, ctypes.c_uint, ctypes.c_size_t
 _SIGNATURES = {
@@ -109,6 +111,17 @@ def load() -> EmbreeLibrary:
     if major != 4:
         raise DeviceError(f"Embree {major} is installed, version 4 is needed")
     return EmbreeLibrary(functions, device, intersect, occluded)
+
+
+def describe() -> str:
+    """Embree's version, and the sizes of the packets of rays that its code for this processor has: `40400, packets 4 8`."""
+    library = load()
+
+    def value(number: int) -> int:
+        return library.functions.rtcGetDeviceProperty(library.device, number)
+
+    packets = [str(size) for size, number in _PROPERTY_NATIVE_RAYS.items() if value(number)]
+    return f"{value(_PROPERTY_VERSION)}, packets {' '.join(packets) or 'none'}"
 
 
 class EmbreeScene:
