@@ -19,11 +19,11 @@ from tests.agreement.statistics import Estimate
 from tests.tracer.tiny_scenes import path_inputs, scene
 
 NEVER = 2**31 - 1
-"""For `train_every`: hardly any training after the warm-up."""
+"""A value of `train_every` with which there is hardly any training after the warm-up."""
 
 
 class WrongCache(RadianceCache):
-    """A cache that learns and then answers `factor` times what it has learnt, plus `offset`."""
+    """A cache that learns correctly but predicts `factor` times what it has learnt, plus `offset`."""
 
     factor, offset = 1.0, 0.0
 
@@ -32,51 +32,51 @@ class WrongCache(RadianceCache):
 
 
 def wrong_cache(factor: float, offset: float = 0.0, **settings) -> WrongCache:
-    """One whose wrong answers do not come back to it: it never trains on its own."""
+    """A cache whose wrong predictions do not enter its own training targets."""
     cache = WrongCache(unbiased=1.0, **{"records": 1024, "train_frames": 4, **settings})
     cache.factor, cache.offset = factor, offset
     return cache
 
 
 def cached(described: Scene, mode: str = "on", cache: RadianceCache | None = None, **options) -> Renderer:
-    """A renderer with a cache of few records and a short warm-up, unless another is given; paths of any length."""
+    """A renderer for paths of any length with a cache of few records and a short warm-up, unless another cache is given."""
     cache = cache or RadianceCache(records=1024, train_frames=4)
     options = {"max_depth": -1, "sampler": "independent", **options}
     return Renderer(described, device="cpu", cache=cache, cache_mode=mode, **options)
 
 
 def uncached(described: Scene, samples: int, **options) -> Renderer:
-    """The same without a cache."""
+    """A renderer without a cache that has taken `samples` samples of paths of any length."""
     renderer = Renderer(described, device="cpu", **{"max_depth": -1, "sampler": "independent", **options})
     renderer.step(samples)
     return renderer
 
 
 def freeze(renderer: Renderer) -> None:
-    """Let the renderer's cache learn no more."""
+    """Stop the training of the renderer's cache."""
     renderer.cache.options = msgspec.structs.replace(renderer.cache.options, freeze=True)
 
 
 def warm_up(renderer: Renderer, probability: float) -> None:
-    """Warm the cache up; in mode `unbiased` paths then continue beyond it with this probability, whatever was measured."""
+    """Warm the cache up. In mode `unbiased` paths then continue beyond it with this probability, whatever is measured."""
     with mock.patch.object(schedule, "continue_probability", return_value=probability):
         assert renderer.warm_up()
 
 
 def cut_tracer(described: Scene, *, seed: int = 0) -> CutTracer:
-    """What traces the paths of a scene for a cache."""
+    """The tracer that follows paths of a scene for a cache."""
     return CutTracer(path_inputs(described, seed=seed), device="cpu", threads=2, block_size=1024)
 
 
 def frames(described: Scene, mode: CacheMode, cache: RadianceCache) -> CachedFrames:
-    """Frames with a cache that has begun, before its warm-up."""
+    """Frames with a cache that has begun but has not been warmed up."""
     inputs = path_inputs(described)
     cache.begin(*inputs.box, device=torch.device("cpu"), threads=2, seed=0)
     return CachedFrames(cache, mode, CutTracer(inputs, device="cpu", threads=2, block_size=1024))
 
 
 def replicates(renderer: Renderer, count: int, samples: int) -> Estimate:
-    """The mean of `count` images of `samples` samples with other seeds, and the variance from one to the next."""
+    """The mean of `count` images with `samples` samples and different seeds, and the variance between the images."""
     images = []
     for seed in range(count):
         renderer.reset(seed=1000 + seed)
@@ -87,7 +87,7 @@ def replicates(renderer: Renderer, count: int, samples: int) -> Estimate:
 
 
 def estimate(renderer: Renderer) -> Estimate:
-    """What a renderer's independent samples say."""
+    """The estimate from a renderer's independent samples."""
     assert renderer.dropped == 0
     return Estimate(*renderer.moments(), renderer.samples)
 
@@ -99,9 +99,9 @@ def blocks(image: np.ndarray, size: int = 8) -> np.ndarray:
 
 
 def niche(size: float = 1.0, light: float = 1.0, *, film: tuple[int, int] = (24, 16), **options) -> Scene:
-    """A box of coloured walls, 2 `size` wide and open towards the camera, that a ball of radiance 20 `light` stands in.
+    """A box of coloured walls, 2 `size` wide and open towards the camera, with a ball of radiance 20 `light` in it.
 
-    The ball is under a shelf, which keeps the upper half in the dark but for what the walls reflect.
+    The ball is under a shelf, so the upper half only gets light that the walls reflect.
     """
 
     def wall(place, *turns, material="white", half=1.0):

@@ -1,4 +1,4 @@
-"""All that decides the rest of a render, read from its checkpoint."""
+"""Everything that determines the rest of a render, read from its checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nrc_tracer.tracer import Renderer
 
 
 def contents(renderer: Renderer) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of a render and of its cache (weights, moments, held-out paths), and the numbers of the cache but for times."""
+    """Arrays of a render and of its cache (weights, moments, held-out paths), and the numbers of the cache except times."""
     with tempfile.TemporaryDirectory() as folder:
         path = renderer.save_checkpoint(Path(folder) / "a.checkpoint")
         arrays = safetensors.numpy.load_file(path)
@@ -30,7 +30,7 @@ def contents(renderer: Renderer) -> tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
 def assert_same(ours: Renderer, theirs: Renderer, message: str = "") -> None:
-    """Both renders go on with the same bits."""
+    """Assert that both renders are in the same state, so that they continue with the same bits."""
     (arrays, numbers), (their_arrays, their_numbers) = contents(ours), contents(theirs)
     assert numbers == their_numbers, message
     assert arrays.keys() == their_arrays.keys()

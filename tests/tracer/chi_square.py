@@ -1,6 +1,6 @@
-"""Does a sampler draw from the density it states? Counts in bins against the density integrated over each bin.
+"""Chi-square test of samplers: counts in bins are compared with the stated density, integrated over each bin.
 
-As Mitsuba's `ChiSquareTest` (W. Jakob): the density is integrated by Gauss-Legendre quadrature, bins that expect fewer than
+As in Mitsuba's `ChiSquareTest` (W. Jakob), the density is integrated by Gauss-Legendre quadrature, bins that expect fewer than
 five samples are pooled, and the significance level is corrected for the number of tests that are run (Sidak).
 """
 
@@ -12,13 +12,13 @@ import numpy as np
 from scipy.stats import chi2
 
 TESTS = 160
-"""At least the number of chi-square tests in this folder."""
+"""Upper bound of the number of chi-square tests in this folder."""
 SIGNIFICANCE = 1.0 - (1.0 - 0.01) ** (1.0 / TESTS)
-"""Level of a single test such that all together have a 1 % chance of a false alarm (the seeds are fixed: none occurred)."""
+"""Level of a single test that gives all tests together a 1 % chance of a false alarm (seeds are fixed: none occurred)."""
 
 
 def p_value(counts: np.ndarray, expected: np.ndarray) -> float:
-    """Probability of counts that differ as much; both have the same sum up to the quadrature's error."""
+    """Probability of counts that differ at least as much; both have the same sum up to the quadrature's error."""
     counts, expected = np.ravel(counts).astype(np.float64), np.ravel(expected).astype(np.float64)
     order = np.argsort(expected)
     counts, expected = counts[order], expected[order]
@@ -35,7 +35,7 @@ def p_value(counts: np.ndarray, expected: np.ndarray) -> float:
 
 
 def assert_counts(counts: np.ndarray, expected: np.ndarray) -> None:
-    """Counts agree with their expectations."""
+    """Assert that counts agree with their expectations."""
     p = p_value(counts, expected)
     assert p > SIGNIFICANCE, f"p = {p:.3g}: the samples do not follow the density"
 
@@ -51,7 +51,7 @@ def assert_directions(
     axis: np.ndarray = (0.0, 0.0, 1.0),
     edges: np.ndarray | None = None,
 ) -> None:
-    """Directions follow a density on the sphere; the share that is missing follows the density's missing integral.
+    """Assert that directions follow a density on the sphere, and that the missing fraction follows its missing integral.
 
     Args:
         directions: Unit vectors, shape [n, 3], n <= count.
@@ -59,8 +59,8 @@ def assert_directions(
         pdf: The density [1/sr] at directions, shape [n, 3] to [n].
         bins: Bins in the cosine to `axis` and in azimuth.
         nodes: Quadrature nodes along each side of a bin.
-        low: Smallest cosine; nothing may lie below.
-        axis: Pole of the bins: a direction around which the density is dense.
+        low: Smallest cosine; no direction may lie below.
+        axis: Pole of the bins, a direction around which the density is high.
         edges: Edges of the bins in the cosine, instead of evenly spaced ones.
     """
     frame = _frame(np.asarray(axis, np.float64))
@@ -81,13 +81,13 @@ def assert_directions(
     values = pdf((nodes_local @ frame).astype(np.float32)).astype(np.float64).reshape(cos.shape)
     areas = np.diff(edges)[:, None] * np.diff(phi_edges)[None, :]
     expected = count * areas * np.einsum("ijkl,k,l->ij", values, w, w)
-    # What gave no direction is a bin of its own
+    # Samples without a direction have a bin of their own
     expected = np.append(expected.ravel(), max(0.0, count - expected.sum()))
     assert_counts(np.append(counts.ravel(), count - len(directions)), expected)
 
 
 def _frame(axis: np.ndarray) -> np.ndarray:
-    """Rows: an orthonormal frame whose third axis is `axis`."""
+    """Rows of an orthonormal frame whose third axis is `axis`."""
     n = axis / np.linalg.norm(axis)
     s = np.cross(n, (0.0, 1.0, 0.0) if abs(n[1]) < 0.9 else (1.0, 0.0, 0.0))
     s /= np.linalg.norm(s)

@@ -1,4 +1,4 @@
-"""What the kernel for cut paths leaves behind, as NumPy arrays, and sums over it in plain Python."""
+"""Results of the kernel for cut paths as NumPy arrays, and sums over them in plain Python."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from nrc_tracer.tracer.cut_path import trace_cut_paths
 from tests.tracer.tiny_scenes import path_inputs
 
 LOW, SIZE = -8.0, 16.0
-"""The cube of all these tests."""
+"""The low corner and the side of the cube in all these tests."""
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Paths one after the other, sample by sample of all pixels; arrays as in `RecordBuffers`, float64."""
+    """Paths in order, all pixels for each sample; arrays as in `RecordBuffers`, but float64."""
 
     features: np.ndarray
     throughput: np.ndarray
@@ -35,16 +35,16 @@ class Paths:
 
     @property
     def positions(self) -> np.ndarray:
-        """Of the cuts, [paths, capacity, 3]."""
+        """Positions of the cuts, [paths, capacity, 3]."""
         return self.features[:, :, :3] * SIZE + LOW
 
     @property
     def to_viewer(self) -> np.ndarray:
-        """Direction from the cuts to where the path came from, [paths, capacity, 3]."""
+        """Directions from the cuts to the previous point of the path, [paths, capacity, 3]."""
         return _direction(self.features[:, :, 3:5])
 
     def scattered(self, ends: np.ndarray | float = 0.0) -> list[list[np.ndarray]]:
-        """T of all cuts of each path, from the first to the last, by the recursion; `ends` is what the cache says, [3]."""
+        """T of all cuts of each path, from the first to the last, by the recursion; `ends` is the cache's prediction, [3]."""
         found = []
         for i in range(len(self.count)):
             count = self.count[i]
@@ -60,7 +60,7 @@ class Paths:
         return found
 
     def radiance(self, ends: np.ndarray | float = 0.0) -> np.ndarray:
-        """What the camera sees along each path, [paths, 3]."""
+        """Radiance that the camera receives along each path, [paths, 3]."""
         seen = self.gathered[:, 0].copy()
         for i, values in enumerate(self.scattered(ends)):
             if values:
@@ -87,7 +87,7 @@ def cut_paths(
     tiles: tuple[int, int] = (0, 0),
     group: int = 1,
 ) -> Paths:
-    """Follow `samples` paths of every pixel, or through each of `tiles` tiles `group` of them."""
+    """Trace `samples` paths through every pixel, or with `tiles`, `group` paths through one pixel of each tile."""
     inputs = path_inputs(described, seed=seed)
     width, height = inputs.size
     policy = CutPolicy()
@@ -114,7 +114,7 @@ def cut_paths(
 
 
 def traced_samples(described: Scene, samples: int, *, seed: int = 0) -> np.ndarray:
-    """Samples of ordinary path tracing, one by one, in the order of `cut_paths`, [samples * pixels, 3]."""
+    """Single samples of ordinary path tracing, in the order of `cut_paths`, [samples * pixels, 3]."""
     renderer = Renderer(described, device="cpu", seed=seed)
     sums = [np.zeros((renderer.width * renderer.height, 3))]
     for number in range(samples):

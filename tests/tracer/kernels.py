@@ -1,4 +1,4 @@
-"""Kernels that call one device function of the tracer for many arguments. All in one module: each module is a compilation."""
+"""Kernels that call one device function of the tracer for many arguments, in one module because each is compiled separately."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def sample_light_kernel(
 
 @wp.kernel(enable_backward=False)
 def emission_kernel(scene: SceneRecord, p: wp.vec3, w: wp.array[wp.vec3], out: wp.array[wp.vec4]):
-    """Radiance along `w` at `p` and the density with which the lights would have chosen `w`, as the path tracer finds them."""
+    """Radiance along `w` at `p`, and the density with which light sampling would choose `w`, computed as in the path tracer."""
     i = wp.tid()
     d = w[i]
     hit = intersect(scene.accel, p, d, 0.0, 1.0e30)
@@ -230,7 +230,7 @@ def leaf_kernel(
     codes: wp.array[wp.vec3i],
     normals: wp.array2d[wp.vec3],
 ):
-    """Code, kind of the lobe, whether still seen from the back; the normal and that without maps."""
+    """Code, kind of the lobe, whether it is still seen from the back; its normal, and the normal without maps."""
     i = wp.tid()
     it = surface_at(scene.surfaces, scene.accel, intersect(scene.accel, o[i], d[i], 0.0, 1.0e30), o[i], d[i])
     sides = scene.materials.sides[scene.surfaces.shapes[it.shape].material]
@@ -270,7 +270,7 @@ def zeros(count: int | tuple[int, ...], dtype: type) -> wp.array:
 
 
 def uniform(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Random numbers in [0, 1) with 24 bits, as the sampler makes them."""
+    """Random numbers in [0, 1) with 24 bits, as the sampler generates them."""
     return rng.integers(0, 1 << 24, shape).astype(np.float32) * np.float32(2.0**-24)
 
 
@@ -283,7 +283,7 @@ def map_square(kind: int, u: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LobeSamples:
-    """Directions drawn from a lobe, one a row."""
+    """Directions drawn from a lobe, one per row."""
 
     wi: np.ndarray
     weight: np.ndarray
@@ -319,7 +319,7 @@ def evaluate_lobe_many(lobe: Lobe, wo: np.ndarray, wi: np.ndarray, table: np.nda
 def random_pairs(
     kind: int, seed: int, pixel: np.ndarray, index: np.ndarray, dimension: np.ndarray, block: int | None = None
 ) -> np.ndarray:
-    """The sampler's pairs for broadcastable integers, shape [..., 2]; in launches of `block` items if given."""
+    """The sampler's pairs for integers that broadcast, shape [..., 2], in launches of `block` items if given."""
     shape = np.broadcast_shapes(np.shape(pixel), np.shape(index), np.shape(dimension))
     inputs = [array(np.broadcast_to(a, shape).astype(np.int32).ravel(), int) for a in (pixel, index, dimension)]
     count = int(np.prod(shape))

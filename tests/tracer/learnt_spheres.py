@@ -1,4 +1,4 @@
-"""A network that has learnt the distance of a sphere in seconds, as the snapshot that `fit sdf` would write."""
+"""A network that learns the distance to a sphere within seconds, in a snapshot like those of `fit sdf`."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ CONFIG = {
 
 
 def sphere_distance(points: torch.Tensor) -> torch.Tensor:
-    """Of the sphere in the network's cube, [N]."""
+    """Signed distance to the sphere in the network's cube, [N]."""
     return (points - 0.5).norm(dim=1) - SCALE * RADIUS
 
 
 METADATA = {"task": "sdf", "sdf": {"center": CENTER, "scale": SCALE, "bounds": [[-RADIUS] * 3, [RADIUS] * 3]}}
-"""What `fit sdf` would say of it."""
+"""Metadata that `fit sdf` would write for it."""
 
 
 def learn_sphere(path: Path, steps: int = 400, batch: int = 4096) -> Path:
-    """Train on points near the unit sphere and all over the cube, and write the snapshot."""
-    # By the same kernels on every machine, so that tests of a snapshot see the same network
+    """Train on points near the unit sphere and in the whole cube, and write the snapshot."""
+    # The same kernels on every machine, so that tests of a snapshot see the same network
     model = nn.Model(3, 1, CONFIG, seed=7, device="cpu", precision="float32", backend="blocked")
     trainer = nn.Trainer(model)
     generator = torch.Generator().manual_seed(1)
@@ -63,6 +63,6 @@ def learn_sphere(path: Path, steps: int = 400, batch: int = 4096) -> Path:
 
 
 def untrained(path: Path, output_activation: str = "None") -> Path:
-    """The snapshot of a network that knows nothing: its values before the activation are nearly 0."""
+    """The snapshot of an untrained network, whose values before the activation are nearly 0."""
     config = {**CONFIG, "network": {**CONFIG["network"], "output_activation": output_activation}}
     return save_model(nn.Model(3, 1, config, seed=7, device="cpu", precision="float32"), path, metadata=METADATA)

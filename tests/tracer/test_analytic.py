@@ -1,4 +1,4 @@
-"""Whole images against closed forms."""
+"""Whole images compared with closed forms."""
 
 import numpy as np
 import pytest
@@ -44,8 +44,8 @@ SLANTED = probe(origin=(3.0, 1.0, 4.0), size=1e-4)
 
 @pytest.mark.parametrize("sampler", ["independent", "sobol"])
 @pytest.mark.parametrize("shape", [Sphere, Cube], ids=["sphere", "cube"])
-def test_a_convex_diffuse_thing_under_a_sky(shape, sampler):
-    """It reflects exactly albedo times the sky's radiance, whatever its shape and the direction of view."""
+def test_a_convex_diffuse_object_under_a_sky(shape, sampler):
+    """It reflects exactly the albedo times the sky's radiance, whatever its shape and the direction of view."""
     turned = (Rotate(axis=(1, 2, 3), angle=40.0),)
     camera = Perspective(to_world=(LookAt(origin=(0, 0, 4), target=(0, 0, 0)),), fov=10.0)
     described = scene(
@@ -54,13 +54,13 @@ def test_a_convex_diffuse_thing_under_a_sky(shape, sampler):
     assert_mean(rendered(described, 256), LIT)
 
 
-def test_a_diffuse_thing_in_an_environment_map():
-    """On a floor under a map whose upper half shines L, E = pi L; a map sampled by luminance keeps each channel right."""
+def test_a_diffuse_object_in_an_environment_map():
+    """On a floor under a map whose upper half has radiance L, E = pi L; sampling by luminance keeps every channel right."""
     pixels = np.zeros((64, 8, 3), np.float32)
     pixels[:32] = (1.0, 2.0, 3.0)
     sky = EnvironmentMap(file="sky", to_world=(Rotate(axis=(1, 0, 0), angle=90.0),))  # local +y is up: world +z
     renderer = rendered(scene(FLOOR, lights=[sky], materials=GREY, camera=SLANTED, images={"sky": pixels}), 1024)
-    # The edge is blurred over a texel of pi / 64: the part above the horizon, int cos (1/2 + theta 64/pi) there, is what is lost
+    # The edge is blurred over a texel of pi / 64; the part above the horizon that is lost is int cos (1/2 + theta 64/pi)
     width = np.pi / 128
     lost = 2.0 * (width**2 / 2.0 * 0.5 - width**3 / 3.0 / (2.0 * width))
     assert_mean(renderer, LIT * (1.0 - lost), rounding=1e-4)
@@ -70,7 +70,7 @@ def test_a_diffuse_thing_in_an_environment_map():
 @pytest.mark.parametrize("max_depth", [0, 1, 2, 3, 6, None])
 @pytest.mark.parametrize("shape", [Sphere, Cube], ids=["sphere", "cube"])
 def test_a_closed_furnace(shape, max_depth, accel):
-    """Inside a shining grey shell the radiance is L = Le (1 + a + a^2 + ...) with max_depth terms, each a path's segment."""
+    """Inside a glowing grey shell the radiance is L = Le (1 + a + a^2 + ...) with max_depth terms, one per segment."""
     camera = Perspective(to_world=(LookAt(origin=(0.3, 0.2, 0.4), target=(-0.5, 0.1, 0.0)),), fov=90.0)
     walls = shape(emission=(1.0, 2.0, 3.0), flip_normals=True, material="grey")
     renderer = rendered(
@@ -85,13 +85,13 @@ def test_a_closed_furnace(shape, max_depth, accel):
 
 @pytest.mark.parametrize("rr_depth", [1, 2, 5, 1000])
 def test_roulette_does_not_change_the_mean(rr_depth):
-    """The furnace shines alike whether paths are ended at random from the first vertex on or never before depth 1000."""
+    """The furnace has the same radiance whether paths are randomly ended from the first vertex on, or never before depth 1000."""
     camera = Perspective(to_world=(LookAt(origin=(0.3, 0.2, 0.4), target=(-0.5, 0.1, 0.0)),), fov=90.0)
     walls = Sphere(emission=1.0, flip_normals=True, material="grey")
     described = scene(
         walls, materials={"grey": Diffuse(reflectance=(0.7, 0.4, 0.1))}, camera=camera, rr_depth=rr_depth, max_depth=60
     )
-    # 0.7^60 < 1e-9 is what the limit cuts off
+    # the limit cuts off 0.7^60 < 1e-9
     assert_mean(rendered(described, 400), 1.0 / (1.0 - np.array([0.7, 0.4, 0.1])), rounding=1e-5)
 
 
@@ -107,8 +107,8 @@ def test_roulette_does_not_change_the_mean(rr_depth):
     ids=["glass", "bubble", "thin", "equal media", "mirror"],
 )
 @pytest.mark.parametrize("shape", [Sphere, Cube], ids=["sphere", "slab"])
-def test_lossless_things_are_invisible_in_a_constant_field(material, shape):
-    """Smooth glass, panes and mirrors show just the sky's radiance in every sample."""
+def test_lossless_objects_are_invisible_in_a_constant_field(material, shape):
+    """Smooth glass, panes and mirrors show exactly the sky's radiance in every sample."""
     slab = (Scale((1.0, 1.0, 0.2)), Rotate(axis=(1, 1, 0), angle=20.0))
     described = scene(
         shape(to_world=() if shape is Sphere else slab, material="m"),
@@ -118,7 +118,7 @@ def test_lossless_things_are_invisible_in_a_constant_field(material, shape):
         max_depth=10_000,
     )
     mean, variance = rendered(described, 64).moments()
-    # A few roundings at each of a few dozen boundaries, except in paths caught by total reflection
+    # A few roundings at each of a few dozen boundaries, except on paths trapped by total reflection
     np.testing.assert_allclose(mean, np.broadcast_to([1.0, 2.0, 3.0], mean.shape), rtol=3e-5)
     assert variance.max() < 1e-7
 
@@ -135,7 +135,7 @@ def test_lossless_things_are_invisible_in_a_constant_field(material, shape):
     ids=["ggx glass", "beckmann glass", "metal", "rough plastic", "plastic"],
 )
 def test_nothing_shines_brighter_than_its_surroundings(material):
-    """White materials in a constant field stay at or below it; smooth plastic with a white base stays right at it."""
+    """White materials in a constant field never exceed its radiance; smooth plastic with a white base has exactly that."""
     camera = Perspective(to_world=(LookAt(origin=(0, 0, 4), target=(0, 0, 0)),), fov=20.0)
     described = scene(
         Sphere(material="m"), lights=[ConstantLight()], materials={"m": material}, rr_depth=50, camera=camera
@@ -150,14 +150,14 @@ def test_nothing_shines_brighter_than_its_surroundings(material):
 
 
 def outgoing(form_factor, radiance=(4.0, 2.0, 1.0)):
-    """What a grey floor reflects under lights of that form factor: albedo / pi * pi L F."""
+    """Radiance reflected by a grey floor under lights of this form factor: albedo / pi * pi L F."""
     return np.array(ALBEDO) * radiance * form_factor
 
 
 @ACCELS
 @pytest.mark.parametrize(("half", "height"), [(1.0, 1.0), (0.05, 2.0), (10.0, 0.3)])
 def test_square_light(half, height, accel):
-    """Irradiance right below a square is the closed form of its form factor: small and far, large and near."""
+    """Irradiance directly below a square is the closed form of its form factor: small and far, large and near."""
     lamp = Rectangle(to_world=(Scale(half), Translate((0, 0, height))), emission=(4.0, 2.0, 1.0), flip_normals=True)
     # The camera looks in below the lamp
     camera = probe(origin=(0.5 * height, 0.2 * height, 0.4 * height), size=1e-4 * height)
@@ -170,11 +170,11 @@ def test_square_light(half, height, accel):
 
 @pytest.mark.parametrize(("radius", "height"), [(1.0, 1.0), (0.05, 2.0), (10.0, 0.3)])
 def test_disk_light(radius, height):
-    """Irradiance right below a disk is pi L r^2 / (r^2 + h^2)."""
+    """Irradiance directly below a disk is pi L r^2 / (r^2 + h^2)."""
     lamp = Disk(to_world=(Scale(radius), Translate((0, 0, height))), emission=(4.0, 2.0, 1.0), flip_normals=True)
     camera = probe(origin=(0.5 * height, 0.2 * height, 0.4 * height), size=1e-4 * height)
     renderer = rendered(scene(FLOOR, lamp, materials=GREY, camera=camera, max_depth=2), 1500)
-    # The disk is a polygon of 256 corners of the same area: off by 1e-4 of it at the rim at most
+    # The disk is a polygon of 256 corners and the same area; its rim is off by at most 1e-4
     assert_mean(renderer, outgoing(radius**2 / (radius**2 + height**2)), rounding=1e-4)
 
 
@@ -182,7 +182,7 @@ def test_disk_light(radius, height):
     ("radius", "center"), [(1.0, (0, 0, 2.0)), (0.01, (1.0, 2.0, 2.0)), (1.0, (2.0, 0, 1.05)), (0.999, (0, 0, 1.0))]
 )
 def test_sphere_light(radius, center):
-    """A sphere above the horizon gives the irradiance pi L (r / d)^2 cos, far away, at a slant and nearly touching the floor."""
+    """A sphere above the horizon gives the irradiance pi L (r / d)^2 cos: far away, at a slant, and almost touching the floor."""
     center = np.array(center)
     d2 = center @ center
     touching = radius == 0.999  # then the camera has to look in below the sphere
@@ -193,14 +193,14 @@ def test_sphere_light(radius, center):
     assert_mean(renderer, outgoing(radius**2 / d2 * center[2] / np.sqrt(d2)), rounding=1e-4)
 
 
-def test_both_strategies_see_all_lights():
-    """Several lights at once add up: a square, a sphere, a point and a sky above half of which the square hangs."""
+def test_contributions_of_several_lights_add_up():
+    """Several lights add up: a square, a sphere, a point, and a sky of which the square hides a part."""
     square = Rectangle(to_world=(Translate((0, 0, 1.0)),), emission=(4.0, 2.0, 1.0), flip_normals=True)
     ball = Sphere(center=(0, -9.0, 12.0), radius=0.5, emission=(8.0, 8.0, 8.0))
     lights = [ConstantLight(radiance=0.5), PointLight(position=(0.0, 0.5, 0.5), intensity=2.0)]
     x = 1.0 / np.sqrt(2.0)
     covered = 4.0 / np.pi * x * np.arctan(x)
-    # The ball stands in the open sky, of which it hides its own part
+    # The ball stands in front of the sky and hides the part behind it
     ball_factor = 0.25 / 225.0 * 0.8
     expected = outgoing(covered) + outgoing(ball_factor, (8.0,) * 3) + outgoing(1.0 - covered - ball_factor, (0.5,) * 3)
     expected += np.array(ALBEDO) / np.pi * 2.0 / 0.5 * np.sqrt(0.5)
@@ -214,7 +214,7 @@ def test_both_strategies_see_all_lights():
 
 @pytest.mark.parametrize("position", [(0.0, 0.0, 2.0), (3.0, 0.0, 4.0), (0.0, -10.0, 1.0)])
 def test_point_light(position):
-    """Inverse square law and cosine: albedo / pi I cos / d^2."""
+    """The radiance follows the inverse square law and the cosine: albedo / pi I cos / d^2."""
     p = np.array(position)
     lamp = PointLight(position=position, intensity=(5.0, 3.0, 1.0))
     d2 = p @ p
@@ -223,7 +223,7 @@ def test_point_light(position):
 
 
 def test_directional_light():
-    """albedo / pi E cos, with E on a surface that faces the light; from below nothing arrives."""
+    """The radiance is albedo / pi E cos, with E on a surface that faces the light; no light arrives from below."""
     for z, expected in ((-0.8, np.array(ALBEDO) / np.pi * 2.0 * 0.8), (0.8, np.zeros(3))):
         lamp = DirectionalLight(direction=(0.6, 0.0, z), irradiance=2.0)
         assert_mean(rendered(scene(FLOOR, lights=[lamp], materials=GREY, camera=SLANTED), 16), expected, rounding=1e-5)
@@ -231,7 +231,7 @@ def test_directional_light():
 
 @pytest.mark.parametrize(("angle", "share"), [(0.0, 1.0), (14.0, 1.0), (20.0, 0.5), (24.0, 0.1), (26.0, 0.0)])
 def test_spot_light(angle, share):
-    """A spot at height 2 aimed beside the point by an angle between beam (15) and cutoff (25) shines by the linear share."""
+    """A spot at height 2, aimed beside the point by an angle between beam (15) and cutoff (25), has the linear falloff."""
     target = (2.0 * np.tan(np.radians(angle)), 0.0, 0.0)
     lamp = SpotLight(
         to_world=(LookAt(origin=(0, 0, 2), target=target, up=(0, 1, 0)),),
@@ -246,8 +246,8 @@ def test_spot_light(angle, share):
 # --- Sides
 
 
-def test_lights_shine_on_the_side_of_their_normals():
-    """A square that shines to one side is bright from its front and dark from its back, turned round by `flip_normals`."""
+def test_lights_emit_on_the_side_of_their_normals():
+    """A square that emits to one side is bright from its front and dark from its back; `flip_normals` exchanges the sides."""
     for z, flip, bright in ((4.0, False, True), (-4.0, False, False), (4.0, True, False), (-4.0, True, True)):
         camera = probe(origin=(0.0, 0.0, z), size=0.1)
         renderer = rendered(scene(Rectangle(emission=3.0, flip_normals=flip), camera=camera, max_depth=1), 4)
@@ -255,7 +255,7 @@ def test_lights_shine_on_the_side_of_their_normals():
 
 
 def test_sides_of_materials():
-    """One-sided materials are black from behind; two-sided ones are not; `sides` shows each its own."""
+    """One-sided materials are black from behind, two-sided ones are not, and `sides` shows a separate material on each side."""
     materials = {
         "one": Diffuse(reflectance=0.5, two_sided=False),
         "two": Diffuse(reflectance=0.5),
@@ -273,7 +273,7 @@ def test_sides_of_materials():
 
 
 def test_orthographic_image_of_a_square():
-    """A shining square covers exactly its pixels: left and right, up and down are where the scene format says."""
+    """An emitting square covers exactly its pixels, with left, right, up and down as the scene format defines them."""
     # The camera at +z looks down on x, y with +y up, and x grows to the right
     camera = Orthographic(to_world=(Scale((4.0, 4.0, 1.0)), LookAt(origin=(0, 0, 5), target=(0, 0, 0))))
     # 16 x 8 pixels span [-4, 4] x [-2, 2]: the square [1, 2] x [0.5, 1.5] is columns 10, 11 and rows 1, 2
@@ -286,7 +286,7 @@ def test_orthographic_image_of_a_square():
 
 @pytest.mark.parametrize(("axis", "reach"), [("x", 1.0), ("y", 2.0)])
 def test_perspective_image_of_a_square(axis, reach):
-    """With 90 degrees along an axis of a 16 x 8 film the plane at distance 3 spans [-3, 3] along it, and in proportion."""
+    """With 90 degrees along an axis of a 16 x 8 film, the plane at distance 3 spans [-3, 3] along it, in proportion across."""
     camera = Perspective(to_world=(LookAt(origin=(0, 0, 3), target=(0, 0, 0)),), fov=90.0, fov_axis=axis)
     half_width = 3.0 * reach
     pixel = 2.0 * half_width / 16
@@ -301,23 +301,24 @@ def test_perspective_image_of_a_square(axis, reach):
 
 
 def test_thin_lens_is_sharp_in_focus_and_blurred_elsewhere():
-    """A square edge at the focus distance is as sharp as a pinhole's; at twice the distance it is spread over its circle."""
+    """An edge at the focus distance is as sharp as with a pinhole; at twice that distance it is as wide as its blur circle."""
     sharp = {}
     for distance in (4.0, 8.0):
         camera = Perspective(
             to_world=(LookAt(origin=(0, 0, 0), target=(0, 0, -1)),), fov=90.0, aperture_radius=0.5, focus_distance=4.0
         )
-        # Half the image shines: the edge runs through x = 0
+        # Half of the image is bright: the edge runs through x = 0
         half = Rectangle(to_world=(Scale(100.0), Translate((100.0, 0.0, -distance))), emission=1.0)
         sharp[distance] = rendered(scene(half, camera=camera, film=(32, 2), max_depth=1), 400).image().rgb[0, :, 0]
     expected = (np.arange(32) >= 16).astype(float)
     np.testing.assert_array_equal(sharp[4.0], expected)
-    # From the lens point x the edge at distance 8 is seen at x / 4 - x / 8 of the plane at distance 1, of which 1 is 16 pixels:
-    # the circle of confusion has a radius of 16 * 0.5 / 8 = 1 pixel
+    # From the lens point x, the edge at distance 8 appears at x / 4 - x / 8 of the plane at distance 1, whose unit is 16
+    # pixels: the circle of confusion has a radius of 16 * 0.5 / 8 = 1 pixel
     blurred = sharp[8.0]
     np.testing.assert_array_equal(blurred[:15], 0.0)
     np.testing.assert_array_equal(blurred[17:], 1.0)
-    # Averaged over pixel 15, [-1, 0]: the share of a unit disk's points beyond it is int_0^1 (area of the cap beyond s) / pi ds
+    # Averaged over pixel 15, [-1, 0], the fraction of a unit disk's points beyond it is int_0^1 (area of the cap beyond s) / pi
+    # ds
     s = (np.arange(2000) + 0.5) / 2000
     share = np.mean((np.arccos(s) - s * np.sqrt(1.0 - s * s)) / np.pi)
     error = np.sqrt(share * (1.0 - share) / 400)
@@ -330,16 +331,16 @@ def test_thin_lens_is_sharp_in_focus_and_blurred_elsewhere():
     [("box", None), ("tent", None), ("gaussian", None), ("box", 1.5), ("tent", 2.0), ("gaussian", 1.0)],
 )
 def test_filters_blur_an_edge_by_their_integral(name, radius):
-    """Across the edge of a shining half plane the pixels follow the filter's cumulative integral; far from it they are exact."""
+    """Across the edge of an emitting half plane pixels follow the filter's cumulative integral; far from it they are exact."""
     from scipy.stats import norm
 
     camera = Orthographic(to_world=(Scale((8.0, 8.0, 1.0)), LookAt(origin=(0, 0, 5), target=(0, 0, 0))))
-    edge = 8.3  # in pixels of a 16 pixel wide film that spans [-8, 8]
+    edge = 8.3  # in pixels of a film that is 16 pixels wide and spans [-8, 8]
     half = Rectangle(to_world=(Scale(100.0), Translate((100.0 + edge - 8.0, 0.0, 0.0))), emission=1.0)
     described = scene(half, camera=camera, film=(16, 16), max_depth=1, filter=name, filter_radius=radius)
     image = rendered(described, 256).image().rgb[..., 0].astype(np.float64).mean(axis=0)
     r = radius or {"box": 0.5, "tent": 1.0, "gaussian": 2.0}[name]
-    x = np.clip((np.arange(16) + 0.5 - edge) / r, -1.0, 1.0)  # the share of the filter beyond the edge, by its distance
+    x = np.clip((np.arange(16) + 0.5 - edge) / r, -1.0, 1.0)  # the fraction of the filter beyond the edge, by distance
     if name == "box":
         expected = 0.5 * (1.0 + x)
     elif name == "tent":
@@ -352,7 +353,7 @@ def test_filters_blur_an_edge_by_their_integral(name, radius):
 
 @pytest.mark.parametrize("name", ["box", "tent", "gaussian"])
 def test_filters_keep_a_constant_image(name):
-    """A constant sky stays what it is to the last bit."""
+    """A constant sky stays constant to the last bit."""
     renderer = rendered(scene(lights=[SKY], filter=name), 16)
     np.testing.assert_array_equal(renderer.image().rgb, np.broadcast_to(np.float32([1, 2, 3]), (8, 8, 3)))
 
@@ -366,7 +367,7 @@ def test_filters_keep_a_constant_image(name):
 )
 @pytest.mark.parametrize("shape", ["sphere", "cube", "cylinder", "mesh"])
 def test_no_surface_shadows_itself(shape, offset, size, accel):
-    """Convex things far away, tiny and huge, reflect all of the sky's light: no ray is stopped by the surface it leaves."""
+    """Convex objects far away, tiny and huge, reflect all of the sky's light: the surface that a ray leaves does not stop it."""
     place = (Rotate(axis=(1, 2, 3), angle=40.0), Scale(size), Translate((offset, -0.7 * offset, 0.4 * offset)))
     thing = {
         "sphere": Sphere(to_world=place, material="grey"),
@@ -381,7 +382,7 @@ def test_no_surface_shadows_itself(shape, offset, size, accel):
     )
     renderer = rendered(scene(thing, lights=[SKY], materials=GREY, camera=camera, max_depth=2), 64, accel=accel)
     mean, error = image_mean(renderer)
-    # Smooth normals over flat facets tilt the hemisphere: the part of it below a facet is dark. 256 facets around: a tilt of
+    # Smooth normals over flat facets tilt the hemisphere, and its part below a facet is dark. With 256 facets around, a tilt of
     # up to 1.4 degrees, on average half of that, cuts off (1 - cos) / 2 < 1e-4
     slack = 2e-4 if shape in ("mesh", "cylinder") else 2e-6
     assert np.all(np.abs(mean / LIT - 1.0) < 4.0 * error / LIT + slack)
@@ -394,8 +395,8 @@ def test_no_light_leaks_through_closed_walls(shape, offset, accel):
     """A floor beside a closed box with a lamp inside stays black to the last bit, far from the origin too.
 
     The mesh has 65,000 flat triangles. With vertex normals a few paths in a million do leak, here as in Mitsuba and PBRT: a
-    direction above the shading normal's horizon and below the triangle's leads through the wall. More do far from the origin,
-    where rounding tilts the triangles.
+    direction above the shading normal's horizon but below the triangle's leads through the wall. More paths leak far from the
+    origin, where rounding tilts the triangles.
     """
     c = np.array([offset, -0.7 * offset, 0.4 * offset])
     at = (Translate(tuple(c)),)
@@ -416,7 +417,7 @@ def test_no_light_leaks_through_closed_walls(shape, offset, accel):
 @pytest.mark.parametrize("offset", [1e3, 1e4])
 @pytest.mark.parametrize("shape", [Sphere, Cube], ids=["sphere", "cube"])
 def test_a_closed_furnace_far_away(shape, offset, accel):
-    """A shell of 10 units far from the origin loses no light: its inside shines Le / (1 - a)."""
+    """A shell of 10 units far from the origin loses no light: its inside has the radiance Le / (1 - a)."""
     c = np.array([offset, -0.7 * offset, 0.4 * offset])
     camera = Perspective(
         to_world=(LookAt(origin=tuple(c + np.array([3.0, 2.0, 4.0])), target=tuple(c - [5.0, 1.0, 0.0])),), fov=90.0
@@ -428,7 +429,7 @@ def test_a_closed_furnace_far_away(shape, offset, accel):
 
 @ACCELS
 def test_tiny_triangles_on_a_huge_one(accel):
-    """A pebble of 10^-2 units on a floor of 10^4 is fully lit by the sky at its top, and so is the floor half a unit away."""
+    """The sky fully lights the top of a pebble of 10^-2 units on a floor of 10^4, and the floor half a unit away."""
     floor = Rectangle(to_world=(Scale(1e4),), material="grey")
     pebble = Sphere(to_world=(Scale((0.01, 0.01, 0.0101)), Translate((0.0, 0.0, 0.01))), material="grey")
     for target, size in (((0.0, 0.0, 0.0201), 1e-4), ((0.5, 0.0, 0.0), 1e-3)):
@@ -437,5 +438,5 @@ def test_tiny_triangles_on_a_huge_one(accel):
             scene(floor, pebble, lights=[SKY], materials=GREY, camera=camera, max_depth=2), 256, accel=accel
         )
         mean, error = image_mean(renderer)
-        # From 0.5 away the pebble hides a few 1e-4 of the sky's cosine-weighted solid angle
+        # At a distance of 0.5 the pebble hides a few 1e-4 of the sky's cosine-weighted solid angle
         assert np.all(np.abs(mean / LIT - 1.0) < 4.0 * error / LIT + 5e-4)

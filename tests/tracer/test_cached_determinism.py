@@ -1,4 +1,4 @@
-"""With a cache: the same image, bit for bit, however the work is spread, and after going on from a file."""
+"""Renders with a cache are the same bit for bit, however the work is divided, and after continuing from a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SIZE = {"width": 60, "height": 48}
 
 
 def small_cache(**settings) -> RadianceCache:
-    """A cache that trains in every second frame of the image, on its own answers too: there are eight pixels for a record."""
+    """A cache that trains in every second frame, also on its own predictions: there are eight pixels per record."""
     return RadianceCache(**{"records": 360, "train_frames": 4, "train_every": 2, **settings})
 
 
 def begun(mode: str, cache: RadianceCache | None = None, **options) -> Renderer:
-    """A renderer after its warm-up; where paths go on beyond the cache, half of them do."""
+    """A renderer after its warm-up. In mode `unbiased` half of the paths continue beyond the cache."""
     options = {**SIZE, **options}
     renderer = Renderer(room(), device="cpu", cache=cache or small_cache(), cache_mode=mode, **options)
     warm_up(renderer, 0.5)
@@ -32,7 +32,7 @@ def begun(mode: str, cache: RadianceCache | None = None, **options) -> Renderer:
 
 
 def rendered(mode: str, *splits: int, **options) -> Renderer:
-    """One that has taken samples in these steps."""
+    """A renderer that has taken samples in these steps."""
     renderer = begun(mode, **options)
     for samples in splits:
         renderer.step(samples)
@@ -40,8 +40,8 @@ def rendered(mode: str, *splits: int, **options) -> Renderer:
 
 
 @MODES
-def test_threads_blocks_and_steps_do_not_matter(mode):
-    """One to three threads, other blocks, and six samples at once, as 3 + 3 or one by one: the same film and the same cache."""
+def test_threads_blocks_and_steps_change_no_bit(mode):
+    """Film and cache are equal for one to three threads, other block sizes, and six samples at once, as 3 + 3 or one by one."""
     reference = rendered(mode, SAMPLES, threads=1)
     assert reference.dropped == 0
     assert reference.cache_report()["queries_per_path"] > 0.1
@@ -53,8 +53,8 @@ def test_threads_blocks_and_steps_do_not_matter(mode):
         assert_same(rendered(mode, *split, **options), reference, f"{split} {options}")
 
 
-def test_an_image_of_more_pixels_than_the_network_answers_at_once():
-    """The network's own blocks are spread over threads too; 20,000 pixels are more than one of its blocks."""
+def test_an_image_of_more_pixels_than_a_block_of_the_network():
+    """The network distributes its own blocks over threads, too; 20,000 pixels are more than one of its blocks."""
     options = {"width": 160, "height": 128}
     one, two = (
         rendered("view", 2, threads=threads, cache=small_cache(records=2560, train_every=1), **options)
@@ -71,7 +71,7 @@ def test_the_seed_changes_the_image(mode):
 
 
 def test_modes_differ():
-    """They share the warm-up and give three images."""
+    """The modes share the warm-up and give three different images."""
     images = [rendered(mode, 2).image().rgb for mode in ("on", "unbiased", "view")]
     for i, j in ((0, 1), (0, 2), (1, 2)):
         assert np.mean(images[i] != images[j]) > 0.05
@@ -79,8 +79,8 @@ def test_modes_differ():
 
 @MODES
 @pytest.mark.parametrize("samples", [pytest.param(1, marks=pytest.mark.slow), 4])
-def test_a_render_that_goes_on_has_the_same_bits(mode, samples, tmp_path):
-    """A file between the samples, read by a renderer with an untouched cache, other blocks and threads, changes nothing."""
+def test_a_resumed_render_has_the_same_bits(mode, samples, tmp_path):
+    """Saving, and continuing in a renderer with an untrained cache, other blocks and other threads, changes no bit."""
     whole = rendered(mode, SAMPLES, threads=1)
     rendered(mode, samples).save_checkpoint(tmp_path / "a")
     renderer = Renderer(room(), device="cpu", cache=small_cache(), cache_mode=mode, threads=2, block_size=7, **SIZE)
@@ -91,8 +91,8 @@ def test_a_render_that_goes_on_has_the_same_bits(mode, samples, tmp_path):
     assert renderer.cache_report()["warm_up_frames"] == 4
 
 
-def test_a_file_is_gone_on_from_by_a_cache_that_has_trained_elsewhere(tmp_path):
-    """What the cache of the renderer that reads had learnt is replaced."""
+def test_loading_a_checkpoint_replaces_what_the_cache_has_learnt(tmp_path):
+    """The loaded checkpoint replaces everything that the cache of the loading renderer has learnt."""
     whole = rendered("on", SAMPLES)
     rendered("on", 3).save_checkpoint(tmp_path / "a")
     renderer = rendered("on", 5)
@@ -115,12 +115,12 @@ OTHERS = {
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """The file of a render in mode `on`."""
+    """The checkpoint of a render in mode `on`."""
     return rendered("on", 1).save_checkpoint(tmp_path_factory.mktemp("cached") / "good")
 
 
 def refusal(renderer: Renderer, path) -> str:
-    """The message of the error that loading raises, which is one line."""
+    """The one-line message of the error that loading raises."""
     with pytest.raises(CheckpointError) as caught:
         renderer.load_checkpoint(path)
     assert "\n" not in str(caught.value)
@@ -129,7 +129,7 @@ def refusal(renderer: Renderer, path) -> str:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_render_with_another_cache_is_refused_by_what_differs(written, name):
+def test_the_setting_that_differs_from_a_checkpoint_is_named(written, name):
     mode, settings = OTHERS[name]
     renderer = Renderer(room(), device="cpu", cache=small_cache(**settings), cache_mode=mode, **SIZE)
     message = refusal(renderer, written)
@@ -138,8 +138,8 @@ def test_a_render_with_another_cache_is_refused_by_what_differs(written, name):
     assert message.count(" there and ") == 1
 
 
-def test_a_render_without_a_cache_is_another(written, tmp_path):
-    """In both directions."""
+def test_renders_with_and_without_a_cache_share_no_checkpoint(written, tmp_path):
+    """Neither kind of render accepts the other's checkpoint."""
     plain = Renderer(room(), device="cpu", **SIZE)
     assert "cache" in refusal(plain, written).split("of another render", 1)[1]
     plain.step(1)
@@ -148,8 +148,8 @@ def test_a_render_without_a_cache_is_another(written, tmp_path):
     assert "cache" in refusal(renderer, tmp_path / "plain").split("of another render", 1)[1]
 
 
-def test_what_follows_from_a_difference_is_named_only_alone():
-    """Another encoding may bring another form of the network; the form is named where nothing else of the cache differs."""
+def test_the_form_of_the_network_is_only_named_if_nothing_else_differs():
+    """Another encoding may require another form of the network; the form is named if nothing else of the cache differs."""
     here = Identity({"cache": {"encoding": "hash", "form": "fused"}}, {})
     other_form = Identity({"cache": {"encoding": "hash", "form": "blocked"}}, {})
     other_encoding = Identity({"cache": {"encoding": "triangle-wave", "form": "blocked"}}, {})

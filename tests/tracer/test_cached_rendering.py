@@ -1,4 +1,4 @@
-"""Whole renders with a radiance cache: units do not matter, nothing odd breaks it, and it outlives images and renderers."""
+"""Whole renders with a cache: units do not matter, unusual scenes work, and a cache outlives images and renderers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODES = ("on", "unbiased", "view")
 
 
 def niche_image(size: float, light: float) -> np.ndarray:
-    """The image of a niche of that size, in units of its light."""
+    """The image of a niche of this size, in units of its light."""
     renderer = cached(niche(size, light), "on", RadianceCache(records=1024, train_frames=16))
     renderer.step(64)
     assert renderer.dropped == 0
@@ -43,15 +43,15 @@ def image_in_plain_units():
 
 @pytest.mark.parametrize(("size", "light"), [(1.0, 2.0**14), (1.0, 2.0**-14), (1024.0, 1.0)])
 def test_units_that_are_powers_of_two_change_no_bit(image_in_plain_units, size, light):
-    """Numbers in other such units differ in their exponents alone, if nothing in the cache has a unit of its own."""
+    """Numbers in such units only differ in their exponents, provided that nothing in the cache depends on a fixed unit."""
     np.testing.assert_array_equal(niche_image(size, light), image_in_plain_units)
 
 
 @pytest.mark.parametrize(
     ("size", "light"), [(1000.0, 1.0), pytest.param(1.0, 1e4, marks=pytest.mark.slow), (1.0, 1e-4)]
 )
-def test_units_do_not_matter(image_in_plain_units, size, light):
-    """In others rounding sends the training elsewhere: block means differ by what such a short training leaves open."""
+def test_units_hardly_change_the_image(image_in_plain_units, size, light):
+    """In other units rounding changes the training: block means differ by the error that such a short training leaves."""
     image = niche_image(size, light)
     assert image.mean() == pytest.approx(image_in_plain_units.mean(), rel=0.03)
     np.testing.assert_allclose(blocks(image), blocks(image_in_plain_units), rtol=0.12)
@@ -108,9 +108,9 @@ QUICK |= {("unbiased", name) for name in ("glass before a wall", "no light", "no
     ],
 )
 def test_odd_scenes(name, mode):
-    """Every mode gives finite images of the right mean: within noise, and 15 % of it after so short a warm-up."""
+    """Every mode gives finite images with the right mean, up to noise and 15 % because of the short warm-up."""
     described = ODD[name]
-    # A dark corner is learnt from few of the training paths
+    # Few training paths reach a dark corner
     effort = {"records": 1024, "train_frames": 64} if "crop" in name else {"records": 512, "train_frames": 8}
     renderer = cached(described, mode, RadianceCache(**effort))
     pixels = renderer.width * renderer.height
@@ -128,8 +128,8 @@ def test_odd_scenes(name, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("depth", [0, 1, 2])
-def test_short_paths(mode, depth):
-    """Depth 0 is black and depth 1 the lights alone, to rounding; depth 2 has no more light than there is."""
+def test_limited_depths_give_no_extra_light(mode, depth):
+    """Up to rounding, depth 0 is black and depth 1 shows only the lights; depth 2 does not add more light than exists."""
     renderer = cached(niche(), mode, max_depth=depth)
     renderer.step(16)
     image = renderer.moments()[0]
@@ -150,7 +150,7 @@ FROM_THE_LEFT = Perspective(to_world=(LookAt(origin=(-1.5, 0.4, 4.0), target=(0.
 
 @pytest.mark.parametrize("mode", ["on", "view"])
 def test_another_camera_keeps_the_cache(mode):
-    """After `reset` there is no second warm-up, and the image from the other side has the right mean."""
+    """There is no second warm-up after `reset`, and the image from the other side has the right mean."""
     described = niche(film=(32, 32))
     renderer = cached(described, mode, RadianceCache(records=2048, train_frames=24))
     renderer.step(4)
@@ -166,8 +166,8 @@ def test_another_camera_keeps_the_cache(mode):
     assert abs(ours.mean.mean() - plain.mean.mean()) < 4.0 * error + 0.05 * plain.mean.mean()
 
 
-def test_a_second_renderer_goes_on_with_the_cache():
-    """It has no warm-up of its own, and its first image is right."""
+def test_a_second_renderer_uses_the_trained_cache():
+    """It needs no warm-up of its own, and its first image is right."""
     cache = RadianceCache(records=1024, train_frames=24, train_every=NEVER)
     cached(niche(), "on", cache).step(1)
     steps, weights = cache.trainer.steps, cache.model.params.detach().clone()
@@ -182,7 +182,7 @@ def test_a_second_renderer_goes_on_with_the_cache():
 
 @pytest.mark.parametrize("mode", ["on", "unbiased"])
 def test_two_renderers_share_a_cache(mode):
-    """Frozen, it answers both: the first one's image and counters are as if there were no second one, and the other way round."""
+    """Images and counters of two renderers that share a frozen cache are those of each renderer on its own."""
     options = {"records": 512, "train_frames": 8, "unbiased": 1.0}
     other = {"camera": FROM_THE_LEFT, "width": 16}
 
@@ -215,8 +215,8 @@ def test_two_renderers_share_a_cache(mode):
     )
 
 
-def test_tiles_of_a_long_row_fit_where_they_are_recorded():
-    """There are never more tiles than asked for, in whatever shape of film."""
+def test_tiles_fit_the_buffers_for_any_shape_of_film():
+    """There are never more tiles than requested, whatever the shape of the film."""
     for film in ((4999, 1), (1, 4999), (3, 2)):
         source = cut_tracer(niche(film=film))
         for count in (1, 7, 2048):
@@ -226,7 +226,7 @@ def test_tiles_of_a_long_row_fit_where_they_are_recorded():
 
 @pytest.mark.parametrize("mode", ["on", "unbiased"])
 def test_a_frozen_cache_learns_nothing(mode, tmp_path):
-    """A file loaded with `freeze` answers for good: its weights stay, to the bit, and it makes the same image twice."""
+    """With `freeze`, a loaded cache keeps its weights bit for bit and renders the same image twice."""
     renderer = cached(niche(), "on", RadianceCache(records=512, train_frames=8))
     renderer.step(1)
     renderer.cache.save(tmp_path / "cache")
@@ -242,8 +242,8 @@ def test_a_frozen_cache_learns_nothing(mode, tmp_path):
     np.testing.assert_array_equal(*images)
 
 
-def test_training_goes_on_unless_frozen():
-    """What the test above would miss if nothing ever trained."""
+def test_training_continues_unless_frozen():
+    """The test above would pass even if no cache ever trained, so this shows that an unfrozen one does."""
     renderer = cached(niche(), "on", RadianceCache(records=16, train_frames=8, train_every=1))
     renderer.step(1)
     weights = renderer.cache.model.params.detach().clone()

@@ -1,4 +1,4 @@
-"""Cameras: which ray a point of the film is, and how far from a pixel's centre samples are drawn."""
+"""Cameras: the ray through a point of the film, and the distances of samples from a pixel's centre."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def rays(camera, film, pixel, u_film, u_lens=(0.5, 0.5)):
 
 
 def corner_tangents(camera, film):
-    """Tangents of the film's upper left corner to the left and up (an untransformed camera looks along z, x to the left)."""
+    """Tangents of the film's upper left corner, left and up (an untransformed camera looks along z, with x to the left)."""
     _, d, _ = rays(camera, film, 0, (0.0, 0.0))
     return d[0, 0] / d[0, 2], d[0, 1] / d[0, 2]
 
@@ -40,7 +40,7 @@ def corner_tangents(camera, film):
 @pytest.mark.parametrize("size", [(12, 8), (8, 12), (9, 9)])
 @pytest.mark.parametrize("axis", ["x", "y", "diagonal", "smaller", "larger"])
 def test_field_of_view_spans_its_axis(axis, size):
-    """The angle between opposite edges (or corners) along the named axis is the field of view; pixels are square."""
+    """The angle between opposite edges (or corners) along the named axis is the field of view, and pixels are square."""
     film = Film(width=size[0], height=size[1])
     left, up = corner_tangents(Perspective(fov=50.0, fov_axis=axis), film)
     half = {
@@ -55,7 +55,7 @@ def test_field_of_view_spans_its_axis(axis, size):
 
 
 def test_known_points_project_to_their_pixels():
-    """Rays through the pixels where a pinhole, by the projection's closed form, sees four points hit those points."""
+    """Rays pass through four points if they go through the pixels at which a pinhole, by its closed form, sees the points."""
     film = Film(width=WIDTH, height=HEIGHT)
     camera = Perspective(to_world=POSE, fov=40.0, fov_axis="y")
     eye, target = np.array(POSE[0].origin), np.array(POSE[0].target)
@@ -76,7 +76,7 @@ def test_known_points_project_to_their_pixels():
 
 
 def test_principal_point_offset_shifts_the_view():
-    """With an offset (x, y) a pixel sees what lay x widths to the right and y heights below it without."""
+    """With an offset (x, y), a pixel sees what was x widths to the right and y heights below it without an offset."""
     film = Film(width=WIDTH, height=HEIGHT)
     _, plain, _ = rays(Perspective(to_world=POSE), film, 5 + 3 + (2 + 2) * WIDTH, (0.5, 0.5))
     _, shifted, _ = rays(
@@ -86,7 +86,7 @@ def test_principal_point_offset_shifts_the_view():
 
 
 def test_near_and_far_are_planes():
-    """Rays start on the plane at `near` and end on that at `far`, also at the image's corners."""
+    """Rays start on the plane at `near` and end on the plane at `far`, also at the image's corners."""
     film = Film(width=WIDTH, height=HEIGHT)
     for pixel in (0, WIDTH * HEIGHT - 1, WIDTH * HEIGHT // 2):
         o, d, t = rays(Perspective(fov=80.0, near=0.5, far=20.0), film, pixel, (0.3, 0.7))
@@ -95,7 +95,7 @@ def test_near_and_far_are_planes():
 
 
 def test_thin_lens_is_sharp_at_the_focus_distance(rng):
-    """Rays of one film point start all over the lens, evenly, and meet where the pinhole's ray is at the focus distance."""
+    """Rays of one film point start evenly over the lens and meet where the pinhole's ray is at the focus distance."""
     film = Film(width=WIDTH, height=HEIGHT)
     count = 50_000
     u = kernels.uniform(rng, count, 2)
@@ -108,12 +108,12 @@ def test_thin_lens_is_sharp_at_the_focus_distance(rng):
     assert_counts(counts, np.full(counts.shape, count / counts.size))
     focus = o + d * (7.0 / d[:, 2:])
     _, pinhole, _ = rays(Perspective(fov=60.0), film, 3, (0.25, 0.75))
-    # A direction rounded by eps is off by 7 eps / cos there
+    # There, a direction rounded by eps is off by 7 eps / cos
     np.testing.assert_allclose(focus, np.broadcast_to(pinhole * 7.0 / pinhole[:, 2:], focus.shape), atol=7 * 8 * EPS)
 
 
 def test_orthographic_rays_are_parallel_and_span_the_scale():
-    """Rays run along z from a plane through the camera; the image spans [-2, 2] sideways and keeps its aspect."""
+    """Rays run along z from a plane through the camera; the image spans [-2, 2] horizontally and keeps its aspect ratio."""
     film = Film(width=WIDTH, height=HEIGHT)
     camera = Orthographic(to_world=(Scale((2.0, 2.0, 1.0)), Translate((1.0, 2.0, 3.0))))
     o, d, _ = rays(camera, film, np.array([0, WIDTH * HEIGHT - 1]), [(0.0, 0.0), (1.0, 1.0)])
@@ -122,7 +122,7 @@ def test_orthographic_rays_are_parallel_and_span_the_scale():
 
 
 def test_scale_of_a_perspective_camera_does_not_matter():
-    """Scaling a camera changes nothing; mirroring it mirrors the image."""
+    """Scaling a camera does not change the image; mirroring a camera mirrors it."""
     film = Film(width=WIDTH, height=HEIGHT)
     turn = Rotate(axis=(1.0, 1.0, 0.0), angle=30.0)
     _, plain, _ = rays(Perspective(to_world=(turn,)), film, 0, (0.2, 0.4))
@@ -172,7 +172,7 @@ def test_filter_footprint(name, radius, variance):
     x = offsets(film, ((np.arange(1 << 16) + 0.5) / (1 << 16)).astype(np.float32))
     assert np.all(np.diff(x) >= 0.0)
     assert np.abs(x).max() <= limit
-    # Midpoints miss at most the curvature of the quantiles at the ends
+    # Midpoints have an error of at most the curvature of the quantiles at the ends
     assert abs(x.mean()) < 1e-5 * limit
     assert x.var() == pytest.approx(variance, rel=1e-4)
 

@@ -1,4 +1,4 @@
-"""Checkpoints: the same bits after going on, and one clear error for a file that is damaged or of another render."""
+"""Checkpoints: the same bits after continuing, and a clear error for a file that is damaged or belongs to another render."""
 
 import contextlib
 import dataclasses
@@ -32,8 +32,8 @@ from tests.tracer.tiny_scenes import needs_embree, rendered
 
 
 @pytest.mark.parametrize("sampler", ["independent", "sobol"])
-def test_a_render_that_goes_on_has_the_same_bits(tmp_path, sampler):
-    """Three and five samples with a file between, in other blocks and threads, are eight at once."""
+def test_a_resumed_render_has_the_same_bits(tmp_path, sampler):
+    """Three and five samples with a checkpoint between them, in other blocks and threads, equal eight samples at once."""
     whole = rendered(room(sampler=sampler), 8, threads=1)
     rendered(room(sampler=sampler), 3).save_checkpoint(tmp_path / "a")
     renderer = Renderer(room(sampler=sampler), device="cpu", threads=2, block_size=7)
@@ -89,7 +89,7 @@ def written(tmp_path_factory):
 
 
 def _refusal(renderer, path):
-    """The message of the error that loading raises; it is one line, and nothing has changed."""
+    """The one-line message of the error that loading raises, after checking that the renderer has not changed."""
     before = (renderer.samples, accumulated(renderer))
     with pytest.raises(CheckpointError) as caught:
         renderer.load_checkpoint(path)
@@ -101,8 +101,8 @@ def _refusal(renderer, path):
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damage_is_always_noticed(written, tmp_path, data):
-    """A flipped bit, a missing end or bytes too many, anywhere: an error or, in spaces of the header, the same samples."""
+def test_damage_is_always_detected(written, tmp_path, data):
+    """Flipped bits, missing ends and extra bytes anywhere are errors or, in spaces of the header, leave the samples unchanged."""
     renderer, path = written
     good = path.read_bytes()
     header = int.from_bytes(good[:8], "little") + 8
@@ -135,20 +135,20 @@ def test_damage_is_always_noticed(written, tmp_path, data):
         (b"\x10\x00\x00\x00\x00\x00\x00\x00{}" + b" " * 14, "a safetensors file, but not a checkpoint"),
     ],
 )
-def test_other_files(written, tmp_path, content, message):
+def test_files_that_are_not_checkpoints_are_refused(written, tmp_path, content, message):
     path = tmp_path / "other"
     if content is not None:
         path.write_bytes(content)
     assert message in _refusal(written[0], path)
 
 
-def test_names_that_are_no_files(written, tmp_path):
+def test_paths_that_are_not_files_are_refused(written, tmp_path):
     assert "it is not a file" in _refusal(written[0], tmp_path)
     assert "not a file name" in _refusal(written[0], "a\0b")
 
 
 def test_a_newer_format_is_named(written, tmp_path):
-    """The digest is of the text, so the file is written anew with another version."""
+    """The digest covers the text, so the file is written again with another version."""
     from nrc_tracer.tracer import checkpoint
 
     renderer, _ = written
@@ -196,7 +196,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("message", OTHERS)
-def test_another_render_is_refused_by_what_differs(written, message):
+def test_differences_from_another_render_are_named(written, message):
     described, options = OTHERS[message]
     renderer = Renderer(described, device="cpu", **options)
     assert _refusal(renderer, written[1]).endswith(f"good: of another render: {message}")
@@ -208,8 +208,8 @@ def test_another_intersector_is_refused(written):
     assert "accel is embree there and warp here" in _refusal(renderer, written[1])
 
 
-def test_contents_of_files_count_and_their_place_does_not():
-    """One changed texel or vertex is another scene; the same files elsewhere are the same."""
+def test_contents_of_files_matter_and_their_folder_does_not():
+    """A changed texel or vertex makes another scene; the same files in another folder do not."""
     from nrc_tracer.tracer.scene_digests import scene_digests
 
     described = _with(room(), textures={"wood": Bitmap(file="wood.png")})
@@ -234,7 +234,7 @@ def test_contents_of_files_count_and_their_place_does_not():
         assert [name for name in parts if parts[name] != there[name]] == [kind]
 
 
-def test_a_disk_that_is_full_keeps_the_old_checkpoint(written, tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_old_checkpoint(written, tmp_path, monkeypatch):
     renderer, good = written
     path = tmp_path / "a"
     path.write_bytes(good.read_bytes())
@@ -249,14 +249,14 @@ def test_a_disk_that_is_full_keeps_the_old_checkpoint(written, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_nothing_to_save(tmp_path):
+def test_saving_before_the_first_sample_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no samples yet"):
         Renderer(room(), device="cpu").save_checkpoint(tmp_path / "a")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_new_image_is_another_render(tmp_path):
-    """`reset` with a seed or camera changes what the checkpoint is of."""
+def test_a_reset_image_is_another_render(tmp_path):
+    """`reset` with another seed or camera makes the render another one."""
     renderer = rendered(room(), 1)
     renderer.save_checkpoint(tmp_path / "a")
     renderer.reset(seed=8)

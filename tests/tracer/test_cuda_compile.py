@@ -1,4 +1,4 @@
-"""The path kernel on CUDA: it compiles on machines without a GPU, and on one with a GPU renders the same image."""
+"""The path kernel compiles for CUDA on machines without a GPU, and a GPU renders the same image as the CPU."""
 
 import time
 
@@ -19,7 +19,7 @@ from tests.tracer.tiny_scenes import rendered
 
 @pytest.fixture(autouse=True)
 def level(request, monkeypatch):
-    """Hopper's code is compiled as it is used; Ampere's a level lower, in a third of the time NVRTC and ptxas take otherwise."""
+    """Hopper code is compiled as usual; Ampere code one level lower, which takes NVRTC and ptxas a third of the time."""
     if "arch" in request.fixturenames and request.getfixturevalue("arch") == 80:
         monkeypatch.setattr(wp.config, "optimization_level", 2)
 
@@ -31,7 +31,7 @@ def level(request, monkeypatch):
     ids=["path", "cut_path"],
 )
 def test_paths_compile_for_cuda(module, kernel, arch, tmp_path, capsys):
-    """Machine code comes out of the compiler; the seconds of each are printed."""
+    """The compiler produces machine code; the time for each architecture is printed in seconds."""
     start = time.perf_counter()
     code = compile_for_cuda(module, arch, tmp_path).read_bytes()
     with capsys.disabled():
@@ -53,14 +53,14 @@ def test_paths_compile_for_cuda(module, kernel, arch, tmp_path, capsys):
     ],
     ids=["layers", "film_sums", "assembly", "tiles"],
 )
-def test_what_is_made_of_paths_compiles_for_cuda(module, kernels, arch, tmp_path):
+def test_kernels_around_paths_compile_for_cuda(module, kernels, arch, tmp_path):
     code = compile_for_cuda(module, arch, tmp_path).read_bytes()
     assert all(kernel in code for kernel in kernels)
 
 
 @pytest.mark.cuda
 def test_cuda_renders_what_the_cpu_renders():
-    """The images of both devices have the same mean and pixels within their statistical error."""
+    """Images of both devices have the same mean and the same pixels within their statistical error."""
     wp.init()
     if not wp.is_cuda_available():
         pytest.skip("no CUDA device")
@@ -71,7 +71,7 @@ def test_cuda_renders_what_the_cpu_renders():
     on_cuda.compile()
     on_cuda.step(256)
     (a, va), (b, vb) = on_cpu.moments(), on_cuda.moments()
-    # The same random numbers: most paths are the same, so the difference is far below this error
+    # The random numbers are the same, so most paths are, and the difference is far below this error
     error = np.sqrt((va + vb) / 256) + 1e-5
     assert np.mean(np.abs(a - b) < 4.0 * error) > 0.999
     total = np.sqrt((va + vb).sum(axis=(0, 1)) / 256) / a[..., 0].size

@@ -1,4 +1,4 @@
-"""Cut paths bring the same light as whole ones, and what they leave has closed forms."""
+"""Cut paths carry the same light as whole paths, and their records agree with closed forms."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ LAMP = PointLight(position=(1.0, 1.5, 2.0), intensity=(4.0, 3.0, 2.0))
 
 
 def _things(material, name="m", **materials):
-    """A ball of some material on a grey floor under a lamp and a sky, with a shining ball beside it."""
+    """A ball of the given material on a grey floor under a lamp and a sky, with a glowing ball beside it."""
     return {
         "shapes": (
             Sphere(center=(-0.3, 0.0, 0.0), radius=0.7, material=name),
@@ -69,7 +69,7 @@ THINGS = {
     "blend": _things(Blend(materials=("solid", "coat"), weight=0.4), solid=Diffuse(reflectance=0.8), coat=Plastic()),
 }
 CHOOSING = ("plastic", "white plastic", "blend")
-"""With smooth plastic, of which a cut path takes either the coat or the base, and asks lamps for the base alone."""
+"""Names of scenes with smooth plastic: a cut path chooses its coat or its base, and samples lights for the base only."""
 CUTS = {
     "render": {"mode": RENDER, "capacity": 1},
     "render late": {"mode": RENDER, "capacity": 1, "spread": 3.0},
@@ -80,8 +80,8 @@ CUTS = {
 
 
 @pytest.mark.parametrize("name", [name for name in THINGS if name not in CHOOSING])
-def test_segments_add_up_to_the_same_path(name):
-    """Cut however and put together again, a path brings the radiance of the path tracer's path with the same random numbers."""
+def test_segments_of_a_cut_path_add_up_to_the_whole_path(name):
+    """Wherever it is cut, a path has the radiance of the path tracer's path with the same random numbers."""
     things = THINGS[name]
     described = scene(
         *things["shapes"],
@@ -97,13 +97,13 @@ def test_segments_add_up_to_the_same_path(name):
         assert np.all(paths.status == int(COMPLETE))
         assert np.sum(paths.count > 0) >= 20, cuts
         got = paths.radiance()
-        # Where products are rounded in another order a path may turn another way: hardly any
+        # Products rounded in another order may change a few paths
         same = np.all(np.abs(got - traced) <= 1e-4 * traced + 1e-6, axis=1)
         assert np.mean(same) > 0.995, cuts
 
 
 def _assert_equal_means(a, b, correlated):
-    """Means of independent samples are equal within four standard errors: of pairs, or of two sets."""
+    """Means of independent samples agree within four standard errors; samples are paired if `correlated`."""
     difference = a.mean(axis=0) - b.mean(axis=0)
     variance = (a - b).var(axis=0) if correlated else a.var(axis=0) + b.var(axis=0)
     error = np.sqrt(variance / len(a))
@@ -113,8 +113,8 @@ def _assert_equal_means(a, b, correlated):
 
 @pytest.mark.parametrize("rr_depth", [1, 5])
 @pytest.mark.parametrize("name", THINGS)
-def test_cut_paths_have_the_mean_of_paths(name, rr_depth):
-    """With roulette, which differs, and where smooth plastic chooses between its coat and the rest before it asks the lamps."""
+def test_cut_paths_have_the_mean_of_whole_paths(name, rr_depth):
+    """This includes roulette, which differs, and smooth plastic, which chooses between coat and base before light sampling."""
     things = THINGS[name]
     described = scene(
         *things["shapes"], lights=things["lights"], materials=things["materials"], film=(32, 32), rr_depth=rr_depth
@@ -127,7 +127,7 @@ def test_cut_paths_have_the_mean_of_paths(name, rr_depth):
 
 
 def _first(paths):
-    """What scatters at the first cut, 0 without one, of up to two cuts."""
+    """Light scattered at the first of up to two cuts, 0 for paths without a cut."""
     tail = np.where(paths.count[:, None] > 0, paths.gathered[:, 1], 0.0)
     if paths.features.shape[1] == 2:
         tail += np.where(paths.count[:, None] > 1, paths.throughput[:, 1] * paths.gathered[:, 2], 0.0)
@@ -135,8 +135,8 @@ def _first(paths):
     return np.where(unused, 0.0, tail)
 
 
-def test_continuations_share_their_beginning_and_the_mean_of_their_ends():
-    """Up to the cut the same to the bit; beyond it other random numbers, of which the means agree."""
+def test_continuations_share_their_beginning_and_their_mean():
+    """Up to the cut they are equal bit for bit; beyond it their random numbers differ and their means agree."""
     things = THINGS["plastic"]
     described = scene(*things["shapes"], lights=things["lights"], materials=things["materials"], film=(32, 32))
     ways = [cut_paths(described, samples=12, go_on=1.0, continuation=number) for number in range(3)]
@@ -151,7 +151,7 @@ def test_continuations_share_their_beginning_and_the_mean_of_their_ends():
         assert np.mean(np.any(first != second, axis=1)) > 0.9
         error = np.sqrt((first - second).var(axis=0) / cut.sum())
         assert np.all(np.abs((first - second).mean(axis=0)) < 4.0 * error)
-        # Given the vertex they are independent, which leaves what they share: some correlation, but not all
+        # Given the vertex they are independent, so they are only correlated through the shared part
         assert np.corrcoef(first[:, 0], second[:, 0])[0, 1] < 0.9
 
 
@@ -163,7 +163,7 @@ SCATTERED = GLOW * ALBEDO / (1.0 - ALBEDO)
 
 
 def _furnace(**options):
-    """Inside a shining sphere of one albedo all surfaces scatter E rho / (1 - rho) in all directions."""
+    """A sphere that glows inside with one albedo: all surfaces scatter E rho / (1 - rho) in all directions."""
     walls = Sphere(emission=tuple(GLOW), flip_normals=True, material="grey")
     material = {"grey": Diffuse(reflectance=tuple(ALBEDO))}
     return scene(walls, materials=material, camera=INSIDE, film=(24, 24), **options)
@@ -179,10 +179,10 @@ def _assert_mean(values, expected):
 @pytest.mark.parametrize("capacity", [2, 4, 64])
 @pytest.mark.parametrize("rr_depth", [1, 5])
 def test_targets_in_a_furnace(capacity, rr_depth):
-    """At all depths, with roulette and where the last record gathers all that comes after it."""
+    """Targets have the right mean at all depths, with roulette, and where the last record includes all later light."""
     paths = cut_paths(_furnace(rr_depth=rr_depth), mode=TRAIN, go_on=1.0, capacity=capacity, samples=4)
     assert np.all(paths.status == int(COMPLETE))
-    assert paths.count.max() <= capacity - 1  # room is kept for an end
+    assert paths.count.max() <= capacity - 1  # one slot is reserved for an end
     scattered = paths.scattered()
     for depth in range(min(capacity - 1, 4)):
         values = [values[depth] for values in scattered if len(values) > depth]
@@ -193,7 +193,7 @@ def test_targets_in_a_furnace(capacity, rr_depth):
 
 @pytest.mark.parametrize("mode", [RENDER, TRAIN])
 def test_a_perfect_cache_changes_no_mean(mode):
-    """Where it stands in with the very radiance, targets and image stay; with darkness they do not."""
+    """A cache that predicts the true radiance does not change the means of targets and image; darkness does."""
     paths = cut_paths(_furnace(), mode=mode, capacity=1 if mode == RENDER else 16, samples=4)
     ended = paths.status == int(IN_CACHE)
     assert np.mean(ended) > 0.5
@@ -203,7 +203,7 @@ def test_a_perfect_cache_changes_no_mean(mode):
 
 
 def test_the_throughput_to_a_diffuse_vertex_is_the_albedo():
-    """One bounce of a grey wall, whatever the direction: and roulette, which has not begun, does not divide it."""
+    """One bounce off a grey wall gives the albedo in every direction; roulette has not begun and does not divide it."""
     paths = cut_paths(_furnace(), spread=0.0)
     cut = paths.count == 1
     np.testing.assert_allclose(paths.throughput[cut, 0], np.broadcast_to(ALBEDO, (cut.sum(), 3)), rtol=1e-5)
@@ -211,7 +211,7 @@ def test_the_throughput_to_a_diffuse_vertex_is_the_albedo():
 
 
 def _fresnel(cosine, eta):
-    """Of unpolarized light at a smooth dielectric."""
+    """Fresnel reflectance of unpolarized light at a smooth dielectric."""
     sine = np.sqrt(1.0 - cosine**2) / eta
     inner = np.sqrt(1.0 - sine**2)
     r_s = (cosine - eta * inner) / (cosine + eta * inner)
@@ -220,10 +220,11 @@ def _fresnel(cosine, eta):
 
 
 @pytest.mark.parametrize("origin", [(0.0, 0.0, 4.0), (3.0, 1.0, 1.5), (4.0, 0.0, 0.5)])
-def test_smooth_plastic_asks_for_what_lies_under_its_coat(origin):
-    """White, lossless plastic under a white sky sends all light back: F by its coat and 1 - F by its base.
+def test_queries_of_smooth_plastic_belong_to_its_base(origin):
+    """White, lossless plastic under a white sky returns all light: F from its coat and 1 - F from its base.
 
-    The cut is of the base alone, so its targets' mean and its reflectance are 1 - F; the choice is paid by 1 / (1 - p).
+    The cut belongs to the base alone, so the mean of its targets and its reflectance are 1 - F; the choice is compensated by
+    the weight 1 / (1 - p).
     """
     plastic = Plastic(diffuse_reflectance=1.0, nonlinear=True)
     floor = Rectangle(to_world=(Scale(50.0),), material="plastic")
@@ -244,16 +245,16 @@ def test_smooth_plastic_asks_for_what_lies_under_its_coat(origin):
     assert np.ptp(weight) < 1e-4 * weight.mean()
     assert abs(share - 1.0 / weight.mean()) < 4.0 * error
     _assert_mean(paths.gathered[cut, 1], np.full(3, base))
-    # The reflectance needs an integral over the cosine inside, which the table has to a few digits
+    # The reflectance is an integral over the cosine inside, which the table gives to a few digits
     np.testing.assert_allclose(paths.features[cut, 0, 8:11], base, rtol=2e-3)
     np.testing.assert_array_equal(paths.features[cut, 0, 11:14], 0.0)
-    # What the coat mirrors, by its own share of paths
+    # Light reflected by the coat comes from the paths that chose the coat
     assert np.all(paths.gathered[cut, 0] == 0.0)
     _assert_mean(paths.gathered[:, 0], np.full(3, 1.0 - base))
 
 
 def test_a_mirror_keeps_its_colour_in_the_throughput():
-    """Seen in a metal at normal incidence, a wall's query has the metal's reflectance: ((n - 1)^2 + k^2) / ((n + 1)^2 + k^2)."""
+    """The query of a wall seen in a metal at normal incidence has the reflectance ((n - 1)^2 + k^2) / ((n + 1)^2 + k^2)."""
     n, k = 0.2, 3.0
     described = scene(
         Rectangle(to_world=(Scale(3.0),), material="metal"),
@@ -273,8 +274,8 @@ def test_a_mirror_keeps_its_colour_in_the_throughput():
 # What ends a path
 
 
-def test_what_breaks():
-    """A texture that is not a number breaks paths that meet it, and no others."""
+def test_a_texture_with_nan_breaks_paths():
+    """A texture with NaN breaks the paths that reach it, and no others."""
     pixels = np.full((1, 2, 3), 0.5, np.float32)
     pixels[0, 1] = np.nan
     described = scene(
@@ -294,8 +295,8 @@ def test_what_breaks():
 
 
 @pytest.mark.parametrize("max_depth", [0, 1, 2, 3])
-def test_a_limit_of_depth(max_depth):
-    """No path is longer, and together they have the series' terms up to there."""
+def test_max_depth_limits_cut_paths(max_depth):
+    """No path is longer than the limit, and the paths add up to the terms of the series up to it."""
     paths = cut_paths(_furnace(max_depth=max_depth), mode=TRAIN, go_on=1.0, capacity=16)
     np.testing.assert_array_equal(paths.length, max_depth)
     np.testing.assert_array_equal(paths.count, max(max_depth - 1, 0))
@@ -306,8 +307,8 @@ def test_a_limit_of_depth(max_depth):
 # Tiles
 
 
-def test_one_pixel_at_random_of_every_tile():
-    """Two paths of a tile go through one of its pixels, at places of their own; other frames take other pixels."""
+def test_training_paths_use_one_random_pixel_of_every_tile():
+    """Two paths of a tile go through different points of one random pixel; other frames choose other pixels."""
     described = scene(
         Rectangle(to_world=(Scale(2.0),), material="grey"),
         lights=[SKY],
@@ -331,6 +332,6 @@ def test_one_pixel_at_random_of_every_tile():
             low, high = column * 24 / across, (column + 1) * 24 / across
             assert np.all((px >= np.floor(low)) & (px < high))
             assert np.all((py >= row * 8) & (py < row * 8 + 8))
-            assert len(set(zip(px, py, strict=True))) > 15  # of 40, in 60 frames
-    # All pixels get their turn alike: the mean place is the image's middle
+            assert len(set(zip(px, py, strict=True))) > 15  # of 40 pixels, in 60 frames
+    # All pixels are chosen equally often: the mean position is the image's centre
     assert abs(np.mean(pixel_x) + 0.5 - 12.0) < 4.0 * 24 / np.sqrt(12 * frames * across * down)

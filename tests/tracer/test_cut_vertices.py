@@ -1,4 +1,4 @@
-"""Where paths are cut: each by the sum of the design, computed from its vertices in plain Python."""
+"""The vertices at which paths are cut, compared with the design's sum, computed from path vertices in plain Python."""
 
 import functools
 
@@ -28,11 +28,11 @@ MIRROR_Z, MASK_Z = -0.5, 0.2
 SHELL = Cube(emission=0.2, flip_normals=True, material="grey")
 
 
-# The oracle of footprints: vertices as the records have them, all else from geometry
+# The oracle of footprints: vertices come from the records, everything else from geometry
 
 
 def _room(*, mirror: bool, mask: bool):
-    """Inside a shining cube of grey walls; its floor is a mirror, and a masked sheet hangs in it."""
+    """A glowing cube of grey walls seen from inside; optionally its floor is a mirror, and a masked sheet hangs in it."""
     shapes = [SHELL]
     if mirror:
         shapes.append(Rectangle(to_world=(Translate((0, 0, MIRROR_Z)),), material="mirror"))
@@ -41,12 +41,12 @@ def _room(*, mirror: bool, mask: bool):
     materials = {"grey": Diffuse(reflectance=0.8), "mirror": Conductor(), "sheet": Mask(material="grey", opacity=0.4)}
     used = {"grey", *(name for name, there in (("mirror", mirror), ("sheet", mask)) if there)}
     chosen = {name: material for name, material in materials.items() if name in used}
-    # Roulette is another for training paths, so it is left out: all paths end with the same vertex
+    # Training paths use another roulette, so it is left out: all paths end with the same vertex
     return scene(*shapes, materials=chosen, camera=INSIDE, film=(16, 16), max_depth=40, rr_depth=10**6)
 
 
 def _normal(p, mask):
-    """Of the wall or sheet that a point is on."""
+    """Normal of the wall or sheet that contains a point."""
     planes = [(axis, value) for axis in range(3) for value in (-1.0, 1.0)]
     if mask:
         planes.append((2, MASK_Z))
@@ -56,7 +56,7 @@ def _normal(p, mask):
 
 
 def _way(a, b, to_a, mirror):
-    """From a to b as the path went: where its first straight piece ends, the first direction, and the whole length."""
+    """The way of a path from a to b: the end of its first straight segment, its first direction, and its whole length."""
     ways = [(a, b, -to_a)]
     if mirror:
         image = a * [1.0, 1.0, -1.0] + [0.0, 0.0, 2.0 * MIRROR_Z]
@@ -72,7 +72,7 @@ def _way(a, b, to_a, mirror):
 
 
 def _footprints(positions, to_viewer, *, mirror, mask):
-    """a_0 and the terms of the footprint's root at the second and later vertices of one path."""
+    """a_0, and the terms of the footprint's square root at the second and later vertices of one path."""
     normals = [_normal(p, mask) for p in positions]
     _, _, distance = _way(EYE, positions[0], to_viewer[0], mirror)
     a_0 = distance**2 / (4.0 * np.pi * abs(normals[0] @ to_viewer[0]))
@@ -81,14 +81,14 @@ def _footprints(positions, to_viewer, *, mirror, mask):
         a, b = positions[i - 1], positions[i]
         met, direction, _ = _way(a, b, to_viewer[i], mirror)
         pdf = abs(normals[i - 1] @ direction) / np.pi
-        # The piece from the last vertex to the first thing met, be it a mirror; the mirror's own bounce adds nothing
+        # The segment from the last vertex to the first surface hit, even a mirror; the mirror's own bounce adds nothing
         normal = normals[i] if met is b else np.array([0.0, 0.0, 1.0])
         terms.append(np.sqrt(np.sum((met - a) ** 2) / (pdf * max(abs(normal @ direction), 1e-4))))
     return a_0, terms
 
 
 def _expected(a_0, terms, spread, suffix_spread):
-    """Numbers of the cut and of the suffix's end, 0 for none, and how near to a limit a footprint came."""
+    """Numbers of the cut and of the suffix's end, 0 for none, and the relative distance of the closest footprint to its limit."""
     cut = end = 0
     root, nearest = 0.0, 1.0
     for number, term in enumerate(terms, 1):
@@ -106,7 +106,7 @@ def _expected(a_0, terms, spread, suffix_spread):
 
 @functools.cache
 def _whole_paths(mirror, mask):
-    """All vertices of the room's paths, and each path's a_0 and terms, None where it has no vertex."""
+    """All vertices of the room's paths, and a_0 and the terms of each path, None for paths without a vertex."""
     whole = cut_paths(_room(mirror=mirror, mask=mask), mode=TRAIN, go_on=1.0, capacity=200)
     assert whole.count.max() < 190
     footprints = [
@@ -119,7 +119,7 @@ def _whole_paths(mirror, mask):
 @pytest.mark.parametrize(("spread", "suffix_spread"), [(0.01, 0.01), (100.0, 300.0), (1000.0, 100.0), (400.0, 0.0)])
 @pytest.mark.parametrize(("mirror", "mask"), [(False, False), (True, False), (False, True), (True, True)])
 def test_paths_are_cut_where_they_have_spread(mirror, mask, spread, suffix_spread):
-    """Each path by the sum of the design, computed from its vertices: where it ends, and where its training suffix does."""
+    """Paths and their training suffixes end where the design's sum, computed from the vertices, exceeds the limit."""
     whole, footprints = _whole_paths(mirror, mask)
     described, limits = _room(mirror=mirror, mask=mask), {"spread": spread, "suffix_spread": suffix_spread}
     short = cut_paths(described, mode=RENDER, **limits)
@@ -130,7 +130,7 @@ def test_paths_are_cut_where_they_have_spread(mirror, mask, spread, suffix_sprea
             assert short.count[i] == 0
             continue
         cut, end, nearest = _expected(*footprints[i], spread, max(suffix_spread, 1e-30))
-        if nearest < 1e-3:  # positions and angles come out of float32
+        if nearest < 1e-3:  # positions and angles are rounded to float32
             unsure += 1
             continue
         assert (short.count[i], short.status[i]) == ((1, int(IN_CACHE)) if cut else (0, int(COMPLETE))), i
@@ -143,12 +143,12 @@ def test_paths_are_cut_where_they_have_spread(mirror, mask, spread, suffix_sprea
         np.testing.assert_array_equal(training.features[i, : training.count[i]], whole.features[i, : training.count[i]])
         seen.add((cut, end))
     assert unsure < 0.02 * len(whole.count)
-    # Limits that decide something: paths of different lengths. The least is passed by all
+    # The limits must give paths of different lengths, except for the smallest, which every path exceeds
     assert len(seen) >= (1 if spread < 1.0 else 6)
 
 
-def test_without_a_spread_the_second_vertex_is_the_end():
-    """c = 0: a path ends at the second vertex that is no delta function, never at the first. Infinite c: never."""
+def test_with_a_spread_of_zero_paths_end_at_the_second_vertex():
+    """With c = 0 a path ends at the second vertex that is not a delta function, never at the first; with infinite c never."""
     described = _room(mirror=False, mask=False)
     paths = cut_paths(described, spread=0.0)
     assert set(paths.depth[paths.count == 1]) == {2}
@@ -156,8 +156,8 @@ def test_without_a_spread_the_second_vertex_is_the_end():
     assert np.all(cut_paths(described, spread=np.inf).count == 0)
 
 
-def test_the_view_ends_at_the_first_vertex_that_is_no_delta_function():
-    """Straight seen, in the mirror, or through holes of the sheet."""
+def test_mode_view_ends_paths_at_the_first_vertex_that_is_not_a_delta_function():
+    """The vertex is seen directly, in the mirror, or through holes of the sheet."""
     view = cut_paths(_room(mirror=True, mask=True), mode=VIEW)
     whole, _ = _whole_paths(True, True)
     assert np.mean(view.count == 1) > 0.99
@@ -169,8 +169,8 @@ def test_the_view_ends_at_the_first_vertex_that_is_no_delta_function():
 
 
 @pytest.mark.parametrize("mode", [RENDER, VIEW, TRAIN])
-def test_delta_functions_leave_no_record(mode):
-    """Among glass, a mirror and grey walls, no cut is on glass or mirror."""
+def test_delta_functions_have_no_records(mode):
+    """Among glass, a mirror and grey walls, no cut lies on glass or mirror."""
     described = scene(
         SHELL,
         Rectangle(to_world=(Translate((0, 0, MIRROR_Z)),), material="mirror"),
@@ -187,13 +187,13 @@ def test_delta_functions_leave_no_record(mode):
     assert np.abs(p[:, 2] - MIRROR_Z).min() > 1e-7
     np.testing.assert_allclose(paths.features[is_cut][:, 8:11], 0.8, atol=1e-6)
     np.testing.assert_array_equal(paths.features[is_cut][:, 11:14], 0.0)
-    assert paths.length.sum() > 1.2 * paths.count.sum()  # they were met all the same
+    assert paths.length.sum() > 1.2 * paths.count.sum()  # paths did hit them
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("mode", [RENDER, VIEW, TRAIN])
-def test_a_share_goes_on(mode, probability):
-    """Beyond the cut, or with suffixes that only roulette ends; all the same paths up to there."""
+def test_paths_continue_with_the_given_probability(mode, probability):
+    """That fraction of paths continues beyond the cut, or has suffixes that only roulette ends; up to there nothing changes."""
     described = _room(mirror=False, mask=False)
     capacity = 64 if mode == TRAIN else 1
     ended = cut_paths(described, mode=mode, go_on=0.0, capacity=capacity, samples=8, spread=10.0, suffix_spread=10.0)

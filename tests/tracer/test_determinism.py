@@ -1,4 +1,4 @@
-"""The same image, bit for bit, however the work is spread."""
+"""Images are the same bit for bit, however the work is divided."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from tests.tracer.tiny_scenes import needs_embree, rendered, scene
 
 
 def room(**options):
-    """Glass, metal, plastic and grey things under a sky and a lamp: every kind of vertex."""
+    """Glass, metal, plastic and grey objects under a sky and a lamp: every kind of vertex."""
     return scene(
         Sphere(center=(-0.6, 0.0, 0.3), radius=0.5, material="glass"),
         Cube(to_world=(Scale(0.4), Rotate(axis=(1, 1, 0), angle=30.0), Translate((0.6, 0.1, 0.0))), material="metal"),
@@ -37,13 +37,13 @@ def room(**options):
 
 
 def accumulated(renderer):
-    """All that is accumulated in a film: means, variances and the pixels that lost samples."""
+    """Everything that a film accumulates: means, variances, and the pixels with lost samples."""
     return np.concatenate([np.ravel(array) for array in (*renderer.moments(), renderer.dropped_pixels())])
 
 
 @pytest.mark.parametrize("sampler", ["independent", "sobol"])
-def test_threads_blocks_and_steps_do_not_matter(sampler):
-    """One and two threads, block sizes from 1 to all pixels, and 8 samples at once or as 1 + 7 or 5 + 3 give the same bits."""
+def test_threads_blocks_and_steps_change_no_bit(sampler):
+    """One and two threads, blocks of 1 to all pixels, and 8 samples at once or as 1 + 7 or 5 + 3 give the same bits."""
     described = room(sampler=sampler)
     reference = accumulated(rendered(described, 8, threads=1))
     assert np.count_nonzero(reference) > 1000
@@ -62,7 +62,7 @@ def test_threads_blocks_and_steps_do_not_matter(sampler):
 
 
 def test_the_seed_changes_the_image_and_repeats_it():
-    """Equal seeds give equal images; different seeds different ones, huge and negative ones included."""
+    """Equal seeds give equal images, and different seeds, also huge and negative ones, give different images."""
     described = room()
     images = [rendered(described, 2, seed=seed).image().rgb for seed in (0, 0, 1, 2**63 + 5, -1)]
     np.testing.assert_array_equal(images[0], images[1])
@@ -73,11 +73,11 @@ def test_the_seed_changes_the_image_and_repeats_it():
 
 @needs_embree
 def test_embree_and_warp_render_the_same():
-    """Most pixels agree to rounding, and the images' means within the error of the paths that differ."""
+    """Most pixels agree up to rounding, and the images' means within the error of the paths that differ."""
     described = room()
     a, b = (rendered(described, 16, accel=accel) for accel in ("embree", "warp"))
     image_a, image_b = a.image().rgb.astype(np.float64), b.image().rgb.astype(np.float64)
-    # A path that rounds to another side of a choice goes elsewhere; such paths are few
+    # A path that rounds to the other side of a choice takes another way; such paths are few
     close = np.abs(image_a - image_b) <= 1e-3 * image_a + 1e-6
     assert close.mean() > 0.9
     (_, variance_a), (_, variance_b) = a.moments(), b.moments()
@@ -85,8 +85,8 @@ def test_embree_and_warp_render_the_same():
     assert np.all(np.abs(image_a.mean(axis=(0, 1)) - image_b.mean(axis=(0, 1))) < 4.0 * error)
 
 
-def test_a_crop_window_is_cut_out_of_the_whole():
-    """A crop window's pixels are those of the full image, bit for bit."""
+def test_a_crop_window_equals_its_part_of_the_full_image():
+    """The pixels of a crop window are those of the full image, bit for bit."""
     for sampler in ("independent", "sobol"):
         whole = rendered(room(sampler=sampler), 4).image().rgb
         cut = rendered(room(sampler=sampler, crop=(5, 3, 9, 8)), 4).image().rgb

@@ -1,4 +1,4 @@
-"""Environment maps: where a direction looks, and sampling in proportion to what it sees."""
+"""Environment maps: the texel for a direction, and sampling in proportion to radiance."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def with_map(pixels, **options):
 
 
 def bilinear(pixels, w):
-    """The map at local directions: u = atan2(x, -z) / 2 pi, v = acos(y) / pi, bilinear, clamped at the poles."""
+    """The map in local directions: u = atan2(x, -z) / 2 pi, v = acos(y) / pi, bilinear, clamped at the poles."""
     height, width, _ = pixels.shape
     u, v = np.arctan2(w[:, 0], -w[:, 2]) / (2.0 * np.pi), np.arccos(np.clip(w[:, 1], -1.0, 1.0)) / np.pi
     x, y = u * width - 0.5, v * height - 0.5
@@ -45,7 +45,7 @@ def random_directions(rng, count):
     return (w / np.linalg.norm(w, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_axes():
+def test_texels_of_the_axes():
     """+y is the top row, -y the bottom row, +z the centre column, -z the seam, +x a quarter from the left."""
     pixels = np.arange(5 * 8, dtype=np.float32).reshape(5, 8, 1)
     on = with_map(pixels)
@@ -63,14 +63,14 @@ def test_axes():
     "to_world", [(), TURNED, (Scale((-1.0, 1.0, 1.0)), *TURNED)], ids=["plain", "turned", "mirrored"]
 )
 def test_look_up_is_bilinear_in_local_directions(to_world, rng):
-    """The radiance of random directions is the float64 twin's, times the scale, whatever way the map is turned."""
+    """The radiance of random directions equals that of the float64 version times the scale, for any rotation of the map."""
     from nrc_tracer.scene.transforms import matrix
 
     pixels = rng.random((6, 10, 3)).astype(np.float32)
     on = with_map(pixels, scale=2.5, to_world=to_world)
     w = random_directions(rng, 4000)
     local = w.astype(np.float64) @ np.linalg.inv(matrix(to_world)[:3, :3]).T
-    # Near the poles rounding turns the azimuth far: leave out the last degree
+    # Near the poles rounding changes the azimuth a lot: leave out the last degree
     inner = np.abs(local[:, 1]) < np.cos(np.radians(1.0))
     expected = 2.5 * bilinear(pixels, local)
     # The azimuth is off by eps / sin(theta) of a turn of 10 texels
@@ -87,7 +87,7 @@ def test_sampling_follows_the_density(to_world, rng):
 
 
 def test_density_follows_the_radiance(rng):
-    """The density over the luminance varies only as the sine of the polar angle across a row of patches."""
+    """The ratio of density and luminance only varies like the sine of the polar angle across a row of patches."""
     pixels = contrast_map(rng, 24, 10)
     on = with_map(pixels)
     w = random_directions(rng, 4000)
@@ -98,7 +98,7 @@ def test_density_follows_the_radiance(rng):
     inner = np.abs(theta - 0.5 * np.pi) < 0.5 * np.pi - np.pi / 24
     ratio = (seen[lit, 3] / luminance[lit])[inner]
     theta = theta[inner]
-    # sin at the patch's centre over sin here, at most half a row away
+    # the sine at the patch's centre over that here, at most half a row away
     spread = np.sin(np.minimum(theta + np.pi / 48, np.pi / 2)) / np.sin(theta) - 1.0
     low = np.sin(theta) / np.sin(np.maximum(theta - np.pi / 48, 1e-3)) - 1.0
     bound = 0.01 + np.maximum(np.abs(spread), np.abs(low)) + np.pi / 48 / np.abs(np.tan(theta)) * 1.2
@@ -106,7 +106,7 @@ def test_density_follows_the_radiance(rng):
 
 
 def test_samples_agree_with_look_up(rng):
-    """A sample's density and radiance are what a ray in its direction finds."""
+    """Density and radiance of a sample equal those found by a ray in its direction."""
     on = with_map(contrast_map(rng), to_world=TURNED)
     wi, radiance, _, rest = sample(on, (0, 0, 0), rng, 20_000)
     seen = emission(on, (0, 0, 0), wi)
@@ -118,7 +118,7 @@ def test_samples_agree_with_look_up(rng):
 
 @pytest.mark.parametrize("shape", [(6, 10), (1, 1), (2, 1), (1, 7)])
 def test_weights_integrate_the_map(shape, rng):
-    """The mean of radiance / pdf is the integral of the map over the sphere, for tiny maps too."""
+    """The mean of radiance / pdf is the integral of the map over the sphere, also for tiny maps."""
     pixels = rng.random((*shape, 3)).astype(np.float32)
     on = with_map(pixels, to_world=TURNED)
     _, radiance, _, rest = sample(on, (0, 0, 0), rng, 50_000)
@@ -138,7 +138,7 @@ def test_weights_integrate_the_map(shape, rng):
 
 
 def test_a_random_number_of_zero_next_to_black(rng):
-    """The very first random number, falling on the edge of a black texel, gives a finite direction."""
+    """The very first random number, on the edge of a black texel, gives a finite direction."""
     pixels = np.zeros((4, 4, 3), np.float32)
     pixels[1, 1] = 1.0
     on = with_map(pixels)
@@ -152,7 +152,7 @@ def test_a_random_number_of_zero_next_to_black(rng):
 
 
 def test_black_map(rng):
-    """A black map gives no light and no trouble."""
+    """A black map gives no light and no error."""
     on = with_map(np.zeros((3, 4, 3), np.float32))
     wi, radiance, _, _ = sample(on, (0, 0, 0), rng, 1000)
     assert np.all(np.isfinite(wi))
@@ -172,7 +172,7 @@ def test_tables_are_cumulative(rng):
 
 
 def test_uneven_scales_are_refused(rng):
-    """A sheared map is an error; an even scale is not."""
+    """A sheared map is an error; a uniformly scaled one is not."""
     pixels = rng.random((2, 2, 3)).astype(np.float32)
     with_map(pixels, to_world=(Scale(3.0),))
     sheared = (Rotate(axis=(0, 0, 1), angle=45.0), Scale((2.0, 1.0, 1.0)))

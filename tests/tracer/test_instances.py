@@ -1,4 +1,4 @@
-"""Instances: the same picture, bit for bit, as their shapes written out one by one; lights, normals, memory."""
+"""Instances give the same picture, bit for bit, as their shapes written out one by one; lights, normals and memory."""
 
 import msgspec
 import numpy as np
@@ -46,7 +46,7 @@ PLACES = (
     (
         Scale(value=(-0.7, 0.5, 1.3)),
         Translate(value=(-0.5, 0.5, -0.4)),
-    ),  # mirrored and uneven: the sphere is an ellipsoid
+    ),  # mirrored and stretched: the sphere is an ellipsoid
     (Rotate(axis=(1, 0, 0), angle=90), Scale(value=0.4), Translate(value=(-0.3, -0.6, 0.1))),
 )
 
@@ -77,25 +77,25 @@ def _written_out():
 
 
 @ACCELS
-def test_instances_are_their_shapes_written_out(accel):
-    """Textured, smooth, emissive shapes, spheres and ellipsoids, turned, mirrored and stretched."""
+def test_instances_equal_their_shapes_written_out(accel):
+    """The shapes are textured, smooth, emissive, spheres and ellipsoids, and are rotated, mirrored and stretched."""
     instances = _scene(*(Instance(group="g", to_world=place) for place in PLACES), groups={"g": GROUP})
     written_out = _scene(*_written_out())
     pictures = [rendered(s, 4, accel=accel, seed=3).moments()[0] for s in (instances, written_out)]
     np.testing.assert_array_equal(*pictures)
-    assert np.ptp(pictures[0]) > 0.1  # there is something to see
+    assert np.ptp(pictures[0]) > 0.1  # the picture is not blank
     unlike = rendered(_scene(Instance(group="g", to_world=PLACES[0]), groups={"g": GROUP}), 4, accel=accel, seed=3)
     assert np.any(unlike.moments()[0] != pictures[0])
 
 
-def test_a_group_alone_is_not_there():
+def test_a_group_without_instances_is_invisible():
     pictures = [
         rendered(_scene(lights=(ConstantLight(),), groups=groups), 2).moments()[0] for groups in ({"g": GROUP}, {})
     ]
     np.testing.assert_array_equal(*pictures)
 
 
-def test_a_lamp_in_a_group_shines_from_every_instance():
+def test_a_lamp_in_a_group_emits_from_every_instance():
     lamp = Rectangle(emission=5.0)
     places = [(Translate(value=(x, 0.0, 2.0)),) for x in (-3.0, 0.0, 3.0)]
     described = _scene(*(Instance(group="lamps", to_world=place) for place in places), groups={"lamps": (lamp,)})
@@ -119,21 +119,21 @@ def test_texture_coordinates_and_colours_are_stored_once():
     for number in (1, 2, 3):
         first = shapes[number]["first_triangle"]
         indices = corners[first : first + 12]
-        # A mirrored instance has its corners in reverse
+        # The corners of a mirrored instance are in reverse order
         expected = SMOOTH.indices[:, ::-1] if number == 2 else SMOOTH.indices
         np.testing.assert_array_equal(indices + shapes[number]["uv_offset"], 24 + expected)
         np.testing.assert_array_equal(indices + shapes[number]["color_offset"], expected)
 
 
 def test_normals_under_a_stretched_mirrored_instance():
-    """A plane's normal goes by the inverse transpose, and stays on the side of its front under a mirror."""
+    """A plane's normal is transformed by the inverse transpose and stays on its front side under a mirror."""
     tilted = TriangleMesh(
         np.array([[0, 0, 0], [1, 0, -1], [0, 1, 0], [1, 1, -1]], np.float32),
         np.array([[0, 1, 2], [2, 1, 3]], np.int32),
         np.tile(np.float32([1, 0, 1]) / np.float32(np.sqrt(2)), (4, 1)),
     )
     stretch = np.diag([-3.0, 1.0, 0.5, 1.0])
-    # Two triangles whose vertex normals are their own would count as flat
+    # Two triangles whose vertex normals equal their own would count as flat
     bent = TriangleMesh(tilted.positions, tilted.indices, tilted.normals.copy())
     bent.normals[0] = (0, 0, 1)
     matrix = Matrix(value=tuple(map(tuple, stretch.tolist())))
@@ -146,7 +146,7 @@ def test_normals_under_a_stretched_mirrored_instance():
     np.testing.assert_allclose(surfaces.triangles.numpy()["n"][12:], np.tile(expected, (2, 1)), atol=1e-6)
 
 
-def test_sizes_are_counted_without_making_anything():
+def test_sizes_are_counted_without_building_meshes():
     described = _scene(
         *(Instance(group="g", to_world=place) for place in PLACES), Mesh(file="blob"), groups={"g": GROUP}
     )
@@ -157,12 +157,12 @@ def test_sizes_are_counted_without_making_anything():
     assert size.spheres == 2
     surfaces = on_device(described).record.surfaces
     assert (len(surfaces.triangles), len(surfaces.normals)) == (size.triangles, size.vertices)
-    # The blob once, by its name; the sphere is not made of triangles at its first place
+    # The blob counts once, by its name; the sphere is not made of triangles at its first place
     assert size.unique_triangles == 12 + 12 + 12 + 1 + 2
     assert len(list(placed_shapes(described.description))) == size.shapes
 
 
-def test_too_many_instances_are_refused_before_they_are_made(monkeypatch):
+def test_too_many_instances_are_refused_before_they_are_built(monkeypatch):
     many = tuple(Instance(group="g", to_world=(Translate(value=(i, 0, 0)),)) for i in range(50))
     described = _scene(*many, groups={"g": GROUP[:2]})
     size = geometry_size(described)
@@ -174,7 +174,7 @@ def test_too_many_instances_are_refused_before_they_are_made(monkeypatch):
         Renderer(described, device="cpu", accel=None)
     monkeypatch.setattr(memory, "available_memory", lambda: int(2 * need / 0.8))
     Renderer(described, device="cpu")
-    # The environment variable stands for what is measured
+    # The environment variable overrides the measured memory
     monkeypatch.setenv("NRC_MEMORY_GB", "1e-5")
     with pytest.raises(SceneError, match="1,212 triangles"):
         Renderer(described, device="cpu")
@@ -183,7 +183,7 @@ def test_too_many_instances_are_refused_before_they_are_made(monkeypatch):
         Renderer(described, device="cpu")
 
 
-def test_a_device_of_its_own_has_its_own_limit(monkeypatch):
+def test_the_limit_of_a_gpu_is_its_own_memory(monkeypatch):
     size = geometry_size(_scene())
     monkeypatch.setattr(memory, "available_memory", lambda: 10**12)
     check_memory(size, "warp", "cuda:0", 10**6)
@@ -191,13 +191,13 @@ def test_a_device_of_its_own_has_its_own_limit(monkeypatch):
         check_memory(size, "warp", "cuda:0", 10**3)
 
 
-def test_more_triangles_than_kernels_count_are_refused(monkeypatch):
+def test_more_triangles_than_kernels_can_count_are_refused(monkeypatch):
     monkeypatch.setattr(memory, "MAX_COUNT", 11)
     with pytest.raises(SceneError, match="12 triangles after instancing, and at most 11"):
         Renderer(_scene(), device="cpu")
 
 
-def test_available_memory_is_less_than_what_is_built_in():
+def test_available_memory_is_less_than_installed_memory():
     import os
 
     available = memory.available_memory()

@@ -1,4 +1,4 @@
-"""From hits to surfaces: points within their error bounds, normals, texture coordinates, and rays that leave safely."""
+"""From hits to surface points: positions within their error bounds, normals, texture coordinates, and ray origins."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def unit(v):
 @ACCELS
 @pytest.mark.parametrize("shift", [0.0, 1e3, 1e5])
 def test_triangle_points_lie_within_their_error(accel, shift, rng):
-    """The exact plane is within the error box of every hit point, also far from the origin, and the offset point is outside."""
+    """The exact plane lies within the error box of every hit, also far from the origin, and the offset point outside of it."""
     corners = np.array([[0.1, 0.2, 0.3], [1.3, 0.1, 0.2], [0.3, 1.7, 0.9]]) + shift * np.array([1.0, -0.5, 0.7])
     corners = corners.astype(np.float32).astype(np.float64)
     on = on_device(scene(triangles(corners, [[0, 1, 2]])), accel)
@@ -41,15 +41,15 @@ def test_triangle_points_lie_within_their_error(accel, shift, rng):
     normal = unit(np.cross(corners[1] - corners[0], corners[2] - corners[0]))
     distance = (p[hit] - corners[0]) @ normal
     assert np.all(np.abs(distance) <= error[hit] @ np.abs(normal))
-    # The offset point lies beyond the plane even if p erred by its whole bound
+    # The offset point lies beyond the plane even if p is wrong by its whole bound
     assert np.all((out[hit] - corners[0]) @ normal > 0.0)
-    # ... and not needlessly far: error bounds are 14 times half an eps of the coordinates
+    # ... and not farther than needed: error bounds are 14 times half an eps of the coordinates
     assert np.abs((out[hit] - p[hit]) @ normal).max() < 2 * 14 * EPS * np.abs(corners).max() * np.abs(normal).sum()
     np.testing.assert_allclose(n[hit], np.broadcast_to(normal, n[hit].shape), atol=1e-6)
 
 
 def test_normals_and_texture_coordinates_are_interpolated(rng):
-    """Shading normal, uv and dpdu are those of the float64 twin; the geometric normal stands on the shading normal's side."""
+    """Shading normal, uv and dpdu equal those in float64; the geometric normal is on the side of the shading normal."""
     corners = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.5], [0.0, 3.0, -0.5]])
     normals = unit(np.array([[0.3, 0.1, -1.0], [-0.2, 0.0, -1.0], [0.0, 0.4, -0.8]]))
     uvs = np.array([[0.1, 0.2], [0.9, 0.4], [0.3, 0.8]])
@@ -59,7 +59,7 @@ def test_normals_and_texture_coordinates_are_interpolated(rng):
         face_normals=False,
         normals=tuple(map(tuple, normals.tolist())),
         uvs=tuple(map(tuple, uvs.tolist())),
-        material="board",  # texture coordinates are looked at only where a material needs them
+        material="board",  # texture coordinates are only read where a material needs them
     )
     board = {"materials": {"board": Diffuse(reflectance="board")}, "textures": {"board": Checkerboard()}}
     on = on_device(scene(mesh, **board))
@@ -79,7 +79,7 @@ def test_normals_and_texture_coordinates_are_interpolated(rng):
 
 
 def test_spheres(rng):
-    """Point, outward normal, uv (azimuth, polar angle) and dpdu of a turned and scaled sphere."""
+    """Point, outward normal, uv (azimuth, polar angle) and dpdu of a rotated and scaled sphere."""
     turn = Rotate(axis=(1.0, 0.0, 0.0), angle=90.0)  # local z becomes world -y, local y becomes world z
     ball = Sphere(radius=0.5, to_world=(Scale(4.0), turn, Translate((1.0, 2.0, 3.0))))
     on = on_device(scene(ball))
@@ -100,8 +100,8 @@ def test_spheres(rng):
     np.testing.assert_allclose(dpdu, expected, atol=2.0 * np.pi * 2.0 * 16 * EPS)
 
 
-def test_lights_of_triangles_are_counted_from_the_shape():
-    """Each triangle of an emitting mesh knows its own light, also behind another mesh and another light."""
+def test_every_triangle_of_a_mesh_has_its_own_light():
+    """Each triangle of an emitting mesh has its own light, also after another mesh and another light."""
     dark = triangles([[5, 0, 0], [6, 0, 0], [5, 1, 0]], [[0, 1, 2]])
     lamp = triangles([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], emission=1.0)
     on = on_device(scene(Sphere(center=(0, 9, 0), emission=1.0), dark, lamp))
@@ -112,7 +112,7 @@ def test_lights_of_triangles_are_counted_from_the_shape():
 
 @pytest.mark.parametrize("size", [1e20, 1.0, 1e-15, 1e-25])
 def test_huge_and_tiny_triangles_and_slivers_have_normals(size):
-    """Edges of 10^20 and of 10^-25 units, and slivers 10^-4 times as wide as long, have unit normals right to rounding."""
+    """Triangles with edges of 10^20 and 10^-25 units, and slivers 10^4 times as long as wide, have unit normals."""
     corners = (np.array([[1.0, 1.1, 0.3], [2.0, 1.3, 0.1], [0.4, 2.0, 0.0], [2.0, 1.3001, 0.1]]) * size).astype(
         np.float32
     )

@@ -1,4 +1,4 @@
-"""Layers: what a camera sees first, held against scenes whose answer is plain geometry."""
+"""Layers: the first surface that a camera sees, compared with scenes of simple geometry."""
 
 import numpy as np
 import pytest
@@ -28,8 +28,8 @@ from tests.tracer.tiny_scenes import FACING_X, rendered, scene
 ORTHOGRAPHIC = Orthographic(to_world=(Scale((1.0, 1.0, 1.0)), *FACING_X))
 
 
-def test_a_plane_and_a_sphere_are_where_they_are():
-    """A ball of radius 1 at the origin before a wall at z = -2, seen along -z from z = 4 by parallel rays."""
+def test_layers_of_a_plane_and_a_sphere():
+    """A ball of radius 1 at the origin in front of a wall at z = -2, seen along -z from z = 4 by parallel rays."""
     described = scene(
         Rectangle(to_world=(Scale(9.0), Translate((0.0, 0.0, -2.0))), material="red"),
         Sphere(radius=0.8, material="blue"),
@@ -65,7 +65,7 @@ def test_a_plane_and_a_sphere_are_where_they_are():
     np.testing.assert_array_equal(found["variance"], renderer.moments()[1].astype(np.float32))
 
 
-def test_nothing_is_nothing():
+def test_layers_of_an_empty_scene():
     found = rendered(scene(lights=[ConstantLight()]), 4).layers()
     assert not found["albedo"].any()
     assert not found["normal"].any()
@@ -88,15 +88,15 @@ def test_nothing_is_nothing():
     ],
 )
 def test_albedo_of_each_material_seen_from_behind(material, albedo):
-    """The normal is that of the side that is seen, although the wall shows its back."""
+    """The normal is that of the visible side, although the wall shows its back."""
     wall = Rectangle(to_world=(Scale(9.0), Rotate(axis=(0, 1, 0), angle=180.0)), material="m")
     found = rendered(scene(wall, materials={"m": material}, lights=[ConstantLight()]), 2).layers(["albedo", "normal"])
     np.testing.assert_allclose(found["albedo"], np.broadcast_to(albedo, (8, 8, 3)), rtol=1e-5)
     np.testing.assert_allclose(found["normal"], np.broadcast_to([0, 0, 1], (8, 8, 3)), atol=1e-6)
 
 
-def test_masks_are_looked_through():
-    """Of a wall that is there to a quarter before another, the albedo is their mixture."""
+def test_masks_show_the_surface_behind_them():
+    """The albedo of a wall with opacity 1/4 in front of another wall is the mixture of both."""
     described = scene(
         Rectangle(to_world=(Scale(9.0),), material="grid"),
         Rectangle(to_world=(Scale(9.0), Translate((0.0, 0.0, -1.0))), material="white"),
@@ -112,7 +112,7 @@ def test_masks_are_looked_through():
     assert abs(albedo.mean() - 0.75) < 4 * standard_error
 
 
-def test_instances_are_shapes_of_their_own():
+def test_instances_have_their_own_shape_numbers():
     described = scene(
         Instance(group="ball", to_world=(Translate((-0.7, 0.0, 0.0)),)),
         Instance(group="ball", to_world=(Translate((0.7, 0.0, 0.0)),)),
@@ -135,7 +135,7 @@ def test_depth_is_along_the_axis_also_through_a_lens(aperture):
     np.testing.assert_allclose(found["depth"], 4.0, rtol=1e-5)
 
 
-def test_threads_blocks_and_crops_do_not_matter():
+def test_threads_blocks_and_crops_change_no_bit():
     def layers(crop=None, **options):
         described = scene(Sphere(radius=1.0), lights=[ConstantLight()], film=(12, 10), crop=crop)
         return rendered(described, 8, **options).layers()
@@ -147,10 +147,10 @@ def test_threads_blocks_and_crops_do_not_matter():
         np.testing.assert_array_equal(layer, whole[name][2:7, 3:9])
 
 
-def test_layers_before_the_first_sample_and_of_no_such_name():
+def test_layers_before_the_first_sample_and_unknown_layers():
     renderer = Renderer(scene(Sphere(), lights=[ConstantLight()]), device="cpu")
     assert renderer.layers(["shape"])["shape"].max() == 0
     assert renderer.samples == 0
     with pytest.raises(NrcError, match=r'no layer "albeda" \(did you mean "albedo"'):
         renderer.layers(["albeda"])
-    assert Film().width  # the film of a scene is untouched
+    assert Film().width  # the default film is not changed

@@ -1,4 +1,4 @@
-"""Choosing lights: the alias table, and the probabilities it is made for."""
+"""The choice of lights: the alias table, and the probabilities that it represents."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from tests.tracer.tiny_scenes import on_device, scene, triangles
 
 @pytest.mark.parametrize("n", [1, 2, 7, 1000])
 def test_alias_table_reproduces_the_probabilities(n, rng):
-    """Summing what every cell gives to itself and to its alias yields the probabilities to float64 rounding."""
+    """Each cell's probabilities, summed for its own item and its alias, give the original probabilities to float64 rounding."""
     p = rng.random(n) ** 8
     p[n // 2] *= 0.0 if n > 2 else 1.0
     p /= p.sum()
@@ -32,7 +32,7 @@ def light_records(described):
 
 
 def test_lights_are_chosen_with_their_probability(rng):
-    """How often each of nine lights is chosen follows its stated probability."""
+    """Each of nine lights is chosen as often as its stated probability says."""
     quad = triangles([[0, 0, 0], [3, 0, 0], [0, 1, 0], [0.1, 0, 1]], [[0, 1, 2], [0, 1, 3]], emission=(2.0, 1.0, 0.5))
     lights = [PointLight(intensity=i) for i in (0.1, 1.0, 30.0)]
     lights += [SpotLight(), DirectionalLight(direction=(0, 0, 1)), ConstantLight(radiance=0.3)]
@@ -48,8 +48,8 @@ def test_lights_are_chosen_with_their_probability(rng):
     assert_counts(np.bincount(out.numpy(), minlength=len(records)), count * records["probability"].astype(np.float64))
 
 
-def test_probability_is_power_and_an_even_share():
-    """3/4 go by power, 1/4 evenly over emitters, of which a mesh is one; its part is shared by the triangles' areas."""
+def test_probability_follows_power_and_an_even_part():
+    """3/4 of the probability follows power and 1/4 is even over emitters; a mesh is one emitter, divided by triangle areas."""
     quad = triangles([[0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 1, 2], [0, 2, 3]], emission=3.0)
     _, records = light_records(scene(quad, lights=[PointLight(intensity=5.0), PointLight(intensity=0.0)]))
     areas = np.array([1.0, 0.5])
@@ -60,20 +60,20 @@ def test_probability_is_power_and_an_even_share():
     np.testing.assert_allclose(records["area_density"][:2], expected[:2] / areas, rtol=1e-6)
 
 
-def test_all_lights_off():
-    """Without any power all lights are chosen alike, with finite probabilities."""
+def test_lights_without_power_are_equally_likely():
+    """Without any power all lights are equally likely, with finite probabilities."""
     _, records = light_records(scene(lights=[PointLight(intensity=0.0), SpotLight(intensity=0.0)]))
     np.testing.assert_array_equal(records["probability"], 0.5)
 
 
 def test_a_second_background_is_refused():
-    """Two constant lights are an error, not a silent choice."""
+    """Two constant lights are an error instead of a silent choice."""
     with pytest.raises(SceneError, match="background"):
         on_device(scene(lights=[ConstantLight(), ConstantLight()]))
 
 
 def test_choices_among_very_many_lights_are_unbiased(rng):
-    """One light of half the power among 200,000 others is chosen every second time."""
+    """A light with half of the power among 200,000 others is chosen every second time."""
     n, count = 200_000, 1 << 20
     p = np.full(n, 0.5 / (n - 1))
     p[77] = 0.5

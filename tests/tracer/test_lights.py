@@ -1,4 +1,4 @@
-"""Sampling directions to lights, and the density that the path tracer weighs its own hits by."""
+"""Sampling of directions to lights, and the density with which the path tracer weights lights that it hits."""
 
 import numpy as np
 import pytest
@@ -41,17 +41,17 @@ def emission(on, p, w):
 
 
 def assert_follows_density(on, p, rng, axis, count=COUNT, **bins):
-    """Chi-square test of a scene's light sampling from one point."""
+    """Assert that a scene's light samples from one point follow their density, by a chi-square test."""
     wi, _, _, rest = sample(on, p, rng, count)
     assert_directions(wi[rest[:, 0] > 0.0], count, lambda w: emission(on, p, w)[:, 3], axis=axis, **bins)
 
 
 def assert_samples_agree(on, p, rng, tolerance):
-    """Density and radiance of most samples are those of a ray that hits the light there."""
+    """Assert that density and radiance of most samples are those of a ray that hits the light there."""
     wi, radiance, _, rest = sample(on, p, rng, 20_000)
     hit = rest[:, 0] > 0.0
     seen = emission(on, p, wi[hit])
-    # Rays through the rim of a light may miss it by rounding
+    # Rays through the rim of a light may miss it because of rounding
     found = seen[:, 3] > 0.0
     assert np.mean(~found) < 1e-3
     np.testing.assert_allclose(seen[found, 3], rest[hit, 0][found], rtol=tolerance)
@@ -68,14 +68,15 @@ def test_triangle(p, rng):
     to_corners = np.array(TRIANGLE.positions) - p
     axis = to_corners.mean(axis=0)
     low = (to_corners @ axis / np.linalg.norm(to_corners, axis=1)).min() / np.linalg.norm(axis) - 1e-3
-    # The quadrature sees the triangle's edges as steps: small bins and few samples keep its error below theirs
+    # The edges of the triangle are steps for the quadrature: small bins and few samples keep its error below the statistical
+    # one
     assert_follows_density(on, p, rng, axis, count=20_000, low=low, bins=(24, 32), nodes=40)
     # d^2 / cos: the cosine is rounded by eps, and exceeds 0.05 here
     assert_samples_agree(on, p, rng, 100 * EPS)
 
 
 def test_vertex_normals_say_which_side_of_a_triangle_shines(rng):
-    """Where vertex normals oppose the winding the light shines on their side, for sampling and for hits alike."""
+    """Where vertex normals oppose the winding, light is emitted on their side, in sampling and in hits alike."""
     turned = triangles(
         TRIANGLE.positions, TRIANGLE.indices, face_normals=False, normals=((0.1, 0.0, 1.0),) * 3, emission=2.0
     )
@@ -86,7 +87,7 @@ def test_vertex_normals_say_which_side_of_a_triangle_shines(rng):
 
 
 def test_textured_lights(rng):
-    """A light's texture is looked up at the same place by sampling and by hits, on a mesh and on a turned sphere."""
+    """The texture of a light is read at the same place by sampling and by hits, on a mesh and on a rotated sphere."""
     pixels = rng.random((4, 8, 3)).astype(np.float32)
     textures, images = {"glow": Bitmap(file="f")}, {"f": pixels}
     mesh = triangles(TRIANGLE.positions, TRIANGLE.indices, uvs=((0, 0), (0.9, 0.1), (0.2, 0.8)), emission="glow")
@@ -98,14 +99,14 @@ def test_textured_lights(rng):
         seen = emission(on, (0, 0, 0), wi[hit])
         found = seen[:, 3] > 0.0
         assert np.ptp(radiance[hit]) > 0.3
-        # uv is off by eps over the cosine at grazing incidence, where the limb of the sphere costs half of the digits
+        # uv has an error of eps over the cosine at grazing incidence, where the limb of the sphere costs half of the digits
         error = np.abs(seen[found, :3] - radiance[hit][found]).max(axis=1)
         assert np.quantile(error, 0.999) < 0.02
         assert np.median(error) < 1e-5
 
 
 def test_triangle_from_behind(rng):
-    """Nothing arrives behind an emitter that shines to one side."""
+    """No light arrives behind a one-sided emitter."""
     on = on_device(scene(TRIANGLE))
     *_, rest = sample(on, (0.0, 0.0, 5.0), rng, 1000)
     assert not rest[:, 0].any()
@@ -113,7 +114,7 @@ def test_triangle_from_behind(rng):
 
 @pytest.mark.parametrize("distance", [1.001, 1.5, 10.0, 1000.0])
 def test_sphere_from_outside(distance, rng):
-    """Directions fill the cone under which a sphere is seen evenly, near it and far away."""
+    """Directions fill the cone subtended by a sphere uniformly, near it and far away."""
     on = on_device(scene(Sphere(center=(1.0, 2.0, 3.0), radius=2.0, emission=1.5)))
     axis = np.array([2.0, -1.0, 2.0]) / 3.0
     p = np.array([1.0, 2.0, 3.0]) - axis * 2.0 * distance
@@ -126,7 +127,7 @@ def test_sphere_from_outside(distance, rng):
     slack = 1e-6 + 8 * EPS / max(distance - 1.0, EPS) if distance < 2.0 else 1e-5
     np.testing.assert_allclose(rest[:, 0], 1.0 / (2.0 * np.pi * one_minus_cos), rtol=slack)
     np.testing.assert_array_equal(radiance, np.float32(1.5))
-    # Uniform in the cone: shares of 1 - cos and of the azimuth are uniform
+    # Uniform in the cone: the fractions of 1 - cos and of the azimuth are uniform
     unit = to_center / np.sqrt(d2)
     s = np.cross(unit, (0.0, 1.0, 0.0))
     s /= np.linalg.norm(s)
@@ -153,17 +154,17 @@ def test_sphere_from_outside_agrees_with_hits(distance, rng):
 
 @pytest.mark.parametrize("share", [0.0, 0.6, 0.95])
 def test_sphere_from_inside(share, rng):
-    """Inside a sphere that shines inwards directions follow their density, from the centre to near the wall."""
+    """Inside a sphere that emits inwards directions follow their density, from the centre to near the wall."""
     on = on_device(scene(Sphere(center=(1.0, 2.0, 3.0), radius=2.0, emission=1.0, flip_normals=True)))
     p = (1.0, 2.0, 3.0 + 2.0 * share)
-    # Near the wall the density peaks towards it: bins of equal distance to the wall
+    # Near the wall the density peaks towards it: use bins of equal distance to the wall
     edges = -1.0 + 2.0 * np.linspace(0.0, 1.0, 25) if share < 0.9 else 1.0 - 2.0 * np.linspace(1.0, 0.0, 25) ** 2
     assert_follows_density(on, p, rng, (0.0, 0.0, 1.0), edges=edges)
     assert_samples_agree(on, p, rng, 1e-4)
 
 
 def test_a_sphere_is_dark_on_its_other_side(rng):
-    """From inside a sphere that shines outwards, and from outside one that shines inwards, nothing is sampled."""
+    """No direction is sampled inside a sphere that emits outwards, nor outside one that emits inwards."""
     for flip, p in ((False, (0.0, 0.3, 0.0)), (True, (0.0, 3.0, 0.0))):
         on = on_device(scene(Sphere(emission=1.0, flip_normals=flip)))
         *_, rest = sample(on, p, rng, 1000)
@@ -179,7 +180,7 @@ def test_just_outside_a_sphere(rng):
     w /= np.linalg.norm(w, axis=1, keepdims=True)
     seen = emission(on, p, w.astype(np.float32))
     hit = seen[:, 3] > 0.0
-    # Uniform directions: the share that hits is (1 - cos) / 2, and the density integrates to the share of areas that are seen
+    # Uniform directions: the fraction of hits is (1 - cos) / 2, and the density integrates to the fraction of visible areas
     cos = np.sqrt(1.0 - 1.0 / 1.00004**2)
     share = 0.5 * (1.0 - cos)
     assert abs(hit.mean() - share) < 4.0 * np.sqrt(share * (1.0 - share) / COUNT)
@@ -197,14 +198,14 @@ def test_constant(rng):
 
 
 def test_mixed_lights(rng):
-    """With a triangle and a sphere side by side each density includes the chance of choosing that light."""
+    """With a triangle and a sphere side by side, each density includes the probability of choosing that light."""
     sphere = Sphere(center=(0.0, 3.0, 0.0), emission=0.5)
     on = on_device(scene(TRIANGLE, sphere))
     assert_follows_density(on, (0, 0, 0), rng, (0.0, 1.0, 1.0), bins=(48, 48), nodes=16)
 
 
 def test_point_and_directional_lights(rng):
-    """A point light arrives as intensity / d^2, a directional one as its irradiance; both as delta lights."""
+    """A point light arrives as intensity / d^2 and a directional one as its irradiance; both are delta lights."""
     on = on_device(scene(lights=[PointLight(position=(0.0, 3.0, 4.0), intensity=(50.0, 25.0, 0.0))]))
     wi, radiance, at, rest = sample(on, (0, 0, 0), rng, 10)
     np.testing.assert_allclose(wi, np.broadcast_to([0.0, 0.6, 0.8], (10, 3)), atol=EPS)
@@ -220,7 +221,7 @@ def test_point_and_directional_lights(rng):
 
 @pytest.mark.parametrize(("beam", "cutoff"), [(None, 40.0), (10.0, 40.0), (40.0, 40.0), (0.0, 20.0)])
 def test_spot_falls_off_linearly_in_the_angle(beam, cutoff, rng):
-    """Full intensity within the beam, a linear fall in the angle to zero at the cutoff, nothing beyond."""
+    """The intensity is full within the beam, falls linearly in the angle to zero at the cutoff, and is zero beyond."""
     lamp = SpotLight(
         to_world=(LookAt(origin=(0.0, 0.0, 2.0), target=(0.0, 0.0, 0.0)),),
         intensity=4.0,
@@ -234,6 +235,6 @@ def test_spot_falls_off_linearly_in_the_angle(beam, cutoff, rng):
         _, radiance, _, _ = sample(on, p, rng, 1)
         d2 = 4.0 + p[0] ** 2
         falloff = 1.0 if angle <= full else max(0.0, (cutoff - angle) / max(cutoff - full, 1e-9))
-        # acos of a float32 cosine near 1 is off by eps / sin(angle)
+        # acos of a float32 cosine near 1 has an error of eps / sin(angle)
         slack = 4 * EPS / np.sin(np.radians(max(angle, 1.0))) / np.radians(max(cutoff - full, 5.0))
         assert radiance[0, 0] == pytest.approx(4.0 * falloff / d2, abs=4.0 / d2 * (slack + 8 * EPS)), angle

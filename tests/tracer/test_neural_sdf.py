@@ -1,4 +1,4 @@
-"""Learnt shapes in a render: a network that knows a sphere against the analytic sphere, within what it does not know."""
+"""Learnt shapes in a render: a network that has learnt a sphere, compared with the sphere within the network's error."""
 
 import gc
 import math
@@ -40,13 +40,13 @@ RESOLUTION = 64
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory) -> Path:
-    """A network that has learnt the unit sphere."""
+    """The snapshot of a network that has learnt the unit sphere."""
     return learn_sphere(tmp_path_factory.mktemp("learnt") / "sphere.safetensors")
 
 
 @pytest.fixture(scope="module")
 def mesh(snapshot):
-    """Its triangles."""
+    """The triangles of the learnt sphere."""
     return extract_shape(read_sdf_snapshot(snapshot), RESOLUTION, "cpu")
 
 
@@ -66,7 +66,7 @@ def both(snapshot: Path, *others, shape: dict | None = None, **options) -> tuple
 
 
 def radial_error(mesh) -> float:
-    """How far the triangles are from the unit sphere at most: their vertices, and the middle of a chord of a cell."""
+    """Largest distance of the triangles from the unit sphere: that of the vertices plus that of the middle of a cell's chord."""
     cell = 2.0 * 1.05 / RESOLUTION
     vertices = np.abs(np.linalg.norm(mesh.positions, axis=1) - 1.0).max()
     return float(vertices) + 3.0 * cell**2 / 8.0
@@ -78,8 +78,8 @@ def test_vertices_lie_where_the_network_is_zero_and_the_mesh_is_closed(snapshot,
     cell = (2.0 * SCALE + 0.02) / RESOLUTION
     values = model(u)[:, 0].abs()
     assert float(values.quantile(0.99)) < 1e-4 * cell
-    assert float(values.max()) < 0.05 * cell  # across a ReLU's kink
-    # So their distance to the sphere is the network's own error
+    assert float(values.max()) < 0.05 * cell  # across a kink of a ReLU
+    # So the distance of vertices to the sphere is the network's own error
     errors = (model(u)[:, 0] - sphere_distance(u)).abs().numpy() / SCALE
     radii = np.linalg.norm(mesh.positions, axis=1)
     np.testing.assert_allclose(np.abs(radii - 1.0), errors, atol=0.05 * cell / SCALE)
@@ -88,23 +88,23 @@ def test_vertices_lie_where_the_network_is_zero_and_the_mesh_is_closed(snapshot,
     assert solid.volume == pytest.approx(4.0 / 3.0 * math.pi, rel=3.0 * radial_error(mesh))
 
 
-def test_normals_are_the_networks_gradient(snapshot, mesh):
-    """Against differences of the network's values, in float64."""
+def test_normals_are_the_gradient_of_the_network(snapshot, mesh):
+    """The reference is finite differences of the network's values in float64."""
     model = nn.load(snapshot, device="cpu", backend="reference", precision="float64")
     rows = np.arange(0, len(mesh.positions), 97)
     u = torch.from_numpy((mesh.positions[rows] * SCALE + 0.5).astype(np.float32))
     sides = [torch.eye(3)[axis] * 2e-5 for axis in range(3)]
-    ends = [(u + side, u - side) for side in sides]  # rounded, so that steps are not quite the same
+    ends = [(u + side, u - side) for side in sides]  # rounded, so that steps are not exactly equal
     steps = [(high.double() - low.double())[:, axis] for axis, (high, low) in enumerate(ends)]
     values = [(model(high) - model(low))[:, 0] / step for (high, low), step in zip(ends, steps, strict=True)]
     gradient = torch.stack(values, dim=1).numpy()
     gradient /= np.linalg.norm(gradient, axis=1, keepdims=True)
     cosine = np.sum(gradient * mesh.normals[rows], axis=1)
-    assert np.median(cosine) > 0.99999  # at a ReLU's kink the differences are of both sides
+    assert np.median(cosine) > 0.99999  # at a ReLU's kink, differences mix both sides
     assert np.mean(cosine > 0.999) > 0.97
 
 
-def test_a_snapshot_is_made_into_triangles_once(snapshot, monkeypatch):
+def test_triangles_of_a_snapshot_are_extracted_once(snapshot, monkeypatch):
     calls = []
 
     def counted(*arguments):
@@ -112,7 +112,7 @@ def test_a_snapshot_is_made_into_triangles_once(snapshot, monkeypatch):
         return extract_shape(*arguments)
 
     monkeypatch.setattr(neural_shapes, "extract_shape", counted)
-    gc.collect()  # no scene has them any more
+    gc.collect()  # no scene uses them any more
     shapes = (
         learnt(snapshot, name="a", resolution=16, emission=1.0, flip_normals=True),
         learnt(snapshot, resolution=16, to_world=(Scale(2.0),)),
@@ -132,7 +132,7 @@ def test_a_snapshot_is_made_into_triangles_once(snapshot, monkeypatch):
     assert second.to_world == (Scale(2.0),)
     assert first.file == second.file == made.description.groups["g"][0].file != third.file
     assert made.description.groups["g"][0].material == "m"
-    again = with_triangles(described, "cpu")  # while another scene has them
+    again = with_triangles(described, "cpu")  # while another scene uses them
     assert calls == [16, 24]
     assert again.meshes[first.file] is made.meshes[first.file]
     del made, again
@@ -148,8 +148,8 @@ def test_triangles_do_not_depend_on_threads(snapshot, mesh):
         np.testing.assert_array_equal(getattr(other, name), getattr(mesh, name))
 
 
-def test_its_outline_is_the_spheres(snapshot, mesh):
-    """Black in front of a white sky: the missing light is the area that the sphere covers."""
+def test_the_outline_is_that_of_the_sphere(snapshot, mesh):
+    """The sphere is black in front of a white sky, so the missing light is its projected area."""
     options = {"materials": {"black": Diffuse(reflectance=0.0)}, "lights": (ConstantLight(),)}
     options |= {"camera": probe(size=1.25), "film": (64, 64), "sampler": "sobol"}
     neural, analytic = both(snapshot, shape={"material": "black"}, **options)
@@ -160,7 +160,7 @@ def test_its_outline_is_the_spheres(snapshot, mesh):
 
 
 def test_it_is_lit_like_the_sphere(snapshot, mesh):
-    """Light along the view, one bounce: a pixel is albedo / pi times the cosine, so that it is off by what normals are off."""
+    """With light along the view and one bounce, a pixel is albedo / pi times the cosine, as wrong as its normal."""
     albedo = 0.8
     options = {"materials": {"grey": Diffuse(reflectance=albedo)}, "max_depth": 2}
     options |= {"lights": (DirectionalLight(direction=(0.0, 0.0, -1.0), irradiance=math.pi),)}
@@ -179,14 +179,14 @@ def test_it_is_lit_like_the_sphere(snapshot, mesh):
     assert difference.max() < albedo * (normals.max() + moved)
     assert difference.mean() < albedo * (normals.mean() + moved)
     assert abs(np.mean(images[0][inside]) / np.mean(images[1][inside]) - 1.0) < normals.mean() ** 2 / 2.0 + moved
-    assert difference.mean() > 0.0  # or both were the same sphere
+    assert difference.mean() > 0.0  # otherwise both would be the same sphere
 
 
 @pytest.mark.parametrize(
     "to_world", [(), (Scale((0.5, 1.0, 1.5)), Rotate((0.0, 0.0, 1.0), 30.0), Translate((0.2, 0.0, 0.0)))]
 )
 def test_it_shines_like_the_sphere(snapshot, mesh, to_world):
-    """As an area light over a floor, and seen directly."""
+    """The sphere is an area light over a floor, and is also seen directly."""
     floor = Rectangle(
         material="grey", to_world=(Scale(3.0), Rotate((1.0, 0.0, 0.0), -90.0), Translate((0.0, -1.6, 0.0)))
     )
@@ -194,7 +194,7 @@ def test_it_shines_like_the_sphere(snapshot, mesh, to_world):
     neural, analytic = both(snapshot, floor, shape={"emission": 2.0, "to_world": to_world}, **options)
     means = [image_mean(rendered(each, 64)) for each in (neural, analytic)]
     direct = [rendered(each, 16, max_depth=1).moments()[0] for each in (neural, analytic)]
-    # What it covers of a direction goes with the square of its size, and its distance to the floor changes too
+    # Its solid angle changes with the square of its size, and its distance to the floor changes too
     tolerance = 4.0 * radial_error(mesh) * means[1][0] + 4.0 * (means[0][1] + means[1][1])
     assert np.all(np.abs(means[0][0] - means[1][0]) < tolerance)
     assert np.all(direct[0].max(axis=(0, 1)) == 2.0)
@@ -216,17 +216,17 @@ def room(snapshot: Path, **shape) -> Scene:
     return with_snapshot(described, snapshot)
 
 
-def test_a_render_that_goes_on_has_the_same_bits(snapshot, tmp_path):
+def test_a_resumed_render_has_the_same_bits(snapshot, tmp_path):
     whole = rendered(room(snapshot), 6, threads=1).image()
     rendered(room(snapshot), 2).save_checkpoint(tmp_path / "a")
-    gc.collect()  # no scene has the triangles any more: they are made again, as in another process
+    gc.collect()  # no scene uses the triangles any more, so they are extracted again, as in another process
     going_on = Renderer(room(snapshot), device="cpu", threads=2)
     going_on.load_checkpoint(tmp_path / "a")
     going_on.step(4)
     np.testing.assert_array_equal(going_on.image().rgb, whole.rgb)
 
 
-def test_a_checkpoint_knows_other_snapshots_and_resolutions(snapshot, tmp_path):
+def test_a_checkpoint_with_another_snapshot_or_resolution_is_refused(snapshot, tmp_path):
     rendered(room(snapshot), 1).save_checkpoint(tmp_path / "a")
     with pytest.raises(CheckpointError, match=r"2 of the mesh files differ .*sphere\.safetensors \(24 cells\)"):
         rendered(room(snapshot, resolution=32), 1).load_checkpoint(tmp_path / "a")
@@ -236,8 +236,8 @@ def test_a_checkpoint_knows_other_snapshots_and_resolutions(snapshot, tmp_path):
         rendered(room(other), 1).load_checkpoint(tmp_path / "a")
 
 
-def test_a_changed_scene(snapshot):
-    """The renderer goes on with the sphere elsewhere, and without it."""
+def test_a_renderer_continues_with_a_moved_shape(snapshot):
+    """The renderer continues with the sphere at another place."""
     renderer = rendered(room(snapshot), 2)
     moved = room(snapshot, to_world=(Translate((0.5, 0.0, 0.0)),))
     assert renderer.update(moved) is None
@@ -246,7 +246,7 @@ def test_a_changed_scene(snapshot):
 
 
 def test_with_a_radiance_cache(snapshot):
-    """Paths end in the cache on the learnt sphere as anywhere, and the image keeps its brightness."""
+    """Paths end in the cache on the learnt sphere as on other shapes, and the image keeps its brightness."""
     renderer = cached(room(snapshot))
     renderer.step(24)
     image = renderer.moments()[0]
@@ -264,8 +264,8 @@ def test_with_a_radiance_cache(snapshot):
         ("elsewhere", "no surface: the function has the value 0 nowhere in the box"),
     ],
 )
-def test_what_is_wrong_with_a_snapshot_is_one_line(tmp_path, change, message):
-    """After its header was read: what only the network's parameters show."""
+def test_errors_of_a_snapshot_are_one_line(tmp_path, change, message):
+    """These errors only appear after the header was read, from the network's parameters."""
     output = "Sigmoid" if change == "elsewhere" else "None"  # 1/2 everywhere
     path = untrained(tmp_path / "sphere.safetensors", output_activation=output)
     described = room(path, name="ball")

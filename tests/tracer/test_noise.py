@@ -1,4 +1,4 @@
-"""Ending by noise: the same number of samples however the work is spread, and an estimate that is the error."""
+"""Ending a render by its noise: the work's division does not change the number of samples, and the estimate is the error."""
 
 import math
 
@@ -12,7 +12,7 @@ from tests.tracer.test_determinism import room
 from tests.tracer.tiny_scenes import rendered
 
 
-def test_the_checks_are_an_eighth_apart():
+def test_checks_are_an_eighth_apart():
     counts = [0]
     while counts[-1] < 300:
         counts.append(next_check(counts[-1]))
@@ -21,7 +21,7 @@ def test_the_checks_are_an_eighth_apart():
     assert [n for n in range(321) if is_check(n)] == counts[1:]
 
 
-def test_the_measure_is_that_of_rel_mse():
+def test_the_estimate_agrees_with_rel_mse():
     """With known variances, the mean of `rel_mse` over many noisy images is the square of the estimate."""
     random = np.random.default_rng(3)
     truth = random.uniform(0.0, 2.0, (4, 5, 3))
@@ -37,7 +37,7 @@ def test_black_is_without_noise():
 
 
 @pytest.mark.parametrize("sampler", ["independent", "sobol"])
-def test_threads_and_passes_do_not_decide_where_it_ends(sampler, monkeypatch):
+def test_threads_and_passes_do_not_change_the_number_of_samples(sampler, monkeypatch):
     ends = set()
     for threads, passes in ((1, 1), (2, 3), (2, 1000)):
         renderer = Renderer(room(sampler=sampler), device="cpu", threads=threads)
@@ -49,7 +49,7 @@ def test_threads_and_passes_do_not_decide_where_it_ends(sampler, monkeypatch):
     assert 40 < samples < 1000
 
 
-def test_going_on_from_a_checkpoint_ends_at_the_same_number(tmp_path):
+def test_a_resumed_render_ends_with_the_same_number_of_samples(tmp_path):
     whole = Renderer(room(), device="cpu")
     run(whole, noise=0.06)
     for before in (whole.samples - 1, whole.samples):
@@ -61,8 +61,8 @@ def test_going_on_from_a_checkpoint_ends_at_the_same_number(tmp_path):
 
 
 @pytest.mark.parametrize(("sampler", "low"), [("independent", 0.7), ("sobol", 0.3)])
-def test_the_error_is_what_was_asked_for(sampler, low):
-    """Against a long reference the error is within 30 % of the target; that of Sobol samples may be smaller."""
+def test_the_error_is_the_requested_one(sampler, low):
+    """The error against a long reference is within 30 % of the target; that of Sobol samples may be smaller."""
     reference = rendered(room(sampler=sampler), 16384, seed=99).image().rgb
     target = 0.04
     errors = []
@@ -72,6 +72,6 @@ def test_the_error_is_what_was_asked_for(sampler, low):
     assert low * target < np.mean(errors) < 1.3 * target
 
 
-def test_samples_and_time_still_end_it():
+def test_samples_and_time_still_end_a_render():
     assert render(room(), device="cpu", spp=5, noise=1e-9).samples == 5
     assert render(room(), device="cpu", time=0.05, noise=1e-9).samples >= 1

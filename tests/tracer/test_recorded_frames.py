@@ -1,4 +1,4 @@
-"""Frames without the host: those with it, bit for bit, and without a question to the device; on a GPU beside the CPU."""
+"""Recorded frames give the same bits as frames run by the host, without waiting for the device; on a GPU they match the CPU."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SMALL = {
 
 
 def fused_cache(**settings) -> RadianceCache:
-    """A small fused cache, whose training paths continue beyond it one time in four."""
+    """A small fused cache; during its warm-up a quarter of the training paths continue beyond it."""
     options = {
         "config": SMALL,
         "records": 256,
@@ -55,7 +55,7 @@ def fused(mode: str = "on", **settings) -> Renderer:
 
 @pytest.fixture(autouse=True)
 def quickly():
-    """All caches here have one network, whose kernels are compiled without optimization."""
+    """All caches here have the same network, whose kernels are compiled without optimization."""
     with quickly_compiled(fused().cache.model.backend.fused):
         yield
 
@@ -66,20 +66,20 @@ def shuffle_all(n: int, key: wp.uint64, order: wp.array[int]):
 
 
 def shuffle_as_kernels_do(count: int, seed: int) -> torch.Tensor:
-    """In place of the host's order: as many as are asked for of the 256 records of these frames, some twice if need be."""
+    """Replaces the host's order: the first 256 entries of the kernels' order, in which records repeat if there are fewer."""
     order = wp.zeros(256, dtype=int, device="cpu")
     wp.launch(shuffle_all, dim=256, inputs=[count, wp.uint64(seed), order], device="cpu")
     return torch.from_numpy(order.numpy()).long()
 
 
 def with_host(cache: RadianceCache) -> None:
-    """Let frames be gone through with the host."""
+    """Make the host run frames step by step instead of recording them."""
     cache.options = msgspec.structs.replace(cache.options, fused=False)
 
 
 @pytest.fixture
 def recorded(monkeypatch):
-    """The recorded renderings and the recorded trainings that are made, in two lists."""
+    """The recorded renderings and the recorded trainings that are created, in two lists."""
     made = ([], [])
     for kind, found in zip((RecordedRendering, RecordedTraining), made, strict=True):
 
@@ -92,8 +92,8 @@ def recorded(monkeypatch):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 64, 65, 1000])
-def test_an_order_has_everything_once(n):
-    """For whatever key, and keys differ."""
+def test_an_order_contains_every_item_once(n):
+    """This holds for every key, and different keys give different orders."""
     orders = []
     for key in (0, 1, 2**63 + 5):
         order = wp.zeros(n, dtype=int, device="cpu")
@@ -106,7 +106,7 @@ def test_an_order_has_everything_once(n):
 
 
 def test_orders_are_random(rng):
-    """Each item comes to each place equally often: chi-square over 6000 orders of six."""
+    """Each item appears at each place equally often: chi-square test of 6000 orders of six."""
     n, keys = 6, 6000
     times = np.zeros((n, n))
     for key in rng.integers(0, 2**64, keys, dtype=np.uint64):
@@ -114,13 +114,13 @@ def test_orders_are_random(rng):
         wp.launch(shuffle_all, dim=n, inputs=[n, wp.uint64(int(key)), order], device="cpu")
         times[np.arange(n), order.numpy()] += 1
     expected = keys / n
-    # 25 degrees of freedom: mean 25, above 60 one time in ten thousand
+    # 25 degrees of freedom: the mean is 25, and 60 is exceeded once in ten thousand tests
     assert ((times - expected) ** 2 / expected).sum() < 60.0
 
 
 @pytest.mark.parametrize("mode", ["on", "view"])
-def test_frames_are_those_of_the_host(monkeypatch, recorded, mode):
-    """Film, weights, moments, counts and the number of training paths, after warm-up and frames that train."""
+def test_recorded_frames_equal_frames_of_the_host(monkeypatch, recorded, mode):
+    """Film, weights, moments, counts and the number of training paths agree, after the warm-up and frames that train."""
     monkeypatch.setattr(cache_module, "shuffle", shuffle_as_kernels_do)
     alone = fused(mode)
     alone.step(8)
@@ -139,10 +139,10 @@ def test_frames_are_those_of_the_host(monkeypatch, recorded, mode):
     np.testing.assert_array_equal(*densities)
 
 
-def test_frames_ask_nothing(monkeypatch):
-    """Frames that render and train do not wait for the device once the scene's brightness is known; with the host they do."""
+def test_recorded_frames_do_not_wait_for_the_device(monkeypatch):
+    """Once the scene's brightness is known, frames that render and train do not wait for the device; frames of the host do."""
     cache = fused_cache(train_frames=8)
-    size = (64, 48)  # enough for training in every frame
+    size = (64, 48)  # large enough for training in every frame
     film, begun = FilmSums(*size, "cpu").arrays, frames(niche(film=size), CacheMode.ON, cache)
     begun.warm_up()
     begun.render_frame(0, film)
@@ -164,8 +164,8 @@ def test_frames_ask_nothing(monkeypatch):
             begun.render_frame(4, film)
 
 
-def test_a_new_image_is_recorded_anew():
-    """After another seed, and after the other seed was taken back: the first image again, as the cache learns no more."""
+def test_frames_are_recorded_again_for_a_new_image():
+    """Another seed gives another image, and the first seed again gives the first image, as the cache is frozen."""
     renderer = fused()
     renderer.warm_up()
     freeze(renderer)
@@ -178,8 +178,8 @@ def test_a_new_image_is_recorded_anew():
     assert not np.array_equal(images[0], images[1])
 
 
-def test_a_change_of_the_scene_is_followed():
-    """Another scene in the same place is what is seen from then on: twice the light, twice the radiance."""
+def test_frames_follow_a_change_of_the_scene():
+    """Another scene at the same place is visible at once: twice the light gives twice the radiance."""
     renderer = fused()
     renderer.step(8)
     before = renderer.image().rgb.mean()
@@ -188,8 +188,8 @@ def test_a_change_of_the_scene_is_followed():
     assert renderer.image().rgb.mean() == pytest.approx(2.0 * before, rel=0.2)
 
 
-def test_begins_anew_where_the_scene_has_grown():
-    """The cache knows nothing of the place, so that frames with the host come first, and then others are recorded."""
+def test_frames_are_recorded_again_after_the_scene_has_grown():
+    """The cache is reset, so the host runs the first frames, and new ones are recorded afterwards."""
     renderer = fused()
     renderer.step(2)
     assert renderer.update(niche(size=4.0)) == "reset"
@@ -204,8 +204,8 @@ def training_paths(renderer: Renderer) -> int:
     return contents(renderer)[1]["image"]["training_paths"]
 
 
-def test_a_file_is_gone_on_from_by_a_renderer_that_has_rendered_otherwise(tmp_path):
-    """What its frames had counted and chosen is not that of the file: as if it had not been."""
+def test_loading_a_checkpoint_replaces_the_state_of_frames(tmp_path):
+    """The counts and choices of the loading renderer are replaced by those of the checkpoint."""
     renderer = fused()
     renderer.step(8)
     renderer.save_checkpoint(tmp_path / "image.checkpoint")
@@ -221,8 +221,8 @@ def test_a_file_is_gone_on_from_by_a_renderer_that_has_rendered_otherwise(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["gain", "scale"])
-def test_a_brightness_that_another_renderer_has_found_is_seen(recorded, name):
-    """Numbers of the cache that are in recorded frames: others are recorded, once."""
+def test_frames_are_recorded_again_for_another_gain_or_scale(recorded, name):
+    """These numbers of the cache are part of recorded frames, so the frames are recorded again, once."""
     renderer = fused()
     renderer.step(8)
     before = [len(made) for made in recorded]
@@ -240,15 +240,15 @@ def test_a_brightness_that_another_renderer_has_found_is_seen(recorded, name):
         ({"config": SMALL | {"optimizer": {"otype": "SGD"}}}, CacheError),
     ],
 )
-def test_refuses_what_does_not_go_together(settings, error):
-    """By the name that the user wrote."""
+def test_settings_that_exclude_fusing_are_refused(settings, error):
+    """The error names the setting as the user wrote it."""
     with pytest.raises(error, match="fused:"):
         fused(**settings)
 
 
 @pytest.mark.cuda
-def test_a_gpu_renders_what_the_cpu_renders(recorded):
-    """With graphs: the image of path tracing within what the small cache's bias and the noise allow."""
+def test_a_gpu_renders_the_image_of_the_cpu(recorded):
+    """With CUDA graphs, the image agrees with path tracing up to the small cache's bias and the noise."""
     if not wp.is_cuda_available():
         pytest.skip("no CUDA device")
     cache = RadianceCache(records=4096, train_frames=64, precision="float16", fused=True)

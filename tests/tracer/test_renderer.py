@@ -1,4 +1,4 @@
-"""The renderer around the path kernel: what it accumulates, refuses and survives."""
+"""The renderer around the path kernel: accumulation, refused arguments, and unusual scenes."""
 
 import signal
 import subprocess
@@ -46,7 +46,7 @@ def half_lit():
 
 
 def test_moments_are_mean_and_unbiased_variance():
-    """Of n samples that are 0 or 2 with frequency f the mean is 2 f and the variance 4 f (1 - f) n / (n - 1)."""
+    """For n samples that are 0 or 2, with frequency f of 2, the mean is 2 f and the variance 4 f (1 - f) n / (n - 1)."""
     renderer = rendered(half_lit(), 50)
     mean, variance = renderer.moments()
     share = mean[0, 0, 0] / 2.0
@@ -68,13 +68,13 @@ def test_the_error_shrinks_with_the_square_root_of_the_samples():
 
 @pytest.mark.parametrize("samples", [0, -1])
 def test_a_step_of_no_samples_is_refused(samples):
-    """At least one sample has to be asked for."""
+    """At least one sample must be requested."""
     with pytest.raises(NrcError, match="at least 1"):
         Renderer(half_lit(), device="cpu").step(samples)
 
 
-def test_run_ends_at_the_number_of_samples():
-    """`run` takes exactly the samples asked for, in passes that it reports; a second call goes on."""
+def test_run_takes_the_requested_number_of_samples():
+    """`run` takes exactly the requested number of samples, in passes that it reports; a second call continues."""
     renderer = Renderer(half_lit(), device="cpu")
     renderer.compile()
     seen = []
@@ -86,16 +86,16 @@ def test_run_ends_at_the_number_of_samples():
     np.testing.assert_array_equal(renderer.image().rgb, rendered(half_lit(), 50).image().rgb)
 
 
-def test_run_ends_at_the_time():
-    """With a time alone at least one sample is taken and the loop ends."""
+def test_run_ends_after_the_given_time():
+    """With only a time given, at least one sample is taken and rendering ends."""
     renderer = Renderer(half_lit(), device="cpu")
     renderer.compile()
     assert run(renderer, time=0.05)
     assert renderer.samples >= 1
 
 
-def test_ctrl_c_in_the_only_pass_is_answered():
-    """The samples are all there, and yet whoever renders many small images has to hear of it."""
+def test_ctrl_c_in_the_only_pass_gives_a_warning():
+    """All samples exist, but the caller must still learn about the interrupt, for example between many small images."""
     renderer, before = Renderer(half_lit(), device="cpu"), signal.getsignal(signal.SIGINT)
     assert not run(renderer, spp=1, progress=lambda renderer: signal.raise_signal(signal.SIGINT))
     assert renderer.samples == 1
@@ -106,7 +106,7 @@ def test_ctrl_c_in_the_only_pass_is_answered():
 
 
 def test_ctrl_c_returns_the_image_so_far():
-    """With a warning that states its number of samples."""
+    """The warning states the number of samples."""
     with pytest.warns(InterruptedWarning, match="the image has 1 of 999 samples per pixel") as caught:
         image = render(half_lit(), device="cpu", spp=999, progress=lambda renderer: signal.raise_signal(signal.SIGINT))
     np.testing.assert_array_equal(image.rgb, rendered(half_lit(), 1).image().rgb)
@@ -114,8 +114,8 @@ def test_ctrl_c_returns_the_image_so_far():
     assert caught[0].filename == __file__
 
 
-def test_ctrl_c_before_there_is_a_sample_is_raised():
-    """As in the warm-up of a cache, which has nothing to show."""
+def test_ctrl_c_before_the_first_sample_is_raised():
+    """This is the case during the warm-up of a cache, when there is no image yet."""
     described = scene(Sphere(), lights=[SKY])
     cache = RadianceCache(records=64, train_frames=50)
     with pytest.raises(KeyboardInterrupt):
@@ -125,8 +125,8 @@ def test_ctrl_c_before_there_is_a_sample_is_raised():
     assert cache.state.warm_up_frames == 1
 
 
-def test_numpy_integers_are_integers():
-    """Whoever loops over an array of sizes or seeds."""
+def test_numpy_integers_are_accepted():
+    """Sizes and seeds often come from NumPy arrays."""
     described = scene(Sphere(), lights=[SKY])
     number = np.arange(20)
     image = render(
@@ -147,18 +147,18 @@ def test_numpy_integers_are_integers():
 @pytest.mark.parametrize(
     "options", [{"seed": 1.5}, {"threads": 0}, {"threads": True}, {"width": "9"}, {"block_size": 0}, {"max_depth": 2.0}]
 )
-def test_numbers_that_are_not_whole_are_refused_by_name(options):
+def test_arguments_that_are_not_whole_numbers_are_refused_by_name(options):
     with pytest.raises(NrcError, match=f"{next(iter(options))}: expected a whole number"):
         Renderer(half_lit(), device="cpu", **options)
 
 
-def test_unknown_options_are_refused_where_they_are_written():
+def test_unknown_options_are_refused():
     with pytest.raises(TypeError, match="sampels"):
         render(half_lit(), device="cpu", sampels=3)
 
 
 def test_options_override_the_scene():
-    """Size, depth, sampler and filter given to the renderer replace the scene's."""
+    """Size, depth, sampler and filter given to the renderer replace those of the scene."""
     lamp = Rectangle(emission=1.0, to_world=(Scale(0.5),))
     described = scene(lamp, Sphere(center=(0, 0, -2.0)), max_depth=3, lights=[SKY])
     image = render(described, device="cpu", spp=1, width=6, height=3)
@@ -172,7 +172,7 @@ def test_options_override_the_scene():
 
 
 def test_path_tracing_without_a_cache_loads_no_torch():
-    """Which takes seconds to start."""
+    """Importing torch takes seconds."""
     code = f"""if True:
         import sys
         import nrc_tracer as nrc
@@ -184,8 +184,8 @@ def test_path_tracing_without_a_cache_loads_no_torch():
     assert run.stdout.splitlines()[-1] == "False"
 
 
-def test_reset_begins_anew():
-    """After a reset the same image comes again, with another seed another, as from a new renderer."""
+def test_reset_starts_a_new_image():
+    """After a reset the same image is rendered; with another seed, the image is that of a new renderer."""
     described = scene(Sphere(), lights=[SKY])
     renderer = rendered(described, 5)
     first = renderer.image().rgb
@@ -199,8 +199,8 @@ def test_reset_begins_anew():
     assert np.any(renderer.image().rgb != first)
 
 
-def test_unlimited_depth_can_be_asked_for():
-    """Depth -1 is without limit whatever the scene has."""
+def test_unlimited_depth_can_be_requested():
+    """Depth -1 means no limit, whatever the scene says."""
     walls = Sphere(emission=1.0, flip_normals=True, material="m")
     camera = Perspective(to_world=(LookAt(origin=(0.3, 0.2, 0.4), target=(-0.5, 0.1, 0.0)),))
     described = scene(walls, materials={"m": Diffuse(reflectance=0.5)}, camera=camera, max_depth=1)
@@ -208,36 +208,36 @@ def test_unlimited_depth_can_be_asked_for():
 
 
 def test_unknown_devices_are_refused():
-    """A device that is not here is an error that names one that is."""
+    """The error for a missing device names one that exists."""
     with pytest.raises(DeviceError, match=r'"cpuu".*"cpu"'):
         Renderer(half_lit(), device="cpuu")
 
 
 def test_missing_material_is_refused():
-    """A shape with a material that does not exist is an error with its name."""
+    """A shape with a material that does not exist is an error that names the material."""
     with pytest.raises(SceneError, match="wood"):
         Renderer(scene(Sphere(material="wood")), device="cpu")
 
 
-# --- Scenes with next to nothing in them
+# --- Scenes with almost nothing in them
 
 
 @ACCELS
-def test_only_a_sky(accel):
-    """A scene of no shapes shows its sky."""
+def test_a_scene_with_only_a_sky(accel):
+    """A scene without shapes shows its sky."""
     np.testing.assert_array_equal(
         rendered(scene(lights=[SKY]), 4, accel=accel).image().rgb, np.full((8, 8, 3), [1.0, 2.0, 3.0])
     )
 
 
 @ACCELS
-def test_only_a_point_light(accel):
-    """A point light alone is not seen."""
+def test_a_scene_with_only_a_point_light(accel):
+    """A point light itself is invisible."""
     assert not rendered(scene(lights=[PointLight()]), 4, accel=accel).image().rgb.any()
 
 
 @ACCELS
-def test_no_lights(accel):
+def test_a_scene_without_lights(accel):
     """Shapes without any light are black."""
     renderer = rendered(scene(Sphere(), Cube(), Rectangle()), 4, accel=accel)
     assert not renderer.image().rgb.any()
@@ -245,8 +245,8 @@ def test_no_lights(accel):
 
 
 @ACCELS
-def test_meshes_of_no_triangles(accel):
-    """An empty mesh, even one that shines, leaves the rest of the scene as it is."""
+def test_meshes_without_triangles(accel):
+    """An empty mesh, even an emissive one, does not change the rest of the scene."""
     empty = TriangleMesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros((0, 3), np.float32))
     with_empty = scene(
         Mesh(file="e"), Sphere(), Mesh(file="e", emission=3.0), Cube(emission=1.0), lights=[SKY], meshes={"e": empty}
@@ -262,7 +262,7 @@ def test_meshes_of_no_triangles(accel):
 
 @ACCELS
 def test_degenerate_triangles(accel):
-    """Triangles without area, shining ones too, change nothing: the grey square under the sky stays at its albedo."""
+    """Triangles without area, even emissive ones, change nothing: the grey square under the sky keeps its albedo."""
     square = [[-9, -9, 0], [9, -9, 0], [9, 9, 0], [-9, 9, 0]]
     bad = [[0, 1, 2], [0, 2, 3], [0, 0, 0], [0, 1, 1], [0, 2, 2]]
     line = triangles([[0, 0, 1], [1, 0, 1], [2, 0, 1]], [[0, 1, 2]], emission=100.0)
@@ -273,13 +273,13 @@ def test_degenerate_triangles(accel):
 
 
 def test_lights_inside_each_other():
-    """Concentric shining spheres: from outside the outer one is seen, between them the inner one and the outer's dark back."""
+    """Concentric glowing spheres: the outer one is seen from outside, the inner one and the outer's dark back from between."""
     lamps = (Sphere(radius=1.0, emission=1.0), Sphere(radius=0.3, emission=5.0))
     outside = Perspective(to_world=(LookAt(origin=(0, 0, 4), target=(0, 0, 0)),), fov=5.0)
     np.testing.assert_array_equal(rendered(scene(*lamps, camera=outside, max_depth=1), 4).image().rgb, 1.0)
     between = Perspective(to_world=(LookAt(origin=(0, 0, 0.8), target=(0, 0, 0)),), fov=5.0)
     np.testing.assert_array_equal(rendered(scene(*lamps, camera=between, max_depth=1), 4).image().rgb, 5.0)
-    # Between two shells that both shine Le towards the gap and reflect a: L = Le / (1 - a) everywhere
+    # Between two shells that both emit Le into the gap and reflect a, L = Le / (1 - a) everywhere
     shells = (
         Sphere(radius=1.0, emission=1.0, flip_normals=True, material="m"),
         Sphere(radius=0.3, emission=1.0, material="m"),
@@ -302,15 +302,15 @@ def nan_texture(value):
 @pytest.mark.parametrize("light", ["sky", "point", "lamp", "point in a room"])
 @pytest.mark.parametrize("max_depth", [2, None])
 def test_samples_of_a_bad_texel_are_dropped_and_counted(value, light, max_depth):
-    """Every sample that meets a texel which is not finite is left out and counted with its pixel; the others are right.
+    """Every sample that reads a texel which is not finite is left out and counted for its pixel; the others are right.
 
-    In whatever way the square is lit: by the sky that escaping paths see, by a point that only light sampling can find, by a
-    lamp that both find, or by a point in a closed room, where no path ever comes to anything that shines.
+    This holds however the square is lit: by the sky that escaping paths reach, by a point that only light sampling can find, by
+    a lamp that both find, or by a point in a closed room, where no path ever reaches an emitter.
     """
     textures, images = nan_texture(value)
     materials = {"m": Diffuse(reflectance="bad"), "wall": Diffuse(reflectance=0.0)}
     lights = {"sky": [SKY], "lamp": []}.get(light, [PointLight(position=(0, 0, 5.0), intensity=50.0)])
-    # The lamp is so big that light sampling rarely misses it, but most paths by the material do
+    # The lamp is so big that light sampling rarely misses it, but most paths sampled by the material do
     lamps = [Sphere(center=(0.0, 0.0, 8.0), radius=0.5, emission=100.0)] if light == "lamp" else []
     lamps += [Sphere(radius=20.0, material="wall")] if light == "point in a room" else []
     camera = Orthographic(to_world=(LookAt(origin=(0, 0, 5), target=(0, 0, 0)),))
@@ -367,7 +367,7 @@ def test_bad_texels_of_every_material_are_dropped_and_counted(material):
 
 
 def test_a_bad_emission_is_dropped_and_counted():
-    """A shining square with a NaN texel loses the samples of that texel's pixel only."""
+    """An emissive square with a NaN texel loses only the samples of that texel's pixel."""
     textures, images = nan_texture(np.nan)
     camera = Orthographic(to_world=(LookAt(origin=(0, 0, 5), target=(0, 0, 0)),))
     renderer = rendered(
@@ -378,7 +378,7 @@ def test_a_bad_emission_is_dropped_and_counted():
 
 
 def dark_but_for(value, size):
-    """A grey image, its texel (1, 2) bad, and the same with that texel black."""
+    """A grey image whose texel (1, 2) has this value, and the same image with that texel black."""
     pixels = np.random.default_rng(3).uniform(0.2, 1.0, (*size, 3)).astype(np.float32)
     bad, black = pixels.copy(), pixels.copy()
     bad[1, 2], black[1, 2] = value, 0.0
@@ -388,9 +388,9 @@ def dark_but_for(value, size):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("light", ["environment", "square", "sphere"])
 def test_a_bad_texel_of_a_light_costs_only_the_samples_that_see_it(value, light):
-    """Light sampling goes on: what is not dropped is, sample by sample, what it is where the bad texel is black.
+    """Light sampling continues: samples that are not dropped are equal, one by one, to those with a black texel in its place.
 
-    One sample a pixel, so that a pixel is one path, with the same random numbers in both scenes.
+    With one sample per pixel each pixel is one path, with the same random numbers in both scenes.
     """
     shapes, lights = {
         "environment": ([], [EnvironmentMap(file="bad")]),
@@ -422,7 +422,7 @@ def test_a_bad_texel_of_a_light_costs_only_the_samples_that_see_it(value, light)
     kept[y, x] = False
     assert np.any(with_black.image().rgb[kept] > 0.0)
     np.testing.assert_allclose(with_bad.image().rgb[kept], with_black.image().rgb[kept], rtol=1e-5)
-    # Of 128 texels a path's few looks at the light meet one of four at most, for the interpolation
+    # A path looks at the light a few times, and each time reads at most four of the 128 texels for the interpolation
     assert 0 < with_bad.dropped < 64 * 64 * 7 * 4 / 128
 
 
@@ -430,7 +430,7 @@ def test_a_bad_texel_of_a_light_costs_only_the_samples_that_see_it(value, light)
 
 
 def test_memory_does_not_grow_with_the_samples():
-    """Eight million samples take no more memory than the film: one byte kept for each would be seen."""
+    """Eight million samples take no more memory than the film; even one byte kept per sample would be detected."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
         pytest.skip("needs /proc")

@@ -1,4 +1,4 @@
-"""Random numbers: uniform, independent between pixels and dimensions, and well spread within a pixel."""
+"""Random numbers: uniform, independent between pixels and dimensions, and well distributed within a pixel."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ KINDS = [INDEPENDENT, SOBOL]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_numbers_do_not_depend_on_the_block(kind):
-    """The same arguments give the same numbers whatever launch they are part of."""
+    """Equal arguments give equal numbers, whatever launch they are part of."""
     pixel, index, dimension = np.arange(20)[:, None, None], np.arange(33)[None, :, None], np.arange(9)
     whole = random_pairs(kind, 5, pixel, index, dimension)
     np.testing.assert_array_equal(whole, random_pairs(kind, 5, pixel, index, dimension, block=97))
@@ -27,7 +27,7 @@ def test_numbers_lie_in_the_half_open_interval(kind):
     x = random_pairs(kind, 1, np.arange(1000)[:, None], np.arange(500)[None, :], 3)
     assert x.min() >= 0.0
     assert x.max() < 1.0
-    # The chance that none of 10^6 numbers comes so near to an end is exp(-10)
+    # The probability that none of 10^6 numbers comes so close to an end is exp(-10)
     assert x.min() < 1e-5
     assert x.max() > 1.0 - 1e-5
 
@@ -42,18 +42,18 @@ def test_a_pair_is_uniform_over_pixels(kind, dimension):
 
 
 def test_independent_samples_of_a_pixel_are_uniform():
-    """Many samples of one pixel fill the unit square as random points do: neither worse nor better."""
+    """Many samples of one pixel fill the unit square as random points do, neither less nor more evenly."""
     x = random_pairs(INDEPENDENT, 0, 17, np.arange(200_000), 2)
     counts, *_ = np.histogram2d(x[:, 0], x[:, 1], bins=32, range=[[0, 1], [0, 1]])
     expected = np.full(counts.shape, 200_000 / counts.size)
     assert_counts(counts, expected)
-    # Points too even would not be independent: chi-square has the mean 1023 and the deviation sqrt(2 * 1023)
+    # Points that are too even would not be independent: chi-square has mean 1023 and standard deviation sqrt(2 * 1023)
     assert ((counts - expected) ** 2 / expected).sum() > 1023 - 4 * np.sqrt(2 * 1023)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pixels_and_dimensions_and_seeds_are_uncorrelated(kind):
-    """Correlation of all numbers of neighbouring pixels, dimensions, seeds, and of a pair's two numbers within 4.5 sigma."""
+    """Numbers of neighbouring pixels, dimensions and seeds, and the two of a pair, have correlations within 4.5 sigma."""
     count = 40_000
     pixels = np.arange(count)
     a = random_pairs(kind, 3, pixels[:, None], 5, np.arange(12)).reshape(count, 24)
@@ -69,7 +69,7 @@ def test_pixels_and_dimensions_and_seeds_are_uncorrelated(kind):
         correlation = np.corrcoef(a, b, rowvar=False)[:24, 24:]
         if b is a:
             correlation = correlation[~np.eye(24, dtype=bool)]
-        # 4.5 sigma: about 2800 coefficients have a 2 % chance that one lies outside
+        # 4.5 sigma: one of about 2800 coefficients lies outside with a probability of 2 %
         assert np.abs(correlation).max() < 4.5 / np.sqrt(count), name
 
 
@@ -80,7 +80,7 @@ def test_sobol_samples_of_one_pixel_are_uncorrelated_between_dimensions():
     for pixel in x.reshape(20, 4096, 32):
         correlation = np.corrcoef(pixel, rowvar=False)
         worst = max(worst, np.abs(correlation[~np.eye(32, dtype=bool)]).max())
-    # 20 * 496 coefficients: the largest of as many normal variables exceeds 4.9 sigma with a chance of 1 %
+    # The largest of 20 * 496 normal variables exceeds 4.9 sigma with a probability of 1 %
     assert worst < 4.9 / np.sqrt(4096)
 
 
@@ -99,7 +99,7 @@ def test_sobol_pairs_are_nets(m):
 
 
 def test_sobol_points_are_scrambled_sobol_points():
-    """Owen scrambling keeps which points share leading bits: as in the first two dimensions of scipy's Sobol sequence.
+    """Owen scrambling preserves which points share leading bits, as in the first two dimensions of scipy's Sobol sequence.
 
     Within an aligned block the shuffled order is undone by matching first coordinates: points whose x share k leading bits are
     the images of Sobol points that do, so the number of pairs with (j, k) shared leading bits in (x, y) is the same.
@@ -116,12 +116,13 @@ def test_sobol_points_are_scrambled_sobol_points():
     def pairs(p: np.ndarray) -> np.ndarray:
         return np.histogram2d(shared(p[:, 0]).ravel(), shared(p[:, 1]).ravel(), bins=25, range=[[0, 25], [0, 25]])[0]
 
-    # Coarse digits are fixed by Sobol's matrices; below 2^-8 an unscrambled point has zeros where a scrambled one has noise
+    # Coarse digits are fixed by Sobol's matrices; below 2^-8 an unscrambled point has zeros, and a scrambled one has random
+    # digits
     np.testing.assert_array_equal(pairs(ours)[:8, :8], pairs(points)[:8, :8])
 
 
 def test_sobol_scrambling_differs_between_pixels_and_dimensions():
-    """No two of 4000 pixels and no two of 8 dimensions take the same first points."""
+    """No two of 4000 pixels, and no two of 8 dimensions, have the same first points."""
     x = random_pairs(SOBOL, 0, np.arange(4000)[:, None, None], np.arange(4)[None, None, :], np.arange(8)[None, :, None])
     assert len(np.unique(x.reshape(32_000, -1), axis=0)) == 32_000
 
@@ -136,7 +137,7 @@ def test_sobol_integrates_better_than_independent():
 
 
 def test_large_indices_and_pixels():
-    """The last sample index and pixel that fit are as good as any: a block of 256 up there is a net."""
+    """The last possible sample index and pixel are as good as any: a block of 256 samples there is a net."""
     index = np.arange(2**31 - 256, 2**31)
     x = random_pairs(SOBOL, 0, 2**31 - 1, index, 1000).astype(np.float64)
     cell = np.floor(x[:, 0] * 16) * 16 + np.floor(x[:, 1] * 16)

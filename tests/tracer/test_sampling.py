@@ -1,4 +1,4 @@
-"""Mappings from the unit square and frames."""
+"""Mappings from the unit square, and frames."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_uniform_sphere_follows_its_density(rng):
 
 
 def test_concentric_disk_is_uniform(rng):
-    """Equal areas of the disk, by radius squared and angle, hold equally many points."""
+    """Equal areas of the disk, by radius squared and angle, contain equally many points."""
     p = kernels.map_square(2, kernels.uniform(rng, COUNT, 2)).astype(np.float64)
     r2 = (p**2).sum(axis=1)
     counts, *_ = np.histogram2d(r2, np.arctan2(p[:, 1], p[:, 0]), bins=(20, 40), range=[[0, 1 + 1e-6], [-np.pi, np.pi]])
@@ -34,19 +34,19 @@ def test_concentric_disk_is_uniform(rng):
 
 @pytest.mark.parametrize("kind", [kernels.COSINE, kernels.SPHERE, 2])
 def test_corners_of_the_square(kind):
-    """Corners, edges and centre map to finite points of the disk, and to unit vectors."""
+    """Corners, edges and the centre map to finite points of the disk and to unit vectors."""
     side = np.array([0.0, 0.25, 0.5, 0.75, 1.0 - 2.0**-24], np.float32)
     p = kernels.map_square(kind, np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)).astype(np.float64)
     length = np.linalg.norm(p, axis=1)
-    # Three roundings in the map and three in the length
+    # Three roundings in the mapping and three in the length
     assert np.all(length <= 1.0 + 3 * EPS)
     if kind != 2:
-        # z = sqrt(1 - r^2) turns an error e of r into one of the length of the same order
+        # z = sqrt(1 - r^2) turns an error e of r into an error of the length of the same order
         np.testing.assert_allclose(length, 1.0, atol=3 * EPS)
 
 
 def test_concentric_disk_matches_shirley_and_chiu(rng):
-    """The polynomials for sine and cosine agree with the closed form to rounding."""
+    """The polynomials for sine and cosine agree with the closed form up to rounding."""
     u = kernels.uniform(rng, 10_000, 2)
     x, y = (2.0 * u.astype(np.float64) - 1.0).T
     wide = np.abs(x) > np.abs(y)
@@ -59,7 +59,7 @@ def test_concentric_disk_matches_shirley_and_chiu(rng):
 
 
 def test_frames_are_orthonormal_and_right_handed(rng):
-    """Frames around random normals, the axes and normals close to -z are orthonormal and right-handed to rounding."""
+    """Frames around random normals, the axes, and normals close to -z are orthonormal and right-handed up to rounding."""
     n = np.concatenate(
         [rng.normal(size=(2000, 3)), np.eye(3), -np.eye(3), [[1e-4, 1e-5, -1.0], [1e-9, 0, -1], [1, 1, -1e-8]]]
     )

@@ -1,4 +1,4 @@
-"""Textures: look-ups held against a plain NumPy twin."""
+"""Textures: look-ups compared with a plain NumPy implementation."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def looked_up(textures, images, uv, index=0, color=(1.0, 1.0, 1.0, 1.0)):
 
 
 def twin(pixels, uv, wrap, nearest):
-    """Bilinear or nearest look-up of linear pixels, v = 0 at the top."""
+    """Bilinear or nearest look-up of linear pixels, with v = 0 at the top."""
     height, width, _ = pixels.shape
 
     def texel(y, x):
@@ -50,7 +50,7 @@ def twin(pixels, uv, wrap, nearest):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("raw", [False, True])
 def test_bitmap(wrap, filter, dtype, raw, rng):
-    """All wraps, filters and pixel types agree with the twin, far outside [0, 1] too; sRGB is decoded before filtering."""
+    """All wrap modes, filters and pixel types agree with NumPy, also far outside [0, 1]; sRGB is decoded before filtering."""
     pixels = rng.random((5, 7, 3))
     if dtype != np.float32:
         pixels = np.round(pixels * np.iinfo(dtype).max)
@@ -68,7 +68,7 @@ def test_bitmap(wrap, filter, dtype, raw, rng):
 
 
 def test_channels(rng):
-    """A grey image is grey; alpha is ignored; a second texture has its own place in the buffer."""
+    """A grey image is grey, alpha is ignored, and a second texture has its own place in the buffer."""
     grey, rgba = rng.random((3, 4, 1)).astype(np.float32), rng.integers(0, 256, (2, 2, 4)).astype(np.uint8)
     textures = {
         "a": Bitmap(file="grey"),
@@ -89,7 +89,7 @@ def test_channels(rng):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("raw", [False, True])
 def test_one_channel(dtype, raw, rng):
-    """Each channel alone is grey, decoded as in the whole image; opacity never is, and is 1 where there is none."""
+    """Each single channel is grey and decoded as in the whole image; opacity is never decoded, and is 1 if there is none."""
     full = 1.0 if dtype == np.float32 else np.iinfo(dtype).max
     pixels = rng.random((4, 5, 4)) * full
     pixels = (pixels if dtype == np.float32 else np.round(pixels)).astype(dtype)
@@ -111,7 +111,7 @@ def test_one_channel(dtype, raw, rng):
 
 
 def test_a_wrap_for_each_axis_and_a_factor(rng):
-    """`wrap` may differ between u and v; what is read is multiplied by `factor`, which the mean colour has too."""
+    """`wrap` may differ between u and v; values and the mean colour are multiplied by `factor`."""
     pixels, factor = rng.random((3, 4, 3)).astype(np.float32), (0.5, 2.0, 1.5)
     uv = rng.uniform(-3.0, 4.0, (1000, 2)).astype(np.float32)
     textures = {"t": Bitmap(file="f", wrap=("mirror", "clamp"), factor=factor)}
@@ -124,7 +124,7 @@ def test_a_wrap_for_each_axis_and_a_factor(rng):
 
 
 def test_vertex_colors(rng):
-    """The mesh's own colour times `factor`, times another texture with its factor; or its opacity."""
+    """The colour is that of the mesh times `factor`, times another texture with its factor; or the mesh's opacity."""
     pixels, uv, color = rng.random((3, 4, 3)), rng.random((50, 2)).astype(np.float32), (0.2, 0.4, 0.8, 0.25)
     textures = {
         "tinted": VertexColor(factor=(1.0, 2.0, 0.5), texture="image"),
@@ -142,7 +142,7 @@ def test_vertex_colors(rng):
 
 
 def test_the_same_image_raw_and_decoded(rng):
-    """One 8- or 16-bit file used both as data and as colour gives each its own values."""
+    """An 8- or 16-bit file used both as data and as colour has separate values for each use."""
     for dtype in (np.uint8, np.uint16):
         pixels = np.full((2, 2, 3), np.iinfo(dtype).max // 2, dtype)
         level = pixels[0, 0, 0] / np.iinfo(dtype).max
@@ -162,7 +162,7 @@ def test_top_row_is_v_zero():
 
 
 def test_uv_transform(rng):
-    """`to_uv` maps (u, v) before the look-up."""
+    """`to_uv` transforms (u, v) before the look-up."""
     pixels = rng.random((5, 5, 3)).astype(np.float32)
     steps = (Scale((2.0, 3.0, 1.0)), Rotate(axis=(0, 0, 1), angle=90.0), Translate((0.25, 0.5, 0.0)))
     uv = rng.random((500, 2)).astype(np.float32)
@@ -172,7 +172,7 @@ def test_uv_transform(rng):
 
 
 def test_checkerboard():
-    """The first colour where the halves of u and v have the same parity, also at negative coordinates."""
+    """The first colour appears where the halves of u and v have the same parity, also at negative coordinates."""
     uv = np.float32(
         [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75], [-0.25, 0.25], [-0.25, -0.25], [7.25, 3.75]]
     )
@@ -192,6 +192,6 @@ def test_huge_coordinates_stay_in_the_image():
 
 
 def test_unknown_texture_is_an_error():
-    """A material that names a texture which is not there is an error with its name."""
+    """A material that uses a missing texture is an error that names the texture."""
     with pytest.raises(SceneError, match="brick"):
         on_device(scene(materials={"m": Diffuse(reflectance="brick")}))

@@ -1,4 +1,4 @@
-"""Renderers that go on with a changed scene: what becomes of the cache, and that the image is that of the new scene."""
+"""Renderers that continue with a changed scene: the fate of the cache, and the image of the new scene."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tests.tracer.cached_renders import NEVER, blocks, cached, freeze, niche, un
 
 
 def larger(described: Scene) -> Scene:
-    """The same with a far wall behind the camera, ten times as far away as anything was."""
+    """The same scene with a wall far behind the camera, ten times as far away as everything else."""
     wall = Rectangle(material="white", to_world=(Translate((0.0, 0.0, 40.0)),))
     description = msgspec.structs.replace(described.description, shapes=(*described.description.shapes, wall))
     return Scene(description, meshes=described.meshes, images=described.images)
 
 
 def without_shelf(described: Scene) -> Scene:
-    """The niche without the shelf that keeps its upper half in the dark."""
+    """The niche without the shelf that keeps its upper half dark."""
     shapes = [shape for index, shape in enumerate(described.description.shapes) if index != 5]
     description = msgspec.structs.replace(described.description, shapes=tuple(shapes))
     return Scene(description, meshes=described.meshes, images=described.images)
 
 
-def test_without_a_cache_it_is_a_renderer_of_the_new_scene():
-    """Not a bit is left of what was rendered before."""
+def test_an_update_without_a_cache_equals_a_new_renderer():
+    """The image equals that of a new renderer bit for bit."""
     renderer = uncached(niche(), 3)
     assert renderer.update(without_shelf(niche())) is None
     renderer.step(4)
@@ -39,8 +39,8 @@ def test_without_a_cache_it_is_a_renderer_of_the_new_scene():
     assert renderer.samples == 4
 
 
-def test_the_cache_is_kept_where_the_scene_is_inside_what_it_knows():
-    """Of the same size, and smaller."""
+def test_the_cache_is_kept_if_the_new_scene_lies_within_its_cube():
+    """The new scene may have the same size or be smaller."""
     renderer = cached(niche())
     renderer.step(1)
     steps = renderer.cache.trainer.steps
@@ -50,8 +50,8 @@ def test_the_cache_is_kept_where_the_scene_is_inside_what_it_knows():
     assert renderer.cache.trainer.steps == steps
 
 
-def test_the_cache_begins_anew_where_the_scene_has_grown():
-    """What it knew was of other places, and it warms up for the new ones."""
+def test_the_cache_is_reset_if_the_scene_has_grown():
+    """The old network belongs to other places, and the cache warms up for the new ones."""
     renderer = cached(niche())
     renderer.step(1)
     before = renderer.cache.size
@@ -65,13 +65,13 @@ def test_the_cache_begins_anew_where_the_scene_has_grown():
 
 @pytest.fixture(scope="module")
 def truth():
-    """Blocks of the niche."""
+    """Means of the blocks of the niche."""
     return blocks(uncached(niche(film=(48, 32)), 1024).image().rgb)
 
 
 @pytest.mark.parametrize("light", [1e-3, pytest.param(1e3, marks=pytest.mark.slow)])
-def test_the_image_after_all_light_has_changed_is_that_of_the_new_light(truth, light):
-    """At once: no frame shows the light from before."""
+def test_the_image_follows_a_change_of_all_light(truth, light):
+    """No frame shows the old light."""
     renderer = cached(niche(film=(48, 32)), "on", RadianceCache(records=2048, train_frames=32), seed=3)
     renderer.step(1)
     assert renderer.update(niche(light=light, film=(48, 32))) == "kept"
@@ -83,7 +83,7 @@ def test_the_image_after_all_light_has_changed_is_that_of_the_new_light(truth, l
 
 
 def test_a_cache_adapts_to_a_new_scene():
-    """Adapted and frozen it is as bright as paths without a cache, in all parts of the image; it would not be if it stayed."""
+    """After adapting, the frozen cache gives the brightness of path tracing in all parts of the image; a stale one does not."""
     old, new = niche(film=(48, 32)), without_shelf(niche(film=(48, 32)))
     truth = blocks(uncached(new, 512).image().rgb)
 
@@ -105,16 +105,16 @@ def test_a_cache_adapts_to_a_new_scene():
     assert error < 0.15
 
 
-# The benchmark's own measures
+# Measures of the benchmark
 
 
-def test_the_error_of_images_has_no_noise_in_it():
-    """Images and references of much noise, whose blocks are wrong by a tenth."""
+def test_the_measured_error_contains_no_noise():
+    """The images and references are very noisy, and the blocks are wrong by a tenth."""
     generator = np.random.default_rng(4)
     truth = np.ones((64, 96, 3))
     noisy = [factor * truth + generator.normal(0.0, 4.0, truth.shape) for factor in (1.1, 1.1, 1.0, 1.0)]
     found = compare((noisy[0], noisy[1]), (noisy[2], noisy[3]))
-    # A block mean of 256 pixels has a noise of 0.25: as much as two and a half times the error that is looked for
+    # The mean of a block of 256 pixels has a noise of 0.25, two and a half times the error to be found
     single = np.sqrt(np.mean(np.square(blocks(noisy[0], 16) - blocks(noisy[2], 16))))
     assert single > 0.15
     exact = compare((1.1 * truth, 1.1 * truth), (truth, truth))
@@ -123,7 +123,7 @@ def test_the_error_of_images_has_no_noise_in_it():
     assert found.mean == pytest.approx(1.1, abs=0.1)
 
 
-def test_recovery_counts_from_when_the_error_stays_small():
+def test_recovery_ends_when_the_error_stays_small():
     """A lucky frame in between does not count."""
     errors = [1.0, 0.04, 0.2, 0.03, 0.02]
     found = Recovery([0, 1, 2, 4, 8], [compare_to(error) for error in errors])
@@ -133,14 +133,14 @@ def test_recovery_counts_from_when_the_error_stays_small():
 
 
 def compare_to(error: float):
-    """The result of `compare` for an image that is too bright by `error`, in units of its own."""
+    """The result of `compare` for an image that is too bright by `error`, in the units of `compare`."""
     truth = np.ones((16, 16, 3))
     image = (1.0 + error * np.sqrt(1.01)) * truth
     return compare((image, image), (truth, truth))
 
 
-def test_flicker_and_drift_of_what_is_made():
-    """A mean that jumps by +-1 % flickers by 2 %; one that rises by 7 % in all drifts by that in the last window."""
+def test_flicker_and_drift_of_synthetic_images():
+    """A mean that jumps by +-1 % flickers by 2 %; one that rises by 7 % in total drifts by that in the last window."""
     frozen = np.ones((64, 2, 3, 3))
     jumping = frozen + 0.01 * (-1.0) ** np.arange(64)[:, None, None, None]
     found = flicker(jumping, frozen + 1e-9 * np.arange(64)[:, None, None, None])
@@ -149,8 +149,8 @@ def test_flicker_and_drift_of_what_is_made():
     assert drift(rising, frozen)["largest_drift"] == pytest.approx(0.07)
 
 
-def test_measuring_a_cache_leaves_it_as_it_is(tmp_path):
-    """Neither its weights nor whether it learns on."""
+def test_measuring_a_cache_does_not_change_it(tmp_path):
+    """Neither its weights nor its training state change."""
     bench = Bench(threads=1, reference_samples=1, probe_frames=2, folder=tmp_path)
     scene = room()
     renderer = Renderer(scene, device="cpu", threads=1, cache=RadianceCache(records=512, train_frames=2))

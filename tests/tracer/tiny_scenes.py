@@ -26,7 +26,7 @@ from nrc_tracer.tracer.vocabulary import Accel, SamplerKind
 
 
 def embree_available() -> bool:
-    """Whether Embree can be opened: embreex has no wheel for some machines, such as those with an Arm processor."""
+    """Whether Embree can be loaded: embreex has no wheel for some machines, such as those with an Arm processor."""
     try:
         embree.load()
     except DeviceError:
@@ -36,7 +36,7 @@ def embree_available() -> bool:
 
 needs_embree = pytest.mark.skipif(not embree_available(), reason="embreex has no Embree for this machine")
 ACCELS = pytest.mark.parametrize("accel", [pytest.param("embree", marks=needs_embree), "warp"])
-"""Run a test once with each acceleration structure that can be had, as its argument `accel`."""
+"""Runs a test with `accel` for each available acceleration structure."""
 
 FACING_X = (LookAt(origin=(0.0, 0.0, 4.0), target=(0.0, 0.0, 0.0)),)
 
@@ -55,7 +55,7 @@ def scene(
     rr_depth=5,
     **film_options,
 ) -> Scene:
-    """A scene; the camera looks from z = 4 at the origin unless given."""
+    """A scene; by default the camera looks from z = 4 at the origin."""
     description = SceneDescription(
         camera=camera or Perspective(to_world=FACING_X, fov=30.0),
         film=Film(width=film[0], height=film[1], **film_options),
@@ -70,17 +70,17 @@ def scene(
 
 
 def probe(origin=(0.0, 0.0, 4.0), target=(0.0, 0.0, 0.0), up=(0.0, 1.0, 0.0), size: float = 1e-3) -> Orthographic:
-    """A camera that sees a spot of a few `size` around `target` at one angle."""
+    """A camera that sees a spot around `target`, a few `size` wide, at one angle."""
     return Orthographic(to_world=(Scale((size, size, 1.0)), LookAt(origin=origin, target=target, up=up)))
 
 
 def on_device(described: Scene, accel: str = "warp") -> DeviceScene:
-    """The scene as kernels read it."""
+    """The scene in the form that kernels read."""
     return DeviceScene(described, "cpu", Accel(accel))
 
 
 def path_inputs(described: Scene, *, seed: int = 0) -> PathInputs:
-    """What kernels read to trace the scene's paths, as `Renderer` makes it."""
+    """The input of kernels that trace paths of the scene, as `Renderer` makes it."""
     description = described.description
     return PathInputs(
         described,
@@ -96,7 +96,7 @@ def path_inputs(described: Scene, *, seed: int = 0) -> PathInputs:
 
 
 def rendered(described: Scene, spp: int, **options) -> Renderer:
-    """A renderer that has taken `spp` samples, the camera's options as given."""
+    """A renderer that has taken `spp` samples with the given options of `Renderer`."""
     renderer = Renderer(described, device="cpu", **options)
     renderer.compile()
     renderer.step(spp)
@@ -104,7 +104,7 @@ def rendered(described: Scene, spp: int, **options) -> Renderer:
 
 
 def image_mean(renderer: Renderer) -> tuple[np.ndarray, np.ndarray]:
-    """Mean colour of the whole image and its standard error (independent samples), shape [3] each."""
+    """Mean colour of the whole image and its standard error (for independent samples), each of shape [3]."""
     mean, variance = renderer.moments()
     pixels = mean.shape[0] * mean.shape[1]
     error = np.sqrt(variance.sum(axis=(0, 1)) / renderer.samples) / pixels
@@ -112,7 +112,7 @@ def image_mean(renderer: Renderer) -> tuple[np.ndarray, np.ndarray]:
 
 
 def assert_mean(renderer: Renderer, expected, *, rounding: float = 2e-6, sigmas: float = 4.0) -> None:
-    """The image's mean colour is as expected within four standard errors, plus float32's rounding over a path."""
+    """Assert that the image's mean colour is as expected, within four standard errors and the rounding of float32 over a path."""
     mean, error = image_mean(renderer)
     expected = np.broadcast_to(np.asarray(expected, np.float64), 3)
     assert renderer.dropped == 0
@@ -121,7 +121,7 @@ def assert_mean(renderer: Renderer, expected, *, rounding: float = 2e-6, sigmas:
 
 
 def triangles(positions: np.ndarray, indices: np.ndarray, **options) -> Mesh:
-    """A flat mesh given in place."""
+    """A flat mesh given by its arrays."""
     return Mesh(
         positions=tuple(map(tuple, np.asarray(positions, float).tolist())),
         indices=tuple(map(tuple, np.asarray(indices).tolist())),

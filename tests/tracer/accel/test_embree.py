@@ -1,4 +1,4 @@
-"""Opening Embree, and what is said when it cannot be had."""
+"""Loading Embree, and the message when it is not available."""
 
 import gc
 import mmap
@@ -19,7 +19,7 @@ TRIANGLE = triangles([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
 
 @needs_embree
 def test_version_four_is_loaded_once():
-    """`load` gives the same library each time, with addresses of both functions."""
+    """`load` returns the same library each time, with the addresses of both functions."""
     library = embree.load()
     assert library is embree.load()
     assert library.intersect
@@ -28,7 +28,7 @@ def test_version_four_is_loaded_once():
 
 
 def resident() -> int:
-    """Memory of this process [bytes]."""
+    """Memory of this process, in bytes."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
         pytest.skip("needs /proc")
@@ -36,8 +36,8 @@ def resident() -> int:
 
 
 @needs_embree
-def test_scenes_give_their_memory_back():
-    """Building and dropping a large scene twelve times does not keep the memory of twelve scenes."""
+def test_scenes_free_their_memory():
+    """Building and discarding a large scene twelve times does not keep the memory of twelve scenes."""
     rng = np.random.default_rng(0)
     positions = rng.random((60_000, 3)).astype(np.float32)
     indices = np.arange(60_000, dtype=np.int32).reshape(-1, 3)
@@ -47,19 +47,19 @@ def test_scenes_give_their_memory_back():
             EmbreeScene(positions, indices)
             gc.collect()
 
-    gc.freeze()  # collections need not look through what all other tests hold
+    gc.freeze()  # garbage collection need not visit the objects of all other tests
     try:
         build(3)
         before = resident()
         build(12)
     finally:
         gc.unfreeze()
-    # 60,000 corners of 12 bytes and as many indices of 4 are the least a scene holds: twelve leaked ones exceed 11 MB
+    # A scene has at least 60,000 vertices of 12 bytes and as many indices of 4, so twelve leaked scenes exceed 11 MB
     assert resident() - before < 6e6
 
 
 def test_missing_embree_falls_back_with_a_notice(monkeypatch):
-    """Without embreex Warp's BVH is used and the renderer says so; asked for by name it is an error."""
+    """Without embreex the renderer uses Warp's BVH and says so; it is an error if Embree was requested by name."""
 
     def missing() -> None:
         raise DeviceError("the package embreex is not installed")
@@ -73,14 +73,14 @@ def test_missing_embree_falls_back_with_a_notice(monkeypatch):
 
 
 @ACCELS
-def test_accel_is_what_was_asked_for(accel):
-    """`embree` and `warp` are taken at their word, without a notice."""
+def test_the_requested_acceleration_structure_is_used(accel):
+    """`embree` and `warp` are used as requested, without a notice."""
     renderer = Renderer(scene(TRIANGLE), device="cpu", accel=accel)
     assert renderer.accel == accel
     assert renderer.notice is None
 
 
 def test_unknown_accels_are_refused():
-    """A name that is no acceleration structure is an error that names the nearest."""
+    """For an unknown acceleration structure, the error names the most similar one."""
     with pytest.raises(DeviceError, match="embree"):
         Renderer(scene(TRIANGLE), device="cpu", accel="embre")

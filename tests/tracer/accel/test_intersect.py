@@ -1,4 +1,4 @@
-"""What rays hit: Embree and Warp's BVH against each other and against brute force, and analytic spheres against float64."""
+"""Intersections: Embree and Warp's BVH compared with each other and with brute force, and spheres compared with float64."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def unit(v):
 
 
 def hits(on, o, d, t_min=0.0, t_max=1e30):
-    """(t, u, v), index, whether it is a sphere, and whether anything blocks the ray up to t_max."""
+    """(t, u, v), index, whether the hit is a sphere, and whether anything blocks the ray up to t_max."""
     count = len(o)
     tuv, index, blocked = (
         kernels.zeros(count, kernels.wp.vec3),
@@ -36,7 +36,7 @@ def hits(on, o, d, t_min=0.0, t_max=1e30):
 
 @pytest.fixture(scope="module")
 def terrain():
-    """A rough height field of 12,800 triangles over [0, 1]^2, and its corners, shape [n, 3, 3]."""
+    """A rough height field of 12,800 triangles over [0, 1]^2, and the corners of its triangles, shape [n, 3, 3]."""
     rng = np.random.default_rng(5)
     n = 81
     x, y = np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, n))
@@ -58,7 +58,7 @@ def random_rays(rng, count):
 
 @needs_embree
 def test_embree_and_warp_agree(terrain, rng):
-    """Over 20,000 rays both find the same triangle at the same distance, but for ties at edges."""
+    """For 20,000 rays both find the same triangle at the same distance, except for ties at edges."""
     described, _ = terrain
     o, d = random_rays(rng, 20_000)
     (a, index_a, _, blocked_a), (b, index_b, _, blocked_b) = (
@@ -66,12 +66,12 @@ def test_embree_and_warp_agree(terrain, rng):
     )
     hit = (a[:, 0] > 0.0) & (b[:, 0] > 0.0)
     assert hit.mean() > 0.5
-    # At an edge between triangles, or at a rim, rounding decides: on the order of eps / size of a triangle, 1e-5 a ray
+    # Rounding decides at an edge between triangles or at a rim, on the order of eps / triangle size, 1e-5 per ray
     assert np.sum((a[:, 0] > 0.0) != (b[:, 0] > 0.0)) <= 5
     same = hit & (index_a == index_b)
     assert np.sum(hit & ~same) <= 10
     np.testing.assert_allclose(a[hit & ~same, 0], b[hit & ~same, 0], rtol=1e-4)
-    # t is off by eps over the sine of the angle of incidence
+    # t has an error of eps over the sine of the angle of incidence
     error = np.abs(a[same, 0] - b[same, 0])
     assert np.quantile(error, 0.999) < 1e-5
     assert np.quantile(np.abs(a[same] - b[same]), 0.999) < 1e-3
@@ -80,7 +80,7 @@ def test_embree_and_warp_agree(terrain, rng):
 
 @ACCELS
 def test_hits_agree_with_brute_force(terrain, accel, rng):
-    """Distance, triangle and barycentrics are those of the nearest of all 12,800 triangles in float64."""
+    """Distance, triangle and barycentrics are those of the nearest of all 12,800 triangles, found in float64."""
     described, corners = terrain
     o, d = random_rays(rng, 200)
     p0, e1, e2 = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
@@ -106,7 +106,8 @@ def test_hits_agree_with_brute_force(terrain, accel, rng):
             assert tuv[i, 0] < 0.0
             continue
         assert index[i] == first
-        # The ray is off by a few eps at the triangle, over the sine of incidence; barycentrics by that over its size
+        # At the triangle the ray is off by a few eps over the sine of incidence, and barycentrics by that over the triangle's
+        # size
         sine = abs(direction @ unit(np.cross(e1[first], e2[first])))
         error = 8 * EPS / sine
         assert abs(tuv[i, 0] - nearest) < error
@@ -116,7 +117,7 @@ def test_hits_agree_with_brute_force(terrain, accel, rng):
 
 @ACCELS
 def test_limits_of_the_ray(accel):
-    """Only what lies strictly between the limits is hit: a triangle and a sphere before, within and beyond."""
+    """Only hits strictly between the limits count, for triangles and spheres before, within and beyond them."""
     wall = triangles([[-9, -9, 2], [9, -9, 2], [0, 9, 2]], [[0, 1, 2]])
     on = on_device(scene(wall, Sphere(center=(0, 0, 5), radius=1.0)), accel)
     o, d = np.zeros((6, 3)), np.broadcast_to([0.0, 0.0, 1.0], (6, 3))
@@ -130,7 +131,7 @@ def test_limits_of_the_ray(accel):
 
 @ACCELS
 def test_occlusion_takes_rays_of_any_length(accel):
-    """For a direction that is not a unit vector the limit counts in its lengths, for triangles and spheres alike."""
+    """If the direction is not a unit vector, the limit counts multiples of its length, for triangles and spheres alike."""
     wall = triangles([[-9, -9, 2], [9, -9, 2], [0, 9, 2]], [[0, 1, 2]])
     ball = Sphere(center=(0, 0, -5), radius=1.0)
     on = on_device(scene(wall, ball), accel)
@@ -140,7 +141,7 @@ def test_occlusion_takes_rays_of_any_length(accel):
 
 
 def exact_sphere(center, radius, o, d):
-    """Both crossings in float64, NaN where missed."""
+    """Both intersections in float64, NaN for rays that miss."""
     f = o - center
     b = -(f * d).sum(axis=1)
     disc = radius**2 - ((f + d * b[:, None]) ** 2).sum(axis=1)
@@ -152,7 +153,7 @@ def exact_sphere(center, radius, o, d):
     ("distance", "radius"), [(3.0, 1.0), (1000.0, 1.0), (1e5, 0.5), (0.3, 1.0), (0.999, 1.0), (2e4, 1e4)]
 )
 def test_spheres_agree_with_float64(distance, radius, rng):
-    """First crossings from outside and inside, near and far, are right to rounding relative to distance and radius."""
+    """First intersections from outside and inside, near and far, are correct to rounding relative to distance and radius."""
     center = np.array([0.3, -0.2, 0.5])
     on = on_device(scene(Sphere(center=tuple(center), radius=radius)))
     o = (center + unit(rng.normal(size=(4000, 3))) * distance).astype(np.float32).astype(np.float64)
@@ -164,21 +165,21 @@ def test_spheres_agree_with_float64(distance, radius, rng):
     expected = np.where(expected > 0.0, expected, -1.0)
     tuv, _, is_sphere, blocked = hits(on, o, d)
     scale = distance + radius
-    # Leave out rays that graze: those within the rounding of their closest approach
+    # Leave out grazing rays, whose closest approach equals the radius to within rounding
     closest = np.linalg.norm((o - center) + d64 * -((o - center) * d64).sum(axis=1, keepdims=True), axis=1)
     clear = np.abs(closest - radius) > 0.01 * radius + 16 * EPS * scale
     found = is_sphere & (tuv[:, 0] > 0.0)
     np.testing.assert_array_equal(found[clear], np.isfinite(near[clear]) & (expected[clear] > 0.0))
     both = clear & found
     assert both.sum() > 1000
-    # The half chord is the root of r^2 - closest^2, which the 1 % margin keeps above 0.02 r^2
+    # Half the chord is sqrt(r^2 - closest^2); the 1 % margin keeps the squared length above 0.02 r^2
     np.testing.assert_allclose(tuv[both, 0], expected[both], atol=16 * EPS * scale / 0.14)
     np.testing.assert_array_equal(blocked[clear], found[clear])
 
 
 @pytest.mark.parametrize("count", [12, 300])
 def test_nearest_of_many_spheres(count, rng):
-    """Among random spheres, some inside others, the first crossing is found: one after the other, and by the tree."""
+    """Among random spheres, some inside others, the nearest hit is found both by testing all of them and by the tree."""
     centers, radii = rng.uniform(-3, 3, (count, 3)), rng.uniform(0.05, 0.6, count)
     on = on_device(
         scene(*[Sphere(center=tuple(c), radius=float(r)) for c, r in zip(centers.tolist(), radii, strict=True)])
@@ -192,13 +193,13 @@ def test_nearest_of_many_spheres(count, rng):
             t = np.where(near > 0.0, near, np.where(far > 0.0, far, np.inf))
         closer = np.nan_to_num(t, nan=np.inf) < best
         best[closer], which[closer] = t[closer], i
-    # A grazing ray or two may differ by rounding
+    # A few grazing rays may differ by rounding
     assert np.mean(index[np.isfinite(best)] == which[np.isfinite(best)]) > 0.998
     assert np.mean((tuv[:, 0] > 0.0) == np.isfinite(best)) > 0.998
 
 
 def test_axis_parallel_rays_hit_spheres():
-    """Rays along the axes, with zeros of both signs in their directions, hit a sphere off-centre and at its extremes' planes."""
+    """Rays along the axes, with zeros of both signs in their directions, hit a sphere off-centre and in its extreme planes."""
     on = on_device(scene(Sphere(radius=1.0)))
     d = np.float32([[1, 0, 0], [-1, -0.0, 0], [0, 1, -0.0], [0, -1, 0], [0, 0, 1], [-0.0, 0, -1]])
     for offset in (0.0, 0.5):
@@ -209,7 +210,7 @@ def test_axis_parallel_rays_hit_spheres():
 
 @ACCELS
 def test_nothing_to_hit(accel):
-    """An empty scene, a mesh of no triangles and degenerate triangles are hit by nothing."""
+    """Rays hit nothing in an empty scene, a mesh without triangles, or degenerate triangles."""
     empty = TriangleMesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
     degenerate = triangles([[0, 0, 0], [1, 0, 0], [2, 0, 0]], [[0, 1, 2], [0, 0, 0], [1, 1, 2]])
     for described in (scene(), scene(Mesh(file="empty"), meshes={"empty": empty}), scene(degenerate)):

@@ -1,4 +1,4 @@
-"""Lobes for the tests, as the kernels take them."""
+"""Lobes for the tests, in the form that kernels take."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def lobe(
     rough: Microfacets | None = None,
     ior: float = 1.5,
 ) -> Lobe:
-    """A lobe; its rough parameters are 0 unless given."""
+    """A lobe whose rough parameters are 0 unless given."""
     result = Lobe()
     result.kind = int(kind)
     result.color, result.second = wp.vec3(*color), wp.vec3(*second)
@@ -56,7 +56,7 @@ def plastic(
     alpha: float | None = None,
     kind: int = GGX,
 ) -> tuple[Lobe, np.ndarray]:
-    """A plastic and the table of its coat."""
+    """A plastic lobe and the table of its coat."""
     result = lobe(LobeKind.PLASTIC, color=color, ior=ior)
     result.nonlinear = int(nonlinear)
     table = np.zeros(1, np.float32)

@@ -1,4 +1,4 @@
-"""Tables of rough coats, held against brute force."""
+"""Tables of rough coats, compared with brute force."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ KINDS = pytest.mark.parametrize("kind", list(Distribution), ids=lambda k: k.name
 
 
 def monte_carlo(kind, alpha, eta, theta, rng, count=400_000):
-    """Mean and error of the reflected and transmitted shares: normals drawn by D cos, weighed as Walter et al. eq. 41."""
+    """Mean and error of the reflected and transmitted fractions: normals drawn by D cos, weights of Walter et al. eq. 41."""
     u, phi = rng.random(count), 2.0 * np.pi * rng.random(count)
     tan2 = alpha**2 * (-np.log1p(-u) if kind == Distribution.BECKMANN else u / (1.0 - u))
     cos = 1.0 / np.sqrt(1.0 + tan2)
@@ -42,7 +42,7 @@ def monte_carlo(kind, alpha, eta, theta, rng, count=400_000):
 @pytest.mark.parametrize("alpha", [0.05, pytest.param(0.3, marks=pytest.mark.slow), 0.9])
 @pytest.mark.parametrize("eta", [1.5, 1.0 / 1.5])
 def test_directional_scattering_agrees_with_brute_force(kind, alpha, eta, rng):
-    """Quadrature and a Monte Carlo simulation give the same shares at steep, slanted and grazing angles."""
+    """Quadrature and Monte Carlo simulation give the same fractions at steep, slanted and grazing angles."""
     angles = [5.0, 50.0, 75.0, 86.0]
     cosines = np.array([float(direction(a)[2]) for a in angles])
     reflected, transmitted = directional_scattering(cosines, alpha, eta, kind)
@@ -50,24 +50,24 @@ def test_directional_scattering_agrees_with_brute_force(kind, alpha, eta, rng):
         for share, (mean, error) in zip(
             (reflected[i], transmitted[i]), monte_carlo(kind, alpha, eta, angle, rng), strict=True
         ):
-            # The edges of the visible set, which 128 nodes see as steps, leave 1e-3
+            # The visible set has edges, which are steps for the 128 nodes: an error of 1e-3
             assert abs(share - mean) < 4.5 * error + 1e-3, (angle, share, mean)
 
 
 @KINDS
 @pytest.mark.parametrize("alpha", [1e-4, 0.02, 0.2, 1.0])
 @pytest.mark.parametrize("eta", [1.2, 1.5, 2.4, 1.0 / 1.5])
-def test_no_energy_is_made(kind, alpha, eta):
-    """Reflected and transmitted shares are in [0, 1] and together at most 1 for every direction of the table."""
+def test_no_energy_is_created(kind, alpha, eta):
+    """For every direction of the table, the reflected and transmitted fractions are in [0, 1] and add up to at most 1."""
     r, t = directional_scattering(np.maximum(1e-6, np.linspace(0.0, 1.0, TABLE_SIZE)), alpha, eta, kind)
     assert np.all(np.isfinite(r) & np.isfinite(t))
     assert min(r.min(), t.min()) >= 0.0
-    assert (r + t).max() <= 1.0 + 1e-3  # the quadrature's error, as above
+    assert (r + t).max() <= 1.0 + 1e-3  # the error of the quadrature, as above
 
 
 @KINDS
 def test_nearly_smooth_coat_is_fresnel(kind):
-    """At roughness 1e-4 the shares are those of a smooth boundary."""
+    """At roughness 1e-4 the fractions are those of a smooth boundary."""
     cosines = np.array([0.1, 0.3, 0.7, 1.0])
     r, t = directional_scattering(cosines, 1e-4, 1.5, kind)
     expected = walter.fresnel(cosines, 1.5)
@@ -76,8 +76,8 @@ def test_nearly_smooth_coat_is_fresnel(kind):
     np.testing.assert_allclose(t, 1.0 - expected, atol=2e-3)
 
 
-def test_rough_coat_has_the_shape_it_promises():
-    """A table of transmittances in [0, 1], rising with the cosine, and a diffuse reflectance near the smooth one's."""
+def test_shape_of_the_table_of_a_rough_coat():
+    """The transmittances are in [0, 1] and rise with the cosine; the diffuse reflectance is close to that of a smooth coat."""
     table, inside = rough_coat(0.1, 1.5, Distribution.GGX)
     assert table.shape == (TABLE_SIZE,)
     assert table.dtype == np.float32
@@ -108,7 +108,7 @@ def test_diffuse_fresnel_reflectance_published_value():
 
 @pytest.mark.parametrize("eta", [1.5, 1.0 / 1.5])
 def test_fresnel_agrees_with_amplitudes(eta):
-    """The host's reflectance equals that of the complex amplitudes, total reflection included; the angle obeys Snell's law."""
+    """The host's reflectance equals that of complex amplitudes, even in total reflection; angles obey Snell's law."""
     cos = np.linspace(1e-3, 1.0, 200)
     r, cos_t = fresnel(cos, eta)
     np.testing.assert_allclose(r, walter.fresnel(cos, eta), atol=1e-12)

@@ -27,8 +27,8 @@ def tolerance(wo: np.ndarray, wi: np.ndarray, eta: float, alpha: float) -> np.nd
     """Relative rounding error of f cos for each pair of directions.
 
     The normal of a refraction comes from a sum that cancels to |eta - 1|, and the density changes by up to 4 / alpha of its
-    error; towards grazing incidence on the microfacet 1 - F goes to zero with the cosine c of the other side, which the
-    squares of Snell's law give with an error of eps / c^2.
+    error. Near grazing incidence on the microfacet 1 - F goes to zero with the cosine c on the other side, which the squares of
+    Snell's law give with an error of eps / c^2.
     """
     eta = np.where(wi[..., 2] * wo[..., 2] > 0.0, 1.0, eta)[..., None]
     m = walter.unit((wo + wi * eta).astype(np.float64))
@@ -39,7 +39,7 @@ def tolerance(wo: np.ndarray, wi: np.ndarray, eta: float, alpha: float) -> np.nd
 @pytest.mark.parametrize("theta", [0.0, 30.0, 60.0, 89.0, 100.0, 135.0, 139.0, 180.0])
 @pytest.mark.parametrize("ior", [1.5, 0.7])
 def test_smooth_glass_is_lossless_and_obeys_snell(theta, ior, rng):
-    """Every sample carries all energy, the share of reflections is Fresnel's, and refraction obeys Snell's law."""
+    """Every sample carries all energy, the fraction of reflections is Fresnel's, and refraction obeys Snell's law."""
     wo = direction(theta, 70.0)
     count = 50_000
     s = kernels.sample_lobe_many(lobe(LobeKind.DIELECTRIC, ior=ior), wo, count, rng)
@@ -55,7 +55,7 @@ def test_smooth_glass_is_lossless_and_obeys_snell(theta, ior, rng):
 
 @pytest.mark.parametrize("theta", [*ANGLES, 120.0, 175.0])
 def test_thin_glass_is_lossless_and_goes_straight_on(theta, rng):
-    """All energy is mirrored or goes straight on; the share mirrored is 2 R / (1 + R), alike from both sides."""
+    """All energy is reflected or passes straight through; the reflected fraction is 2 R / (1 + R) from both sides."""
     wo = direction(theta, 70.0)
     count = 50_000
     s = kernels.sample_lobe_many(lobe(LobeKind.THIN_DIELECTRIC), wo, count, rng)
@@ -83,7 +83,7 @@ def test_sampling_follows_the_density(kind, roughness, theta, rng):
 @pytest.mark.parametrize("theta", BOTH_SIDES)
 @pytest.mark.parametrize("ior", [1.5, 1.1])
 def test_sample_agrees_with_evaluation(kind, theta, ior, rng):
-    """Weight and density of samples are those of evaluation."""
+    """Weight and density of samples agree with evaluation."""
     alpha = 0.1 if kind == GGX else 0.1 / 4.0
     checks.assert_sample_agrees_with_evaluation(
         rough(kind, 0.1, 0.3, ior=ior), direction(theta, 25.0), rng, alpha=alpha, contrast=1.0 / (ior - 1.0)
@@ -93,7 +93,7 @@ def test_sample_agrees_with_evaluation(kind, theta, ior, rng):
 @KINDS
 @pytest.mark.parametrize("theta", [50.0, 130.0])
 def test_evaluation_agrees_with_walter(kind, theta, rng):
-    """f cos, reflection and refraction, equals that of the float64 oracle."""
+    """f cos of reflection and refraction equals that of the float64 oracle."""
     wo = direction(theta, 25.0)
     wi, _ = walter.sphere_quadrature(60, 40, -0.98, 0.98)
     wi = wi.astype(np.float32)
@@ -110,7 +110,7 @@ def test_evaluation_agrees_with_walter(kind, theta, rng):
 @KINDS
 @pytest.mark.parametrize("theta", [10.0, 50.0, 130.0, 160.0])
 def test_energy_is_what_single_scattering_leaves(kind, theta, rng):
-    """Reflected and transmitted energy each equal the oracle's integrals, and together are at most 1."""
+    """Reflected and transmitted energy each equal the oracle's integrals, and add up to at most 1."""
     wo = direction(theta, 25.0)
     _, _, s = checks.mean_weight(rough(kind, 0.4), wo, rng)
     weight = energy(s)
@@ -122,19 +122,19 @@ def test_energy_is_what_single_scattering_leaves(kind, theta, rng):
         w, areas = walter.sphere_quadrature(300, 64, *((0.0, 1.0) if upper else (-1.0, 0.0)))
         expected = (walter.dielectric(kind, 0.4, 0.4, 1.5, wo.astype(np.float64), w) * areas).sum()
         expected *= 1.0 if same_side else eta**2
-        # The cone of refraction has an edge that no quadrature node sees: 300 nodes leave a few 1e-4
+        # The cone of refraction has an edge that no quadrature node resolves: 300 nodes have an error of a few 1e-4
         assert abs(chosen.mean() - expected) < 4.0 * chosen.std() / np.sqrt(len(chosen)) + 3e-4
 
 
 @KINDS
 def test_reflection_is_reciprocal(kind, rng):
-    """f(a, b) = f(b, a) for reflection."""
+    """Reflection satisfies f(a, b) = f(b, a)."""
     checks.assert_reciprocal(rough(kind, 0.3, 0.5), rng, alpha=0.3)
 
 
 @KINDS
 def test_refraction_is_reciprocal_up_to_the_squared_index(kind, rng):
-    """f(a, b) eta_b^2 = f(b, a) eta_a^2 for refraction: radiance over the squared index is what travels both ways."""
+    """Refraction satisfies f(a, b) eta_b^2 = f(b, a) eta_a^2: radiance over the squared index is conserved."""
     a = walter.unit(np.column_stack([rng.normal(size=(4000, 2)), rng.uniform(0.2, 3.0, 4000)])).astype(np.float32)
     b = walter.unit(np.column_stack([rng.normal(size=(4000, 2)), -rng.uniform(0.2, 3.0, 4000)])).astype(np.float32)
     glass = rough(kind, 0.3, 0.5)

@@ -17,12 +17,12 @@ def test_sampling_follows_the_density(rng):
 
 
 def test_sample_agrees_with_evaluation(rng):
-    """Weight and density of samples are those of evaluation."""
+    """Weight and density of samples agree with evaluation."""
     checks.assert_sample_agrees_with_evaluation(DIFFUSE, direction(70.0), rng)
 
 
 def test_value_is_albedo_over_pi():
-    """f cos = albedo cos / pi above the surface; below it and seen from below it is black."""
+    """f cos = albedo cos / pi above the surface. Directions below it, and views from below, are black."""
     up, low = direction(60.0), direction(120.0)
     value = kernels.evaluate_lobe_many(DIFFUSE, direction(20.0), up)[0]
     np.testing.assert_allclose(value, [*(np.array(COLOR) * 0.5 / np.pi), 0.5 / np.pi], rtol=1e-6)
@@ -31,7 +31,7 @@ def test_value_is_albedo_over_pi():
 
 
 def test_weight_is_the_albedo(rng):
-    """Every sample weighs the albedo exactly: nothing is lost or won."""
+    """Every sample has exactly the albedo as its weight."""
     s = kernels.sample_lobe_many(DIFFUSE, direction(45.0), 1000, rng)
     np.testing.assert_array_equal(s.weight, np.broadcast_to(np.float32(COLOR), (1000, 3)))
     assert np.all(s.pdf > 0.0)

@@ -1,4 +1,4 @@
-"""Masks, blends and maps: which leaf of a material is chosen, and the normal it has."""
+"""Masks, blends and maps: the choice of a material's leaf, and its normal."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ EPS = float(np.finfo(np.float32).eps)
 
 
 def leaves(materials, u, *, name="m", shape=None, o=(0.3, 0.2, 3.0), d=(0.0, 0.0, -1.0), textures=None, images=None):
-    """Codes and normals of the leaves chosen with the numbers `u` at a point of a rectangle in the xy plane."""
+    """Codes and normals of the leaves chosen with the numbers `u` at one point of a rectangle in the xy plane."""
     described = scene(
         shape or Rectangle(material=name), materials=materials, textures=textures or {}, images=images or {}
     )
@@ -44,19 +44,19 @@ UNIFORM = (np.arange(20_000) + 0.5) / 20_000
 
 
 def shares(codes):
-    """How often each kind of lobe, or hole (-1), was chosen."""
+    """Fraction of choices for each kind of lobe, with -1 for holes."""
     kinds, counts = np.unique(codes[:, 1], return_counts=True)
     return dict(zip(kinds.tolist(), (counts / len(codes)).tolist(), strict=True))
 
 
 def kind(material):
-    """The kind of lobe a plain material is."""
+    """The kind of lobe of a plain material."""
     codes, _ = leaves({"m": material}, [0.5])
     return int(codes[0, 1])
 
 
 def test_leaves_are_chosen_by_the_product_of_their_weights():
-    """mask(blend(mask(a), b)): every leaf has the product of the weights above it, holes included."""
+    """In mask(blend(mask(a), b)) every leaf, holes included, has the product of the weights above it."""
     materials = {
         "m": Mask(material="blend", opacity=0.8),
         "blend": Blend(materials=("hole", "metal"), weight=0.3),
@@ -69,12 +69,12 @@ def test_leaves_are_chosen_by_the_product_of_their_weights():
     found = shares(codes)
     assert found.keys() == expected.keys()
     for lobe, share in expected.items():
-        assert found[lobe] == pytest.approx(share, abs=3.0 / len(UNIFORM))  # a grid step at each end of its intervals
+        assert found[lobe] == pytest.approx(share, abs=3.0 / len(UNIFORM))  # one grid step at each end of its intervals
     assert set(codes[codes[:, 1] == -1, 0]) == {int(NOTHING)}
 
 
 def test_textured_weights():
-    """A weight is the luminance of its texture there; opacity is that of `factor`, vertex colours and image together."""
+    """A weight is the luminance of its texture; opacity combines `factor`, vertex colours and the image."""
     image = np.full((2, 2, 4), 255, np.uint8)
     image[..., 3] = 102
     textures = {
@@ -95,7 +95,7 @@ def test_textured_weights():
 
 
 def test_sides_and_one_sided_leaves():
-    """The back of sides is the front of its material; what is one-sided is black from behind, also in a blend."""
+    """The back of `sides` is the front of its second material; one-sided materials are black from behind, even in a blend."""
     materials = {
         "m": Mask(material="sides", opacity=0.5),
         "sides": Sides(front="grey", back="blend"),
@@ -116,8 +116,8 @@ def test_sides_and_one_sided_leaves():
     assert set(black[:, 0]) == {int(BLACK)}
 
 
-def test_plain_materials_need_no_walk():
-    """Weights 0 and 1 and blends of the same leave a lobe where a tree would be: the path tracer's quick way."""
+def test_trivial_trees_become_a_single_lobe():
+    """Weights of 0 and 1 and blends of equal materials become a single lobe, which the path tracer evaluates without a tree."""
     materials = {
         "a": Diffuse(),
         "b": Conductor(),
@@ -136,7 +136,7 @@ def test_plain_materials_need_no_walk():
 
 @pytest.mark.parametrize("behind", [False, True])
 def test_normal_map(behind):
-    """The normal is 2 colour - 1 along tangent, bitangent and normal, x and y times `scale`; from behind it is the same one."""
+    """The normal is 2 colour - 1 along tangent, bitangent and normal, with x and y times `scale`; it is the same from behind."""
     color = np.array([0.7, 0.4, 0.9], np.float32)
     textures, images = {"n": Bitmap(file="f", raw=True)}, {"f": np.broadcast_to(color, (2, 2, 3)).copy()}
     materials = {"m": NormalMap(material="g", texture="n", scale=0.5), "g": Dielectric()}
@@ -149,7 +149,7 @@ def test_normal_map(behind):
 
 
 def test_normals_never_turn_away():
-    """A mapped normal that faces away from the viewer is mirrored at the one it bends."""
+    """A mapped normal that faces away from the viewer is mirrored at the normal that it modifies."""
     color = np.array([1.0, 0.5, 0.6], np.float32)  # (1, 0, 0.2)
     textures, images = {"n": Bitmap(file="f", raw=True)}, {"f": np.broadcast_to(color, (2, 2, 3)).copy()}
     materials = {"m": NormalMap(material="g", texture="n"), "g": Diffuse()}
@@ -182,7 +182,7 @@ def test_bump(rng):
 
 
 def test_map_shadowing():
-    """Conty Estevez' term in float64; nothing where the two normals see the light on different sides; 1 where they agree."""
+    """The term of Conty Estevez in float64: 0 where the two normals put the light on different sides, 1 where they agree."""
     n0, n = np.array([0.0, 0.0, 1.0]), np.array([0.6, 0.0, 0.8])
     theta = np.radians([-80.0, -60.0, -20.0, 0.0, 50.0, 89.0])
     wi = np.column_stack([np.sin(theta), np.zeros(6), np.cos(theta)])
@@ -200,7 +200,7 @@ def test_map_shadowing():
 
 
 def test_a_mask_in_front_of_the_sky():
-    """What is seen through a black board of opacity 0.3 is 0.7 of the sky, and 0.7 of that through two."""
+    """Behind a black board of opacity 0.3 the sky has 0.7 of its radiance, and behind two boards 0.7^2."""
     board = {"m": Mask(material="black", opacity=0.3), "black": Diffuse(reflectance=0.0)}
     one = scene(Rectangle(material="m", to_world=(Scale(2.0),)), materials=board, lights=(ConstantLight(radiance=2.0),))
     assert_mean(rendered(one, 4096), 1.4)
@@ -209,7 +209,7 @@ def test_a_mask_in_front_of_the_sky():
 
 
 def test_holes_are_segments():
-    """As in Mitsuba a hole counts: with `max_depth` 2 one board lets the sky through, a second one does not."""
+    """As in Mitsuba, a hole counts as a segment: with `max_depth` 2, sky is seen through one board but not through two."""
     board = {"m": Mask(material="black", opacity=0.0), "black": Diffuse(reflectance=0.0)}
     one = scene(
         Rectangle(material="m", to_world=(Scale(2.0),)), materials=board, lights=(ConstantLight(),), max_depth=2
@@ -220,7 +220,7 @@ def test_holes_are_segments():
 
 
 def test_weights_that_are_not_finite_are_counted():
-    """A NaN in a weight's texture drops the sample, so that it is reported."""
+    """A NaN in the texture of a weight drops the sample, so that it is counted and reported."""
     image = np.full((2, 2, 1), np.nan, np.float32)
     described = scene(
         Rectangle(material="m", to_world=(Scale(2.0),)),

@@ -1,4 +1,4 @@
-"""Microfacet distributions: visible normals are drawn from their density, which is normalised."""
+"""Microfacet distributions: visible normals are drawn from their density, which is normalized."""
 
 import numpy as np
 import pytest
@@ -31,9 +31,9 @@ def visible_pdf(f, w, m):
 @pytest.mark.parametrize("roughness", ROUGHNESS, ids=str)
 @pytest.mark.parametrize("kind", [GGX, BECKMANN], ids=NAMES.get)
 def test_visible_normals_follow_their_density(kind, roughness, theta, rng):
-    """Normals visible from several directions, grazing ones too, follow D G1 |w.m| / cos, which integrates to 1."""
+    """Normals visible from several directions, including grazing ones, follow D G1 |w.m| / cos, which integrates to 1."""
     f, w = facets(kind, *roughness), direction(theta, 35.0)
-    # The bins in the cosine widen quadratically away from the pole, where normals of smooth surfaces are dense
+    # Bins in the cosine widen quadratically away from the pole, where the normals of smooth surfaces are dense
     edges = 1.0 - np.linspace(1.0, 0.0, 17) ** 2
     m = visible_normals(f, w, rng)
     assert_directions(m, COUNT, lambda d: visible_pdf(f, w, d), edges=edges)
@@ -42,11 +42,12 @@ def test_visible_normals_follow_their_density(kind, roughness, theta, rng):
 @pytest.mark.parametrize("kind", [GGX, BECKMANN], ids=NAMES.get)
 @pytest.mark.parametrize("alpha", [1e-4, 1e-3, 0.01])
 def test_visible_normals_of_nearly_smooth_surfaces(kind, alpha, rng):
-    """At tiny roughness the slopes of visible normals at normal incidence have the distribution's own quantiles."""
+    """At very small roughness and normal incidence, slopes of visible normals have the distribution's own quantiles."""
     m = visible_normals(facets(kind, alpha), direction(1.0), rng, 50_000).astype(np.float64)
     slope2 = (m[:, 0] ** 2 + m[:, 1] ** 2) / m[:, 2] ** 2 / alpha**2
     cdf = -np.expm1(-slope2) if kind == BECKMANN else slope2 / (1.0 + slope2)
-    # Seen from one degree the density of slopes is tilted by slope * alpha * tan(1 deg), far below the error of 50,000 samples
+    # At a view angle of one degree the density of slopes is tilted by slope * alpha * tan(1 deg), far below the error of 50,000
+    # samples
     deviation = np.abs(np.sort(cdf) - (np.arange(50_000) + 0.5) / 50_000).max()
     assert deviation < 1.95 / np.sqrt(50_000)  # Kolmogorov-Smirnov at 0.1 %
 
@@ -70,7 +71,7 @@ def test_visible_normals_are_finite_at_the_corners_of_the_square(kind):
 @pytest.mark.parametrize("kind", [GGX, BECKMANN], ids=NAMES.get)
 @pytest.mark.parametrize("roughness", ROUGHNESS, ids=str)
 def test_density_agrees_with_walter(kind, roughness, rng):
-    """The visible normals' density equals that of the float64 oracle."""
+    """The density of visible normals equals that of the float64 oracle."""
     w = direction(63.0, 35.0)
     m = np.column_stack([rng.normal(size=(2000, 2)) * roughness, np.ones(2000)])
     m = walter.unit(m).astype(np.float32)

@@ -14,7 +14,7 @@ ANGLES = [5.0, 45.0, 80.0]
 
 @pytest.mark.parametrize("theta", [30.0, 80.0])
 def test_smooth_sampling_follows_the_density(theta, rng):
-    """The base's directions follow their density; the coat's delta directions are its missing part."""
+    """Directions of the base follow their density; delta directions of the coat are its missing part."""
     lobe, table = plastic()
     checks.assert_sampling_follows_density(lobe, direction(theta), rng, table)
 
@@ -31,7 +31,7 @@ def test_rough_sampling_follows_the_density(kind, theta, alpha, rng):
 @pytest.mark.parametrize("nonlinear", [False, True])
 @pytest.mark.parametrize("theta", ANGLES)
 def test_smooth_sample_agrees_with_evaluation(nonlinear, theta, rng):
-    """Weight and density of the base's samples are those of evaluation."""
+    """Weight and density of the base's samples agree with evaluation."""
     lobe, table = plastic(nonlinear=nonlinear)
     checks.assert_sample_agrees_with_evaluation(lobe, direction(theta), rng, table)
 
@@ -39,7 +39,7 @@ def test_smooth_sample_agrees_with_evaluation(nonlinear, theta, rng):
 @KINDS
 @pytest.mark.parametrize("theta", ANGLES)
 def test_rough_sample_agrees_with_evaluation(kind, theta, rng):
-    """Weight and density of samples are those of evaluation."""
+    """Weight and density of samples agree with evaluation."""
     lobe, table = plastic(alpha=0.1, kind=kind)
     checks.assert_sample_agrees_with_evaluation(lobe, direction(theta, 25.0), rng, table, alpha=0.1 / 4.0)
 
@@ -71,7 +71,7 @@ def test_smooth_albedo(nonlinear, theta, rng):
     assert np.all(np.abs(albedo - expected) < 4.0 * error + 1e-5)
     if base == 1.0:
         assert abs(expected - 1.0) < 1e-6
-    # The coat's share of the samples and its mirror direction
+    # The coat's fraction of the samples and its mirror direction
     np.testing.assert_allclose(s.wi[s.delta], np.broadcast_to(wo * np.float32([-1, -1, 1]), (s.delta.sum(), 3)))
     assert s.delta.any()
 
@@ -79,7 +79,7 @@ def test_smooth_albedo(nonlinear, theta, rng):
 @KINDS
 @pytest.mark.parametrize("theta", ANGLES)
 def test_rough_albedo(kind, theta, rng):
-    """The albedo of a white base under a rough coat is at most 1, and that of a black base is the coat's reflection alone."""
+    """Under a rough coat the albedo of a white base is at most 1, and that of a black base is the coat's reflection alone."""
     wo = direction(theta)
     lobe, table = plastic(color=(1.0, 1.0, 0.0), alpha=0.3, kind=kind)
     albedo, error, _ = checks.mean_weight(lobe, wo, rng, table)
@@ -87,12 +87,12 @@ def test_rough_albedo(kind, theta, rng):
     w, weights = walter.sphere_quadrature(300, 96)
     coat = walter.conductor(kind, 0.3, 0.3, wo.astype(np.float64), w, lambda c: walter.fresnel(c, 1.5))
     assert abs(albedo[2] - (coat * weights).sum()) < 4.0 * error[2] + 1e-5
-    # The base adds what the coat lets in: most of the light for an upright view
+    # The base adds light that passes the coat: most of it for a view along the normal
     assert albedo[0] > albedo[2] + 0.3 * (1.0 - albedo[2])
 
 
 def test_black_from_below(rng):
-    """Seen from below nothing is scattered."""
+    """Nothing is scattered when seen from below."""
     for alpha in (None, 0.3):
         lobe, table = plastic(alpha=alpha)
         assert not kernels.sample_lobe_many(lobe, direction(110.0), 100, rng, table).pdf.any()

@@ -1,4 +1,4 @@
-"""The principled lobe: its parts one by one and mixed, held against Mitsuba's two plugins."""
+"""The principled lobe, part by part and mixed, compared with both plugins of Mitsuba."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ ALL = OPAQUE | THROUGH | LAMBERT
 
 
 def sides(name: str) -> list[float]:
-    """The angles of view to test: from behind too where the lobe knows that side."""
+    """View angles to test, including angles from behind for lobes that scatter there."""
     return [25.0, 75.0, 130.0] if name in THROUGH or name == "lambert-thin" else [25.0, 75.0]
 
 
@@ -50,7 +50,7 @@ VIEWS = pytest.mark.parametrize(("name", "theta"), [(name, theta) for name in AL
 
 
 def random_pairs(rng, count):
-    """Pairs of directions, of which many are near reflection or straight through."""
+    """Pairs of directions, many of which are near reflection or straight transmission."""
     wo, wi = rng.normal(size=(2, count, 3))
     third = count // 3
     wi[:third] = wo[:third] * (-1.0, -1.0, 1.0) + 0.2 * rng.normal(size=(third, 3))
@@ -60,7 +60,7 @@ def random_pairs(rng, count):
 
 @pytest.mark.parametrize("name", [*OPAQUE, *THROUGH])
 def test_evaluation_agrees_with_mitsuba(name, rng):
-    """f cos equals that of Mitsuba's `principled` or `principledthin` at random directions, from both sides."""
+    """f cos equals that of Mitsuba's `principled` or `principledthin` for random directions, from both sides."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     given = dict(ALL[name])
@@ -72,7 +72,7 @@ def test_evaluation_agrees_with_mitsuba(name, rng):
     bsdf = mi.load_dict({"type": plugin, "base_color": color, **parameters})
     context, interaction = mi.BSDFContext(), mi.SurfaceInteraction3f()
     wo, wi = random_pairs(rng, 600)
-    if name in OPAQUE:  # the path tracer turns the frame of an opaque lobe to the side that is seen
+    if name in OPAQUE:  # the path tracer turns the frame of an opaque lobe towards the visible side
         wo[:, 2] = np.abs(wo[:, 2])
     expected = np.empty((len(wo), 3))
     for i, (o, w) in enumerate(zip(wo.tolist(), wi.tolist(), strict=True)):
@@ -80,7 +80,7 @@ def test_evaluation_agrees_with_mitsuba(name, rng):
         expected[i] = bsdf.eval(context, interaction, w)
     value = kernels.evaluate_lobe_many(principled(**ALL[name]), wo, wi)[:, :3]
     assert np.mean(expected.max(axis=1) > 1e-3) > 0.3
-    # Mitsuba's clear coat, of roughness 0.1, has 1 - cos^2 in float32: 6e-8 / 0.01 of its peak
+    # Mitsuba's clear coat, with roughness 0.1, computes 1 - cos^2 in float32: 6e-8 / 0.01 of its peak
     np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-6)
 
 
@@ -101,20 +101,20 @@ def test_sampling_follows_the_density(name, theta, rng):
     ],
 )
 def test_samples_reach_everything_that_scatters(name, theta, rng):
-    """The mean weight equals the integral of f cos over the sphere: nothing shines where no sample goes."""
+    """The mean weight equals the integral of f cos over the sphere, so no direction that scatters is left without samples."""
     lobe, wo = principled(**ALL[name]), direction(theta, 25.0)
     albedo, error, _ = checks.mean_weight(lobe, wo, rng)
     total = np.zeros(3)
     for low, high in ((-1.0, 0.0), (0.0, 1.0)):
         w, weights = walter.sphere_quadrature(400, 400, low, high)
         total += (kernels.evaluate_lobe_many(lobe, wo, w.astype(np.float32))[:, :3] * weights[:, None]).sum(axis=0)
-    # Shading ends at an edge where a refraction reaches the critical angle: one node's weight there
+    # Shading has an edge where a refraction reaches the critical angle: an error of one node's weight
     assert np.all(np.abs(albedo - total) < 4.5 * error + 2e-4), (albedo, total, error)
 
 
 @pytest.mark.parametrize("name", [*OPAQUE, "lambert"])
 def test_reciprocity(name, rng):
-    """Opaque ones scatter the same in both directions."""
+    """Opaque surfaces scatter equally in both directions."""
     roughness = ALL[name].get("roughness", 0.5)
     checks.assert_reciprocal(principled(**ALL[name]), rng, alpha=roughness**2 / 4.0)
 
@@ -135,7 +135,7 @@ def test_reciprocity(name, rng):
 )
 @pytest.mark.parametrize("theta", [10.0, 60.0, 120.0, 160.0])
 def test_white_conserves_energy(given, least, theta, rng):
-    """A white surface scatters at most what it gets, and loses what single scattering leaves out at its roughness."""
+    """A white surface scatters at most the incident energy, and loses only what single scattering omits at its roughness."""
     lobe = principled(base=WHITE, **given)
     wo = direction(theta, 25.0)
     if not (given.get("spec_trans") or given.get("thin")):
@@ -147,7 +147,7 @@ def test_white_conserves_energy(given, least, theta, rng):
 
 
 def test_lambert_gets_what_the_dielectric_leaves(rng):
-    """The base is color / pi times what the microfacet between the two directions lets through (glTF 2.0, appendix B.2)."""
+    """The base is color / pi times the transmittance of the microfacet between the two directions (glTF 2.0, appendix B.2)."""
     wo, wi = random_pairs(rng, 500)
     wo[:, 2], wi[:, 2] = np.abs(wo[:, 2]), np.abs(wi[:, 2])
     with_base, without = (
@@ -156,12 +156,12 @@ def test_lambert_gets_what_the_dielectric_leaves(rng):
     )
     o_m = walter.dot(wo, walter.unit((wo + wi).astype(np.float64)))
     expected = (1.0 - walter.fresnel(o_m, 1.5)) * wi[:, 2] / np.pi
-    # A difference: rounding is relative to the microfacets' part
+    # A difference: its rounding error is relative to the microfacet part
     np.testing.assert_allclose((with_base - without)[:, 0], expected, rtol=1e-5, atol=8 * checks.EPS * without.max())
 
 
 def test_any_parameters_give_finite_samples(rng):
-    """No combination of extreme parameters gives a weight that is not finite, is negative or is off its evaluation."""
+    """With any extreme parameters, weights are finite, not negative, and agree with evaluation."""
     names = ["metallic", "roughness", "anisotropic", "spec_tint", "spec_trans", "flatness"]
     names += ["sheen", "sheen_tint", "clearcoat", "clearcoat_gloss"]
     shone = 0

@@ -1,4 +1,4 @@
-"""What the cache factors out of radiance, held against the lobes themselves."""
+"""The reflectances that the cache factors out of radiance, compared with the lobes themselves."""
 
 import numpy as np
 import pytest
@@ -50,12 +50,12 @@ def split_sum_kernel(tables: wp.array[float], f: Microfacets, wo: wp.array[wp.ve
 
 
 def tables(coat: np.ndarray | None = None) -> np.ndarray:
-    """Tables as a scene has them: that of the split sum, then a coat's."""
+    """Tables as in a scene: that of the split sum, followed by that of a coat."""
     return np.concatenate([split_sum_table(), kernels.NO_TABLE if coat is None else coat])
 
 
 def reflectance(of: Lobe, wo: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Diffuse and specular reflectance, shape [n, 3], roughness and probability of a delta function, shape [n]."""
+    """Diffuse and specular reflectance, shape [n, 3], roughness and the probability of a delta function, shape [n]."""
     wo = np.atleast_2d(wo)
     diffuse, specular = kernels.zeros(len(wo), wp.vec3), kernels.zeros(len(wo), wp.vec3)
     rest = kernels.zeros(len(wo), wp.vec2)
@@ -65,7 +65,7 @@ def reflectance(of: Lobe, wo: np.ndarray, table: np.ndarray) -> tuple[np.ndarray
 
 
 def sampled(of: Lobe, wo: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Reflectance of the smooth part by sampling the lobe, and its standard error."""
+    """Reflectance of the smooth part, found by sampling the lobe, and its standard error."""
     s = kernels.sample_lobe_many(of, wo, COUNT, rng, table)
     smooth = (s.pdf > 0.0) & ~s.delta
     weight = np.where(smooth[:, None], s.weight, 0.0).astype(np.float64)
@@ -73,7 +73,7 @@ def sampled(of: Lobe, wo: np.ndarray, table: np.ndarray, rng: np.random.Generato
 
 
 def assert_reflectance(of: Lobe, angles, rng, relative: float, table: np.ndarray | None = None) -> list[float]:
-    """The sum of both parts is that of sampling, within four standard errors and `relative` of the mean over the channels.
+    """The sum of both parts agrees with sampling to four standard errors and `relative` of the mean over the channels.
 
     Returns the relative error at each angle.
     """
@@ -92,7 +92,7 @@ def assert_reflectance(of: Lobe, angles, rng, relative: float, table: np.ndarray
 
 
 def coated(**given) -> tuple[Lobe, np.ndarray]:
-    """A plastic with its tables as a scene has them."""
+    """A plastic lobe with tables as in a scene."""
     result, coat = plastic(**given)
     if given.get("alpha"):
         result.table = ENTRIES
@@ -102,10 +102,10 @@ def coated(**given) -> tuple[Lobe, np.ndarray]:
 @KINDS
 @pytest.mark.parametrize("alpha", [0.15, 0.37, 0.8])
 def test_split_sum_agrees_with_quadrature(kind, alpha):
-    """A + B is the albedo of white metal and B that with Schlick's weight: Gauss quadrature of the lobe over the sphere.
+    """A + B is the albedo of white metal, and B that with Schlick's weight: Gauss quadrature of the lobe over the sphere.
 
-    The table is linear between entries 1/31 apart: B, nearly (1 - cos)^5, is off by 20 / 8 / 31^2 = 0.003 at the most, A + B
-    by its own curvature, which is less than that of B; Beckmann's masking by a fit is off by 0.0035.
+    The table is linear between entries 1/31 apart: B, nearly (1 - cos)^5, has an error of at most 20 / 8 / 31^2 = 0.003, and
+    A + B has one by its own curvature, which is less than that of B. The fit of Beckmann's masking has an error of 0.0035.
     """
     angles = [3.0, 33.0, 58.0, 77.0, 84.0]
     wo = np.stack([direction(theta) for theta in angles])
@@ -122,7 +122,7 @@ def test_split_sum_agrees_with_quadrature(kind, alpha):
 
 
 def test_diffuse_is_its_color(rng):
-    """A diffuse lobe reflects its colour, seen from above."""
+    """A diffuse lobe reflects its colour when seen from above."""
     of = lobe(LobeKind.DIFFUSE, color=(0.7, 0.3, 0.1))
     diffuse, specular, roughness, delta = reflectance(of, np.stack([direction(80.0), direction(100.0)]), tables())
     np.testing.assert_array_equal(diffuse, np.float32([[0.7, 0.3, 0.1], [0.0, 0.0, 0.0]]))
@@ -145,7 +145,7 @@ def test_rough_diffuse(alpha, qualitative, relative, rng):
 @pytest.mark.parametrize("nonlinear", [False, True])
 @pytest.mark.parametrize("ior", [1.2, 1.5, 2.0])
 def test_smooth_plastic_is_its_base(nonlinear, ior, rng):
-    """The base's reflectance, exactly: what is sampled with the coat's reflections counted as zero."""
+    """The reflectance of the base is exact; the coat's reflections count as zero in sampling."""
     of, table = coated(color=(0.9, 0.4, 0.1), ior=ior, nonlinear=nonlinear)
     assert_reflectance(of, [5.0, 45.0, 80.0], rng, 0.0, table)
     assert not reflectance(of, direction(30.0), table)[1].any()
@@ -154,10 +154,10 @@ def test_smooth_plastic_is_its_base(nonlinear, ior, rng):
 @KINDS
 @pytest.mark.parametrize("alpha", [0.05, 0.3, 1.0])
 def test_rough_plastic(kind, alpha, rng):
-    """Base and coat together are within 5 %, most of which is Schlick's term, off by 0.012 at index 1.5."""
+    """Base and coat together are within 5 %, mostly due to Schlick's term, whose error is 0.012 at index 1.5."""
     of, table = coated(color=(0.9, 0.4, 0.1), alpha=alpha, kind=kind, nonlinear=True)
     assert_reflectance(of, [5.0, 45.0, 80.0], rng, 0.05, table)
-    # Without a base the coat alone
+    # The coat alone, without a base
     of, table = coated(color=(0.0, 0.0, 0.0), alpha=alpha, kind=kind)
     expected, error = sampled(of, direction(45.0), table, rng)
     diffuse, specular, *_ = reflectance(of, direction(45.0), table)
@@ -169,7 +169,7 @@ def test_rough_plastic(kind, alpha, rng):
 @pytest.mark.parametrize("alpha", [0.05, 0.3, 1.0])
 @pytest.mark.parametrize(("eta", "k"), [(0.2, 3.9), (1.4, 7.0), (2.0, 0.5), (0.0, 1.0)])
 def test_rough_conductor(kind, alpha, eta, k, rng):
-    """Within what Schlick's term is off at its worst angle, and 1 % of the table's."""
+    """The error is at most that of Schlick's term at its worst angle, plus 1 % of the table's."""
     cos = np.linspace(0.02, 1.0, 200)
     exact = walter.fresnel_complex(cos, eta, k)
     normal = exact[-1]
@@ -180,7 +180,7 @@ def test_rough_conductor(kind, alpha, eta, k, rng):
 
 @KINDS
 def test_anisotropic_conductor(kind, rng):
-    """Roughness that differs by a factor of five costs up to 15 %, for a mirror without Schlick's error."""
+    """Roughness that differs by a factor of five costs up to 15 %, for a mirror without the error of Schlick's term."""
     of = lobe(LobeKind.ROUGH_CONDUCTOR, eta=0.0, k=1.0, rough=facets(kind, 0.1, 0.5))
     assert_reflectance(of, [5.0, 45.0, 70.0, 85.0], rng, 0.15)
 
@@ -189,7 +189,7 @@ def test_anisotropic_conductor(kind, rng):
 @pytest.mark.parametrize("roughness", [(0.05,), (0.3,), (0.8,), (0.1, 0.4)], ids=str)
 @pytest.mark.parametrize("ior", [1.1, 1.5, 2.4, 0.7])
 def test_rough_dielectric(kind, roughness, ior, rng):
-    """Reflection and refraction from both sides: sixteen facets are within 20 %, where few of them decide, 3 % in the median."""
+    """From both sides, sixteen facets are within 20 % where few facets matter, and within 3 % in the median."""
     of = lobe(
         LobeKind.ROUGH_DIELECTRIC,
         color=(0.9, 0.6, 0.3),
@@ -204,7 +204,7 @@ def test_rough_dielectric(kind, roughness, ior, rng):
 @pytest.mark.parametrize("name", PRINCIPLED)
 @pytest.mark.parametrize("roughness", [0.2, 0.5, 0.9])
 def test_principled(name, roughness, rng):
-    """All parts together are within 17 %, from all sides that the lobe knows; where total reflection starts, within 25 %."""
+    """All parts together are within 17 % from all sides that scatter, and within 25 % where total reflection begins."""
     of = principled(**{**PRINCIPLED[name], "roughness": roughness})
     both_sides = of.kind == LobeKind.PRINCIPLED_TRANSMISSIVE
     angles = [5.0, 45.0, 70.0, 85.0] + [110.0, 150.0, 175.0] * both_sides
@@ -213,7 +213,7 @@ def test_principled(name, roughness, rng):
 
 
 def test_principled_is_mostly_close(rng):
-    """At half roughness and 30 degrees the median error over all kinds of surface is below 2 %."""
+    """At half roughness and 30 degrees the median error over all kinds of surfaces is below 2 %."""
     errors = [
         assert_reflectance(principled(**{"roughness": 0.5, **PRINCIPLED[name]}), [30.0], rng, 0.17)
         for name in PRINCIPLED
@@ -221,8 +221,8 @@ def test_principled_is_mostly_close(rng):
     assert np.median(errors) < 0.02
 
 
-def test_principled_parts_come_apart():
-    """Metal has no diffuse reflectance, a matt base little specular."""
+def test_principled_parts_are_separated():
+    """Metal has no diffuse reflectance, and a matt base has little specular one."""
     metal, base = principled(metallic=1.0), principled(base=(0.5, 0.5, 0.5))
     diffuse, specular, *_ = reflectance(metal, direction(30.0), tables())
     assert not diffuse.any()
@@ -233,7 +233,7 @@ def test_principled_parts_come_apart():
 
 
 def test_delta_functions_reflect_nothing():
-    """Mirror and glass have no smooth part."""
+    """Mirrors and glass have no smooth part."""
     for kind in (LobeKind.NONE, LobeKind.CONDUCTOR, LobeKind.DIELECTRIC, LobeKind.THIN_DIELECTRIC):
         diffuse, specular, *_ = reflectance(lobe(kind), np.stack([direction(20.0), direction(120.0)]), tables())
         assert not diffuse.any()
@@ -263,7 +263,7 @@ def any_lobe(rng: np.random.Generator) -> Lobe:
 
 
 def test_any_parameters_give_finite_reflectance(rng):
-    """Never negative, infinite or not a number: at grazing angles, from all sides, for extreme parameters."""
+    """Reflectances are never negative, infinite or NaN, even at grazing angles and for extreme parameters, from all sides."""
     cos = np.array([1.0, 0.5, 1e-2, 1e-4, 1e-7, 0.0, -1e-7, -1e-4, -0.5, -1.0])
     wo = np.stack([np.sqrt(1.0 - cos**2) * 0.6, np.sqrt(1.0 - cos**2) * 0.8, cos], axis=1)
     shone = 0
@@ -281,7 +281,7 @@ def test_any_parameters_give_finite_reflectance(rng):
 
 @pytest.mark.parametrize("kind", list(LobeKind), ids=lambda k: k.name)
 def test_delta_probability_decides_what_is_sampled(kind, rng):
-    """A sample is of a delta function if and only if its random number is below the probability."""
+    """A sample comes from a delta function exactly if its random number is below the probability."""
     count = 4000
     table = tables()
     of = lobe(kind, color=(0.6, 0.4, 0.3), eta=0.2, k=3.9, rough=facets(GGX, 0.3))
@@ -293,7 +293,7 @@ def test_delta_probability_decides_what_is_sampled(kind, rng):
     wo = np.stack([np.sqrt(1.0 - cos**2), np.zeros(count), cos], axis=1).astype(np.float32)
     u_lobe, u = kernels.uniform(rng, count), kernels.uniform(rng, count, 2)
     *_, p = reflectance(of, wo, table)
-    # Closer to the threshold too than chance would come, but no closer than rounding
+    # Random numbers closer to the threshold than chance would give, but not closer than rounding
     u_lobe[::2] = np.clip(p[::2] + np.where(rng.random(count // 2) < 0.5, -1e-6, 1e-6), 0.0, 1.0 - 2.0**-24)
     wi, weight, rest = (kernels.zeros(count, wp.vec3) for _ in range(3))
     inputs = [kernels.array(a, t) for a, t in ((table, float), (wo, wp.vec3), (u_lobe, float), (u, wp.vec2))]
@@ -303,8 +303,8 @@ def test_delta_probability_decides_what_is_sampled(kind, rng):
         assert 0.0 < p.min() < p.max() < 1.0
 
 
-def test_scenes_have_the_table_in_front():
-    """With rough plastics and without: the coats' tables come after it, where their lobes look for them."""
+def test_scenes_begin_with_the_split_sum_table():
+    """With and without rough plastics, the table comes first; the tables of coats follow it, where their lobes expect them."""
     without = on_device(scene()).record.materials.coat_tables.numpy()
     np.testing.assert_array_equal(without, split_sum_table())
     materials = {"a": Plastic(alpha=0.1), "b": Plastic(alpha=0.4, int_ior=1.3)}

@@ -17,7 +17,7 @@ def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def unit(v: np.ndarray) -> np.ndarray:
-    """`v` over its length."""
+    """`v` divided by its length."""
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
@@ -40,14 +40,14 @@ def shadowing(kind: int, ax: float, ay: float, w: np.ndarray, m: np.ndarray) -> 
 
 
 def fresnel(cos: np.ndarray, eta: float) -> np.ndarray:
-    """Unpolarised reflectance by the amplitudes; `cos` > 0, `eta`: far side over near side."""
+    """Unpolarized reflectance from the amplitudes; `cos` > 0, `eta` is the index of the far side over that of the near side."""
     t = np.sqrt(np.asarray(1.0 - (1.0 - cos**2) / eta**2, dtype=np.complex128))
     s, p = (cos - eta * t) / (cos + eta * t), (eta * cos - t) / (eta * cos + t)
     return 0.5 * (np.abs(s) ** 2 + np.abs(p) ** 2)
 
 
 def fresnel_complex(cos: np.ndarray, eta: float, k: float) -> np.ndarray:
-    """Unpolarised reflectance of a conductor by the amplitudes with the complex index eta + i k."""
+    """Unpolarized reflectance of a conductor from the amplitudes, with the complex index eta + i k."""
     n2 = complex(eta, k) ** 2
     t = np.sqrt(n2 - (1.0 - np.asarray(cos, np.complex128) ** 2))
     s, p = (cos - t) / (cos + t), (n2 * cos - t) / (n2 * cos + t)
@@ -55,7 +55,7 @@ def fresnel_complex(cos: np.ndarray, eta: float, k: float) -> np.ndarray:
 
 
 def conductor(kind: int, ax: float, ay: float, wo: np.ndarray, wi: np.ndarray, f=lambda cos: 1.0) -> np.ndarray:
-    """f cos of a rough mirror whose facets reflect `f(cos)`."""
+    """f cos of a rough mirror whose facets reflect the fraction `f(cos)`."""
     m = unit(wo + wi)
     g = shadowing(kind, ax, ay, wo, m) * shadowing(kind, ax, ay, wi, m)
     value = density(kind, ax, ay, m) * g * f(dot(wo, m)) / (4.0 * wo[..., 2])
@@ -63,11 +63,11 @@ def conductor(kind: int, ax: float, ay: float, wo: np.ndarray, wi: np.ndarray, f
 
 
 def dielectric(kind: int, ax: float, ay: float, ior: float, wo: np.ndarray, wi: np.ndarray) -> np.ndarray:
-    """f cos of rough glass for radiance (eqs. 20, 21): `ior` is the index below the surface over that above."""
+    """f cos of rough glass for radiance (eqs. 20, 21); `ior` is the index below the surface over that above."""
     wo, wi = np.broadcast_arrays(wo, wi)
     sign = np.sign(wo[..., 2])[..., None]
     o, i = wo * sign, wi * sign  # the viewer above the surface
-    eta = np.where(sign[..., 0] > 0.0, ior, 1.0 / ior)  # side of transmission over the viewer's
+    eta = np.where(sign[..., 0] > 0.0, ior, 1.0 / ior)  # index on the side of transmission over the viewer's
     reflected = i[..., 2] > 0.0
     h = np.where(reflected[..., None], o + i, -(o + eta[..., None] * i))
     m = unit(np.where(h[..., 2:] < 0.0, -h, h))
@@ -76,7 +76,7 @@ def dielectric(kind: int, ax: float, ay: float, ior: float, wo: np.ndarray, wi: 
     g = shadowing(kind, ax, ay, o, m) * shadowing(kind, ax, ay, i, m)
     d = density(kind, ax, ay, m)
     reflection = f * d * g / (4.0 * o[..., 2])
-    # Light from wi is radiance, so the factor is eta_o^2 = 1 in units of the viewer's side over (eta i.m + o.m)^2
+    # Light from wi is radiance, so the factor is eta_o^2 = 1 in units of the viewer's side, over (eta i.m + o.m)^2
     transmission = (1.0 - f) * d * g * np.abs(o_m * i_m) / (o[..., 2] * np.maximum((eta * i_m + o_m) ** 2, 1e-30))
     return np.where(reflected, reflection, transmission)
 
