@@ -21,16 +21,20 @@ MAX_PIXELS = 2**28
 """Largest number of pixels of an image; larger ones are refused before any memory is allocated."""
 OUTPUT_EXTENSIONS = (".exr", ".hdr", ".npy", ".png")
 
+FORMAT_NAMES = "PNG, JPEG, TIFF, BMP, TGA, WebP, GIF, EXR, HDR"
+
 _EXR_MAGIC = b"\x76\x2f\x31\x01"
-_PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "TGA")
+PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "TGA", "WEBP", "GIF")
+"""The formats that are read with Pillow, by its names."""
 _PILLOW_LOCK = threading.Lock()
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a PNG, JPEG, TIFF, BMP, TGA, OpenEXR or Radiance HDR file, whose format is recognized by its content.
+    """Read a PNG, JPEG, TIFF, BMP, TGA, WebP, GIF, OpenEXR or Radiance HDR file, whose format is recognized by its content.
 
-    Values are returned as stored: no sRGB decoding, no alpha multiplication, no EXIF rotation. Palettes are resolved, CMYK is
-    converted. Of a multi-part EXR the first part with a colour is read (R, G, B in any layer; else a grey one), and of its data
+    Values are returned as stored: no sRGB decoding, no alpha multiplication, no EXIF rotation except of TIFF. Palettes are
+    resolved, CMYK is converted, 32-bit integers are narrowed to 8 or 16 bits if they fit. Of an animation the first picture is
+    read. Of a multi-part EXR the first part with a colour is read (R, G, B in any layer; else a grey one), and of its data
     window what lies in the display window, black around it; of 16-bit colour TIFF, Pillow reads the upper 8 bits.
 
     Returns:
@@ -65,7 +69,7 @@ def float_size(path: Path) -> tuple[int, int, int]:
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Decode a PNG, JPEG, TIFF, BMP or TGA image that is in memory, as `read_image` does.
+    """Decode an image in one of the formats PILLOW_FORMATS that is in memory, as `read_image` does.
 
     Args:
         data: The bytes of an image file.
@@ -150,9 +154,9 @@ def _decode_with_pillow(source: Path | io.BytesIO, path: Path | str) -> np.ndarr
 
     with pillow_without_limit():
         try:
-            file = PIL.Image.open(source, formats=_PILLOW_FORMATS)
+            file = PIL.Image.open(source, formats=PILLOW_FORMATS)
         except PIL.UnidentifiedImageError as error:
-            raise SceneError(f"{path}: not an image of a known format (PNG, JPEG, TIFF, BMP, TGA, EXR, HDR)") from error
+            raise SceneError(f"{path}: not an image of a known format ({FORMAT_NAMES})") from error
     with file:
         _check_size(path, file.height, file.width)
         mode = file.mode
@@ -163,7 +167,7 @@ def _decode_with_pillow(source: Path | io.BytesIO, path: Path | str) -> np.ndarr
         elif mode in ("LA", "La", "PA", "RGBa") or "transparency" in file.info:
             image = file.convert("RGBA")
         elif mode == "I":
-            raise SceneError(f"{path}: not a readable image: 32-bit integers are not supported")
+            return narrow_integers(np.array(file), f"{path}")[:, :, None]
         else:  # P, CMYK, YCbCr, LAB, HSV, RGBX
             image = file.convert("RGB")
         pixels = np.array(image)
@@ -172,6 +176,21 @@ def _decode_with_pillow(source: Path | io.BytesIO, path: Path | str) -> np.ndarr
     if pixels.dtype.kind == "f":
         return pixels.astype(np.float32)
     return pixels.astype(np.uint16 if pixels.dtype.itemsize == 2 else np.uint8)
+
+
+def narrow_integers(pixels: np.ndarray, name: str) -> np.ndarray:
+    """Integers of any width as uint8 if they all fit, else as uint16.
+
+    Raises:
+        SceneError: There are negative values or values above 65535, so that what is white is not known.
+    """
+    low, high = int(pixels.min()), int(pixels.max())
+    if low < 0 or high > 65535:
+        raise SceneError(
+            f"{name}: not a readable image: integers from {low} to {high}, and 0 to 65535 can be read; convert it to 16 bits or "
+            "to floating-point"
+        )
+    return pixels.astype(np.uint8 if high <= 255 else np.uint16)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nrc_tracer.errors import DataError
+from nrc_tracer.imaging.orientation import UPRIGHT, stored, swaps_sides
 from nrc_tracer.tasks.image.memory import format_size
 from nrc_tracer.tasks.image.scratch import Scratch
 from nrc_tracer.tasks.image.source import ALPHA, Source, mapped_source, whole
@@ -31,6 +32,7 @@ class Decoder:
         dtype: Sample type, in native byte order: floating-point samples are linear light, integers are sRGB.
         blocks: Yields rows from the top, [n, width, channels] at a time. It may raise any exception on a damaged file.
         notes: Remarks for the user.
+        orientation: EXIF orientation in which the decoded pixels are to be shown, 1 to 8.
     """
 
     name: str
@@ -40,10 +42,11 @@ class Decoder:
     dtype: np.dtype
     blocks: Iterable[np.ndarray]
     notes: list[str] = field(default_factory=list)
+    orientation: int = UPRIGHT
 
 
 def decode(decoder: Decoder, memory: int) -> Source:
-    """Decode an image once, dropping alpha.
+    """Decode an image once, dropping alpha and applying its orientation.
 
     Args:
         decoder: The image.
@@ -57,26 +60,35 @@ def decode(decoder: Decoder, memory: int) -> Source:
     notes = list(decoder.notes)
     if decoder.channels != channels:
         notes.append(ALPHA)
+    width, height = decoder.width, decoder.height
+    if swaps_sides(decoder.orientation):
+        width, height = height, width
+    if decoder.orientation != UPRIGHT:
+        notes.append("its EXIF orientation is applied")
     byte_count = decoder.width * decoder.height * channels * decoder.dtype.itemsize
     blocks = (block[:, :, :channels] for block in decoder.blocks)
     if byte_count <= max(IN_MEMORY, MEMORY_SHARE * memory):
-        pixels = np.empty((decoder.height, decoder.width, channels), decoder.dtype)
+        pixels = np.empty((height, width, channels), decoder.dtype)
+        into = stored(pixels, decoder.orientation)
         y = 0
         for block in blocks:
-            pixels[y : y + len(block)] = block
+            into[y : y + len(block)] = block
             y += len(block)
         if y != decoder.height:
             raise DataError(f"{decoder.name}: not a readable image: {y} rows instead of {decoder.height}")
         return whole(decoder.name, pixels, linear=decoder.dtype.kind == "f", notes=notes)
-    scratch = Scratch(decoder.name, decoder.width, decoder.height, channels, decoder.dtype)
+    scratch = Scratch(decoder.name, width, height, channels, decoder.dtype)
     notes.append(
         f"decoded into a scratch file of {format_size(scratch.size)} in {scratch.folder}, which is removed at the end"
     )
     try:
-        mapped = scratch.fill(blocks)
+        if decoder.orientation == UPRIGHT:
+            mapped = scratch.fill(blocks)
+        else:
+            mapped = scratch.fill_turned(blocks, decoder.orientation)
     finally:
         scratch.close()
-    size = (decoder.width, decoder.height)
+    size = (width, height)
     return mapped_source(
         decoder.name,
         mapped,

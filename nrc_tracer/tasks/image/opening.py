@@ -10,7 +10,8 @@ import numpy as np
 from nrc_tracer.errors import DataError, NrcError, one_line
 from nrc_tracer.files.reading import reading
 from nrc_tracer.imaging import png16, radiance_hdr
-from nrc_tracer.imaging.files import read_image
+from nrc_tracer.imaging.files import pillow_without_limit, read_image
+from nrc_tracer.imaging.orientation import UPRIGHT, orientation_of, shown
 from nrc_tracer.tasks.image import arrays, exr, tiff
 from nrc_tracer.tasks.image.decoded import check_size, decode
 from nrc_tracer.tasks.image.memory import format_size
@@ -25,7 +26,7 @@ def open_source(path: str | os.PathLike[str], memory: int) -> Source:
     """Open an image.
 
     Args:
-        path: TIFF, BigTIFF, EXR, PNG, JPEG, BMP, TGA, Radiance HDR or .npy.
+        path: TIFF, BigTIFF, EXR, PNG, JPEG, BMP, TGA, WebP, GIF, Radiance HDR or .npy.
         memory: Memory budget in bytes for opening it.
 
     Raises:
@@ -50,7 +51,7 @@ def open_source(path: str | os.PathLike[str], memory: int) -> Source:
         if head.startswith(radiance_hdr.MAGIC):
             return _whole(path, name, *radiance_hdr.hdr_size(path.read_bytes()), memory)
         if png16.is_png16(head):
-            return _whole(path, name, *png16.png_size(head), memory)
+            return _whole(path, name, *png16.png_size(head), memory, is_png=True)
         return decode(open_with_pillow(path, name, memory), memory)
     except DataError:
         raise
@@ -60,7 +61,14 @@ def open_source(path: str | os.PathLike[str], memory: int) -> Source:
         raise DataError(f"{name}: not a readable image: {one_line(error)}") from error
 
 
-def _whole(path: Path, name: str, height: int, width: int, memory: int) -> Source:
+def _png_orientation(path: Path) -> int:
+    import PIL.Image
+
+    with pillow_without_limit(), PIL.Image.open(path, formats=("PNG",)) as image:
+        return orientation_of(image)
+
+
+def _whole(path: Path, name: str, height: int, width: int, memory: int, *, is_png: bool = False) -> Source:
     """An image of a format that only the package's own readers know, decoded at once."""
     check_size(name, width, height)
     needed = WHOLE_BYTES * width * height
@@ -75,5 +83,8 @@ def _whole(path: Path, name: str, height: int, width: int, memory: int) -> Sourc
         raise DataError(str(error)) from error
     channels = 3 if pixels.shape[2] >= 3 else 1
     notes = [ALPHA] if pixels.shape[2] > channels else []
+    if is_png and (orientation := _png_orientation(path)) != UPRIGHT:
+        pixels = shown(pixels, orientation)
+        notes.append("its EXIF orientation is applied")
     picture = np.ascontiguousarray(pixels[:, :, :channels])
     return whole(name, picture, linear=picture.dtype.kind == "f", notes=notes)

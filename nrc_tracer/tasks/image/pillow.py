@@ -1,4 +1,4 @@
-"""JPEG, PNG, BMP and TGA through Pillow, or through pyvips where Pillow would take too much memory.
+"""JPEG, PNG, BMP, TGA, WebP, GIF and rare kinds of TIFF through Pillow, or through pyvips where Pillow takes too much memory.
 
 Pillow always decodes a whole image, with four bytes per colour pixel; no option makes it stream. So the size in the header is
 compared with the memory budget first, and larger images need pyvips, which streams.
@@ -6,30 +6,35 @@ compared with the memory budget first, and larger images need pyvips, which stre
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from nrc_tracer.errors import DataError, one_line
-from nrc_tracer.imaging.files import pillow_without_limit
+from nrc_tracer.imaging.files import FORMAT_NAMES, narrow_integers, pillow_without_limit
+from nrc_tracer.imaging.orientation import UPRIGHT, orientation_of
 from nrc_tracer.tasks.image.decoded import Decoder, check_size
 from nrc_tracer.tasks.image.memory import format_size
 
-FORMATS = ("PNG", "JPEG", "BMP", "TGA")
+FORMATS = ("PNG", "JPEG", "BMP", "TGA", "WEBP", "GIF")
 BAND_PIXELS = 2**22
 """Approximate number of pixels per block."""
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I": 4, "F": 4}
 """Bytes per pixel in Pillow's memory, by mode; 4 for modes not listed."""
 
 
-def open_with_pillow(path: Path, name: str, memory: int) -> Decoder:
+def open_with_pillow(
+    path: Path, name: str, memory: int, *, formats: tuple[str, ...] = FORMATS, notes: Sequence[str] = ()
+) -> Decoder:
     """Open the image in a file.
 
     Args:
         path: The file.
         name: File name, for messages.
         memory: Memory budget in bytes.
+        formats: The formats that it may have, by Pillow's names.
+        notes: Remarks for the user, to which others are added.
 
     Raises:
         DataError: The file is not an image, or decoding it exceeds the budget and pyvips is not installed.
@@ -38,39 +43,49 @@ def open_with_pillow(path: Path, name: str, memory: int) -> Decoder:
 
     with pillow_without_limit():
         try:
-            image = PIL.Image.open(path, formats=FORMATS)
+            image = PIL.Image.open(path, formats=formats)
         except PIL.UnidentifiedImageError as error:
-            raise DataError(
-                f"{name}: not an image of a known format (TIFF, EXR, PNG, JPEG, BMP, TGA, HDR, NPY)"
-            ) from error
+            raise DataError(f"{name}: not an image of a known format ({FORMAT_NAMES}, NPY)") from error
     width, height = image.size
     check_size(name, width, height)
+    orientation = UPRIGHT if image.format == "TIFF" else orientation_of(image)  # Pillow turns TIFF itself
     needed = width * height * _BYTES.get(image.mode, 4)
     if needed > memory:
         image.close()
-        return _open_with_vips(path, name, width, height, needed, memory)
-    notes = []
-    if image.format == "JPEG" and image.getexif().get(0x0112, 1) != 1:  # reading EXIF of a PNG would decode all of it
-        notes.append("its EXIF orientation is not applied")
+        decoder = _open_with_vips(path, name, width, height, needed, memory)
+        decoder.orientation = orientation
+        return decoder
+    remarks = list(notes)
+    if image.format != "TIFF" and getattr(image, "n_frames", 1) > 1:
+        remarks.append("only the first of its pictures is used")
+    integers: np.ndarray | None = None
     if image.mode in ("L", "RGB") or image.mode.startswith("I;16"):
         mode = image.mode
     elif image.mode == "1":
         mode = "L"
     elif image.mode in ("LA", "La", "PA", "RGBa", "RGBA") or "transparency" in image.info:
         mode = "RGBA"
-    elif image.mode in ("I", "F"):
+    elif image.mode == "I":
+        with image:
+            integers = narrow_integers(np.array(image), name)
+        mode = "I;16" if integers.dtype == np.uint16 else "L"
+        remarks.append(f"its 32-bit integers are read as {8 * integers.itemsize}-bit")
+    elif image.mode == "F":
         raise DataError(
             f"{name}: not a readable image: pixels of 32 bits are not supported in this format; use TIFF or EXR"
         )
     else:
         mode = "RGB"
         if image.mode not in ("P", "YCbCr", "RGBX"):
-            notes.append(f"{image.mode} colours are converted to RGB without their profile")
+            remarks.append(f"{image.mode} colours are converted to RGB without their profile")
     wide = mode.startswith("I;16")
     channels = 1 if mode == "L" or wide else len(mode)
     dtype = np.dtype(np.uint16 if wide else np.uint8)
 
     def blocks() -> Iterator[np.ndarray]:
+        if integers is not None:
+            yield integers[:, :, None]
+            return
         try:
             with image:
                 image.load()
@@ -82,7 +97,7 @@ def open_with_pillow(path: Path, name: str, memory: int) -> Decoder:
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise DataError(f"{name}: not a readable image, or cut off: {one_line(error)}") from error
 
-    return Decoder(name, width, height, channels, dtype, blocks(), notes)
+    return Decoder(name, width, height, channels, dtype, blocks(), remarks, orientation)
 
 
 def _open_with_vips(path: Path, name: str, width: int, height: int, needed: int, memory: int) -> Decoder:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from nrc_tracer.errors import DataError
+from nrc_tracer.imaging.orientation import stored
 from nrc_tracer.tasks.image.memory import format_size
 
 SPARE = 64 * 2**20
@@ -38,8 +39,8 @@ class Scratch:
 
     def __init__(self, name: str, width: int, height: int, channels: int, dtype: np.dtype) -> None:
         self.name = name
-        self.row_bytes = width * channels * dtype.itemsize
-        self.size = self.row_bytes * height
+        self._shape, self._dtype = (height, width, channels), dtype
+        self.size = width * channels * dtype.itemsize * height
         self.folder = tempfile.gettempdir()
         free = shutil.disk_usage(self.folder).free
         if self.size + SPARE > free:
@@ -72,6 +73,33 @@ class Scratch:
         if written != self.size:
             raise DataError(f"{self.name}: not a readable image: {written} bytes of pixels instead of {self.size}")
         self._file.flush()
+        return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def fill_turned(self, blocks: Iterable[np.ndarray], orientation: int) -> mmap.mmap:
+        """Write blocks of rows of an image that is shown in another EXIF orientation, in order, and map the file.
+
+        Raises:
+            DataError: There are too few or too many rows, or the disk is full.
+        """
+        try:
+            self._file.truncate(self.size)
+            # Allocate the blocks of the disk now: a full disk would end the process later, when a page is written back
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._file.fileno(), 0, self.size)
+        except OSError as error:
+            raise DataError(f"{self.name}: its scratch file cannot be written: {error.strerror or error}") from error
+        with mmap.mmap(self._file.fileno(), 0) as mapped:
+            pixels = np.frombuffer(mapped, self._dtype).reshape(self._shape)
+            into = stored(pixels, orientation)
+            y = 0
+            for block in blocks:
+                rows = len(into[y : y + len(block)])
+                into[y : y + rows] = block[:rows]
+                y += len(block)
+            height = len(into)
+            del pixels, into
+        if y != height:
+            raise DataError(f"{self.name}: not a readable image: {y} rows instead of {height}")
         return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def close(self) -> None:

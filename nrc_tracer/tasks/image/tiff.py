@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nrc_tracer.errors import DataError, one_line
+from nrc_tracer.imaging.orientation import TAG, UPRIGHT
 from nrc_tracer.tasks.image.decoded import Decoder, check_size, decode
 from nrc_tracer.tasks.image.memory import format_size
+from nrc_tracer.tasks.image.pillow import open_with_pillow
 from nrc_tracer.tasks.image.scratch import map_file
 from nrc_tracer.tasks.image.source import DTYPES, Source, mapped_source
+from nrc_tracer.tasks.image.tiff_segments import decode_segment, needs_pillow
 
 if TYPE_CHECKING:
     import tifffile
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-_NONE, _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 1, 0, 1, 2, 3, 6
+_NONE, _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _SEPARATED, _YCBCR, _CIELAB = 1, 0, 1, 2, 3, 5, 6, 8
 _CONTIGUOUS = 1
 
 
@@ -49,16 +52,32 @@ def open_tiff(path: Path, name: str, memory: int) -> Source:
             raise DataError(f"{name}: not a readable image: it has no page")
         page = file.pages.first
         notes = [f"only the first of its {len(file.pages)} pages is used"] if len(file.pages) > 1 else []
+        if _only_pillow_reads(page):
+            return decode(open_with_pillow(path, name, memory, formats=("TIFF",), notes=notes), memory)
         _check(page, name)
+        orientation = _orientation(page)
         dtype = np.dtype(page.dtype).newbyteorder(file.byteorder)
         plain = page.compression == _NONE and page.fillorder == 1 and page.photometric in (_MIN_IS_BLACK, _RGB)
         contiguous = page.planarconfig == _CONTIGUOUS or page.samplesperpixel == 1
-        if plain and contiguous and page.predictor == 1 and dtype.str[1:] in DTYPES:
+        if plain and contiguous and orientation == UPRIGHT and page.predictor == 1 and dtype.str[1:] in DTYPES:
             return _in_place(page, path, name, dtype, notes)
         decoder = _decoder(page, name, memory, notes)
+        decoder.orientation = orientation
         return decode(decoder, memory)
     finally:
         file.close()
+
+
+def _only_pillow_reads(page: tifffile.TiffPage) -> bool:
+    """Whether tifffile does not convert the colours of a page to RGB, or its samples are 32-bit integers."""
+    if page.imagedepth != 1 or page.dtype is None:
+        return False
+    return page.photometric in (_SEPARATED, _CIELAB) or np.dtype(page.dtype).str[1:] in ("i4", "u4")
+
+
+def _orientation(page: tifffile.TiffPage) -> int:
+    tag = page.tags.get(TAG)
+    return tag.value if tag is not None and tag.value in range(1, 9) else UPRIGHT
 
 
 def _check(page: tifffile.TiffPage, name: str) -> None:
@@ -160,6 +179,10 @@ def _decoder(page: tifffile.TiffPage, name: str, memory: int, notes: list[str]) 
 def _bands(page: tifffile.TiffPage, name: str, memory: int) -> Iterator[np.ndarray]:
     """Yield decoded rows [n, width, samples], a row of strips or tiles at a time."""
     width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
+    if needs_pillow(page):
+        segments = _decoded_by_pillow(page)
+    else:
+        segments = page.segments(maxworkers=1)
     if page.planarconfig != _CONTIGUOUS and samples > 1:
         size = width * height * samples * np.dtype(page.dtype).itemsize
         if size > memory:
@@ -167,10 +190,19 @@ def _bands(page: tifffile.TiffPage, name: str, memory: int) -> Iterator[np.ndarr
                 f"{name}: its channels are stored one after the other, and interleaving them takes {format_size(size)}; give a "
                 "larger --memory or convert it to interleaved samples"
             )
-        yield np.moveaxis(page.asarray().reshape(samples, height, width), 0, 2)
+        if needs_pillow(page):
+            planes = np.zeros((samples, height, width), page.dtype)
+            for data, (sample, _, y, x, _), shape in segments:
+                if data is None:
+                    continue
+                rows, columns = min(shape[1], height - y), min(shape[2], width - x)
+                planes[sample, y : y + rows, x : x + columns] = data[0, :rows, :columns, 0]
+        else:
+            planes = page.asarray().reshape(samples, height, width)
+        yield np.moveaxis(planes, 0, 2)
         return
     band, top = None, 0
-    for data, index, shape in page.segments(maxworkers=1):
+    for data, index, shape in segments:
         _, _, y, x, _ = index
         rows, columns = min(shape[1], height - y), min(shape[2], width - x)
         if band is None or y != top:
@@ -184,3 +216,28 @@ def _bands(page: tifffile.TiffPage, name: str, memory: int) -> Iterator[np.ndarr
         band[:, x : x + columns] = data.reshape(data.shape[-3:])[:rows, :columns]
     if band is not None:
         yield band
+
+
+Segment = tuple[np.ndarray | None, tuple[int, int, int, int, int], tuple[int, int, int, int]]
+"""Samples of a strip or tile, [1, rows, columns, samples] or None; its plane, depth, row and column, and 0; its shape."""
+
+
+def _decoded_by_pillow(page: tifffile.TiffPage) -> Iterator[Segment]:
+    """What `page.segments` yields, decoded by Pillow."""
+    width, height = page.imagewidth, page.imagelength
+    tile_width = page.tilewidth if page.is_tiled else width
+    tile_height = page.tilelength if page.is_tiled else min(page.rowsperstrip or height, height)
+    down, across = -(-height // tile_height), -(-width // tile_width)
+    samples = page.samplesperpixel if page.planarconfig == _CONTIGUOUS else 1
+    for number, (offset, size) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+        plane, piece = divmod(number, down * across)
+        y, x = piece // across * tile_height, piece % across * tile_width
+        rows = tile_height if page.is_tiled else min(tile_height, height - y)
+        shape = (1, rows, tile_width, samples)
+        if not size:
+            yield None, (plane, 0, y, x, 0), shape
+            continue
+        handle = page.parent.filehandle
+        handle.seek(offset)
+        pixels = decode_segment(page, handle.read(size), rows, tile_width)
+        yield pixels[None], (plane, 0, y, x, 0), shape

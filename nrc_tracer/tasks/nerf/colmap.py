@@ -12,7 +12,7 @@ from nrc_tracer.tasks.nerf.camera import PhotoCamera, check_camera, rigid_pose
 from nrc_tracer.tasks.nerf.camera_models import MODELS, lens_of
 from nrc_tracer.tasks.nerf.colmap_format import ColmapCamera, ColmapImage, ColmapModel, read_model
 from nrc_tracer.tasks.nerf.photo_folder import PhotoFolder, find_image
-from nrc_tracer.tasks.nerf.photographs import photograph_size
+from nrc_tracer.tasks.nerf.photographs import photograph_head
 from nrc_tracer.tasks.nerf.rotations import quaternion, rotation_of
 from nrc_tracer.tasks.nerf.scene_box import Placement, check_parallax, place_scene
 from nrc_tracer.tasks.nerf.views import View, Views, hold_out
@@ -67,7 +67,9 @@ def read_colmap_views(
         base = next((b / "images" for b in above if (b / "images").is_dir()), None)
     if base is None:
         raise DataError(f'{folder}: has no folder "images"; name the folder of the images with --images')
-    photographs = PhotoFolder(base, moved=images is not None)
+    photographs = PhotoFolder(
+        base, moved=images is not None, upright=False
+    )  # COLMAP does not look at EXIF orientations
     views = []
     for number, image in sorted(model.images.items()):
         place = f"{model_folder}: image {number} ({image.name})"
@@ -75,19 +77,20 @@ def read_colmap_views(
         if file is None:
             continue
         camera = _camera(model, image, place, find_undistorted(folder))
-        width, height, has_alpha = photograph_size(file, place)
-        fitted = photographs.fitted(camera, width, height, image.name)
+        head = photograph_head(file, place)
+        fitted = photographs.fitted(camera, head, image.name)
         if fitted is None:
             raise DataError(
-                f"{place}: the image has {width} x {height} pixels, but its camera has {camera.width} x {camera.height}; "
-                "resize one of them"
+                f"{place}: the image has {head.width} x {head.height} pixels, but its camera has {camera.width} x "
+                f"{camera.height}; resize one of them"
             )
         mask = find_image(base.parent / "masks", f"{image.name}.png")
         inverted = False
         if mask is None:
             mask = photographs.dynamic_mask(file)
             inverted = mask is not None
-        views.append(View(image.name, fitted, file, mask, inverted, has_alpha))
+        camera, upright = fitted
+        views.append(View(image.name, camera, file, mask, inverted, head.has_alpha, upright))
     missing = photographs.missing
     if not views:
         raise DataError(

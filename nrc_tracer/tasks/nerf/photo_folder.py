@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from nrc_tracer.errors import DataError
+from nrc_tracer.imaging.orientation import UPRIGHT
 from nrc_tracer.tasks.nerf.camera import PhotoCamera
+from nrc_tracer.tasks.nerf.photographs import PhotographHead
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".webp", ".PNG", ".JPG", ".JPEG")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".PNG", ".JPG", ".JPEG")
 """Extensions tried, in this order, for a name without one."""
 DYNAMIC_MASK = "dynamic_mask_{}.png"
 """Name of instant-ngp's masks, which lie beside the images and are white where pixels do not count."""
@@ -53,15 +55,19 @@ class PhotoFolder:
     Args:
         folder: The folder that the set's names are relative to.
         moved: Whether the user named the folder in place of the set's: then names may begin with folders that it lacks.
+        upright: Whether cameras are those of images with their EXIF orientation applied where the images' sizes do not tell.
 
     Attributes:
         missing: Names of photographs that do not exist.
     """
 
-    def __init__(self, folder: Path, *, moved: bool = False) -> None:
+    def __init__(self, folder: Path, *, moved: bool = False, upright: bool = True) -> None:
         self.folder = folder
         self.missing: list[str] = []
         self._moved = moved
+        self._upright = upright
+        self._turned: list[str] = []
+        self._as_stored: list[str] = []
         self._found: dict[Path, str] = {}
         self._resized: list[tuple[str, float]] = []
 
@@ -90,24 +96,50 @@ class PhotoFolder:
         mask = image.with_name(DYNAMIC_MASK.format(image.stem))
         return mask if mask.is_file() else None
 
-    def fitted(self, camera: PhotoCamera, width: int, height: int, name: str) -> PhotoCamera | None:
-        """The camera for a photograph of width x height pixels; None if neither it nor an even resizing of it has that size."""
-        if (camera.width, camera.height) == (width, height):
-            return camera
-        if not is_even((camera.width, camera.height), (width, height)):
-            return None
-        self._resized.append((name, max(width, height) / max(camera.width, camera.height)))
-        return camera.resized(width, height)
+    def fitted(self, camera: PhotoCamera, head: PhotographHead, name: str) -> tuple[PhotoCamera, bool] | None:
+        """Fit a camera to its photograph.
+
+        A photograph with an EXIF orientation may have been turned before its camera was found or not; its size tells. A
+        photograph that was resized evenly has its camera resized.
+
+        Returns:
+            The camera, and whether the orientation is to be applied; None if the photograph cannot be this camera's.
+        """
+        sizes = [((head.width, head.height), True), (head.stored_size, False)]
+        if not self._upright:
+            sizes.reverse()
+        size = (camera.width, camera.height)
+        choice = next((found for found in sizes if found[0] == size), None)
+        if choice is None:
+            choice = next((found for found in sizes if is_even(size, found[0])), None)
+            if choice is None:
+                return None
+            self._resized.append((name, max(choice[0]) / max(size)))
+            camera = camera.resized(*choice[0])
+        if head.orientation != UPRIGHT:
+            (self._turned if choice[1] else self._as_stored).append(name)
+        return camera, choice[1]
 
     @property
     def notes(self) -> list[str]:
         """What was done about the photographs, one sentence each."""
-        if not self._resized:
-            return []
-        name, factor = self._resized[0]
-        count = len(self._resized)
-        whose = f"of {count} photographs" if count > 1 else "of a photograph"
-        return [f"the intrinsics {whose} were scaled to the size of the image files, {name} by {factor:.4g}"]
+        notes = []
+        if self._resized:
+            name, factor = self._resized[0]
+            whose = _of(len(self._resized))
+            notes.append(f"the intrinsics {whose} were scaled to the size of the image files, {name} by {factor:.4g}")
+        if self._turned:
+            notes.append(f"the EXIF orientation {_of(len(self._turned))} is applied, as of {self._turned[0]}")
+        if self._as_stored:
+            notes.append(
+                f"the EXIF orientation {_of(len(self._as_stored))} is not applied, as the cameras are those of the stored "
+                f"pixels: {self._as_stored[0]}"
+            )
+        return notes
+
+
+def _of(count: int) -> str:
+    return "of a photograph" if count == 1 else f"of {count} photographs"
 
 
 def is_even(size: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -11,7 +11,7 @@ from nrc_tracer.tasks.nerf.camera import MAX_SIDE, PhotoCamera, check_camera, fo
 from nrc_tracer.tasks.nerf.camera_models import DISTORTION, UNDISTORT, lens_of
 from nrc_tracer.tasks.nerf.json_data import finite_number, read_json
 from nrc_tracer.tasks.nerf.photo_folder import PhotoFolder, find_image
-from nrc_tracer.tasks.nerf.photographs import photograph_size
+from nrc_tracer.tasks.nerf.photographs import PhotographHead, photograph_head
 from nrc_tracer.tasks.nerf.scene_box import Placement, check_parallax, place_scene
 from nrc_tracer.tasks.nerf.views import View, Views, hold_out
 
@@ -124,9 +124,10 @@ class _File:
             image = self.photographs.find(name)
             if image is None:
                 continue
-            camera, has_alpha = self._camera(frame, image, place)
+            head = photograph_head(image, place)
+            camera, upright = self._camera(frame, head, place)
             mask, inverted = self._mask(frame, image, place)
-            views.append(View(name, camera, image, mask, inverted, has_alpha))
+            views.append(View(name, camera, image, mask, inverted, head.has_alpha, upright))
         return views
 
     def _mask(self, frame: Mapping[str, Any], image: Path, place: str) -> tuple[Path | None, bool]:
@@ -141,7 +142,8 @@ class _File:
         mask = self.photographs.dynamic_mask(image)
         return mask, mask is not None
 
-    def _camera(self, frame: Mapping[str, Any], image: Path, place: str) -> tuple[PhotoCamera, bool]:
+    def _camera(self, frame: Mapping[str, Any], head: PhotographHead, place: str) -> tuple[PhotoCamera, bool]:
+        """The camera of a frame, and whether it is that of the image with its EXIF orientation applied."""
         matrix = frame.get("transform_matrix")
         pose = rigid_pose(_matrix(matrix, place), place)
 
@@ -149,10 +151,11 @@ class _File:
             value = frame.get(key, self.root.get(key))
             return None if value is None else finite_number(value, f"{place}: {key}")
 
-        found_width, found_height, has_alpha = photograph_size(image, place)
-        width, height = found_width, found_height
+        width, height = head.width, head.height
         given_width, given_height = number("w"), number("h")
-        if given_width is not None and given_height is not None and max(given_width, given_height) <= MAX_SIDE:
+        # One side alone does not tell whether the image was resized evenly
+        stated = given_width is not None and given_height is not None and max(given_width, given_height) <= MAX_SIDE
+        if given_width is not None and given_height is not None and stated:
             width, height = round(given_width), round(given_height)
         fx, fy = number("fl_x"), number("fl_y")
         if fx is None and (angle := number("camera_angle_x")) is not None:
@@ -176,14 +179,15 @@ class _File:
             model=lens,
             to_world=pose,
         )
-        fitted = self.photographs.fitted(camera, found_width, found_height, str(frame["file_path"]))
-        for key, given, size in (("w", given_width, found_width), ("h", given_height, found_height)):
-            if given is not None and round(given) != size and (fitted is None or fitted is camera):
+        fitted = self.photographs.fitted(camera, head, str(frame["file_path"]))
+        for key, given, size in (("w", given_width, head.width), ("h", given_height, head.height)):
+            if given is not None and round(given) != size and (fitted is None or not stated):
                 raise DataError(
-                    f"{place}: {key} is {given:g} and the image has {found_width} x {found_height} pixels; "
+                    f"{place}: {key} is {given:g} and the image has {head.width} x {head.height} pixels; "
                     "correct the file or resize the image"
                 )
-        return check_camera(fitted or camera, place), has_alpha
+        camera, upright = fitted or (camera, True)
+        return check_camera(camera, place), upright
 
     def _lens(
         self, frame: Mapping[str, Any], number: Callable[[str], float | None], place: str

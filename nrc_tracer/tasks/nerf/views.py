@@ -27,6 +27,8 @@ class View:
         mask_image: A mask's file, or the mask, bool [height, width], True where pixels count; None if all count.
         mask_inverted: Whether True in the mask's file means that pixels do not count.
         has_alpha: Whether the image has an alpha channel.
+        upright: Whether the camera is that of the image as it is shown, with its EXIF orientation applied, and not of the pixels
+            as they are stored.
     """
 
     name: str
@@ -35,6 +37,7 @@ class View:
     mask_image: Path | np.ndarray | None = None
     mask_inverted: bool = False
     has_alpha: bool = False
+    upright: bool = True
 
     @property
     def pixels(self) -> np.ndarray:
@@ -45,7 +48,7 @@ class View:
         """
         pixels = self.image
         if isinstance(pixels, Path):
-            pixels = read_photograph(pixels, self.name)
+            pixels = read_photograph(pixels, self.name, upright=self.upright)
         self._check_size(pixels, "image")
         return pixels
 

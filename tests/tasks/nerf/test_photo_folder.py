@@ -3,9 +3,11 @@
 import json
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from nrc_tracer.errors import DataError
+from nrc_tracer.imaging.orientation import TAG, shown
 from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.colmap import colmap_model
 from nrc_tracer.tasks.nerf.colmap_format import write_model
@@ -159,3 +161,28 @@ def test_dynamic_masks(written):
     masks = {view.name: view.mask for view in read_views(folder).all}
     np.testing.assert_array_equal(masks["3.png"], left == 0)
     assert masks["4.png"] is None
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+@pytest.mark.parametrize("name", ["{}.png", "{}.tif"])
+def test_orientations_follow_the_cameras(written, orientation, name):
+    """Cameras tell by their sizes whether they are those of turned images; COLMAP does not look at orientations."""
+    names = [name.format(i) for i in range(COUNT)]
+    for turned in (False, True):
+        # A camera has 120 x 80 pixels, so an image that is shown so after a quarter turn is stored as 80 x 120
+        size = (80, 120) if turned and orientation == 6 else (120, 80)
+        folder = written(names)
+        exif = PIL.Image.Exif()
+        exif[TAG] = orientation
+        written.images(names)
+        files = sorted(next(folder.rglob(names[0])).parent.glob("*" + name[2:]))
+        for i, file in enumerate(files):
+            PIL.Image.fromarray(pixels(i, *size)).save(file, exif=exif)
+        views = read_views(folder)
+        colmap = (folder / "sparse").is_dir()
+        applied = turned if orientation == 6 else not colmap
+        view = min(views.all, key=lambda view: view.name)
+        assert (view.camera.width, view.camera.height) == (120, 80)
+        expected = shown(pixels(0, *size), orientation) if applied else pixels(0, *size)
+        np.testing.assert_array_equal(view.pixels, expected)
+        assert f"of 9 photographs is {'' if applied else 'not '}applied" in views.notes[0]

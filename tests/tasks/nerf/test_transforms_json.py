@@ -10,7 +10,7 @@ import pytest
 from nrc_tracer.errors import DataError
 from nrc_tracer.imaging import encode_srgb, write_image
 from nrc_tracer.imaging.pixels import write_pixels
-from nrc_tracer.tasks.nerf.photographs import photograph_size, read_photograph
+from nrc_tracer.tasks.nerf.photographs import photograph_head, read_photograph
 from nrc_tracer.tasks.nerf.reading import read_views
 from nrc_tracer.tasks.nerf.scene_box import CAMERA_DISTANCE
 from nrc_tracer.tasks.nerf.views import View
@@ -183,12 +183,12 @@ def test_sizes_of_float_images_are_read_from_headers(tmp_path):
     for name, has_alpha in (("a.exr", True), ("b.hdr", False)):
         path = tmp_path / name
         path.write_bytes(path.read_bytes()[:4000])
-        assert photograph_size(path, "frame") == (300, 200, has_alpha)
+        assert photograph_head(path, "frame") == (300, 200, has_alpha, 1)
         with pytest.raises(DataError, match=f"frame: .*{name}"):
             read_photograph(path, "frame")
         path.write_bytes(path.read_bytes()[:30])
         with pytest.raises(DataError, match=f"frame: .*{name}: not a readable image"):
-            photograph_size(path, "frame")
+            photograph_head(path, "frame")
 
 
 def edited(index, **changes):
