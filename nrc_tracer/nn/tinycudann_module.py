@@ -16,6 +16,8 @@ from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.backends.warp import WarpBackend
+from nrc_tracer.nn.fused_cpu.choice import VARIABLE, Choice, choose_form
+from nrc_tracer.nn.fused_cpu.program import is_fusible
 from nrc_tracer.nn.mlp import ALIGNMENT
 from nrc_tracer.nn.precision import choose_precision
 from nrc_tracer.nn.structure import Structure
@@ -128,10 +130,17 @@ class Module(torch.nn.Module):
             UserWarning: x is on another device than the parameters, and had to be copied.
         """
         backend = self._backend_here()
+        params: Tensor = self.params
         x = self._rows(x, backend.device)
-        if self.params.shape != (backend.structure.n_params,):
-            raise ArrayError(f"params: expected shape [{backend.structure.n_params}], got {list(self.params.shape)}")
-        params = self.params.float().contiguous()
+        if params.shape != (backend.structure.n_params,):
+            raise ArrayError(f"params: expected shape [{backend.structure.n_params}], got {list(params.shape)}")
+        if params.dtype != torch.float32 or not params.is_contiguous():
+            params = params.float().contiguous()
+        if backend.fused_cpu is not None:
+            # Kernels alone, with nothing that autocast would change
+            needed = torch.is_grad_enabled() and (x.requires_grad or params.requires_grad)
+            y = backend.differentiable(x, params) if needed else backend.infer(x, params)
+            return y if self.dtype == torch.float32 else y.to(self.dtype)
 
         # The module sets the precision of products, not the caller's autocast
         with torch.autocast(backend.device.type, enabled=False):
@@ -146,7 +155,10 @@ class Module(torch.nn.Module):
         return y.to(self.dtype)
 
     def _rows(self, x: Tensor, device: torch.device) -> Tensor:
-        if not isinstance(x, Tensor) or not x.is_floating_point():
+        if type(x) is Tensor and x.dtype == torch.float32 and x.device == device and x.is_contiguous():
+            if x.ndim == 2 and x.shape[1] == self.n_input_dims:
+                return x
+        elif not isinstance(x, Tensor) or not x.is_floating_point():
             kind = str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
             raise ArrayError(f"x: expected a torch tensor of floats [N, {self.n_input_dims}], got {kind}")
         if x.device != device:
@@ -161,9 +173,9 @@ class Module(torch.nn.Module):
         place = (self.params.device, os.getpid())
         if self._backend is None or self._backend[:2] != place:
             device = find_torch_device(self.params.device)
-            precision = choose_precision("auto" if self.dtype == torch.float16 else "float32", "warp", device)
-            backend = WarpBackend(self.native_tcnn_module.structure, _launcher(device, place[1]), precision)
-            self._backend = (*place, backend)
+            structure, launcher = self.native_tcnn_module.structure, _launcher(device, place[1])
+            choice = _choose(structure, self.dtype, device)
+            self._backend = (*place, WarpBackend(structure, launcher, choice.precision, choice=choice))
         return self._backend[2]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -197,6 +209,21 @@ class Module(torch.nn.Module):
 def _launcher(device: torch.device, process: int) -> TorchLauncher:
     """The launcher that all modules on a device share, one per process, since threads do not survive a fork."""
     return TorchLauncher(device)
+
+
+def _choose(structure: Structure, dtype: torch.dtype, device: torch.device) -> Choice:
+    """The form of a module on a device.
+
+    With float32 on the CPU it is fused wherever that is possible, unless the environment asks for another form. No trial decides,
+    since that of `choose_form` does not measure small batches, for which the blocked form is slow.
+    """
+    wanted = "auto" if dtype == torch.float16 else "float32"
+    precision = choose_precision(wanted, "warp", device)
+    if device.type != "cpu" or dtype == torch.float16:
+        return Choice("blocked", precision, f"the form of {dtype} on {device.type}")
+    if os.environ.get(VARIABLE, "auto") == "auto" and is_fusible(structure):
+        return Choice("fused", precision, "the form of modules in float32")
+    return choose_form(structure, "auto", wanted=wanted, precision=precision)
 
 
 def _integer(value: Any) -> Any:

@@ -5,6 +5,7 @@ On the CPU, encoding and network are one kernel where that is faster: `nrc_trace
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from nrc_tracer.nn.fused.features import FusedGrid, Inputs
 from nrc_tracer.nn.fused.network import FusedMlp
 from nrc_tracer.nn.fused_cpu.choice import Choice
 from nrc_tracer.nn.fused_cpu.model import FusedModel
+from nrc_tracer.nn.gradient_memory import GradientMemory
 from nrc_tracer.nn.gradients import Gradient, GradientSink, ListedGrid
 from nrc_tracer.nn.mlp import Mlp
 from nrc_tracer.nn.network_runner import NetworkRunner
@@ -90,6 +92,8 @@ class WarpBackend(Backend):
             if fused:
                 self.fused = FusedMlp(structure.mlp, launcher, FusedGrid.of(structure.encoding, structure.width))
         self.fused_cpu = FusedModel(structure, launcher) if self.choice.form == "fused" else None
+        self.gradient_memory = GradientMemory(structure.n_params, launcher)
+        self.derivatives_lock = threading.Lock()
         self._flat: Tensor | None = None
         self._listed: list[ListedGrid] | None = None
         self._regions: dict[GridLayout, Regions] = {}
@@ -334,17 +338,18 @@ class _FusedFunction(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, params: Tensor, backend: WarpBackend, fused: FusedModel) -> Tensor:
         ctx.save_for_backward(x, params)
         ctx.backend, ctx.fused = backend, fused
-        return fused.infer(x.detach(), params.detach())
+        return fused.infer(x, params)
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         x, params = ctx.saved_tensors
         needs_x, needs_params = ctx.needs_input_grad[:2]
         if not torch.is_grad_enabled():
-            inputs = x.detach(), params.detach(), d_out
-            with single_threaded_torch(ctx.backend.launcher):
-                found = ctx.fused.derivatives(*inputs, need_input=needs_x, need_params=needs_params)
-            return *found, None, None
+            backend: WarpBackend = ctx.backend
+            with backend.derivatives_lock:
+                d_params = backend.gradient_memory.zeros() if needs_params else None
+                d_x = ctx.fused.derivatives(x, params, d_out, need_input=needs_x, d_params=d_params)
+            return d_x, d_params, None, None
         y = ctx.backend.blocked(x, params)
         wanted = [tensor for tensor, need in ((x, needs_x), (params, needs_params)) if need]
         gradients = iter(torch.autograd.grad(y, wanted, d_out, create_graph=True))

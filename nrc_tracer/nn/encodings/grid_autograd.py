@@ -58,7 +58,7 @@ class _GridGradient(torch.autograd.Function):
             d_x = torch.zeros_like(x)
             grid.backward_input(launcher, x, params, d_out, d_x)
         if needs[1]:
-            d_params = torch.zeros_like(params)
+            d_params = grid.zero_gradient(launcher)
             grid.backward_params(launcher, x, d_out, GradientSink(d_params))
         return d_x, d_params
 

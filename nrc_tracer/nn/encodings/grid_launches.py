@@ -14,6 +14,7 @@ from nrc_tracer.device.launch import Launcher
 from nrc_tracer.nn.encodings.grid_cells import Interpolation, Level
 from nrc_tracer.nn.encodings.grid_kernels import GridBatch, GridKernels, grid_kernels
 from nrc_tracer.nn.encodings.grid_layout import GridLayout
+from nrc_tracer.nn.gradient_memory import GradientMemory
 
 if TYPE_CHECKING:
     from nrc_tracer.nn.gradients import GradientSink
@@ -38,6 +39,7 @@ class GridLaunches:
         self.layout = layout
         self.interpolation = interpolation
         self._level_arrays: dict[str, wp.array] = {}
+        self._memory: GradientMemory | None = None
 
     @cached_property
     def _kernels(self) -> GridKernels:
@@ -70,6 +72,14 @@ class GridLaunches:
         """Write the derivatives of the values along `direction` [N, n_dims]."""
         arrays = [self._table(params), as_warp(direction), as_warp(out)]
         self._run_by_level(launcher, self._kernels.tangent, x, arrays)
+
+    def zero_gradient(self, launcher: Launcher) -> Tensor:
+        """Memory for a gradient of the parameters: zeros, float32 [n_params], on the launcher's device."""
+        if launcher.device.is_cuda:
+            return torch.zeros(self.layout.n_params, device=wp.device_to_torch(launcher.device))
+        if self._memory is None or self._memory.launcher is not launcher:
+            self._memory = GradientMemory(self.layout.n_params, launcher)
+        return self._memory.zeros()
 
     def backward_input(self, launcher: Launcher, x: Tensor, params: Tensor, d_values: Tensor, d_x: Tensor) -> None:
         """Add the gradient with respect to the input to `d_x`."""

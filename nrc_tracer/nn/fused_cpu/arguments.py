@@ -19,6 +19,9 @@ from nrc_tracer.nn.fused_cpu.structs import LayerData, OutputData, PartData, Pro
 ITEMS_PER_THREAD = 4
 """Largest number of items per thread. Several small items keep one slow thread from delaying the others."""
 
+WORTH_SHARING = 1 << 22
+"""Smallest work that is shared among threads [multiplications]. Waking a thread takes about as long as less work would."""
+
 
 class Recorded:
     """Launches of a kernel whose arguments are packed only once. Each launch runs one item.
@@ -38,7 +41,10 @@ class Recorded:
         for item in range(len(self._launches), items):
             inputs = [item, *self._arguments]
             self._launches.append(wp.launch(self._kernel, dim=1, inputs=inputs, device="cpu", record_cmd=True))
-        launcher.each(self._launch, range(items))
+        if items == 1:
+            self._launch(0)
+        else:
+            launcher.each(self._launch, range(items))
 
     def _launch(self, item: int) -> None:
         self._launches[item].launch()
@@ -67,9 +73,15 @@ class Slabs:
         return -(-self._memory.data_ptr() // 64) * 64
 
 
-def items_for(shares: int, threads: int) -> int:
-    """The number of items among which `shares` equal pieces of work are divided."""
-    return min(shares, ITEMS_PER_THREAD * threads if threads > 1 else 1)
+def items_for(shares: int, threads: int, work: int) -> int:
+    """The number of items among which `shares` equal pieces of work are divided.
+
+    Args:
+        shares: Number of pieces.
+        threads: Number of threads.
+        work: Size of all pieces together [multiplications].
+    """
+    return min(shares, ITEMS_PER_THREAD * threads if threads > 1 and work >= WORTH_SHARING else 1)
 
 
 def rows_of(struct: Any, count: int) -> np.ndarray:

@@ -23,6 +23,9 @@ from nrc_tracer.nn.regions import Regions
 WEIGHTS_PER_ITEM = 2048
 """Number of network weights per item of the kernels that sum their gradients or step them."""
 
+PASSES = 3
+"""Work of a forward and a backward pass, in forward passes."""
+
 
 class FusedTraining:
     """Trains a model. Results do not depend on the number of threads.
@@ -42,12 +45,13 @@ class FusedTraining:
         self, program: Program, n_input_dims: int, n_params: int, n_weights: int, launcher: TorchLauncher
     ) -> None:
         self._launcher = launcher
-        self._n_params, self._n_outputs = n_params, len(program.outputs)
+        self._n_params, self._n_outputs, self._n_weights = n_params, len(program.outputs), n_weights
         call, step, update = Call(), Step(), Update()
         self._call, self._step, self._update = fields(call), fields(step), fields(update)
         self._step.n_weights, self._step.slice, self._step.late = n_weights, WEIGHTS_PER_ITEM, program.late
         self._step.n_direct = sum(buffer is program.layers[-1].target for buffer, _ in program.outputs)
         self._slabs = Slabs(program.slab)
+        self._row_work = PASSES * program.row_work
         self._sums = np.zeros((GROUPS, 2))
         self._d_features = self._d_weights = torch.empty(0)
         self._dense: Tensor | None = None
@@ -99,8 +103,9 @@ class FusedTraining:
             evaluate: The loss; None if `d_out` is given.
             d_out: The gradient of the outputs, float32 [N, outputs]; the returned loss is then 0. None if `evaluate` is given.
             d_weights: Receives the gradient of the weights, float32 [n_weights].
-            d_inputs: Receives the gradient of all features, float32 [N, width], if given.
-            judge: Whether to return no gradients if the loss or a gradient is not finite.
+            d_inputs: Receives the gradient of all features, float32 [N, width], if given. With fewer columns, it receives the
+                first of them.
+            judge: Whether to return no gradients if the loss or a gradient is not finite. If not, the returned loss is 0.
 
         Returns:
             The loss and, for each of `grids`, the gradient of its features, float32 [N, features], in memory that the next call
@@ -109,12 +114,12 @@ class FusedTraining:
         self._step.by_level = 0
         if d_inputs is not None:
             self._step.d_inputs, self._step.width = d_inputs.data_ptr(), d_inputs.shape[1]
-        loss, is_finite = self._both_passes(x, params, evaluate, d_out)
+        loss, is_finite = self._both_passes(x, params, evaluate, d_out, judge=judge)
         self._step.d_inputs = 0
-        if judge and not is_finite:
+        if not is_finite:
             return loss, None
         self._step.gradient = d_weights.data_ptr()
-        self._sum_weights.run(self._launcher, -(-self._step.n_weights // WEIGHTS_PER_ITEM))
+        self._sum_weights.run(self._launcher, -(-self._n_weights // WEIGHTS_PER_ITEM))
         found, begin = [], 0
         for part in self.grids:
             columns = part.encoding.n_output_dims
@@ -142,13 +147,16 @@ class FusedTraining:
         return loss, True
 
     def _both_passes(
-        self, x: Tensor, params: Tensor, evaluate: TargetLoss | None, d_out: Tensor | None
+        self, x: Tensor, params: Tensor, evaluate: TargetLoss | None, d_out: Tensor | None, *, judge: bool = True
     ) -> tuple[float, bool]:
-        """Run the forward and the backward pass. Returns the mean loss, and whether it and all gradients are finite."""
+        """Run the forward and the backward pass. Returns the mean loss, and whether it and all gradients are finite.
+
+        Without `judge`, it returns 0 and True.
+        """
         n, call, step = len(x), self._call, self._step
         rows = STRETCH * -(-n // (STRETCH * GROUPS))
         groups = -(-n // rows)
-        items = items_for(groups, self._launcher.threads)
+        items = items_for(groups, self._launcher.threads, n * self._row_work)
         if len(self._d_features) < n * self._n_grid_columns:
             self._d_features = torch.empty(n * self._n_grid_columns)
         if len(self._d_weights) < groups * step.n_weights:
@@ -169,6 +177,8 @@ class FusedTraining:
             if evaluate.pdf is not None:
                 step.pdf, (step.pdf_row, step.pdf_step) = _view(evaluate.pdf)
         self._descend.run(self._launcher, items)
+        if not judge:
+            return 0.0, True
         loss, magnitude = self._sums[:groups].sum(axis=0).astype(np.float32)
         return float(loss), bool(np.isfinite(magnitude))
 

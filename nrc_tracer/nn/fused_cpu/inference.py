@@ -27,6 +27,7 @@ class FusedInference:
         self._n_outputs = len(program.outputs)
         self._lock = threading.Lock()  # calls share the arguments and the slabs, so they run one at a time
         self._slabs = Slabs(program.slab)
+        self._row_work = program.row_work
         call = Call()
         self._call = fields(call)
         self._run = Recorded(infer_kernel(program.grids), [program_data(program, n_input_dims, launcher), call])
@@ -41,7 +42,7 @@ class FusedInference:
         out = x.new_empty(len(x), self._n_outputs)
         if not len(x):
             return out
-        items = items_for(-(-len(x) // STRETCH), self._launcher.threads)
+        items = items_for(-(-len(x) // STRETCH), self._launcher.threads, len(x) * self._row_work)
         with self._lock:
             call = self._call
             call.x, call.params, call.out = x.data_ptr(), params.data_ptr(), out.data_ptr()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn.backends.backend import Evaluate
+from nrc_tracer.nn.encodings.identity import IdentityEncoding
 from nrc_tracer.nn.fused_cpu.adam_chain import AdamChain
 from nrc_tracer.nn.fused_cpu.descent import FusedTraining
 from nrc_tracer.nn.fused_cpu.inference import FusedInference
@@ -100,25 +101,39 @@ class FusedModel:
         return loss, self._training.step(x, params, None, d_out.contiguous(), chain)[1]
 
     def derivatives(
-        self, x: Tensor, params: Tensor, d_out: Tensor, *, need_input: bool, need_params: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The gradients of inputs and parameters, each None if not needed.
+        self, x: Tensor, params: Tensor, d_out: Tensor, *, need_input: bool, d_params: Tensor | None
+    ) -> Tensor | None:
+        """The gradients of inputs and parameters.
 
-        `d_out` is the gradient of the outputs, float32 [N, n_output_dims].
+        Args:
+            x: Inputs.
+            params: Parameters.
+            d_out: The gradient of the outputs, float32 [N, n_output_dims].
+            need_input: Whether the gradient of the inputs is needed.
+            d_params: Receives the gradient of the parameters, float32 [n_params], and must be zero before; None if not needed.
+
+        Returns:
+            The gradient of the inputs, float32 [N, n_input_dims], or None.
         """
-        structure = self._structure
-        d_x = torch.zeros_like(x) if need_input else None
-        d_params = torch.zeros_like(params) if need_params else None
+        structure, encoding = self._structure, self._structure.encoding
         if not len(x):
-            return d_x, d_params
-        d_weights = torch.empty(structure.n_matrix_params) if d_params is None else structure.split(d_params)[0]
-        d_inputs = x.new_empty(len(x), structure.width) if need_input else None
+            return torch.zeros_like(x) if need_input else None
+        if d_params is None:
+            d_weights = torch.empty(structure.n_matrix_params)
+        else:
+            d_weights = structure.split(d_params)[0] if encoding.n_params else d_params
+        d_inputs = None
+        as_is = isinstance(encoding, IdentityEncoding) and encoding.scale == 1.0
+        if need_input:
+            d_inputs = x.new_empty(len(x), structure.n_input_dims if as_is else structure.width)
         _, d_features = self._training.gradient(x, params, None, d_out.contiguous(), d_weights, d_inputs, judge=False)
-        if d_params is not None and d_features is not None:
+        if d_params is not None and d_features:
             self.add_up_grids(x, params, d_features, GradientSink(d_params))
-        if d_x is not None and d_inputs is not None:
-            structure.encoding.backward_input(self._launcher, x, structure.split(params)[1], d_inputs, d_x)
-        return d_x, d_params
+        if d_inputs is None or as_is:
+            return d_inputs
+        d_x = torch.zeros_like(x)
+        encoding.backward_input(self._launcher, x, structure.split(params)[1], d_inputs, d_x)
+        return d_x
 
     # The hosts of the kernels are made on first use, since loading a kernel may compile it
 

@@ -79,12 +79,15 @@ DESCEND = """
                     product(RowsAtATime(), d_target, d_row, 1, params + layer.weights + d_begin, layer.n_in, whole,
                             d_end - d_begin, layer.n_out, d_source + d_begin, layer.n_in, false);
                     if (!layer.source_moves) continue;
-                    if (d_inputs)
+                    if (d_inputs) {
+                        const int room = step.width - layer.feature_column, features = layer.n_in - layer.first_feature;
+                        const int stored = features < room ? features : room;
                         for (int i = 0; i < rows; ++i) {
                             float* to = d_inputs + (begin + first + i) * (long long)step.width + layer.feature_column;
-                            for (int c = layer.first_feature; c < layer.n_in; ++c)
-                                to[c - layer.first_feature] = d_source[i * layer.n_in + c];
+                            const float* from = d_source + i * layer.n_in + layer.first_feature;
+                            for (int c = 0; c < stored; ++c) to[c] = from[c];
                         }
+                    }
 
                     // Store the gradients of the grids' features
                     for (int q = 0; q < n_parts; ++q) {

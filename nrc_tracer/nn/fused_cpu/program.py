@@ -29,6 +29,9 @@ that they do not depend on the number of threads."""
 STRETCH = 384
 """Number of points that are encoded at a time, so that a grid level's table stays in the cache. A multiple of all block sizes."""
 
+CORNER_WORK = 32
+"""Work that takes as long as reading an entry of a grid, as a rough figure [multiplications]."""
+
 MAX_WIDTH = 256
 """Largest width of a fused layer [neurons]."""
 
@@ -154,6 +157,13 @@ class Program:
     late: int
     grids: tuple[tuple[int, int], ...]
 
+    @property
+    def row_work(self) -> int:
+        """Work of one row in inference [multiplications]: products of matrices, and a rough figure for grids."""
+        grids = [part for part, _ in self.parts if part.kind == GRID]
+        corners = sum(part.size * 2**part.encoding.n_input_dims for part in grids)
+        return sum(layer.n_in * layer.n_out for layer in self.layers) + CORNER_WORK * corners
+
     def with_grids(self, grids: tuple[tuple[int, int], ...]) -> Program:
         """The same program, run by the kernel for programs with `grids`."""
         return replace(self, grids=grids)
@@ -197,6 +207,15 @@ def _kind(encoding: Encoding) -> tuple[int, int]:
     if isinstance(encoding, EmptyEncoding):
         return EMPTY, 0
     raise NotFused(f"the encoding {type(encoding.config).__name__} is not fused")
+
+
+def is_fusible(structure: Structure) -> bool:
+    """Whether the fused kernels can run a model."""
+    try:
+        plan(structure)
+    except NotFused:
+        return False
+    return True
 
 
 def plan(structure: Structure, *, density_only: bool = False, keep: bool = False) -> Program:
