@@ -7,7 +7,7 @@ from nrc_tracer.scene.mitsuba import read_mitsuba
 
 @pytest.fixture
 def read(tmp_path):
-    """Write the inside of a scene to scene.xml and read it: the description and the warnings."""
+    """A function that writes the inside of a scene to scene.xml and reads it: the description and the warnings."""
 
     def reader(body: str, version: str = "3.0.0", **parameters: str):
         path = tmp_path / "scene.xml"

@@ -36,7 +36,7 @@ class Cards(GltfFile):
         self.node(extensions={"KHR_lights_punctual": {"light": len(lights) - 1}}, **light)
 
     def load(self, folder: Path, *, sky: float | None = None):
-        """Write the file, with a constant sky beside it if given, and read it."""
+        """Write the file, together with a constant sky if one is given, and read it."""
         path = self.write(folder, "cards.glb")
         if sky is not None:
             write_image(folder / "cards.sky.exr", np.full((4, 8, 3), sky, np.float32))
@@ -44,7 +44,7 @@ class Cards(GltfFile):
 
 
 def picture(scene, width: int, height: int, *, spp: int = 16, max_depth: int | None = None) -> np.ndarray:
-    """Render a scene that has no warnings: linear RGB, shape [height, width, 3]."""
+    """Render a scene that must have no warnings: linear RGB, shape [height, width, 3]."""
     assert scene.warnings == ()
     renderer = nrc.Renderer(scene, width=width, height=height, max_depth=max_depth, filter="box")
     renderer.step(spp)

@@ -1,4 +1,4 @@
-"""Small glTF files for tests: arrays are put into one buffer, and accessors and buffer views are made for them."""
+"""Small glTF files for tests. Arrays are put into one buffer, with accessors and buffer views for them."""
 
 from __future__ import annotations
 

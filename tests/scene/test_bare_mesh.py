@@ -1,4 +1,4 @@
-"""Mesh files as scenes: the whole mesh is in view, has its own colours, and a note says what was added."""
+"""Mesh files as scenes: the whole mesh is in view and has its own colours, and a note lists what was added."""
 
 import numpy as np
 import pytest
@@ -32,17 +32,17 @@ def test_the_fitted_camera_sees_the_whole_sphere_around_the_box(bounds, up):
     angle = np.degrees(2.0 * np.arcsin(radius / distance))
     assert camera.fov_axis == "smaller"
     assert 0.9 * FIELD_OF_VIEW < angle < FIELD_OF_VIEW
-    # From above, and upright
+    # Seen from above and upright
     upward = np.asarray(up) / np.linalg.norm(up)
     assert to_world[:3, 2] @ upward == pytest.approx(-np.sin(np.radians(18.0)))
     assert to_world[:3, 0] @ upward == pytest.approx(0.0, abs=1e-9)
 
 
-def test_a_point_has_a_camera_too():
+def test_a_point_has_a_camera():
     assert np.all(np.isfinite(matrix(fitted_camera(((1, 2, 3), (1, 2, 3))).to_world)))
 
 
-def test_the_sky_is_brighter_above_than_below_whatever_is_up():
+def test_the_sky_is_brighter_above_than_below_for_any_up_axis():
     pixels = sky_pixels()
     assert pixels.dtype == np.float32
     assert np.all(pixels > 0.0)
@@ -55,7 +55,7 @@ def test_the_sky_is_brighter_above_than_below_whatever_is_up():
 def test_a_mesh_alone_is_a_scene(tmp_path, name, text, axis):
     path = tmp_path / name
     path.write_text(text)
-    scene = load_scene(path, strict=True)  # what is added is a note, not a warning
+    scene = load_scene(path, strict=True)  # additions give a note, not a warning
     assert scene.warnings == ()
     assert scene.notes == (
         f"{name} contains only a mesh: a fitted camera ({axis} is up), a soft sky and grey material were added",
@@ -64,7 +64,7 @@ def test_a_mesh_alone_is_a_scene(tmp_path, name, text, axis):
     assert list(scene.meshes) == [name]
     assert scene.images[SOFT_SKY].shape == (128, 256, 3)
     forward = matrix(scene.description.camera.to_world)[:3, 2]
-    assert forward["xyz".index(axis)] == pytest.approx(-np.sin(np.radians(18.0)))  # looks down from where up is
+    assert forward["xyz".index(axis)] == pytest.approx(-np.sin(np.radians(18.0)))  # the camera looks down from above
 
 
 def test_vertex_colours_become_the_material(tmp_path):
@@ -80,7 +80,7 @@ def test_vertex_colours_become_the_material(tmp_path):
     np.testing.assert_allclose(scene.meshes["a.ply"].colors, expected, atol=1e-6)
 
 
-def test_obj_vertex_colours_are_srgb_and_white_where_there_are_none(tmp_path):
+def test_obj_vertex_colours_are_srgb_and_white_if_missing(tmp_path):
     text = "v 0 0 0 1 0.5 0\nv 1 0 0\nv 0 1 0 0.25 0 0\nvt 0 0\nvt 1 1\nf 1/1 2/2 3/2\nf 1/2 3/2 2/2\n"
     (tmp_path / "a.obj").write_text(text)
     mesh = load_scene(tmp_path / "a.obj").meshes["a.obj"]
@@ -93,7 +93,7 @@ def test_obj_vertex_colours_are_srgb_and_white_where_there_are_none(tmp_path):
         load_scene(tmp_path / "b.obj")
 
 
-def test_decoding_is_that_of_images():
+def test_vertex_colours_are_decoded_like_images():
     from nrc_tracer.imaging import decode_srgb as of_images
 
     values = np.linspace(0.0, 1.0, 1001)
@@ -101,7 +101,7 @@ def test_decoding_is_that_of_images():
 
 
 @pytest.mark.parametrize("channels", ["", "n", "u", "c", "nuc"])
-def test_written_ply_comes_back_bit_for_bit(tmp_path, channels):
+def test_a_written_ply_is_read_back_bit_for_bit(tmp_path, channels):
     rng = np.random.default_rng(3)
     normals = rng.normal(size=(50, 3))
     normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)

@@ -25,7 +25,7 @@ SCENE = SceneDescription(camera=FRONT, cameras={"side": SIDE, "front": FRONT, "0
         (np.int64(1), FRONT),
     ],
 )
-def test_a_camera_goes_by_name_before_number(which, expected):
+def test_a_camera_name_precedes_its_number(which, expected):
     assert choose_camera(SCENE, which) is expected
 
 
@@ -38,7 +38,7 @@ def test_a_camera_goes_by_name_before_number(which, expected):
         ("-1", "no camera -1 "),
     ],
 )
-def test_an_unknown_camera_is_an_error_with_those_there_are(which, message):
+def test_an_unknown_camera_is_an_error_that_lists_the_cameras(which, message):
     with pytest.raises(SceneError, match=message):
         choose_camera(SCENE, which)
 

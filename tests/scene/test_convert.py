@@ -1,4 +1,4 @@
-"""Writing any scene as JSON with files beside it: the scene loaded again is the same, and renders to the same bits."""
+"""Any scene can be written as JSON with files next to it; the scene loaded again is the same, and renders the same bits."""
 
 import json
 
@@ -112,7 +112,7 @@ def _render(scene):
     return renderer.moments()[0]
 
 
-def test_everything_comes_back(source, tmp_path):
+def test_a_converted_scene_is_read_back_unchanged(source, tmp_path):
     scene = load_scene(source)
     files = write_scene(scene, tmp_path / "out.json")
     assert sorted(file.name for file in files[1:]) == [
@@ -144,7 +144,7 @@ def test_the_folder_can_be_moved_and_the_scene_written_over_itself(source, tmp_p
     _assert_same(scene, load_scene(tmp_path / "elsewhere" / "out.json"))
 
 
-def test_a_bare_mesh_brings_its_sky_along(source, tmp_path):
+def test_the_sky_of_a_bare_mesh_is_written(source, tmp_path):
     scene = load_scene(source.parent / "flat.stl")
     files = write_scene(scene, tmp_path / "out.json")
     assert [file.name for file in files] == ["out.json", "flat.ply", "nrc_soft-sky.exr"]
@@ -160,7 +160,7 @@ def test_a_scene_without_files_has_no_folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["out.xml", "out", "none/out.json"])
-def test_impossible_places(source, tmp_path, name):
+def test_impossible_outputs_are_refused(source, tmp_path, name):
     with pytest.raises(OutputError):
         write_scene(load_scene(source), tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]

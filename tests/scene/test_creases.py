@@ -1,4 +1,4 @@
-"""Meshes without normals, alone: flat at creases, smooth elsewhere, and only within smoothing groups."""
+"""Mesh files without normals, loaded as scenes: flat at creases, smooth elsewhere, and only within smoothing groups."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def prism(sides: int):
 
 
 def load(folder, name: str):
-    """The mesh of a file alone, and the unit normals of its triangles."""
+    """The mesh of a file loaded as a scene, and the unit normals of its triangles."""
     mesh = load_scene(folder / name).meshes[name]
     corners = mesh.positions[mesh.indices].astype(np.float64)
     flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -104,8 +104,8 @@ def test_vertices_at_one_position_are_one_point_of_the_surface(tmp_path):
     np.testing.assert_allclose(mesh.normals[mesh.indices], mesh.positions[mesh.indices] * (1, 1, 0), atol=1e-6)
 
 
-def test_edges_of_three_faces_or_of_turned_faces_are_sharp(tmp_path):
-    """Where it is open which faces go on smoothly, none do; a face and its reverse stay flat."""
+def test_edges_of_three_faces_or_of_reversed_faces_are_sharp(tmp_path):
+    """Where three faces meet or orientations differ, none of the faces is joined smoothly; a face and its reverse stay flat."""
     points = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, -1, 0.1], [0, -1, -0.1], [0.5, 1, 0.1]]
     for faces in ([[0, 1, 2], [1, 0, 3], [1, 0, 4]], [[0, 1, 2], [0, 1, 5]], [[0, 1, 2], [2, 1, 0]]):
         mesh, flat = load(tmp_path, write(tmp_path, "a.ply", points, faces))
@@ -114,7 +114,7 @@ def test_edges_of_three_faces_or_of_turned_faces_are_sharp(tmp_path):
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_surfaces_of_any_size(tmp_path):
-    """A cube too large for a camera is refused as such, without a word about numbers on the way."""
+    """A cube too large for a camera is refused for that reason, without NumPy's warnings about its numbers."""
     mesh, _ = load(tmp_path, write(tmp_path, "a.obj", np.array(CUBE) * 1e-40, QUADS))
     assert len(mesh.positions) == 24
     write(tmp_path, "b.obj", (np.array(CUBE) - 0.5) * 6e38, QUADS)

@@ -1,4 +1,4 @@
-"""An environment of the user's choice replaces a scene's own, in every format, and other lights stay."""
+"""A given environment replaces the scene's own in every format, and other lights stay."""
 
 import json
 
@@ -43,7 +43,7 @@ def path(request, tmp_path):
     return path
 
 
-def test_each_format_takes_each_environment(path):
+def test_every_format_accepts_every_environment(path):
     assert nrc.load_scene(path, environment="white:0.25").description.lights == (ConstantLight(radiance=0.25),)
     (sky,) = nrc.load_scene(path, environment="sky:2", strict=True).description.lights
     assert (sky.file, sky.scale) == (SOFT_SKY, 2.0)
@@ -57,7 +57,7 @@ def test_each_format_takes_each_environment(path):
     np.testing.assert_allclose(matrix(light.to_world)[:3, 1], up, atol=1e-12)
 
 
-def test_other_lights_stay_and_the_own_map_keeps_its_orientation(tmp_path):
+def test_other_lights_stay_and_the_scenes_map_keeps_its_orientation(tmp_path):
     write_image(tmp_path / "own.exr", np.ones((2, 4, 3)))
     turned = {
         "type": "environment",
@@ -77,7 +77,7 @@ def test_other_lights_stay_and_the_own_map_keeps_its_orientation(tmp_path):
     assert sky.to_world == own.to_world
     rotated = nrc.load_scene(tmp_path / "a.json", rotate_environment=90).description.lights[1]
     assert rotated.file == "own.exr"
-    # Local +y stays what it was, and local +z goes to where local +x was
+    # Local +y stays the same, and local +z moves to where local +x was
     np.testing.assert_allclose(matrix(rotated.to_world)[:3, 1], matrix(own.to_world)[:3, 1], atol=1e-12)
     np.testing.assert_allclose(matrix(rotated.to_world)[:3, 2], matrix(own.to_world)[:3, 0], atol=1e-12)
 
@@ -86,20 +86,20 @@ def test_other_lights_stay_and_the_own_map_keeps_its_orientation(tmp_path):
     ("environment", "message"),
     [("none.exr", "none.exr"), ("white:-1", "at least 0"), ("sky:inf", "finite"), ("sky:nan", "finite")],
 )
-def test_what_is_no_environment_is_refused(path, environment, message):
+def test_invalid_environments_are_refused(path, environment, message):
     with pytest.raises(SceneError, match=message):
         nrc.load_scene(path, environment=environment)
 
 
-def test_there_must_be_something_to_rotate(tmp_path):
+def test_rotation_without_an_environment_is_refused(tmp_path):
     text = {"camera": CAMERA, "shapes": [{"type": "sphere"}], "lights": [{"type": "point"}]}
     (tmp_path / "a.json").write_text(json.dumps(text))
     with pytest.raises(SceneError, match="no environment to rotate"):
         nrc.load_scene(tmp_path / "a.json", rotate_environment=10)
 
 
-def test_the_command_line_renders_it(tmp_path):
-    """A white environment is what a camera sees beside a sphere."""
+def test_the_command_line_renders_an_environment(tmp_path):
+    """With a white environment the camera sees white beside a sphere."""
     text = {"camera": CAMERA, "shapes": [{"type": "sphere", "radius": 0.1}]}
     (tmp_path / "a.json").write_text(json.dumps(text))
     words = ["render", tmp_path / "a.json", "-o", tmp_path / "a.exr", "--width", 8, "--height", 8, "--spp", 1]

@@ -19,7 +19,7 @@ def test_one_side_keeps_the_aspect_ratio():
     assert resize_film(Film(width=1000, height=1), width=10).height == 1
 
 
-def test_a_crop_window_forbids_other_sizes():
+def test_a_film_with_a_crop_window_cannot_be_resized():
     film = Film(width=64, height=64, crop=(0, 0, 8, 8))
     assert resize_film(film, 64, 64) == film
     with pytest.raises(SceneError, match="crop window"):
@@ -27,13 +27,13 @@ def test_a_crop_window_forbids_other_sizes():
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 5), (5, -1), (70_000, 5), (60_000, 60_000)])
-def test_impossible_sizes(width, height):
+def test_impossible_sizes_are_refused(width, height):
     with pytest.raises(SceneError):
         resize_film(Film(), width, height)
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.int32, np.int64, np.uint8, np.uint16])
-def test_numpy_integers_are_integers(kind):
+def test_numpy_integers_are_accepted(kind):
     film = resize_film(Film(width=1280, height=720), width=kind(160))
     assert (film.width, film.height) == (160, 90)
     assert {type(film.width), type(film.height)} == {int}

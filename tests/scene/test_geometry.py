@@ -1,4 +1,4 @@
-"""Tessellated shapes against Mitsuba's exact ones: the same points, normals, texture coordinates and areas."""
+"""Tessellated shapes compared with Mitsuba's exact ones: the same points, normals, texture coordinates and areas."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLACED = (Scale(value=(0.5, 1.5, 0.8)), Rotate(axis=(1, 2, 3), angle=40), Transl
 RIGID = (Scale(value=0.7), Rotate(axis=(1, 2, 3), angle=40), Translate(value=(1, -2, 0.5)))
 MIRROR = (Scale(value=(-1, 1, 1)),)
 FACET = np.pi / SEGMENTS
-"""Half the angle of a facet, the largest error of a facet's texture coordinates and flat normal."""
+"""Half the angle of a facet, the largest error of its texture coordinates and flat normal."""
 
 
 def ray_hits(positions: np.ndarray, indices: np.ndarray, origin: np.ndarray, direction: np.ndarray):
@@ -81,8 +81,8 @@ SHAPES = [Rectangle, Cube, Disk, Cylinder]
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("to_world", [(), PLACED, PLACED + MIRROR], ids=["identity", "placed", "mirrored"])
 @pytest.mark.parametrize("kind", SHAPES)
-def test_ray_hits_are_mitsubas(kind, to_world, flip):
-    """Distance, uv and shading normal of every hit are those of Mitsuba's shape, and the face is on the normal's side."""
+def test_ray_hits_agree_with_mitsuba(kind, to_world, flip):
+    """Every hit has the distance, uv and shading normal of Mitsuba's shape, and the face is on the normal's side."""
     if kind is Cylinder:
         # Mitsuba's cylinder must not be stretched across its axis
         to_world = tuple(
@@ -101,7 +101,7 @@ def test_ray_hits_are_mitsubas(kind, to_world, flip):
             continue
         distance, triangle, weights = found
         if curved and abs(distance - expected.t) > 1e-2:
-            continue  # past the rim of one and not of the other
+            continue  # the ray passes the rim of one shape and hits the other
         hits += 1
         vertices = mesh.indices[triangle]
         normal = weights @ mesh.normals[vertices]
@@ -109,7 +109,7 @@ def test_ray_hits_are_mitsubas(kind, to_world, flip):
         corners = mesh.positions[vertices].astype(np.float64)
         face = np.cross(corners[1] - corners[0], corners[2] - corners[0])
         if kind is Cylinder:
-            # at a grazing angle the facet's offset of 1 - cos(facet) moves the hit far along the ray
+            # at grazing angles the facet's offset of 1 - cos(facet) moves the hit far along the ray
             grazing = abs(np.dot(normal, direction))
             tolerance = 2 * FACET**2 / max(grazing, 1e-3) + 1e-4
         else:
@@ -124,7 +124,7 @@ def test_ray_hits_are_mitsubas(kind, to_world, flip):
 
 
 @pytest.mark.parametrize("kind", [*SHAPES, Sphere])
-def test_light_shines_to_mitsubas_side(kind):
+def test_the_emitting_side_agrees_with_mitsuba(kind):
     """Mitsuba's emitter emits towards a ray exactly if our normal faces the ray, even if mirrored, flipped or both."""
     for to_world in ((), MIRROR, (*MIRROR, Rotate(axis=(0, 1, 0), angle=180))):
         for flip in (False, True):
@@ -140,7 +140,7 @@ def test_light_shines_to_mitsubas_side(kind):
 
 
 def test_inverse_sphere_of_mitsuba():
-    """world_sphere turns normals inwards where Mitsuba does."""
+    """world_sphere turns normals inwards in the same cases as Mitsuba."""
     for to_world in ((), RIGID, RIGID + MIRROR, (Scale(value=-2.0),)):
         for flip in (False, True):
             sphere = Sphere(center=(0.2, 0.1, -0.3), radius=0.6, to_world=to_world, flip_normals=flip)
@@ -177,7 +177,7 @@ def test_sphere_uvs_and_normals():
         (Sphere(radius=3.0), 36 * np.pi),
     ],
 )
-def test_area_is_the_exact_shapes(shape, area):
+def test_area_agrees_with_the_exact_shape(shape, area):
     """Facets do not lose area, so an area light keeps its power."""
     mesh = tessellate(shape)
     p0, p1, p2 = (mesh.positions[mesh.indices[:, k]].astype(np.float64) for k in range(3))
@@ -224,7 +224,7 @@ def test_normals_stay_perpendicular():
 
 
 def test_inline_mesh():
-    """A mesh given in place keeps its data, gets smooth normals unless it has face_normals, and inverts v if it has flip_v."""
+    """A mesh given by arrays keeps its data, gets smooth normals unless it has face_normals, and inverts v if it has flip_v."""
     given = {
         "positions": ((0, 0, 0), (1, 0, 0), (0, 1, 0)),
         "indices": ((0, 1, 2),),
@@ -239,7 +239,7 @@ def test_inline_mesh():
     np.testing.assert_array_equal(flipped.indices, ((2, 1, 0),))
 
 
-def test_file_mesh_is_adapted():
+def test_options_apply_to_meshes_from_files():
     """face_normals and flip_v also work on triangles that come from a file."""
     loaded = tessellate(Rectangle())
     mesh = tessellate(Mesh(file="a.obj", face_normals=True, flip_v=True), loaded)
@@ -259,7 +259,7 @@ def test_file_mesh_is_adapted():
         (Cylinder(name="c", p0=(1, 1, 1), p1=(1, 1, 1)), 'cylinder "c": p0 and p1 are the same point'),
     ],
 )
-def test_broken_shapes(shape, message):
+def test_impossible_shapes_are_refused(shape, message):
     """A shape that cannot be triangulated is refused with a reason."""
     with pytest.raises(SceneError, match=message):
         tessellate(shape)

@@ -1,4 +1,4 @@
-"""glTF: geometry, hierarchy, cameras and lights of small files made by the tests."""
+"""glTF: geometry, hierarchy, cameras and lights of small files written by the tests."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_a_triangle_mesh_in_both_containers(file, tmp_path, name):
     assert scene.warnings == ()
 
 
-def test_without_normals_faces_are_flat(file, tmp_path):
+def test_faces_without_normals_are_flat(file, tmp_path):
     file.node(mesh=file.mesh())
     assert _only_mesh(read_gltf(file.write(tmp_path))).normals is None
 
@@ -150,7 +150,7 @@ def test_vertex_colours_are_linear_with_opacity(file, tmp_path):
     np.testing.assert_allclose(_only_mesh(scene).colors, [(1.0, 0.0, 0.2, 1.0)] * 4, rtol=1e-6)
 
 
-def test_meshes_that_differ_in_material_alone_share_their_triangles(file, tmp_path):
+def test_meshes_that_only_differ_in_material_share_their_triangles(file, tmp_path):
     mesh = file.mesh(primitive={"material": file.add("materials", name="a")})
     primitive = file.root["meshes"][mesh]["primitives"][0]
     other = file.add("meshes", primitives=[{**primitive, "material": file.add("materials", name="b")}])
@@ -172,7 +172,7 @@ def test_transforms_go_down_the_hierarchy(file, tmp_path):
     file.node(children=[child], rotation=HALF_TURN_Z, scale=[2, 2, 2], translation=[0, 0, 5])
     (shape,) = read_gltf(file.write(tmp_path)).description.shapes
     assert shape.name == "child"
-    # Child first: (0, 0, 0) -> (1, 0, 0) -> scaled (2, 0, 0) -> turned (-2, 0, 0) -> (-2, 0, 5)
+    # Child first: (0, 0, 0) -> (1, 0, 0) -> scaled (2, 0, 0) -> rotated (-2, 0, 0) -> (-2, 0, 5)
     np.testing.assert_allclose(matrix(shape.to_world) @ (0, 0, 0, 1), (-2, 0, 5, 1), atol=1e-12)
     np.testing.assert_allclose(matrix(shape.to_world) @ (0, 1, 0, 1), (-2, -2, 5, 1), atol=1e-12)
 
@@ -183,7 +183,7 @@ def test_matrices_are_stored_by_columns(file, tmp_path):
     np.testing.assert_array_equal(matrix(shape.to_world) @ (1, 0, 0, 1), (7, 9, 9, 1))
 
 
-def test_a_large_mesh_of_several_nodes_is_instanced_and_a_small_one_repeated(file, tmp_path):
+def test_large_repeated_meshes_are_instanced_and_small_ones_copied(file, tmp_path):
     large, small = file.mesh(indices=QUAD_INDICES * (INSTANCED // 2)), file.mesh()
     for x in range(3):
         file.node(mesh=large, translation=[x, 0, 0])
@@ -195,7 +195,7 @@ def test_a_large_mesh_of_several_nodes_is_instanced_and_a_small_one_repeated(fil
     assert sum(isinstance(shape, Mesh) for shape in description.shapes) == 3
 
 
-def test_what_shines_is_not_instanced(file, tmp_path):
+def test_emissive_meshes_are_not_instanced(file, tmp_path):
     material = file.add("materials", emissiveFactor=[1, 1, 1])
     lamp = file.mesh(indices=QUAD_INDICES * INSTANCED, primitive={"material": material})
     file.node(mesh=lamp)
@@ -220,7 +220,7 @@ def test_without_scenes_all_roots_are_read(file, tmp_path):
     assert [shape.name for shape in read_gltf(file.write(tmp_path)).description.shapes] == ["child", "root"]
 
 
-def test_a_node_scaled_to_nothing_is_left_out(file, tmp_path):
+def test_a_node_scaled_to_zero_is_left_out(file, tmp_path):
     file.node(mesh=file.mesh())
     file.node(mesh=0, scale=[0, 0, 0])
     scene = read_gltf(file.write(tmp_path))
@@ -300,17 +300,17 @@ def test_lights_keep_their_units(file, tmp_path):
     np.testing.assert_allclose(matrix(spot.to_world) @ (0, 0, 1, 1), (0, 5, 0, 1), atol=1e-6)
 
 
-def test_what_is_missing_is_fitted_and_noted(file, tmp_path):
+def test_a_missing_camera_is_fitted_with_a_note(file, tmp_path):
     file.node(mesh=file.mesh(), translation=[10, 0, 0])
     scene = load_scene(file.write(tmp_path), strict=True)
     assert [light.file for light in scene.description.lights] == [SOFT_SKY]
     assert len(scene.notes) == 2
-    # The camera looks at the middle of the quad as placed
+    # The camera looks at the middle of the quad in its final place
     to_local = np.linalg.inv(matrix(scene.description.camera.to_world))
     np.testing.assert_allclose((to_local @ (10.5, 0.5, 0, 1))[:2], 0, atol=1e-6)
 
 
-def test_a_sky_beside_the_file_is_its_environment(file, tmp_path):
+def test_a_sky_next_to_the_file_is_its_environment(file, tmp_path):
     file.node(mesh=file.mesh())
     file.root["scenes"][0]["extras"] = {"environment_emitters": [{"type": "sunsky"}]}
     path = file.write(tmp_path)
@@ -322,7 +322,7 @@ def test_a_sky_beside_the_file_is_its_environment(file, tmp_path):
     assert scene.images["scene.sky.exr"].shape == (4, 8, 3)
 
 
-def test_files_beside_the_gltf(file, tmp_path):
+def test_files_next_to_the_gltf_are_read(file, tmp_path):
     file.node(mesh=file.mesh())
     (tmp_path / "my data.bin").write_bytes(file.buffer)
     file.root["buffers"] = [{"byteLength": len(file.buffer), "uri": "my%20data.bin"}]

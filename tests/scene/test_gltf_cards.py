@@ -1,4 +1,4 @@
-"""Images of glTF materials: small equivalents of Khronos' test cards, compared with the format's formulas."""
+"""Images of glTF materials: small versions of Khronos' test cards, compared with the format's formulas."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_emissive_strength_lights_a_wall(tmp_path):
             "emissiveFactor": [1, 1, 1],
             "extensions": {"KHR_materials_emissive_strength": {"emissiveStrength": strength}},
         }
-        # Below the camera's line of sight, with its upper edge at the axis
+        # The lamp is below the camera's line of sight, with its upper edge at the axis
         cards.card(material, node={"translation": [0, -0.51, 1], "rotation": turned((0, 1, 0), 180)})
         image.append(picture(cards.load(tmp_path), 4, 4, spp=4096, max_depth=2).mean())
 
@@ -60,8 +60,8 @@ def test_emissive_strength_lights_a_wall(tmp_path):
 @pytest.mark.parametrize("degrees", [0.0, 40.0])
 @pytest.mark.parametrize("ior", [1.0, 1.5, 2.0])
 @pytest.mark.parametrize("roughness", [0.0, 0.05])
-def test_transmission_shows_what_is_behind(tmp_path, roughness, ior, degrees):
-    """A thin coloured panel before an emitting wall shows the wall's radiance times base colour times transmittance.
+def test_transmission_shows_the_surface_behind(tmp_path, roughness, ior, degrees):
+    """A thin coloured panel in front of an emitting wall shows the wall's radiance times base colour times transmittance.
 
     The format's panel is a single boundary with the transmittance 1 - F. A smooth one here has two, with (1 - F) / (1 + F).
     """
@@ -92,7 +92,7 @@ def _fresnel(cos_i, ior):
 
 @pytest.mark.parametrize("degrees", [0.0, 50.0, 75.0])
 @pytest.mark.parametrize("roughness", [0.4, 0.7, 1.0])
-def test_dielectrics_are_appendix_b(tmp_path, roughness, degrees):
+def test_dielectrics_agree_with_appendix_b(tmp_path, roughness, degrees):
     """The directional albedo under a white sky is the integral of the format's BRDF.
 
     With Fresnel's equations the two are equal except for noise; with Schlick's approximation, which the format allows, to 0.02.
@@ -111,7 +111,7 @@ def _schlick(cos_i, _):
 
 
 def _albedo(base, roughness, cos_o, fresnel, steps=1500):
-    """Integral of glTF 2.0's appendix B over the hemisphere: Lambert's and GGX's mixed by Fresnel at the half vector."""
+    """Integral of the BRDF of glTF 2.0's appendix B over the hemisphere: Lambert's and GGX's, mixed by Fresnel."""
     z, phi = ((np.arange(steps) + 0.5) / steps, (np.arange(steps) + 0.5) / steps * 2 * np.pi)
     z, phi = np.meshgrid(z, phi)
     sine = np.sqrt(1 - z**2)
@@ -125,10 +125,10 @@ def _albedo(base, roughness, cos_o, fresnel, steps=1500):
     return base * np.mean((1 - f) / np.pi * measure) + np.mean(f * visibility * d * measure)
 
 
-# --- Normal maps: one relief, with its texture mapped to the square in different ways
+# --- Normal maps: one relief, whose texture is mapped to the square in different ways
 
 
-LIGHT = (0.8, 0.6, 0.0), -50.0  # axis and angle that turn a light from the viewer's place to the upper left
+LIGHT = (0.8, 0.6, 0.0), -50.0  # axis and angle that rotate a light from the viewer to the upper left
 MIRRORED = ((1, 1), (0, 1), (0, 0), (1, 0))
 # Texture coordinates of the lower left, lower right, upper right and upper left corner
 LAYOUTS = {
@@ -191,10 +191,10 @@ def bumps(tmp_path_factory):
     return picture(_bumps(tmp_path_factory.mktemp("bumps"), QUAD_UV), 32, 32, max_depth=2)
 
 
-def test_bumps_are_lit_from_where_the_light_is(bumps):
+def test_bumps_are_lit_from_the_direction_of_the_light(bumps):
     """The image is n . l of the bumps, except for shadowing at grazing angles."""
     (x, y, _), angle = LIGHT[0], math.radians(LIGHT[1])
-    light = np.array([y * math.sin(angle), -x * math.sin(angle), math.cos(angle)])  # z turned by Rodrigues' formula
+    light = np.array([y * math.sin(angle), -x * math.sin(angle), math.cos(angle)])  # z rotated by Rodrigues' formula
     center = (np.arange(32) + 0.5) / 32
     cosine = np.maximum(_bump_normals(*np.meshgrid(center, 1 - center)) @ light, 0)
     assert light[0] < 0 < light[1]
@@ -202,7 +202,7 @@ def test_bumps_are_lit_from_where_the_light_is(bumps):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_bumps_are_the_same_however_coordinates_lie(tmp_path, bumps, layout):
+def test_bumps_do_not_depend_on_the_orientation_of_coordinates(tmp_path, bumps, layout):
     """Mirrored or rotated texture coordinates, with maps made for them, give the same image."""
     seen = picture(_bumps(tmp_path, LAYOUTS[layout]), 32, 32, max_depth=2)
     np.testing.assert_allclose(seen, bumps, atol=2e-4)

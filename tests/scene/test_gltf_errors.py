@@ -105,7 +105,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("path", "value", "message"), CASES, ids=[f"{path}={value}"[:50] for path, value, _ in CASES])
-def test_what_is_wrong_is_named_with_its_place(tmp_path, path, value, message):
+def test_errors_name_their_place(tmp_path, path, value, message):
     file = _full()
     _change(file, path, value)
     with pytest.raises(SceneError, match=message) as caught:
@@ -114,7 +114,7 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path, path, value, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_the_file_that_the_cases_break_is_whole(tmp_path):
+def test_the_undamaged_file_of_the_cases_is_valid(tmp_path):
     scene = read_gltf(_full().write(tmp_path))
     validate(scene.description)
     assert len(scene.description.shapes) == 1
@@ -136,13 +136,13 @@ def test_a_position_that_is_not_finite(tmp_path):
         read_gltf(file.write(tmp_path))
 
 
-def test_nothing_to_see(tmp_path):
+def test_a_scene_without_triangles_is_refused(tmp_path):
     with pytest.raises(SceneError, match="the default scene has no triangles"):
         read_gltf(GltfFile().write(tmp_path))
 
 
 @pytest.mark.parametrize(("mode", "what"), [(0, "points"), (1, "lines"), (2, "line loops"), (3, "line strips")])
-def test_a_file_of_points_or_lines_alone_says_that_they_are_left_out(tmp_path, mode, what):
+def test_the_error_for_a_file_of_only_points_or_lines_says_so(tmp_path, mode, what):
     file = GltfFile()
     for _ in range(2):
         file.node(mesh=file.mesh(indices=(0, 1, 2), primitive={"mode": mode}))
@@ -173,7 +173,7 @@ def test_a_file_of_points_or_lines_alone_says_that_they_are_left_out(tmp_path, m
         (7, "expected a string"),
     ],
 )
-def test_uris_that_are_refused(tmp_path, uri, message):
+def test_invalid_uris_are_refused(tmp_path, uri, message):
     file = GltfFile()
     file.node(mesh=file.mesh())
     file.root["buffers"] = [{"byteLength": len(file.buffer), "uri": uri}]
@@ -189,8 +189,8 @@ def _chunk(kind, data):
 
 @pytest.mark.parametrize("padding", ["counted", "not counted", "left out"])
 @pytest.mark.parametrize("blanks", range(4))
-def test_the_padding_of_chunks_may_be_left_out(tmp_path, padding, blanks):
-    """The format demands chunks that end at multiples of 4 bytes, padding included; writers differ in all three ways."""
+def test_the_padding_of_chunks_may_be_missing(tmp_path, padding, blanks):
+    """The format requires chunks to end at multiples of 4 bytes and to count their padding; all three variants occur."""
     file = GltfFile()
     file.node(mesh=file.mesh())
     file.root["buffers"] = [{"byteLength": len(file.buffer)}]
@@ -222,7 +222,7 @@ def test_the_padding_of_chunks_may_be_left_out(tmp_path, padding, blanks):
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_containers_that_are_cut_off_or_something_else(tmp_path, data, message):
+def test_truncated_and_foreign_containers_are_refused(tmp_path, data, message):
     path = tmp_path / "scene.glb"
     path.write_bytes(data)
     with pytest.raises(SceneError, match=message):
@@ -230,7 +230,7 @@ def test_containers_that_are_cut_off_or_something_else(tmp_path, data, message):
 
 
 @pytest.mark.parametrize("cut", [0.1, 0.4, 0.6, 0.9, 0.999])
-def test_a_file_cut_off_anywhere(tmp_path, cut):
+def test_a_file_truncated_anywhere_is_refused(tmp_path, cut):
     data = _full().glb()
     path = tmp_path / "scene.glb"
     path.write_bytes(data[: int(len(data) * cut)])
@@ -238,8 +238,8 @@ def test_a_file_cut_off_anywhere(tmp_path, cut):
         read_gltf(path)
 
 
-def test_damaged_files_end_in_a_scene_error_or_a_valid_scene(tmp_path):
-    """Small files are damaged at random: bytes flipped, numbers changed, values swapped."""
+def test_damaged_files_give_a_scene_error_or_a_valid_scene(tmp_path):
+    """Small files are randomly damaged: flipped bytes, changed numbers, exchanged values."""
     rng = np.random.default_rng(20)
     whole = _full().glb()
     path = tmp_path / "scene.glb"
@@ -252,7 +252,7 @@ def test_damaged_files_end_in_a_scene_error_or_a_valid_scene(tmp_path):
     assert 0.1 * FUZZED < refused < 0.99 * FUZZED
 
 
-def test_damaged_json_ends_in_a_scene_error_or_a_valid_scene(tmp_path):
+def test_damaged_json_gives_a_scene_error_or_a_valid_scene(tmp_path):
     rng = np.random.default_rng(21)
     junk = [
         None,
@@ -303,7 +303,7 @@ def _anywhere(root, rng):
 
 
 def _survives(path, data) -> bool:
-    """Read a file; return whether it was refused. Anything but a `SceneError` or a valid scene fails the test."""
+    """Read a file and return whether it was refused. Anything but a `SceneError` or a valid scene fails the test."""
     path.write_bytes(data)
     message = None
     try:

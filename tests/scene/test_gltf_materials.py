@@ -47,7 +47,7 @@ def _texture(scene, name):
     return scene.description.textures[name]
 
 
-def test_factors_become_a_principled_material(read):
+def test_factors_give_a_principled_material(read):
     pbr = {"baseColorFactor": [0.1, 0.2, 0.3, 1], "metallicFactor": 0.25, "roughnessFactor": 0.75}
     material, scene, emission = read(pbrMetallicRoughness=pbr)
     assert material == Principled(base_color=(0.1, 0.2, 0.3), metallic=0.25, roughness=0.75, eta=1.5, diffuse="lambert")
@@ -55,7 +55,7 @@ def test_factors_become_a_principled_material(read):
     assert scene.warnings == ()
 
 
-def test_no_material_is_a_rough_white_metal(file, tmp_path):
+def test_a_missing_material_is_a_rough_white_metal(file, tmp_path):
     file.node(mesh=file.mesh())
     scene = read_gltf(file.write(tmp_path))
     assert scene.description.materials == {
@@ -63,7 +63,7 @@ def test_no_material_is_a_rough_white_metal(file, tmp_path):
     }
 
 
-def test_a_surface_that_does_not_shine_is_lambertian(read):
+def test_a_surface_without_specular_reflection_is_lambertian(read):
     material, _, _ = read(pbrMetallicRoughness={**LAMBERT, "baseColorFactor": [0.5, 0.5, 0.5, 1]}, extensions=NOT_SHINY)
     assert material == Diffuse(reflectance=0.5)
 
@@ -105,7 +105,7 @@ def test_textures_are_read_by_channel_and_encoding(file, read):
     np.testing.assert_array_equal(scene.images["scene.glb#image1"], RGB[::-1])
 
 
-def test_emission_has_its_strength(read):
+def test_emission_is_multiplied_by_its_strength(read):
     _, _, emission = read(
         emissiveFactor=[1, 0.5, 0], extensions={"KHR_materials_emissive_strength": {"emissiveStrength": 17}}
     )
@@ -150,7 +150,7 @@ def test_texture_transform_as_in_the_extensions_own_example(file, read):
     ],
 )
 def test_clear_glass(read, extension, expected):
-    """The two boundaries of a solid together have the tint of the base colour."""
+    """Together, the two boundaries of a solid have the tint of the base colour."""
     pbr = {"metallicFactor": 0, "roughnessFactor": 0, "baseColorFactor": [0.25, 0.81, 1, 1]}
     extensions = {"KHR_materials_transmission": {"transmissionFactor": 1}, **extension}
     material, _, _ = read(pbrMetallicRoughness=pbr, extensions=extensions)
@@ -178,7 +178,7 @@ def test_clearcoat(read):
     assert 0.1 + (0.001 - 0.1) * material.clearcoat_gloss == pytest.approx(0.04)
 
 
-def test_unlit_shines_in_its_base_colour(read):
+def test_unlit_materials_emit_their_base_colour(read):
     pbr = {"baseColorFactor": [0.5, 0.25, 0, 1]}
     material, _, emission = read(pbrMetallicRoughness=pbr, extensions={"KHR_materials_unlit": {}})
     assert material == Diffuse(reflectance=0.0)
@@ -210,7 +210,7 @@ def test_opacity_without_a_texture(read, mode, alpha, opacity):
     assert (material.opacity if isinstance(material, Mask) else None) == opacity
 
 
-def test_a_mask_is_cut_where_interpolated_alpha_meets_the_cutoff(file, read):
+def test_a_mask_ends_where_interpolated_alpha_equals_the_cutoff(file, read):
     """A ramp from 0 to 255 over two texels, repeated: between their centres alpha is linear."""
     texture = file.image(_with_alpha(np.array([[0, 255]] * 2)))
     pbr = {"baseColorTexture": {"index": texture}}
@@ -228,7 +228,7 @@ def test_a_mask_is_cut_where_interpolated_alpha_meets_the_cutoff(file, read):
 
 
 @pytest.mark.parametrize("mode", ["MASK", "BLEND"])
-def test_opacity_has_the_texels_of_a_nearest_sampler(file, read, mode):
+def test_opacity_keeps_the_texels_of_a_nearest_sampler(file, read, mode):
     """Texels are never blended: the image of opacities has the texture's own texels, looked up at the nearest one."""
     alpha = np.array([[0, 255, 0], [255, 255, 0]])
     sampler = file.add("samplers", magFilter=9728)
@@ -280,7 +280,7 @@ def test_vertex_colours_multiply_the_base_colour_and_the_opacity(file, tmp_path)
     assert isinstance(textures[materials[plain.material].base_color], Bitmap)
 
 
-def test_the_materials_set_of_texture_coordinates_is_the_meshs(file, tmp_path):
+def test_a_mesh_gets_the_texture_coordinates_of_its_material(file, tmp_path):
     pbr = {"baseColorTexture": {"index": file.image(RGB), "texCoord": 1}}
     index = file.add("materials", pbrMetallicRoughness=pbr)
     second = np.array(QUAD_UV) * 0.5
@@ -290,7 +290,7 @@ def test_the_materials_set_of_texture_coordinates_is_the_meshs(file, tmp_path):
     assert scene.warnings == ()
 
 
-def test_two_sets_at_once_are_a_warning(file, read):
+def test_two_sets_of_texture_coordinates_give_a_warning(file, read):
     texture = file.image(RGB)
     _, scene, _ = read(
         pbrMetallicRoughness={"baseColorTexture": {"index": texture}}, normalTexture={"index": texture, "texCoord": 1}
@@ -298,7 +298,7 @@ def test_two_sets_at_once_are_a_warning(file, read):
     assert "$.materials[0].normalTexture: a second set of texture coordinates" in scene.warnings[0]
 
 
-def test_what_is_not_supported_is_named(file, read):
+def test_unsupported_features_are_named(file, read):
     file.root["extensionsUsed"] = ["KHR_materials_iridescence"]
     _, scene, _ = read(extensions={"KHR_materials_iridescence": {}}, emissiveFactor=[1, 1, 1], doubleSided=True)
     text = "\n".join(scene.warnings)

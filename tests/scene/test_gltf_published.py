@@ -12,7 +12,7 @@ from nrc_tracer.scene.transforms import matrix
 
 
 @pytest.mark.parametrize("name", ["classroom", "grey-white-room"])
-def test_the_sky_of_published_scenes_stands_as_in_their_mitsuba_files(data_folder, name):
+def test_the_sky_of_published_scenes_has_the_orientation_of_their_mitsuba_files(data_folder, name):
     """The radiance from every direction is that of the Mitsuba scene's environment map, including its transform."""
     glb, xml = (load_scene(data_folder / "scenes" / p) for p in (f"glb/{name}.glb", f"mitsuba/{name}/scene.xml"))
     rng = np.random.default_rng(1)
@@ -35,8 +35,8 @@ def test_the_sky_of_published_scenes_stands_as_in_their_mitsuba_files(data_folde
 
 
 @pytest.mark.parametrize("name", ["cornell-box", "veach-ajar"])
-def test_a_converted_scene_is_its_mitsuba_scene(data_folder, name):
-    """Triangles, camera and lamps (colour, power and side) are the same."""
+def test_a_converted_scene_equals_its_mitsuba_scene(data_folder, name):
+    """Triangles, camera and lamps (colour, power and side) are equal."""
     glb, xml = (load_scene(data_folder / "scenes" / p) for p in (f"glb/{name}.glb", f"mitsuba/{name}/scene.xml"))
     camera, expected = glb.description.camera, xml.description.camera
     np.testing.assert_allclose(matrix(camera.to_world), matrix(expected.to_world), atol=2e-6)
@@ -63,8 +63,8 @@ def test_a_converted_scene_is_its_mitsuba_scene(data_folder, name):
         np.testing.assert_allclose(got_normal, want_normal, atol=1e-5)
 
 
-def test_published_files_have_their_triangles(data_folder):
-    """Counts after and before instancing are those in the documentation of the scenes (INDEX.md)."""
+def test_published_files_have_the_documented_triangle_counts(data_folder):
+    """Counts after and before instancing are those given in the documentation of the scenes (INDEX.md)."""
     folder = data_folder / "scenes"
     sizes = {path.stem: geometry_size(load_scene(path)) for path in sorted((folder / "glb").glob("*.glb"))}
     assert sizes["cornell-box"].triangles == 36

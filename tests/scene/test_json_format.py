@@ -70,7 +70,7 @@ def _changed(*path, value):
     return scene
 
 
-def test_a_whole_scene_is_read(tmp_path):
+def test_a_complete_scene_is_read(tmp_path):
     scene = _read(tmp_path, SCENE)
     assert scene.film == model.Film(width=64, height=48, crop=(8, 8, 16, 16), filter="tent")
     assert scene.camera.to_world[0] == model.LookAt(origin=(0, 1, 5), target=(0, 1, 0))
@@ -152,7 +152,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("path", "value", "message"), MISTAKES)
-def test_a_mistake_is_told_with_its_place(tmp_path, path, value, message):
+def test_mistakes_are_reported_with_their_place(tmp_path, path, value, message):
     with pytest.raises(SceneError, match=message) as caught:
         _read(tmp_path, _changed(*path, value=value))
     assert str(caught.value).startswith(str(tmp_path / "scene.json") + ": ")
@@ -175,19 +175,19 @@ def test_a_mistake_is_told_with_its_place(tmp_path, path, value, message):
         ("{}", "the scene is empty"),
     ],
 )
-def test_text_that_is_no_scene(tmp_path, text, message):
+def test_text_that_is_not_a_scene_is_refused(tmp_path, text, message):
     with pytest.raises(SceneError, match=message):
         _read(tmp_path, text)
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_unreadable_files_are_refused(tmp_path):
     (tmp_path / "latin.json").write_bytes(b'{"a": "\xe9"}')
     for path in (tmp_path / "none.json", tmp_path, tmp_path / "latin.json", tmp_path / "nul\0.json"):
         with pytest.raises(SceneError):
             read_json(path)
 
 
-def test_writing_to_an_impossible_place(tmp_path):
+def test_writing_to_an_impossible_path_is_refused(tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
         write_json(model.SceneDescription(), tmp_path / "none" / "a.json")
 
@@ -228,7 +228,7 @@ _values = st.recursive(
 
 
 def _places(node, path=()):
-    """All paths in nested objects and arrays."""
+    """Paths of all values in nested objects and arrays."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
         yield (*path, key)

@@ -1,4 +1,4 @@
-"""A file's own light is judged by what it does: where it lights nothing, a sky is added."""
+"""A file's own light is judged by its effect: if it lights nothing, a sky is added."""
 
 import tracemalloc
 
@@ -39,7 +39,7 @@ def _quad(file: GltfFile, corners, **material) -> None:
     file.node(mesh=file.mesh(corners, primitive={"material": file.add("materials", **material)}))
 
 
-def test_an_emission_texture_that_is_black_nearly_everywhere_is_no_light(tmp_path):
+def test_an_almost_black_emission_texture_is_not_a_light(tmp_path):
     file = GltfFile()
     _ball(file, **GREY, emissiveFactor=[1, 1, 1], emissiveTexture={"index": file.image(_mostly_black())})
     assert _has_sky(file.write(tmp_path))
@@ -49,8 +49,8 @@ def test_an_emission_texture_that_is_black_nearly_everywhere_is_no_light(tmp_pat
     )
 
 
-def test_a_lamp_that_faces_away_is_no_light(tmp_path):
-    """The same lamp above the same floor lights it or not, as its front side faces the floor or the sky."""
+def test_a_lamp_that_faces_away_is_not_a_light(tmp_path):
+    """The same lamp above the same floor lights it if its front side faces the floor, but not if it faces the sky."""
     for corners, lit in ((CEILING, True), (CEILING[::-1], False)):
         file = GltfFile()
         _quad(file, FLOOR, **GREY)
@@ -59,7 +59,7 @@ def test_a_lamp_that_faces_away_is_no_light(tmp_path):
 
 
 @pytest.mark.parametrize(("strength", "lit"), [(1.0, True), (1e-4, False)])
-def test_a_lamp_counts_by_its_strength(tmp_path, strength, lit):
+def test_a_lamp_is_judged_by_its_strength(tmp_path, strength, lit):
     file = GltfFile()
     _quad(file, FLOOR, **GREY)
     _quad(file, CEILING, **GREY, emissiveFactor=[strength] * 3)
@@ -77,7 +77,7 @@ def test_a_punctual_light_counts_by_its_intensity(tmp_path, kind, intensity, lit
     assert _has_sky(file.write(tmp_path)) != lit
 
 
-def test_what_glows_all_over_needs_no_light(tmp_path):
+def test_an_emissive_object_needs_no_light(tmp_path):
     for material in ({"extensions": {"KHR_materials_unlit": {}}}, {"emissiveFactor": [0.5, 0.5, 0.5]}):
         file = GltfFile()
         _ball(file, **material)
@@ -94,7 +94,7 @@ def test_emission_textures_of_a_material_library(tmp_path, pixels, lit):
 
 
 def test_the_light_of_a_square_lamp_above_a_floor_decides_at_a_hundredth_of_the_sky(tmp_path):
-    """The sky's mean radiance is L: a ceiling that covers a floor closely gives it its own radiance, about."""
+    """The sky's mean radiance is L; a ceiling that closely covers a floor gives it about its own radiance."""
     from nrc_tracer.scene.fitted import sky_pixels
 
     sky = sky_pixels(16).mean()
@@ -110,15 +110,15 @@ def test_the_light_of_a_square_lamp_above_a_floor_decides_at_a_hundredth_of_the_
         assert _has_sky(file.write(tmp_path)) != lit
 
 
-def test_a_lamp_without_area_is_no_light(tmp_path):
+def test_a_lamp_without_area_is_not_a_light(tmp_path):
     file = GltfFile()
     _quad(file, FLOOR, **GREY)
     _quad(file, [CEILING[0]] * 4, emissiveFactor=[1, 1, 1])
     assert _has_sky(file.write(tmp_path))
 
 
-def test_a_mirrored_lamp_shines_as_its_mirror_image(tmp_path):
-    """A lamp below the floor that faces down lights it from above once it is mirrored in y, and one that faces up does not."""
+def test_a_mirrored_lamp_emits_like_its_mirror_image(tmp_path):
+    """After mirroring in y, a lamp below the floor that faces down lights it from above, and one that faces up does not."""
     below = [(x, -y, z) for x, y, z in CEILING]
     for corners, lit in ((below[::-1], True), (below, False)):
         file = GltfFile()
@@ -140,7 +140,7 @@ def test_a_spotlight_lights_only_its_cone(tmp_path, turn, lit):
 
 @pytest.mark.parametrize("bright", ["top", "bottom"])
 @pytest.mark.parametrize("clamp", [False, True])
-def test_emission_textures_are_read_where_the_surface_shows_them(tmp_path, bright, clamp):
+def test_emission_textures_are_read_at_the_texture_coordinates_of_the_surface(tmp_path, bright, clamp):
     """An OBJ shows v from 1 to 1.5: the bottom half of an image that repeats, and the top row of one that is clamped."""
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[: 4 if bright == "top" else None][-4:] = 255
@@ -153,7 +153,7 @@ def test_emission_textures_are_read_where_the_surface_shows_them(tmp_path, brigh
 
 @pytest.mark.parametrize(("code", "lit"), [(8, False), (64, True)])
 def test_emission_textures_are_srgb(tmp_path, code, lit):
-    """A code of 8 is a radiance of 0.0024, less than a hundredth of the sky; taken as linear it would be ten times as much."""
+    """A code of 8 is a radiance of 0.0024, less than a hundredth of the sky; read as linear it would be ten times as much."""
     PIL.Image.fromarray(np.full((2, 2, 3), code, np.uint8)).save(tmp_path / "e.png")
     (tmp_path / "a.mtl").write_text("newmtl m\nKe 1 1 1\nmap_Ke e.png\n")
     (tmp_path / "a.obj").write_text("mtllib a.mtl\nusemtl m\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n")
@@ -170,8 +170,8 @@ def test_a_light_counts_by_its_distance(tmp_path, distance, lit):
 
 
 @pytest.mark.parametrize(("side", "lit"), [(8, False), (14, True)])
-def test_candidates_stand_for_all_triangles(tmp_path, monkeypatch, side, lit):
-    """Of a ball of area 12.6 and a square whose light leaves the scene, the square must have nine tenths to count."""
+def test_candidates_represent_all_triangles(tmp_path, monkeypatch, side, lit):
+    """Next to a ball of area 12.6, a square whose light leaves the scene counts if it has nine tenths of the total area."""
     monkeypatch.setattr("nrc_tracer.scene.lit.CANDIDATES", 10)
     file = GltfFile()
     _ball(file, **GREY)  # fifty times as many triangles as candidates
@@ -180,8 +180,8 @@ def test_candidates_stand_for_all_triangles(tmp_path, monkeypatch, side, lit):
     assert _has_sky(file.write(tmp_path)) != lit
 
 
-def test_instances_cost_no_memory(tmp_path):
-    """However often a mesh is placed, only so many of its triangles are moved to world space; and the answer is the same."""
+def test_instances_need_little_memory(tmp_path):
+    """However often a mesh is instanced, only a bounded number of its triangles is transformed, and the result is the same."""
     file = GltfFile()
     positions, indices = sphere(100)
     mesh = file.mesh(positions, indices.ravel(), {"material": file.add("materials", **GREY)})
@@ -201,7 +201,7 @@ def test_instances_cost_no_memory(tmp_path):
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("size", [1e-80, 1e-38, 1e36])
 def test_scenes_of_any_size(tmp_path, size):
-    """The same lamp lights the same floor at any size, also where squares of lengths leave the range of numbers."""
+    """The same lamp lights the same floor at any size, even where squares of lengths overflow or underflow."""
     file = GltfFile()
     for corners, material in ((FLOOR, GREY), (CEILING, {**GREY, "emissiveFactor": [1, 1, 1]})):
         index = file.mesh(corners, primitive={"material": file.add("materials", **material)})

@@ -1,4 +1,4 @@
-"""`load_scene`: formats, files beside the scene, warnings."""
+"""`load_scene`: formats, files next to the scene, and warnings."""
 
 import json
 import warnings
@@ -17,7 +17,7 @@ OBJ = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A scene with a mesh used twice, a texture and an environment, and a function that writes it changed."""
+    """A scene with a mesh used twice, a texture and an environment, and a function that writes a changed version of it."""
     (tmp_path / "meshes").mkdir()
     (tmp_path / "meshes" / "tri.obj").write_text(OBJ)
     PIL.Image.fromarray(np.zeros((2, 3, 3), dtype=np.uint8)).save(tmp_path / "wood.png")
@@ -36,7 +36,7 @@ def _scene(folder, **changes):
     return path
 
 
-def test_files_are_found_beside_the_scene_and_read_once(folder, monkeypatch):
+def test_files_next_to_the_scene_are_found_and_read_once(folder, monkeypatch):
     calls = []
     load_mesh = load.load_mesh
     monkeypatch.setattr(load, "load_mesh", lambda path, *rest: calls.append(path) or load_mesh(path, *rest))
@@ -64,7 +64,7 @@ def test_files_are_found_beside_the_scene_and_read_once(folder, monkeypatch):
         ({"shapes": [{"type": "mesh", "file": "wood.png"}]}, r"shapes\[0\]\.file: .*wood\.png"),
     ],
 )
-def test_a_file_that_cannot_be_had_is_named_with_its_place(folder, changes, message):
+def test_a_missing_file_is_reported_with_its_place(folder, changes, message):
     with pytest.raises(SceneError, match=message) as caught:
         load_scene(_scene(folder, **changes))
     assert str(folder / "scene.json") in str(caught.value)
@@ -82,18 +82,18 @@ def test_a_file_that_cannot_be_had_is_named_with_its_place(folder, changes, mess
         ("folder.json", "is a folder"),
     ],
 )
-def test_other_formats_and_missing_files(tmp_path, name, message):
+def test_unknown_formats_and_missing_files_are_refused(tmp_path, name, message):
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(SceneError, match=message):
         load_scene(tmp_path / name)
 
 
-def test_parameters_are_for_mitsuba_files(folder):
+def test_parameters_are_only_accepted_for_mitsuba_files(folder):
     with pytest.raises(SceneError, match="only Mitsuba XML files have parameters"):
         load_scene(_scene(folder), parameters={"spp": "4"})
 
 
-def test_what_is_not_supported_is_a_python_warning_at_the_call(tmp_path):
+def test_unsupported_features_give_a_python_warning_at_the_call(tmp_path):
     path = tmp_path / "scene.xml"
     path.write_text(
         '<scene version="3.0.0"><sensor type="perspective"/><emitter type="constant"/>'
@@ -113,7 +113,7 @@ def test_a_scene_without_problems_gives_no_python_warning(folder):
         load_scene(_scene(folder))
 
 
-def test_a_scene_without_light_is_a_warning_and_strictly_an_error(folder):
+def test_a_scene_without_light_gives_a_warning_or_with_strict_an_error(folder):
     path = _scene(folder, lights=[])
     message = "the scene has no light and no emitting shape; the image will be black"
     with pytest.warns(SceneWarning, match=message):

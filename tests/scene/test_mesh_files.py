@@ -1,4 +1,4 @@
-"""Mesh files: their contents are read as by Mitsuba, and malformed files are refused by name."""
+"""Mesh files are read with the same contents as by Mitsuba, and malformed files are refused by name."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def test_obj_normals_without_a_length_are_replaced(tmp_path, normal):
 
 
 @pytest.mark.parametrize("normals", [False, True])
-def test_obj_is_mitsubas(tmp_path, normals):
-    """A curved mesh with seams: the same corners, uvs and (given or smooth) normals as Mitsuba's obj plugin."""
+def test_obj_agrees_with_mitsuba(tmp_path, normals):
+    """A curved mesh with seams has the same corners, uvs and (given or smooth) normals as with Mitsuba's obj plugin."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     rng = np.random.default_rng(1)
     points = rng.normal(size=(30, 3))
     faces = np.array([rng.choice(30, 3, replace=False) for _ in range(40)]) + 1
-    # Mitsuba 3.9 averages on each side of a seam separately; later versions, and this package, across it
+    # Mitsuba 3.9 averages on each side of a seam separately; later versions and this package average across it
     texture = rng.integers(1, 20, size=faces.shape) if normals else (faces + 1) // 2
     lines = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in points]
     lines += [f"vt {u:.5f} {v:.5f}" for u, v in rng.uniform(size=(20, 2))]
@@ -140,8 +140,8 @@ def test_obj_is_mitsubas(tmp_path, normals):
         (b"\x89PNG\r\n\x00\xff\xfe", "no triangles"),
     ],
 )
-def test_broken_obj(tmp_path, text, message):
-    """Every malformed OBJ file gives an error of one line with the file and, where possible, the line."""
+def test_malformed_obj_files_are_refused(tmp_path, text, message):
+    """Every malformed OBJ file gives a one-line error with the file's name and, where possible, the line number."""
     with pytest.raises(SceneError, match=message):
         load_mesh(write(tmp_path, "a.obj", text))
 
@@ -158,7 +158,7 @@ def ply_header(form: str, vertices: int, faces: int, properties: str = "", index
 @pytest.mark.parametrize("order", ["<", ">", "ascii"])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_ply_of_every_kind(tmp_path, order, mixed):
-    """Binary of both byte orders and ASCII, triangles with and without a quad, with normals, uvs and other data."""
+    """Binary files of both byte orders and ASCII files, triangles with and without a quad, with normals, uvs and other data."""
     form = {"<": "binary_little_endian", ">": "binary_big_endian", "ascii": "ascii"}[order]
     extra = "".join(
         f"property {kind}\n" for kind in ("float nx", "float ny", "float nz", "uchar red", "double s", "double t")
@@ -186,7 +186,7 @@ def test_ply_of_every_kind(tmp_path, order, mixed):
     assert (mesh.indices.dtype, mesh.positions.dtype, mesh.uvs.dtype) == (np.int32, np.float32, np.float32)
 
 
-def test_ply_without_normals_is_mitsubas(tmp_path):
+def test_ply_without_normals_agrees_with_mitsuba(tmp_path):
     """Smooth normals are those of Mitsuba, and unknown elements are skipped."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
@@ -256,8 +256,8 @@ GOOD_BODY = TETRAHEDRON.tobytes() + b"".join(struct.pack("<B3i", 3, *face) for f
         (ply_header("ascii", 3, 1).replace(b"indices", b"list") + b"0 0 0 1 0 0 0 1 0 3 0 1 2", "no list called"),
     ],
 )
-def test_broken_ply(tmp_path, content, message):
-    """Every malformed PLY file gives an error of one line with the file; sizes are checked before memory is allocated."""
+def test_malformed_ply_files_are_refused(tmp_path, content, message):
+    """Every malformed PLY file gives a one-line error with the file's name; sizes are checked before memory is allocated."""
     with pytest.raises(SceneError, match=message) as error:
         load_mesh(write(tmp_path, "a.ply", content))
     assert "a.ply" in str(error.value)
@@ -272,13 +272,13 @@ def test_broken_ply(tmp_path, content, message):
         ("a.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\n"),
     ],
 )
-def test_point_clouds_are_called_so(tmp_path, name, content):
-    """The message about a file with vertices and no faces says what it is, and what to do."""
+def test_point_clouds_are_refused_by_that_name(tmp_path, name, content):
+    """The error for a file with vertices but no faces says that it is a point cloud, and what to do."""
     with pytest.raises(SceneError, match=r"It is a point cloud.*reconstruct a mesh"):
         load_mesh(write(tmp_path, name, content))
 
 
-def test_ply_colours_of_mitsubas_writer(tmp_path):
+def test_ply_colours_written_by_mitsuba(tmp_path):
     """Mitsuba writes its vertex colours as color_0, color_1 and color_2, linear."""
     header = ply_header("ascii", 3, 1, b"".join(b"property float color_%d\n" % k for k in range(3)).decode())
     mesh = load_mesh(write(tmp_path, "a.ply", header + b"0 0 0 1 .5 0\n1 0 0 0 0 0\n0 1 0 .1 .2 .3\n3 0 1 2\n"))
@@ -305,7 +305,7 @@ def ascii_stl(triangles: np.ndarray) -> str:
 
 @pytest.mark.parametrize("content", [binary_stl, lambda t: binary_stl(t, b"solid but binary"), ascii_stl])
 def test_stl(tmp_path, content):
-    """Binary (also where the header begins with "solid") and ASCII STL give flat triangles."""
+    """Binary files (even if the header begins with "solid") and ASCII files give flat triangles."""
     mesh = load_mesh(write(tmp_path, "a.STL", content(TETRAHEDRON[FACES])))
     np.testing.assert_array_equal(soup(mesh), TETRAHEDRON[FACES])
     assert mesh.normals is None
@@ -328,7 +328,7 @@ def test_stl(tmp_path, content):
         (binary_stl(np.full((1, 3, 3), np.inf)), "vertex 0 has a position that is not finite"),
     ],
 )
-def test_broken_stl(tmp_path, content, message):
+def test_malformed_stl_files_are_refused(tmp_path, content, message):
     """Every malformed STL file is refused."""
     with pytest.raises(SceneError, match=message):
         load_mesh(write(tmp_path, "a.stl", content))
@@ -337,7 +337,7 @@ def test_broken_stl(tmp_path, content, message):
 # --- Files
 
 
-def test_missing_and_unknown_files(tmp_path):
+def test_missing_and_unknown_files_are_refused(tmp_path):
     """The error about a missing file or an unknown format names the file."""
     with pytest.raises(SceneError, match=r"gone\.obj: no such mesh file"):
         load_mesh(tmp_path / "gone.obj")
@@ -378,7 +378,7 @@ EDITS = st.lists(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=EDITS)
 def test_edited_files_load_or_are_refused(tmp_path, extension, edits):
-    """Any deletion or insertion gives a valid mesh, or a SceneError of one line with the file."""
+    """Any deletion or insertion gives a valid mesh, or a one-line SceneError with the file's name."""
     content = SMALL_FILES[extension]
     for place, cut, insert in edits:
         place %= len(content) + 1

@@ -1,4 +1,4 @@
-"""Mirroring transforms in Mitsuba's files: every shape shines to Mitsuba's side and has Mitsuba's normals."""
+"""Mirroring transforms in Mitsuba's files: every shape emits to the same side, and has the same normals, as in Mitsuba."""
 
 import mitsuba as mi
 import numpy as np
@@ -53,8 +53,8 @@ MESHES = ["plain.obj", "normals.obj", "plain.ply", "normals.ply", "mitsuba-plain
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("kind", [*SHAPES, *MESHES, *(f"flat {name}" for name in MESHES)])
-def test_mirrored_shapes_shine_to_mitsubas_side(tmp_path, kind, transform, flip):
-    """At the first hits of rays from all around, the side that emits is Mitsuba's."""
+def test_mirrored_shapes_emit_to_the_same_side_as_in_mitsuba(tmp_path, kind, transform, flip):
+    """At the first hits of rays from all around, the emitting side is the same as in Mitsuba."""
     file = kind.removeprefix("flat ")
     plugin = kind if kind in SHAPES else file.rsplit(".", 1)[1]
     inside = "" if kind in SHAPES else f'<string name="filename" value="{file}"/>'
@@ -92,8 +92,8 @@ def test_mirrored_shapes_shine_to_mitsubas_side(tmp_path, kind, transform, flip)
 @pytest.mark.parametrize("of_instance", ["placed", "mirrored"])
 @pytest.mark.parametrize("transform", ["placed", "mirrored", "point reflection"])
 @pytest.mark.parametrize("file", ["plain.ply", "normals.ply"])
-def test_mirrored_members_of_groups_face_mitsubas_side(tmp_path, file, transform, of_instance):
-    """At the hits of rays from all around, an instance has its front where Mitsuba has it."""
+def test_mirrored_members_of_groups_face_the_same_side_as_in_mitsuba(tmp_path, file, transform, of_instance):
+    """At the hits of rays from all around, the front of an instance is the same as in Mitsuba."""
     write_meshes(tmp_path)
     path = tmp_path / "scene.xml"
     path.write_text(

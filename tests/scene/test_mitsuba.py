@@ -1,4 +1,4 @@
-"""Mitsuba scene files: published scenes, the XML document, shapes, lights and cameras mean the same as in Mitsuba."""
+"""Mitsuba scene files: published scenes, XML documents, shapes, lights and cameras mean the same as in Mitsuba."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_scenes(data_folder, name):
-    """Every published scene is read with exactly the expected warnings, and the files that it names exist."""
+    """Every published scene is read with exactly the expected warnings, and the files that it uses exist."""
     path = data_folder / "scenes" / "mitsuba" / name / "scene.xml"
     count, expected = PUBLISHED[name]
     description, warnings = read_mitsuba(path)
@@ -55,7 +55,7 @@ def test_published_scenes(data_folder, name):
 
 
 @pytest.mark.parametrize("name", ["cornell-box", "veach-mis"])
-def test_camera_sees_what_mitsubas_sees(data_folder, name):
+def test_camera_rays_agree_with_mitsuba(data_folder, name):
     """Rays from the camera through the centre of the scene hit the same points as Mitsuba's rays."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
@@ -117,7 +117,7 @@ def test_references_and_aliases(read):
 
 
 def test_includes_and_paths(tmp_path):
-    """Files are searched beside an included file and in the folder of <path>; the result is relative to the main folder."""
+    """Files are searched next to an included file and in the folder of <path>; the result is relative to the main folder."""
     (tmp_path / "parts").mkdir()
     (tmp_path / "meshes").mkdir()
     for file in ("parts/near.obj", "meshes/far.obj", "main.obj"):
@@ -143,7 +143,7 @@ def test_includes_and_paths(tmp_path):
     assert main.material == "glass"
 
 
-def test_old_names(read):
+def test_names_of_old_formats(read):
     """Formats 0.5 and 0.6 wrote toWorld, intIOR and uscale."""
     body = (
         '<sensor type="perspective"><film type="hdrfilm"/></sensor>'
@@ -174,7 +174,7 @@ def test_old_names(read):
         '<lookat origin="1, 2, 3" target="4 5 7" up="0 0 1"/><rotate value="0 0.6 0.8" angle="-20"/>',
     ],
 )
-def test_transforms_are_mitsubas(read, xml):
+def test_transforms_agree_with_mitsuba(read, xml):
     """Every tag inside <transform> gives Mitsuba's matrix."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
@@ -247,8 +247,8 @@ def test_unsupported_shapes_and_lights(read):
     assert 'emitter "projector" is not supported' in warnings[2]
 
 
-def test_several_sensors_are_the_scenes_cameras(read):
-    """Sensors are named by id or number, and the first one is the scene's camera; another film gives a warning."""
+def test_several_sensors_become_cameras(read):
+    """Sensors are named by id or number, and the first one is the scene's camera; a different film gives a warning."""
     film = '<film type="hdrfilm"><integer name="width" value="{}"/></film>'
     description, warnings = read(
         f'<sensor type="perspective" id="front"><float name="fov" value="30"/>{film.format(64)}</sensor>\n'
@@ -267,7 +267,7 @@ def test_several_sensors_are_the_scenes_cameras(read):
 
 
 def test_camera_parameters(read):
-    """All parameters of a thin lens, and focal length instead of an angle."""
+    """All parameters of a thin lens are read, and a focal length instead of an angle."""
     description, warnings = read(
         '<sensor type="thinlens"><float name="fov" value="30"/><string name="fov_axis" value="larger"/>'
         '<float name="aperture_radius" value="0.1"/><float name="focus_distance" value="5"/>'
@@ -287,7 +287,7 @@ def test_camera_parameters(read):
     assert (description.sampler.type, description.sampler.spp) == ("sobol", 32)
 
 
-def test_camera_defaults_are_mitsubas(read):
+def test_camera_defaults_are_those_of_mitsuba(read):
     """Without an angle the camera is a 50 mm lens on 35 mm film; without a film the image is 768 x 576."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")

@@ -1,4 +1,4 @@
-"""Malformed Mitsuba scene files: each gives an error of one line with file and line number."""
+"""Malformed Mitsuba scene files give one-line errors with file and line number."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ SENSOR = '<sensor type="perspective"/>'
     ],
 )
 def test_errors_name_file_and_line(read, body, message):
-    """Every error in line 3 has a message of one line with scene.xml:3 and the problem."""
+    """Every error in line 3 gives a one-line message with scene.xml:3 and the problem."""
     with pytest.raises(SceneError, match=message) as error:
         read("\n" + body if "not well-formed" not in message else body)
     text = str(error.value)
@@ -110,7 +110,7 @@ def test_errors_name_file_and_line(read, body, message):
 
 
 def test_errors_of_the_whole_file(tmp_path, read):
-    """Versions, document types, unused parameters and missing files."""
+    """Versions, document types, unused parameters and missing files are checked."""
     path = tmp_path / "scene.xml"
     for text, message in (
         ("<scene/>", "needs the attribute .version."),
@@ -160,8 +160,8 @@ WORDS = (
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(WORDS)), max_size=4))
-def test_edited_scenes_read_or_are_refused(tmp_path, edits):
-    """Replacing any word of a scene gives a description, or a SceneError of one line with the file."""
+def test_edited_scenes_are_read_or_refused(tmp_path, edits):
+    """Replacing any word of a scene gives a description, or a one-line SceneError with the file's name."""
     text = (
         '<scene version="3.0.0"><default name="x" value="4"/><integrator type="path"><integer name="max_depth" value="$x"/>'
         '</integrator><sensor type="thinlens"><float name="aperture_radius" value="0.1"/><film type="hdrfilm">'

@@ -23,7 +23,7 @@ def instance(transform: str = "", held: str = '<ref id="pair"/>') -> str:
 
 
 def test_instances(read):
-    """A group is read once, and its shapes are placed as by Mitsuba; a group can also be inside the instance."""
+    """A group is read once, and its shapes have the places of Mitsuba's; a group can also be inside the instance."""
     description, warnings = read(
         SENSOR
         + instance('<scale value="2"/><rotate y="1" angle="30"/>')
@@ -43,8 +43,8 @@ def test_instances(read):
     assert placed[0].prototype is placed[2].prototype
 
 
-def test_places_are_mitsubas(read):
-    """The bounding box of the instances is that of Mitsuba."""
+def test_places_of_instances_agree_with_mitsuba(read):
+    """The bounding box of the instances is the same as in Mitsuba."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     cube = '<shape type="shapegroup" id="pair"><shape type="cube"><transform name="to_world"><rotate z="1" angle="20"/>'
@@ -54,7 +54,7 @@ def test_places_are_mitsubas(read):
     (placed,) = placed_shapes(read(SENSOR + body)[0])
     corners = np.array([(x, y, z, 1) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     points = (corners @ matrix(placed.shape.to_world).T)[:, :3]
-    # Mitsuba's box is that of the rotated box around the group
+    # Mitsuba's box is that of the transformed box around the group
     assert np.all(points.min(axis=0) >= np.array(box.min) - 1e-5)
     assert np.all(points.max(axis=0) <= np.array(box.max) + 1e-5)
 
@@ -69,14 +69,14 @@ def test_places_are_mitsubas(read):
         (GROUP.replace('<bsdf type="plastic"/>', '<emitter type="area"/>'), "cannot contain an emitting shape"),
     ],
 )
-def test_impossible_groups(read, body, message):
+def test_impossible_groups_are_refused(read, body, message):
     """Groups that Mitsuba refuses are refused, with file and line."""
     with pytest.raises(SceneError, match=rf"scene\.xml:2: .*{message}"):
         read(SENSOR + body)
 
 
-def test_what_has_no_place_in_a_group(read):
-    """Other things in a group are left out with a warning."""
+def test_other_elements_in_a_group_are_left_out(read):
+    """Other elements in a group are left out with a warning."""
     description, warnings = read(
         SENSOR + GROUP.replace('<shape type="cube"', '<bsdf type="diffuse"/><shape type="cube"')
     )

@@ -23,7 +23,7 @@ SENSOR = '<sensor type="perspective"/>'
 
 
 def material(read, xml: str, version: str = "3.0.0"):
-    """The material that a bsdf becomes, without warnings."""
+    """The material read from a bsdf, which must give no warnings."""
     description, warnings = read(f'<sensor type="perspective"/><shape type="sphere">{xml}</shape>', version)
     assert warnings == ()
     return description.materials[description.shapes[0].material]
@@ -92,13 +92,13 @@ def test_principled_materials(read):
 
 
 def test_textured_diff_trans_is_halved(read):
-    """The values of a texture go up to 2 in Mitsuba too."""
+    """In Mitsuba, too, the texture's values go up to 2."""
     board = '<texture type="checkerboard" name="diff_trans" id="board"><float name="color0" value="0.8"/></texture>'
     description, warnings = read(f'{SENSOR}<shape type="sphere"><bsdf type="principledthin">{board}</bsdf></shape>')
     assert warnings == ()
     (thin,) = description.materials.values()
     texture = description.textures[thin.diff_trans]
-    assert (texture.color1, texture.color0) == (0.4, 0.1)  # as a number a checkerboard's fields are exchanged
+    assert (texture.color1, texture.color0) == (0.4, 0.1)  # for numbers the checkerboard's fields are exchanged
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_textured_diff_trans_is_halved(read):
         ('principled"><float name="eta" value="1"/><float name="specular" value="1"/>', "either eta or specular"),
     ],
 )
-def test_malformed_principled_materials(read, xml, message):
+def test_malformed_principled_materials_are_refused(read, xml, message):
     """A value out of range is reported with its place."""
     with pytest.raises(SceneError, match=rf'scene\.xml:3: bsdf "principled.*{message}'):
         read(f'{SENSOR}\n<shape type="sphere"><bsdf type="{xml}</bsdf></shape>')
 
 
-def test_transmissive_principled_has_no_two_sides(read):
+def test_transmissive_principled_inside_twosided_is_refused(read):
     """Glass cannot be inside `twosided`, which would mirror one side to the other."""
     glass = '<bsdf type="principled"><float name="spec_trans" value="0.5"/></bsdf>'
     with pytest.raises(SceneError, match="which transmits light"):
@@ -157,7 +157,7 @@ def test_two_different_sides(read):
     ],
 )
 def test_unsupported_materials(read, xml, expected, warning):
-    """An unsupported plugin is reported with its line, and replaced by a sensible one."""
+    """An unsupported plugin is reported with its line, and replaced by a similar one."""
     description, warnings = read(f'{SENSOR}\n<shape type="sphere">\n{xml}</shape>')
     assert description.materials[description.shapes[0].material] == expected
     assert warnings == (f"scene.xml:4: {warning}",)
@@ -175,8 +175,8 @@ def test_unsupported_materials(read, xml, expected, warning):
         "",
     ],
 )
-def test_emitted_colors_are_mitsubas(read, xml):
-    """Light stated as RGB, number or spectrum has Mitsuba's colour: a flat spectrum is not white."""
+def test_emitted_colors_agree_with_mitsuba(read, xml):
+    """Light given as RGB, number or spectrum has Mitsuba's colour: a flat spectrum is not white."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     emitter = f'<emitter type="constant">{xml}</emitter>'
@@ -188,8 +188,8 @@ def test_emitted_colors_are_mitsubas(read, xml):
 
 
 @pytest.mark.parametrize("pairs", ["400:.1, 500:.5, 700:.3", "400:.4, 700:.4", "380:0.9, 550:0.2, 780:0.6"])
-def test_reflected_colors_are_mitsubas(read, pairs):
-    """A reflectance stated by wavelengths has Mitsuba's colour."""
+def test_reflected_colors_agree_with_mitsuba(read, pairs):
+    """A reflectance given by wavelengths has Mitsuba's colour."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     xml = f'<spectrum name="reflectance" value="{pairs}"/>'
@@ -220,8 +220,8 @@ def test_bitmap(read, tmp_path):
     assert description.textures[second] == Bitmap(file="a.png")
 
 
-def test_checkerboard_fields_are_mitsubas(read):
-    """color0 is where Mitsuba has it, for colours and for numbers such as roughness, where Mitsuba exchanges the two."""
+def test_checkerboard_fields_agree_with_mitsuba(read):
+    """color0 is in Mitsuba's fields, both for colours and for numbers such as roughness, where Mitsuba exchanges the two."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     colors = '<float name="color0" value="0.1"/><float name="color1" value="0.9"/>'

@@ -17,7 +17,7 @@ def sphere(bsdf: str) -> str:
 
 
 def test_masks_and_blends(read):
-    """They name the materials nested in them."""
+    """Masks and blends refer to their nested materials by name."""
     description, warnings = read(
         SENSOR
         + sphere('<bsdf type="mask" id="m"><bsdf type="twosided"><bsdf type="plastic"/></bsdf></bsdf>')
@@ -56,7 +56,7 @@ def test_maps(read):
     assert (materials["n"].material, materials["n"].texture in description.textures) == ("d", True)
 
 
-def test_what_a_map_cannot_be(read):
+def test_unsupported_maps_are_left_out(read):
     """With an unsupported texture the material has no map, and unsupported options give warnings."""
     volume = '<texture type="volume" name="x"/>'
     description, warnings = read(SENSOR + sphere(f'<bsdf type="bumpmap" id="b">{volume}<bsdf type="plastic"/></bsdf>'))
@@ -106,7 +106,7 @@ def test_vertex_colors(read):
         ),
     ],
 )
-def test_malformed(read, xml, message):
+def test_malformed_modifiers_are_refused(read, xml, message):
     """A modifier with too few or wrong parts is an error."""
     with pytest.raises(SceneError, match=message):
         read(SENSOR + sphere(xml))

@@ -1,4 +1,4 @@
-"""Sun and sky of Mitsuba scenes, compared with Mitsuba's own emitter."""
+"""Sun and sky of Mitsuba scenes, compared with Mitsuba's emitter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mi():
 
 
 def radiance(mi, emitter, direction) -> np.ndarray:
-    """The radiance of Mitsuba's emitter from a direction of the world."""
+    """The radiance of Mitsuba's emitter from a world direction."""
     interaction = mi.SurfaceInteraction3f()
     interaction.wi = (-np.asarray(direction)).tolist()
     return np.array(emitter.eval(interaction), np.float64).ravel()
@@ -61,8 +61,8 @@ def world_image(tmp_path, body: str, version: str = "3.0.0"):
         '<transform name="to_world"><rotate x="1" angle="-90"/><rotate y="1" angle="50"/></transform>',
     ],
 )
-def test_sky_is_mitsubas(mi, tmp_path, xml):
-    """Every texel above the horizon has the radiance of Mitsuba's sky in its direction, below it is black."""
+def test_sky_agrees_with_mitsuba(mi, tmp_path, xml):
+    """Every texel above the horizon has the radiance of Mitsuba's sky in its direction; texels below are black."""
     emitter = f'<emitter type="sunsky">{xml}</emitter>'
     theirs = mi.load_string(f'<scene version="3.0.0">{emitter}</scene>').environment()
     image, directions = world_image(tmp_path, emitter)
@@ -76,8 +76,8 @@ def test_sky_is_mitsubas(mi, tmp_path, xml):
 @pytest.mark.parametrize(
     ("elevation", "azimuth", "turbidity"), [(40.0, 10.0, 3.0), (89.5, 0.0, 1.0), (7.0, 200.0, 5.5)]
 )
-def test_sun_has_mitsubas_irradiance(mi, elevation, azimuth, turbidity):
-    """The texels of the sun add up to Mitsuba's irradiance, whatever its size, and lie in its direction."""
+def test_irradiance_of_the_sun_agrees_with_mitsuba(mi, elevation, azimuth, turbidity):
+    """Texels of the sun add up to Mitsuba's irradiance for any size of the sun, and lie in its direction."""
     flat = math.cos(math.radians(elevation))
     sun = np.array(
         (
@@ -100,8 +100,8 @@ def test_sun_has_mitsubas_irradiance(mi, elevation, azimuth, turbidity):
         np.testing.assert_allclose((middle[0], -middle[2], middle[1]), sun, atol=3e-4)
 
 
-def test_sun_stands_where_mitsubas_stands(mi):
-    """The direction to the sun at a place and time is that of Mitsuba, within its float32."""
+def test_position_of_the_sun_agrees_with_mitsuba(mi):
+    """The direction to the sun at a place and time agrees with Mitsuba up to the rounding of its float32."""
     for moment in (
         Moment(),
         Moment(latitude=-20, longitude=-60, timezone=-4, year=2003, month=1, day=3, hour=8.5, minute=20, second=30),
@@ -144,7 +144,7 @@ def test_a_scene_with_a_sky_renders(tmp_path):
     assert scene.warnings == ()
     seen = nrc.render(scene, spp=4).rgb.mean(axis=(0, 1))
     (image,) = scene.images.values()
-    direction = np.array((0, 1, 3)) / 10**0.5  # z up; the image's row counts from the zenith, its column 0 is y
+    direction = np.array((0, 1, 3)) / 10**0.5  # z is up; image rows count from the zenith, and column 0 is y
     row = int(math.acos(direction[2]) / math.pi * len(image))
     np.testing.assert_allclose(seen, image[row - 2 : row + 3, :3].mean(axis=(0, 1)), rtol=0.02)
 
@@ -159,7 +159,7 @@ def test_a_scene_with_a_sky_renders(tmp_path):
         ('<integer name="month" value="13"/>', "there is no date 2010-13-10"),
     ],
 )
-def test_impossible_skies(tmp_path, xml, message):
+def test_impossible_skies_are_refused(tmp_path, xml, message):
     """Impossible parameters are refused with their line."""
     (tmp_path / "scene.xml").write_text(
         f'<scene version="3.0.0">{SENSOR}\n<emitter type="sunsky">{xml}</emitter></scene>'
@@ -170,7 +170,7 @@ def test_impossible_skies(tmp_path, xml, message):
     assert "scene.xml:2" in str(caught.value)
 
 
-def test_night(tmp_path):
+def test_the_sky_is_black_at_night(tmp_path):
     """With the sun below the horizon the sky is black, with a warning."""
     body = f'{SENSOR}<emitter type="sunsky"><vector name="sun_direction" value="0 1 -0.1"/></emitter>'
     (tmp_path / "scene.xml").write_text(f'<scene version="3.0.0">{body}</scene>')

@@ -1,4 +1,4 @@
-"""Spectra and metals of Mitsuba scenes have the colours that Mitsuba gives them."""
+"""Spectra and metals of Mitsuba scenes have the same colours as in Mitsuba."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def mi():
     return module
 
 
-def test_every_metal_is_mitsubas(mi):
-    """eta and k of all materials that come with Mitsuba, and no other names."""
+def test_every_metal_agrees_with_mitsuba(mi):
+    """All materials of Mitsuba are known, with the same eta and k, and no other names are."""
     names = {
         path.name.removesuffix(".eta.spd") for path in (Path(mi.__file__).parent / "data" / "ior").glob("*.eta.spd")
     }
@@ -36,7 +36,7 @@ def test_every_metal_is_mitsubas(mi):
 
 
 def test_metals_of_a_scene(read):
-    """A name gives eta and k; an unknown name is refused with the nearest one, and so is eta together with a name."""
+    """A name gives eta and k; an unknown name is refused with the most similar one, and so is eta together with a name."""
     body = '<shape type="sphere"><bsdf type="roughconductor"><string name="material" value="{}"/>{}</bsdf></shape>'
     description, warnings = read(SENSOR + body.format("Cu", ""))
     assert warnings == ()
@@ -49,8 +49,8 @@ def test_metals_of_a_scene(read):
 
 
 @pytest.mark.parametrize("count", [2, 3, 40])
-def test_integration_is_mitsubas(mi, count):
-    """Random spectra, as an emission and as a reflectance under daylight."""
+def test_integration_agrees_with_mitsuba(mi, count):
+    """Random spectra are integrated as an emission, and as a reflectance under daylight."""
     rng = np.random.default_rng(count)
     wavelengths, values = np.sort(rng.uniform(350, 850, count)), rng.uniform(0.1, 2, count)
     for d65, ours in ((False, spectra.emission_to_rgb), (True, spectra.daylight_to_rgb)):
@@ -58,7 +58,7 @@ def test_integration_is_mitsubas(mi, count):
         np.testing.assert_allclose(ours(wavelengths, values), theirs, rtol=1e-5)
 
 
-def test_white_is_white():
+def test_a_white_reflectance_is_grey():
     """A perfectly reflecting surface is grey under daylight, nearly white, and clamped on request."""
     np.testing.assert_allclose(spectra.daylight_to_rgb(np.array((300, 900)), np.ones(2)), 0.9989, atol=1.5e-4)
     assert max(spectra.daylight_to_rgb(np.array((300, 900)), np.full(2, 3.0), 1.0)) == 1.0
@@ -71,8 +71,8 @@ def emitted(read, xml: str):
     return description.lights[0].radiance
 
 
-def test_blackbody_is_mitsubas(mi, read):
-    """The colour by Planck's law is the integral of Mitsuba's spectral values."""
+def test_blackbody_agrees_with_mitsuba(mi, read):
+    """The colour from Planck's law is the integral of Mitsuba's spectral values."""
     mi.set_variant("scalar_spectral")
     plugin = mi.load_dict({"type": "blackbody", "temperature": 3200.0})
     wavelengths = np.linspace(360, 830, 471)
@@ -135,7 +135,7 @@ def test_spectrum_plugins(read, xml, expected):
         ),
     ],
 )
-def test_impossible_spectra(read, xml, message):
+def test_impossible_spectra_are_refused(read, xml, message):
     """A malformed spectrum is refused with its line."""
     with pytest.raises(SceneError, match=rf"scene\.xml:2: .*{message}"):
         read(f'{SENSOR}<emitter type="constant">{xml}</emitter>')

@@ -1,4 +1,4 @@
-"""Files of Mitsuba that are wrong in one place, or of older versions, are read as Mitsuba or the older version reads them."""
+"""Mitsuba files with a single mistake, or of older versions, are read as by Mitsuba or the older version."""
 
 import mitsuba as mi
 import numpy as np
@@ -22,7 +22,7 @@ def material(read, bsdf: str, version: str = "3.0.0"):
 
 
 @pytest.mark.parametrize("lamp_first", [False, True])
-def test_an_area_emitter_can_be_named_by_several_shapes(read, lamp_first):
+def test_an_area_emitter_can_be_used_by_several_shapes(read, lamp_first):
     """A top-level area emitter with an id emits from each shape that refers to it, and is no light by itself."""
     shapes = '<shape type="rectangle"><ref id="lamp"/></shape><shape type="disk"><ref id="lamp"/></shape>'
     description, warnings = read(SENSOR + (LAMP + shapes if lamp_first else shapes + LAMP))
@@ -31,8 +31,8 @@ def test_an_area_emitter_can_be_named_by_several_shapes(read, lamp_first):
     assert warnings == ()
 
 
-def test_an_area_emitter_in_no_shape(read):
-    """Without a reference it emits nothing, which is said; without an id nothing can refer to it, which is an error."""
+def test_an_area_emitter_outside_of_shapes(read):
+    """Without a reference it emits nothing, which gives a warning; without an id it cannot be referred to, which is an error."""
     description, warnings = read(SENSOR + LAMP)
     assert description.lights == ()
     assert warnings == ('scene.xml:2: emitter "area" "lamp" is in no shape and emits nothing; it is left out',)
@@ -41,7 +41,7 @@ def test_an_area_emitter_in_no_shape(read):
 
 
 def test_a_negative_index_of_refraction_loses_its_sign(read):
-    """One negative component costs neither the scene nor its colour: Mitsuba's reflectance depends only on its square."""
+    """A negative component is corrected without changing the colour: Mitsuba's reflectance depends only on its square."""
     xml = '<bsdf type="conductor"><rgb name="eta" value="ETA"/><rgb name="k" value="K"/></bsdf>'
     found, _, warnings = material(read, xml.replace("ETA", "-0.5 4 4.5").replace("K", "2 -0.1 1"))
     assert found == Conductor(eta=(0.5, 4.0, 4.5), k=(2.0, 0.1, 1.0), two_sided=False)
@@ -79,14 +79,14 @@ def test_a_negative_index_of_refraction_loses_its_sign(read):
     ],
 )
 def test_colours_out_of_range_are_clamped(read, value, expected, problem):
-    """One bad colour never costs a scene."""
+    """A colour out of range is no reason to refuse a scene."""
     found, _, warnings = material(read, f'<bsdf type="diffuse"><rgb name="reflectance" value="{value}"/></bsdf>')
     assert found == Diffuse(reflectance=expected, two_sided=False)
     assert warnings == (f'scene.xml:2: bsdf "diffuse": reflectance {problem}',)
 
 
 def test_a_negative_spectrum_is_clamped(read):
-    """A spectrum given as a plugin is clamped as well."""
+    """A spectrum given as a plugin is clamped, too."""
     description, warnings = read(
         f'{SENSOR}<emitter type="constant"><spectrum type="rgb" name="radiance"><rgb name="color" value="1 -1 2"/>'
         "</spectrum></emitter>"
@@ -96,7 +96,7 @@ def test_a_negative_spectrum_is_clamped(read):
 
 
 def test_a_spectrum_of_three_numbers_is_rgb_in_old_formats(read):
-    """Mitsuba 0.5 and 0.6, built for RGB, read three values of a <spectrum> as RGB; format 3 does not know them."""
+    """Mitsuba 0.5 and 0.6, built for RGB, read three values of a <spectrum> as RGB; format 3 does not allow them."""
     xml = '<bsdf type="diffuse"><spectrum name="reflectance" value="0.5, 0, 0.25"/></bsdf>'
     for version in ("0.5.0", "0.6.0"):
         found, _, warnings = material(read, xml, version)
@@ -107,7 +107,7 @@ def test_a_spectrum_of_three_numbers_is_rgb_in_old_formats(read):
 
 
 def test_the_reflectance_of_an_unknown_bsdf_is_kept(read):
-    """Its colour or texture goes to a diffuse one."""
+    """The diffuse material that replaces it has the same colour or texture."""
     xml = '<bsdf type="hairy"><rgb name="reflectance" value="0.1 0.2 0.3"/></bsdf>'
     found, _, warnings = material(read, xml)
     assert found == Diffuse(reflectance=(0.1, 0.2, 0.3), two_sided=False)
@@ -119,7 +119,7 @@ def test_the_reflectance_of_an_unknown_bsdf_is_kept(read):
 
 
 def test_the_bsdfs_in_an_unknown_one_are_kept(read):
-    """A coating leaves what it coats; a mixture of three keeps its parts and weights."""
+    """A coating is replaced by the coated material; a mixture of three keeps its parts and weights."""
     found, _, warnings = material(read, '<bsdf type="coating"><bsdf type="plastic"/></bsdf>')
     assert found == Plastic(two_sided=False)
     assert 'the bsdf "plastic" in it is used' in warnings[0]
@@ -139,7 +139,7 @@ def test_the_bsdfs_in_an_unknown_one_are_kept(read):
 
 
 def test_hints_have_no_empty_names(read):
-    """The list of known names in a warning leaves out children without a name, which a bump map's texture may be."""
+    """The list of known names in a warning omits children without a name, such as a bump map's texture."""
     _, _, warnings = material(
         read,
         '<bsdf type="bumpmap"><bsdf type="diffuse"/><texture type="checkerboard"/><float name="zzz" value="1"/></bsdf>',

@@ -1,4 +1,4 @@
-"""Learnt shapes in scenes: the header of a snapshot is read, and any other file gives an error of one line."""
+"""Learnt shapes in scenes: the header of a snapshot is read, and any other file gives a one-line error."""
 
 import json
 import math
@@ -47,7 +47,7 @@ def scene_file(folder, *shapes, **more):
     return path
 
 
-def test_the_header_says_where_the_shape_is(tmp_path):
+def test_the_header_gives_the_place_of_the_shape(tmp_path):
     snapshot = read_sdf_snapshot(write_header(tmp_path / "a.st", HEADER))
     np.testing.assert_array_equal(snapshot.center, SDF["center"])
     np.testing.assert_array_equal(snapshot.bounds, SDF["bounds"])
@@ -71,7 +71,7 @@ def test_a_scene_is_loaded_with_the_headers_of_its_snapshots(tmp_path):
         validate_scene(Scene(scene.description))
 
 
-def test_info_knows_the_box_and_that_triangles_are_still_to_come(tmp_path):
+def test_info_reports_the_box_and_triangles_to_be_extracted(tmp_path):
     write_header(tmp_path / "a.st", HEADER)
     turn = [{"type": "rotate", "axis": [0, 0, 1], "angle": 90}, {"type": "translate", "value": [10, 0, 0]}]
     path = scene_file(
@@ -98,18 +98,18 @@ def test_conversion_copies_the_snapshot(tmp_path):
     assert copied.read_bytes() == source.read_bytes()
     again = load_scene(tmp_path / "out.json")
     assert again.description.shapes == (NeuralSdf(file="out_files/a_st.safetensors", resolution=32),)
-    write_scene(again, tmp_path / "out.json")  # onto itself
+    write_scene(again, tmp_path / "out.json")  # to the same file
     assert load_scene(tmp_path / "out.json").description.shapes[0].resolution == 32
 
 
-def test_the_schema_has_it():
+def test_the_schema_contains_neural_sdf():
     definition = json_schema()["$defs"]["NeuralSdf"]
     assert definition["properties"]["type"]["enum"] == ["neural-sdf"]
     assert definition["required"] == ["type", "file"]
     assert definition["properties"]["resolution"]["minimum"] == 8
 
 
-def test_without_the_tracer_there_are_no_triangles():
+def test_triangles_are_only_extracted_for_rendering():
     with pytest.raises(SceneError, match="only for rendering"):
         tessellate(NeuralSdf(file="a.st"))
 
@@ -131,7 +131,7 @@ def test_without_the_tracer_there_are_no_triangles():
         ("", "a safetensors file, but not a snapshot of a fitted shape"),
     ],
 )
-def test_snapshots_of_something_else_are_refused(tmp_path, header, message):
+def test_snapshots_of_other_models_are_refused(tmp_path, header, message):
     write_header(tmp_path / "a.st", header)
     with pytest.raises(SceneError, match=message) as caught:
         load_scene(scene_file(tmp_path))
@@ -150,7 +150,7 @@ def test_snapshots_of_something_else_are_refused(tmp_path, header, message):
         ("folder", "is not a file"),
     ],
 )
-def test_files_that_are_no_snapshots_are_refused(tmp_path, content, message):
+def test_files_that_are_not_snapshots_are_refused(tmp_path, content, message):
     if content == "folder":
         (tmp_path / "a.st").mkdir()
     elif content is not None:

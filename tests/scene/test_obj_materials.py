@@ -1,4 +1,4 @@
-"""Materials of OBJ files: statements of .mtl files become the closest material, and missing files give warnings."""
+"""Materials of OBJ files: statements of .mtl files give the closest material, and missing files give warnings."""
 
 import math
 
@@ -30,7 +30,7 @@ VERTICES = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n
 
 @pytest.fixture
 def load(tmp_path):
-    """Load a square of material `m` of a library; further files by name."""
+    """A function that loads a square with material `m` of a library, and further files by name."""
 
     def loader(mtl: str, obj: str = "mtllib a.mtl\nusemtl m\nf 1/1 2/2 3/3 4/4\n", *, strict: bool = True):
         (tmp_path / "a.mtl").write_text(mtl)
@@ -72,7 +72,7 @@ def test_one_mesh_for_each_material_used(load):
     assert "it has 2 materials of its .mtl" in scene.notes[0]
 
 
-def test_phong_becomes_the_nearest_material(load):
+def test_phong_gives_the_most_similar_material(load):
     alpha = math.sqrt(2.0 / 102.0)
     assert material(load("newmtl m\n")) == Diffuse(reflectance=0.5)
     assert material(load("newmtl m\nKd 0.2\nKs 1 1 1\nillum 1\n")) == Diffuse(reflectance=0.2)
@@ -108,7 +108,7 @@ def test_refracting_materials_are_glass(load, illum):
     assert isinstance(material(load(f"newmtl m\nNi 1.0\nillum {illum}\n")), Diffuse)
 
 
-def test_the_extension_is_principled(load, tmp_path):
+def test_the_pbr_extension_gives_a_principled_material(load, tmp_path):
     picture(tmp_path / "r.png", 128, mode="L")
     scene = load("newmtl m\nKd .5 .4 .3\nNi 1.45\nmap_Pr r.png\nPm .25\nPs .1\nPc 1\nPcr .1\naniso .2\nillum 2\n")
     found = material(scene)
@@ -122,7 +122,7 @@ def test_the_extension_is_principled(load, tmp_path):
     assert by_ns.roughness**2 == pytest.approx(math.sqrt(2.0 / 102.0))
 
 
-def test_what_shines_replaces_the_sky(load, tmp_path):
+def test_emissive_materials_replace_the_sky(load, tmp_path):
     scene = load("newmtl m\nKd 0 0 0\nKe 5 4 3\n")
     assert scene.description.shapes[0].emission == (5.0, 4.0, 3.0)
     assert scene.description.lights == ()
@@ -176,7 +176,8 @@ def test_texture_options_and_paths(load, tmp_path):
     u, v = 0.3, 0.6
     found = matrix(bitmap.to_uv) @ (u, 1.0 - v, 0.0, 1.0)
     np.testing.assert_allclose(found[:2], (2 * u + 0.5, 1.0 - (3 * v + 0.25)), atol=1e-12)
-    # A black or missing Kd leaves the texture unchanged; an image with a foreign path is searched beside the library
+    # A black or missing Kd leaves the texture unchanged; an image with the path of another machine is searched next to the
+    # library
     picture(tmp_path / "b.png", (10, 20, 30))
     for lines in ("Kd 0 0 0\nmap_Kd C:\\art\\b.png", "map_Kd b.png"):
         scene = load(f"newmtl m\n{lines}\n")
@@ -212,8 +213,8 @@ def test_several_libraries_and_one_with_blanks(load, tmp_path):
         ("newmtl m\nmap_Kd\n", None, "a.mtl:2: map_kd names no file"),
     ],
 )  # fmt: skip
-def test_what_is_missing_is_said(load, tmp_path, mtl, obj, message):
-    """Each is a warning, and an error with `strict`; the scene is read nevertheless."""
+def test_missing_and_unsupported_parts_give_warnings(load, tmp_path, mtl, obj, message):
+    """Each problem is a warning, and an error with `strict`; the scene is read nevertheless."""
     picture(tmp_path / "p.png", (10, 20, 30))
     given = (mtl, obj) if obj else (mtl,)
     scene = load(*given, strict=False)
@@ -248,7 +249,7 @@ def test_faces_without_a_material_keep_vertex_colours(tmp_path):
 
 
 def test_materials_survive_blocks(tmp_path, monkeypatch):
-    """A material continues in the next block of the file, whatever the size of blocks."""
+    """A material continues in the next block of the file, whatever the size of the blocks."""
     names = [f"m{i % 3}" for i in range(60)]
     text = (
         VERTICES

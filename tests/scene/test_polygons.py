@@ -1,4 +1,4 @@
-"""Polygons of mesh files: every one is covered exactly once, whether it is convex or not."""
+"""Polygons of mesh files are covered exactly once, whether they are convex or not."""
 
 import numpy as np
 import pytest
@@ -28,13 +28,13 @@ def shoelace(points: np.ndarray) -> float:
 
 
 def in_space(points: np.ndarray) -> np.ndarray:
-    """Place a polygon on an oblique plane; lengths are kept."""
+    """Place a polygon on an oblique plane without changing its lengths."""
     frame = np.linalg.qr(np.array([[1.0, 2, 3], [-1, 1, 0.5], [0.2, -1, 2]]))[0]
     return points @ frame[:2] + np.array([5.0, -3, 8])
 
 
 def check(points: np.ndarray) -> None:
-    """No triangle is reversed, and their areas add up to the polygon's: it is covered exactly once."""
+    """Assert that no triangle is reversed and that their areas add up to the polygon's, so that it is covered exactly once."""
     triangles = triangulate(np.array([len(points)]), in_space(points))
     assert triangles.shape == (len(points) - 2, 3)
     found = areas(points, triangles)
@@ -45,20 +45,20 @@ def check(points: np.ndarray) -> None:
 @pytest.mark.parametrize("shift", range(10))
 @pytest.mark.parametrize("points", [L_SHAPE, DART, KEYHOLE, np.insert(L_SHAPE, 2, [[1.5, 1], [1.2, 1]], axis=0)])
 def test_polygons_that_are_not_convex_are_covered_once(points, shift):
-    """The result does not depend on the corner that comes first."""
+    """This holds for any choice of the first corner."""
     check(np.roll(points, shift, axis=0))
 
 
 @settings(max_examples=100, deadline=None)
 @given(radii=st.lists(st.floats(0.05, 1.0), min_size=4, max_size=60))
 def test_star_shaped_polygons_are_covered_once(radii):
-    """Polygons around a point, with spikes of any length."""
+    """These are polygons around a point, with spikes of any length."""
     angles = 2.0 * np.pi * np.arange(len(radii)) / len(radii)
     check(np.array(radii)[:, None] * np.column_stack((np.cos(angles), np.sin(angles))))
 
 
 def test_a_spiral_is_covered_once():
-    """A polygon in which few corners are ears at any time."""
+    """In a spiral, few corners are ears at any time."""
     angle = np.linspace(0.0, 12.0 * np.pi, 300)
     circle = np.column_stack((np.cos(angle), np.sin(angle)))
     outer, inner = (1.0 + angle)[:, None] * circle, (0.5 + 0.9 * angle)[:, None] * circle
@@ -66,7 +66,7 @@ def test_a_spiral_is_covered_once():
 
 
 def test_convex_polygons_are_fans():
-    """Convex polygons keep the fan around their first corner, among others that are clipped."""
+    """They keep the fan around their first corner, even among other polygons that are clipped."""
     hexagon = np.column_stack((np.cos(np.arange(6) * np.pi / 3), np.sin(np.arange(6) * np.pi / 3)))
     points = in_space(np.concatenate((hexagon, L_SHAPE, hexagon[:2], hexagon)))
     triangles = triangulate(np.array([6, 6, 2, 6]), points)
@@ -76,7 +76,7 @@ def test_convex_polygons_are_fans():
 
 
 def test_any_polygon_has_two_triangles_fewer_than_corners():
-    """Polygons that intersect themselves, or have no area, are divided somehow."""
+    """This holds even for polygons that intersect themselves or have no area."""
     rng = np.random.default_rng(5)
     sizes = rng.integers(3, 12, 200)
     points = rng.integers(0, 3, (sizes.sum(), 3)).astype(float)
@@ -88,7 +88,7 @@ def test_any_polygon_has_two_triangles_fewer_than_corners():
 
 
 def test_huge_polygons_are_refused():
-    """The time is bounded: a polygon too large to clip is refused, a convex one of the same size is not."""
+    """To bound the time, a polygon too large to clip is refused; a convex one of the same size is not."""
     angle = 2.0 * np.pi * np.arange(MAX_CORNERS + 1) / (MAX_CORNERS + 1)
     circle = np.column_stack((np.cos(angle), np.sin(angle), np.zeros_like(angle)))
     assert len(triangulate(np.array([len(circle)]), circle)) == MAX_CORNERS - 1

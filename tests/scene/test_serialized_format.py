@@ -1,4 +1,4 @@
-"""Mitsuba's serialized meshes: they are read as by Mitsuba, and malformed files are refused."""
+"""Mitsuba's serialized meshes are read as by Mitsuba, and malformed files are refused."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ UVS = np.array([[0, 0], [1, 0], [0, 1], [0.25, 0.75]])
 
 @pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize("double", [False, True])
-def test_meshes_are_mitsubas(tmp_path, version, double):
-    """Every mesh of a file has Mitsuba's vertices, normals (smooth ones if the file has none) and texture coordinates."""
+def test_meshes_agree_with_mitsuba(tmp_path, version, double):
+    """Every mesh of a file has the vertices, normals (smooth ones if the file has none) and texture coordinates of Mitsuba."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     kinds = [{}, {"normals": NORMALS, "uvs": UVS}, {"uvs": UVS, "colors": np.abs(NORMALS)}]
@@ -44,7 +44,7 @@ def test_meshes_are_mitsubas(tmp_path, version, double):
 
 
 def test_scene_with_two_meshes_of_a_file(tmp_path):
-    """A Mitsuba scene's shape_index chooses the mesh."""
+    """shape_index in a Mitsuba scene chooses the mesh."""
     (tmp_path / "a.serialized").write_bytes(file_bytes(mesh_bytes(), mesh_bytes(POSITIONS * 2)))
     shape = '<shape type="serialized"><string name="filename" value="a.serialized"/>{}</shape>'
     body = shape.format("") + shape.format('<integer name="shape_index" value="1"/>')
@@ -86,8 +86,8 @@ def test_scene_with_two_meshes_of_a_file(tmp_path):
         ),
     ],
 )
-def test_broken_files(tmp_path, content, index, message):
-    """Errors name the file, and nothing large is allocated."""
+def test_malformed_files_are_refused(tmp_path, content, index, message):
+    """Errors name the file, and no large memory is allocated."""
     (tmp_path / "a.serialized").write_bytes(content)
     with pytest.raises(SceneError, match=message) as caught:
         load_mesh(tmp_path / f"a.serialized#{index}")
@@ -101,8 +101,8 @@ def test_broken_files(tmp_path, content, index, message):
     cut=st.integers(0, 400),
     index=st.integers(0, 2),
 )
-def test_edited_files_load_or_are_refused(tmp_path, edits, inner, cut, index):
-    """Changed bytes in the compressed or the inflated stream, and truncation, give a mesh or a SceneError of one line."""
+def test_edited_files_are_loaded_or_refused(tmp_path, edits, inner, cut, index):
+    """Changed bytes in the compressed or the inflated stream, and truncation, give a mesh or a one-line SceneError."""
     body = bytearray(zlib.decompress(mesh_bytes(normals=NORMALS, uvs=UVS)[4:]))
     for place, value in inner:
         body[place % len(body)] = value

@@ -1,4 +1,4 @@
-"""Transforms compared with Mitsuba's, and impossible ones."""
+"""Transforms compared with those of Mitsuba, and impossible ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nrc_tracer.scene.transforms import matrix
 
 
 def test_steps_apply_in_order():
-    """The first step is applied first: scaling before a translation does not scale the translation."""
+    """The first step is applied first: a scale before a translation does not scale the translation."""
     point = np.array((1.0, 0.0, 0.0, 1.0))
     scaled_then_moved = matrix((Scale(value=2), Translate(value=(0, 0, 1))))
     moved_then_scaled = matrix((Translate(value=(0, 0, 1)), Scale(value=2)))
@@ -28,8 +28,8 @@ def test_rotation_is_counter_clockwise():
 
 
 @pytest.mark.parametrize("up", [(0, 1, 0), (1, 5, -2), (0, 0, 3)])
-def test_look_at_is_mitsubas(up):
-    """look_at equals Mitsuba's look_at, and looks along +z with +x to the left."""
+def test_look_at_agrees_with_mitsuba(up):
+    """look_at equals that of Mitsuba; it looks along +z, with +x to the left."""
     mi = pytest.importorskip("mitsuba")
     mi.set_variant("scalar_rgb")
     origin, target = (1.0, 2.0, 3.0), (-2.0, 0.5, 4.0)
@@ -64,7 +64,7 @@ def test_tiny_and_flat_scales_are_not_singular():
         (Matrix(value=(IDENTITY_ROWS[0], IDENTITY_ROWS[0], IDENTITY_ROWS[2], (0, 0, 0, 1))), "singular"),
     ],
 )
-def test_refused(step, message):
+def test_impossible_steps_are_refused(step, message):
     """An impossible step is an error with the reason."""
     with pytest.raises(SceneError, match=message):
         matrix((step,))

@@ -1,6 +1,6 @@
-"""`validate` on descriptions made in Python or by other readers, which nothing has checked before.
+"""`validate` for descriptions made in Python or by other readers, which have not been checked before.
 
-Its messages about scenes in JSON are tested in `test_json_format.py`.
+Messages about JSON scenes are tested in `test_json_format.py`.
 """
 
 import math
@@ -22,7 +22,7 @@ def _scene(**parts):
     return SceneDescription(**{"lights": (LIGHT,), **parts})
 
 
-def test_a_sound_scene_passes():
+def test_a_valid_scene_passes():
     materials = {"red": model.Diffuse(reflectance=(1, 0, 0)), "both": model.Sides(front="red", back="red")}
     shapes = (model.Mesh(**TRIANGLE, material="both"), model.Disk(emission=5.0), model.Mesh(file="a.obj"))
     sound = _scene(materials=materials, shapes=shapes)
@@ -149,7 +149,7 @@ def test_a_sound_scene_passes():
         ({"lights": ()}, "the scene is empty"),
     ],
 )
-def test_mistakes_are_told_with_their_place(parts, message):
+def test_mistakes_are_reported_with_their_place(parts, message):
     with pytest.raises(SceneError, match=message):
         validate(_scene(**parts))
 
@@ -159,7 +159,7 @@ def test_messages_begin_with_the_source():
         validate(SceneDescription(), "box.xml")
 
 
-def test_large_meshes_in_place_are_checked_quickly():
+def test_large_inline_meshes_are_checked_quickly():
     rng = np.random.default_rng(0)
     positions = tuple(map(tuple, rng.random((50_000, 3)).tolist()))
     indices = tuple(map(tuple, rng.integers(0, 50_000, (100_000, 3)).tolist()))
