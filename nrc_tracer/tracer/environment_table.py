@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
+from nrc_tracer.device.structs import zero_structs
 from nrc_tracer.errors import SceneError
 from nrc_tracer.imaging.tonemap import decode_srgb
 from nrc_tracer.scene.model import EnvironmentMap
 from nrc_tracer.scene.transforms import matrix
-from nrc_tracer.tracer.lights.light import Environment
+from nrc_tracer.tracer.environment_tree import EnvironmentTree, build_tree
+from nrc_tracer.tracer.lights.light import Environment, EnvironmentNode
 from nrc_tracer.tracer.texture_table import LUMINANCE, to_rgb
 
 
@@ -23,16 +25,14 @@ class EnvironmentTable:
         pixels: Radiance of each texel before `scale`, shape [height, width, 3], float32.
         rotation: Matrix from directions of the map to world directions, shape [3, 3].
         scale: Factor of the radiance.
-        row_cdf: Cumulative sums of the rows of patches, shape [height + 2].
-        column_cdf: Cumulative sums of the columns of each row, shape [height + 1, width + 1].
+        tree: Density of sampling.
         mean_luminance: Mean luminance over the sphere, before `scale`.
     """
 
     pixels: np.ndarray
     rotation: np.ndarray
     scale: float
-    row_cdf: np.ndarray
-    column_cdf: np.ndarray
+    tree: EnvironmentTree
     mean_luminance: float
 
     @classmethod
@@ -50,50 +50,63 @@ class EnvironmentTable:
         rotation = rotation / np.linalg.norm(rotation[:, 0])
         if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4):
             raise SceneError("an environment map can be rotated and mirrored, but not sheared or scaled unevenly")
-        return cls(pixels, rotation, light.scale, *sampling_tables(pixels @ LUMINANCE))
+        return cls(pixels, rotation, light.scale, *_density(pixels))
 
     @classmethod
     def black(cls) -> EnvironmentTable:
         """The tables of a scene without an environment map."""
-        return cls(np.zeros((1, 1, 3), np.float32), np.eye(3), 0.0, *sampling_tables(np.zeros((1, 1))))
+        pixels = np.zeros((1, 1, 3), np.float32)
+        return cls(pixels, np.eye(3), 0.0, *_density(pixels))
 
     def upload(self, device: str) -> Environment:
         """Copy everything to a device."""
-        luminance = np.nan_to_num(self.pixels @ LUMINANCE, nan=0.0, posinf=0.0, neginf=0.0)
+        tree = self.tree
+        nodes = zero_structs(EnvironmentNode, len(tree.values))
+        nodes["value"], nodes["code"] = tree.values, tree.codes
         environment = Environment()
-        environment.height, environment.width = luminance.shape
+        environment.height, environment.width = self.pixels.shape[:2]
         environment.texels = wp.array(self.pixels.reshape(-1, 3), dtype=wp.vec3, device=device)
-        environment.luminance = wp.array(luminance.astype(np.float32).ravel(), dtype=float, device=device)
-        environment.row_cdf = wp.array(self.row_cdf, dtype=float, device=device)
-        environment.column_cdf = wp.array(self.column_cdf.ravel(), dtype=float, device=device)
+        environment.rows, environment.columns = tree.column_cdf.shape[0], tree.column_cdf.shape[1] - 1
+        environment.block_bits = tree.block_bits
+        environment.row_cdf = wp.array(tree.row_cdf, dtype=float, device=device)
+        environment.column_cdf = wp.array(tree.column_cdf.ravel(), dtype=float, device=device)
+        environment.nodes = wp.array(nodes, dtype=EnvironmentNode, device=device)
         environment.to_local = wp.mat33(*self.rotation.T.ravel())
         environment.scale = self.scale
         return environment
 
 
-def sampling_tables(luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Cumulative sums of the sampling density over the patches of a lat-long image.
+def _density(pixels: np.ndarray) -> tuple[EnvironmentTree, float]:
+    """The density of sampling a map, and its mean luminance over the sphere. Values that are not finite count as black."""
+    luminance = np.nan_to_num(pixels @ LUMINANCE, nan=0.0, posinf=0.0, neginf=0.0)
+    corners = quarter_corners(luminance.astype(np.float64))
+    sines = np.sin(np.pi * (np.arange(len(luminance)) + 0.5) / len(luminance))
+    across = corners[:, :-1].mean(axis=1)
+    mean = float(sines @ (0.25 * across[:-1:2] + 0.5 * across[1::2] + 0.25 * across[2::2]) / sines.sum())
+    return build_tree(corners, sines), mean
+
+
+def quarter_corners(luminance: np.ndarray) -> np.ndarray:
+    """Luminance at the corners of the quarters of texels, between which it is bilinear.
 
     Args:
-        luminance: Luminance of each texel, shape [height, width]. Values that are not finite count as black.
+        luminance: Luminance at the centres of texels, shape [height, width].
 
     Returns:
-        Cumulative sums of the rows, shape [height + 2], and of the columns of each row, shape [height + 1, width + 1]; and
-        the mean luminance over the sphere.
+        Shape [2 height + 1, 2 width + 1]. The image is clamped at the poles and wraps around.
     """
-    luminance = np.nan_to_num(luminance, nan=0.0, posinf=0.0, neginf=0.0)
-    height, width = luminance.shape
-    rows = np.concatenate([luminance[:1], luminance, luminance[-1:]]).astype(np.float64)
-    pairs = rows[:-1] + rows[1:]
-    weights = 0.25 * (pairs + np.roll(pairs, 1, axis=1))
-    edges = np.clip((np.arange(height + 2) - 0.5) / height, 0.0, 1.0)
-    centres = 0.5 * (edges[:-1] + edges[1:])
-    weights *= (np.diff(edges) * np.sin(np.pi * centres))[:, None]
-    mean = weights.sum() / (np.diff(edges) * np.sin(np.pi * centres)).sum() / width
-    if weights.sum() <= 0.0:
-        weights[:] = 1.0
-    row_sums = weights.sum(axis=1)
-    columns = np.cumsum(np.where(row_sums[:, None] > 0.0, weights, 1.0), axis=1)
-    columns = np.pad(columns / columns[:, -1:], ((0, 0), (1, 0)))
-    cumulative = np.pad(np.cumsum(row_sums) / row_sums.sum(), (1, 0))
-    return cumulative.astype(np.float32), columns.astype(np.float32), float(mean)
+    rows = np.pad(luminance, ((1, 1), (0, 0)), mode="edge")
+    columns = np.pad(_halfway(rows, 0), ((0, 0), (1, 1)), mode="wrap")
+    return _halfway(columns, 1)
+
+
+def _halfway(values: np.ndarray, axis: int) -> np.ndarray:
+    """Insert means between neighbours along an axis, and leave out both ends: 2 n - 3 values from n."""
+    first, second = np.delete(values, -1, axis), np.delete(values, 0, axis)
+    return np.delete(
+        np.stack([0.5 * (first + second), second], axis + 1).reshape(_doubled(first.shape, axis)), -1, axis
+    )
+
+
+def _doubled(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], 2 * shape[axis], *shape[axis + 1 :])

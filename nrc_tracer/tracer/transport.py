@@ -15,7 +15,7 @@ from nrc_tracer.tracer.bsdf.lobe import Lobe, is_transmissive
 from nrc_tracer.tracer.bsdf.resolve import resolve
 from nrc_tracer.tracer.camera import CameraRay, CameraRecord, FilmRecord, camera_ray
 from nrc_tracer.tracer.interaction import Interaction, offset_origin, shading_frame, texture_point
-from nrc_tracer.tracer.lights.lights import sample_light
+from nrc_tracer.tracer.lights.lights import sample_light, sampled_radiance
 from nrc_tracer.tracer.sampler import SampleKey, sample_2d
 from nrc_tracer.tracer.sampling import Frame, power_heuristic, to_local
 from nrc_tracer.tracer.scene_record import SceneRecord
@@ -157,7 +157,8 @@ def direct_light(scene: SceneRecord, it: Interaction, v: Vertex, key: SampleKey,
     if v.is_mapped != 0:
         shadowing = map_shadowing(v.unmapped_n, v.frame.n, ls.wi)
         f = wp.vec4(f[0] * shadowing, f[1] * shadowing, f[2] * shadowing, f[3])
-    contribution = wp.cw_mul(wp.vec3(f[0], f[1], f[2]), ls.radiance) / ls.pdf
+    bsdf = wp.vec3(f[0], f[1], f[2])
+    contribution = wp.cw_mul(bsdf, ls.radiance) / ls.pdf
     if not is_lit(contribution):
         return wp.vec3(0.0)
     # To a point on a light the ray's parameter runs from 0 to 1
@@ -169,6 +170,8 @@ def direct_light(scene: SceneRecord, it: Interaction, v: Vertex, key: SampleKey,
         t_light = SHADOW_END
     if occluded(scene.accel, start, direction, t_light):
         return wp.vec3(0.0)
+    if ls.mapped != 0:
+        contribution = wp.cw_mul(bsdf, sampled_radiance(scene, ls)) / ls.pdf
     w_l = float(1.0)
     if ls.delta == 0:
         w_l = power_heuristic(ls.pdf, f[3])

@@ -18,7 +18,13 @@ from nrc_tracer.tracer.interaction import (
     shading_frame,
     surface_at,
 )
-from nrc_tracer.tracer.lights.lights import background_emission, choose_light, sample_light, surface_emission
+from nrc_tracer.tracer.lights.lights import (
+    background_emission,
+    choose_light,
+    sample_light,
+    sampled_radiance,
+    surface_emission,
+)
 from nrc_tracer.tracer.sampler import sample_2d, sample_key
 from nrc_tracer.tracer.sampling import concentric_disk, cosine_hemisphere, frame_from_normal, uniform_sphere
 from nrc_tracer.tracer.scene_record import SceneRecord
@@ -105,7 +111,7 @@ def sample_light_kernel(
     i = wp.tid()
     s = sample_light(scene, p, u_light[i], u[i])
     wi[i] = s.wi
-    radiance[i] = s.radiance
+    radiance[i] = sampled_radiance(scene, s)
     at[i] = s.p
     rest[i] = wp.vec3(s.pdf, float(s.delta), float(s.distant))
 

@@ -1,14 +1,21 @@
-"""Environment maps: a lat-long image with bilinear interpolation, sampled in proportion to the interpolated luminance.
+"""Environment maps: a lat-long image with bilinear interpolation, sampled from a density that is constant in cells.
 
-The image is cut into the patches between texel centres, in each of which the interpolated luminance is bilinear. The row and the
-column of a patch are chosen by cumulative sums, the point in the patch by its bilinear density (PBRT, 4th ed., appendix A.5.4).
-The density is exactly proportional to luminance times the sine of the polar angle at the patch's centre.
+The cells form a tree that is small enough for the processor's caches (`nrc_tracer.tracer.environment_tree`). A point is drawn by
+choosing a row of blocks and a block by cumulative probabilities, then half after half of the block down to a cell. Each choice is
+monotone in one of the two random numbers, so that stratified numbers give stratified points (Clarberg et al., *Wavelet Importance
+Sampling*, 2005).
 """
 
 import warp as wp
 
 from nrc_tracer.device.constants import INV_2PI, INV_2PI2, INV_PI
+from nrc_tracer.tracer.environment_tree import SUBTEXEL_BITS
 from nrc_tracer.tracer.lights.light import Environment, LightRecord, LightSample
+
+SUBTEXELS = wp.constant(1 << SUBTEXEL_BITS)
+SUBTEXEL_SHIFT = wp.constant(SUBTEXEL_BITS)
+BELOW_ONE = wp.constant(1.0 - 2.0**-24)
+SMALLEST = wp.constant(1.0e-20)
 
 
 @wp.func
@@ -44,9 +51,9 @@ def environment_uv(env: Environment, w: wp.vec3) -> wp.vec2:
 
 
 @wp.func
-def environment_radiance(env: Environment, w: wp.vec3) -> wp.vec3:
-    """Radiance that arrives from world direction `w`."""
-    at = patch_coordinates(env, environment_uv(env, w))
+def environment_radiance(env: Environment, uv: wp.vec2) -> wp.vec3:
+    """Radiance that arrives from the direction whose image coordinates are `uv`."""
+    at = patch_coordinates(env, uv)
     i = int(at[0])
     j = int(at[1])
     top = env.texels[patch_corner(env, j - 1, i - 1)] * (1.0 - at[2]) + env.texels[patch_corner(env, j - 1, i)] * at[2]
@@ -55,32 +62,27 @@ def environment_radiance(env: Environment, w: wp.vec3) -> wp.vec3:
 
 
 @wp.func
-def environment_pdf_at(env: Environment, at: wp.vec4, sin_theta: float) -> float:
-    """Density [1/sr] of sampling the point `at` (of `patch_coordinates`), whose polar angle has the sine `sin_theta`."""
-    j = int(at[1])
-    i = int(at[0]) % env.width
-    l00 = env.luminance[patch_corner(env, j - 1, i - 1)]
-    l10 = env.luminance[patch_corner(env, j - 1, i)]
-    l01 = env.luminance[patch_corner(env, j, i - 1)]
-    l11 = env.luminance[patch_corner(env, j, i)]
-    mean = 0.25 * (l00 + l10 + l01 + l11)
-    if mean <= 0.0 or sin_theta <= 0.0:
+def environment_pdf(env: Environment, light: LightRecord, uv: wp.vec2) -> float:
+    """Density [1/sr] with which `sample_environment` draws the direction whose image coordinates are `uv`."""
+    sin_theta = wp.sin(uv[1] * wp.PI)
+    if sin_theta <= 0.0:
         return 0.0
-    value = (l00 * (1.0 - at[2]) + l10 * at[2]) * (1.0 - at[3]) + (l01 * (1.0 - at[2]) + l11 * at[2]) * at[3]
-    row = env.row_cdf[j + 1] - env.row_cdf[j]
-    base = j * (env.width + 1)
-    column = env.column_cdf[base + i + 1] - env.column_cdf[base + i]
-    area = 1.0 / (float(env.width) * float(env.height))
-    if j == 0 or j == env.height:
-        area *= 0.5
-    return row * column * value / (mean * area) * INV_2PI2 / sin_theta
-
-
-@wp.func
-def environment_pdf(env: Environment, light: LightRecord, w: wp.vec3) -> float:
-    """Density [1/sr] with which `sample_environment` draws `w`."""
-    uv = environment_uv(env, w)
-    return light.probability * environment_pdf_at(env, patch_coordinates(env, uv), wp.sin(uv[1] * wp.PI))
+    x = wp.clamp(int(uv[0] * float(env.width * SUBTEXELS)), 0, env.width * SUBTEXELS - 1)
+    y = wp.clamp(int(uv[1] * float(env.height * SUBTEXELS)), 0, env.height * SUBTEXELS - 1)
+    bits = env.block_bits + SUBTEXEL_SHIFT
+    node = env.nodes[(y >> bits) * env.columns + (x >> bits)]
+    x_bit = bits - 1
+    y_bit = bits - 1
+    while node.code >= 0:
+        half = int(0)
+        if (node.code & 1) != 0:
+            half = (x >> x_bit) & 1
+            x_bit -= 1
+        else:
+            half = (y >> y_bit) & 1
+            y_bit -= 1
+        node = env.nodes[(node.code >> 1) + half]
+    return light.probability * node.value * INV_2PI2 / sin_theta
 
 
 @wp.func
@@ -98,49 +100,57 @@ def find_interval(cdf: wp.array[float], base: int, count: int, u: float) -> int:
 
 
 @wp.func
-def sample_linear(u: float, a: float, b: float) -> float:
-    """Draw x in [0, 1] with density proportional to a (1 - x) + b x."""
-    if a + b <= 0.0:
-        return u
-    return wp.min(u * (a + b) / (a + wp.sqrt(wp.max(0.0, a * a * (1.0 - u) + b * b * u))), 1.0)
+def rescaled(u: float, low: float, high: float) -> float:
+    """Where `u` lies between `low` and `high`, in [0, 1)."""
+    return wp.clamp((u - low) / wp.max(high - low, SMALLEST), 0.0, BELOW_ONE)
 
 
 @wp.func
 def sample_environment(env: Environment, light: LightRecord, u: wp.vec2) -> LightSample:
-    """Draw a direction in proportion to the map's interpolated luminance."""
-    # Choose the patch, and rescale the random numbers to [0, 1] within it
-    j = find_interval(env.row_cdf, 0, env.height + 1, u[1])
-    base = j * (env.width + 1)
-    i = find_interval(env.column_cdf, base, env.width, u[0])
-    r0 = env.row_cdf[j]
-    c0 = env.column_cdf[base + i]
-    v = wp.clamp((u[1] - r0) / wp.max(env.row_cdf[j + 1] - r0, 1.0e-20), 0.0, 1.0)
-    s = wp.clamp((u[0] - c0) / wp.max(env.column_cdf[base + i + 1] - c0, 1.0e-20), 0.0, 1.0)
+    """Draw a direction. The radiance is looked up later, where the light turns out to be visible (`sampled_radiance`)."""
+    # Choose a block
+    row = find_interval(env.row_cdf, 0, env.rows, u[1])
+    base = row * (env.columns + 1)
+    column = find_interval(env.column_cdf, base, env.columns, u[0])
+    v = rescaled(u[1], env.row_cdf[row], env.row_cdf[row + 1])
+    s = rescaled(u[0], env.column_cdf[base + column], env.column_cdf[base + column + 1])
 
-    # Draw the point from the bilinear density
-    l00 = env.luminance[patch_corner(env, j - 1, i - 1)]
-    l10 = env.luminance[patch_corner(env, j - 1, i)]
-    l01 = env.luminance[patch_corner(env, j, i - 1)]
-    l11 = env.luminance[patch_corner(env, j, i)]
-    t = sample_linear(v, l00 + l10, l01 + l11)
-    s = sample_linear(s, l00 * (1.0 - t) + l01 * t, l10 * (1.0 - t) + l11 * t)
+    # Choose half after half down to a cell
+    width = float(1 << env.block_bits)
+    height = width
+    x = float(column) * width
+    y = float(row) * height
+    node = env.nodes[row * env.columns + column]
+    while node.code >= 0:
+        half = int(0)
+        if (node.code & 1) != 0:
+            width *= 0.5
+            if s < node.value:
+                s = rescaled(s, 0.0, node.value)
+            else:
+                s = rescaled(s, node.value, 1.0)
+                x += width
+                half = 1
+        else:
+            height *= 0.5
+            if v < node.value:
+                v = rescaled(v, 0.0, node.value)
+            else:
+                v = rescaled(v, node.value, 1.0)
+                y += height
+                half = 1
+        node = env.nodes[(node.code >> 1) + half]
 
-    # The patches at the poles are half as high and constant across
-    y = (float(j) + t - 0.5) / float(env.height)
-    if j == 0:
-        y = 0.5 * t / float(env.height)
-        t = 0.5 + 0.5 * t
-    elif j == env.height:
-        y = 1.0 - 0.5 * (1.0 - t) / float(env.height)
-        t = 0.5 * t
-    x = (float(i) + s - 0.5) / float(env.width)
-    phi = wp.TAU * x
-    theta = wp.PI * y
+    uv = wp.vec2((x + s * width) / float(env.width), (y + v * height) / float(env.height))
+    phi = wp.TAU * uv[0]
+    theta = wp.PI * uv[1]
     sin_theta = wp.sin(theta)
-
     sample = LightSample()
     sample.wi = wp.transpose(env.to_local) @ wp.vec3(wp.sin(phi) * sin_theta, wp.cos(theta), -wp.cos(phi) * sin_theta)
-    sample.pdf = light.probability * environment_pdf_at(env, wp.vec4(float(i), float(j), s, t), sin_theta)
-    sample.radiance = environment_radiance(env, sample.wi)
+    sample.p = wp.vec3(uv[0], uv[1], 0.0)
+    if sin_theta > 0.0:
+        sample.pdf = light.probability * node.value * INV_2PI2 / sin_theta
+    sample.radiance = wp.vec3(1.0)
     sample.distant = 1
+    sample.mapped = 1
     return sample

@@ -36,15 +36,26 @@ class LightRecord:
 
 
 @wp.struct
+class EnvironmentNode:
+    """A node of the tree of cells; see `nrc_tracer.tracer.environment_tree.EnvironmentTree`."""
+
+    value: float  # probability of the first half; density of a cell
+    code: int  # 2 * (index of the first half) + (1: cut into left and right); -1: a cell
+
+
+@wp.struct
 class Environment:
-    """An environment map. Row j of patches lies between texel rows j - 1 and j; the first and the last row touch the poles."""
+    """An environment map, and the tree of cells from which its points are drawn."""
 
     width: int
     height: int
     texels: wp.array[wp.vec3]
-    luminance: wp.array[float]
-    row_cdf: wp.array[float]  # cumulative sums, [height + 2]
-    column_cdf: wp.array[float]  # cumulative sums of each row, [height + 1, width + 1], flat
+    rows: int  # of blocks
+    columns: int  # of blocks
+    block_bits: int  # binary logarithm of a block's width and height [texels]
+    row_cdf: wp.array[float]  # cumulative probabilities of the rows of blocks, [rows + 1]
+    column_cdf: wp.array[float]  # cumulative probabilities of the blocks in each row, [rows, columns + 1], flat
+    nodes: wp.array[EnvironmentNode]  # the first are the blocks
     to_local: wp.mat33  # from world directions to those of the map
     scale: float  # factor of the radiance
 
@@ -61,14 +72,15 @@ class Lights:
 
 @wp.struct
 class LightSample:
-    """A direction to a light. `radiance` / `pdf` is what arrives if nothing is in the way; `pdf` 0: no light arrives."""
+    """A direction to a light. `sampled_radiance` / `pdf` arrives if nothing is in the way; `pdf` 0: no light arrives."""
 
     wi: wp.vec3
     radiance: wp.vec3
     pdf: float
     delta: int  # 1: no ray could hit the light
-    p: wp.vec3  # point on the light, moved off its surface; unused for distant lights
+    p: wp.vec3  # point on the light, moved off its surface; of an environment map (u, v, 0)
     distant: int  # 1: infinitely far away
+    mapped: int  # 1: `radiance` is still to be multiplied by the environment map's
 
 
 @wp.func

@@ -7,6 +7,7 @@ from nrc_tracer.tracer.lights.distant import constant_pdf, sample_constant, samp
 from nrc_tracer.tracer.lights.environment import (
     environment_pdf,
     environment_radiance,
+    environment_uv,
     sample_environment,
 )
 from nrc_tracer.tracer.lights.light import (
@@ -55,6 +56,14 @@ def sample_light(scene: SceneRecord, p: wp.vec3, u_light: wp.vec2, u: wp.vec2) -
 
 
 @wp.func
+def sampled_radiance(scene: SceneRecord, ls: LightSample) -> wp.vec3:
+    """Radiance of a sample of a light. Reading an environment map costs cache misses, so ask only where the light is visible."""
+    if ls.mapped != 0:
+        return wp.cw_mul(ls.radiance, environment_radiance(scene.lights.environment, wp.vec2(ls.p[0], ls.p[1])))
+    return ls.radiance
+
+
+@wp.func
 def surface_emission(scene: SceneRecord, it: Interaction, p: wp.vec3, wi: wp.vec3) -> wp.vec4:
     """Radiance that the light at `it` emits against `wi`, and the density [1/sr] with which `sample_light` draws `wi` at `p`."""
     cos_l = -wp.dot(it.n, wi)
@@ -79,8 +88,9 @@ def background_emission(scene: SceneRecord, w: wp.vec3) -> wp.vec4:
     radiance = light.emission.value
     pdf = float(0.0)
     if light.kind == ENVIRONMENT:
-        radiance = environment_radiance(scene.lights.environment, w)
-        pdf = environment_pdf(scene.lights.environment, light, w)
+        uv = environment_uv(scene.lights.environment, w)
+        radiance = environment_radiance(scene.lights.environment, uv)
+        pdf = environment_pdf(scene.lights.environment, light, uv)
     else:
         pdf = constant_pdf(light)
     return wp.vec4(radiance[0], radiance[1], radiance[2], pdf)
