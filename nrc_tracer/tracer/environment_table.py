@@ -67,9 +67,10 @@ class EnvironmentTable:
         environment.height, environment.width = self.pixels.shape[:2]
         environment.texels = wp.array(self.pixels.reshape(-1, 3), dtype=wp.vec3, device=device)
         environment.rows, environment.columns = tree.column_cdf.shape[0], tree.column_cdf.shape[1] - 1
-        environment.block_bits = tree.block_bits
+        environment.row_bits, environment.column_bits = tree.block_bits
         environment.row_cdf = wp.array(tree.row_cdf, dtype=float, device=device)
         environment.column_cdf = wp.array(tree.column_cdf.ravel(), dtype=float, device=device)
+        environment.corners = wp.array(tree.corners, dtype=wp.vec4, device=device)
         environment.nodes = wp.array(nodes, dtype=EnvironmentNode, device=device)
         environment.to_local = wp.mat33(*self.rotation.T.ravel())
         environment.scale = self.scale
@@ -80,10 +81,9 @@ def _density(pixels: np.ndarray) -> tuple[EnvironmentTree, float]:
     """The density of sampling a map, and its mean luminance over the sphere. Values that are not finite count as black."""
     luminance = np.nan_to_num(pixels @ LUMINANCE, nan=0.0, posinf=0.0, neginf=0.0)
     corners = quarter_corners(luminance.astype(np.float64))
-    sines = np.sin(np.pi * (np.arange(len(luminance)) + 0.5) / len(luminance))
-    across = corners[:, :-1].mean(axis=1)
-    mean = float(sines @ (0.25 * across[:-1:2] + 0.5 * across[1::2] + 0.25 * across[2::2]) / sines.sum())
-    return build_tree(corners, sines), mean
+    corners *= np.sin(np.linspace(0.0, np.pi, len(corners)))[:, None]
+    across = corners[:, :-1].mean(axis=1)  # of which the trapezoidal rule makes the mean over the sphere
+    return build_tree(corners), float(across.sum() / np.sin(np.linspace(0.0, np.pi, len(corners))).sum())
 
 
 def quarter_corners(luminance: np.ndarray) -> np.ndarray:
@@ -95,18 +95,13 @@ def quarter_corners(luminance: np.ndarray) -> np.ndarray:
     Returns:
         Shape [2 height + 1, 2 width + 1]. The image is clamped at the poles and wraps around.
     """
-    rows = np.pad(luminance, ((1, 1), (0, 0)), mode="edge")
-    columns = np.pad(_halfway(rows, 0), ((0, 0), (1, 1)), mode="wrap")
-    return _halfway(columns, 1)
-
-
-def _halfway(values: np.ndarray, axis: int) -> np.ndarray:
-    """Insert means between neighbours along an axis, and leave out both ends: 2 n - 3 values from n."""
-    first, second = np.delete(values, -1, axis), np.delete(values, 0, axis)
-    return np.delete(
-        np.stack([0.5 * (first + second), second], axis + 1).reshape(_doubled(first.shape, axis)), -1, axis
-    )
-
-
-def _doubled(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return (*shape[:axis], 2 * shape[axis], *shape[axis + 1 :])
+    height, width = luminance.shape
+    corners = np.empty((2 * height + 1, 2 * width + 1))
+    # Along the rows of texels, then between them
+    rows = corners[1::2]
+    rows[:, 1::2] = luminance
+    rows[:, 2:-1:2] = 0.5 * (luminance[:, :-1] + luminance[:, 1:])
+    rows[:, 0] = rows[:, -1] = 0.5 * (luminance[:, 0] + luminance[:, -1])
+    corners[2:-1:2] = 0.5 * (rows[:-1] + rows[1:])
+    corners[0], corners[-1] = rows[0], rows[-1]
+    return corners

@@ -1,7 +1,8 @@
-"""Builds the sampling density of an environment map: blocks of texels, cut by halves into cells of constant density.
+"""Builds the sampling density of an environment map: blocks of texels, cut by halves into cells.
 
 A table with an entry for every texel misses the processor's caches at each step of a search. Here dark and smooth regions have
-large cells, and small bright lights have cells of down to 1/16 of a texel, so that a few thousand cells are enough for most maps.
+large cells of constant density; only where the luminance varies strongly are the cells as small as the quarters of texels, in
+which the density is bilinear as the luminance is.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SUBTEXEL_BITS = 4
-"""Cells are at least 2^-4 texels wide and high."""
-MAX_BLOCKS = (32, 64)
-"""Largest number of blocks down and across the image."""
-MAX_CELLS = 1 << 16
+MAX_BLOCKS = (256, 64)
+"""Largest number of blocks down and across the image.
+
+Blocks are flat because all points of a row of blocks share the stratification of one random number: a small bright light takes
+nearly all of it, and little is left for the rest of its row.
+"""
+MAX_CELLS = 1 << 18
 """Number of cells beyond which none is cut."""
-EXCESS = 0.005
+EXCESS = 0.001
 """Relative variance of luminance over density below which no cell is cut."""
+
+_ROWS = 8
+"""Number of rows of texels that are integrated at a time."""
 
 
 @dataclass(frozen=True)
@@ -25,39 +31,41 @@ class EnvironmentTree:
     """The density of sampling the points of a lat-long image.
 
     Attributes:
-        block_bits: Binary logarithm of the width and height of a block [texels].
+        block_bits: Binary logarithms of the height and the width of a block [half texels].
         row_cdf: Cumulative probabilities of the rows of blocks, shape [rows + 1], float32.
         column_cdf: Cumulative probabilities of the blocks in each row, shape [rows, columns + 1], float32.
-        values: Of a node that is cut, the probability of its first half; of a cell, its density, where the image has an area of 1.
+        values: Of a node that is cut, the probability of its first half; of a cell, its mean density [1 / area of the image].
             Shape [nodes], float32. The first rows * columns nodes are the blocks.
-        codes: Of a node that is cut, 2 * (index of its first half) + 1 if the halves lie side by side, + 0 if one lies above the
-            other; of a cell, -1. Shape [nodes], int32. The second half follows the first.
+        codes: Of a node that is cut, 2 * (index of its first half), plus 1 if its halves lie side by side and not one above the
+            other; of a cell with constant density -1; of the i-th bilinear cell -2 - i. Shape [nodes], int32. The second half of
+            a node follows the first.
+        corners: Density of the bilinear cells at their upper left, upper right, lower left and lower right corner, over the mean
+            density, shape [bilinear cells, 4], float32.
         excess: Relative variance of the luminance over the density.
     """
 
-    block_bits: int
+    block_bits: tuple[int, int]
     row_cdf: np.ndarray
     column_cdf: np.ndarray
     values: np.ndarray
     codes: np.ndarray
+    corners: np.ndarray
     excess: float
 
 
-def build_tree(
-    corners: np.ndarray, sines: np.ndarray, *, excess: float = EXCESS, max_cells: int = MAX_CELLS
-) -> EnvironmentTree:
-    """Cut an image into cells whose density follows its luminance times the sine of the polar angle.
+def build_tree(corners: np.ndarray, *, excess: float = EXCESS, max_cells: int = MAX_CELLS) -> EnvironmentTree:
+    """Cut an image into cells whose density follows its luminance times the sine of the polar angle, which is called power here.
 
-    A cell's weight is the root mean square of this product times the cell's area: of all densities that are constant in each cell,
-    this one has the least variance. The cells are cut in which the weight exceeds the integral most.
+    The weight of a cell is its area times the root mean square of the power: of all densities that are constant in each cell, the
+    one in proportion to the weights has the least variance. Those cells are cut whose weight exceeds the integral most.
 
     Args:
-        corners: Luminance at the corners of the quarters of texels, shape [2 height + 1, 2 width + 1]. It is bilinear between them.
-        sines: Sine of the polar angle at each row of texels, shape [height].
+        corners: Power at the corners of the quarters of texels, between which it is taken as bilinear, shape
+            [2 height + 1, 2 width + 1].
         excess: Relative variance of luminance over density below which no cell is cut.
         max_cells: Number of cells beyond which none is cut, except at the image's edges.
     """
-    image = _Image(corners, sines)
+    image = _Image(corners)
     nodes = _Nodes(image)
     nodes.cut_at_edges()
     nodes.cut_by_cost(excess, max_cells)
@@ -67,63 +75,58 @@ def build_tree(
 class _Image:
     """Integrals over boxes of an image.
 
-    A box is a row of four integers: y and x of its corner, and the binary logarithms of its height and width; the unit is the
-    smallest cell, 2^-SUBTEXEL_BITS texels.
+    A box is a row of four integers: y and x of its corner, and the binary logarithms of its height and width [half texels].
     """
 
-    def __init__(self, corners: np.ndarray, sines: np.ndarray) -> None:
+    def __init__(self, corners: np.ndarray) -> None:
         self.corners = np.asarray(corners, np.float64)
-        self.sines = np.asarray(sines, np.float64)
         self.height, self.width = (n // 2 for n in self.corners.shape)
-        quarters = _moments(*_ends(self.corners))
-        self.sums = np.stack([_sums(m) for m in self._of_texels(quarters)])
-
-    def _of_texels(self, quarters: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Integrals over texels of the luminance times the sine and of its square, from means over quarters of texels."""
-        mean, square = (m.reshape(self.height, 2, self.width, 2).mean(axis=(1, 3)) for m in quarters)
-        return mean * self.sines[:, None], square * self.sines[:, None] ** 2
+        self.sums = np.zeros((2, self.height + 1, self.width + 1))
+        for begin in range(0, self.height, _ROWS):  # a few rows at a time stay in the processor's caches
+            end = min(begin + _ROWS, self.height)
+            for moment, sums in zip(_moments(*_ends(self.corners[2 * begin : 2 * end + 1])), self.sums, strict=True):
+                quarters = moment.reshape(end - begin, 2, self.width, 2)
+                sums[begin + 1 : end + 1, 1:] = 0.25 * np.einsum("jbia->ji", quarters)
+        np.cumsum(self.sums, axis=2, out=self.sums)
+        np.cumsum(self.sums, axis=1, out=self.sums)
 
     def crosses(self, boxes: np.ndarray) -> np.ndarray:
         """Whether boxes cross the lower and the right edge of the image, shape [n, 2]. Boxes that lie outside do not."""
-        edge = np.array([self.height, self.width]) << SUBTEXEL_BITS
+        edge = 2 * np.array([self.height, self.width])
         begin, end = boxes[:, :2], boxes[:, :2] + (1 << boxes[:, 2:])
-        return (begin < edge).all(axis=1)[:, None] & (end > edge)
+        return np.all(begin < edge, axis=1, keepdims=True) & (end > edge)
+
+    def is_outside(self, boxes: np.ndarray) -> np.ndarray:
+        """Whether boxes lie beyond the lower or the right edge of the image."""
+        return np.any(boxes[:, :2] >= 2 * np.array([self.height, self.width]), axis=1)
 
     def integrals(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Integral of the luminance times the sine over each box, and weight of the box."""
-        found = np.empty((2, len(boxes)))
-        within = (boxes[:, 2:] < SUBTEXEL_BITS).any(axis=1)
-        found[:, within] = self._within_texels(boxes[within])
-        found[:, ~within] = self._over_texels(boxes[~within])
-        area = 2.0 ** (boxes[:, 2:].sum(axis=1) - 2 * SUBTEXEL_BITS)
-        return found[0], np.maximum(np.sqrt(area * found[1]), found[0])
+        """Integral of the power over each box [texels], and weight of the box."""
+        found = np.zeros((2, len(boxes)))
+        is_part = (boxes[:, 2:] < 1).any(axis=1)
+        found[:, ~is_part] = self._of_texels(boxes[~is_part])
+        is_part &= ~self.is_outside(boxes)
+        found[:, is_part] = self._of_parts(boxes[is_part])
+        weight = np.sqrt(0.25 * 2.0 ** boxes[:, 2:].sum(axis=1) * found[1])
+        return found[0], np.where(_is_quarter(boxes), found[0], np.maximum(weight, found[0]))
 
-    def _over_texels(self, boxes: np.ndarray) -> np.ndarray:
-        begin = boxes[:, :2] >> SUBTEXEL_BITS
-        end = begin + (1 << np.maximum(boxes[:, 2:] - SUBTEXEL_BITS, 0))
-        (top, left), (low, right) = (np.minimum(c, [self.height, self.width]).T for c in (begin, end))
+    def _of_texels(self, boxes: np.ndarray) -> np.ndarray:
+        begin, end = boxes[:, :2] >> 1, (boxes[:, :2] + (1 << boxes[:, 2:])) >> 1
+        (top, left), (low, right) = (np.minimum(at, [self.height, self.width]).T for at in (begin, end))
         s = self.sums
         return np.maximum(s[:, low, right] - s[:, top, right] - s[:, low, left] + s[:, top, left], 0.0)
 
-    def _within_texels(self, boxes: np.ndarray) -> np.ndarray:
-        """Integrals over boxes that are each a part of one texel, quarter by quarter."""
-        scale = 2.0 ** (1 - SUBTEXEL_BITS)  # coordinates in quarters' widths
-        begin, size = boxes[:, :2] * scale, 2.0 ** boxes[:, 2:] * scale
-        texel = boxes[:, :2] >> SUBTEXEL_BITS
-        inside = (texel < [self.height, self.width]).all(axis=1)
-        texel = np.minimum(texel, [self.height - 1, self.width - 1])
-        found = np.zeros((2, len(boxes)))
-        for quarter in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            origin = 2 * texel + quarter
-            low = np.clip(begin - origin, 0.0, 1.0)
-            high = np.clip(begin + size - origin, 0.0, 1.0)
-            j, i = origin.T
-            ends = (self.corners[j, i], self.corners[j, i + 1], self.corners[j + 1, i], self.corners[j + 1, i + 1])
-            part = [_bilinear(ends, y, x) for y in (low[:, 0], high[:, 0]) for x in (low[:, 1], high[:, 1])]
-            area = 0.25 * (high - low).prod(axis=1) * inside
-            found += np.stack(_moments(*part)) * area
-        sine = self.sines[texel[:, 0]]
-        return found * np.stack([sine, sine**2])
+    def _of_parts(self, boxes: np.ndarray) -> np.ndarray:
+        """Integrals over quarters and halves of texels, by the one or two quarters of each."""
+        first, last = boxes[:, :2], boxes[:, :2] + (1 << boxes[:, 2:]) - 1
+        moments = [np.stack(_moments(*self.quarter(at[:, 0], at[:, 1]))) for at in (first, last)]
+        area = 0.25 * 2.0 ** boxes[:, 2:].sum(axis=1)
+        return 0.5 * (moments[0] + moments[1]) * area
+
+    def quarter(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Power at the corners of quarters of texels."""
+        c = self.corners
+        return c[y, x], c[y, x + 1], c[y + 1, x], c[y + 1, x + 1]
 
 
 class _Nodes:
@@ -131,12 +134,11 @@ class _Nodes:
 
     def __init__(self, image: _Image) -> None:
         self.image = image
-        needed = max(image.height / MAX_BLOCKS[0], image.width / MAX_BLOCKS[1], 1.0)
-        self.block_bits = int(np.ceil(np.log2(needed)))
-        size = 1 << self.block_bits
-        self.blocks = (-(-image.height // size), -(-image.width // size))
-        corner = np.indices(self.blocks).reshape(2, -1).T << (self.block_bits + SUBTEXEL_BITS)
-        self.boxes = np.concatenate([corner, np.full_like(corner, self.block_bits + SUBTEXEL_BITS)], axis=1)
+        size = np.array([image.height, image.width])
+        self.block_bits = 1 + np.ceil(np.log2(np.maximum(size / MAX_BLOCKS, 1.0))).astype(np.int64)
+        self.blocks = tuple(-(-2 * size >> self.block_bits))
+        corner = np.indices(self.blocks).reshape(2, -1).T << self.block_bits
+        self.boxes = np.concatenate([corner, np.broadcast_to(self.block_bits, corner.shape)], axis=1)
         self.integral, self.weight = image.integrals(self.boxes)
         self.codes = np.full(len(self.boxes), -1)
         self.cuts: list[np.ndarray] = []  # the nodes that each step has cut
@@ -161,7 +163,6 @@ class _Nodes:
             room = max_cells - len(leaves)
             if cost.sum() <= accepted or room <= 0:
                 return
-            cost[self.boxes[leaves, 2:].sum(axis=1) == 0] = 0.0
             # Half of the largest cost is the limit for a while, then a lower one: much like cutting one node at a time
             limit = max(min(limit, 0.5 * cost.max()), accepted / (2 * max_cells))
             chosen = np.flatnonzero(cost >= limit)
@@ -176,8 +177,8 @@ class _Nodes:
         weights = []
         for axis in (0, 1):
             bits, other = boxes[:, 2 + axis], boxes[:, 3 - axis]
-            possible = (bits > 0) & ((bits > SUBTEXEL_BITS) | (other <= SUBTEXEL_BITS))
-            halves = _halves(np.where(possible[:, None], boxes, boxes + [0, 0, 1, 1]), np.full(len(boxes), axis))
+            possible = (bits > 0) & ((bits > 1) | (other <= 1))
+            halves = _halves(boxes, np.where(possible, axis, 1 - axis))
             weights.append(np.where(possible, sum(self.image.integrals(half)[1] for half in halves), np.inf))
         return (weights[1] < weights[0]).astype(np.int64)
 
@@ -198,10 +199,7 @@ class _Nodes:
         integral = self.integral[cell].sum()
         excess = (weight.sum() / integral) ** 2 - 1.0 if integral > 0.0 else 0.0
         if not weight.sum() > 0.0:  # a black image: uniform density
-            inside = ~(self.boxes[:, :2] >= np.array([self.image.height, self.image.width]) << SUBTEXEL_BITS).any(
-                axis=1
-            )
-            weight = np.where(cell & inside, 2.0 ** self.boxes[:, 2:].sum(axis=1), 0.0)
+            weight = np.where(cell & ~self.image.is_outside(self.boxes), 2.0 ** self.boxes[:, 2:].sum(axis=1), 0.0)
         for nodes in reversed(self.cuts):
             first = self.codes[nodes] >> 1
             weight[nodes] = weight[first] + weight[first + 1]
@@ -220,9 +218,26 @@ class _Nodes:
             )
             probability[first] = probability[nodes] * values[nodes]
             probability[first + 1] = probability[nodes] * (1.0 - values[nodes].astype(np.float64))
-        area = 2.0 ** (self.boxes[:, 2:].sum(axis=1) - 2 * SUBTEXEL_BITS) / (self.image.height * self.image.width)
+        area = 2.0 ** self.boxes[:, 2:].sum(axis=1) / (4 * self.image.height * self.image.width)
         values[cell] = (probability / area)[cell]
-        return EnvironmentTree(self.block_bits, row_cdf, column_cdf, values, self.codes.astype(np.int32), float(excess))
+        codes, corners = self._bilinear_cells()
+        return EnvironmentTree(
+            tuple(self.block_bits.tolist()), row_cdf, column_cdf, values, codes, corners, float(excess)
+        )
+
+    def _bilinear_cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """The codes of all nodes, and the corners of the cells whose density is bilinear."""
+        found = np.flatnonzero((self.codes < 0) & _is_quarter(self.boxes) & (self.integral > 0.0))
+        corners = np.stack(self.image.quarter(*self.boxes[found, :2].T), axis=1)
+        corners = (corners / corners.mean(axis=1, keepdims=True)).astype(np.float32)
+        codes = self.codes.astype(np.int32)
+        codes[found] = -2 - np.arange(len(found))
+        return codes, corners
+
+
+def _is_quarter(boxes: np.ndarray) -> np.ndarray:
+    """Whether boxes are quarters of texels."""
+    return (boxes[:, 2:] == 0).all(axis=1)
 
 
 def _halves(boxes: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -239,21 +254,11 @@ def _ends(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     return corners[:-1, :-1], corners[:-1, 1:], corners[1:, :-1], corners[1:, 1:]
 
 
-def _bilinear(ends: tuple[np.ndarray, ...], y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    top, low = ends[0] * (1.0 - x) + ends[1] * x, ends[2] * (1.0 - x) + ends[3] * x
-    return top * (1.0 - y) + low * y
-
-
 def _moments(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and mean square of a bilinear function with the values a, b in the upper and c, d in the lower corners."""
     mean = 0.25 * (a + b + c + d)
     across, down, twist = 0.5 * (b + d - a - c), 0.5 * (c + d - a - b), a + d - b - c
     return mean, mean**2 + (across**2 + down**2) / 12.0 + twist**2 / 144.0
-
-
-def _sums(values: np.ndarray) -> np.ndarray:
-    """Sums over the rectangles from the upper left corner, shape [height + 1, width + 1]."""
-    return np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
 
 
 def _cumulative(weights: np.ndarray) -> np.ndarray:

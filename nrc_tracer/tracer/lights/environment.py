@@ -1,4 +1,4 @@
-"""Environment maps: a lat-long image with bilinear interpolation, sampled from a density that is constant in cells.
+"""Environment maps: a lat-long image with bilinear interpolation, sampled from a density that is constant or bilinear in cells.
 
 The cells form a tree that is small enough for the processor's caches (`nrc_tracer.tracer.environment_tree`). A point is drawn by
 choosing a row of blocks and a block by cumulative probabilities, then half after half of the block down to a cell. Each choice is
@@ -9,11 +9,9 @@ Sampling*, 2005).
 import warp as wp
 
 from nrc_tracer.device.constants import INV_2PI, INV_2PI2, INV_PI
-from nrc_tracer.tracer.environment_tree import SUBTEXEL_BITS
 from nrc_tracer.tracer.lights.light import Environment, LightRecord, LightSample
 
-SUBTEXELS = wp.constant(1 << SUBTEXEL_BITS)
-SUBTEXEL_SHIFT = wp.constant(SUBTEXEL_BITS)
+FLAT = wp.constant(-1)  # code of a cell with constant density
 BELOW_ONE = wp.constant(1.0 - 2.0**-24)
 SMALLEST = wp.constant(1.0e-20)
 
@@ -67,12 +65,14 @@ def environment_pdf(env: Environment, light: LightRecord, uv: wp.vec2) -> float:
     sin_theta = wp.sin(uv[1] * wp.PI)
     if sin_theta <= 0.0:
         return 0.0
-    x = wp.clamp(int(uv[0] * float(env.width * SUBTEXELS)), 0, env.width * SUBTEXELS - 1)
-    y = wp.clamp(int(uv[1] * float(env.height * SUBTEXELS)), 0, env.height * SUBTEXELS - 1)
-    bits = env.block_bits + SUBTEXEL_SHIFT
-    node = env.nodes[(y >> bits) * env.columns + (x >> bits)]
-    x_bit = bits - 1
-    y_bit = bits - 1
+    # Coordinates in half texels
+    across = uv[0] * float(2 * env.width)
+    down = uv[1] * float(2 * env.height)
+    x = wp.clamp(int(across), 0, 2 * env.width - 1)
+    y = wp.clamp(int(down), 0, 2 * env.height - 1)
+    node = env.nodes[(y >> env.row_bits) * env.columns + (x >> env.column_bits)]
+    x_bit = env.column_bits - 1
+    y_bit = env.row_bits - 1
     while node.code >= 0:
         half = int(0)
         if (node.code & 1) != 0:
@@ -82,7 +82,11 @@ def environment_pdf(env: Environment, light: LightRecord, uv: wp.vec2) -> float:
             half = (y >> y_bit) & 1
             y_bit -= 1
         node = env.nodes[(node.code >> 1) + half]
-    return light.probability * node.value * INV_2PI2 / sin_theta
+    density = node.value
+    if node.code < FLAT:
+        s = wp.clamp(across - float(x), 0.0, 1.0)
+        density *= bilinear(env.corners[-2 - node.code], s, wp.clamp(down - float(y), 0.0, 1.0))
+    return light.probability * density * INV_2PI2 / sin_theta
 
 
 @wp.func
@@ -106,6 +110,20 @@ def rescaled(u: float, low: float, high: float) -> float:
 
 
 @wp.func
+def bilinear(corners: wp.vec4, s: float, t: float) -> float:
+    """Interpolate between the upper left, upper right, lower left and lower right corner."""
+    return (corners[0] * (1.0 - s) + corners[1] * s) * (1.0 - t) + (corners[2] * (1.0 - s) + corners[3] * s) * t
+
+
+@wp.func
+def sample_linear(u: float, a: float, b: float) -> float:
+    """Draw x in [0, 1] with density proportional to a (1 - x) + b x."""
+    if a + b <= 0.0:
+        return u
+    return wp.min(u * (a + b) / (a + wp.sqrt(wp.max(0.0, a * a * (1.0 - u) + b * b * u))), 1.0)
+
+
+@wp.func
 def sample_environment(env: Environment, light: LightRecord, u: wp.vec2) -> LightSample:
     """Draw a direction. The radiance is looked up later, where the light turns out to be visible (`sampled_radiance`)."""
     # Choose a block
@@ -116,8 +134,8 @@ def sample_environment(env: Environment, light: LightRecord, u: wp.vec2) -> Ligh
     s = rescaled(u[0], env.column_cdf[base + column], env.column_cdf[base + column + 1])
 
     # Choose half after half down to a cell
-    width = float(1 << env.block_bits)
-    height = width
+    width = float(1 << env.column_bits)
+    height = float(1 << env.row_bits)
     x = float(column) * width
     y = float(row) * height
     node = env.nodes[row * env.columns + column]
@@ -140,8 +158,16 @@ def sample_environment(env: Environment, light: LightRecord, u: wp.vec2) -> Ligh
                 y += height
                 half = 1
         node = env.nodes[(node.code >> 1) + half]
+    density = node.value
 
-    uv = wp.vec2((x + s * width) / float(env.width), (y + v * height) / float(env.height))
+    # In a bilinear cell draw the row, then the point in the row (PBRT, 4th ed., A.5.4)
+    if node.code < FLAT:
+        c = env.corners[-2 - node.code]
+        v = sample_linear(v, c[0] + c[1], c[2] + c[3])
+        s = sample_linear(s, c[0] * (1.0 - v) + c[2] * v, c[1] * (1.0 - v) + c[3] * v)
+        density *= bilinear(c, s, v)
+
+    uv = wp.vec2((x + s * width) / float(2 * env.width), (y + v * height) / float(2 * env.height))
     phi = wp.TAU * uv[0]
     theta = wp.PI * uv[1]
     sin_theta = wp.sin(theta)
@@ -149,7 +175,7 @@ def sample_environment(env: Environment, light: LightRecord, u: wp.vec2) -> Ligh
     sample.wi = wp.transpose(env.to_local) @ wp.vec3(wp.sin(phi) * sin_theta, wp.cos(theta), -wp.cos(phi) * sin_theta)
     sample.p = wp.vec3(uv[0], uv[1], 0.0)
     if sin_theta > 0.0:
-        sample.pdf = light.probability * node.value * INV_2PI2 / sin_theta
+        sample.pdf = light.probability * density * INV_2PI2 / sin_theta
     sample.radiance = wp.vec3(1.0)
     sample.distant = 1
     sample.mapped = 1

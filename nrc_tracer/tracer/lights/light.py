@@ -39,8 +39,8 @@ class LightRecord:
 class EnvironmentNode:
     """A node of the tree of cells; see `nrc_tracer.tracer.environment_tree.EnvironmentTree`."""
 
-    value: float  # probability of the first half; density of a cell
-    code: int  # 2 * (index of the first half) + (1: cut into left and right); -1: a cell
+    value: float  # probability of the first half; mean density of a cell
+    code: int
 
 
 @wp.struct
@@ -52,10 +52,12 @@ class Environment:
     texels: wp.array[wp.vec3]
     rows: int  # of blocks
     columns: int  # of blocks
-    block_bits: int  # binary logarithm of a block's width and height [texels]
+    row_bits: int  # binary logarithm of a block's height [half texels]
+    column_bits: int  # binary logarithm of a block's width [half texels]
     row_cdf: wp.array[float]  # cumulative probabilities of the rows of blocks, [rows + 1]
     column_cdf: wp.array[float]  # cumulative probabilities of the blocks in each row, [rows, columns + 1], flat
     nodes: wp.array[EnvironmentNode]  # the first are the blocks
+    corners: wp.array[wp.vec4]  # of the bilinear cells
     to_local: wp.mat33  # from world directions to those of the map
     scale: float  # factor of the radiance
 
