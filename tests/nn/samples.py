@@ -1,4 +1,4 @@
-"""Small models and batches that several tests use."""
+"""Small models and batches for several tests."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.encodings.build import build_encoding
 from nrc_tracer.nn.model import Model
 
-# b = 1.45: no scale is an integer, where an ulp of it would move a point to the next cell
+# b = 1.45: no scale is an integer, so an ulp of it does not move a point to the next cell
 GRID = {
     "otype": "HashGrid",
     "n_levels": 5,
@@ -26,7 +26,7 @@ EMA = {"otype": "Ema", "decay": 0.9, "nested": {"otype": "Adam", "learning_rate"
 
 
 def make_model(encoding=GRID, network=SMALL, n_input_dims=3, n_output_dims=3, **options):
-    """A model on the CPU; its loss and optimizer by the options `loss` and `optimizer`."""
+    """A model on the CPU; `loss` and `optimizer` are given as options."""
     config = {"encoding": encoding, "network": network}
     config |= {key: options.pop(key) for key in ("loss", "optimizer") if key in options}
     options = {"precision": "float32", "threads": 2} | options
@@ -43,13 +43,13 @@ def make_launcher(threads=2):
 
 
 def uniform(*shape, low=0.0, high=1.0, seed=0):
-    """float32 tensor of that shape."""
+    """A float32 tensor of uniform random numbers with the given shape."""
     values = np.random.default_rng(seed).uniform(low, high, shape)
     return torch.from_numpy(np.atleast_1d(values).astype(np.float32)).reshape(shape)
 
 
 def spread_params(model, seed=5):
-    """A model's initial parameters with its grids made as large as inputs are, so that every term of a gradient counts."""
+    """A model's initial parameters, with grids enlarged to the size of inputs so that every term of a gradient matters."""
     split = model.structure.n_matrix_params
     params = model.params.clone()
     params[split:] = uniform(model.n_params - split, low=-1.0, seed=seed)
@@ -57,10 +57,10 @@ def spread_params(model, seed=5):
 
 
 def relative(value, expected):
-    """Relative L2 distance."""
+    """Relative distance in the L2 norm."""
     return float((value.double() - expected.double()).norm() / expected.double().norm())
 
 
 def same_bits(a, b):
-    """Whether two float32 tensors are equal to the last bit, NaN and zeros' signs included."""
+    """Whether two float32 tensors are equal to the last bit, including NaN and the signs of zeros."""
     return a.shape == b.shape and torch.equal(a.contiguous().view(torch.int32), b.contiguous().view(torch.int32))

@@ -1,4 +1,4 @@
-"""Models and trainings for files."""
+"""Models and trainings for tests of files."""
 
 import torch
 
@@ -18,7 +18,7 @@ CONFIG = {
         },
     },
 }
-# What nothing is drawn for: small enough to be damaged byte by byte
+# A model without random numbers, small enough for damaging every byte of its file
 TINY = {
     "encoding": {"otype": "Identity"},
     "network": {"otype": "FullyFusedMLP", "n_neurons": 16, "n_hidden_layers": 1},
@@ -41,7 +41,7 @@ def train(trainer, steps, first=0):
 
 
 class Recorder:
-    """A trainer that keeps the state it is given."""
+    """A fake trainer that keeps the state that is loaded."""
 
     def __init__(self, model, state):
         self.model, self.config, self._state = model, model.config, state

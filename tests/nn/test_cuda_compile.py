@@ -20,7 +20,7 @@ MODULES = {
     "ema": lambda: ema_kernels.ema_dense.module,
 }
 GRIDS = {f"grid_{n_dims}d_{n_features}f": (n_dims, n_features) for n_dims in (2, 3, 4) for n_features in (1, 2, 4, 8)}
-# Sixteen corners of a cell take the compiler long: one of these is proof enough for the others
+# The sixteen corners of a 4-D cell take the compiler long, so only one of these is compiled
 LONG = ("grid_4d_1f", "grid_4d_4f", "grid_4d_8f")
 
 
@@ -29,6 +29,6 @@ LONG = ("grid_4d_1f", "grid_4d_4f", "grid_4d_8f")
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in (*MODULES, *GRIDS)]
 )
 def test_compiles_for_cuda(name, arch, tmp_path):
-    """Machine code with all kernels of the module in it."""
+    """The machine code contains all kernels of the module."""
     module = MODULES[name]() if name in MODULES else grid_kernels(*GRIDS[name]).forward.module
     assert compile_for_cuda(module, arch, tmp_path).is_file()

@@ -1,4 +1,4 @@
-"""Golden vectors: every encoding's kernels, and whole models, against the independent oracle."""
+"""Golden values: every encoding's kernels, and whole models, compared with the independent oracle."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from tests.nn.samples import make_encoding, make_launcher, make_model, spread_pa
 TYPES = ("Hash", "Dense", "Tiled")
 INTERPOLATIONS = ("Linear", "Smoothstep", "Nearest")
 ACCURACY = 1e-6
-"""Of the largest value: what kernels are held to."""
+"""Largest error of kernels, as a fraction of the largest value."""
 
 
 def grid(type_="Hash", interpolation="Linear", features=2, **keys):
@@ -35,7 +35,7 @@ GRIDS = [
     for n_dims in (2, 3, 4)
     for (j, features), (i, type_) in itertools.product(enumerate((1, 2, 4, 8)), enumerate(TYPES))
 ]
-# Levels too fine to be numbered index entry 0
+# Levels too fine for 32-bit indices read entry 0
 TOO_FINE = [
     pytest.param(grid("Tiled", n_levels=24, base_resolution=16), 2, id="2d-too-fine"),
     pytest.param(grid("Tiled", n_levels=15, base_resolution=16), 3, id="3d-too-fine"),
@@ -89,7 +89,7 @@ COMPOSITES = [
 
 
 def points(n_dims, far, seed=0):
-    """0, 1 and 1/2 in every column, random ones inside, and unless there is no `far`, outside and as far as that."""
+    """0, 1 and 1/2 in every column, random points inside, and with `far` also points outside up to that distance."""
     x = [uniform(160, n_dims, seed=seed)]
     x[0][:3] = torch.tensor([[0.0], [1.0], [0.5]])
     if far:
@@ -117,27 +117,27 @@ def assert_golden(config, n_dims, far):
         values = kernel_values(encoding, x, params, width)
         largest = np.abs(expected).max(initial=0.0)
         np.testing.assert_allclose(values, expected, rtol=0.0, atol=ACCURACY * largest)
-        # The definition is float64 past the same roundings
+        # After the same float32 roundings the definition is float64
         defined = encoding.reference(x, params.double(), width)
         np.testing.assert_allclose(defined, expected, rtol=0.0, atol=1e-13 * largest)
 
 
 @pytest.mark.parametrize(("config", "n_dims"), [*GRIDS, *LARGE, *TOO_FINE])
 def test_grid(config, n_dims):
-    """Inside, outside and so far away that cells still fit in an int32, with and without padding."""
+    """Points inside, outside, and as far away as cells fit into an int32, with and without padding."""
     finest = float(oracle.grid_levels(config, n_dims)[-1].scale)
     assert_golden(config, n_dims, min(1e6, 1e9 / max(finest, 1.0)))
 
 
 @pytest.mark.parametrize(("config", "n_dims"), LEAVES)
 def test_other_encodings(config, n_dims):
-    """Far outside, too, but for harmonics, whose powers of what is no direction are sums of large terms."""
+    """Points are also far outside, except for harmonics, whose powers are sums of large terms away from the sphere."""
     assert_golden(config, n_dims, 0.0 if config["otype"] == "SphericalHarmonics" else 1e3)
 
 
 @pytest.mark.parametrize(("config", "n_dims"), COMPOSITES)
 def test_composite(config, n_dims):
-    """Where each nested encoding's columns, padding, inputs and parameters are."""
+    """Columns, padding, inputs and parameters of each nested encoding have the right places."""
     assert_golden(config, n_dims, 0.0)
 
 
@@ -158,7 +158,7 @@ def test_composite(config, n_dims):
     ],
 )
 def test_padding_is_exact(config, n_dims, columns, value):
-    """Ones to the last bit, zeros for the grid, in these columns of 16 and not in the one before or after."""
+    """Padding has ones to the last bit, or zeros for a grid, in exactly these of 16 columns."""
     encoding = make_encoding(config, n_dims)
     values = kernel_values(encoding, points(n_dims, 1.0), uniform(encoding.n_params, low=-1.0, seed=1), 16)
     assert encoding.width(16) == 16
@@ -168,8 +168,8 @@ def test_padding_is_exact(config, n_dims, columns, value):
 
 
 @pytest.mark.parametrize("features", [1, 2])
-def test_positions_that_are_no_cells_do_no_harm(features):
-    """Beyond int32, infinite or NaN: what is read is in the table, what is not a number says so."""
+def test_positions_outside_of_all_cells_are_safe(features):
+    """Beyond int32, infinite or NaN positions, reads stay inside the table, and results of NaN are NaN."""
     encoding = make_encoding(grid(features=features), 3)
     params = uniform(encoding.n_params, low=-1.0, seed=1)
     x = torch.tensor([[1e30], [-1e30], [1e36], [1e12], [torch.inf], [-torch.inf], [torch.nan]]).expand(-1, 3)
@@ -190,7 +190,7 @@ def test_positions_that_are_no_cells_do_no_harm(features):
     ],
 )
 def test_parameter_counts(n_dims, config, count):
-    """The specification's table, by grid and by structure."""
+    """The counts are those of the specification's table, for the grid and for the structure."""
     config = {"otype": "HashGrid", **config}
     encoding = make_encoding(config, n_dims)
     assert encoding.n_params == count
@@ -220,7 +220,7 @@ NETWORKS = {
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", MODELS)
 def test_models(name, network):
-    """Encoding, padding and network together: the reference to float64's accuracy, the kernels to 1e-5."""
+    """Encoding, padding and network together: the reference agrees to float64's accuracy, the kernels to 1e-5."""
     (config, n_dims), mlp = MODELS[name], NETWORKS[network]
     for n_output_dims in (1, 17):
         kernels = make_model(config, mlp, n_dims, n_output_dims)

@@ -1,4 +1,4 @@
-"""Gradients of whole models: by backend, by autograd, by lists; first and second ones, against the float64 reference."""
+"""First and second gradients of whole models, by backends, autograd and lists, compared with the float64 reference."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from tests.nn.samples import (
 )
 
 DEEP = NETWORK | {"n_hidden_layers": 5}
-# Float32, then what ReLU masks that flip leave of half and bfloat16: outputs of max |y|, weights, inputs and grid
+# For float32, and for half and bfloat16, where ReLU masks flip: errors of outputs by max |y|, weights, inputs and grid
 LIMITS = {
     "float32": (1e-5, 1e-5, 1e-5),
     "bfloat16": (2e-2, 3e-2, 0.15),
@@ -49,7 +49,7 @@ ENCODINGS = {
 
 
 def same_models(encoding=GRID, network=DEEP, n_input_dims=3, **options):
-    """A model by kernels and one by the reference in float64, with the same parameters."""
+    """A model with kernels, and the float64 reference with the same parameters."""
     model = make_model(encoding, network, n_input_dims, **options)
     judge = make_model(encoding, network, n_input_dims, backend="reference", precision="float64")
     model.set_params(spread_params(model))
@@ -63,7 +63,7 @@ def linear_loss(weights):
 
 
 def gradients(model, x, weights, dtype=torch.float32):
-    """Output, and gradients of input and parameters by autograd."""
+    """The output, and the gradients of input and parameters by autograd."""
     x = x.clone().requires_grad_()
     params = model.params.to(dtype).requires_grad_()
     y = model.apply(x, params)
@@ -71,7 +71,7 @@ def gradients(model, x, weights, dtype=torch.float32):
 
 
 def l2_weights(y, x):
-    """Gradient of the mean squared distance of outputs from a smooth function, as in training."""
+    """Gradient of the mean squared distance between outputs and a smooth function, as in training."""
     target = torch.stack([torch.sin(6 * x.sum(dim=1)), torch.cos(5 * x[:, 0]), x[:, 1]], dim=1)
     return (2.0 * (y - target) / y.numel()).float()
 
@@ -81,14 +81,14 @@ def l2_weights(y, x):
 def test_a_deep_network_is_near_the_reference(precision, activation):
     """Outputs and gradients of five hidden layers of 64, by autograd and by the backend's own pass.
 
-    With ReLU within the specified limits; without its kinks the twelve roundings of weights and layers, by half an ulp each,
-    are all there is.
+    With ReLU, errors are within the specified limits; without its kinks they come only from the twelve roundings of weights and
+    layers, half an ulp each.
     """
     model, judge = same_models(network=DEEP | {"activation": activation}, precision=precision)
     split = model.structure.n_matrix_params
     if activation == "ReLU":
         outputs, matrices, others = LIMITS[precision]
-        model.params[split:] *= 0.1  # by chance, no unit in float32 is within rounding of its kink
+        model.params[split:] *= 0.1  # with these parameters no unit is within float32 rounding of its kink
         judge.set_params(model.params)
     else:
         outputs = matrices = others = max(12 * torch.finfo(getattr(torch, precision)).eps / 2, 1e-5)
@@ -108,7 +108,7 @@ def test_a_deep_network_is_near_the_reference(precision, activation):
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_encodings_before_a_network(name):
-    """The float32 limit for every encoding; the backend's own pass makes autograd's bits."""
+    """The float32 limit holds for every encoding, and the backend's own pass gives the bits of autograd."""
     model, judge = same_models(ENCODINGS[name], SOFT)
     x, weights = uniform(700, 3), uniform(700, 3, low=-1.0, seed=2)
     y, d_x, d_params = gradients(model, x, weights)
@@ -122,8 +122,8 @@ def test_encodings_before_a_network(name):
     assert abs(loss - (expected_y * weights).sum()) < 1e-5 * (expected_y * weights).norm() * 2100**0.5
 
 
-def test_gradient_of_parameters_is_that_of_finite_differences():
-    """Of the reference in float64, along random directions; h^2 and rounding / h are both below 1e-8 of it."""
+def test_gradient_of_parameters_agrees_with_finite_differences():
+    """The float64 reference is differenced along random directions; h^2 and rounding / h are both below 1e-8 of the gradient."""
     _, judge = same_models(SMOOTH, SOFT)
     x, weights = uniform(100, 3), uniform(100, 3, low=-1.0, seed=2)
     _, _, gradient = gradients(judge, x, weights, torch.float64)
@@ -137,7 +137,7 @@ def test_gradient_of_parameters_is_that_of_finite_differences():
 @pytest.mark.parametrize("activation", ["ReLU", "Softplus", "SiLU"])
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_second_derivatives(name, activation):
-    """An eikonal loss and a penalty on the parameters' gradient, by inputs and parameters: 1e-5 in relative norm."""
+    """An eikonal loss and a penalty on the parameters' gradient agree for inputs and parameters to 1e-5 in relative norm."""
     model, judge = same_models(ENCODINGS[name], SOFT | {"activation": activation}, n_output_dims=1)
 
     def derivatives(model, dtype):
@@ -157,7 +157,7 @@ def test_second_derivatives(name, activation):
 
 
 def test_loss_scale_does_not_change_the_gradient():
-    """A power of two, in float32: to the last bit, whatever it is, until something overflows."""
+    """A power of two in float32 does not change a bit, until something overflows."""
     model, _ = same_models()
     x, weights = uniform(500, 3), uniform(500, 3, low=-1.0, seed=2)
     expected = model.backend.gradient(x, model.params, linear_loss(weights))[1].dense()
@@ -174,7 +174,7 @@ def test_loss_scale_does_not_change_the_gradient():
 @pytest.mark.parametrize("n_levels", [1, 5])
 @pytest.mark.parametrize("n", [1, 77, BLOCK + 5])
 def test_threads_do_not_change_a_bit(n, n_levels, precision):
-    """Output, input gradient, autograd's gradient and the listed one; one level is cut into up to six regions."""
+    """Output, input gradient, autograd's gradient and the listed one are equal; one level is cut into up to six regions."""
     x, weights = uniform(n, 3), uniform(n, 3, low=-1.0, seed=2)
 
     def everything(threads):
@@ -189,7 +189,7 @@ def test_threads_do_not_change_a_bit(n, n_levels, precision):
 
 
 def test_lists_of_two_grids_and_batches_that_differ():
-    """Levels listed entirely and in part, and nothing of the batch before; the rest of the memory is not looked at."""
+    """Levels are listed entirely and in part; nothing remains from the batch before, and other memory is not read."""
     model, _ = same_models(TWO_GRIDS, SOFT, 6)
     for step, n in enumerate((300, 20, 3, 64, 1, 2000, 2)):
         x, weights = uniform(n, 6, seed=step), uniform(n, 3, low=-1.0, seed=step + 50)
@@ -200,13 +200,13 @@ def test_lists_of_two_grids_and_batches_that_differ():
         if n == 20:
             assert all(any(whole) and not all(whole) for whole in lists)
         assert len(lists) == 2
-        # What is not in the lists may hold anything
+        # Memory outside of the lists may contain anything
         gradient.flat[gradient.n_matrix_params :] = torch.nan
         assert torch.equal(gradient.dense(), expected)
 
 
-def test_deterministic_mode_is_the_same_gradient():
-    """Integers instead of lists: every value counts, and differs from the plain sum by rounding."""
+def test_deterministic_mode_gives_the_same_gradient():
+    """Sums use integers instead of lists; they include every value and differ from plain sums only by rounding."""
     model = make_model(SMOOTH, SOFT, deterministic=True)
     model.set_params(spread_params(model))
     x, weights = uniform(700, 3), uniform(700, 3, low=-1.0, seed=2)
@@ -217,8 +217,8 @@ def test_deterministic_mode_is_the_same_gradient():
         assert relative(gradient.flat, expected) < 1e-6
 
 
-def test_an_encoding_alone():
-    """Its gradient is that of the definition, and there are no matrices."""
+def test_gradient_of_an_encoding_alone():
+    """Its gradient agrees with the definition, and there are no matrices."""
     encoding = configuration.read_encoding(SMOOTH)
     structure = Structure(3, None, encoding, None)
     backend = WarpBackend(structure, make_launcher(), torch.float32)
@@ -231,8 +231,8 @@ def test_an_encoding_alone():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_gradients_that_are_not_finite_are_none(bad):
-    """And the lists of the step before are left alone."""
+def test_gradients_that_are_not_finite_are_dropped(bad):
+    """The lists of the step before do not change."""
     model, _ = same_models()
     x, weights = uniform(50, 3), uniform(50, 3)
     _, before = model.backend.gradient(x, model.params, linear_loss(weights))
@@ -246,7 +246,7 @@ def test_gradients_that_are_not_finite_are_none(bad):
 
 @pytest.mark.parametrize("precision", LIMITS)
 def test_an_empty_batch(precision):
-    """Gradients of zero, by autograd and the backend's own pass, and of gradients."""
+    """All gradients are zero: by autograd, by the backend's own pass, and second ones."""
     model, _ = same_models(precision=precision)
     x, weights = torch.zeros(0, 3), torch.zeros(0, 3)
     y, d_x, d_params = gradients(model, x, weights)

@@ -1,4 +1,4 @@
-"""Initial parameters, value by value those of the oracle."""
+"""Initial parameters, compared value by value with the oracle."""
 
 import numpy as np
 import pytest
@@ -32,8 +32,8 @@ ARCHITECTURES = {
 
 @pytest.mark.parametrize("seed", [1337, 0, 1, 2**32, 2**64 - 1, -1])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_parameters_are_those_of_the_oracle(name, seed):
-    """To the last bit: widths, bounds, the order of the grids' draws, and the generator going on from one to the next."""
+def test_parameters_agree_with_the_oracle(name, seed):
+    """Widths, bounds, the order of numbers for grids, and the continued generator agree to the last bit."""
     n_in, n_out, encoding, network = ARCHITECTURES[name]
     parts = configuration.read_encoding(encoding), None if network is None else configuration.read_network(network)
     structure = Structure(n_in, n_out, *parts)
@@ -44,7 +44,7 @@ def test_parameters_are_those_of_the_oracle(name, seed):
 
 
 def test_a_large_grid():
-    """More draws than the generator makes at a time."""
+    """The grid needs more random numbers than the generator makes at a time."""
     config = GRID | {"log2_hashmap_size": 16, "n_levels": 8, "base_resolution": 16}
     model = make_model(config, None)
     assert model.n_params > 3 * 2**16
@@ -52,21 +52,21 @@ def test_a_large_grid():
     assert model.params.abs().max() <= 1e-4
 
 
-def test_seeds_make_different_parameters():
-    """And the default is tiny-cuda-nn's 1337."""
+def test_seeds_give_different_parameters():
+    """The default is tiny-cuda-nn's 1337."""
     assert not np.array_equal(make_model(seed=1).params, make_model(seed=2).params)
     np.testing.assert_array_equal(make_model().params, make_model(seed=1337).params)
 
 
 def test_pcg32_demo_output():
-    """O'Neill's pcg32-demo, round 1: seed 42, sequence 54."""
+    """The numbers are those of O'Neill's pcg32-demo, round 1: seed 42, sequence 54."""
     expected = [0xA15C02B7, 0x7B47F409, 0xBA1D3330, 0x83D2F293, 0xBFA4784B, 0xCBED606E]
     assert Pcg32(42, 54).integers(6).tolist() == expected
 
 
 @pytest.mark.parametrize("n", [0, 1, 5, 2**16 - 1, 2**16, 2**16 + 1, 3 * 2**16 + 7])
 def test_pcg32_draws_and_jumps(n):
-    """As many at a time as one likes, and skipping is drawing."""
+    """Numbers can be drawn in any amounts, and skipping equals drawing."""
     generator, expected = Pcg32(7), oracle.Pcg32(7)
     np.testing.assert_array_equal(generator.integers(n), expected.draw(n))
     np.testing.assert_array_equal(generator.integers(3), expected.draw(3))
@@ -76,13 +76,13 @@ def test_pcg32_draws_and_jumps(n):
 
 
 def test_floats_are_in_their_range():
-    """[0, 1) and [-bound, bound), 23 bits each."""
+    """They lie in [0, 1) and [-bound, bound), with 23 bits each."""
     draws = Pcg32(3).floats(200_000)
     assert draws.dtype == np.float32
     assert (draws >= 0).all()
     assert (draws < 1).all()
     assert not (draws * 2**23 % 1).any()
-    # The mean of n uniform draws has standard error sqrt(1 / 12 n)
+    # The mean of n uniform numbers has the standard error sqrt(1 / 12 n)
     assert abs(draws.mean(dtype=np.float64) - 0.5) < 5 * (1 / 12 / len(draws)) ** 0.5
     wide = Pcg32(3).symmetric_floats(200_000, 0.3)
     np.testing.assert_allclose(wide, 0.3 * (2 * draws.astype(np.float64) - 1), atol=0.3 * 2**-23)

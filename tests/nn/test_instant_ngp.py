@@ -1,4 +1,4 @@
-"""Snapshots of instant-ngp, as far as their description goes: no file of instant-ngp itself is at hand."""
+"""Snapshots of instant-ngp according to their description; no file written by instant-ngp itself is available."""
 
 import gzip
 import os
@@ -23,7 +23,7 @@ NETWORK = {"otype": "FullyFusedMLP", "n_neurons": 16, "n_hidden_layers": 1}
 GRID = {"otype": "HashGrid", "n_levels": 4, "log2_hashmap_size": 10, "per_level_scale": 1.45}
 CONFIG = {"encoding": GRID, "network": NETWORK, "loss": {"otype": "L2"}, "optimizer": {"otype": "Adam"}}
 
-# As in the configurations that come with instant-ngp: the Identity is for trained columns, of which there may be none
+# As in the configurations of instant-ngp: the Identity is for trained columns, of which there may be none
 NERF = {
     "encoding": {**GRID, "n_features_per_level": 4, "n_levels": 3},
     "dir_encoding": {
@@ -41,11 +41,11 @@ NERF = {
 
 
 def _nerf_file(path, n_extra_dims=0, n_density=16, grid=None, **changes):
-    """Write a file by its description alone; returns its parameters."""
+    """Write a file according to the description; return its parameters."""
     config = {**NERF, "network": {**NETWORK, "n_output_dims": n_density}}
     rng = np.random.default_rng(3)
     n_position = nn.Model(3, None, {"encoding": NERF["encoding"], "network": None}, device="cpu").n_params
-    n_density_network = 16 * 16 + 16 * 16  # 12 features and 4 of padding; 16 outputs, padding included
+    n_density_network = 16 * 16 + 16 * 16  # 12 features and 4 of padding; 16 outputs, including padding
     # 16 outputs of density, 9 + n_extra_dims padded to 16
     n_colour_network = 32 * 32 + 32 * 32 + 16 * 32
     n_params = n_density_network + n_colour_network + n_position
@@ -93,7 +93,7 @@ def _image(count, /, **changes):
 @pytest.mark.parametrize("params_type", ["__half", "float"])
 @pytest.mark.parametrize(("mode", "dims"), [("image", (2, 3)), ("sdf", (3, 1))])
 @pytest.mark.parametrize("name", ["m.ingp", "m.msgpack"])
-def test_a_written_model_comes_back(tmp_path, params_type, mode, dims, name):
+def test_a_written_model_is_read_back(tmp_path, params_type, mode, dims, name):
     path = tmp_path / name
     model = nn.Model(*dims, CONFIG, device="cpu", precision="float32")
     model.params.mul_(300.0).add_(1e-3)
@@ -124,7 +124,7 @@ def test_the_average_is_what_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, zlib.compress, lambda data: zlib.compress(data, 1)])
-def test_compressions_are_told_by_content(tmp_path, compress):
+def test_compression_is_detected_from_the_content(tmp_path, compress):
     model = nn.Model(2, 3, CONFIG, device="cpu")
     data = msgspec.msgpack.encode({**CONFIG, "snapshot": _image(model.n_params)})
     (tmp_path / "any").write_bytes(compress(data))
@@ -166,7 +166,7 @@ def test_a_file_without_type_or_mode(tmp_path):
     assert torch.equal(found.params, torch.ones(n_params))
 
 
-def test_an_unknown_loss_is_no_obstacle(tmp_path):
+def test_an_unknown_loss_is_replaced_with_a_warning(tmp_path):
     n_params = nn.Model(2, 3, CONFIG, device="cpu").n_params
     found = read_ingp(_write(tmp_path / "m.msgpack", _image(n_params), {**CONFIG, "loss": {"otype": "LogL1"}}))
     with pytest.warns(ConfigWarning, match="using the default instead"):
@@ -177,8 +177,8 @@ def test_an_unknown_loss_is_no_obstacle(tmp_path):
 
 
 @pytest.mark.parametrize(("n_extra_dims", "n_density"), [(0, 16), (0, 4), (2, 16)])
-def test_radiance_fields_are_the_networks_of_their_description(tmp_path, n_extra_dims, n_density):
-    """The two models against matrix products written out, with the padding columns where tiny-cuda-nn has them."""
+def test_radiance_fields_agree_with_their_description(tmp_path, n_extra_dims, n_density):
+    """Both models agree with explicit matrix products, with the padding columns at the places of tiny-cuda-nn."""
     path = tmp_path / "fox.ingp"
     density_weights, colour_weights, features = _nerf_file(path, n_extra_dims, n_density)
     with warnings.catch_warnings():
@@ -205,7 +205,7 @@ def test_radiance_fields_are_the_networks_of_their_description(tmp_path, n_extra
     )
     coefficients = harmonics(direction[:, :3].contiguous()).double()
     ones = torch.ones(50, 16 - 9 - n_extra_dims, dtype=torch.float64)
-    if n_extra_dims:  # the identity is last, its ones follow
+    if n_extra_dims:  # the Identity comes last, followed by its ones
         encoded = torch.cat((coefficients, direction[:, 3:].double(), ones), dim=1)
     else:  # the ones of spherical harmonics precede them
         encoded = torch.cat((ones, coefficients), dim=1)
@@ -216,7 +216,7 @@ def test_radiance_fields_are_the_networks_of_their_description(tmp_path, n_extra
     torch.testing.assert_close(colour(given), rgb[:, :3], rtol=1e-5, atol=1e-5)
 
 
-def test_the_document_is_plain_and_without_parents(tmp_path):
+def test_the_document_is_plain_data_without_parents(tmp_path):
     _nerf_file(tmp_path / "fox.ingp")
     document = read_ingp(tmp_path / "fox.ingp").document
     assert "parent" not in document
@@ -276,7 +276,7 @@ def test_morton_order_needs_a_power_of_two(n_cells):
         from_morton(np.zeros(n_cells))
 
 
-# What goes wrong
+# Errors
 
 
 DAMAGES = {
@@ -301,7 +301,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damaged_snapshots(tmp_path, name):
+def test_damaged_snapshots_are_refused(tmp_path, name):
     changes, message = DAMAGES[name]
     path = _write(tmp_path / "m.msgpack", _image(10, **changes))
     with pytest.raises(SnapshotError, match=message) as error:
@@ -330,14 +330,14 @@ WRONG_MODELS = {
 
 
 @pytest.mark.parametrize("name", WRONG_MODELS)
-def test_models_that_do_not_fit(tmp_path, name):
+def test_models_that_do_not_fit_are_refused(tmp_path, name):
     config, changes, method, message = WRONG_MODELS[name]
     found = read_ingp(_write(tmp_path / "m.msgpack", _image(10, **changes), {**CONFIG, **config}))
     with pytest.raises((SnapshotError, ConfigError), match=message):
         getattr(found, method)(device="cpu")
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_unreadable_files_are_refused(tmp_path):
     data = msgspec.msgpack.encode({**CONFIG, "snapshot": _image(10)})
     contents = {
         "empty": b"",
@@ -361,7 +361,7 @@ def test_files_that_cannot_be_read(tmp_path):
             read_ingp(path)
 
 
-def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
+def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(instant_ngp, "SMALL_BYTES", 2**20)
     (tmp_path / "bomb.ingp").write_bytes(gzip.compress(b"\0" * 2**24))
     with pytest.raises(SnapshotError, match="would decompress to more than"):
@@ -446,7 +446,7 @@ def _no_space(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_what_cannot_be_written(tmp_path, monkeypatch):
+def test_impossible_snapshots_are_not_written(tmp_path, monkeypatch):
     image = nn.Model(2, 3, CONFIG, device="cpu")
     path = tmp_path / "m.ingp"
     for model, options, message in (

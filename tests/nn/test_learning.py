@@ -1,4 +1,4 @@
-"""What is learnt in some hundred steps is as good as what the reference learns, in every precision."""
+"""Models learn as much in some hundred steps as the reference, in every precision."""
 
 import numpy as np
 import pytest
@@ -43,12 +43,12 @@ def learn(target, n_input_dims, n_output_dims, steps, **options):
 
 REFERENCE = {"backend": "reference", "precision": "float32"}
 SEEDS = (1, 2, 3)
-"""Of models that are trained in rounded precision: what one of them makes of a seed scatters by 0.06 dB."""
+"""Seeds of models trained in rounded precision, whose PSNR varies by 0.06 dB between seeds."""
 
 
 @pytest.mark.slow
-def test_an_image_is_learnt_as_well_as_by_the_reference():
-    """Peak signal-to-noise ratio at other points: within 0.2 dB, in float32, bfloat16 and in the machine's fastest precision."""
+def test_an_image_is_learnt_as_well_as_with_the_reference():
+    """The PSNR at other points is within 0.2 dB, in float32, bfloat16 and the fastest precision of this machine."""
     x = uniform(20_000, 2, seed=10_000)
 
     def decibels(seed, **options):
@@ -56,7 +56,7 @@ def test_an_image_is_learnt_as_well_as_by_the_reference():
         return float(-10.0 * torch.log10(error))
 
     singles = [decibels(seed, precision="float32") for seed in SEEDS]
-    assert min(singles) > 22.0  # the mean colour alone makes 9
+    assert min(singles) > 22.0  # the mean colour alone reaches 9
     assert abs(singles[0] - decibels(SEEDS[0], **REFERENCE)) < 0.2
     fastest = make_model(precision="auto").precision
     for precision in {"bfloat16", fastest} - {"float32"}:
@@ -64,8 +64,8 @@ def test_an_image_is_learnt_as_well_as_by_the_reference():
         assert abs(np.mean(halves) - np.mean(singles)) < 0.2, (halves, singles)
 
 
-def test_a_photograph_is_learnt_as_well_as_by_the_reference(data_folder):
-    """A published image, 1024 x 1024: within 0.2 dB of the reference in float32, and of float32 in the fastest precision."""
+def test_a_photograph_is_learnt_as_well_as_with_the_reference(data_folder):
+    """On a published image float32 is within 0.2 dB of the reference, and the fastest precision within 0.2 dB of float32."""
     pixels = torch.from_numpy(read_image(data_folder / "image" / "albert.exr")[..., :3].copy()).permute(2, 0, 1)[None]
 
     def photograph(x):
@@ -86,15 +86,15 @@ def test_a_photograph_is_learnt_as_well_as_by_the_reference(data_folder):
 
 
 @pytest.mark.slow
-def test_a_distance_is_learnt_as_well_as_by_the_reference():
-    """Root mean square error at other points: within 2 percent, to which the rounding of a half model's outputs is added."""
+def test_a_distance_is_learnt_as_well_as_with_the_reference():
+    """The RMS error at other points is within 2 percent, plus the rounding of a half model's outputs."""
     x = uniform(20_000, 3, seed=10_000)
 
     def error(value, other=None):
         return (value - (torus(x) if other is None else other)).square().mean().sqrt().item()
 
     def errors(precision):
-        """Mean error of models, and the part of it that rounding makes when they answer."""
+        """The mean error of models, and the part of it caused by rounding during inference."""
         models = [learn(torus, 3, 1, 150, seed=seed, precision=precision) for seed in SEEDS]
         found, rounding = [], []
         for model in models:

@@ -1,4 +1,4 @@
-"""Losses: their definitions, and gradients against automatic differentiation."""
+"""Losses: comparison with their definitions, and of gradients with automatic differentiation."""
 
 import math
 import warnings
@@ -10,7 +10,7 @@ from nrc_tracer.errors import ConfigError, NrcError
 from nrc_tracer.nn import config
 from nrc_tracer.nn.losses import build_loss
 
-# The loss of one element of a row, and its slope with what is divided by held fixed
+# The loss of one element of a row, and its slope with denominators held constant
 EPSILON = 0.01
 
 
@@ -37,7 +37,7 @@ DEFINITIONS = {
 
 
 def samples(n, c, dtype=torch.float64):
-    """Predictions above zero and targets of either sign, some of them near."""
+    """Predictions above zero and targets of both signs, some of them close to the predictions."""
     generator = torch.Generator().manual_seed(n + c)
     prediction = torch.rand(n, c, generator=generator, dtype=dtype) + 0.05
     target = torch.randn(n, c, generator=generator, dtype=dtype)
@@ -49,7 +49,7 @@ def samples(n, c, dtype=torch.float64):
 @pytest.mark.parametrize("n_outputs", [1, 3, 4, 7])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "pdf"])
 def test_mean_agrees_with_the_definition(name, n_outputs, weighted):
-    """The mean over all elements of a plain loop, each divided by its sample's density."""
+    """A plain loop computes the mean over all elements, each divided by the density of its sample."""
     if name == "RelativeL2Luminance" and n_outputs < 3:
         return
     prediction, target, pdf = samples(20, n_outputs)
@@ -66,8 +66,8 @@ def test_mean_agrees_with_the_definition(name, n_outputs, weighted):
 @pytest.mark.parametrize("name", DEFINITIONS)
 @pytest.mark.parametrize("n_outputs", [3, 7])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "pdf"])
-def test_gradient_is_that_of_the_values(name, n_outputs, weighted):
-    """It agrees with automatic differentiation, and with finite differences where denominators are held fixed."""
+def test_gradient_agrees_with_the_values(name, n_outputs, weighted):
+    """It agrees with automatic differentiation, and with finite differences where denominators are held constant."""
     prediction, target, pdf = samples(20, n_outputs)
     prediction.requires_grad_()
     loss = build_loss(config.Loss(otype=name))
@@ -82,7 +82,7 @@ def test_gradient_is_that_of_the_values(name, n_outputs, weighted):
 
 @pytest.mark.parametrize("name", ["RelativeL1", "RelativeL2", "RelativeL2Luminance", "SMAPE"])
 def test_no_gradient_passes_through_denominators(name):
-    """The slope is that of the numerator, by finite differences, over the denominator at the prediction."""
+    """The gradient is the slope of the numerator, by finite differences, divided by the denominator at the prediction."""
     prediction, target, _ = samples(8, 3)
     _, gradient = build_loss(config.Loss(otype=name)).evaluate(prediction, target)
     power = 2 if "2" in name else 1
@@ -96,7 +96,7 @@ def test_no_gradient_passes_through_denominators(name):
 
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_float32_agrees_with_float64(name):
-    """To the rounding of float32, with rows that are columns of a padded matrix."""
+    """They agree to float32 rounding, with rows that are columns of a padded matrix."""
     prediction, target, pdf = samples(500, 3, torch.float32)
     padded = torch.nn.functional.pad(prediction, (0, 13))
     loss = build_loss(config.Loss(otype=name))
@@ -110,8 +110,8 @@ def test_float32_agrees_with_float64(name):
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_no_samples(name):
-    """Zero, an empty gradient and no warning."""
+def test_an_empty_batch(name):
+    """The loss is zero, with an empty gradient and no warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         mean, gradient = build_loss(config.Loss(otype=name)).evaluate(torch.empty(0, 3), torch.empty(0, 3))
@@ -121,7 +121,7 @@ def test_no_samples(name):
 
 @pytest.mark.parametrize("name", ["L1", "RelativeL1", "MAPE", "SMAPE"])
 def test_equal_values_have_the_slope_of_a_positive_difference(name):
-    """As `copysign` gives it in tiny-cuda-nn, for automatic differentiation too."""
+    """This is what `copysign` gives in tiny-cuda-nn, and also in automatic differentiation."""
     prediction = torch.ones(1, 1, requires_grad=True)
     loss = build_loss(config.Loss(otype=name))
     loss.values(prediction, torch.ones(1, 1)).sum().backward()
@@ -131,8 +131,8 @@ def test_equal_values_have_the_slope_of_a_positive_difference(name):
     assert gradient.item() == prediction.grad.item()
 
 
-def test_cross_entropy_of_nothing():
-    """A target of zero costs nothing, even where the prediction is zero."""
+def test_cross_entropy_of_a_zero_target():
+    """A target of zero has no loss, even where the prediction is zero."""
     prediction, target = torch.tensor([[0.0, 0.5]], requires_grad=True), torch.tensor([[0.0, 1.0]])
     loss = build_loss(config.Loss(otype="CrossEntropy"))
     mean, gradient = loss.evaluate(prediction, target)
@@ -141,8 +141,8 @@ def test_cross_entropy_of_nothing():
     assert gradient.tolist() == prediction.grad.tolist() == [[0, -1]]
 
 
-def test_huber_has_a_delta():
-    """Half the square within it, the slope 1 / 5 beyond."""
+def test_huber_loss_inside_and_outside_of_delta():
+    """Within delta it is half the square; beyond, the slope is 1 / 5."""
     loss = build_loss(config.Loss(otype="Huber", delta=2.0))
     mean, gradient = loss.evaluate(torch.tensor([[1.0, -5.0]]), torch.zeros(1, 2))
     assert mean.item() == pytest.approx((1 / 4 + 4) / 5 / 2)
@@ -150,7 +150,7 @@ def test_huber_has_a_delta():
 
 
 def test_luminance_needs_three_outputs():
-    """The message says how many there are."""
+    """The message gives the number of outputs."""
     loss = build_loss(config.Loss(otype="RelativeL2Luminance"))
     with pytest.raises(ConfigError, match="at least 3 outputs, but the model has 2"):
         loss.evaluate(torch.ones(4, 2), torch.ones(4, 2))

@@ -1,4 +1,4 @@
-"""Networks: their definition and the blocked implementation of it, forward and backward."""
+"""Networks: their definition, and its blocked implementation, forward and backward."""
 
 import numpy as np
 import pytest
@@ -30,8 +30,8 @@ def weights_of(mlp, scale=1.0):
 
 @pytest.mark.parametrize("n_out", [1, 16, 17])
 @pytest.mark.parametrize("name", SHAPES)
-def test_shapes_and_values_are_those_of_the_oracle(name, n_out):
-    """Matrices in order, row-major, outputs padded to 16; the definition in float64, blocks in float32."""
+def test_shapes_and_values_agree_with_the_oracle(name, n_out):
+    """Matrices are in order and row-major, with outputs padded to 16; the definition agrees in float64, and blocks in float32."""
     mlp = make_mlp(SHAPES[name], n_out=n_out)
     assert mlp.shapes == oracle.network_shapes(SHAPES[name], 32, n_out)
     assert mlp.padded_output_dims == -(-n_out // 16) * 16
@@ -43,19 +43,19 @@ def test_shapes_and_values_are_those_of_the_oracle(name, n_out):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations_are_those_of_the_oracle(name):
-    """Over values large and small, in float64."""
+def test_activations_agree_with_the_oracle(name):
+    """Large and small values agree in float64."""
     z = torch.cat([uniform(200, low=-4.0, high=4.0), torch.tensor([0.0, 50.0, -50.0, 1e-8, 300.0, -300.0])]).double()
     if name == "Exponential":
         z = z[z < 100.0]
     expected = oracle.activate(name, z.numpy())
-    # Squareplus and softplus of negative numbers are small differences of large ones
+    # Squareplus and Softplus of negative numbers are small differences of large ones
     np.testing.assert_allclose(ACTIVATIONS[name].apply(z), expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_backward_of_activations_is_that_of_autograd(name):
-    """From what `keeps_input` says they need."""
+def test_backward_of_activations_agrees_with_autograd(name):
+    """They only get the values that `keeps_input` requests."""
     z = torch.cat([uniform(200, low=-4.0, high=4.0), torch.tensor([30.0, -30.0, 1e-3])]).double().requires_grad_()
     activation = ACTIVATIONS[name]
     h = activation.apply(z)
@@ -69,13 +69,13 @@ def test_backward_of_activations_is_that_of_autograd(name):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "Exponential"])
 def test_activations_of_large_halves_stay_finite(name, dtype):
-    """Up to a hundredth of the largest half, forward and backward; an exponential is infinite by right."""
+    """Values and gradients stay finite up to a hundredth of the largest half; only an exponential may be infinite."""
     activation = ACTIVATIONS[name]
     z = torch.tensor([-600.0, -26.0, -1.0, 0.0, 1.0, 26.0, 600.0], dtype=dtype)
     h = activation.apply(z)
     d_z = activation.backward(torch.ones_like(z), z if activation.keeps_input else None, h)
     expected = oracle.activate(name, z.double().numpy())
-    if name != "Sine":  # no half argument that large has a meaning
+    if name != "Sine":  # an argument this large has no meaning in half
         np.testing.assert_allclose(h.double(), expected, rtol=2e-2, atol=2e-2)
     assert torch.isfinite(d_z).all()
     assert d_z.abs().max() <= 1.25  # SiLU's slope is up to 1.1
@@ -83,13 +83,13 @@ def test_activations_of_large_halves_stay_finite(name, dtype):
 
 @pytest.mark.parametrize("output_activation", ["None", "Sigmoid", "SiLU"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_blocked_backward_is_that_of_autograd(activation, output_activation):
-    """All activations, hidden and of the output, over two blocks and a half; gradients to 1e-5 in relative norm."""
+def test_blocked_backward_agrees_with_autograd(activation, output_activation):
+    """All activations of hidden and output layers, over two and a half blocks; gradients agree to 1e-5 in relative norm."""
     config = SHAPES["fused"] | {"activation": activation, "output_activation": output_activation}
     mlp = make_mlp(config)
     n = 2 * BLOCK + 7
     x = uniform(n, 32, low=-1.0).double().requires_grad_()
-    # Exponentials of exponentials grow fast, and sines begin with the widest matrix
+    # Exponentials of exponentials grow fast, and sines start with the widest matrix
     params = weights_of(mlp, {"Exponential": 0.2}.get(activation, 1.0)).double().requires_grad_()
     d_out = uniform(n, mlp.padded_output_dims, low=-1.0, seed=2)
     y = mlp.reference(x, params)
@@ -130,8 +130,8 @@ def test_threads_do_not_change_a_bit(n, precision):
             assert same_bits(value, expected)
 
 
-def test_only_what_is_wanted_is_made():
-    """No gradient of the input where nobody asked."""
+def test_unneeded_gradients_are_not_computed():
+    """The gradient of the input is only computed if it is needed."""
     mlp = make_mlp(SHAPES["odd"])
     blocked, params = BlockedMlp(mlp, make_launcher(), torch.float32), weights_of(mlp)
     out, kept = blocked.forward(uniform(10, 32), params)

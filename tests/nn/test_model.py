@@ -1,4 +1,4 @@
-"""Models: what they are made of, what they answer, and what they refuse."""
+"""Models: their parts, their outputs, and what they refuse."""
 
 import json
 import threading
@@ -23,11 +23,11 @@ def model(*arguments, **options):
     return nn.Model(*(arguments or (3, 1, CONFIG)), **{"device": "cpu"} | options)
 
 
-# What it is made of
+# Parts
 
 
-def test_a_model_by_a_file_by_its_contents_and_by_parts(tmp_path):
-    """The same, to the last parameter."""
+def test_a_model_from_a_file_from_data_and_from_parts(tmp_path):
+    """A file, its contents and parts in Python give the same model, to the last parameter."""
     (tmp_path / "config.json").write_text("// a comment\n" + json.dumps(CONFIG))
     made = [model(3, 1, source) for source in (tmp_path / "config.json", str(tmp_path / "config.json"), CONFIG)]
     made.append(model(3, 1, made[0].config))
@@ -39,15 +39,15 @@ def test_a_model_by_a_file_by_its_contents_and_by_parts(tmp_path):
     assert "3 -> 1" in repr(made[0])
 
 
-def test_defaults_are_tiny_cuda_nns():
-    """OneBlob of 16 bins and 5 hidden layers of 128 neurons, without a configuration."""
+def test_defaults_are_those_of_tiny_cuda_nn():
+    """Without a configuration, a model has OneBlob with 16 bins and 5 hidden layers of 128 neurons."""
     default = model(2, 3)
     assert default.n_params == 128 * 32 + 4 * 128 * 128 + 16 * 128
     assert default.structure.width == 32
 
 
-def test_views_are_the_parameters():
-    """Layers and levels by their shapes, over the same memory; what is written there is used."""
+def test_views_share_memory_with_the_parameters():
+    """Layers and levels have their shapes and share the model's memory; written values take effect."""
     made = model(3, 1, CONFIG, precision="float32")
     assert [tuple(made.network.layer(i).shape) for i in range(made.network.n_layers)] == [(16, 16), (16, 16), (16, 16)]
     assert [len(made.encoding.level(i)) for i in range(5)] == [
@@ -74,19 +74,19 @@ def test_views_are_the_parameters():
         (lambda made: model(3, 1, {"encoding": {"otype": "Identity"}}).encoding.level(0), "only a Grid has levels"),
     ],
 )
-def test_parts_that_are_not_there(ask, message):
-    """Said by name."""
+def test_missing_parts_are_named(ask, message):
+    """The error names the missing part."""
     with pytest.raises(NrcError, match=message):
         ask(model())
 
 
-# What it answers
+# Outputs
 
 
 @pytest.mark.parametrize("network", [SMALL, NETWORK, None])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_backends_agree(precision, network):
-    """One seed gives one set of parameters; outputs within what is specified for the precision."""
+    """One seed gives one set of parameters; outputs agree within the specified limits of the precision."""
     made = make_model(SMOOTH, network, precision=precision, seed=7)
     judge = make_model(SMOOTH, network, backend="reference", precision="float64", seed=7)
     single = make_model(SMOOTH, network, backend="reference", precision="float32", seed=7)
@@ -106,7 +106,7 @@ def test_backends_agree(precision, network):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("n", [1, 1000, 2 * BLOCK + 3])
 def test_threads_and_chunks_do_not_change_a_bit(monkeypatch, n, precision):
-    """Inference with 1, 2 and 3 threads, and with queries encoded a block at a time."""
+    """Inference gives the same bits with 1, 2 and 3 threads, and with queries encoded block by block."""
     x, results = uniform(n, 3), []
     for threads in (1, 2, 3):
         made = make_model(SMOOTH, NETWORK, precision=precision, threads=threads)
@@ -118,8 +118,8 @@ def test_threads_and_chunks_do_not_change_a_bit(monkeypatch, n, precision):
         assert same_bits(value, results[0])
 
 
-def test_torchs_number_of_threads_is_left_as_it_was():
-    """Also when something raises in the middle, and on threads to come."""
+def test_the_number_of_torch_threads_is_restored():
+    """This also holds after an exception, and for threads that start later."""
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
@@ -144,7 +144,7 @@ def test_torchs_number_of_threads_is_left_as_it_was():
 
 
 def test_inference_builds_no_graph():
-    """Whatever the inputs and parameters track."""
+    """This holds whatever the inputs and parameters track."""
     made = make_model()
     made.params.requires_grad_()
     y = made(uniform(4, 3).requires_grad_())
@@ -152,8 +152,8 @@ def test_inference_builds_no_graph():
     assert made.apply(uniform(4, 3), made.params).requires_grad
 
 
-def test_no_rows():
-    """Nothing in, nothing out, on every backend and for an encoding alone."""
+def test_an_empty_batch():
+    """An empty batch gives an empty output, on every backend and for an encoding alone."""
     for options in ({}, {"precision": "bfloat16"}, {"backend": "reference"}, {"network": None}):
         made = make_model(**options)
         assert made(torch.zeros(0, 3)).shape == (0, made.n_output_dims)
@@ -161,19 +161,19 @@ def test_no_rows():
 
 
 def test_an_encoding_without_outputs():
-    """Empty alone has none; before a network it is no input at all, and the output zero."""
+    """Empty alone has no outputs; before a network it provides no input, and the output is zero."""
     assert model(3, None, {"encoding": {"otype": "Empty"}, "network": None})(uniform(4, 3)).shape == (4, 0)
     assert not model(3, 2, {"encoding": {"otype": "Empty"}, "network": SMALL})(uniform(4, 3)).any()
 
 
 def test_parameters_may_be_set_and_changed_in_place():
-    """Of any float type; the next answer uses them."""
+    """Parameters may have any float type, and the next output uses them."""
     made = make_model()
     x, before = uniform(10, 3), made(uniform(10, 3))
     pointer = made.params.data_ptr()
     made.set_params(2.0 * made.params.double())
     assert made.params.data_ptr() == pointer
-    # Two ReLU layers and an output of twice the weights, over features twice as large
+    # Two ReLU layers and an output layer with doubled weights, on doubled features
     assert relative(made(x), 16.0 * before) < 1e-5
     made.params.zero_()
     assert not made(x).any()
@@ -182,11 +182,11 @@ def test_parameters_may_be_set_and_changed_in_place():
             made.set_params(wrong)
 
 
-# What it refuses
+# Errors and warnings
 
 
-def test_an_unknown_key_is_a_warning():
-    """With its place and the nearest known key; the model is made."""
+def test_an_unknown_key_gives_a_warning():
+    """The warning names its place and the most similar known key; the model is built."""
     with pytest.warns(ConfigWarning, match=r"encoding.*n_level\b.*n_levels"):
         model(3, 1, {"encoding": GRID | {"n_level": 3}, "network": SMALL})
 
@@ -222,15 +222,15 @@ def test_an_unknown_key_is_a_warning():
         ((3, 1, CONFIG), {"seed": np.int64(1)}, ConfigError, "seed"),
     ],
 )
-def test_mistakes_are_told(arguments, options, error, message):
-    """As errors of this package, naming the argument."""
+def test_wrong_arguments_are_refused(arguments, options, error, message):
+    """Errors belong to this package and name the argument."""
     with pytest.raises(error, match=message):
         model(*arguments, **options)
 
 
 @pytest.mark.parametrize("backend", ["warp", "reference"])
-def test_wrong_inputs(backend):
-    """Of `__call__` and `apply`, and wrong parameters of `apply`."""
+def test_wrong_inputs_are_refused(backend):
+    """Inputs of `__call__` and `apply`, and parameters of `apply`, are checked."""
     made = make_model(backend=backend, precision="float32")
     for x in (torch.zeros(4, 2), torch.zeros(4, 3).double(), torch.zeros(3), np.zeros((4, 3)), None):
         with pytest.raises(ArrayError, match=r"^x: expected"):

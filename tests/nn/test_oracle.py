@@ -1,4 +1,4 @@
-"""The oracle against numbers that were worked out by hand or published, so that it may judge the package."""
+"""The oracle compared with numbers worked out by hand or published, so that it can serve as a reference for the package."""
 
 from fractions import Fraction
 
@@ -27,12 +27,12 @@ def growth(finest, n_levels, base=16):
     ],
 )
 def test_grid_has_the_published_number_of_parameters(n_dims, config, count):
-    """The table of the specification."""
+    """The counts are those of the specification's table."""
     assert oracle.n_params({"otype": "HashGrid", **config}, n_dims) == count
 
 
 def test_levels_follow_the_growth_factor():
-    """b = 2 gives resolutions 16, 32, 64 ...; offsets are running sums; only levels that do not fit are hashed."""
+    """b = 2 gives resolutions 16, 32, 64 ...; offsets are running sums, and only levels that do not fit are hashed."""
     levels = oracle.grid_levels({"otype": "Grid", "n_levels": 4, "log2_hashmap_size": 12}, 3)
     assert [level.resolution for level in levels] == [16, 32, 64, 128]
     assert [level.entries for level in levels] == [4096] * 4
@@ -54,7 +54,7 @@ def test_dense_grid_ends_at_256():
         ({}, (0, 0), 1.5),
         ({}, (0.5, 0.5), 3),
         ({}, (1, 1), 4.5),
-        # Column -1 is 0xffffffff, 7 modulo 8 entries, and its neighbour wraps to 0; one row on they are 1 and 2
+        # Column -1 is 0xffffffff, 7 modulo 8 entries, and its neighbour wraps to 0; in the next row they are 1 and 2
         ({}, (-1, 0), 2.5),
         # Four entries: 3, 4, 5, 6 become 3, 0, 1, 2
         ({"otype": "TiledGrid"}, (1, 1), 1.5),
@@ -66,15 +66,15 @@ def test_dense_grid_ends_at_256():
         ({"base_resolution": 4, "log2_hashmap_size": 2, "interpolation": "Nearest"}, (0.5, 0.9), 1),
     ],
 )
-def test_grid_corner_values(config, x, value):
-    """One level whose entry i holds the number i."""
+def test_grid_interpolates_corner_values(config, x, value):
+    """The level's entry i contains the number i."""
     config = UNIT_GRID | config
     table = np.arange(oracle.n_params(config, 2), dtype=np.float32)
     np.testing.assert_allclose(oracle.encode(config, np.array([x]), table), [[value]], rtol=1e-15)
 
 
 def test_fma_rounds_once():
-    """Exact rational arithmetic, with a case where rounding to float64 on the way would end on the other neighbour."""
+    """Exact rational arithmetic, including a case where an intermediate rounding to float64 would give the other neighbour."""
     rng = np.random.default_rng(1)
     x = np.append(rng.random(200), 3 * (1 + 2.0**-22) * 2.0**-12).astype(np.float32)
     for scale in (np.float32(22.2), np.float32((1 - 2.0**-22) * 2.0**-13)):
@@ -95,14 +95,14 @@ def test_triangle_wave_at_quarter_points():
 
 
 def test_frequency_order():
-    """sin, cos of pi x, then of 2 pi x; all of one dimension first."""
+    """sin and cos of pi x precede those of 2 pi x; all frequencies of one dimension come first."""
     value = oracle.encode({"otype": "Frequency", "n_frequencies": 2}, np.array([[0.25, 0.5]]))
     root = np.sqrt(0.5)
     np.testing.assert_allclose(value, [[root, root, 1, 0, 1, 0, 0, -1]], atol=1e-15)
 
 
 def test_oneblob_keeps_its_mass():
-    """The blob at 1/2 covers two bins of four by half each; every blob in [0, 1] has mass 1, wrapped or not."""
+    """The blob at 1/2 covers two of four bins by half each; every blob in [0, 1] has mass 1, wrapped or not."""
     config = {"otype": "OneBlob", "n_bins": 4}
     np.testing.assert_allclose(oracle.encode(config, np.array([[0.5]])), [[0, 0.5, 0.5, 0]], atol=1e-15)
     np.testing.assert_allclose(oracle.encode(config, np.array([[0.0]])), [[0.5, 0, 0, 0.5]], atol=1e-15)
@@ -111,7 +111,7 @@ def test_oneblob_keeps_its_mass():
 
 
 def test_spherical_harmonics_against_the_textbook():
-    """Degree 4 in Cartesian form, with tiny-cuda-nn's signs; unit directions and others."""
+    """Degree 4 in Cartesian form with tiny-cuda-nn's signs agrees for unit directions and others."""
     x01 = np.random.default_rng(2).random((20, 3)).astype(np.float32)
     x, y, z = (x01 * np.float32(2) - np.float32(1)).astype(np.float64).T
     pi = np.pi
@@ -138,14 +138,14 @@ def test_spherical_harmonics_against_the_textbook():
 
 
 def test_spherical_harmonics_are_orthonormal():
-    """The mean over the sphere of Y_i Y_j is 1 / (4 pi) or 0, all 64 of them, by a quadrature exact to degree 15."""
+    """The mean over the sphere of Y_i Y_j is 1 / (4 pi) or 0 for all 64 of them, by a quadrature exact to degree 15."""
     z, weight = np.polynomial.legendre.leggauss(8)
     turn = 2 * np.pi * np.arange(16) / 16
     radius = np.sqrt(1 - z * z)[:, None]
     direction = np.stack((radius * np.cos(turn), radius * np.sin(turn), np.broadcast_to(z[:, None], (8, 16))), axis=2)
     value = oracle.encode({"otype": "SphericalHarmonics", "degree": 8}, (direction.reshape(-1, 3) + 1) / 2)
     gram = np.einsum("n,ni,nj->ij", np.repeat(weight, 16) * 2 * np.pi / 16, value, value)
-    # Directions come through float32
+    # Directions are rounded to float32
     np.testing.assert_allclose(gram, np.eye(64), atol=2e-6)
 
 
@@ -159,20 +159,20 @@ def test_spherical_harmonics_are_orthonormal():
         ({"otype": "Empty"}, []),
     ],
 )
-def test_padding_is_one_and_where(config, columns):
-    """Alignment 4: ones after the coefficients, for spherical harmonics before them."""
+def test_value_and_place_of_padding(config, columns):
+    """With alignment 4, ones follow the coefficients, but precede those of spherical harmonics."""
     value = oracle.encode(config, np.array([[0.5, 0.25, 0]], np.float32), alignment=4)
     np.testing.assert_allclose(value, [columns], atol=1e-15)
 
 
 def test_grid_pads_with_zero():
-    """The same grid, wider."""
+    """The same grid is wider."""
     table = np.arange(8, dtype=np.float32)
     np.testing.assert_array_equal(oracle.encode(UNIT_GRID, np.array([[0.5, 0.5]]), table, 4), [[3, 0, 0, 0]])
 
 
 def test_composite_pads_each_to_the_next_ones_alignment():
-    """One column of Identity grows to the grid's two features with a one; the last grows to the requested width."""
+    """One column of Identity grows with a one to the grid's two features; the last encoding grows to the requested width."""
     grid = {"otype": "HashGrid", "n_levels": 1, "base_resolution": 2, "n_dims_to_encode": 2}
     nested = [{"otype": "Identity", "n_dims_to_encode": 1}, grid, {"otype": "Identity"}]
     config = {"otype": "Composite", "nested": nested}
@@ -184,7 +184,7 @@ def test_composite_pads_each_to_the_next_ones_alignment():
 
 @pytest.mark.parametrize(("reduction", "expected"), [("Sum", [12, 14, 2]), ("Product", [35, 49, 1])])
 def test_composite_reduces(reduction, expected):
-    """Two Identities over dimensions that are chosen by their first; the padding is reduced too."""
+    """Two Identities cover dimensions given by their first one; the padding is reduced, too."""
     nested = [
         {"otype": "Identity", "n_dims_to_encode": 2, "dims_to_encode_begin": 1},
         {"otype": "Identity", "n_dims_to_encode": 2, "dims_to_encode_begin": 0, "offset": 2},
@@ -195,7 +195,7 @@ def test_composite_reduces(reduction, expected):
 
 
 def test_nrc_alias():
-    """Three dimensions in 12 waves, five in 4 bins, six as they are; nothing is left for Identity with eight."""
+    """Three dimensions in 12 waves, five in 4 bins and six unchanged; with eight dimensions nothing is left for Identity."""
     assert oracle.output_dims({"otype": "NRC"}, 14) == 36 + 20 + 6
     assert oracle.output_dims({"otype": "OneBlobFrequency"}, 8) == 56
     x = np.linspace(0, 1, 28, dtype=np.float32).reshape(2, 14)
@@ -203,7 +203,7 @@ def test_nrc_alias():
 
 
 def test_network_by_hand():
-    """One hidden layer of 16: h = ReLU(x0 - bias input), y = 2 h, where the bias is a padding one."""
+    """One hidden layer of 16: h = ReLU(x0 - bias input), y = 2 h, where the bias is one of the padding ones."""
     config = {"otype": "FullyFusedMLP", "n_neurons": 16, "n_hidden_layers": 1}
     assert oracle.network_shapes(config, 16, 1) == [(16, 16), (16, 16)]
     first, last = np.zeros((16, 16)), np.zeros((16, 16))
@@ -230,12 +230,12 @@ def test_network_by_hand():
     ],
 )
 def test_activations(name, at_one, at_minus_one):
-    """Ten digits from a calculator."""
+    """The values have ten digits and come from a calculator."""
     np.testing.assert_allclose(oracle.activate(name, [1, -1]), [at_one, at_minus_one], atol=1e-10)
 
 
 def test_pcg32_demo_output():
-    """O'Neill's pcg32-demo, round 1: seed 42, sequence 54."""
+    """The numbers are those of O'Neill's pcg32-demo, round 1: seed 42, sequence 54."""
     rng = oracle.Pcg32(42, 54)
     expected = [0xA15C02B7, 0x7B47F409, 0xBA1D3330, 0x83D2F293, 0xBFA4784B, 0xCBED606E]
     assert rng.draw(6).tolist() == expected
@@ -244,8 +244,8 @@ def test_pcg32_demo_output():
     assert rng.draw(2).tolist() == expected[4:]
 
 
-def test_initial_parameters_take_their_draws_in_order():
-    """The matrices take theirs one by one; thread i of a grid spreads draws 4i .. 4i + 3 a block apart; then n are used up."""
+def test_initial_parameters_use_random_numbers_in_order():
+    """Matrices use one number after the other; thread i of a grid writes numbers 4i .. 4i + 3 a block apart, n in total."""
     grid = {"otype": "HashGrid", "n_levels": 1, "n_features_per_level": 1, "base_resolution": 32}
     nested = [grid | {"n_dims_to_encode": 2}, grid | {"n_dims_to_encode": 2}]
     mlp = {"otype": "FullyFusedMLP", "n_neurons": 16, "n_hidden_layers": 1}
@@ -254,7 +254,7 @@ def test_initial_parameters_take_their_draws_in_order():
     assert params.size == 512 + 2048
     unit = (oracle.Pcg32(1337).draw(512 + 2048) >> 9) / 2**23
     np.testing.assert_allclose(params[:512], (2 * unit[:512] - 1) * np.sqrt(6 / 32), atol=1e-7)
-    # 1024 entries make 256 threads
+    # 1024 entries give 256 threads
     for start in (512, 512 + 1024):
         for i, j in ((0, 0), (0, 1), (1, 0), (255, 3)):
             expected = (2 * unit[start + 4 * i + j] - 1) * 1e-4
@@ -262,7 +262,7 @@ def test_initial_parameters_take_their_draws_in_order():
 
 
 def test_sine_networks_start_wider():
-    """30 / fan_in for the first matrix, sqrt(6 / fan_in) for the others; largest of 1024 draws within 1 percent of the bound."""
+    """30 / fan_in for the first matrix, sqrt(6 / fan_in) for others; the largest of 1024 numbers is within 1 % of the bound."""
     mlp = {"n_neurons": 32, "n_hidden_layers": 2, "activation": "Sine"}
     params = np.abs(oracle.initial_parameters(32, 16, None, mlp))
     bounds = [params[:1024].max(), params[1024:2048].max(), params[2048:].max()]
@@ -284,7 +284,7 @@ def test_sine_networks_start_wider():
     ],
 )
 def test_loss_of_one_element(name, value, slope):
-    """Alone, among four elements, and divided by a density of 2."""
+    """The element is alone, among four elements, and divided by a density of 2."""
     mean, gradient = oracle.loss({"otype": name}, [[3]], [[1]])
     np.testing.assert_allclose([mean, gradient[0, 0]], [value, slope], rtol=1e-14)
     mean, gradient = oracle.loss({"otype": name}, np.full((2, 2), 3), np.ones((2, 2)), np.full((2, 2), 2))
@@ -293,13 +293,13 @@ def test_loss_of_one_element(name, value, slope):
 
 
 def test_huber_is_quadratic_within_a_tenth():
-    """d = 0.05: d^2 / 0.2 / 5 and slope d / 0.1 / 5."""
+    """For d = 0.05 the loss is d^2 / 0.2 / 5 and the slope d / 0.1 / 5."""
     mean, gradient = oracle.loss({"otype": "Huber"}, [[0.05]], [[0]])
     np.testing.assert_allclose([mean, gradient[0, 0]], [0.0025, 0.1], rtol=1e-14)
 
 
 def test_relative_l2_luminance():
-    """Luminance 2 of the prediction for every channel; a second triple adds up; two channels have none."""
+    """The prediction's luminance is 2 for every channel; a second triple adds up; two channels are refused."""
     mean, gradient = oracle.loss({"otype": "RelativeL2Luminance"}, [[2, 2, 2]], [[2, 2, 1]])
     np.testing.assert_allclose(mean, 1 / 4.01 / 3)
     np.testing.assert_allclose(gradient, [[0, 0, 2 / 4.01 / 3]])
@@ -310,7 +310,7 @@ def test_relative_l2_luminance():
 
 
 def run(config, gradients, weights=(1.0, 1.0), n_matrix=0):
-    """Inference weights after all gradients, the trained ones, and the optimizer."""
+    """Inference weights after all gradients, the trained weights, and the optimizer."""
     weights, optimizer = np.array(weights), oracle.optimizer(config, n_matrix, len(weights))
     for gradient in gradients:
         weights = optimizer.step(weights, np.array(gradient))
@@ -318,14 +318,14 @@ def run(config, gradients, weights=(1.0, 1.0), n_matrix=0):
 
 
 def test_adam_first_step_is_the_learning_rate():
-    """Whatever the gradient, but zero: the second scalar is skipped outside of matrices and decays to its l2_reg inside."""
+    """This holds for any gradient except zero: then a scalar is skipped outside of matrices, and decays by its l2_reg inside."""
     config = {"learning_rate": 0.25, "epsilon": 0}
     np.testing.assert_allclose(run(config, [[1e-3, 0]])[1], [0.75, 1], rtol=1e-9)
     np.testing.assert_allclose(run(config, [[-7, 0]], n_matrix=2)[1], [1.25, 0.75], rtol=1e-7)
 
 
 def test_adam_counts_the_steps_of_each_scalar():
-    """A scalar first touched at the third step moves as at its first."""
+    """A scalar that is first touched in the third step moves as in its first step."""
     config = {"learning_rate": 0.25, "epsilon": 0}
     np.testing.assert_allclose(run(config, [[1, 0], [1, 0], [1, 1]])[1], [0.25, 0.75], rtol=1e-7)
     dense = run(config | {"skip_zero_grad_non_matrix_params": False}, [[1, 0], [1, 0], [1, 1]])[1]
@@ -342,13 +342,13 @@ def test_adam_counts_the_steps_of_each_scalar():
         # The corrected rate of the first step is 1/4 sqrt(1 - b2) / (1 - b1)
         ({"relative_decay": 1, "beta1": 0, "beta2": 0}, [0.5, 0.5]),
         ({"absolute_decay": 0.5, "beta1": 0, "beta2": 0}, [0.625, 0.625]),
-        # AdaBound at the first step of b2 = 1/2: between 1/10 - 1/15 and 3/10, for m = 1 / 2 and rate / sqrt(v) = 1/2
+        # AdaBound in the first step with b2 = 1/2: between 1/10 - 1/15 and 3/10, for m = 1 / 2 and rate / sqrt(v) = 1/2
         ({"adabound": True, "beta1": 0.5, "beta2": 0.5}, [1 - 0.3 / 2, 1 - 0.3 / 2]),
         ({"gradient_clipping_magnitude": 0.5, "epsilon": 0.5}, [0.875, 0.875]),
     ],
 )
-def test_adam_keys(keys, expected):
-    """One step on gradient 1 of a matrix parameter and another."""
+def test_parameters_of_adam(keys, expected):
+    """One step with gradient 1 for a matrix parameter and for another one."""
     config = {"learning_rate": 0.25, "epsilon": 0, "l2_reg": 0} | keys
     if "gradient_clipping_magnitude" in keys:
         config |= {"beta1": 0, "beta2": 0}
@@ -360,13 +360,13 @@ def sgd(rate=1.0):
 
 
 def test_sgd_regularizes_everything():
-    """w - lr (g + l2 w), for zero gradients too."""
+    """w - lr (g + l2 w), also for zero gradients."""
     config = {"otype": "SGD", "learning_rate": 0.5, "l2_reg": 0.5}
     np.testing.assert_allclose(run(config, [[1, 0]])[1], [0.25, 0.75])
 
 
 def test_ema_of_a_constant_is_the_constant():
-    """Debiasing leaves a weight that does not move as it is, from the first step on."""
+    """Debiasing keeps a weight that does not move, from the first step on."""
     for n in (1, 2, 50):
         inference = run({"otype": "Ema", "nested": sgd()}, [[0, 0]] * n, weights=(3.0, -7.0))[0]
         np.testing.assert_allclose(inference, [3, -7], rtol=1e-12)
@@ -380,7 +380,7 @@ def test_ema_weighs_recent_steps_more():
 
 
 def test_exponential_decay_starts_after_decay_start_steps():
-    """Rates 1, 1, 1/2, 1/2, 1/4, 1/4, then no more: sum 3.5."""
+    """Rates are 1, 1, 1/2, 1/2, 1/4, 1/4 and then constant: sum 3.5."""
     config = {"otype": "ExponentialDecay", "decay_base": 0.5, "decay_start": 2, "decay_interval": 2, "decay_end": 5}
     _, weights, optimizer = run(config | {"nested": sgd()}, [[1, 0]] * 6)
     np.testing.assert_allclose(weights, [1 - 3.5, 1])
@@ -388,7 +388,7 @@ def test_exponential_decay_starts_after_decay_start_steps():
 
 
 def test_lookahead_restarts_from_the_slow_weights():
-    """Two fast steps of -1 from 1 reach -1; the slow ones go half way, to 0, before the third."""
+    """Two fast steps of -1 from 1 reach -1; before the third, the slow weights move half way, to 0."""
     config = {"otype": "Lookahead", "n_steps": 2, "nested": sgd()}
     inference, weights, _ = run(config, [[1, 1]] * 2)
     np.testing.assert_allclose([inference[0], weights[0]], [1, -1])
@@ -396,21 +396,21 @@ def test_lookahead_restarts_from_the_slow_weights():
     np.testing.assert_allclose([inference[0], weights[0]], [0, -1])
 
 
-def test_batched_steps_on_the_mean():
-    """Nothing after one call of two, the mean of 1 and 3 after both."""
+def test_batched_uses_the_mean_gradient():
+    """After one of two calls nothing changes; after both, the mean of 1 and 3 is used."""
     config = {"otype": "Batched", "batch_size_multiplier": 2, "nested": sgd()}
     np.testing.assert_allclose(run(config, [[1, 0]])[1], [1, 1])
     np.testing.assert_allclose(run(config, [[1, 0], [3, 0]])[1], [-1, 1])
 
 
 def test_average_of_the_last_samples():
-    """Weights 0, -1, -2, -3: the last two average to -2.5."""
+    """For weights 0, -1, -2, -3 the last two average to -2.5."""
     config = {"otype": "Average", "n_samples": 2, "nested": sgd()}
     np.testing.assert_allclose(run(config, [[1, 1]] * 4)[0], [-2.5] * 2)
 
 
 def test_composite_optimizes_parts():
-    """SGD on the first, an averaged Adam on the second, nothing on the third."""
+    """SGD for the first part, an averaged Adam for the second, nothing for the third."""
     adam = {"otype": "Adam", "learning_rate": 0.25, "epsilon": 0}
     nested = [sgd() | {"n_params_to_optimize": 1}, {"otype": "Ema", "nested": adam, "n_params_to_optimize": 1}]
     config = {"otype": "Composite", "nested": nested}

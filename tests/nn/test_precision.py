@@ -12,14 +12,14 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
-def test_names_mean_what_they_say(name):
-    """On both devices, and the model tells it."""
+def test_names_of_precisions(name):
+    """This holds on both devices, and the model reports it."""
     assert choose_precision(name, "warp", CPU) == choose_precision(name, "warp", CUDA) == getattr(torch, name)
     assert make_model(precision=name).precision == name
 
 
-def test_auto():
-    """float16 on CUDA; on the CPU what a trial says; float64 for the reference."""
+def test_defaults_of_auto():
+    """float16 on CUDA, the result of a trial on the CPU, and float64 for the reference."""
     assert choose_precision("auto", "warp", CUDA) == torch.float16
     assert choose_precision("auto", "reference", CPU) == torch.float64
     expected = torch.bfloat16 if bfloat16_pays() else torch.float32
@@ -31,13 +31,13 @@ def test_auto():
 
 @pytest.mark.parametrize("pays", [True, False])
 def test_auto_follows_the_trial(monkeypatch, pays):
-    """Both ways."""
+    """Either result is used."""
     monkeypatch.setattr(precision, "bfloat16_pays", lambda: pays)
     assert choose_precision("auto", "warp", CPU) == (torch.bfloat16 if pays else torch.float32)
 
 
-def test_the_trial_leaves_torchs_threads_as_they_were():
-    """It measures with one."""
+def test_the_trial_restores_the_number_of_torch_threads():
+    """The trial itself uses one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
@@ -60,14 +60,14 @@ def test_the_trial_leaves_torchs_threads_as_they_were():
         ("bfloat16", "reference", "not bfloat16"),
     ],
 )
-def test_precisions_that_are_not_to_be_had(name, backend, message):
-    """A ConfigError that says where and what there is."""
+def test_unavailable_precisions_are_refused(name, backend, message):
+    """The ConfigError names the argument and the available precisions."""
     with pytest.raises(ConfigError, match=f"^precision: .*{message}"):
         choose_precision(name, backend, CPU)
 
 
-def test_precisions_differ():
-    """Rounding of operands shows: each is nearer to the reference than the next, by a factor of 4 at the least."""
+def test_precisions_differ_in_accuracy():
+    """The rounding of operands matters: each precision is at least 4 times as close to the reference as the next."""
     judge = make_model(backend="reference", precision="float64")
     judge.set_params(spread_params(judge))
     x, errors = uniform(500, 3), []

@@ -1,4 +1,4 @@
-"""The two networks of a radiance field as one model."""
+"""The two networks of a radiance field in one model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONFIG = {
 
 
 def model(**options) -> nn.Model:
-    """A field whose grid is not as flat as in the beginning."""
+    """A field whose grid is not as flat as initially."""
     made = nn.Model(6, 4, CONFIG, seed=3, **{"precision": "float32", "device": "cpu", **options})
     made.params[made.structure.n_matrix_params :] *= 1e4
     return made
@@ -48,8 +48,8 @@ def squared(target: torch.Tensor):
     return evaluate
 
 
-def test_it_is_two_plain_networks_one_after_the_other():
-    """Written out with plain models: the density network, then its 16 outputs and the direction to the colour."""
+def test_a_field_equals_two_plain_networks_in_sequence():
+    """The result equals that of plain models: the density network, then its 16 outputs and the direction for the colour."""
     field = model()
     density_network, rgb_network = field.networks
     grid = nn.Model(3, 16, {"encoding": POSITION, "network": configuration.to_json(field.config.network)["density"]},
@@ -70,7 +70,7 @@ def test_it_is_two_plain_networks_one_after_the_other():
 
 @pytest.mark.parametrize(("precision", "forward", "backward"), [("float32", 1e-5, 1e-5), ("bfloat16", 2e-2, 0.15)])
 def test_outputs_and_gradients_agree_with_the_reference_in_float64(precision, forward, backward):
-    """Blocked networks against plain float64 and autograd, more than one block of rows; tolerances are those of nn in general."""
+    """Blocked networks agree with float64 and autograd over more than one block of rows, within the usual tolerances of nn."""
     fast, exact = model(precision=precision), model(precision="float64", backend="reference")
     x, target = rows(5000), rows(5000, 4)
     y, expected = fast(x), exact(x)
@@ -83,7 +83,7 @@ def test_outputs_and_gradients_agree_with_the_reference_in_float64(precision, fo
 
 
 def test_gradients_of_inputs_agree_with_the_reference():
-    """Positions and directions, which poses are refined by."""
+    """These gradients of positions and directions are used for refining poses."""
     found = []
     for made in (model(), model(precision="float64", backend="reference")):
         x = rows(300).requires_grad_()
@@ -92,8 +92,8 @@ def test_gradients_of_inputs_agree_with_the_reference():
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5 * float(found[1].abs().max()))
 
 
-def test_a_step_by_the_callers_loss_is_the_step_by_the_same_loss_of_the_trainer():
-    """`descend` with the mean square and `step` with L2 change the parameters alike."""
+def test_descend_with_the_same_loss_equals_step():
+    """`descend` with the mean square changes the parameters like `step` with L2."""
     x, target = rows(600), rows(600, 4)
     ends = []
     for own in (True, False):
@@ -105,7 +105,7 @@ def test_a_step_by_the_callers_loss_is_the_step_by_the_same_loss_of_the_trainer(
     torch.testing.assert_close(ends[0][1], ends[1][1], rtol=1e-4, atol=1e-6)
 
 
-def test_descend_skips_what_is_not_finite_and_takes_no_step_for_nothing():
+def test_descend_skips_losses_that_are_not_finite_and_empty_batches():
     trainer = nn.Trainer(model())
     before = trainer.model.params.clone()
     trainer.descend(rows(64), lambda y: (y.sum() * torch.nan, y * torch.nan))
@@ -135,8 +135,8 @@ def test_a_snapshot_gives_the_same_field(tmp_path):
     assert configuration.to_json(loaded.config) == configuration.to_json(trainer.model.config)
 
 
-def test_parameters_are_density_network_colour_network_grid():
-    """The order of instant-ngp's snapshots."""
+def test_order_of_parameters():
+    """This is the order of instant-ngp's snapshots."""
     field = model()
     density, rgb = field.networks
     sizes = [32 * 64 + 64 * 16, 32 * 64 + 64 * 64 + 64 * 16]
@@ -170,7 +170,7 @@ def test_parameters_are_density_network_colour_network_grid():
         ({**CONFIG, "network": {"otype": "RadianceFeild"}}, (6, 4), "RadianceField"),
     ],
 )
-def test_what_does_not_fit_is_said(config, dims, words):
+def test_configurations_that_do_not_fit_are_refused(config, dims, words):
     with pytest.raises(ConfigError) as caught:
         nn.Model(*dims, config, device="cpu")
     assert words in str(caught.value)

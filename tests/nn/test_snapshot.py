@@ -62,7 +62,7 @@ def test_a_loaded_model_gives_the_same_bits(tmp_path, backend, precision):
         ({"encoding": {"otype": "SphericalHarmonics"}, "network": None}, None),
     ],
 )
-def test_other_models(tmp_path, config, n_output_dims):
+def test_other_models_are_read_back(tmp_path, config, n_output_dims):
     model = make(config, 3, n_output_dims)
     model.save(tmp_path / "m.safetensors")
     loaded = nn.load(tmp_path / "m.safetensors", device="cpu")
@@ -70,7 +70,7 @@ def test_other_models(tmp_path, config, n_output_dims):
     assert torch.equal(loaded(x), model(x))
 
 
-def test_a_loaded_model_answers_by_the_average(tmp_path, trained):
+def test_a_loaded_model_uses_the_average(tmp_path, trained):
     model = trained.model
     assert not torch.equal(model.inference_params, model.params)
     model.save(tmp_path / "m.safetensors")
@@ -82,7 +82,7 @@ def test_a_loaded_model_answers_by_the_average(tmp_path, trained):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_training_goes_on_to_the_same_bits(tmp_path, precision):
+def test_resumed_training_has_the_same_bits(tmp_path, precision):
     path = tmp_path / "m.safetensors"
     trainer = nn.Trainer(make(precision=precision))
     train(trainer, 4)
@@ -99,7 +99,7 @@ def test_training_goes_on_to_the_same_bits(tmp_path, precision):
     assert torch.equal(resumed.model(x), trainer.model(x))
 
 
-def test_a_training_with_a_configuration_of_its_own_is_resumed_with_it(tmp_path):
+def test_a_training_with_its_own_configuration_is_resumed_with_it(tmp_path):
     path = tmp_path / "m.safetensors"
     model = make(TINY)
     trainer = nn.Trainer(model, {**TINY, "loss": {"otype": "L1"}, "optimizer": {"otype": "Adam"}})
@@ -112,7 +112,7 @@ def test_a_training_with_a_configuration_of_its_own_is_resumed_with_it(tmp_path)
     assert torch.equal(resumed.model.params, model.params)
 
 
-def test_what_was_read_does_not_hang_on_the_file(tmp_path):
+def test_loaded_data_do_not_depend_on_the_file(tmp_path):
     path = tmp_path / "m.safetensors"
     save_model(make(TINY), path, extra={"a": torch.ones(5)})
     found = read_snapshot(path)
@@ -135,7 +135,7 @@ def test_other_programs_read_the_file_and_equal_models_give_equal_files(tmp_path
 # Precision
 
 
-def test_a_precision_that_is_not_to_be_had_is_said(tmp_path):
+def test_an_unavailable_precision_is_reported(tmp_path):
     path = tmp_path / "m.safetensors"
     save_model(make(backend="reference", precision="float64"), path)
     with pytest.warns(SnapshotWarning, match="saved with float64, loaded with"):
@@ -147,7 +147,7 @@ def test_a_precision_that_is_not_to_be_had_is_said(tmp_path):
         assert load_model(path, device="cpu", precision="float32").precision == "float32"
 
 
-def test_half_of_a_gpu_is_not_taken_to_a_cpu(tmp_path):
+def test_float16_of_a_gpu_is_not_used_on_a_cpu(tmp_path):
     path = tmp_path / "m.safetensors"
     save_model(make(precision="float16"), path)
     path.write_bytes(path.read_bytes().replace(b'\\"device\\": \\"cpu\\"', b'\\"device\\":\\"cuda\\"'))
@@ -192,14 +192,14 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["none/m.safetensors", ".", "nul\0", "x" * 300])
-def test_impossible_places(tmp_path, place):
+def test_impossible_paths_are_refused(tmp_path, place):
     with pytest.raises(SnapshotError, match=r"cannot be written") as error:
         save_model(make(TINY), tmp_path / place)
     assert "\n" not in str(error.value)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_may_be_read_by_others(tmp_path):
+def test_other_users_may_read_a_file(tmp_path):
     (tmp_path / "plain").touch()
     save_model(make(TINY), tmp_path / "m.safetensors")
     assert (tmp_path / "m.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

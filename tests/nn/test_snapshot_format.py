@@ -1,4 +1,4 @@
-"""The files of models and their training: what they hold, and those that are not what they should be."""
+"""Files of models and their training: their contents, and the refusal of invalid ones."""
 
 import json
 import os
@@ -41,7 +41,7 @@ NAMES = st.text(min_size=1, max_size=6).filter(lambda name: "/" not in name)
     )
 )
 @example({"empty": {}, "a": {"b": {"rate": 0.1 + 0.2, "small": 5e-324, "count": 2**53 + 1}}})
-def test_numbers_of_a_state_come_back_exactly(tmp_path, state):
+def test_numbers_of_a_state_are_read_back_exactly(tmp_path, state):
     model = make(TINY)
     save_training(Recorder(model, state), tmp_path / "m.safetensors")
     recorder = Recorder(model, None)
@@ -50,7 +50,7 @@ def test_numbers_of_a_state_come_back_exactly(tmp_path, state):
     assert repr(recorder.state()) == repr(json.loads(json.dumps(state, sort_keys=True)))
 
 
-def test_tensors_of_every_type_and_shape_come_back(tmp_path):
+def test_tensors_of_every_type_and_shape_are_read_back(tmp_path):
     model = make(TINY)
     tensors = {str(dtype): torch.tensor([[0, 1, 2], [3, 1, 0]]).to(dtype) for dtype in snapshot_writing.DTYPES}
     tensors |= {
@@ -82,7 +82,7 @@ def test_tensors_of_every_type_and_shape_come_back(tmp_path):
         ({"metadata": {"a": "x" * 2**24}}, "larger than 16 MiB"),
     ],
 )
-def test_what_cannot_be_stored_is_refused(tmp_path, arguments, message):
+def test_values_that_cannot_be_stored_are_refused(tmp_path, arguments, message):
     with pytest.raises(SnapshotError, match=message):
         save_model(make(TINY), tmp_path / "m.safetensors", **arguments)
     assert os.listdir(tmp_path) == []
@@ -95,7 +95,7 @@ def test_states_that_cannot_be_stored_are_refused(tmp_path, state):
 
 
 def _rewrite(path, change):
-    """Change a file's JSON and its tensors' entries."""
+    """Change a file's JSON and its tensor entries."""
     data = path.read_bytes()
     size = struct.unpack("<Q", data[:8])[0]
     entries = json.loads(data[8 : 8 + size])
@@ -134,7 +134,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damaged_files(tmp_path, tiny_file, name):
+def test_damaged_files_are_refused(tmp_path, tiny_file, name):
     change, message = DAMAGES[name]
     path = tmp_path / "m.safetensors"
     path.write_bytes(tiny_file.read_bytes())
@@ -153,7 +153,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
         load_model(path)
 
 
-def test_files_of_another_kind(tmp_path, tiny_file):
+def test_files_of_other_kinds_are_refused(tmp_path, tiny_file):
     data = tiny_file.read_bytes()
     contents = {
         "empty": b"",
@@ -179,7 +179,7 @@ def test_files_of_another_kind(tmp_path, tiny_file):
 
 
 def test_damaged_bytes_give_a_model_or_one_error(tmp_path, tiny_file):
-    """Any byte of the header, and some after it, changed in turn by a random amount."""
+    """Every byte of the header, and some bytes after it, are changed in turn by a random amount."""
     data = tiny_file.read_bytes()
     header = 8 + struct.unpack("<Q", data[:8])[0]
     rng = np.random.default_rng(1)
@@ -221,7 +221,7 @@ def test_random_bytes_give_one_error(tmp_path, data):
         read_snapshot(path)
 
 
-def test_a_wrong_device_or_backend_is_no_damage(tiny_file):
+def test_a_wrong_device_or_backend_is_not_called_damage(tiny_file):
     with pytest.raises(NrcError, match="device"):
         load_model(tiny_file, device="tpu")
     with pytest.raises(ConfigError, match="backend"):

@@ -1,4 +1,4 @@
-"""The drop-in for tiny-cuda-nn's Python package: what existing code relies on, and what it computes."""
+"""The drop-in for tiny-cuda-nn's Python package: behaviour that existing code relies on, and computed values."""
 
 import copy
 import io
@@ -42,7 +42,7 @@ ENCODINGS = {
     "composite": COMPOSITE,
 }
 NETWORK = {"otype": "FullyFusedMLP", "n_neurons": 16, "n_hidden_layers": 2, "activation": "ReLU"}
-# Without kinks: rounding cannot put a unit on the other side of one
+# Without kinks, so rounding cannot move a unit to the other side of one
 SOFT = NETWORK | {"activation": "Softplus"}
 
 each_encoding = pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS.keys())
@@ -54,7 +54,7 @@ def points(n, columns=3, *, seed=0, requires_grad=False):
 
 
 def on_cpu(module):
-    """A module on the CPU with parameters large enough for every term of a gradient to count."""
+    """A module on the CPU whose parameters are large enough for every term of a gradient to matter."""
     module = module.cpu()
     with torch.no_grad():
         split = module.native_tcnn_module.structure.n_matrix_params
@@ -68,7 +68,7 @@ def model(encoding, network=SOFT, n_output_dims=3):
 
 
 def reference(module, x):
-    """Output, inputs and parameters of the float64 reference, ready for autograd."""
+    """Output, inputs and parameters of the float64 reference, prepared for autograd."""
     backend = ReferenceBackend(module.native_tcnn_module.structure, torch.device("cpu"), torch.float64)
     x = x.detach().double().requires_grad_()
     params = module.params.detach().double().requires_grad_()
@@ -76,15 +76,15 @@ def reference(module, x):
 
 
 def relative(found, expected):
-    """Distance over length, in the L2 norm."""
+    """Distance divided by length, in the L2 norm."""
     return float((found.double() - expected).norm() / expected.norm())
 
 
-# What tells about a module
+# Attributes of a module
 
 
-def test_attributes_are_those_of_tinycudann():
-    """Names, types and defaults that existing code reads."""
+def test_attributes_agree_with_tinycudann():
+    """Existing code reads these names, types and defaults."""
     module = tcnn.NetworkWithInputEncoding(
         n_input_dims=3, n_output_dims=5, encoding_config=GRID, network_config=NETWORK, seed=7
     )
@@ -107,7 +107,7 @@ def test_attributes_are_those_of_tinycudann():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="defaults of the CPU")
 def test_defaults_on_the_cpu():
-    """Without a GPU: parameters on the CPU, outputs float32, no loss scale."""
+    """Without a GPU parameters are on the CPU, outputs are float32, and there is no loss scale."""
     module = tcnn.Encoding(3, GRID)
     assert module.params.device == torch.device("cpu")
     assert module.dtype == torch.float32
@@ -116,7 +116,7 @@ def test_defaults_on_the_cpu():
 
 @each_encoding
 def test_an_encoding_alone_is_not_padded(encoding):
-    """Its width is that of its values, its parameters those of its grids."""
+    """Its width is that of its values, and its parameters are those of its grids."""
     module = tcnn.Encoding(3, encoding, dtype=torch.float32)
     assert module.n_output_dims == oracle.output_dims(encoding, 3) == module.native_tcnn_module.n_output_dims()
     assert module.params.numel() == oracle.n_params(encoding, 3)
@@ -124,13 +124,13 @@ def test_an_encoding_alone_is_not_padded(encoding):
 
 
 def test_dimensions_may_be_numpy_integers():
-    """Code that computes them often gets such."""
+    """Code that computes dimensions often gets such integers."""
     module = tcnn.Network(np.int64(3), np.int32(2), NETWORK)
     assert (module.n_input_dims, module.n_output_dims) == (3, 2)
 
 
 def test_jit_fusion_can_be_set_and_is_not_supported():
-    """Samples write `model.jit_fusion = tcnn.supports_jit_fusion()`."""
+    """Samples contain `model.jit_fusion = tcnn.supports_jit_fusion()`."""
     module = tcnn.Network(3, 2, NETWORK)
     assert module.jit_fusion is False
     module.jit_fusion = tcnn.supports_jit_fusion()
@@ -144,8 +144,8 @@ def test_jit_fusion_can_be_set_and_is_not_supported():
 
 
 @pytest.mark.parametrize("seed", [1337, 7])
-def test_initial_parameters_are_those_of_the_oracle(seed):
-    """All three modules begin with tiny-cuda-nn's draws."""
+def test_initial_parameters_agree_with_the_oracle(seed):
+    """All three modules start with tiny-cuda-nn's random numbers."""
     whole = tcnn.NetworkWithInputEncoding(3, 5, COMPOSITE, NETWORK, seed=seed)
     encoding = tcnn.Encoding(3, COMPOSITE, seed=seed)
     network = tcnn.Network(5, 2, NETWORK, seed=seed)
@@ -158,8 +158,8 @@ def test_initial_parameters_are_those_of_the_oracle(seed):
 
 
 @each_encoding
-def test_encoding_gives_what_the_oracle_gives(encoding):
-    """Within the rounding of float32 values."""
+def test_encoding_agrees_with_the_oracle(encoding):
+    """Values agree to the rounding of float32."""
     module = on_cpu(tcnn.Encoding(3, encoding, dtype=torch.float32))
     x = points(200)
     expected = oracle.encode(encoding, x.numpy(), module.params.detach().numpy())
@@ -167,7 +167,7 @@ def test_encoding_gives_what_the_oracle_gives(encoding):
 
 
 def test_network_alone_pads_its_input_with_ones():
-    """Five columns and eleven ones."""
+    """Five columns are followed by eleven ones."""
     module = on_cpu(tcnn.Network(5, 3, NETWORK))
     x = points(200, 5)
     expected = oracle.network(NETWORK, 5, 3, module.params.detach().numpy(), x.numpy())
@@ -177,8 +177,8 @@ def test_network_alone_pads_its_input_with_ones():
 
 
 @each_encoding
-def test_encoding_and_network_give_what_the_oracle_gives(encoding):
-    """The encoding padded to sixteen columns, then the matrices, which come first in the parameters."""
+def test_encoding_and_network_agree_with_the_oracle(encoding):
+    """The encoding is padded to sixteen columns; the matrices come first in the parameters."""
     module = model(encoding)
     x, params = points(200), module.params.detach().numpy()
     split = params.size - oracle.n_params(encoding, 3)
@@ -202,14 +202,14 @@ def inferred(module, x):
 
 @pytest.fixture
 def float32(monkeypatch):
-    """Modules of dtype float32, whatever the machine."""
+    """Modules with dtype float32 on any machine."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.mark.usefixtures("float32")
 @each_encoding
-def test_gradients_are_those_of_the_reference(encoding):
-    """With respect to parameters and inputs, to the 1e-5 that float32 is held to."""
+def test_gradients_agree_with_the_reference(encoding):
+    """Gradients of parameters and inputs agree to 1e-5 in float32."""
     module, x = model(encoding), points(300, requires_grad=True)
     y, x_64, params_64 = reference(module, x)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(2))
@@ -227,8 +227,8 @@ def eikonal(x, y):
 
 @pytest.mark.usefixtures("float32")
 @each_encoding
-def test_eikonal_loss_has_the_gradients_of_the_reference(encoding):
-    """Second derivatives: of the input's gradient with respect to parameters and inputs, again to 1e-5."""
+def test_gradients_of_an_eikonal_loss_agree_with_the_reference(encoding):
+    """Second derivatives, of the input's gradient with respect to parameters and inputs, agree to 1e-5."""
     module, x = model(encoding, n_output_dims=1), points(300, requires_grad=True)
     y, x_64, params_64 = reference(module, x)
     loss, loss_64 = eikonal(x, module(x)), eikonal(x_64, y)
@@ -242,7 +242,7 @@ def test_eikonal_loss_has_the_gradients_of_the_reference(encoding):
 @pytest.mark.usefixtures("float32")
 @pytest.mark.parametrize("encoding", [GRID, SMOOTH, COMPOSITE], ids=["linear", "smoothstep", "composite"])
 def test_gradient_of_the_parameters_can_be_differentiated_again(encoding):
-    """As gradient penalties and meta-learning do; tiny-cuda-nn leaves these terms out."""
+    """Gradient penalties and meta-learning need these terms, which tiny-cuda-nn omits."""
     module, x = model(encoding), points(300, requires_grad=True)
     y, x_64, params_64 = reference(module, x)
 
@@ -257,7 +257,7 @@ def test_gradient_of_the_parameters_can_be_differentiated_again(encoding):
 
 
 def test_third_derivatives_of_a_grid_are_refused():
-    """There are no kernels for them: an error, not a wrong number."""
+    """There are no kernels for them, so they are an error instead of a wrong number."""
     module, x = on_cpu(tcnn.Encoding(3, SMOOTH, dtype=torch.float32)), points(10, requires_grad=True)
     (first,) = torch.autograd.grad(module(x).sum(), x, create_graph=True)
     (second,) = torch.autograd.grad((first**2).sum(), x, create_graph=True)
@@ -265,8 +265,8 @@ def test_third_derivatives_of_a_grid_are_refused():
         second.sum().backward()
 
 
-def test_only_what_asks_for_a_gradient_gets_one():
-    """Frozen parameters, and inputs that are data."""
+def test_gradients_are_only_computed_where_required():
+    """Parameters may be frozen, and inputs may be plain data."""
     module, x = model(GRID), points(10, requires_grad=True)
     module.params.requires_grad_(False)
     module(x).sum().backward()
@@ -284,7 +284,7 @@ def test_only_what_asks_for_a_gradient_gets_one():
 
 @pytest.fixture
 def half():
-    """A module with the dtype it has on CUDA, on the CPU."""
+    """A module on the CPU with the dtype of CUDA."""
     module = model(GRID, NETWORK)
     state = module.__getstate__() | {"dtype": torch.float16, "loss_scale": 128.0}
     restored = tcnn.NetworkWithInputEncoding.__new__(tcnn.NetworkWithInputEncoding)
@@ -292,8 +292,8 @@ def half():
     return restored
 
 
-def test_half_gives_half_near_the_reference(half):
-    """Outputs to 2e-2 of the largest, weight gradients to 3e-2, as half operands are held to; gradients stay float32."""
+def test_half_agrees_with_the_reference(half):
+    """Outputs agree to 2e-2 of the largest and weight gradients to 3e-2, the limits of half operands; gradients are float32."""
     x = points(500, requires_grad=True)
     y = half(x)
     expected, x_64, params_64 = reference(half, x)
@@ -308,9 +308,9 @@ def test_half_gives_half_near_the_reference(half):
 
 
 def test_loss_scale_keeps_small_gradients(half, monkeypatch):
-    """2^-23 is but twice float16's least number: products with it lose most without a scale, and little with 128.
+    """2^-23 is only twice float16's smallest number: products with it lose most digits without a scale, and few with 128.
 
-    Gradients come out without the scale.
+    The returned gradients do not contain the scale.
     """
     monkeypatch.setattr(tinycudann_module, "choose_precision", lambda *_: torch.float16)
     expected, _, params_64 = reference(half, points(500))
@@ -325,7 +325,7 @@ def test_loss_scale_keeps_small_gradients(half, monkeypatch):
 
 
 def test_encoding_takes_a_dtype():
-    """float32 and float16; features differ by the rounding to half."""
+    """float32 and float16 are accepted, and features differ by the rounding to half."""
     x = points(100)
     single, double = (on_cpu(tcnn.Encoding(3, GRID, dtype=dtype)) for dtype in (torch.float32, torch.float16))
     assert (single.loss_scale, double.loss_scale) == (1.0, 128.0)
@@ -337,7 +337,7 @@ def test_encoding_takes_a_dtype():
 
 
 def test_autocast_does_not_change_the_result():
-    """NeRF code runs under autocast; the module's own precision holds."""
+    """NeRF code runs under autocast; the module's own precision is kept."""
     module, x = model(GRID), points(100)
     expected = module(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -348,7 +348,7 @@ def test_autocast_does_not_change_the_result():
 
 
 def test_changes_of_parameters_take_effect():
-    """Through `data`, in place, and by an assignment of a new parameter."""
+    """Parameters can be changed through `data`, in place, and by assigning a new parameter."""
     module, x = model(GRID), points(50)
     other = tcnn.NetworkWithInputEncoding(3, 3, GRID, SOFT, seed=99).cpu()
     with torch.no_grad():
@@ -374,7 +374,7 @@ def test_changes_of_parameters_take_effect():
     ids=["both", "encoding", "network"],
 )
 def test_copies_are_equal_and_independent(make):
-    """By pickle, `copy.deepcopy`, `torch.save` of the module and of its state."""
+    """Copies are made by pickle, `copy.deepcopy`, and `torch.save` of the module and of its state."""
     module, x = make().cpu(), points(50)
     expected = module(x)
     saved, state = io.BytesIO(), io.BytesIO()
@@ -400,14 +400,14 @@ def test_copies_are_equal_and_independent(make):
 
 
 def test_checkpoint_of_another_model_is_refused():
-    """By torch, which names the sizes."""
+    """torch refuses it and names the sizes."""
     with pytest.raises(RuntimeError, match="size mismatch"):
         tcnn.Network(3, 2, NETWORK).load_state_dict({"params": torch.zeros(5)})
 
 
 @pytest.mark.usefixtures("float32")
 def test_adam_learns_a_function():
-    """A hundred steps of torch's optimizer bring the error of a smooth function under a hundredth of its variance."""
+    """A hundred steps of torch's optimizer reduce the error of a smooth function to less than a hundredth of its variance."""
     module = tcnn.NetworkWithInputEncoding(2, 1, GRID, NETWORK).cpu()
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-2, eps=1e-15)
     x = points(1024, 2)
@@ -425,7 +425,7 @@ def test_adam_learns_a_function():
 
 @each_encoding
 def test_an_empty_batch_works(encoding):
-    """Samples may all have missed; gradients are zero."""
+    """If all samples missed, gradients are zero."""
     module, x = model(encoding), torch.zeros(0, 3, requires_grad=True)
     y = module(x)
     assert y.shape == (0, 3)
@@ -436,7 +436,7 @@ def test_an_empty_batch_works(encoding):
 
 
 def test_an_empty_batch_can_be_differentiated_twice():
-    """As the regularizer of a step without samples."""
+    """This happens to the regularizer of a step without samples."""
     module, x = model(GRID), torch.zeros(0, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(module(x).sum(), x, create_graph=True)
     gradient.sum().backward()
@@ -445,7 +445,7 @@ def test_an_empty_batch_can_be_differentiated_twice():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_inputs_of_any_float_type_are_taken_as_float32(dtype):
-    """Their gradient comes back in their own type."""
+    """Their gradients have the type of the inputs."""
     module = model(GRID)
     x = points(50).to(dtype).requires_grad_()
     y = module(x)
@@ -455,7 +455,7 @@ def test_inputs_of_any_float_type_are_taken_as_float32(dtype):
 
 
 def test_inputs_need_not_be_contiguous():
-    """Transposed, sliced and expanded tensors, and gradients that are such."""
+    """Tensors, and their gradients, may be transposed, sliced or expanded."""
     module, x = model(GRID), points(50)
     expected = module(x)
     assert torch.equal(module(x.T.contiguous().T), expected)
@@ -479,14 +479,14 @@ def test_inputs_need_not_be_contiguous():
     ],
     ids=["columns", "1d", "3d", "integers", "numpy"],
 )
-def test_other_inputs_are_refused(x, message):
-    """With what was expected and what came."""
+def test_wrong_inputs_are_refused(x, message):
+    """The error states what was expected and what was given."""
     with pytest.raises(ArrayError, match=message):
         model(GRID)(x)
 
 
 def test_parameters_of_another_size_are_refused():
-    """Assigned by hand, where torch does not look."""
+    """Parameters may be assigned by hand, which torch does not check."""
     module = model(GRID)
     module.params.data = torch.zeros(5)
     with pytest.raises(ArrayError, match=r"params: expected shape .* got \[5\]"):
@@ -505,14 +505,14 @@ def test_parameters_of_another_size_are_refused():
     ],
     ids=["dims", "otype", "inputs", "outputs", "none", "neurons"],
 )
-def test_mistakes_are_told(make, message):
-    """By the package's own errors."""
+def test_wrong_configurations_are_refused(make, message):
+    """Errors belong to this package."""
     with pytest.raises(ConfigError, match=message):
         make()
 
 
-def test_an_unknown_key_is_a_warning_once():
-    """When the module is made, not again when it is copied."""
+def test_an_unknown_key_gives_one_warning():
+    """The warning comes when the module is made, and not again when it is copied."""
     with pytest.warns(ConfigWarning, match="n_level"):
         module = tcnn.Encoding(3, GRID | {"n_level": 3})
     with warnings.catch_warnings():
@@ -520,14 +520,14 @@ def test_an_unknown_key_is_a_warning_once():
         copy.deepcopy(module)
 
 
-def test_a_device_that_warp_lacks_is_named():
-    """Parameters may be moved anywhere by `.to()`."""
+def test_a_device_that_warp_does_not_know_is_named():
+    """Parameters can be moved to any device by `.to()`."""
     with pytest.raises(NrcError, match="meta"):
         model(GRID).to("meta")(points(5))
 
 
 def test_modules_share_one_pool_of_threads():
-    """A model of many small modules would otherwise have as many pools."""
+    """Otherwise a model of many small modules would have as many pools."""
     first, second = model(GRID), model(ONE_BLOB)
     x = points(100_000)
     first(x)
@@ -537,8 +537,8 @@ def test_modules_share_one_pool_of_threads():
 
 
 @pytest.mark.cuda
-def test_modules_follow_to():
-    """From CUDA, where they begin, to the CPU and back, with inputs on either."""
+def test_modules_move_with_to():
+    """Modules move from CUDA, where they start, to the CPU and back, with inputs on either device."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     module = tcnn.NetworkWithInputEncoding(3, 3, GRID, NETWORK)

@@ -1,4 +1,4 @@
-"""Training: steps, what is left out, averages, states and threads; ten steps are those of the reference."""
+"""Training: steps, skipped steps, averages, states and threads; ten steps agree with the reference."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def make_trainer(encoding=GRID, network=SMALL, n_input_dims=3, loss=L2, optimize
 
 
 def batch(seed, n=300, n_input_dims=3, n_output_dims=3):
-    """Points and a smooth function of them."""
+    """Points, and a smooth function of them."""
     x = uniform(n, n_input_dims, seed=seed)
     phases = torch.arange(n_output_dims, dtype=torch.float32)
     return x, torch.sin(5.0 * x.sum(dim=1, keepdim=True) + phases)
@@ -69,7 +69,7 @@ def assert_same_state(state, other):
 
 
 def test_a_step_returns_the_loss_before_it():
-    """The mean over elements, of the parameters and not of their average; losses fall."""
+    """It is the mean over elements for the parameters, not for their average, and it falls."""
     trainer = make_trainer()
     x, target = batch(0)
     for _ in range(5):
@@ -80,7 +80,7 @@ def test_a_step_returns_the_loss_before_it():
 
 
 def test_arrays_of_all_kinds():
-    """The same step by torch, NumPy, Warp and strided arrays."""
+    """torch, NumPy, Warp and strided arrays give the same step."""
     x, target = batch(0)
     expected = make_trainer()
     expected.step(x, target)
@@ -96,8 +96,8 @@ def test_arrays_of_all_kinds():
         assert same_bits(trainer.model.params, expected.model.params)
 
 
-def test_an_empty_batch_is_no_step():
-    """Loss 0, and nothing has changed."""
+def test_an_empty_batch_changes_nothing():
+    """The loss is 0, and nothing changes."""
     trainer = make_trainer()
     train(trainer, 2)
     before, state = trainer.model.params.clone(), trainer.state()
@@ -121,7 +121,7 @@ def test_an_empty_batch_is_no_step():
     ],
 )
 def test_wrong_batches_change_nothing(x, target, pdf, message):
-    """An error that names the argument; no step is counted."""
+    """The error names the argument, and no step is counted."""
     trainer = make_trainer()
     before = trainer.model.params.clone()
     with pytest.raises(ArrayError, match=f"^{message}"):
@@ -130,8 +130,8 @@ def test_wrong_batches_change_nothing(x, target, pdf, message):
     assert (trainer.steps, trainer.skipped_steps) == (0, 0)
 
 
-def test_a_loss_that_needs_more_outputs():
-    """Relative luminance has none for two outputs; said when the trainer is made."""
+def test_a_loss_that_needs_more_outputs_is_refused():
+    """Relative luminance needs three outputs; the error is raised when the trainer is made."""
     loss = {"otype": "RelativeL2Luminance"}
     with pytest.raises(ConfigError, match="RelativeL2Luminance needs at least 3 outputs, but the model has 2"):
         make_trainer(loss=loss, n_output_dims=2)
@@ -140,7 +140,7 @@ def test_a_loss_that_needs_more_outputs():
 
 @pytest.mark.parametrize("shape", ["rows", "elements"])
 def test_density_of_samples(shape):
-    """A density divides the loss: sampling a half as often and weighing it twice is the same step as weighing by hand."""
+    """The loss is divided by the density, as in a step with explicit weights."""
     x, target = batch(0)
     pdf = uniform(300, low=0.5, high=2.0, seed=9)
     pdf = pdf if shape == "rows" else pdf[:, None].repeat(1, 3)
@@ -154,18 +154,18 @@ def test_density_of_samples(shape):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert (
         relative(trainer.model.params - by_hand.params, -0.5 * gradient) < 1e-4
-    )  # of parameters a thousand times as large
+    )  # parameters are a thousand times as large
     assert make_trainer().step(x, target).item() != pytest.approx(expected.item(), rel=1e-2)
 
 
-# Steps left out
+# Skipped steps
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["input", "target", "density"])
-def test_what_is_not_finite_is_skipped(where, bad, precision):
-    """Counted, and otherwise as if it had never been: the next steps make the same bits."""
+def test_batches_that_are_not_finite_are_skipped(where, bad, precision):
+    """The step is counted as skipped, and the next steps give the same bits as without it."""
     trainer, expected = make_trainer(precision=precision), make_trainer(precision=precision)
     train(trainer, 2)
     train(expected, 2)
@@ -187,8 +187,8 @@ def test_what_is_not_finite_is_skipped(where, bad, precision):
     assert same_bits(trainer.model.inference_params, expected.model.inference_params)
 
 
-def test_an_encoding_alone_is_not_poisoned():
-    """Cross entropy passes over NaN where the target is zero; the gradient of the grid would not."""
+def test_nan_does_not_reach_an_encoding_alone():
+    """Cross entropy ignores NaN where the target is zero, but the gradient of the grid would not."""
     trainer = make_trainer(network=None, loss={"otype": "CrossEntropy"})
     before = trainer.model.params.clone()
     x, target = uniform(50, 3), torch.zeros(50, 10)
@@ -198,8 +198,8 @@ def test_an_encoding_alone_is_not_poisoned():
     assert torch.equal(trainer.model.params, before)
 
 
-def test_half_backs_off_from_gradients_that_overflow():
-    """Each is skipped and halves the scale, until they fit; then it learns."""
+def test_the_loss_scale_falls_until_gradients_fit():
+    """Each such gradient is skipped and halves the scale until gradients fit; then training proceeds."""
     trainer = make_trainer(precision="float16")
     assert trainer.loss_scale == 128.0
     before, (x, _) = trainer.model.params.clone(), batch(0)
@@ -217,8 +217,8 @@ def test_half_backs_off_from_gradients_that_overflow():
     assert torch.isfinite(trainer.model.params).all()
 
 
-def test_the_scale_has_a_floor():
-    """Gradients that never fit are skipped for ever, and the scale stays above zero."""
+def test_the_loss_scale_has_a_lower_limit():
+    """If gradients never fit, all steps are skipped, and the scale stays above zero."""
     trainer = make_trainer(precision="float16")
     before, (x, _) = trainer.model.params.clone(), batch(0)
     for _ in range(25):
@@ -228,8 +228,8 @@ def test_the_scale_has_a_floor():
     assert torch.equal(trainer.model.params, before)
 
 
-def test_the_scale_grows_back(monkeypatch):
-    """By two after so many steps in a row that fit, never above where it began."""
+def test_the_loss_scale_recovers(monkeypatch):
+    """It doubles after a number of consecutive steps that fit, and never exceeds its initial value."""
     monkeypatch.setattr(trainer_module, "LossScaling", lambda: LossScaling(interval=3))
     trainer = make_trainer(precision="float16")
     trainer.counters, scales = TrainingCounters(32.0), []
@@ -237,7 +237,7 @@ def test_the_scale_grows_back(monkeypatch):
         trainer.step(*batch(seed))
         scales.append(trainer.loss_scale)
     assert scales == [32.0, 32.0, 64.0, 64.0, 64.0, 128.0, 128.0, 128.0]
-    # An overflow begins the count anew
+    # An overflow restarts the count
     trainer = make_trainer(precision="float16")
     trainer.counters = TrainingCounters(32.0)
     train(trainer, 2)
@@ -250,8 +250,8 @@ def test_the_scale_grows_back(monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_only_half_is_scaled(precision):
-    """The others have the exponents of float32."""
+def test_only_float16_is_scaled(precision):
+    """The other types have the exponents of float32."""
     trainer = make_trainer(precision=precision)
     trainer.step(batch(0)[0], torch.full((300, 3), 1e15))
     assert (trainer.loss_scale, trainer.steps) == (1.0, 1)
@@ -260,8 +260,8 @@ def test_only_half_is_scaled(precision):
 # Averages, rates and states
 
 
-def test_the_model_answers_by_the_average():
-    """From the first step on; before it, and without one, by the parameters."""
+def test_the_model_uses_the_average():
+    """The average is used from the first step on; before it, and without an average, the parameters are used."""
     trainer = make_trainer()
     model, (x, _) = trainer.model, batch(7)
     initial = model.params.clone()
@@ -284,7 +284,7 @@ def test_the_model_answers_by_the_average():
 
 
 def test_learning_rate():
-    """Read and set; zero stops everything but regularization."""
+    """The rate can be read and set; zero stops everything except regularization."""
     trainer = make_trainer(optimizer={"otype": "Adam", "learning_rate": 0.03, "l2_reg": 0.0})
     assert trainer.learning_rate == pytest.approx(0.03)
     trainer.learning_rate = 0
@@ -295,7 +295,7 @@ def test_learning_rate():
     assert trainer.optimizer.learning_rate == 0.5
     x, target = batch(0)
     trainer.step(x, target)
-    # Twice the same gradient, but for the third step's size: no parameter moves by more than the corrected rate
+    # The gradient is the same twice, except for the size of the third step: no parameter moves by more than the corrected rate
     moved = (trainer.model.params - before).abs().max()
     assert 0.1 < moved < 1.0
     for wrong in (-1.0, np.nan, np.inf, "fast", None, True):
@@ -305,8 +305,8 @@ def test_learning_rate():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_training_resumes_to_the_same_bits(precision):
-    """From a state and the parameters, in another trainer: parameters, averages and states."""
+def test_resumed_training_has_the_same_bits(precision):
+    """Another trainer continues from a state and the parameters with the same parameters, averages and states."""
     trainer = make_trainer(optimizer=DECAYED, precision=precision)
     train(trainer, 3)
     trainer.step(batch(0)[0], torch.full((300, 3), torch.nan))
@@ -324,7 +324,7 @@ def test_training_resumes_to_the_same_bits(precision):
 
 
 def test_a_state_is_a_copy():
-    """Training on does not change it."""
+    """Further training does not change it."""
     trainer = make_trainer()
     train(trainer, 1)
     state, again = trainer.state(), trainer.state()
@@ -352,7 +352,7 @@ def test_a_state_is_a_copy():
     ],
 )
 def test_other_states_are_refused_and_change_nothing(change):
-    """As errors of this package."""
+    """Errors belong to this package."""
     trainer = make_trainer()
     train(trainer, 2)
     state = trainer.state()
@@ -377,7 +377,7 @@ def test_other_states_are_refused_and_change_nothing(change):
     ids=["one-level", "two-levels", "five-levels", "two-grids", "one-blob"],
 )
 def test_threads_do_not_change_a_bit(encoding, n_input_dims, n, precision):
-    """Parameters and averages after steps on batches of several sizes, with levels cut into up to six regions."""
+    """Parameters and averages are equal after steps on batches of several sizes, with levels cut into up to six regions."""
     trained = []
     for threads in (1, 2, 3):
         trainer = make_trainer(encoding, NETWORK, n_input_dims, threads=threads, precision=precision)
@@ -389,8 +389,8 @@ def test_threads_do_not_change_a_bit(encoding, n_input_dims, n, precision):
         assert same_bits(model.inference_params, trained[0].inference_params)
 
 
-def test_repeated_training_makes_the_same_bits():
-    """Listed gradients and averages make no difference between a model's first training and the next."""
+def test_repeated_training_gives_the_same_bits():
+    """A model's first training and the next one have the same bits, despite listed gradients and averages."""
     first, second = make_trainer(TWO_GRIDS, SMALL, 5), make_trainer(TWO_GRIDS, SMALL, 5)
     initial = second.model.params.clone()
     train(second, 3, 40)
@@ -404,7 +404,7 @@ def test_repeated_training_makes_the_same_bits():
 
 OPTIMIZERS = {
     "sgd": {"otype": "SGD", "learning_rate": 0.1, "l2_reg": 1e-6},
-    # A step's sensitivity to its gradient is bounded by rate / epsilon
+    # The sensitivity of a step to its gradient is at most rate / epsilon
     "adam": {"otype": "Adam", "learning_rate": 1e-3, "epsilon": 1e-3},
     "ema": {"otype": "Ema", "decay": 0.9, "nested": {"otype": "Adam", "learning_rate": 1e-3, "epsilon": 1e-3}},
 }
@@ -412,8 +412,8 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("encoding", [SMOOTH, {"otype": "OneBlob"}], ids=["grid", "one_blob"])
-def test_the_kernels_train_as_the_reference_does(name, encoding):
-    """Ten gradients good to 1e-5 each leave 1e-4 of the way that parameters went, and the rounding of ten sums."""
+def test_kernels_train_like_the_reference(name, encoding):
+    """Ten gradients accurate to 1e-5 each leave an error of 1e-4 of the distance moved, plus the rounding of ten sums."""
     kernels = make_trainer(encoding, SOFT, optimizer=OPTIMIZERS[name])
     judge = make_trainer(encoding, SOFT, optimizer=OPTIMIZERS[name], backend="reference", precision="float64")
     start = spread_params(kernels.model)

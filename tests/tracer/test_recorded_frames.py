@@ -17,7 +17,7 @@ from nrc_tracer.device.random_bits import shuffled
 from nrc_tracer.errors import CacheError, ConfigError
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.film_sums import FilmSums
-from tests.nn.fused.samples import NoQuestions, quickly_compiled
+from tests.nn.fused.samples import NoSynchronization, quickly_compiled
 from tests.tracer.cached_renders import cached, estimate, frames, freeze, niche, uncached
 from tests.tracer.checkpoint_contents import assert_same, contents
 
@@ -153,14 +153,14 @@ def test_recorded_frames_do_not_wait_for_the_device(monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(wp.array, "numpy", refuse)
-        with NoQuestions():
+        with NoSynchronization():
             for sample in (1, 2, 3):
                 begun.render_frame(sample, film)
     assert cache.trainer.steps == steps + 3 * 2
     with_host(cache)
     with monkeypatch.context() as patch:
         patch.setattr(wp.array, "numpy", refuse)
-        with pytest.raises(AssertionError, match=r"scalar|nonzero"), NoQuestions():
+        with pytest.raises(AssertionError, match=r"scalar|nonzero"), NoSynchronization():
             begun.render_frame(4, film)
 
 

@@ -1,4 +1,4 @@
-"""What all backends do alike: inference, a differentiable function, and the gradient of a loss."""
+"""Behaviour common to all backends: inference, a differentiable function, and the gradient of a loss."""
 
 import pytest
 import torch
@@ -35,8 +35,8 @@ def model(request):
     return made
 
 
-def test_gradient_is_that_of_the_loss(model):
-    """Mean loss and flat gradient, against autograd through the definition in float64."""
+def test_gradient_agrees_with_autograd(model):
+    """Mean loss and flat gradient agree with autograd through the definition in float64."""
     x, target = uniform(300, 3), uniform(300, 3, seed=1)
     params = model.params.double().requires_grad_()
     expected_loss = ((model.structure.reference(x, params) - target) ** 2).mean()
@@ -49,7 +49,7 @@ def test_gradient_is_that_of_the_loss(model):
 
 
 def test_inference_and_the_differentiable_function_agree(model):
-    """On values; neither changes the parameters or keeps a graph where none is asked for."""
+    """The values agree, and neither function changes the parameters or builds a graph without need."""
     x, before = uniform(300, 3), model.params.clone()
     y = model.backend.infer(x, model.params)
     assert not y.requires_grad
@@ -60,8 +60,8 @@ def test_inference_and_the_differentiable_function_agree(model):
     assert torch.equal(model.params, before)
 
 
-def test_what_is_not_finite_gives_no_gradient(model):
-    """Inputs, targets, parameters, or a loss that is infinite alone; then a good batch is a good batch again."""
+def test_values_that_are_not_finite_give_no_gradient(model):
+    """Inputs, targets, parameters, or only the loss may be bad; afterwards a good batch gives the usual gradient."""
     x, target = uniform(100, 3), uniform(100, 3, seed=1)
     expected = model.backend.gradient(x, model.params, l2(target))[1].dense().clone()
     bad_x, bad_target, bad_params = x.clone(), target.clone(), model.params.clone()
@@ -79,8 +79,8 @@ def test_what_is_not_finite_gives_no_gradient(model):
     assert torch.equal(model.backend.gradient(x, model.params, l2(target))[1].dense(), expected)
 
 
-def test_an_encoding_alone_is_never_given_nan():
-    """A loss may pass over the prediction; positions that are not numbers are no gradient all the same."""
+def test_an_encoding_alone_gives_no_gradient_for_nan():
+    """Even if the loss ignores the prediction, positions that are not numbers give no gradient."""
     for options in BACKEND_OPTIONS.values():
         made = make_model(GRID, None, **{**options, "form": "auto"})
         x = uniform(10, 3)
@@ -89,8 +89,8 @@ def test_an_encoding_alone_is_never_given_nan():
         assert gradient is None, made
 
 
-def test_names():
-    """Every name but tinycudann's, which has tests of its own, builds its class; other names and devices are refused."""
+def test_names_of_backends():
+    """Every name builds its class (tinycudann has tests of its own), and unknown names and devices are refused."""
     made = make_model()
     assert set(BACKENDS) == {"warp", "blocked", "reference", "tinycudann"}
     for name, cls in (("warp", WarpBackend), ("blocked", WarpBackend), ("reference", ReferenceBackend)):

@@ -1,4 +1,4 @@
-"""The backend that runs an installed tiny-cuda-nn: with our drop-in in its place, and with the real one on CUDA."""
+"""The backend that runs an installed tiny-cuda-nn, with our drop-in in its place, and with the real package on CUDA."""
 
 import sys
 
@@ -26,7 +26,7 @@ def structure(encoding=GRID, network=NETWORK):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Our own modules under tiny-cuda-nn's name, on the CPU in float32; the list of those that are made."""
+    """Installs our own modules under tiny-cuda-nn's name, on the CPU in float32; the list of modules that are created."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setitem(sys.modules, "tinycudann", drop_in)
     made = []
@@ -46,8 +46,8 @@ def stand_in(monkeypatch):
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize("encoding", [GRID, COMPOSITE], ids=["grid", "composite"])
 @pytest.mark.parametrize("network", [NETWORK, None], ids=["network", "encoding"])
-def test_it_gives_what_the_reference_gives(encoding, network):
-    """For the parameters it is handed, not its own: outputs and gradients to float32's 1e-5."""
+def test_results_agree_with_the_reference(encoding, network):
+    """Outputs and gradients for the given parameters, not the module's own, agree to 1e-5 in float32."""
     parts = structure(encoding, network)
     backend = TinyCudaNNBackend(parts, CPU, torch.float32)
     judge = ReferenceBackend(parts, CPU, torch.float64)
@@ -65,7 +65,7 @@ def test_it_gives_what_the_reference_gives(encoding, network):
 
 
 def test_gradient_of_a_loss_does_not_depend_on_the_scale(stand_in):
-    """The caller's loss scale replaces the module's own for that call."""
+    """The caller's loss scale replaces that of the module for the call."""
     backend = TinyCudaNNBackend(structure(), CPU, torch.float32)
     (module,) = stand_in
     module.loss_scale = 128.0
@@ -82,8 +82,8 @@ def test_gradient_of_a_loss_does_not_depend_on_the_scale(stand_in):
     assert module.loss_scale == 128.0
 
 
-def test_an_empty_batch_does_not_reach_it(stand_in):
-    """CUDA refuses launches of no threads; gradients are zero all the same."""
+def test_an_empty_batch_does_not_reach_the_module(stand_in):
+    """CUDA refuses launches without threads; gradients are zero nevertheless."""
     backend = TinyCudaNNBackend(structure(), CPU, torch.float32)
     (module,) = stand_in
     module.register_forward_pre_hook(lambda *arguments: pytest.fail("the module was called"))
@@ -96,30 +96,30 @@ def test_an_empty_batch_does_not_reach_it(stand_in):
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_a_precision_it_was_not_built_for_is_refused():
-    """The stand-in has float32."""
+def test_another_precision_is_refused():
+    """The drop-in was built for float32."""
     with pytest.raises(ConfigError, match='precision="float32"'):
         TinyCudaNNBackend(structure(), CPU, torch.float16)
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_another_device_than_it_lives_on_is_refused():
-    """The stand-in lives on the CPU as the real one does on CUDA."""
+def test_another_device_is_refused():
+    """The drop-in is on the CPU, as the real package is on CUDA."""
     with pytest.raises(DeviceError, match='use backend="warp"'):
         TinyCudaNNBackend(structure(), torch.device("cuda", 0), torch.float32)
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_another_layout_is_refused():
-    """A version that counts parameters otherwise must not be fed ours."""
+    """A version that counts parameters differently must not get ours."""
     parts = structure()
     parts.n_params += 8
     with pytest.raises(ConfigError, match="parameters"):
         TinyCudaNNBackend(parts, CPU, torch.float32)
 
 
-def test_without_it_the_error_says_how_to_get_it(monkeypatch):
-    """None in sys.modules makes an import fail as a missing package does."""
+def test_the_error_for_a_missing_package_says_how_to_install_it(monkeypatch):
+    """None in sys.modules makes an import fail like that of a missing package."""
     monkeypatch.setitem(sys.modules, "tinycudann", None)
     with pytest.raises(DeviceError, match="pip install"):
         TinyCudaNNBackend(structure(), CPU, torch.float32)
@@ -127,8 +127,8 @@ def test_without_it_the_error_says_how_to_get_it(monkeypatch):
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("encoding", [GRID, COMPOSITE], ids=["grid", "composite"])
-def test_the_real_one_gives_what_ours_gives(encoding):
-    """The same initial parameters; outputs to 2e-2 of the largest and weight gradients to 3e-2, as half is held to."""
+def test_the_real_package_agrees_with_the_drop_in(encoding):
+    """With equal initial parameters, outputs agree to 2e-2 of the largest and weight gradients to 3e-2, the limits of half."""
     real = pytest.importorskip("tinycudann", reason="needs tinycudann and a GPU", exc_type=(ImportError, OSError))
     parts = structure(encoding)
     device = torch.device("cuda", torch.cuda.current_device())

@@ -1,8 +1,8 @@
-"""Configurations that tests read, and one part of every kind."""
+"""Configurations for tests, including one part of every kind."""
 
 from nrc_tracer.nn import config
 
-# As tiny-cuda-nn's data/config_hash.json and data/config_oneblob.json
+# As in tiny-cuda-nn's data/config_hash.json and data/config_oneblob.json
 HASH = {
     "loss": {"otype": "RelativeL2"},
     "optimizer": {
@@ -36,7 +36,7 @@ ONEBLOB = {
     "encoding": {"otype": "OneBlob", "n_bins": 64},
     "network": {"otype": "FullyFusedMLP", "n_neurons": 128, "n_hidden_layers": 5},
 }
-# The shape of instant-ngp's NeRF configurations
+# The structure of instant-ngp's NeRF configurations
 NERF = {
     "loss": {"otype": "Huber"},
     "optimizer": {

@@ -1,4 +1,4 @@
-"""Whatever is given, a configuration is read or refused."""
+"""Any input is either read as a configuration or refused with an error of the package."""
 
 import copy
 import json
@@ -58,7 +58,7 @@ def _reads_or_refuses(document, **keywords):
 
 @FUZZ
 @given(SECTIONS, st.sampled_from(["tiny-cuda-nn", "instant-ngp"]), st.none() | st.integers(1, 9))
-def test_any_data_is_read_or_refused(document, dialect, n_input_dims):
+def test_any_data_are_read_or_refused(document, dialect, n_input_dims):
     _reads_or_refuses(document, dialect=dialect, n_input_dims=n_input_dims)
 
 
@@ -101,7 +101,7 @@ def test_any_file_is_read_or_refused(tmp_path_factory, content):
     assert isinstance(document, dict)
 
 
-def test_loads_neither_torch_nor_warp():
+def test_importing_the_configuration_loads_neither_torch_nor_warp():
     code = "import sys, nrc_tracer.nn.config; print([n for n in ('torch', 'warp', 'numpy') if n in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

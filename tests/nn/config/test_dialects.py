@@ -54,14 +54,14 @@ def test_warnings_and_errors_name_the_file(tmp_path):
         config.read_network(3, place="rgb_network", file="model.json")
 
 
-def test_not_more_than_twenty_warnings():
+def test_at_most_twenty_warnings_are_given():
     with pytest.warns(ConfigWarning) as caught:
         config.read_loss({f"key{i}": i for i in range(1000)})
     assert len(caught) == 21
     assert str(caught[20].message) == "more unknown keys"
 
 
-def test_keys_of_instant_ngp_are_no_reason_to_warn():
+def test_keys_of_instant_ngp_give_no_warning():
     model = config.read_model(NERF, n_input_dims=3)
     assert model.loss == config.Loss(otype="Huber")
     assert model.optimizer.nested.nested.epsilon == 1e-15
@@ -87,11 +87,11 @@ def test_other_typing_errors_still_warn_in_instant_ngps_dialect():
 def test_automatic_growth_ends_at_the_finest_resolution(keywords, n_max):
     grid = config.read_encoding({"otype": "HashGrid", "n_levels": 8}, dialect="instant-ngp", **keywords)
     assert grid.log2_hashmap_size == 15
-    # Three roundings to float32, and that of b is raised to the 7th power
+    # float32 rounds three times, and the rounding of b is raised to the 7th power
     assert 16 * grid.per_level_scale**7 == pytest.approx(n_max, rel=16 * 2**-23)
 
 
-def test_dialects_differ_only_in_absent_keys():
+def test_dialects_only_differ_in_defaults():
     given = {"otype": "HashGrid", "per_level_scale": 1.25, "log2_hashmap_size": 20}
     assert config.read_encoding(given, dialect="Instant-NGP") == config.read_encoding(given)
     assert config.read_encoding({"otype": "HashGrid"}) == config.Grid(per_level_scale=2.0, log2_hashmap_size=19)

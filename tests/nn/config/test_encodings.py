@@ -1,4 +1,4 @@
-"""What configurations of encodings take and refuse."""
+"""Accepted and refused configurations of encodings."""
 
 import math
 
@@ -77,7 +77,7 @@ def test_n_features_is_accepted_for_n_levels():
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else value,
 )
-def test_what_a_grid_refuses(given, message):
+def test_invalid_grids_are_refused(given, message):
     with pytest.raises(ConfigError, match=message) as caught:
         config.read_encoding({"otype": "HashGrid", **given})
     assert "\n" not in str(caught.value)
@@ -88,7 +88,7 @@ def test_switched_off_features_of_grids_are_accepted():
     assert config.read_encoding(given) == config.Grid()
 
 
-def test_ends_of_the_ranges_of_a_grid():
+def test_limits_of_a_grid_are_accepted():
     low = {"n_levels": 1, "n_features_per_level": 1, "log2_hashmap_size": 1, "base_resolution": 1}
     high = {"n_levels": 128, "n_features_per_level": 8, "log2_hashmap_size": 31, "base_resolution": 2**31 - 1}
     for values in (low, high):
@@ -117,7 +117,7 @@ def test_ends_of_the_ranges_of_a_grid():
     ],
     ids=lambda value: str(value)[:40].encode("ascii", "replace").decode(),
 )
-def test_what_encodings_refuse(given, message):
+def test_invalid_encodings_are_refused(given, message):
     with pytest.raises(ConfigError, match=message) as caught:
         config.read_encoding(given)
     assert str(caught.value).isprintable()
@@ -125,7 +125,7 @@ def test_what_encodings_refuse(given, message):
 
 
 @pytest.mark.parametrize("otype", ["NRC", "OneBlobFrequency", "nrc"])
-def test_nrc_is_its_composite(otype):
+def test_nrc_stands_for_a_composite(otype):
     assert config.read_encoding({"otype": otype}) == config.read_encoding(NRC_DEFAULT)
     nrc = config.read_encoding({"otype": otype, "n_frequencies": 6, "n_bins": 8})
     assert nrc.nested[0].encoding == config.TriangleWave(n_frequencies=6)
@@ -169,7 +169,7 @@ def test_nrc_needs_eight_dimensions():
     ],
     ids=str,
 )
-def test_what_a_composite_refuses(nested, message):
+def test_invalid_composites_are_refused(nested, message):
     with pytest.raises(ConfigError, match=message):
         config.read_encoding({"otype": "Composite", "nested": nested})
     with pytest.raises(ConfigError, match=r"encoding.nested: expected an array, got nothing"):
@@ -184,7 +184,7 @@ def test_slices_of_a_composite():
         return config.input_slices(composite, n_input_dims)
 
     assert slices(7, {"n_dims_to_encode": 2}, {}, {"n_dims_to_encode": 1}) == ((0, 2), (2, 4), (6, 1))
-    # One without a beginning goes on after the one before it; slices may overlap
+    # A slice without a beginning follows the one before it; slices may overlap
     placed = {"n_dims_to_encode": 2, "dims_to_encode_begin": 1}
     assert slices(4, placed, {"n_dims_to_encode": 1}, placed) == ((1, 2), (3, 1), (1, 2))
     with pytest.raises(ConfigError, match=r"encoding.nested\[1\]: takes the dimensions 3 to 4, but the input has 4"):

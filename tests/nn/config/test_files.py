@@ -1,4 +1,4 @@
-"""Configurations in files: comments, damage, parents."""
+"""Configuration files: comments, damage and parents."""
 
 import copy
 import json
@@ -45,7 +45,7 @@ def test_comments_and_a_byte_order_mark(tmp_path):
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_malformed_files(tmp_path, data, message):
+def test_malformed_files_are_refused(tmp_path, data, message):
     path = tmp_path / "model.json"
     path.write_bytes(data)
     with pytest.raises(ConfigError, match=message) as caught:
@@ -55,7 +55,7 @@ def test_malformed_files(tmp_path, data, message):
 
 
 @pytest.mark.parametrize("source", ["no such file.json", "a\0b", "a\ud800b", os.curdir, 3, None], ids=repr)
-def test_what_is_no_file(source):
+def test_paths_that_are_not_files_are_refused(source):
     with pytest.raises(ConfigError):
         config.read_document(source)
 
@@ -114,12 +114,12 @@ def test_a_parent_is_merged_from_its_own_folder(tmp_path):
     }
     assert config.read_document(child) == expected
     assert config.read_document({"parent": str(child)}) == expected
-    # What was read once can be read again: the parent is spent
+    # The configuration can be read again, because the key `parent` has been removed
     document = {key: expected[key] for key in ("loss", "encoding")}
     assert config.read_model(document).encoding == config.Grid(n_levels=5, per_level_scale=1.5)
 
 
-def test_a_child_with_another_otype_keeps_its_parents_keys_in_silence(tmp_path):
+def test_keys_of_a_parent_with_another_otype_give_no_warning(tmp_path):
     (tmp_path / "base.json").write_text(json.dumps(NERF))
     child = tmp_path / "child.json"
     child.write_text('{"parent": "base.json", "encoding": {"otype": "Frequency"}, "loss": {"otype": "L2"}}')
@@ -127,7 +127,7 @@ def test_a_child_with_another_otype_keeps_its_parents_keys_in_silence(tmp_path):
     assert model.encoding == config.Frequency()
 
 
-def test_parents_in_a_circle(tmp_path):
+def test_parents_in_a_circle_are_refused(tmp_path):
     (tmp_path / "a.json").write_text('{"parent": "b.json"}')
     (tmp_path / "b.json").write_text(json.dumps({"parent": f"./../{tmp_path.name}/a.json"}))
     with pytest.raises(ConfigError, match=r"cycle: .*a.json -> .*b.json -> .*a.json$"):
@@ -137,14 +137,14 @@ def test_parents_in_a_circle(tmp_path):
         config.read_document({"parent": str(tmp_path / "a.json")})
 
 
-def test_a_long_line_of_parents(tmp_path):
+def test_a_long_chain_of_parents_is_refused(tmp_path):
     for i in range(40):
         (tmp_path / f"{i}.json").write_text(json.dumps({"parent": f"{i + 1}.json"}))
     with pytest.raises(ConfigError, match=r"more than 32 parents"):
         config.read_document(tmp_path / "0.json")
 
 
-def test_a_parent_that_cannot_be_read(tmp_path):
+def test_an_unreadable_parent_is_refused(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"parent": "none.json"}')
     with pytest.raises(ConfigError, match=r"none.json: cannot be read: No such file.*a.json -> .*none.json"):

@@ -1,4 +1,4 @@
-"""What configurations of networks, losses and optimizers take and refuse."""
+"""Accepted and refused configurations of networks, losses and optimizers."""
 
 import msgspec
 import pytest
@@ -15,13 +15,13 @@ def test_widths_of_the_fully_fused_network():
     assert config.read_network({"otype": "CutlassMLP", "n_neurons": 48}).n_neurons == 48
 
 
-def test_least_number_of_hidden_layers():
+def test_smallest_number_of_hidden_layers():
     assert config.read_network({"otype": "CutlassMLP", "n_hidden_layers": 0}).n_hidden_layers == 0
     with pytest.raises(ConfigError, match=r"network.n_hidden_layers: expected at least 1 with FullyFusedMLP"):
         config.read_network({"otype": "FullyFusedMLP", "n_hidden_layers": 0})
 
 
-def test_dimensions_in_a_network_are_passed_over():
+def test_dimensions_in_a_network_are_ignored():
     assert config.read_network({"n_input_dims": 3, "n_output_dims": 16}) == config.Network()
 
 
@@ -61,7 +61,7 @@ def test_dimensions_in_a_network_are_passed_over():
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_what_other_sections_refuse(read, given, message):
+def test_invalid_sections_are_refused(read, given, message):
     with pytest.raises(ConfigError, match=message):
         read(given)
 

@@ -1,4 +1,4 @@
-"""Values of configurations: tiny-cuda-nn's samples and defaults, and how parts are written again."""
+"""Values of configurations: tiny-cuda-nn's samples and defaults, and writing parts as JSON."""
 
 import json
 
@@ -107,14 +107,14 @@ def test_defaults_of_networks_and_losses():
 
 
 @pytest.mark.parametrize("part", [*ALL_ENCODINGS, *ALL_OPTIMIZERS], ids=lambda part: type(part).__name__)
-def test_json_of_a_part_reads_back(part):
+def test_json_of_a_part_is_read_back(part):
     data = json.loads(json.dumps(config.to_json(part)))
     read = config.read_encoding if isinstance(part, config.Encoding) else config.read_optimizer
     assert read(data) == part
     assert read(part) is part
 
 
-def test_json_of_a_model_reads_back():
+def test_json_of_a_model_is_read_back():
     for encoding in ALL_ENCODINGS:
         for optimizer in ALL_OPTIMIZERS:
             model = config.ModelConfig(
@@ -124,15 +124,15 @@ def test_json_of_a_model_reads_back():
             assert config.read_model(model) is model
 
 
-def test_to_json_is_builtins_and_otype():
+def test_to_json_gives_builtins_with_otype():
     for part in (*ALL_ENCODINGS[:-1], config.Adam(moments="bfloat16"), config.Network()):
         assert config.to_json(part) == msgspec.to_builtins(part)
-    assert "moments" not in config.to_json(config.Adam())  # which tiny-cuda-nn has not
+    assert "moments" not in config.to_json(config.Adam())  # a key that tiny-cuda-nn does not have
     with pytest.raises(ConfigError, match=r"expected a configuration or a part of one"):
         config.to_json({"otype": "Grid"})
 
 
-def test_parts_may_stand_in_data():
+def test_data_may_contain_parts():
     model = config.read_model(
         {
             "encoding": {"otype": "Composite", "nested": [config.Nested(encoding=config.Empty(), n_dims_to_encode=1)]},
@@ -145,7 +145,7 @@ def test_parts_may_stand_in_data():
     assert model.optimizer.nested == config.SGD()
 
 
-def test_names_are_read_in_any_case_and_kept_in_theirs():
+def test_names_are_read_in_any_case_and_written_in_the_usual_one():
     model = config.read_model(
         {
             "encoding": {"otype": "hASHgRID", "type": "hash", "interpolation": "SMOOTHSTEP", "hash": "coherentprime"},
@@ -181,7 +181,7 @@ def test_every_loss(name):
     assert config.read_loss({"otype": name.lower()}).otype == name
 
 
-def test_numbers_are_brought_to_their_type():
+def test_numbers_are_converted_to_their_type():
     grid = config.read_encoding({"otype": "Grid", "n_levels": 16.0, "per_level_scale": 2})
     assert type(grid.n_levels) is int
     assert type(grid.per_level_scale) is float

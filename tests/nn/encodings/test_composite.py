@@ -1,4 +1,4 @@
-"""Composites: derivatives through all ways of putting encodings together. Values are in `test_golden`."""
+"""Composites: derivatives through all combinations of encodings. Values are tested in `test_golden`."""
 
 import pytest
 import torch
@@ -50,8 +50,8 @@ def inputs(encoding, dtype):
 
 
 @each_composite
-def test_kernel_gradients_are_those_of_the_definition(name):
-    """Of inputs and parameters, those of the padding left out; added to what is there. 1e-5 in relative norm."""
+def test_kernel_gradients_agree_with_the_definition(name):
+    """Gradients of inputs and parameters, without the padding, are added to existing values and agree to 1e-5."""
     encoding = make_encoding(*COMPOSITES[name])
     x, params, d_out = inputs(encoding, torch.float64)
     expected = torch.autograd.grad(
@@ -66,8 +66,8 @@ def test_kernel_gradients_are_those_of_the_definition(name):
 
 
 @each_composite
-def test_first_and_second_derivatives_by_autograd(name):
-    """Of a penalty on the gradients of inputs and parameters, against the definition in float64."""
+def test_second_derivatives_agree_with_the_definition(name):
+    """Derivatives of a penalty on the gradients of inputs and parameters agree with the definition in float64."""
     encoding = make_encoding(*COMPOSITES[name])
     width = encoding.width(16)
 
@@ -85,7 +85,7 @@ def test_first_and_second_derivatives_by_autograd(name):
         assert relative(value, other) < 1e-5
 
 
-def test_parameters_are_those_of_the_nested_in_order():
+def test_parameters_of_nested_encodings_are_in_order():
     """Views by name are the slices that the encodings read."""
     config, n_dims = COMPOSITES["two-grids"]
     model = make_model(config, None, n_dims)
@@ -98,14 +98,14 @@ def test_parameters_are_those_of_the_nested_in_order():
     model.params.zero_()
     second.level(4).fill_(2.0)
     y = model(uniform(50, n_dims))
-    assert not y[:, :10].any()  # the first grid's
-    columns = slice(16 + 4 * 8, 16 + 5 * 8)  # a multiple of 8 after it; the last level's
+    assert not y[:, :10].any()  # columns of the first grid
+    columns = slice(16 + 4 * 8, 16 + 5 * 8)  # after the first grid, at a multiple of 8: the columns of the last level
     assert (y[:, columns] - 2.0).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("reduction", ["Sum", "Product"])
 def test_widths_must_agree(reduction):
-    """After padding to the alignment of the grids inside: 3 and 4 columns fit beside a grid of 4 features, 3 and 5 do not."""
+    """After padding to the alignment of grids inside, 3 and 4 columns fit next to a grid of 4 features, but 3 and 5 do not."""
     grid = GRID | {"n_features_per_level": 4, "n_levels": 1}
     fits = composite(of(grid, 2), of(IDENTITY, 3), of(IDENTITY, 4), reduction=reduction)
     assert make_encoding(fits, 9).n_output_dims == 4
@@ -113,15 +113,15 @@ def test_widths_must_agree(reduction):
         make_encoding(composite(of(grid, 2), of(IDENTITY, 3), of(IDENTITY, 5), reduction=reduction), 10)
 
 
-def test_encodings_of_no_dimensions_are_left_out():
-    """They neither pad nor count."""
+def test_encodings_without_dimensions_are_left_out():
+    """They have no columns and cause no padding."""
     config = composite(of(IDENTITY, 0), of(IDENTITY, 2), of(GRID, 0))
     encoding = make_encoding(config, 2)
     assert (encoding.n_output_dims, encoding.n_params, encoding.alignment) == (2, 0, 1)
 
 
-def test_dimensions_nobody_takes_have_no_gradient():
-    """With `dims_to_encode_begin`, columns may be left out."""
+def test_unused_dimensions_have_no_gradient():
+    """With `dims_to_encode_begin`, some columns may remain unused."""
     encoding = make_encoding(composite(of(IDENTITY, 1, 1), of(SMOOTH, 2, 2)), 5)
     x, params, d_out = inputs(encoding, torch.float32)
     y = encoding.differentiable(make_launcher(), x, params, encoding.width(16))
@@ -130,7 +130,7 @@ def test_dimensions_nobody_takes_have_no_gradient():
 
 
 def test_too_many_dimensions_are_refused():
-    """With the place in the configuration."""
+    """The error gives the place in the configuration."""
     config = configuration.read_encoding(composite(of(IDENTITY, 3), of(GRID, 3)))
     with pytest.raises(ConfigError, match=r"encoding\.nested: the nested encodings take 6 dimensions"):
         make_encoding(configuration.to_json(config), 5)

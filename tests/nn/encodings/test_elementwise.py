@@ -1,4 +1,4 @@
-"""The encodings without parameters: their kernels against their definitions, and these against numbers known otherwise."""
+"""Encodings without parameters: kernels compared with their definitions, and the definitions with known numbers."""
 
 import math
 
@@ -32,7 +32,7 @@ ENCODINGS = {
     "spherical_harmonics_4": (SphericalHarmonicsEncoding, configuration.SphericalHarmonics(), 3),
     "spherical_harmonics_8": (SphericalHarmonicsEncoding, configuration.SphericalHarmonics(degree=8), 3),
 }
-# How far from [0, 1] inputs may be for float32 to hold the values to 1e-6 of the largest
+# Distance from [0, 1] up to which float32 gives values to 1e-6 of the largest one
 OUTSIDE = {SphericalHarmonicsEncoding: 0.0}
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 NO_PARAMS = torch.empty(0, dtype=torch.float64)
@@ -51,7 +51,7 @@ def launcher_on(device, threads=2):
 
 
 def points(encoding, n=3000):
-    """Inputs in [0, 1], its corners and middle, and some outside where the encoding takes any."""
+    """Inputs in [0, 1], including its corners and middle, and some outside if the encoding accepts them."""
     generator = np.random.default_rng(len(type(encoding).__name__))
     x = generator.random((n, encoding.n_input_dims))
     x[:3] = [[0.0], [1.0], [0.5]]
@@ -80,8 +80,8 @@ def defined_gradient(encoding, x, d_values):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_kernel_values_are_the_defined_ones(name, device):
-    """Within 1e-6 of the largest value, the specified accuracy of float32 kernels."""
+def test_kernel_values_agree_with_the_definition(name, device):
+    """They agree to 1e-6 of the largest value, the specified accuracy of float32 kernels."""
     encoding, launcher = build(name), launcher_on(device)
     x = points(encoding)
     expected = encoding.values(x, NO_PARAMS)
@@ -94,12 +94,12 @@ def test_kernel_values_are_the_defined_ones(name, device):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_kernel_gradients_are_the_defined_ones(name, device):
-    """Each term is good to 1e-6 of the largest, and they are summed with random signs; they are added to what is there."""
+def test_kernel_gradients_agree_with_the_definition(name, device):
+    """Terms are accurate to 1e-6 of the largest one and are summed with random signs; gradients are added to existing values."""
     encoding, launcher = build(name), launcher_on(device)
     x = points(encoding, 600)
     d_values = torch.randn(len(x), encoding.n_output_dims, dtype=torch.float64)
-    # The sizes of the terms that each gradient is the sum of: one term per column
+    # The magnitudes of the terms of each gradient: one term per column
     at = x.double().requires_grad_()
     columns = torch.eye(encoding.n_output_dims, dtype=torch.float64)[:, None, :] * d_values
     sizes = torch.zeros_like(at)
@@ -116,8 +116,8 @@ def test_kernel_gradients_are_the_defined_ones(name, device):
 
 
 STEP = 2.0**-14
-# Encodings, and what a derivative and a second derivative may differ by from central differences with STEP, per unit of weight:
-# STEP^2 / 6 times the third and fourth derivatives of one output. Those of one blob jump at its ends.
+# Encodings, and the accepted difference of first and second derivatives from central differences with STEP, per unit of weight:
+# STEP^2 / 6 times the third and fourth derivatives of one output. Those of OneBlob jump at its ends.
 DIFFERENCES = {
     "one_blob": (OneBlobEncoding, configuration.OneBlob(n_bins=8), 2, STEP**2 * 7.5 * 8**3, STEP * 7.5 * 8**3),
     "frequency": (
@@ -142,8 +142,8 @@ DIFFERENCES = {
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
-def test_derivatives_of_the_definition_are_those_of_finite_differences(name):
-    """First and second ones in float64, on a lattice where arguments are exact in float32 and no triangle wave has a kink."""
+def test_derivatives_of_the_definition_agree_with_finite_differences(name):
+    """First and second derivatives in float64, on a lattice of exact float32 arguments where no triangle wave has a kink."""
     cls, config, n_dims, first_error, second_error = DIFFERENCES[name]
     encoding = cls(config, n_dims)
     generator = np.random.default_rng(1)
@@ -155,7 +155,7 @@ def test_derivatives_of_the_definition_are_those_of_finite_differences(name):
         return (encoding.values(at, NO_PARAMS) * weights).sum(dim=1)
 
     def slope(at, axis):
-        """The derivative along an axis; differentiable where that makes sense."""
+        """The derivative along an axis, which can be differentiated again where that makes sense."""
         return torch.autograd.grad(weighted(at).sum(), at, create_graph=True)[0][:, axis]
 
     for axis in range(n_dims):
@@ -176,7 +176,7 @@ def test_derivatives_of_the_definition_are_those_of_finite_differences(name):
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_result_does_not_depend_on_threads(name):
-    """One thread and two give the same bits, for values and gradients."""
+    """One thread and two threads give the same bits for values and gradients."""
     encoding = build(name)
     x = points(encoding)
     d_out = torch.randn(len(x), encoding.n_output_dims)
@@ -187,7 +187,7 @@ def test_result_does_not_depend_on_threads(name):
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_strided_columns(name):
-    """Inputs, outputs and gradients may be slices of columns; what is beside them stays as it is."""
+    """Inputs, outputs and gradients may be slices of columns; other columns stay unchanged."""
     encoding, launcher = build(name), launcher_on("cpu")
     x = points(encoding)
     d_out = torch.randn(len(x), encoding.n_output_dims)
@@ -209,7 +209,7 @@ def test_strided_columns(name):
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_padding(name):
-    """Ones stand after the values, before those of spherical harmonics; their gradient goes nowhere."""
+    """Ones follow the values, but precede those of spherical harmonics; their gradient is discarded."""
     encoding, launcher = build(name), launcher_on("cpu")
     x = points(encoding, 100)
     width = encoding.width(16) + 16
@@ -232,8 +232,8 @@ def test_padding(name):
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_no_points(name):
-    """Nothing in, nothing out."""
+def test_an_empty_batch(name):
+    """A batch without points gives empty results."""
     encoding, launcher = build(name), launcher_on("cpu")
     x = torch.empty(0, encoding.n_input_dims)
     assert kernel_values(encoding, launcher, x).shape == (0, encoding.n_output_dims)
@@ -243,8 +243,8 @@ def test_no_points(name):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_inputs_that_are_no_numbers_stay_none(name, bad):
-    """Every value made from them is NaN or, where the encoding is linear, infinite; other rows are as they were."""
+def test_inputs_that_are_not_numbers_give_values_that_are_not_finite(name, bad):
+    """All values computed from them are NaN or, if the encoding is linear, infinite; other rows do not change."""
     encoding, launcher = build(name), launcher_on("cpu")
     x = points(encoding, 10)
     expected = kernel_values(encoding, launcher, x)
@@ -262,8 +262,8 @@ def test_inputs_that_are_no_numbers_stay_none(name, bad):
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_large_inputs_do_no_harm(name):
-    """The largest floats are written to no place but their own."""
+def test_large_inputs_change_no_other_row(name):
+    """The largest floats cause no writes outside of their own row."""
     encoding, launcher = build(name), launcher_on("cpu")
     x = torch.tensor([[3.0e38], [-3.0e38], [2.0**31], [-1e-45], [1e-45]]).expand(-1, encoding.n_input_dims)
     wide = torch.full((7, encoding.n_output_dims), 7.0)
@@ -274,7 +274,7 @@ def test_large_inputs_do_no_harm(name):
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_float32_definition(name):
-    """In float32 the definition gives float32, within its precision."""
+    """In float32 the definition returns float32, accurate to its precision."""
     encoding = build(name)
     x = points(encoding, 500)
     exact, single = encoding.values(x, NO_PARAMS), encoding.values(x, torch.empty(0))
@@ -285,7 +285,7 @@ def test_float32_definition(name):
 
 
 def test_one_blob_in_the_middle_of_a_bin():
-    """Half way into bin 1 of 4, the blob's integrals are those of 15/16 (1 - u^2)^2 over [-1, -1/2], [-1/2, 1/2], [1/2, 1]."""
+    """In the middle of bin 1 of 4, the integrals are those of 15/16 (1 - u^2)^2 over [-1, -1/2], [-1/2, 1/2], [1/2, 1]."""
     # 15/16 (u - 2/3 u^3 + u^5 / 5) from -1/2 to 1/2
     middle = 15 / 8 * (1 / 2 - 2 / 3 / 8 + 1 / 5 / 32)
     side = (1.0 - middle) / 2.0
@@ -295,7 +295,7 @@ def test_one_blob_in_the_middle_of_a_bin():
 
 
 def test_one_blob_wraps_around():
-    """At 0 and 1 half of the blob is at the other end; the copies reach up to one interval beyond, and end there."""
+    """At 0 and 1 half of the blob is at the other end; the copies reach at most one interval beyond."""
     encoding = OneBlobEncoding(configuration.OneBlob(n_bins=4), 1)
     x = torch.tensor([[0.0], [1.0], [-0.75], [1.25], [-1.0], [2.0], [-1.25], [2.25], [50.0]])
     half = [
@@ -312,8 +312,8 @@ def test_one_blob_wraps_around():
     np.testing.assert_allclose(kernel_values(encoding, launcher_on("cpu"), x), half, atol=1e-7)
 
 
-def test_one_blob_sums_to_one():
-    """A blob is whole as long as it or its copies are in the interval."""
+def test_one_blob_has_mass_one():
+    """The mass is complete as long as the blob or its copies lie in the interval."""
     encoding = OneBlobEncoding(configuration.OneBlob(n_bins=16), 1)
     x = torch.linspace(-0.9, 1.9, 1001)[:, None]
     values = kernel_values(encoding, launcher_on("cpu"), x)
@@ -322,7 +322,7 @@ def test_one_blob_sums_to_one():
 
 
 def test_frequency_order_and_reduction():
-    """Sine and cosine alternate, frequencies double; multiples of a full turn cost no accuracy."""
+    """Sine and cosine alternate and frequencies double; multiples of a full turn lose no accuracy."""
     encoding = FrequencyEncoding(configuration.Frequency(n_frequencies=3), 2)
     x = torch.tensor([[0.25, 0.5], [2.0**20 + 0.25, 0.5 - 2.0**20]])
     h = math.sqrt(0.5)
@@ -331,15 +331,15 @@ def test_frequency_order_and_reduction():
 
 
 def test_triangle_wave_by_hand():
-    """Frequency 2^(k-1), moved by k quarters: all frequencies of one input, then those of the next."""
+    """Frequency 2^(k-1), shifted by k quarters: all frequencies of the first input come before those of the next."""
     encoding = TriangleWaveEncoding(configuration.TriangleWave(n_frequencies=3), 2)
     x = torch.tensor([[0.0, 0.5]])
     # v = 0, 1/4, 1/2 and 1/4, 3/4, 3/2
     np.testing.assert_array_equal(kernel_values(encoding, launcher_on("cpu"), x), [[1.0, 0.0, -1.0, 0.0, 0.0, -1.0]])
 
 
-def test_triangle_wave_slope_at_kinks_is_the_right_one():
-    """Kernel and definition agree there too."""
+def test_triangle_wave_has_the_slope_to_the_right_of_a_kink():
+    """Kernel and definition also agree there."""
     encoding = TriangleWaveEncoding(configuration.TriangleWave(n_frequencies=1), 1)
     x = torch.tensor([[0.0], [1.0], [2.0], [-1.0]])
     expected = [[-2.0], [2.0], [-2.0], [2.0]]

@@ -1,4 +1,4 @@
-"""The grid: its levels, its derivatives, and that threads and lists do not change a bit of them."""
+"""The grid: its levels and derivatives, and that threads and lists do not change a bit of the results."""
 
 import numpy as np
 import pytest
@@ -31,8 +31,8 @@ SHAPES = [(2, 1), (2, 2), (3, 4), (3, 2), (4, 2), (2, 8)]
         {"otype": "DenseGrid", "n_levels": 1},
     ],
 )
-def test_levels_are_those_of_the_oracle(config, n_dims):
-    """Scale to the last bit, resolution, entries, offset, and whether indices are hashed."""
+def test_levels_agree_with_the_oracle(config, n_dims):
+    """The scale agrees to the last bit, and so do resolution, entries, offset, and whether indices are hashed."""
     levels = make_encoding(config, n_dims).levels
     expected = oracle.grid_levels(config, n_dims)
     assert len(levels) == len(expected)
@@ -55,8 +55,8 @@ def test_levels_are_those_of_the_oracle(config, n_dims):
         (configuration.Grid(), 5, "2, 3 or 4 input dimensions, got 5"),
     ],
 )
-def test_impossible_grids(config, n_dims, message):
-    """Said before any memory is asked for."""
+def test_impossible_grids_are_refused(config, n_dims, message):
+    """The error is raised before any memory is allocated."""
     with pytest.raises(ConfigError, match=message):
         GridEncoding(config, n_dims)
 
@@ -65,7 +65,7 @@ def test_impossible_grids(config, n_dims, message):
 
 
 def inner_points(config, n_dims, n, distance):
-    """Points whose distance to the faces of their cells is at least `distance` cells, in every level."""
+    """Points at least `distance` cells away from the faces of their cells, in every level."""
     x = uniform(20 * n, n_dims, seed=4).double()
     keep = torch.ones(len(x), dtype=torch.bool)
     for level in oracle.grid_levels(config, n_dims):
@@ -77,7 +77,7 @@ def inner_points(config, n_dims, n, distance):
 
 @pytest.fixture
 def exact(monkeypatch):
-    """The oracle's grid in float64 from the start: a smooth function inside cells, which can be differenced."""
+    """The oracle's grid in float64 throughout: a smooth function inside cells, suitable for finite differences."""
     monkeypatch.setattr(oracle_grid, "fma", lambda x, scale, addend: np.asarray(x, np.float64) * float(scale) + addend)
 
     def values(config, x, params):
@@ -96,8 +96,8 @@ def kernel_gradients(encoding, x, params, d_out):
 
 @pytest.mark.parametrize("config", [GRID, SMOOTH, NEAREST], ids=["linear", "smoothstep", "nearest"])
 @pytest.mark.parametrize(("n_dims", "features"), SHAPES)
-def test_gradients_are_those_of_finite_differences(exact, config, n_dims, features):
-    """Of the oracle in float64, whose error is h^2 s^3 for smoothstep at scale s and rounding / h: 1e-8 of these."""
+def test_gradients_agree_with_finite_differences(exact, config, n_dims, features):
+    """The oracle in float64 is differenced; the error, h^2 s^3 for smoothstep at scale s plus rounding / h, is 1e-8 of them."""
     config = config | {"n_features_per_level": features}
     encoding = make_encoding(config, n_dims)
     h = 1e-6
@@ -114,10 +114,10 @@ def test_gradients_are_those_of_finite_differences(exact, config, n_dims, featur
         assert not differences.any()
         assert not d_x.any()
     else:
-        # The fraction of a position is off by half an ulp of the position, 2^-20 of a cell
+        # The fractional position has an error of half an ulp of the position, 2^-20 of a cell
         assert relative(d_x, differences) < 1e-5
 
-    # Values are linear in the parameters: their derivative along any direction is their value there
+    # Values are linear in the parameters, so their derivative along a direction is the value for that direction
     for seed in range(3, 8):
         along = uniform(encoding.n_params, low=-1.0, seed=seed)
         expected = (exact(config, x, along) * d_out).sum()
@@ -127,8 +127,8 @@ def test_gradients_are_those_of_finite_differences(exact, config, n_dims, featur
 
 @pytest.mark.parametrize("config", [GRID, SMOOTH], ids=["linear", "smoothstep"])
 @pytest.mark.parametrize("n_dims", [2, 3, 4])
-def test_second_derivatives_are_those_of_finite_differences(exact, config, n_dims):
-    """Of (input gradient . v) along x: h = 1e-4 leaves 1e-16 / h^2 of rounding and h^2 s^2 of the series, some 1e-6."""
+def test_second_derivatives_agree_with_finite_differences(exact, config, n_dims):
+    """(Input gradient . v) along x: h = 1e-4 leaves 1e-16 / h^2 of rounding and h^2 s^2 of truncation, about 1e-6."""
     encoding, h = make_encoding(config, n_dims), 1e-4
     x = inner_points(config, n_dims, 100, 1e-2).requires_grad_()
     params = uniform(encoding.n_params, low=-1.0, seed=1)
@@ -151,8 +151,8 @@ def test_second_derivatives_are_those_of_finite_differences(exact, config, n_dim
 
 @pytest.mark.parametrize("config", [GRID, SMOOTH, NEAREST], ids=["linear", "smoothstep", "nearest"])
 @pytest.mark.parametrize(("n_dims", "features"), SHAPES)
-def test_all_second_derivatives_are_those_of_the_definition(config, n_dims, features):
-    """A penalty on both gradients, differentiated by input, parameters and output gradient; 1e-5 in relative norm."""
+def test_all_second_derivatives_agree_with_the_definition(config, n_dims, features):
+    """A penalty on both gradients is differentiated by input, parameters and output gradient; 1e-5 in relative norm."""
     encoding = make_encoding(config | {"n_features_per_level": features}, n_dims)
     n = encoding.n_output_dims
 
@@ -161,7 +161,7 @@ def test_all_second_derivatives_are_those_of_the_definition(config, n_dims, feat
         params = uniform(encoding.n_params, low=-1.0, seed=1).to(dtype).requires_grad_()
         d_out = uniform(200, n, low=-1.0, seed=2).to(dtype).requires_grad_()
         d_x, d_params = torch.autograd.grad(values(x, params), (x, params), d_out, create_graph=True)
-        # Scaled to be of one size: a cell is some 20th wide
+        # Scaled to a similar size: a cell is about 1/20 wide
         penalty = (d_x**2).sum() / 400.0 + (d_params**2).sum()
         return [d_x.detach(), d_params.detach(), *torch.autograd.grad(penalty, (x, params, d_out))]
 
@@ -177,7 +177,7 @@ def test_all_second_derivatives_are_those_of_the_definition(config, n_dims, feat
 
 @pytest.mark.parametrize("wanted", [0, 1, 2], ids=["input", "params", "output gradient"])
 def test_third_derivatives_are_refused(wanted):
-    """An error that says so, not a wrong number."""
+    """It is an error with a clear message instead of a wrong number."""
     encoding = make_encoding(SMOOTH, 3)
     x = uniform(10, 3).requires_grad_()
     params = uniform(encoding.n_params, low=-1.0).requires_grad_()
@@ -193,14 +193,14 @@ def test_third_derivatives_are_refused(wanted):
 
 
 def scatter(encoding, x, d_out, threads, *, listed=False, direction=None, before=None):
-    """Dense gradient of the parameters, by lists or without; `before` is a batch whose gradient came first."""
+    """Dense gradient of the parameters, with or without lists; `before` is a batch whose gradient was computed before."""
     launcher = make_launcher(threads)
     if not listed:
         flat = torch.zeros(encoding.n_params)
         encoding.launches.backward_params(launcher, x, d_out, GradientSink(flat), direction=direction)
         return flat, None
     regions = Regions(encoding.layout, launcher.device, threads, listed=True)
-    # Whatever is read of what was not written shows
+    # NaN reveals any read of memory that was not written
     flat = torch.full((encoding.n_params,), torch.nan)
     sink = GradientSink(flat, {encoding.layout: regions})
     for points, gradient in [before, (x, d_out)] if before else [(x, d_out)]:
@@ -220,7 +220,7 @@ def touched(regions):
 @pytest.mark.parametrize("n", [1, 15, 17, 1023, 1025, 3000])
 @pytest.mark.parametrize("levels", [1, 2, 5])
 def test_threads_do_not_change_a_bit(n, levels):
-    """Values, both gradients, and those of the tangent, with levels cut into up to six regions and blocks not full."""
+    """Values, both gradients and those of the tangent are equal, with levels cut into up to six regions and partial blocks."""
     encoding = make_encoding(SMOOTH | {"n_levels": levels}, 3)
     x = uniform(n, 3, low=-0.1, high=1.1)
     params = uniform(encoding.n_params, low=-1.0, seed=1)
@@ -245,8 +245,8 @@ def test_threads_do_not_change_a_bit(n, levels):
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("n", [3, 40, 400])
-def test_lists_hold_the_whole_gradient(n, threads):
-    """Level by level listed entirely or in part (or both in one grid, at n = 40), after another batch: the same bits."""
+def test_lists_contain_the_whole_gradient(n, threads):
+    """Levels listed entirely or in part (or both in one grid, at n = 40) give the same bits, even after another batch."""
     encoding = make_encoding(GRID | {"log2_hashmap_size": 10}, 3)
     x, d_out = uniform(n, 3), uniform(n, encoding.n_output_dims, low=-1.0, seed=2)
     before = uniform(350, 3, seed=7), uniform(350, encoding.n_output_dims, low=-1.0, seed=8)
@@ -256,7 +256,8 @@ def test_lists_hold_the_whole_gradient(n, threads):
         assert torch.equal(found, expected)
         listed = touched(regions)
         assert len(set(listed)) == len(listed)
-        # Without touched entries of zero gradient, and at the threshold of as many corners as entries
+        # Touched entries with zero gradient are not compared; levels with at least as many corners as entries are listed
+        # entirely
         entire = [level for level in encoding.levels if 8 * n + 7 >= level.entries]
         assert len(entire) == {3: 0, 40: 2, 400: 5}[n]
         whole = sum(level.entries for level in entire)
@@ -264,8 +265,8 @@ def test_lists_hold_the_whole_gradient(n, threads):
         assert listed == [*range(whole), *others.tolist()]
 
 
-def test_what_is_listed_does_not_depend_on_threads():
-    """Else averages, which are carried on differently for what is not listed, would differ in their last bits."""
+def test_lists_do_not_depend_on_threads():
+    """Otherwise averages, which treat unlisted entries differently, would differ in their last bits."""
     encoding = make_encoding(GRID | {"n_levels": 2, "log2_hashmap_size": 10}, 3)
     for n in range(8, 30):
         x, d_out = uniform(n, 3, seed=n), uniform(n, encoding.n_output_dims, low=-1.0, seed=2)
@@ -274,7 +275,7 @@ def test_what_is_listed_does_not_depend_on_threads():
 
 
 def test_integer_sums_do_not_depend_on_the_order():
-    """The deterministic mode: shuffled points and other threads give the same bits, within rounding those of plain sums."""
+    """In deterministic mode, shuffled points and other threads give the same bits, equal to plain sums up to rounding."""
     encoding = make_encoding(SMOOTH, 3)
     x, d_out = uniform(500, 3), uniform(500, encoding.n_output_dims, low=-1.0, seed=2)
     expected, _ = scatter(encoding, x, d_out, 1)
@@ -288,19 +289,19 @@ def test_integer_sums_do_not_depend_on_the_order():
         encoding.backward_params(make_launcher(threads), x[order], flat, d_out[order], sink)
         results.append(flat)
     assert same_bits(*results)
-    # An entry gets some ten terms of at most 1, whose weights are products of three rounded factors
+    # An entry is the sum of about ten terms of at most 1, whose weights are products of three rounded factors
     assert (results[0] - expected).abs().max() < 500 * 2**-24
-    assert not torch.equal(scatter(encoding, x[order], d_out[order], 1)[0], expected)  # else this would show nothing
+    assert not torch.equal(scatter(encoding, x[order], d_out[order], 1)[0], expected)  # the test needs this
 
 
-def test_stamps_begin_anew_before_they_overflow():
-    """When all stamps were used, entries stamped long ago count as untouched."""
+def test_stamps_start_again_before_they_overflow():
+    """Once all stamps are used, entries with old stamps count as untouched."""
     encoding, launcher = make_encoding(GRID, 3), make_launcher()
     regions = Regions(encoding.layout, launcher.device, 2, listed=True)
     flat = torch.full((encoding.n_params,), torch.nan)
     sink = GradientSink(flat, {encoding.layout: regions})
     x, d_out = uniform(3, 3), uniform(3, encoding.n_output_dims)
-    regions.begin_step()  # stamps that the first step after the overflow must not take for its own
+    regions.begin_step()  # the first step after the overflow must not mistake these stamps for its own
     encoding.backward_params(launcher, x, flat, d_out, sink)
     regions.stamp = 2 ** (32 - regions.slot_bits) - 2
     for _ in range(3):
@@ -312,7 +313,7 @@ def test_stamps_begin_anew_before_they_overflow():
 
 
 def test_an_empty_batch_touches_nothing():
-    """No values, no gradient, an empty list."""
+    """The batch gives no values, no gradient and an empty list."""
     encoding = make_encoding(GRID, 3)
     x, d_out = torch.zeros(0, 3), torch.zeros(0, encoding.n_output_dims)
     encoding.forward(make_launcher(), x, torch.zeros(encoding.n_params), torch.zeros_like(d_out))

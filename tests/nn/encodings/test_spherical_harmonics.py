@@ -1,4 +1,4 @@
-"""Spherical harmonics: their signs and order against published ones, and that they are orthonormal."""
+"""Spherical harmonics: their signs and order agree with published ones, and they are orthonormal."""
 
 import math
 
@@ -26,20 +26,20 @@ def values_of(directions, degree):
 
 
 def test_orthonormal():
-    """The integrals of all products over the sphere are 0 and 1, by a quadrature that is exact for their degree."""
-    z, weight = np.polynomial.legendre.leggauss(8)  # exact to degree 15, products have 14
+    """The integrals of all products over the sphere are 0 or 1, by a quadrature that is exact for their degree."""
+    z, weight = np.polynomial.legendre.leggauss(8)  # exact to degree 15; products have degree 14
     phi = 2.0 * math.pi * np.arange(16) / 16
     r = np.sqrt(1.0 - z**2)
     directions = np.stack([np.outer(r, np.cos(phi)), np.outer(r, np.sin(phi)), np.outer(z, np.ones(16))], axis=-1)
     weights = np.repeat(weight, 16) * 2.0 * math.pi / 16
     for values in values_of(directions.reshape(-1, 3), 8):
         products = values.T @ (weights[:, None] * values)
-        # Directions are rounded to float32, and values up to 1.2 have slopes up to 8
+        # Directions are rounded to float32; values up to 1.2 have slopes up to 8
         np.testing.assert_allclose(products, np.eye(64), atol=3e-6)
 
 
 def test_published_polynomials():
-    """The formulas of tiny-cuda-nn up to degree 4, on the unit sphere and off it."""
+    """The formulas of tiny-cuda-nn up to degree 4 are compared on the unit sphere and off it."""
     d = np.float32(np.random.default_rng(0).uniform(-1.0, 1.0, (200, 3)))
     x, y, z = np.float64(((d + 1.0) / 2.0).astype(np.float32) * np.float32(2.0) - np.float32(1.0)).T
     pi = math.pi
@@ -67,7 +67,7 @@ def test_published_polynomials():
 
 
 def test_highest_band():
-    """Constants of tiny-cuda-nn's columns 48, 50, 56, 60 and 63 where the other factors are simple."""
+    """The constants of tiny-cuda-nn's columns 48, 50, 56, 60 and 63 are compared where the other factors are simple."""
     h = math.sqrt(0.5)
     directions = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [h, 0.0, h], [h, h, 0.0]]
     x, y, z = np.float64(((np.array(directions) + 1.0) / 2.0).astype(np.float32) * np.float32(2.0) - np.float32(1.0)).T

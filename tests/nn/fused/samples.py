@@ -1,4 +1,4 @@
-"""Fused networks on the CPU: kernels compiled without optimization, in a tenth of the time; what waits for a GPU; a reference."""
+"""Fused networks on the CPU: kernels compiled without optimization in a tenth of the time, a check for waiting, a reference."""
 
 from contextlib import contextmanager
 
@@ -25,7 +25,7 @@ def weights_of(mlp, scale=1.0):
 
 @contextmanager
 def quickly_compiled(*networks: FusedMlp):
-    """Without optimization on the CPU; the options are those of modules that CUDA shares, so they are put back."""
+    """Compile without optimization on the CPU. Modules share their options with CUDA, so the options are restored."""
     modules = {forward_kernel(fused.forward_variant).kernel.module for fused in networks}
     modules |= {backward_kernel(fused.backward_variant).kernel.module for fused in networks}
     before = {module: module.options["optimization_level"] for module in modules}
@@ -38,8 +38,8 @@ def quickly_compiled(*networks: FusedMlp):
             module.options["optimization_level"] = level
 
 
-class NoQuestions(TorchDispatchMode):
-    """Fails where torch would wait for a GPU: numbers read, and results whose size depends on what is in memory."""
+class NoSynchronization(TorchDispatchMode):
+    """Fails where torch would wait for a GPU: reading numbers, and results whose size depends on values in memory."""
 
     FORBIDDEN = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "item", "is_nonzero", "equal")
 
@@ -49,12 +49,12 @@ class NoQuestions(TorchDispatchMode):
 
 
 def half(values):
-    """Rounded to half, in float64."""
+    """The values rounded to half, in float64."""
     return values.half().double()
 
 
 def rounded_reference(mlp, x, params, d_out):
-    """Output and gradients in float64, but that operands of products are rounded to halfs: what the kernels should give.
+    """Output and gradients in float64 with the operands of products rounded to half, which the kernels should reproduce.
 
     Returns:
         Output [N, n_output_dims], gradient of the input [N, n_input_dims], of the weights [n_params].
@@ -77,7 +77,7 @@ def rounded_reference(mlp, x, params, d_out):
 
 
 def unsure_rows(mlp, x, params, margin=1e-5):
-    """Rows where a hidden neuron is so close to a kink of its activation that the order of a sum decides its side, bool [N]."""
+    """Rows with a hidden neuron so close to a kink of its activation that the order of a sum decides the side, bool [N]."""
     h, unsure = half(x), torch.zeros(len(x), dtype=torch.bool)
     for matrix in mlp.matrices(half(params))[:-1]:
         z = h @ matrix.T

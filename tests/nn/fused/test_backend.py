@@ -1,4 +1,4 @@
-"""Models with fused networks: encodings inside the kernel and beside it, training, and on a GPU beside the reference."""
+"""Models with fused networks: encodings inside and outside of the kernel, training, and agreement with the reference on a GPU."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from tests.nn.samples import GRID, SMALL, make_model, relative, same_bits, sprea
 from tests.nn.test_radiance_field import model as field_model
 
 OUTPUT, WEIGHTS, TABLE = 2e-2, 3e-2, 0.06
-"""Of the largest output; of gradients in relative L2 norm."""
+"""Largest errors: of outputs relative to the largest one, and of gradients in relative L2 norm."""
 
 BESIDE = {"otype": "OneBlob", "n_bins": 4, "n_dims_to_encode": 2}
 ENCODINGS = {
@@ -54,7 +54,7 @@ def squares(target):
 
 
 def pair(encoding, n_input_dims, **options):
-    """A fused model and the reference in float64, with the same parameters."""
+    """A fused model and the reference in float64 with the same parameters."""
     fused = make_model(encoding, SMALL, n_input_dims, fused=True, precision="float16", threads=1, **options)
     fused.params.copy_(spread_params(fused))
     exact = make_model(encoding, SMALL, n_input_dims, backend="reference", precision="float64")
@@ -67,8 +67,8 @@ def compiled(model):
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_models_are_the_reference(name):
-    """Outputs, and gradients of network and grids, with a scaled loss; positions outside of the cube too."""
+def test_models_agree_with_the_reference(name):
+    """Outputs, and gradients of network and grids with a scaled loss, agree, also for positions outside of the cube."""
     encoding, n_dims = ENCODINGS[name]
     fused, exact = pair(encoding, n_dims)
     x, target = uniform(150, n_dims, low=-0.1, high=1.1), uniform(150, 3, low=1.0, high=2.0, seed=3)
@@ -88,8 +88,8 @@ def test_models_are_the_reference(name):
 
 @pytest.mark.parametrize("name", ["3d-2f", "first"])
 @pytest.mark.parametrize("count", [0, 1, 64, 100, 150, 400])
-def test_answers_in_pieces_up_to_a_count(monkeypatch, name, count):
-    """Rows before it are those of a whole; each piece is told how many of its own are wanted."""
+def test_inference_in_pieces_up_to_a_count(monkeypatch, name, count):
+    """Rows before the count equal those of a full inference; each piece gets the count of its own rows."""
     encoding, n_dims = ENCODINGS[name]
     fused, _ = pair(encoding, n_dims)
     x, told, infer = uniform(150, n_dims), [], fused.backend.fused.infer
@@ -110,8 +110,8 @@ def test_answers_in_pieces_up_to_a_count(monkeypatch, name, count):
 
 
 @pytest.mark.parametrize("name", ["3d-2f", "first"])
-def test_grids_inside_are_those_outside(name):
-    """The kernel's own encoding and gradient beside the grid's kernels, which `deterministic` takes, as close as float32."""
+def test_grids_inside_the_kernel_agree_with_grids_outside(name):
+    """The kernel's own encoding agrees with the grid's kernels, which `deterministic` selects, to the precision of float32."""
     encoding, n_dims = ENCODINGS[name]
     inside, _ = pair(encoding, n_dims)
     outside, _ = pair(encoding, n_dims, deterministic=True)
@@ -129,8 +129,8 @@ def test_grids_inside_are_those_outside(name):
         assert relative(gradients[0][split:], gradients[1][split:]) < 1e-5
 
 
-def test_training_goes_as_without_fusing():
-    """Ten steps of Adam: the loss falls as it does with blocked products of halfs."""
+def test_training_proceeds_as_without_fusing():
+    """In ten steps of Adam the loss falls as with blocked products of halfs."""
     x = uniform(256, 3)
     target = 1.5 + torch.sin(5.0 * x)
 
@@ -149,8 +149,8 @@ def test_training_goes_as_without_fusing():
         assert a == pytest.approx(b, rel=0.01)
 
 
-def test_a_radiance_field_is_the_reference():
-    """Outputs, density alone and gradients of both networks and the grid; its training too goes as without fusing."""
+def test_a_radiance_field_agrees_with_the_reference():
+    """Outputs, density alone, gradients of both networks and of the grid agree; training proceeds as without fusing, too."""
     fused = field_model(precision="float16", fused=True, threads=1)
     blocked = field_model(precision="float16", threads=1)
     exact = field_model(precision="float64", backend="reference")
@@ -172,8 +172,8 @@ def test_a_radiance_field_is_the_reference():
         assert a == pytest.approx(b, rel=0.01)
 
 
-def test_autograd_goes_through():
-    """Gradients with respect to inputs and parameters, and of such a gradient."""
+def test_autograd_agrees_with_the_reference():
+    """Gradients with respect to inputs and parameters agree, and so does the gradient of such a gradient."""
     fused, exact = pair(GRID, 3)
     x = uniform(60, 3)
     with compiled(fused):
@@ -190,8 +190,8 @@ def test_autograd_goes_through():
         assert relative(second, expected[2]) < 0.1
 
 
-def test_a_gradient_that_is_not_finite_is_none():
-    """By a position, a target, a weight or a feature that is not a number."""
+def test_a_gradient_that_is_not_finite_is_dropped():
+    """A position, a target, a weight or a feature may be the one that is not a number."""
     fused, exact = pair(GRID, 3)
     x, target = uniform(40, 3), uniform(40, 3, seed=3)
     touched = int(exact.backend.gradient(x, exact.params, squares(target))[1].flat.nonzero()[-1])
@@ -204,8 +204,8 @@ def test_a_gradient_that_is_not_finite_is_none():
         assert fused.backend.gradient(x, fused.params, squares(target))[1] is not None
 
 
-def test_only_what_fits_is_fused():
-    """Other backends and precisions, and networks that are no one MLP, say so."""
+def test_models_that_cannot_be_fused_are_refused():
+    """Other backends and precisions, and networks that are not a single MLP, are refused with a message."""
     with pytest.raises(ConfigError, match="fused: the reference backend"):
         make_model(fused=True, backend="reference", precision="float64")
     with pytest.raises(ConfigError, match="fused: needs a model with a network and precision float16"):
@@ -222,8 +222,8 @@ def test_only_what_fits_is_fused():
 @pytest.mark.parametrize("n", [1, 1000, 2**17 + 3])
 @pytest.mark.parametrize("network", [(16, 2), (32, 3), (64, 2), (64, 5), (128, 2), (128, 4)])
 @pytest.mark.parametrize("name", ["3d-2f", "2d-8f", "4d-4f", "first", "no-grid"])
-def test_cuda_is_the_reference(name, network, n):
-    """Every width on a GPU, with memory poisoned before; weights' gradients the same bits every time."""
+def test_cuda_agrees_with_the_reference(name, network, n):
+    """Every width agrees on a GPU with poisoned memory, and gradients of weights have the same bits every time."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     encoding, n_dims = ENCODINGS[name]
@@ -238,13 +238,13 @@ def test_cuda_is_the_reference(name, network, n):
     exact.params.copy_(fused.params)
     x, target = uniform(n, n_dims).cuda(), uniform(n, 3, low=1.0, high=2.0, seed=3).cuda()
     poison = torch.full((2**26,), torch.nan, device="cuda")
-    del poison  # what is allocated next has it
+    del poison  # the next allocation gets this memory
     y, expected = fused(x), exact(x)
     assert (y - expected).abs().max() < OUTPUT * expected.abs().max()
     gradients = [fused.backend.gradient(x, fused.params, squares(target))[1].flat.clone() for _ in range(3)]
     wanted = exact.backend.gradient(x, exact.params, squares(target))[1].flat
     split = fused.structure.n_matrix_params
-    if n > 1:  # one row is at the mercy of one ReLU
+    if n > 1:  # a single row depends on every ReLU decision
         assert relative(gradients[0][:split], wanted[:split]) < WEIGHTS
         assert fused.n_params == split or relative(gradients[0][split:], wanted[split:]) < TABLE
     for gradient in gradients[1:]:
@@ -254,8 +254,8 @@ def test_cuda_is_the_reference(name, network, n):
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("n", [1000, 2**17 + 3])
-def test_a_radiance_field_on_a_gpu_is_the_reference(n):
-    """Both networks, each in a kernel, behind the grid's own."""
+def test_a_radiance_field_on_a_gpu_agrees_with_the_reference(n):
+    """Both networks run in kernels of their own, after the grid's kernel."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     fused = field_model(precision="float16", fused=True, device="cuda")

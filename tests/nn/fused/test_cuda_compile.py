@@ -1,4 +1,4 @@
-"""The fused kernels compile for CUDA on machines without a GPU, to code with the tensor cores' instructions."""
+"""The fused kernels compile for CUDA on machines without a GPU and use the instructions of tensor cores."""
 
 import pytest
 
@@ -20,7 +20,7 @@ VARIANTS = {
 
 
 def products(binary) -> int | None:
-    """Matrix instructions in a binary, or None where there is no disassembler."""
+    """Number of matrix instructions in a binary, or None without a disassembler."""
     if find_tool("nvdisasm") is None:
         return None
     code = run_tool("nvdisasm", "-c", str(binary))
@@ -30,7 +30,7 @@ def products(binary) -> int | None:
 @ARCHITECTURES
 @pytest.mark.parametrize("name", VARIANTS)
 def test_compiles_for_cuda(name, arch, tmp_path):
-    """Forward and backward; where a disassembler is at hand, with as many products as the shapes say."""
+    """Forward and backward kernels compile; with a disassembler, the number of products is checked against the shapes."""
     shape, grid = VARIANTS[name]
     forward, backward = forward_variant(shape, grid), backward_variant(shape, grid)
     tiles = sum(rows // 16 * (columns // 16) for rows, columns, _ in shape.matrices)
@@ -39,7 +39,7 @@ def test_compiles_for_cuda(name, arch, tmp_path):
     assert found in (None, 2 * tiles * forward.tiling.row_tiles)
     binary = compile_for_cuda(backward_kernel(backward).kernel.module, arch, tmp_path / "backward")
     found = products(binary)
-    # Forwards, input gradients, and the share of one warp in the weights' over 16 rows, whose loop may be unrolled
+    # Forward pass, input gradients, and the part of one warp in the weight gradients over 16 rows, whose loop may be unrolled
     share = sum(2 * share.own_rows * share.own_columns for share in backward.shares)
     assert found is None or found >= 4 * tiles * backward.tiling.row_tiles + share
 
@@ -51,6 +51,6 @@ def test_compiles_for_cuda(name, arch, tmp_path):
     ids=["passes", "descent"],
 )
 def test_small_kernels_compile_for_cuda(module, kernels, arch, tmp_path):
-    """Packing weights and adding parts; steps of the optimizer."""
+    """These kernels pack weights, add parts, and make the optimizer's steps."""
     code = compile_for_cuda(module, arch, tmp_path).read_bytes()
     assert all(kernel in code for kernel in kernels)

@@ -1,4 +1,4 @@
-"""Steps that are decided on the device: the same as those decided on the host, without a question to the device."""
+"""Steps that are decided on the device: they equal steps decided on the host, and never wait for the device."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 import nrc_tracer.nn as nn
 from nrc_tracer.device.recording import Recording
 from nrc_tracer.errors import ConfigError
-from tests.nn.fused.samples import NoQuestions, quickly_compiled
+from tests.nn.fused.samples import NoSynchronization, quickly_compiled
 from tests.nn.samples import EMA, GRID, SMALL, make_model, same_bits, uniform
 
 BESIDE = {
@@ -37,14 +37,14 @@ def batch(trainer, seed):
 
 
 def assert_same(trainer, expected):
-    """Everything that a file has of a training, and what is answered."""
+    """Assert that saved state and outputs of two trainings are equal."""
     assert same_bits(trainer.model.params, expected.model.params)
     assert same_bits(trainer.model.inference_params, expected.model.inference_params)
     state, other = trainer.state(), expected.state()
     assert {key: state[key] for key in state if key != "optimizer"} == {
         key: other[key] for key in other if key != "optimizer"
     }
-    if not trainer.steps:  # averages of nothing may hold anything
+    if not trainer.steps:  # before the first step, averages are undefined
         return
     for found, wanted in zip(leaves(state["optimizer"]), leaves(other["optimizer"]), strict=True):
         assert same_bits(found, wanted) if isinstance(found, torch.Tensor) else found == wanted
@@ -60,8 +60,8 @@ def leaves(state):
     [(BESIDE, EMA), (TWO_GRIDS, EMA), (GRID, ADAM), (GRID, EMA | {"nested": FACTORS}), (GRID, EMA | {"nested": ALL})],
     ids=["beside", "two-grids", "adam", "factors", "all"],
 )
-def test_steps_are_those_of_the_host(encoding, optimizer):
-    """Parameters, moments, counts, averages and numbers, to the last bit, while the learning rate changes."""
+def test_steps_equal_those_of_the_host(encoding, optimizer):
+    """Parameters, moments, counts, averages and numbers agree to the last bit while the learning rate changes."""
     trainer, expected = (
         make_trainer(capturable=capturable, encoding=encoding, optimizer=optimizer) for capturable in (True, False)
     )
@@ -74,8 +74,8 @@ def test_steps_are_those_of_the_host(encoding, optimizer):
     assert trainer.steps == 5
 
 
-def test_a_part_that_is_not_trained_rests():
-    """The network's weights stay, the grid's do not."""
+def test_frozen_parameters_do_not_change():
+    """The network's weights stay, and the grid's parameters change."""
     trainer = make_trainer(capturable=True, encoding=GRID, optimizer=FROZEN)
     before, split = trainer.model.params.clone(), trainer.model.structure.n_matrix_params
     with quickly_compiled(trainer.model.backend.fused):
@@ -84,23 +84,23 @@ def test_a_part_that_is_not_trained_rests():
     assert not torch.equal(trainer.model.params[split:], before[split:])
 
 
-def test_asks_nothing():
-    """No step waits for the device, nor does an answer by the average; the host's steps do, which shows that this is seen."""
+def test_steps_do_not_wait_for_the_device():
+    """Neither steps nor inference with the average wait for the device; the host's steps do, so waiting is detected."""
     trainer, host = (make_trainer(capturable=capturable) for capturable in (True, False))
     x, target = batch(trainer, 0)
     with quickly_compiled(trainer.model.backend.fused):
-        with NoQuestions():
+        with NoSynchronization():
             for _ in range(3):
                 trainer.step(x, target, factor=target)
                 trainer.model(x)
-        with pytest.raises(AssertionError, match="scalar"), NoQuestions():
+        with pytest.raises(AssertionError, match="scalar"), NoSynchronization():
             host.step(x, target)
     assert trainer.steps == 3
 
 
 @pytest.mark.parametrize("target", [torch.nan, torch.inf, 1e6], ids=["nan", "inf", "overflow"])
-def test_steps_that_are_left_out(target):
-    """In the beginning, where the average is not yet, and later: counted, the scale halved by an overflow alone."""
+def test_skipped_steps_equal_those_of_the_host(target):
+    """Both before the average exists and later, skipped steps are counted, and only an overflow halves the scale."""
     trainer, expected = (make_trainer(capturable=capturable) for capturable in (True, False))
     with quickly_compiled(trainer.model.backend.fused):
         for seed, bad in enumerate((True, False, True, True, False)):
@@ -113,8 +113,8 @@ def test_steps_that_are_left_out(target):
     assert trainer.loss_scale == (16.0 if target == 1e6 else 128.0)
 
 
-def test_answers_before_the_first_step_that_is_taken():
-    """By the parameters, whether a step was left out or none was tried."""
+def test_inference_before_the_first_step_uses_the_parameters():
+    """Inference uses the parameters if every step so far was skipped, or if there was none."""
     trainer = make_trainer(capturable=True)
     before = trainer.model.params.clone()
     assert torch.equal(trainer.model.inference_params, before)
@@ -127,7 +127,7 @@ def test_answers_before_the_first_step_that_is_taken():
 
 @pytest.mark.parametrize("first", [True, False])
 def test_states_are_interchangeable(first):
-    """Training goes on from the other's state as if nothing had happened, whichever was first."""
+    """A trainer of either kind continues from the state of the other without a difference."""
     trainers = [make_trainer(capturable=capturable) for capturable in (first, not first, first)]
     with quickly_compiled(trainers[0].model.backend.fused):
         for seed in range(3):
@@ -142,8 +142,8 @@ def test_states_are_interchangeable(first):
             assert_same(trainers[1], trainers[2])
 
 
-def test_the_scale_grows_back():
-    """After a thousand steps without an overflow, on both alike."""
+def test_the_loss_scale_recovers():
+    """After a thousand steps without an overflow the scale doubles, in both kinds of trainers."""
     trainer, expected = (make_trainer(capturable=capturable) for capturable in (True, False))
     with quickly_compiled(trainer.model.backend.fused):
         for each in (trainer, expected):
@@ -168,7 +168,7 @@ def test_the_scale_grows_back():
         ({"optimizer": {"otype": "ExponentialDecay", "nested": ADAM}}, "Adam"),
     ],
 )
-def test_refuses_others(options, message):
+def test_other_models_and_optimizers_are_refused(options, message):
     options = {"optimizer": EMA, "fused": True, "precision": "float16"} | options
     model = make_model(GRID, SMALL, loss={"otype": "L2"}, **options)
     with pytest.raises(ConfigError, match=message):
@@ -176,8 +176,8 @@ def test_refuses_others(options, message):
 
 
 @pytest.mark.cuda
-def test_graphs_take_the_same_steps():
-    """Of an encoding without atomics, to the last bit: ten steps launched as a graph, and ten one by one, decided by the host."""
+def test_cuda_graphs_take_the_same_steps():
+    """With an encoding without atomics, ten steps launched as a graph equal ten steps decided by the host to the last bit."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     config = {

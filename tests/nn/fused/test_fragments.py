@@ -1,4 +1,4 @@
-"""Fragments of matrices: which lane holds what by NVIDIA's tables, and products of them beside NumPy's."""
+"""Fragments of matrices: the element in each lane according to NVIDIA's tables, and products compared with NumPy."""
 
 from functools import cache
 
@@ -11,23 +11,23 @@ from nrc_tracer.nn.fused.fragments import block_index, preamble
 
 LANE = np.arange(32)
 GROUP, IN_GROUP = LANE // 4, LANE % 4
-"""groupID and threadID_in_group of the PTX ISA."""
+"""Names groupID and threadID_in_group of the PTX ISA."""
 
 
 def place_of_a(i):
-    """Row and column of a_i of .f16 m16n8k16 (PTX ISA, figure of matrix A): i = 0 .. 7."""
+    """Row and column of a_i of .f16 m16n8k16 (PTX ISA, figure of matrix A), i = 0 .. 7."""
     row = GROUP if i in (0, 1, 4, 5) else GROUP + 8
     column = IN_GROUP * 2 + (i & 1) + (8 if i >= 4 else 0)
     return row, column
 
 
 def place_of_b(i):
-    """Row and column of b_i: i = 0 .. 3."""
+    """Row and column of b_i, i = 0 .. 3."""
     return IN_GROUP * 2 + (i & 1) + (8 if i >= 2 else 0), GROUP
 
 
 def place_of_c(i):
-    """Row and column of c_i: i = 0 .. 3."""
+    """Row and column of c_i, i = 0 .. 3."""
     return (GROUP if i < 2 else GROUP + 8), IN_GROUP * 2 + (i & 1)
 
 
@@ -93,7 +93,7 @@ def fragments_kernel():
 
 
 def in_blocks(matrix):
-    """A matrix of halfs in blocks of 8 x 8."""
+    """A matrix of halfs stored in blocks of 8 x 8."""
     rows, columns = matrix.shape
     return matrix.reshape(rows // 8, 8, columns // 8, 8).transpose(0, 2, 1, 3).reshape(-1)
 
@@ -110,13 +110,13 @@ def launch(way, columns=16, matrix=None, registers=None):
 
 
 def halfs(registers):
-    """The halfs in registers [32 lanes, 4], [32, 8]."""
+    """The halfs in the registers: from [32 lanes, 4] to [32, 8]."""
     return registers.astype(np.int32).reshape(32, 4).view(np.float16).reshape(32, 8)
 
 
 @pytest.mark.parametrize("way", ["load", "fetch"])
-def test_loads_give_lanes_what_the_tables_say(way):
-    """The upper left of a wider matrix: as A operand, and of the transposed matrix; storing it puts it back."""
+def test_loads_give_lanes_the_elements_of_the_tables(way):
+    """The upper left part of a wider matrix is loaded, also transposed, as operand A, and stored back."""
     matrix = np.random.default_rng(1).uniform(-1, 1, (16, 32)).astype(np.float16)
     first = {"load": 0, "fetch": 2}[way]
     _, stored, registers, _ = launch(first, 32, in_blocks(matrix))
@@ -133,8 +133,8 @@ def test_loads_give_lanes_what_the_tables_say(way):
         np.testing.assert_array_equal(found[:, i], matrix.T[:16][place_of_a(i)])
 
 
-def test_products_are_numpys():
-    """Two products added up, of operands that the test lays out by the tables."""
+def test_products_agree_with_numpy():
+    """Two products are accumulated; the test arranges their operands according to the tables."""
     rng = np.random.default_rng(2)
     a, b = rng.uniform(-1, 1, (16, 16)).astype(np.float16), rng.uniform(-1, 1, (16, 16)).astype(np.float16)
     left = np.stack([a[place_of_a(i)] for i in range(8)], axis=1)
@@ -149,7 +149,7 @@ def test_products_are_numpys():
 
 @pytest.mark.parametrize("columns", [16, 48])
 def test_block_index_is_the_layout_of_blocks(columns):
-    """The Python function that weights are packed with."""
+    """The Python function is the one that packs weights."""
     order = in_blocks(np.arange(32 * columns).reshape(32, columns))
     for row, column in ((0, 0), (7, 9), (8, 0), (31, columns - 1), (17, 13)):
         assert order[block_index.func(row, column, columns)] == row * columns + column

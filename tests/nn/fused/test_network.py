@@ -1,4 +1,4 @@
-"""Fused networks by emulated instructions: every width, ragged batches, depths, activations; forward and backward."""
+"""Fused networks with emulated instructions: every width, partial batches, depths and activations; forward and backward."""
 
 import re
 
@@ -16,10 +16,10 @@ from tests.nn.fused.samples import make_mlp, quickly_compiled, rounded_reference
 from tests.nn.samples import make_launcher, relative, same_bits, uniform
 
 OUTPUT, WEIGHTS, INPUT = 2e-2, 3e-2, 0.06
-"""What half operands may change: of the largest output, and of gradients in relative L2 norm."""
+"""Largest errors due to half operands: of outputs relative to the largest one, and of gradients in relative L2 norm."""
 
 ROUNDED = 2e-3
-"""The same, beside a reference whose operands are rounded too: an ulp of a half here and there, of sums made in another order."""
+"""The same for a reference with rounded operands: a few differences by an ulp of a half, because sums have another order."""
 
 CASES = {
     "16": ({"width": 16, "n_hidden_layers": 1, "n_in": 16}, 1),
@@ -45,8 +45,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_outputs_and_gradients_are_those_of_the_reference(name):
-    """Beside float64 with rounded operands closely, beside float64 within what halfs allow."""
+def test_outputs_and_gradients_agree_with_the_reference(name):
+    """They are close to float64 with rounded operands, and as close to plain float64 as half operands allow."""
     options, n = CASES[name]
     mlp = make_mlp(**options)
     params = weights_of(mlp, 0.3 if options.get("activation") == "Exponential" else 1.0)
@@ -78,8 +78,8 @@ def test_outputs_and_gradients_are_those_of_the_reference(name):
     torch.testing.assert_close(fused.magnitude, d_x.abs().sum(), rtol=1e-4, atol=0.0)
 
 
-def test_gradients_of_rows_that_are_not_there_are_none():
-    """No rows at all; and rows of a batch, each alone, add up to what the batch gives."""
+def test_missing_rows_do_not_contribute_to_gradients():
+    """Without rows the gradient is zero, and gradients of parts of a batch add up to that of the batch."""
     mlp = make_mlp(16, 1, 16)
     params, x, d_out = weights_of(mlp), uniform(65, 16, low=-1.0), uniform(65, 3, low=-1.0, seed=2)
     with quickly_compiled(FusedMlp(mlp, make_launcher(1))) as fused:
@@ -96,8 +96,8 @@ def test_gradients_of_rows_that_are_not_there_are_none():
         assert fused.infer(x[:0], params).shape == (0, 3)
 
 
-def test_what_is_not_a_number_shows():
-    """A weight or an input that overflowed a half is no zero behind a ReLU."""
+def test_nan_is_not_hidden():
+    """After an overflow in half, a weight or an input must not appear as a zero behind a ReLU."""
     mlp = make_mlp(16, 1, 16)
     params, x = weights_of(mlp), uniform(40, 16, low=-1.0)
     with quickly_compiled(FusedMlp(mlp, make_launcher(1))) as fused:
@@ -111,10 +111,10 @@ def test_what_is_not_a_number_shows():
         assert not torch.isfinite(d_params.abs().sum() + fused.magnitude)
 
 
-def test_the_order_of_warps_between_barriers_is_free(monkeypatch):
-    """Last warp first gives the same bits: in one phase of the program no warp reads what another writes.
+def test_the_order_of_warps_between_barriers_does_not_matter(monkeypatch):
+    """Running the last warp first gives the same bits: within a phase no warp reads what another one writes.
 
-    The emulation ends a phase for all warps at once, with or without a barrier: that there is one is tested below.
+    The emulation ends a phase for all warps at once, with or without a barrier; the next test checks that barriers exist.
     """
     mlp = make_mlp(32, 2, 64)
     params, x, d_out = weights_of(mlp), uniform(300, 64, low=-1.0), uniform(300, 3, low=-1.0, seed=2)
@@ -138,8 +138,8 @@ def test_the_order_of_warps_between_barriers_is_free(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["16", "64-deep", "128"])
-def test_a_barrier_is_between_any_two_phases(name):
-    """In the text of the backward kernel, phases and barriers take turns; the last phase has to do with registers alone."""
+def test_barriers_separate_all_phases(name):
+    """Phases and barriers alternate in the text of the backward kernel; the last phase only uses registers."""
     variant = backward_variant(Shape.of(make_mlp(**CASES[name][0])))
     text = backward_snippet(variant)
     tokens = re.findall(r"NRC_WARPS\(w|NRC_SYNC;", text[text.index("float magnitudes") :])
@@ -151,7 +151,7 @@ def test_a_barrier_is_between_any_two_phases(name):
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("columns", [1, 2, 3, 5, 8])
 def test_shares_cover_a_matrix_once(rows, columns, warps):
-    """Every tile of 16 x 16 belongs to one warp, and no warp's share needs more registers than it says."""
+    """Every tile of 16 x 16 belongs to exactly one warp, and no warp needs more registers than its share states."""
     share = Share.of(rows, columns, warps)
     owned = [
         (warp % share.down + share.down * p, warp // share.down + share.across * q)
@@ -163,8 +163,8 @@ def test_shares_cover_a_matrix_once(rows, columns, warps):
     assert sorted(inside) == [(row, column) for row in range(rows) for column in range(columns)]
 
 
-def test_what_cannot_be_fused_is_refused():
-    """Other widths and activations, no hidden layer, and more layers than shared memory has room for."""
+def test_networks_that_cannot_be_fused_are_refused():
+    """Other widths and activations, no hidden layer, and more layers than fit into shared memory are refused."""
     launcher = make_launcher(1)
     for mlp in (
         make_mlp(activation="Sine"),

@@ -29,7 +29,7 @@ def trials(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("ratio", "form"), [(5.0, "fused"), (1.3, "fused"), (1.29, "blocked"), (0.5, "blocked")])
-def test_the_fused_form_must_be_worth_while(trials, ratio, form):
+def test_the_fused_form_is_used_if_it_is_faster(trials, ratio, form):
     """The form follows the trial, and the backend's report states the measured ratio."""
     trials["ratio"] = ratio
     model = make_model()
@@ -49,7 +49,7 @@ def test_a_trial_is_made_once_for_each_network(trials):
     assert sorted(ratio for ratios in found.values() for ratio in ratios.values()) == [0.1, 2.0]
 
 
-def test_a_damaged_file_is_as_good_as_none(trials):
+def test_a_damaged_file_is_replaced(trials):
     """A file that cannot be read is replaced by a valid one."""
     path = choice.choices_file()
     for damage in ("", "[1, 2]", '{"a"', "\x00"):
@@ -58,7 +58,7 @@ def test_a_damaged_file_is_as_good_as_none(trials):
         assert isinstance(json.loads(path.read_text()), dict)
 
 
-def test_the_fastest_precision_competes(trials):
+def test_the_fused_form_is_compared_with_the_fastest_precision(trials):
     """`auto` compares the fused form in float32 with the blocked form in its fastest precision."""
     blocked = make_model(backend="blocked", precision="auto")
     trials["ratio"] = 1.0
@@ -70,7 +70,7 @@ def test_the_fastest_precision_competes(trials):
     assert (model.form, model.precision) == ("fused", "float32")
 
 
-def test_forms_that_are_asked_for(trials, monkeypatch):
+def test_requested_forms_are_used(trials, monkeypatch):
     """The form can be requested by argument, by the backend's name or by the environment; the argument has precedence."""
     trials["ratio"] = 0.1
     assert make_model(form="fused").form == "fused"
@@ -128,7 +128,7 @@ def test_a_saved_model_keeps_its_form(trials, tmp_path, form):
     assert load_model(tmp_path / "model.safetensors", device="cpu", precision="bfloat16").form == "blocked"
 
 
-def test_a_trial_measures_both(monkeypatch, tmp_path):
+def test_a_real_trial_measures_both_forms(monkeypatch, tmp_path):
     """A real trial stores a plausible ratio of times."""
     initialize()
     monkeypatch.delenv(choice.VARIABLE, raising=False)

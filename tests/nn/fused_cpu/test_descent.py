@@ -79,7 +79,7 @@ def test_losses_agree_with_the_reference(otype, outputs):
         check(models, x, TargetLoss(loss, target, factor=factor))
 
 
-def test_a_loss_of_the_callers_own():
+def test_a_loss_given_as_a_function():
     """The loss may be any function of the outputs that returns the loss and its gradient."""
     x, target = uniform(700, 10), uniform(700, 3, seed=1)
 
@@ -124,7 +124,7 @@ IN_ONE_PASS = {"adam", "ema", "bounded", "decay", "decay inside", "tables alone"
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_steps_are_those_of_the_blocked_form(name):
+def test_steps_agree_with_the_blocked_form(name):
     """Parameters, averages and the whole state agree for batches of several sizes, over few enough steps for small rounding."""
     options = {"optimizer": OPTIMIZERS[name], "loss": {"otype": "L2"}}
     models = [make_model(CACHE, SOFT_CACHE, 10, form=form, **options) for form in ("fused", "blocked")]
@@ -203,7 +203,7 @@ def test_a_step_that_is_not_finite_changes_nothing(bad):
     assert same_bits(models[0].inference_params, models[1].inference_params)
 
 
-def test_training_goes_on_from_its_state_to_the_bit():
+def test_resumed_training_has_the_same_bits():
     """A trainer with the saved state continues with the same bits, even after the averages have been read."""
     batches = [(uniform(400, 10, seed=step), uniform(400, 3, seed=9)) for step in range(4)]
     model = make_model(CACHE, SOFT_CACHE, 10, form="fused", optimizer=EMA)
@@ -221,7 +221,7 @@ def test_training_goes_on_from_its_state_to_the_bit():
     assert same_bits(model.inference_params, again.inference_params)
 
 
-def test_parameters_may_be_changed_between_steps():
+def test_parameters_can_be_changed_between_steps():
     """Changes through the model's views take effect in the next output and in the next step."""
     model = make_model(CACHE, SOFT_CACHE, 10, form="fused", optimizer=ADAM)
     trainer = Trainer(model)

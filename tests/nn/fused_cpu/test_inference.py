@@ -88,7 +88,7 @@ def test_activations_agree_with_the_reference(activation):
 
 
 @pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {"Sine"}))
-def test_activations_at_their_ends(activation):
+def test_activations_for_extreme_inputs(activation):
     """For inputs from very small to nearly the largest float, and for NaN, results are those of torch."""
     encoding = {"otype": "Identity"}
     network = {"otype": "CutlassMLP", "n_neurons": 16, "n_hidden_layers": 0, "output_activation": activation}
@@ -132,7 +132,7 @@ def test_radiance_fields_agree_with_the_reference():
     assert (fused.density(x[:, :3]) - density).abs().max() <= TIGHT * density.abs().max()
 
 
-def test_bits_depend_neither_on_threads_nor_on_neighbours():
+def test_bits_depend_neither_on_threads_nor_on_other_rows():
     """Outputs are the same for one to four threads, and for a whole batch or pieces of any size."""
     models = [make_model(CACHE, WIDE, 10, form="fused", threads=threads) for threads in (1, 2, 3, 4)]
     for model in models:
@@ -146,7 +146,7 @@ def test_bits_depend_neither_on_threads_nor_on_neighbours():
     assert models[0](x[:0]).shape == (0, 3)
 
 
-def test_what_is_not_finite_stays_in_its_row():
+def test_values_that_are_not_finite_stay_in_their_row():
     """A NaN input gives a NaN output, and changes no other row, neither in this call nor in the next."""
     fused, _ = pair(CACHE, 10)
     x = uniform(200, 10)
@@ -161,7 +161,7 @@ def test_what_is_not_finite_stays_in_its_row():
     assert same_bits(fused(x), clean)
 
 
-def test_derivatives_of_the_fused_function_are_those_of_the_reference():
+def test_derivatives_of_the_fused_function_agree_with_the_reference():
     """First derivatives and the gradient of a gradient, with respect to inputs and parameters."""
     fused, exact = pair(SMOOTH, 3, SMALL | {"activation": "Softplus"}, 1)
     results = []

@@ -1,4 +1,4 @@
-"""A small model whose gradients list the touched entries of a grid, as training on the CPU makes them."""
+"""A small model whose gradients list the touched entries of a grid, as in training on the CPU."""
 
 import torch
 
@@ -19,7 +19,7 @@ def launcher(threads=1):
 
 
 class GridModel:
-    """300 matrix parameters and a grid; its gradients are NaN wherever nothing was touched, so that reading there shows."""
+    """300 matrix parameters and a grid; the gradient is NaN wherever nothing was touched, which reveals any read there."""
 
     def __init__(self, threads=1):
         self.launcher = launcher(threads)
@@ -35,7 +35,7 @@ class GridModel:
         return build_optimizer(optimizer_config, self.n_params, N_MATRIX, self.launcher)
 
     def gradient(self, step, n_points):
-        """The listed gradient of a step: the same for the same arguments. Every second feature is zero in the last level."""
+        """The listed gradient of a step, equal for equal arguments. Every second feature is zero in the last level."""
         generator = torch.Generator().manual_seed(step)
         self.flat[:N_MATRIX] = torch.randn(N_MATRIX, generator=generator)
         x = torch.rand(n_points, 2, generator=generator)

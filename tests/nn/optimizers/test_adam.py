@@ -1,4 +1,4 @@
-"""Adam: the definition, step counts of their own, and lists against full scans."""
+"""Adam: comparison with its definition, step counts per parameter, and lists compared with full scans."""
 
 import math
 
@@ -31,7 +31,7 @@ COMPACT = {
 
 
 def definition(c, w, gradients, n_matrix):
-    """The weights after a step for each gradient: one scalar at a time, in float64, hyperparameters in float32."""
+    """The weights after a step for each gradient, one scalar at a time in float64, with float32 hyperparameters."""
     f = {name: float(np.float32(value)) for name, value in config.to_json(c).items() if isinstance(value, float)}
     w = w.astype(np.float64)
     for i in range(len(w)):
@@ -72,7 +72,7 @@ def test_agrees_with_the_definition(name):
     for gradient in gradients:
         optimizer.step(params, Gradient(torch.from_numpy(gradient), 25))
     expected = definition(CONFIGS[name], weights, gradients, 25)
-    # 30 steps, a few roundings of 2^-24 of about 1 each
+    # 30 steps with a few roundings of 2^-24 of about 1 each
     np.testing.assert_allclose(params.numpy(), expected, atol=30 * 4 * 2**-24, rtol=0)
     assert optimizer.steps == 30
 
@@ -80,7 +80,7 @@ def test_agrees_with_the_definition(name):
 @pytest.mark.parametrize("name", [*CONFIGS, *COMPACT])
 @pytest.mark.parametrize("n_points", [40, 400, 3000], ids=["few", "in order", "several stretches"])
 def test_lists_agree_with_a_full_scan(name, n_points):
-    """Parameters and state are the same bit for bit, whether lists are followed or everything is scanned."""
+    """Parameters and state are equal bit for bit whether lists are followed or everything is scanned."""
     chosen = (CONFIGS | COMPACT)[name]
     listed, dense = GridModel(), GridModel()
     a, b = listed.optimizer(chosen), dense.optimizer(chosen)
@@ -92,7 +92,7 @@ def test_lists_agree_with_a_full_scan(name, n_points):
 
 
 def test_untouched_entries_are_left_alone():
-    """Neither weights nor moments nor counts of entries without gradient change; those of the others do."""
+    """Weights, moments and counts of entries without a gradient do not change; those of the others do."""
     model = GridModel()
     optimizer = model.optimizer(config.Adam(non_matrix_l2_reg=0.1, relative_decay=0.1))
     optimizer.moments.copy_(torch.randn(model.n_params, 2).abs())
@@ -108,8 +108,8 @@ def test_untouched_entries_are_left_alone():
     assert (optimizer.moments[moves] != moments[moves]).any(dim=1).all()
 
 
-def test_threads_do_not_matter():
-    """One thread and two give the same bits."""
+def test_threads_do_not_change_a_bit():
+    """One thread and two threads give the same bits."""
     states = []
     for threads in (1, 2):
         model = GridModel(threads)
@@ -120,8 +120,8 @@ def test_threads_do_not_matter():
     assert_same_state(*states)
 
 
-def test_resumes_exactly():
-    """Steps from a saved state are the steps that would have been taken."""
+def test_resumed_steps_have_the_same_bits():
+    """Steps from a saved state equal uninterrupted steps."""
     model, other = GridModel(), GridModel()
     optimizer = model.optimizer(config.Adam(adabound=True))
     optimizer.learning_rate = 0.02
@@ -140,7 +140,7 @@ def test_resumes_exactly():
 @pytest.mark.parametrize("steps", [1, 4094, 4095, 4096, 70_000, 2**31 - 3])
 @pytest.mark.parametrize("beta2", [0.999, 0.9999])
 def test_corrects_the_bias_at_any_count(steps, beta2):
-    """A step at a high count moves a weight as the definition says: no NaN, no correction too many."""
+    """At a high count a step moves a weight as defined: without NaN, and without correcting the bias too often."""
     optimizer = build_optimizer(config.Adam(beta2=beta2, l2_reg=0.0, epsilon=0.0), 1, 1, launcher())
     state = optimizer.state()
     state["steps"], state["counts"] = steps - 1, torch.tensor([steps - 1], dtype=torch.int32)
@@ -152,8 +152,8 @@ def test_corrects_the_bias_at_any_count(steps, beta2):
     assert params.item() == pytest.approx(expected, rel=2**-20)
 
 
-def test_nothing_divided_by_nothing_moves_nothing():
-    """A zero gradient with epsilon and learning rate of zero leaves a matrix weight as it is."""
+def test_zero_divided_by_zero_does_not_move_a_weight():
+    """A zero gradient with epsilon and learning rate of zero does not change a matrix weight."""
     optimizer = build_optimizer(config.Adam(learning_rate=0.0, epsilon=0.0, l2_reg=0.0), 3, 3, launcher())
     params = torch.tensor([1.0, -2.0, 0.0])
     optimizer.step(params, Gradient(torch.zeros(3), 3))
@@ -161,7 +161,7 @@ def test_nothing_divided_by_nothing_moves_nothing():
 
 
 def test_learning_rate_can_be_set():
-    """The step after it is set takes the new rate."""
+    """The next step uses the new rate."""
     optimizer = build_optimizer(config.Adam(), 1, 1, launcher())
     optimizer.learning_rate = 0.25
     params = torch.zeros(1)
@@ -175,7 +175,7 @@ def _mean_and_error(optimizer, column):
 
 
 def test_compact_moments_lose_nothing_on_average():
-    """A thousand small changes, each below half a unit of bfloat16, add up: without rounding by chance v would stop at 0.34."""
+    """A thousand small changes, each below half a unit of bfloat16, add up; without stochastic rounding v would stop at 0.34."""
     n, steps = 4096, 1500
     optimizer = build_optimizer(config.Adam(moments="bfloat16", learning_rate=0.0), n, n, launcher())
     params, gradient = torch.zeros(n), torch.ones(n)
@@ -189,7 +189,7 @@ def test_compact_moments_lose_nothing_on_average():
 
 
 def test_compact_moments_give_nearly_the_same_steps():
-    """Thirty steps end where those with float32 moments do, within what eight bits of the moments allow of each step."""
+    """After thirty steps, weights agree with those of float32 moments within the error that 8-bit moments cause per step."""
     rng = np.random.default_rng(0)
     gradients = torch.from_numpy(rng.standard_normal((30, 600)).astype(np.float32))
     ends = []
@@ -199,13 +199,13 @@ def test_compact_moments_give_nearly_the_same_steps():
         for gradient in gradients:
             optimizer.step(params, Gradient(gradient, 600))
         ends.append(params)
-    # m and the root of v are off by up to 2^-8 and 2^-9 of themselves in each of ten steps that last in them
+    # m and sqrt(v) have relative errors up to 2^-8 and 2^-9, in each of the ten steps that they remember
     assert (ends[0] - ends[1]).abs().max() < 30 * 1e-2 * 10 * 1.5 * 2**-8
     assert not torch.equal(*ends)
 
 
-def test_compact_counts_end_without_overflow():
-    """After 32,767 steps of a parameter the count stays: the correction of the bias is 1 by then."""
+def test_compact_counts_stop_without_overflow():
+    """After 32,767 steps of a parameter its count stays: by then the bias correction is 1."""
     optimizer = build_optimizer(config.Adam(moments="bfloat16", learning_rate=0.1), 10, 0, launcher())
     params = torch.zeros(10)
     optimizer.counts.fill_(32766)
@@ -214,12 +214,12 @@ def test_compact_counts_end_without_overflow():
     for _ in range(3):
         optimizer.step(params, Gradient(torch.ones(10), 0))
     assert (optimizer.counts == 32767).all()
-    # m and the root of v stay at 1
+    # m and sqrt(v) stay at 1
     np.testing.assert_allclose(params.numpy(), -0.3, rtol=1e-5)
 
 
 def test_compact_state_is_restored():
-    """A state goes into another optimizer and on to the same bits."""
+    """A state loaded into another optimizer continues with the same bits."""
     model, other = GridModel(), GridModel()
     a = model.optimizer(COMPACT["bfloat16"])
     b = other.optimizer(COMPACT["bfloat16"])
@@ -233,7 +233,7 @@ def test_compact_state_is_restored():
     assert_same_state(a.state(), b.state())
 
 
-def test_compact_moments_need_a_beta2_that_is_forgotten():
-    """A decay that 32,767 steps do not forget is refused."""
+def test_compact_moments_refuse_a_beta2_that_is_too_long():
+    """A beta2 that still matters after 32,767 steps is refused."""
     with pytest.raises(ConfigError, match="beta2"):
         config.Adam(moments="bfloat16", beta2=0.99999)

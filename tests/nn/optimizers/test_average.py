@@ -1,4 +1,4 @@
-"""Means of the last weights."""
+"""The mean of the last weights."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ CONFIG = config.Average(n_samples=4, nested=config.SGD(learning_rate=0.1, l2_reg
 
 
 def test_agrees_with_the_definition():
-    """The mean of the last four weights, zeros standing for those before the first step."""
+    """It is the mean of the last four weights, with zeros in place of those before the first step."""
     rng = np.random.default_rng(0)
     weights = rng.standard_normal(5)
     history = [np.zeros(5)] * 4
@@ -28,7 +28,7 @@ def test_agrees_with_the_definition():
         np.testing.assert_allclose(optimizer.inference_params(params), expected, rtol=0, atol=11 * 8 * 2**-24)
 
 
-def test_resumes_exactly():
+def test_resumed_steps_have_the_same_bits():
     """The samples are part of the state."""
     params = torch.arange(5.0)
     optimizer, resumed = (build_optimizer(CONFIG, 5, 5, launcher()) for _ in range(2))

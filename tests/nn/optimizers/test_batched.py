@@ -1,4 +1,4 @@
-"""Mean gradients."""
+"""Steps on mean gradients."""
 
 import torch
 
@@ -9,7 +9,7 @@ from tests.nn.optimizers.model import GridModel, launcher
 
 
 def test_steps_once_for_several_gradients():
-    """Two calls in three change nothing; the third takes the mean of the three, and counts start anew."""
+    """Two of three calls change nothing; the third uses the mean of the three, and counting starts again."""
     nested = config.SGD(learning_rate=1.0, l2_reg=0.0)
     optimizer = build_optimizer(config.Batched(batch_size_multiplier=3, nested=nested), 2, 2, launcher())
     params, seen = torch.zeros(2), []
@@ -21,7 +21,7 @@ def test_steps_once_for_several_gradients():
 
 
 def test_lists_of_several_calls_are_joined():
-    """Entries touched in any of the calls are stepped: the same bits as with full gradients."""
+    """Entries touched in any of the calls are updated, with the same bits as for full gradients."""
     batched = config.Batched(batch_size_multiplier=2, nested=config.Adam())
     model, other = GridModel(), GridModel()
     a, b = model.optimizer(batched), other.optimizer(batched)
@@ -32,8 +32,8 @@ def test_lists_of_several_calls_are_joined():
     assert 0 < (a.nested.counts[300:] > 0).sum() < model.n_params / 4
 
 
-def test_resumes_exactly_between_two_calls_of_a_batch():
-    """What was gathered so far is part of the state."""
+def test_resumed_steps_between_two_calls_of_a_batch_have_the_same_bits():
+    """The gradients gathered so far are part of the state."""
     batched = config.Batched(batch_size_multiplier=4)
     optimizer, resumed = (build_optimizer(batched, 3, 3, launcher()) for _ in range(2))
     params, other = torch.ones(3), torch.ones(3)

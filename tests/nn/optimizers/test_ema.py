@@ -1,4 +1,4 @@
-"""The moving average: its definition, entries that rest, and weights that never change."""
+"""The exponential moving average: its definition, entries that rest, and constant weights."""
 
 import numpy as np
 import pytest
@@ -41,13 +41,13 @@ class Definition:
 
 
 def rounding(params, decay):
-    """What float32 may add up to: a few roundings a step, of which a step keeps `decay`."""
+    """Possible rounding error of float32: a few roundings per step, of which the fraction `decay` remains in each later step."""
     return 4 * 2**-24 * params.abs().max().item() / (1 - decay)
 
 
 @pytest.mark.parametrize("name", NESTINGS)
 def test_agrees_with_an_average_of_every_step(name):
-    """Lists with entries that rest, full gradients in between and a look at the average now and then: always the average."""
+    """The average is correct with lists, resting entries, full gradients in between, and occasional reads of the average."""
     model = GridModel()
     optimizer = model.optimizer(NESTINGS[name])
     expected = Definition(0.9)
@@ -59,13 +59,13 @@ def test_agrees_with_an_average_of_every_step(name):
         if step in (6, 17, 23):
             average = optimizer.inference_params(model.params)
             np.testing.assert_allclose(average, expected.average, rtol=0, atol=rounding(model.params, 0.9))
-    # The average is told apart from the weights
+    # The average differs from the weights
     assert (average - model.params).abs().max() > 20 * rounding(model.params, 0.9)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99, 0.9999])
 def test_constant_weights_are_their_own_average(decay):
-    """With a learning rate of zero the average is the weights, to the last bit, after any number of steps."""
+    """With a learning rate of zero, the average equals the weights to the last bit after any number of steps."""
     model = GridModel()
     optimizer = model.optimizer(config.Ema(decay=decay, nested=config.Adam(learning_rate=0.0)))
     for step in range(12):
@@ -76,8 +76,8 @@ def test_constant_weights_are_their_own_average(decay):
 
 
 @pytest.mark.parametrize("rest", [1, 10, 3000, 10_000])
-def test_a_long_rest_is_made_up_for(rest):
-    """An entry that moved in the first two steps, then rested: the closed form is the average of every step."""
+def test_a_long_rest_is_brought_up_to_date(rest):
+    """For an entry that moved in two steps and then rested, the closed form equals the average over every step."""
     model = GridModel()
     optimizer = model.optimizer(config.Ema(decay=0.999, nested=config.Adam(learning_rate=0.5)))
     expected = Definition(0.999)
@@ -89,7 +89,7 @@ def test_a_long_rest_is_made_up_for(rest):
     optimizer.load_state(resting)
     weights = model.params[300:]
     d, t = expected.d, 2 + rest
-    # The sum that the recursion stands for: weights d^(t-i) of w_i, normalized
+    # The closed form of the recursion: weights d^(t-i) of w_i, normalized
     total = 1 - d**t
     old = expected.average[300:] * (1 - d**2) * d**rest
     wanted = (old + weights.double() * (1 - d**rest)) / total
@@ -98,7 +98,7 @@ def test_a_long_rest_is_made_up_for(rest):
 
 
 def test_untouched_entries_are_not_visited():
-    """A step that lists few entries leaves averages and marks of the others as they are."""
+    """A step with few listed entries does not change the averages and marks of the others."""
     model = GridModel()
     optimizer = model.optimizer(config.Ema(decay=0.9, nested=ADAM))
     optimizer.step(model.params, model.gradient(0, 2000))
@@ -108,12 +108,12 @@ def test_untouched_entries_are_not_visited():
     assert rests.sum() > model.n_params / 2
     assert torch.equal(optimizer.averages[rests], averages[rests])
     assert torch.equal(optimizer.updated[rests], updated[rests])
-    # Those of the others have the step before, whose weights the step changed
+    # Marks of the other entries are at the step before, whose weights the step changed
     assert (optimizer.updated[300:][~rests[300:]] == 1).all()
 
 
-def test_training_does_not_depend_on_it():
-    """The trained weights are those of the nested optimizer alone, bit for bit."""
+def test_training_does_not_depend_on_the_average():
+    """The trained weights equal those of the nested optimizer alone, bit for bit."""
     with_average, alone = GridModel(), GridModel()
     a, b = with_average.optimizer(config.Ema(nested=ADAM)), alone.optimizer(ADAM)
     for step in range(5):
@@ -123,8 +123,8 @@ def test_training_does_not_depend_on_it():
     assert torch.equal(with_average.params, alone.params)
 
 
-def test_threads_do_not_matter():
-    """One thread and two give the same bits."""
+def test_threads_do_not_change_a_bit():
+    """One thread and two threads give the same bits."""
     results = []
     for threads in (1, 2):
         model = GridModel(threads)
@@ -136,8 +136,8 @@ def test_threads_do_not_matter():
 
 
 @pytest.mark.parametrize("name", NESTINGS)
-def test_resumes_exactly(name):
-    """Steps from a saved state are the steps that would have been taken, entries at rest included."""
+def test_resumed_steps_have_the_same_bits(name):
+    """Steps from a saved state equal uninterrupted steps, even with entries at rest."""
     model, other = GridModel(), GridModel()
     optimizer, resumed = model.optimizer(NESTINGS[name]), other.optimizer(NESTINGS[name])
     for step in range(5):
@@ -152,8 +152,8 @@ def test_resumes_exactly(name):
     assert_same_state(optimizer.state(), resumed.state())
 
 
-def test_averages_what_the_nested_optimizer_shows_for_inference():
-    """Around Lookahead it averages the slow weights, not the trained ones."""
+def test_inference_weights_of_the_nested_optimizer_are_averaged():
+    """Around Lookahead it averages the slow weights instead of the trained ones."""
     optimizer = build_optimizer(
         config.Ema(decay=0.9, nested=config.Lookahead(n_steps=3, nested=config.SGD(learning_rate=0.1))),
         4,

@@ -1,4 +1,4 @@
-"""Slow weights against their definition."""
+"""Slow weights compared with their definition."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ CONFIG = config.Lookahead(alpha=0.3, n_steps=4, nested=config.SGD(learning_rate=
 
 
 def test_agrees_with_the_definition():
-    """Before steps 4, 8, ... the slow weights go 0.3 of the way to the fast ones, which start again from there."""
+    """Before steps 4, 8, ... the slow weights move 0.3 of the way to the fast ones, which restart from there."""
     rng = np.random.default_rng(0)
     fast = rng.standard_normal(5)
     slow = fast.copy()
@@ -31,7 +31,7 @@ def test_agrees_with_the_definition():
 
 
 def test_constant_weights_stay():
-    """To the last bit."""
+    """They are equal to the last bit."""
     params = torch.randn(100, generator=torch.Generator().manual_seed(0))
     before = params.clone()
     optimizer = build_optimizer(CONFIG, 100, 100, launcher())
@@ -41,8 +41,8 @@ def test_constant_weights_stay():
     assert torch.equal(optimizer.inference_params(params), before)
 
 
-def test_resumes_exactly():
-    """Steps from a saved state are the steps that would have been taken."""
+def test_resumed_steps_have_the_same_bits():
+    """Steps from a saved state equal uninterrupted steps."""
     params = torch.arange(5.0)
     optimizer, resumed = (build_optimizer(CONFIG, 5, 5, launcher()) for _ in range(2))
     for _ in range(6):

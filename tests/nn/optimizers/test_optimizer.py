@@ -1,4 +1,4 @@
-"""States that do not fit."""
+"""States that do not fit an optimizer."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_state_that_does_not_fit_is_refused(name):
-    """The message names the culprit, and the optimizer is as it was."""
+    """The message names the wrong entry, and the optimizer does not change."""
     damage, message = DAMAGES[name]
     optimizer = build()
     optimizer.step(torch.ones(4), Gradient(torch.ones(4), 2))
@@ -47,7 +47,7 @@ def test_a_state_that_does_not_fit_is_refused(name):
 
 
 def test_a_state_is_a_copy():
-    """Steps taken later do not change it."""
+    """Later steps do not change it."""
     optimizer = build()
     state = optimizer.state()
     optimizer.step(torch.ones(4), Gradient(torch.ones(4), 2))

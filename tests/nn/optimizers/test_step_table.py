@@ -1,4 +1,4 @@
-"""Tables by step count."""
+"""Tables of values by step count."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def table(decay):
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99, 0.9999, float(np.float32(1 - 2**-24))])
 def test_any_step_has_its_value(decay):
-    """As long as needed and no longer; past the end, the last value is as good as the right one."""
+    """The table is only as long as needed; past its end the last value is as good as the exact one."""
     made = table(decay)
     for step in (1, 4095, 4096, 100_000):
         made.up_to(step)
@@ -24,8 +24,8 @@ def test_any_step_has_its_value(decay):
         assert len(values) <= 4 * max(step, 4096)
 
 
-def test_it_is_kept():
-    """Steps within its length change nothing."""
+def test_the_table_is_kept():
+    """Steps within its length do not change it."""
     made = table(0.9999)
     made.up_to(1)
     before = made.values

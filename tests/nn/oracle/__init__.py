@@ -1,8 +1,8 @@
-"""A slow second implementation of `nrc_tracer.nn` in NumPy, for its tests to compare against.
+"""A slow second implementation of `nrc_tracer.nn` in NumPy, with which the tests compare it.
 
-It is written from the specification and tiny-cuda-nn's headers alone and imports nothing of the package, so that a mistake
-in one is not in the other. The arguments that decide which cell or period a number falls into are formed in float32 as
-tiny-cuda-nn forms them; everything after is float64.
+It was written only from the specification and tiny-cuda-nn's headers and imports nothing from the package, so that a mistake in
+one is not in the other. Arguments that decide the cell or period of a number are computed in float32, as in tiny-cuda-nn;
+everything after that is float64.
 """
 
 from .encodings import encode, n_params, output_dims

@@ -1,6 +1,6 @@
-"""Every encoding of a configuration, and how a tree of them is padded.
+"""Every encoding of a configuration, and the padding of a tree of them.
 
-Source: tiny-cuda-nn's encodings; spherical harmonics from their definition by Legendre polynomials rather than from a table.
+Source: tiny-cuda-nn's encodings; spherical harmonics use their definition by Legendre polynomials instead of a table.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GRIDS = {"grid", "hashgrid", "densegrid", "tiledgrid"}
 
 @dataclass
 class Node:
-    """An encoding in its place in the tree: which inputs it reads and how many columns it pads."""
+    """An encoding at its place in the tree: the inputs that it reads and the columns that it pads."""
 
     kind: str
     config: dict
@@ -52,7 +52,7 @@ class Node:
         return sum(child.n_params for child in self.children)
 
     def pad_to(self, width: int) -> None:
-        """Widen to `width` columns: concatenations widen their last member, reductions all of them."""
+        """Widen to `width` columns: concatenations widen their last member, and reductions all members."""
         if self.kind != "composite":
             self.pad = width - self.width
         elif self.reduction == "concatenation":
@@ -88,14 +88,14 @@ def _own_width(kind: str, config: dict, n_dims: int) -> int:
 
 
 def _nrc(config: dict) -> dict:
-    """What the alias NRC stands for: Mueller et al. 2021, *Real-time Neural Radiance Caching*, table 1."""
+    """The composite for the alias NRC: Mueller et al. 2021, *Real-time Neural Radiance Caching*, table 1."""
     wave = {"otype": "TriangleWave", "n_dims_to_encode": 3, "n_frequencies": config.get("n_frequencies", 12)}
     blob = {"otype": "OneBlob", "n_dims_to_encode": 5, "n_bins": config.get("n_bins", 4)}
     return {"otype": "Composite", "nested": [wave, blob, {"otype": "Identity"}]}
 
 
 def build(config: dict, n_dims: int, alignment: int) -> Node:
-    """The tree of a configuration, padded. Alignment 0 leaves the outermost encoding as wide as it is."""
+    """The padded tree of a configuration. Alignment 0 does not widen the outermost encoding."""
     kind = config.get("otype", "OneBlob").lower()
     if kind in {"nrc", "oneblobfrequency"}:
         return build(_nrc(config), n_dims, alignment)
@@ -145,21 +145,21 @@ def _build_composite(config: dict, n_dims: int) -> Node:
 
 
 def n_params(config: dict, n_dims: int) -> int:
-    """Parameters of an encoding: entries times features of all its grids."""
+    """Number of parameters of an encoding: entries times features of all its grids."""
     return build(config, n_dims, 0).n_params
 
 
 def output_dims(config: dict, n_dims: int, alignment: int = 1) -> int:
-    """Columns of an encoding; alignment as in `encode`."""
+    """Number of columns of an encoding; alignment as in `encode`."""
     return build(config, n_dims, alignment if alignment > 1 else 0).padded
 
 
 def encode(config: dict, x: np.ndarray, params: np.ndarray | None = None, alignment: int = 1) -> np.ndarray:
-    """float32 [N, D] to float64 [N, output_dims].
+    """Encode float32 [N, D] to float64 [N, output_dims].
 
-    Alignment 1 is an `Encoding` on its own, which tiny-cuda-nn builds with alignment 0: no padding beyond what the inside of
-    a Composite needs. Any larger one pads to its least common multiple with the features of the grids inside; 16 is what
-    stands before a network.
+    Alignment 1 is an `Encoding` on its own, which tiny-cuda-nn builds with alignment 0: without padding except inside of a
+    Composite. A larger alignment pads to its least common multiple with the features of the grids inside; 16 is used before a
+    network.
     """
     x = np.asarray(x, np.float32)
     flat = np.zeros(0, np.float32) if params is None else np.asarray(params)
@@ -184,7 +184,7 @@ def _evaluate(node: Node, x: np.ndarray, params: np.ndarray) -> np.ndarray:
     else:
         value, fill = _LEAVES[node.kind](node.config, x), 1.0
     padding = np.full((len(x), node.pad), fill)
-    # Spherical harmonics alone put their ones first
+    # Only spherical harmonics put their ones first
     order = (padding, value) if node.kind == "sphericalharmonics" else (value, padding)
     return np.concatenate(order, axis=1)
 
@@ -205,7 +205,7 @@ def _quartic_cdf(u: np.ndarray) -> np.ndarray:
 
 
 def _oneblob(config: dict, x: np.ndarray) -> np.ndarray:
-    """Integral over each bin of a quartic kernel of radius one bin around x and around its copies at x - 1 and x + 1."""
+    """Integral over each bin of a quartic kernel with a radius of one bin, around x and its copies at x - 1 and x + 1."""
     bins = config.get("n_bins", 16)
     boundary = np.arange(bins + 1) / bins
     at = boundary - x.astype(np.float64)[:, :, None]
@@ -221,7 +221,7 @@ def _frequency(config: dict, x: np.ndarray) -> np.ndarray:
 
 def _triangle_wave(config: dict, x: np.ndarray) -> np.ndarray:
     k = np.arange(config.get("n_frequencies", 12))
-    # A power of two and a quarter are exact, so the float32 sum rounds once
+    # A power of two and a quarter are exact, so the float32 sum rounds only once
     v = x[:, :, None] * np.exp2(k - 1).astype(np.float32) + (k / 4).astype(np.float32)
     v = v.astype(np.float64)
     return (4 * np.abs(v - np.floor(v) - 0.5) - 1).reshape(len(x), -1)
@@ -231,8 +231,8 @@ def _spherical_harmonics(config: dict, x: np.ndarray) -> np.ndarray:
     """Real harmonics with the Condon-Shortley phase, order m = -l..l within each l.
 
     Y_l^m = (-1)^m sqrt(2 (2l+1)/(4 pi) (l-|m|)!/(l+|m|)!) P_l^(|m|)(z) {Re, Im} (x + iy)^|m|, where P_l^(m) is the m-th
-    derivative of the Legendre polynomial and Im stands for negative m; without the 2 for m = 0. Written so, it is a
-    polynomial off the unit sphere too.
+    derivative of the Legendre polynomial and Im is used for negative m; without the 2 for m = 0. In this form it is also a
+    polynomial off the unit sphere.
     """
     direction = (x * np.float32(2) - np.float32(1)).astype(np.float64)
     equator = direction[:, 0] + 1j * direction[:, 1]

@@ -1,6 +1,6 @@
 """The multiresolution grid: levels, corner indices and interpolation.
 
-Source: Mueller, Evans, Schied, Keller, *Instant Neural Graphics Primitives* (SIGGRAPH 2022), section 3, in the arithmetic of
+Source: Mueller, Evans, Schied, Keller, *Instant Neural Graphics Primitives* (SIGGRAPH 2022), section 3, with the arithmetic of
 tiny-cuda-nn.
 """
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 PRIMES = (1, 2654435761, 805459861, 3674653429)
-# The finest resolution whose D-th power fits 32 bits; above it a level that is not hashed reads entry 0
+# The finest resolution whose D-th power fits into 32 bits; above it a level that is not hashed reads entry 0
 MAX_RESOLUTION = {2: 65535, 3: 1625, 4: 255}
 WORD = np.uint64(0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level: `p = x * scale + 1/2`, vertices per axis, entries, first entry, and whether its index is a hash."""
+    """A level: `p = x * scale + 1/2`, vertices per axis, entries, first entry, and whether its index is a hash."""
 
     scale: np.float32
     resolution: int
@@ -28,7 +28,7 @@ class Level:
 
 
 def grid_type(config: dict) -> str:
-    """hash, dense or tiled: `type` if given, else what `otype` says."""
+    """hash, dense or tiled: `type` if given, otherwise the type in the name `otype`."""
     default = {"tiledgrid": "tiled", "densegrid": "dense"}.get(config.get("otype", "Grid").lower(), "hash")
     name = config.get("type", default).lower()
     return "tiled" if name == "tile" else name
@@ -50,7 +50,7 @@ def n_levels(config: dict) -> int:
 
 
 def per_level_scale(config: dict) -> np.float32:
-    """The growth factor; by default 2, and for dense grids the one that ends at resolution 256."""
+    """The growth factor; by default 2, and for dense grids the factor that ends at resolution 256."""
     if "per_level_scale" in config:
         return np.float32(config["per_level_scale"])
     levels = n_levels(config)
@@ -62,7 +62,7 @@ def per_level_scale(config: dict) -> np.float32:
 
 
 def grid_levels(config: dict, n_dims: int) -> list[Level]:
-    """The levels of a grid over `n_dims` dimensions, coarsest first."""
+    """The levels of a grid over `n_dims` dimensions, the coarsest first."""
     kind = grid_type(config)
     base = config.get("base_resolution", 16)
     log2_scale = np.float32(math.log2(float(per_level_scale(config))))
@@ -85,11 +85,11 @@ def grid_levels(config: dict, n_dims: int) -> list[Level]:
 
 
 def fma(x: np.ndarray, scale: np.float32, addend: float) -> np.ndarray:
-    """float32 `x * scale + addend` with one rounding.
+    """float32 `x * scale + addend` with a single rounding.
 
-    The product of two float32 is exact in float64. Its sum with the addend is rounded to odd there (Boldo and Melquiond
-    2008): where Knuth's two-sum finds an error and the last bit is even, the sum moves one ulp towards the error. A number
-    so rounded to 53 bits cannot sit on a tie of the 24-bit grid by accident, so only the second rounding counts.
+    The product of two float32 numbers is exact in float64. Its sum with the addend is rounded to odd there (Boldo and Melquiond
+    2008): if Knuth's two-sum finds an error and the last bit is even, the sum moves one ulp towards the error. A number rounded
+    in this way to 53 bits cannot accidentally be a tie of the 24-bit grid, so only the second rounding counts.
     """
     product = np.asarray(x, np.float32).astype(np.float64) * float(scale)
     total = product + addend
@@ -101,13 +101,13 @@ def fma(x: np.ndarray, scale: np.float32, addend: float) -> np.ndarray:
 
 
 def _cell(p: np.ndarray) -> np.ndarray:
-    """uint32(int32(floor p)), saturating as CUDA converts, held in uint64."""
+    """uint32(int32(floor p)), saturating like CUDA's conversion, stored as uint64."""
     whole = np.clip(np.floor(np.nan_to_num(p.astype(np.float64))), -(2.0**31), 2.0**31 - 1)
     return whole.astype(np.int64).astype(np.uint64) & WORD
 
 
 def corner_index(level: Level, corner: np.ndarray) -> np.ndarray:
-    """Entry of each corner, uint64 [N, D] of 32-bit coordinates to int64 [N]."""
+    """Entry of each corner: uint64 [N, D] of 32-bit coordinates to int64 [N]."""
     n_dims = corner.shape[1]
     index = np.zeros(len(corner), np.uint64)
     if level.hashed:
@@ -120,7 +120,7 @@ def corner_index(level: Level, corner: np.ndarray) -> np.ndarray:
 
 
 def encode_grid(config: dict, x: np.ndarray, params: np.ndarray) -> np.ndarray:
-    """Level-major features, float32 [N, D] to float64 [N, L * F]."""
+    """Level-major features: float32 [N, D] to float64 [N, L * F]."""
     n_dims, features = x.shape[1], features_per_level(config)
     interpolation = config.get("interpolation", "Linear").lower()
     columns = []

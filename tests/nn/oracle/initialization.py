@@ -1,4 +1,4 @@
-"""Initial parameters: pcg32, the matrices' distributions, and the order in which a grid takes its draws.
+"""Initial parameters: pcg32, the distributions of matrices, and the order in which a grid uses random numbers.
 
 Source: O'Neill 2014, *PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms for Random Number Generation*.
 """
@@ -20,7 +20,7 @@ DRAWS_PER_THREAD = 4
 
 
 class Pcg32:
-    """The generator XSH-RR 64/32: a congruential state in Python integers, blocks of draws by doubling."""
+    """The generator XSH-RR 64/32: its congruential state as Python integers, and blocks of numbers by doubling."""
 
     def __init__(self, seed: int, sequence: int = 1) -> None:
         self.increment = (sequence << 1 | 1) & MASK
@@ -30,7 +30,7 @@ class Pcg32:
         self.advance(1)
 
     def _jump(self, n: int) -> tuple[int, int]:
-        """(a, c) of the n-fold step s -> a s + c."""
+        """(a, c) of n steps s -> a s + c at once."""
         a, c, power, plus = 1, 0, MULTIPLIER, self.increment
         while n:
             if n & 1:
@@ -44,7 +44,7 @@ class Pcg32:
         self.state = (a * self.state + c) & MASK
 
     def peek(self, n: int) -> np.ndarray:
-        """The next n draws, uint32 [n], leaving the generator where it is."""
+        """The next n numbers, uint32 [n], without advancing the generator."""
         states = np.array([self.state], np.uint64)
         while len(states) < n:
             a, c = self._jump(len(states))
@@ -55,14 +55,14 @@ class Pcg32:
         return (shifted >> rotation) | (shifted << ((~rotation + np.uint32(1)) & np.uint32(31)))
 
     def draw(self, n: int) -> np.ndarray:
-        """The next n draws, uint32 [n]."""
+        """The next n numbers, uint32 [n]."""
         values = self.peek(n)
         self.advance(n)
         return values
 
 
 def unit_floats(draws: np.ndarray) -> np.ndarray:
-    """float32 in [0, 1): the upper 23 bits as the mantissa of a number in [1, 2), less 1."""
+    """float32 in [0, 1): the upper 23 bits are the mantissa of a number in [1, 2), from which 1 is subtracted."""
     return ((draws >> np.uint32(9)) | np.uint32(0x3F800000)).view(np.float32) - np.float32(1)
 
 
@@ -85,18 +85,18 @@ def _grids(rng: Pcg32, node: Node) -> list[np.ndarray]:
         return [table for child in node.children for table in _grids(rng, child)]
     n = node.n_params
     n_threads = THREADS * math.ceil(math.ceil(n / DRAWS_PER_THREAD) / THREADS)
-    # Thread i writes its j-th draw to i + n_threads * j
+    # Thread i writes its j-th number to i + n_threads * j
     draws = rng.peek(DRAWS_PER_THREAD * n_threads).reshape(n_threads, DRAWS_PER_THREAD).T.ravel()[:n]
     rng.advance(n)
     bound = np.float32(1e-4)
-    # nvcc contracts value * width + lower
+    # nvcc contracts value * width + lower to a fused multiply-add
     return [fma(unit_floats(draws), bound + bound, -float(bound))]
 
 
 def initial_parameters(
     n_in: int, n_out: int, encoding: dict | None, network: dict | None, seed: int = 1337
 ) -> np.ndarray:
-    """Flat float32 parameters, network then encoding; without an encoding it is Identity, without a network only its own."""
+    """Flat float32 parameters, network before encoding. A missing encoding is Identity, and the network may be missing."""
     rng = Pcg32(seed)
     node = build(encoding or {"otype": "Identity"}, n_in, ALIGNMENT if network is not None else 0)
     parts = [] if network is None else _matrices(rng, network, node.padded, n_out)

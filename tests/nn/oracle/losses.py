@@ -1,4 +1,4 @@
-"""Losses: the mean over elements and its gradient with respect to the prediction."""
+"""Losses: the mean over elements, and its gradient with respect to the prediction."""
 
 import numpy as np
 
@@ -11,8 +11,8 @@ def loss(
 ) -> tuple[float, np.ndarray]:
     """(mean, gradient [N, C]) for prediction and target [N, C].
 
-    Every element is divided by its own `pdf`, which broadcasts against [N, C]. Denominators pass no gradient. A difference of
-    zero has the gradient of its sign bit, as `copysign` gives it.
+    Every element is divided by its own `pdf`, which is broadcast to [N, C]. No gradient passes through denominators. A
+    difference of zero has the gradient of its sign bit, as by `copysign`.
     """
     name = config.get("otype", "RelativeL2").lower()
     p, t = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
@@ -51,7 +51,7 @@ def _squared(d: np.ndarray, denominator: np.ndarray | float) -> tuple[np.ndarray
 
 def _luminance(p: np.ndarray) -> np.ndarray:
     if p.shape[1] < 3:
-        raise ValueError("RelativeL2Luminance needs three outputs or more")
+        raise ValueError("RelativeL2Luminance needs at least three outputs")
     rgb = p[:, :3] + (p[:, 3:6] if p.shape[1] >= 6 else 0.0)
     return rgb @ LUMINANCE
 

@@ -1,9 +1,9 @@
-"""The multilayer perceptron: no biases, padded widths, row-major [out, in] matrices."""
+"""The multilayer perceptron: no biases, padded widths, and row-major [out, in] matrices."""
 
 import numpy as np
 
 ALIGNMENT = 16
-# "Zooms out" of Squareplus and Softplus
+# The factor K_ACT of Squareplus and Softplus
 K = 10.0
 
 FULLY_FUSED = {"fullyfusedmlp", "megakernelmlp"}
@@ -30,7 +30,7 @@ def padded(width: int) -> int:
 
 
 def activate(name: str, x: np.ndarray) -> np.ndarray:
-    """One activation by its JSON name, in float64."""
+    """Apply an activation, given by its JSON name, in float64."""
     return ACTIVATIONS[name.lower()](np.asarray(x, np.float64))
 
 
@@ -47,7 +47,7 @@ def network_shapes(config: dict, n_in_padded: int, n_out: int) -> list[tuple[int
 def network(
     config: dict, n_in: int, n_out: int, weights: np.ndarray, x: np.ndarray, padding: float = 1.0
 ) -> np.ndarray:
-    """float64 [N, n_in] to float64 [N, n_out]; inputs short of a multiple of 16 are filled up with `padding`."""
+    """float64 [N, n_in] to float64 [N, n_out]; inputs are filled up to a multiple of 16 with `padding`."""
     value = np.asarray(x, np.float64)
     fill = np.full((len(value), padded(n_in) - n_in), padding, np.float64)
     value = np.concatenate((value, fill), axis=1)

@@ -1,4 +1,4 @@
-"""Optimizers and their wrappers, one parameter vector at a time in float64.
+"""Optimizers and their wrappers, for one parameter vector in float64.
 
 Hyperparameters are rounded to float32 first, as tiny-cuda-nn stores them: 1 - 0.999f is not 0.001. Sources: tiny-cuda-nn's
 optimizers; Kingma and Ba 2015 (Adam); Luo et al. 2019 (AdaBound); Zhang et al. 2019 (Lookahead).
@@ -14,7 +14,7 @@ def _float(value: float) -> float:
 
 
 class Optimizer:
-    """`step` returns the new weights; `custom` holds the weights for inference where they differ from the trained ones."""
+    """`step` returns the new weights; `custom` contains the weights for inference if they differ from the trained ones."""
 
     learning_rate: float
     steps: int = 0
@@ -30,12 +30,12 @@ class Optimizer:
 
     @property
     def inference_weights(self) -> np.ndarray | None:
-        """What a model should be evaluated with after the last step; None before the first."""
+        """Weights for inference after the last step; None before the first step."""
         return self.weights if self.custom is None else self.custom
 
 
 class Adam(Optimizer):
-    """Adam, with AdaBound and weight decay. Scalars past the matrices with zero gradient are left alone, their step count too."""
+    """Adam, with AdaBound and weight decay. Scalars outside of matrices with zero gradient keep their value and step count."""
 
     def __init__(self, config: dict, n_matrix_params: int) -> None:
         def number(key: str, default: float) -> float:
@@ -60,7 +60,7 @@ class Adam(Optimizer):
             self.m, self.v, self.t = np.zeros_like(w), np.zeros_like(w), np.zeros(w.shape, np.int64)
         self.steps += 1
 
-        # Choose the scalars to touch, by the gradient before regularization
+        # Choose the scalars to update, by the gradient before regularization
         matrix = np.arange(w.size) < self.n_matrix
         lazy = (g == 0) if self.skip_zero else np.zeros(w.shape, bool)
         active = np.where(matrix, self.optimize_matrix, self.optimize_non_matrix & ~lazy)
@@ -78,7 +78,7 @@ class Adam(Optimizer):
         rate = self.learning_rate * np.where(matrix, 1.0, self.non_matrix_factor)
         rate = rate * np.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
 
-        # Bound the step by the optimizer's count, not the scalar's
+        # Bound the step by the optimizer's count instead of the scalar's
         with np.errstate(divide="ignore", invalid="ignore"):
             effective = np.nan_to_num(rate / (np.sqrt(self.v) + self.epsilon))
         if self.adabound:
@@ -94,7 +94,7 @@ class Adam(Optimizer):
 
 
 class Sgd(Optimizer):
-    """Gradient descent; its l2_reg reaches every parameter and nothing is skipped."""
+    """Gradient descent; its l2_reg applies to every parameter, and no parameter is skipped."""
 
     def __init__(self, config: dict) -> None:
         self.learning_rate = _float(config.get("learning_rate", 1e-3))
@@ -106,7 +106,7 @@ class Sgd(Optimizer):
 
 
 class Wrapper(Optimizer):
-    """An optimizer around another: rate, step count and inference weights are the nested one's unless a subclass differs."""
+    """An optimizer around another one: rate, step count and inference weights are the nested ones unless a subclass differs."""
 
     def __init__(self, nested: Optimizer) -> None:
         self.nested = nested
@@ -129,7 +129,7 @@ class Wrapper(Optimizer):
 
     @custom.setter
     def custom(self, value: np.ndarray) -> None:
-        raise AttributeError("this wrapper shows the nested optimizer's weights")
+        raise AttributeError("the inference weights of this wrapper are those of the nested optimizer")
 
 
 class Ema(Wrapper):
@@ -151,7 +151,7 @@ class Ema(Wrapper):
 
 
 class ExponentialDecay(Wrapper):
-    """Multiplies the nested learning rate by `decay_base` at every `decay_interval`-th step from start to end, both included."""
+    """Multiplies the nested learning rate by `decay_base` in every `decay_interval`-th step from start to end, both included."""
 
     def __init__(self, config: dict, nested: Optimizer) -> None:
         super().__init__(nested)
@@ -171,7 +171,7 @@ class ExponentialDecay(Wrapper):
         self.nested.learning_rate = value
 
     def _step(self, w: np.ndarray, g: np.ndarray) -> np.ndarray:
-        # The count of steps done so far decides: with start 0 the very first step is decayed
+        # The number of completed steps decides: with start 0 the very first step is decayed
         done = self.nested.steps
         if self.start <= done <= self.end and (done - self.start) % self.interval == 0:
             self.factor *= self.decay_base
@@ -180,7 +180,7 @@ class ExponentialDecay(Wrapper):
 
 
 class Lookahead(Wrapper):
-    """Slow weights, drawn to the fast ones before every `n_steps`-th nested step, which restart there; used for inference."""
+    """Slow weights for inference: before every `n_steps`-th nested step they move to the fast ones, which restart from them."""
 
     custom = None
 
@@ -198,7 +198,7 @@ class Lookahead(Wrapper):
 
 
 class Batched(Wrapper):
-    """Steps the nested optimizer once per `batch_size_multiplier` calls, on the mean gradient; counts calls."""
+    """Steps the nested optimizer once per `batch_size_multiplier` calls, with the mean gradient; counts calls."""
 
     steps = 0
 
@@ -216,7 +216,7 @@ class Batched(Wrapper):
 
 
 class Average(Wrapper):
-    """Mean of the trained weights of the last `n_samples` steps, the steps before the first counting as zero weights."""
+    """Mean of the trained weights of the last `n_samples` steps; steps before the first count as zero weights."""
 
     custom = None
 
@@ -233,7 +233,7 @@ class Average(Wrapper):
 
 
 class Composite(Optimizer):
-    """Optimizers side by side, each for its next `n_params_to_optimize` parameters; what is left over is not trained."""
+    """Optimizers for consecutive parts of `n_params_to_optimize` parameters each; the rest is not trained."""
 
     def __init__(self, parts: list[tuple[int, Optimizer]]) -> None:
         self.parts = parts
@@ -267,7 +267,7 @@ class Composite(Optimizer):
 
 
 def optimizer(config: dict, n_matrix_params: int, n_params: int) -> Optimizer:
-    """The optimizer of a configuration for `n_params` parameters of which the first `n_matrix_params` belong to matrices."""
+    """The optimizer of a configuration for `n_params` parameters, the first `n_matrix_params` of which belong to matrices."""
     name = config.get("otype", "Adam").lower()
     if name == "adam":
         return Adam(config, n_matrix_params)
