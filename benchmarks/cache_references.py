@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import nrc_tracer as nrc
+from benchmarks.data import data_folder
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.imaging.metrics import block_sums
 from nrc_tracer.report.references import Reference, find_reference, reference_key
@@ -87,11 +88,6 @@ class Stage:
         mean = np.asarray(self.reference.mean, np.float64)
         sums = block_sums(mean, SMOOTH) / block_sums(np.ones((*mean.shape[:2], 1)), SMOOTH)
         return sums.repeat(SMOOTH, axis=0).repeat(SMOOTH, axis=1)[: mean.shape[0], : mean.shape[1]]
-
-
-def data_folder() -> Path:
-    """Where scenes that are not ours are."""
-    return Path(os.environ.get("NRC_DATA") or ROOT.parent / "shared" / "data")
 
 
 def find_scene(name: str) -> Path | None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.data import data_folder
 from benchmarks.machine import describe_machine
 from benchmarks.peers import ENGINES, serve
 from benchmarks.scenes import SCENES, write_scenes
@@ -124,7 +125,7 @@ def main() -> None:
     print(", ".join(f"{k} {v}" for k, v in machine.items()))
     start = time.time()
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_scenes(Path(folder), arguments.width, arguments.only or list(SCENES))
+        paths = write_scenes(Path(folder), arguments.width, arguments.only or SCENES, data_folder())
         results = [measure(name, path, arguments) for name, path in paths.items()]
     print(f"\n{time.time() - start:.0f} s in total")
     if arguments.json:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -110,12 +113,49 @@ def rippled_ball(folder: Path, width: int, rows: int, columns: int) -> str:
     return body + '<emitter type="constant"><rgb name="radiance" value="0.3,0.4,0.5"/></emitter></scene>'
 
 
-SCENES = {"cornell-box": cornell_box, "material-spheres": material_spheres, "million-triangles": million_triangles}
+def published(source: Path, width: int) -> str:
+    """A published scene with the integrator, sampler and film of the other scenes. Its files are linked to by absolute paths."""
+    root = ElementTree.parse(source).getroot()
+    settings = ElementTree.fromstring(HEAD.format(fov=0, origin="0,0,0", target="0,0,1", width=width) + "</scene>")
+    integrator = root.find("integrator")
+    sensor = root.find("sensor")
+    if integrator is None or sensor is None:
+        raise ValueError(f"{source}: a scene without an integrator or a sensor")
+    root.remove(integrator)
+    root.insert(0, settings[0])
+    for element in sensor.findall("film") + sensor.findall("sampler"):
+        sensor.remove(element)
+    sensor.extend(settings[1].findall("film") + settings[1].findall("sampler"))
+    if root.get("version", "").startswith("0."):  # the names of Mitsuba 0.6, as in the rest of the file
+        for element in (*root.find("integrator").iter(), *sensor.find("film").iter()):
+            element.set("name", re.sub(r"_(.)", lambda match: match[1].upper(), element.get("name", "")))
+    for name in root.iter("string"):
+        if name.get("name") == "filename":
+            name.set("value", str((source.parent / name.get("value", "")).resolve()))
+    return ElementTree.tostring(root, encoding="unicode")
 
 
-def write_scenes(folder: Path, width: int, names: list[str]) -> dict[str, Path]:
-    """Write scene files and return their paths by name."""
-    paths = {name: folder / f"{name}.xml" for name in names}
-    for name, path in paths.items():
-        path.write_text(SCENES[name](folder, width))
+GENERATED = {"cornell-box": cornell_box, "material-spheres": material_spheres, "million-triangles": million_triangles}
+"""Functions that write a scene's files into a folder, and return its XML."""
+
+PUBLISHED = ("veach-ajar", "grey-white-room", "classroom", "modern-hall", "cornell-box")
+"""Folders of published scenes below `scenes/mitsuba` of the data. The published Cornell box is called `cornell-box-published`."""
+
+SCENES = (*GENERATED, *(name if name not in GENERATED else f"{name}-published" for name in PUBLISHED))
+
+
+def write_scenes(folder: Path, width: int, names: Iterable[str], data: Path) -> dict[str, Path]:
+    """Write scene files and return their paths by name. Published scenes are left out, with a notice, where there is no data."""
+    paths = {}
+    for name in names:
+        path = folder / f"{name}.xml"
+        if name in GENERATED:
+            path.write_text(GENERATED[name](folder, width))
+        else:
+            source = data / "scenes/mitsuba" / name.removesuffix("-published") / "scene.xml"
+            if not source.exists():
+                print(f"{name}: left out, for {source} does not exist (set NRC_DATA)")
+                continue
+            path.write_text(published(source, width))
+        paths[name] = path
     return paths

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.data import data_folder
 from nrc_tracer.errors import DataError
 from nrc_tracer.tasks.task import Task
 
-DATA = Path(os.environ.get("NRC_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
+DATA = data_folder()
 """Folder with published images, meshes and photographs."""
 CACHE = Path(os.environ.get("NRC_BENCHMARK_CACHE", "benchmark-data"))
 """Folder for data that the cases make themselves."""
