@@ -28,6 +28,8 @@ from nrc_tracer.tasks.nerf.space import (
     step_at,
 )
 
+BEYOND = 2e-4
+"""Distance by which rays pass walls of empty blocks, in cells, so that rounding does not leave them on the near side."""
 RAYS_PER_LAUNCH = 128
 """Rays per launch on the CPU."""
 
@@ -49,20 +51,26 @@ def crossing(low: float, high: float, origin: float, direction: float, span: wp.
 
 
 @wp.func
-def to_next(position: float, direction: float) -> float:
-    """Distance to the next integer position along an axis."""
-    if direction > 0.0:
-        return (wp.floor(position) + 1.0 - position) / direction
-    if direction < 0.0:
-        return (wp.floor(position) - position) / direction
-    return NEVER
+def inverse(direction: float) -> float:
+    """1 / direction, and NEVER for 0."""
+    if direction == 0.0:
+        return NEVER
+    return 1.0 / direction
 
 
 @wp.func
-def to_next_block(q: wp.vec3, direction: wp.vec3, size: float) -> float:
+def to_next(position: float, slope: float) -> float:
+    """Distance to the next integer position along an axis, given the inverse of the direction."""
+    if slope > 0.0:
+        return (wp.floor(position) + 1.0 - position) * slope
+    return (wp.floor(position) - position) * slope
+
+
+@wp.func
+def to_next_block(q: wp.vec3, slopes: wp.vec3, size: float) -> float:
     """Distance to the next block of size^3 cells, in cells."""
     p = q / size
-    return size * wp.min(wp.min(to_next(p[0], direction[0]), to_next(p[1], direction[1])), to_next(p[2], direction[2]))
+    return size * wp.min(wp.min(to_next(p[0], slopes[0]), to_next(p[1], slopes[1])), to_next(p[2], slopes[2]))
 
 
 @wp.kernel
@@ -85,36 +93,44 @@ def march(
     origin = origins[ray]
     direction = directions[ray]
     shift = jitter[ray]
+    slopes = wp.vec3(inverse(direction[0]), inverse(direction[1]), inverse(direction[2]))
     low = 0.5 - 0.5 * box.extent
     high = 0.5 + 0.5 * box.extent
     span = wp.vec2(box.near, NEVER)
     for axis in range(3):
         span = crossing(low, high, origin[axis], direction[axis], span)
     number = wp.max(numbers[ray], wp.ceil(number_at(box, wp.max(span[0], 0.0)) - shift))
+    t = distance_of(box, number + shift)
+    on_lattice = bool(True)
     count = int(0)
     while count < limit and number < NEVER:
-        t = distance_of(box, number + shift)
         if not (t < span[1]):  # true for NaN too
             number = NEVER
         else:
             p = origin + t * direction
             cascade = cascade_of(box, p)
+            cell = float(1 << cascade) / float(RESOLUTION)
             index = cell_at(p, cascade)
             word = words[index >> 5]
-            if (word >> (index & 31)) & 1 == 1:
-                distances[i, count] = t
-                count += 1
-                number += 1.0
-            else:
-                # Skip to the first sample beyond the largest empty block
+            if (word >> (index & 31)) & 1 == 0:
+                # Pass the largest empty block, whether or not a sample is at its end
                 size = float(1.0)
                 if word == 0 and words[(index >> 5) ^ 1] == 0:
                     size = 4.0
                 elif (word >> (index & 24)) & 255 == 0:
                     size = 2.0
-                cell = float(1 << cascade) / float(RESOLUTION)
-                beyond = cell * to_next_block(in_cells(p, cascade), direction, size)
-                number = wp.max(number + 1.0, wp.ceil(number_at(box, t + beyond) - shift))
+                t += cell * (to_next_block(in_cells(p, cascade), slopes, size) + wp.static(BEYOND))
+                on_lattice = False
+            elif not on_lattice:
+                # Look up the first sample from here on
+                number = wp.max(number, wp.ceil(number_at(box, t) - shift))
+                t = distance_of(box, number + shift)
+                on_lattice = True
+            else:
+                distances[i, count] = t
+                count += 1
+                number += 1.0
+                t = distance_of(box, number + shift)
     numbers[ray] = number
     counts[i] = count
 
