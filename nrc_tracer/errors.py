@@ -46,6 +46,10 @@ class CheckpointError(NrcError):
     """The file of an unfinished render that is missing, damaged or of another render, or cannot be written."""
 
 
+class ClusterError(NrcError):
+    """A cluster that cannot be reached, has no fitting node, or on which a part of the work fails again and again."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of a message: `` (did you mean "x"?)`` for the nearest known name, or the list of all known names."""
     known = sorted(filter(None, known))

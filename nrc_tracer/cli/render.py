@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from nrc_tracer.cli.cache_options import cache_options
+from nrc_tracer.cli.cluster import cluster_options
 from nrc_tracer.cli.command import command, gathered, option, under
 from nrc_tracer.cli.options import (
     CHECKPOINTS,
@@ -61,6 +62,7 @@ def _read_layers(ctx: click.Context, parameter: click.Parameter, value: str | No
         "nrc-tracer render model.glb --time 30 --exposure 0.5 --tone agx",
         "nrc-tracer render scenes/door-ajar.json --cache on --max-depth -1 --time 20",
         "nrc-tracer render scenes/door-ajar.json -o door.exr --noise 0.02 --checkpoint door.checkpoint --auto-resume",
+        "nrc-tracer render scenes/door-ajar.json -o door.exr --spp 4096 --cluster auto",
         "nrc-tracer render scenes/door-ajar.json --samples 0:512 --partial a.sums",
     ),
 )
@@ -156,6 +158,7 @@ def _read_layers(ctx: click.Context, parameter: click.Parameter, value: str | No
 )
 @scene_options
 @tracer_options
+@cluster_options
 @message_options()
 def render(
     *,
@@ -187,7 +190,7 @@ def render(
         auto_resume=auto_resume,
     )
     asked = RenderOptions(scene=scene, outputs=outputs, checkpoints=checkpoints, **options)
-    given |= {"--layers": asked.with_layers, "--denoise": asked.denoise}
+    given |= {"--layers": asked.with_layers, "--denoise": asked.denoise, "--cluster": asked.cluster.cluster is not None}
     part = check_part(samples, partial, asked, given)
     run_reporting(
         lambda: run_render(asked) if part is None else run_partial(asked, part), as_json=asked.messages.as_json

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nrc_tracer.cli.cache_options import CacheChoice
+from nrc_tracer.cli.cluster import ClusterOptions, run_with_cluster
 from nrc_tracer.cli.options import FilmOptions, LookOptions, Messages, SceneOptions, TracerOptions
 from nrc_tracer.cli.outputs import Warnings
 from nrc_tracer.cli.progress import COMPILING, RenderBar, announced
@@ -80,6 +81,7 @@ class RenderOptions:
     checkpoints: CheckpointOptions
     loading: SceneOptions
     tracing: TracerOptions
+    cluster: ClusterOptions
     messages: Messages
 
     @property
@@ -115,7 +117,7 @@ def run_render(options: RenderOptions) -> tuple[dict[str, Any], int]:
     bar.resume(resumed_from)
 
     with noted_termination() as terminated:
-        finished, seconds = _run(renderer, limits, saves, bar, terminated)
+        finished, seconds = _run(renderer, limits, saves, bar, terminated, options)
         image = _finish(renderer, saves, options, finished)
     dropped = dropped_warning(renderer)
     if dropped:
@@ -145,6 +147,7 @@ def _check_before_work(options: RenderOptions) -> None:
     from nrc_tracer.files.atomic import replacing
     from nrc_tracer.imaging import LAYER_EXTENSIONS, check_denoiser, check_writable
 
+    options.cluster.check(is_cached=options.cache.mode != "off")
     for output in options.outputs:
         check_writable(output)
     if options.cache.save:
@@ -214,7 +217,12 @@ def _resume(renderer: Renderer, saves: Saves, limits: Limits, options: RenderOpt
 
 
 def _run(
-    renderer: Renderer, limits: Limits, saves: Saves, bar: RenderBar, terminated: Callable[[], bool]
+    renderer: Renderer,
+    limits: Limits,
+    saves: Saves,
+    bar: RenderBar,
+    terminated: Callable[[], bool],
+    options: RenderOptions,
 ) -> tuple[bool, float]:
     """Render up to the limits; return whether that was reached, and the seconds it took.
 
@@ -231,14 +239,27 @@ def _run(
     start = clock.perf_counter()
     saves.start()
     with bar:
-        finished = run(
-            renderer,
-            spp=limits.spp,
-            time=limits.seconds,
-            noise=limits.noise,
-            progress=after_pass,
-            stop=terminated,
-        )
+        if options.cluster.cluster is not None:
+            finished = run_with_cluster(
+                renderer,
+                options.cluster,
+                options.tracing,
+                spp=limits.spp,
+                seconds=limits.seconds,
+                noise=limits.noise,
+                bar=bar,
+                after=saves,
+                stop=terminated,
+            )
+        else:
+            finished = run(
+                renderer,
+                spp=limits.spp,
+                time=limits.seconds,
+                noise=limits.noise,
+                progress=after_pass,
+                stop=terminated,
+            )
     if renderer.samples == 0:
         raise KeyboardInterrupt
     return finished, clock.perf_counter() - start

@@ -105,6 +105,11 @@ class StripTracer:
         sampler = SamplerKind(settings.sampler)
         return PathJob(inputs.scene, inputs.film, inputs.camera, int(settings.seed), sampler, inputs.max_depth)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image [pixels]."""
+        return self._inputs.size
+
     def load_kernels(self) -> None:
         """Load the kernels, compiling them on the first run."""
         wp.load_module(trace_paths.module, device=self._launcher.device)
