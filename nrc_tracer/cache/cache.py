@@ -213,11 +213,10 @@ class RadianceCache:
             return 0.0
         self.begin_training_frame()
         order = shuffle(len(targets), seed)[:records].to(features.device)
-        losses = [
-            self.take_step(features.index_select(0, part), targets.index_select(0, part))
-            for part in torch.tensor_split(order, min(steps, len(order)))
-        ]
-        return float(torch.stack(losses).mean())
+        features, targets = features.index_select(0, order), targets.index_select(0, order)
+        sizes = [len(part) for part in torch.tensor_split(order, min(steps, len(order)))]
+        factor = self._reflectance(features) * (self.gain / self.scale)
+        return float(self.trainer.take_steps(features, targets / self.scale, sizes, factor=factor).mean())
 
     def begin_training_frame(self) -> None:
         """Set the learning rate of the next training frame."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +132,46 @@ class Trainer:
         Raises:
             ArrayError: An argument has another shape, type or device.
         """
+        x, target, factor = self._checked(x, target, data_pdf, factor)
+        if not len(x):
+            return torch.zeros((), device=self.model.device)
+        return self._descend(x, TargetLoss(self._loss, target, data_pdf, factor))
+
+    def take_steps(self, x: Any, target: Any, sizes: Sequence[int], *, factor: Tensor | None = None) -> Tensor:
+        """Take several steps of training, the same as with `step`, but faster where a step is short.
+
+        Args:
+            x: Inputs of all steps, float32 [N, n_input_dims]: torch tensor, Warp array or NumPy array on the model's device.
+            target: Targets, float32 [N, n_output_dims].
+            sizes: Number of rows of each step, at least 1. They are taken in order, and are N together.
+            factor: Factor of the outputs before they are compared with the targets, [N] or [N, n_output_dims].
+
+        Returns:
+            The mean loss before each step, [steps].
+
+        Raises:
+            ArrayError: An argument has another shape, type or device, or the sizes do not fit.
+        """
+        x, target, factor = self._checked(x, target, None, factor)
+        if min(sizes, default=1) < 1 or sum(sizes) != len(x):
+            raise ArrayError(f"sizes: expected numbers of at least 1 whose sum is {len(x)}, got {list(sizes)!r:.60}")
+        factors = [None] * len(sizes) if factor is None else factor.split(list(sizes))
+        parts = zip(x.split(list(sizes)), target.split(list(sizes)), factors, strict=True)
+        batches = [(rows, TargetLoss(self._loss, own, None, by)) for rows, own, by in parts]
+        done = None
+        if self._descent is None and self._counters.loss_scale == 1.0:
+            with single_threaded_torch(self._launcher):
+                done = self.model.backend.steps(batches, self.model.params, self.optimizer)
+        if done is None:
+            losses = [self._descend(*batch) for batch in batches]
+        else:
+            losses = [self._counted(loss, taken) for loss, taken in done]
+        return torch.stack(losses) if losses else torch.zeros(0, device=self.model.device)
+
+    def _checked(
+        self, x: Any, target: Any, data_pdf: Tensor | None, factor: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Inputs, targets and factors of a step as tensors; the arguments are those of `step`."""
         model = self.model
         x = as_rows(x, model.n_input_dims, model.device, "x")
         target = as_rows(target, model.n_output_dims, model.device, "target")
@@ -144,12 +184,7 @@ class Trainer:
                 raise ArrayError(f"{name}: expected a float32 tensor on {model.device}")
             if values.shape not in (target.shape, target.shape[:1]):
                 raise ArrayError(f"{name}: expected shape {list(target.shape[:1])} or {list(target.shape)}")
-        if not len(x):
-            return torch.zeros((), device=model.device)
-        if factor is not None and factor.ndim == 1:
-            factor = factor[:, None]
-
-        return self._descend(x, TargetLoss(self._loss, target, data_pdf, factor))
+        return x, target, factor[:, None] if factor is not None and factor.ndim == 1 else factor
 
     def descend(self, x: Any, evaluate: Evaluate) -> Tensor:
         """Take one step of training with a loss of the caller's, for example of rays to which many rows of `x` belong.
@@ -173,10 +208,14 @@ class Trainer:
             return self._descent.step(model.params, x, evaluate)
         with single_threaded_torch(self._launcher):
             loss, taken = model.backend.step(x, model.params, evaluate, self.optimizer, loss_scale=counters.loss_scale)
+        return self._counted(loss, taken)
+
+    def _counted(self, loss: Tensor, taken: bool) -> Tensor:
+        """Count a step that was taken or skipped. Returns its loss."""
         if taken:
-            counters.take_step(self._scaling)
+            self._counters.take_step(self._scaling)
         else:
-            counters.skip_step(self._scaling, overflow=bool(torch.isfinite(loss)))
+            self._counters.skip_step(self._scaling, overflow=bool(torch.isfinite(loss)))
         return loss
 
     def skip(self) -> None:

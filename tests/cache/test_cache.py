@@ -169,13 +169,13 @@ class _Steps:
 
     def __init__(self, cache, monkeypatch):
         self.inputs = []
-        original = cache.trainer.step
+        original = cache.trainer.take_steps
 
-        def step(x, target, **options):
-            self.inputs.append(x.clone())
-            return original(x, target, **options)
+        def take_steps(x, target, sizes, **options):
+            self.inputs += x.clone().split(sizes)
+            return original(x, target, sizes, **options)
 
-        monkeypatch.setattr(cache.trainer, "step", step)
+        monkeypatch.setattr(cache.trainer, "take_steps", take_steps)
 
 
 @pytest.mark.parametrize(("count", "records", "steps"), [(1000, 700, 4), (1000, 5000, 8), (3, 100, 8)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -96,3 +96,18 @@ class Backend(ABC):
             return loss, False
         optimizer.step(params, gradient)
         return loss, True
+
+    def steps(
+        self, batches: Sequence[tuple[Tensor, Evaluate]], params: Tensor, optimizer: Optimizer
+    ) -> list[tuple[Tensor, bool]] | None:
+        """Take steps of an optimizer, one for each batch, without a loss scale; see `step`.
+
+        Args:
+            batches: Inputs with at least one row, and the loss with its gradient.
+            params: As in `step`.
+            optimizer: As in `step`.
+
+        Returns:
+            For each step what `step` returns; None if this is not faster than single steps, and nothing was done.
+        """
+        return None

@@ -6,6 +6,7 @@ On the CPU, encoding and network are one kernel where that is faster: `nrc_trace
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -215,11 +216,18 @@ class WarpBackend(Backend):
         self, x: Tensor, params: Tensor, evaluate: Evaluate, optimizer: Optimizer, *, loss_scale: float = 1.0
     ) -> tuple[Tensor, bool]:
         if self.fused_cpu is not None and len(x) and loss_scale == 1.0:
-            with torch.no_grad():
-                done = self.fused_cpu.step(x, params, evaluate, optimizer)
+            done = self.steps([(x, evaluate)], params, optimizer)
             if done is not None:
-                return done
+                return done[0]
         return super().step(x, params, evaluate, optimizer, loss_scale=loss_scale)
+
+    def steps(
+        self, batches: Sequence[tuple[Tensor, Evaluate]], params: Tensor, optimizer: Optimizer
+    ) -> list[tuple[Tensor, bool]] | None:
+        if self.fused_cpu is None:
+            return None
+        with torch.no_grad():
+            return self.fused_cpu.steps(batches, params, optimizer)
 
     def _fused_cpu_gradient(
         self, fused: FusedModel, x: Tensor, params: Tensor, evaluate: Evaluate, loss_scale: float

@@ -12,11 +12,16 @@ from string import Template
 SORTED_FROM = 16
 """A region's list is sorted if more than one in this many of the region's entries is touched."""
 
+NEAR = 1 << 19
+"""Largest size of a table that is not prefetched [bytes]: a processor has that much memory nearby, and hides its latency."""
+
 _CORNERS = """
 #if defined(__CUDA_ARCH__)
     const int W = 1;
     typedef float Floats;
     typedef unsigned Unsigneds;
+    typedef float Loaded;
+#define NRC_BARRIER
 #define NRC_LANE(vector, j) (vector)
 #define NRC_FMA(a, b, c) fmaf(a, b, c)
 #define NRC_FLOOR(a) floorf(a)
@@ -28,6 +33,8 @@ _CORNERS = """
     typedef float Floats __attribute__((ext_vector_type(16)));
     typedef int Ints __attribute__((ext_vector_type(16)));
     typedef unsigned Unsigneds __attribute__((ext_vector_type(16)));
+    typedef float Loaded __attribute__((ext_vector_type(16), aligned(4)));
+#define NRC_BARRIER __asm__ volatile("" : : : "memory")
 #define NRC_LANE(vector, j) (vector)[j]
 #define NRC_FMA(a, b, c) __builtin_elementwise_fma(a, b, c)
 #define NRC_FLOOR(a) __builtin_elementwise_floor(a)
@@ -38,7 +45,7 @@ _CORNERS = """
     const int D = $dims, F = $features, C = 1 << D;
     const Floats zero = 0.0f, half = 0.5f, one = 1.0f, scale = level.scale;
     const unsigned entries = level.entries, mask = level.mask;
-    const bool hashed = level.hashed != 0;
+    const bool hashed = level.hashed != 0, is_far = $is_far;
     const char* rows = (const char*)x.data;
     const size_t row_stride = x.strides[0], column_stride = x.strides[1];
 
@@ -54,9 +61,13 @@ _CORNERS = """
             for (int d = 0; d < D; ++d) {
                 // Find the cell of each point along this dimension, and where the point is in it
                 Floats value = zero;
-                for (int j = 0; j < W; ++j) {
-                    const int row = i + j < end ? i + j : i;
-                    NRC_LANE(value, j) = *(const float*)(rows + row * row_stride + d * column_stride);
+                if (row_stride == sizeof(float) && i + W <= end) {
+                    value = *(const Loaded*)(rows + i * row_stride + d * column_stride);
+                } else {
+                    for (int j = 0; j < W; ++j) {
+                        const int row = i + j < end ? i + j : i;
+                        NRC_LANE(value, j) = *(const float*)(rows + row * row_stride + d * column_stride);
+                    }
                 }
                 const Floats p = NRC_FMA(value, scale, half);
                 const Floats cell = NRC_FLOOR(p);
@@ -85,8 +96,12 @@ _CORNERS = """
                 } else if (NRC_ANY(index[c] >= entries)) {
                     index[c] = index[c] % entries;
                 }
-                for (int j = 0; j < W; ++j) {
-                    const size_t at = (size_t)level.offset + NRC_LANE(index[c], j);
+            }
+            if (is_far) {
+                // Read the indices back from memory: taking them out of vectors would take longer
+                NRC_BARRIER;
+                for (int k = 0; k < C * W; ++k) {
+                    const size_t at = (size_t)level.offset + ((const unsigned*)index)[k];
                     $prefetch
                 }
             }
@@ -162,18 +177,18 @@ _SCATTER = """
 """
 
 _ADD = """
-        // Add to the gradients of the entries in the region, and mark those entries
+        // Add to the gradients of the entries in the region, and mark their cache lines
         for (int j = 0; j < n; ++j) {
             float d_value[F];
             const char* row = (const char*)d_out.data + (size_t)(first + j) * d_out.strides[0];
             for (int f = 0; f < F; ++f) d_value[f] = *(const float*)(row + (column + f) * d_out.strides[1]);
             for (int c = 0; c < C; ++c) {
                 const float w = weight[c * W + j];
-                const unsigned place = index[c * W + j], k = place - region.first;
-                if (w == 0.0f || k >= region.last - region.first) continue;
-                float* entry = entry_data + ((size_t)level.offset + place) * F;
+                const unsigned k = index[c * W + j] - region.first;
+                if (k >= region.last - region.first) continue;
+                float* entry = gradient + (size_t)k * F;
                 for (int f = 0; f < F; ++f) entry[f] = fmaf(w, d_value[f], entry[f]);
-                marks[k >> 6] |= 1ull << (k & 63);
+                marks[k / (16 / F)] = 1;
             }
         }
     }
@@ -183,8 +198,8 @@ _ADD = """
 def forward_snippet(n_dims: int, n_features: int) -> str:
     """Body of (level, interpolation, x, begin, end, table, out, column): a level's values into columns of `out`."""
     begin = "const float* entry_data = (const float*)table.data;"
-    fetch = "NRC_PREFETCH(entry_data + at * F);"
-    return begin + Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch) + _FORWARD
+    values = {"dims": n_dims, "features": n_features, "is_far": f"entries > {NEAR // (4 * n_features)}u"}
+    return begin + Template(_CORNERS).substitute(values, prefetch="NRC_PREFETCH(entry_data + at * F);") + _FORWARD
 
 
 def scatter_snippet(n_dims: int, n_features: int) -> str:
@@ -195,13 +210,13 @@ def scatter_snippet(n_dims: int, n_features: int) -> str:
     int* touched = lists.touched.data;
     const int slot_bits = lists.slot_bits, column = region.level * $features;"""
     fetch = "if (stamp) NRC_PREFETCH(slots + at); else NRC_PREFETCH(entry_data + ((long long)at + shift) * F);"
-    body = Template(begin + _CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch)
+    body = Template(begin + _CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch, is_far="true")
     return body + Template(_SCATTER).substitute(sorted_from=SORTED_FROM)
 
 
 def add_snippet(n_dims: int, n_features: int) -> str:
     """Body of (level, interpolation, x, begin, end, d_out, column, gradient, region, marks): add to the gradients of a region's
-    entries, and set the bit of each entry that is touched (CPU only)."""
-    begin = "float* entry_data = (float*)gradient.data;"
-    fetch = "NRC_PREFETCH(entry_data + at * F);"
-    return begin + Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch) + _ADD
+    entries, and mark the cache lines of those that are touched by a byte each (CPU only)."""
+    fetch = "NRC_PREFETCH(gradient + ((long long)at - level.offset - region.first) * F);"
+    is_far = f"region.last - region.first > {NEAR // (4 * n_features)}u"
+    return Template(_CORNERS).substitute(dims=n_dims, features=n_features, prefetch=fetch, is_far=is_far) + _ADD

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from nrc_tracer.nn.fused_cpu.arguments import fields
+from nrc_tracer.nn.fused_cpu.records import Records
 from nrc_tracer.nn.optimizers.adam import Adam
 from nrc_tracer.nn.optimizers.ema import Ema
 from nrc_tracer.nn.optimizers.exponential_decay import ExponentialDecay
 from nrc_tracer.nn.optimizers.optimizer import Optimizer
+
+Numbers = list[tuple[Any, str, float]]
+"""Numbers that optimizers count: the optimizer, the name and the value."""
 
 
 class AdamChain:
@@ -24,6 +28,7 @@ class AdamChain:
         self.adam = adam
         self.ema = ema
         self.decays = decays
+        self._records = Records(adam, ema)
 
     @staticmethod
     def of(optimizer: Optimizer) -> AdamChain | None:
@@ -43,22 +48,40 @@ class AdamChain:
         )
         return AdamChain(optimizer, ema, decays) if lazy and not optimizer.compact else None
 
-    def begin_step(self, update: Any) -> None:
-        """Count a step, and write its numbers and addresses to the fields of an `Update`."""
+    def begin_step(self, update: Any) -> Numbers:
+        """Count a step, and write its numbers and addresses to the fields of an `Update`.
+
+        Returns:
+            What the optimizers counted before, for `go_back`.
+        """
         adam, ema = self.adam, self.ema
+        before: Numbers = [(adam, "steps", adam.steps), (adam, "learning_rate", adam.learning_rate)]
+        for decay in self.decays:
+            before += [(decay, name, getattr(decay, name)) for name in ("base_learning_rate", "factor")]
         for decay in self.decays:
             decay.begin_step()
-        update.averages = update.updated = 0
+        update.records, update.record_size = self._records.address(), self._records.size
         if ema is not None:
             step = adam.steps
-            update.averages, update.updated = ema.averages.data_ptr(), ema.updated.data_ptr()
             update.ema_step, update.complete = step, ema.complete
             update.debias = 1.0 - ema.decay**step
-            ema.powers.up_to(step)
-            update.powers, update.n_powers = ema.powers.values.data_ptr(), len(ema.powers.values)
+            ema.powers.extend(step)
+            update.powers, update.n_powers = ema.powers.address, ema.powers.length
         update.matrix_rule, update.other_rule = (fields(rule) for rule in adam.begin_step())
         update.matrices = int(adam.config.optimize_matrix_params)
-        update.moments, update.counts = adam.moments.data_ptr(), adam.counts.data_ptr()
-        update.corrections, update.n_corrections = adam.corrections.values.data_ptr(), len(adam.corrections.values)
+        update.corrections, update.n_corrections = adam.corrections.address, adam.corrections.length
         if ema is not None:
             update.share = ema.share(adam.steps)
+        return before
+
+    def reserve(self, steps: int) -> None:
+        """Extend tables for a number of further steps, so that their addresses stay the same."""
+        self.adam.corrections.extend(self.adam.steps + steps)
+        if self.ema is not None:
+            self.ema.powers.extend(self.adam.steps + steps)
+
+    @staticmethod
+    def go_back(before: Numbers) -> None:
+        """Forget the steps that were counted since, as they were not taken."""
+        for owner, name, value in before:
+            setattr(owner, name, value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,18 +15,15 @@ from nrc_tracer.nn.encodings.grid import GridEncoding
 from nrc_tracer.nn.encodings.grid_cells import Level
 from nrc_tracer.nn.encodings.identity import IdentityEncoding
 from nrc_tracer.nn.fused_cpu.encoding_snippets import harmonic_coefficients
-from nrc_tracer.nn.fused_cpu.program import STRETCH, Program
-from nrc_tracer.nn.fused_cpu.structs import LayerData, OutputData, PartData, ProgramData
-
-ITEMS_PER_THREAD = 4
-"""Largest number of items per thread. Several small items keep one slow thread from delaying the others."""
+from nrc_tracer.nn.fused_cpu.program import Program
+from nrc_tracer.nn.fused_cpu.structs import COUNTERS, LayerData, OutputData, PartData, ProgramData
 
 WORTH_SHARING = 1 << 22
 """Smallest work that is shared among threads [multiplications]. Waking a thread takes about as long as less work would."""
 
 
 class Recorded:
-    """Launches of a kernel whose arguments are packed only once. Each launch runs one item.
+    """Launches of a kernel whose arguments are packed only once, one launch and one item per thread.
 
     Args:
         kernel: The kernel; its first argument is the index of the item.
@@ -37,7 +36,7 @@ class Recorded:
         self._launches: list[wp.Launch] = []
 
     def run(self, launcher: TorchLauncher, items: int) -> None:
-        """Run items 0 .. items - 1 on the launcher's threads, and wait for them."""
+        """Run items 0 .. items - 1, at most one per thread, and wait for them."""
         for item in range(len(self._launches), items):
             inputs = [item, *self._arguments]
             self._launches.append(wp.launch(self._kernel, dim=1, inputs=inputs, device="cpu", record_cmd=True))
@@ -53,6 +52,45 @@ class Recorded:
 def fields(struct: Any) -> Any:
     """The fields of a struct in the memory that recorded launches read. Setting them here takes a tenth of the time."""
     return struct.__ctype__()
+
+
+class Counters:
+    """The counters by which the items of a kernel share its work; see `vector_snippets`.
+
+    Args:
+        count: Number of `Call`s that have counters of their own.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._memory = (ctypes.c_int32 * (COUNTERS * count))()
+        self._address = ctypes.addressof(self._memory)
+
+    def start(self, calls: Sequence[Any]) -> None:
+        """Set the counters of calls to zero, given the fields of these calls."""
+        ctypes.memset(self._address, 0, 4 * COUNTERS * len(calls))
+        for index, call in enumerate(calls):
+            call.counters = self._address + 4 * COUNTERS * index
+
+    def has_second_phase(self, index: int) -> bool:
+        """Whether a call has come to its second phase."""
+        return self._memory[COUNTERS * index + 2] > 0
+
+
+class Structs:
+    """Structs in memory that kernels read, as an array.
+
+    Args:
+        struct: The type of the structs.
+        count: Their number.
+
+    Attributes:
+        fields: The fields of each struct.
+        array: The array for kernels.
+    """
+
+    def __init__(self, struct: Any, count: int) -> None:
+        self.fields = (struct.ctype * count)()
+        self.array = wp.array(ptr=ctypes.addressof(self.fields), dtype=struct, shape=(count,), device="cpu")
 
 
 class Slabs:
@@ -74,14 +112,14 @@ class Slabs:
 
 
 def items_for(shares: int, threads: int, work: int) -> int:
-    """The number of items among which `shares` equal pieces of work are divided.
+    """The number of items that share `shares` equal pieces of work, at most one per thread.
 
     Args:
         shares: Number of pieces.
         threads: Number of threads.
         work: Size of all pieces together [multiplications].
     """
-    return min(shares, ITEMS_PER_THREAD * threads if threads > 1 and work >= WORTH_SHARING else 1)
+    return min(shares, threads if work >= WORTH_SHARING else 1)
 
 
 def rows_of(struct: Any, count: int) -> np.ndarray:
@@ -93,7 +131,7 @@ def program_data(program: Program, n_inputs: int, launcher: TorchLauncher) -> Pr
     """A program in the form that kernels read."""
     parts = rows_of(PartData, len(program.parts))
     levels = [rows_of(Level, 0)]
-    d_first = 0
+    d_first = plane = 0
     for row, (part, buffer) in zip(parts, program.parts, strict=True):
         encoding = part.encoding
         row["kind"], row["size"] = part.kind, part.size
@@ -104,9 +142,10 @@ def program_data(program: Program, n_inputs: int, launcher: TorchLauncher) -> Pr
         row["first_param"] = part.first_param
         if isinstance(encoding, GridEncoding):
             row["n_features"], row["interpolation"] = encoding.n_features, int(encoding.interpolation)
-            row["level"], row["d_first"] = sum(map(len, levels)), d_first
+            row["level"], row["d_first"], row["plane"] = sum(map(len, levels)), d_first, plane
             levels.append(encoding.levels_on(launcher).numpy())
             d_first += encoding.n_output_dims
+            plane += encoding.n_input_dims
         elif isinstance(encoding, IdentityEncoding):
             row["scale"], row["shift"] = encoding.scale, encoding.offset
     layers = rows_of(LayerData, len(program.layers))
@@ -133,6 +172,6 @@ def program_data(program: Program, n_inputs: int, launcher: TorchLauncher) -> Pr
     data.layers = wp.array(layers, dtype=LayerData, device="cpu")
     data.outputs = wp.array(outputs, dtype=OutputData, device="cpu")
     data.harmonics = wp.array(harmonic_coefficients().reshape(-1), dtype=float, device="cpu")
-    data.n_inputs, data.stretch = n_inputs, STRETCH
+    data.n_inputs, data.stretch, data.planes = n_inputs, program.stretch, program.planes
     data.block, data.slab = program.block, program.slab
     return data

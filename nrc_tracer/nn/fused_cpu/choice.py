@@ -1,7 +1,8 @@
 """The choice of a model's form: fused kernels, or blocks of matrix products through torch, whichever is faster.
 
-A short timed trial decides, once per machine and shape of network. Its result is kept in Warp's kernel cache, so that near ties
-do not change bits from run to run.
+Short timed trials with a small and a large batch decide, once per machine and shape of network. A model has one form for all
+batches, so that its outputs do not depend on how a caller divides the rows: the fused one if it is worth while in both trials.
+The results are kept in Warp's kernel cache, so that near ties do not change bits from run to run.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ VARIABLE = "NRC_TRACER_CPU_FORM"
 WORTHWHILE = 1.3
 """Smallest speed of the fused form, relative to the blocked form, for which the fused form is chosen."""
 
-ROWS = 4096
+ROWS = (2**11, 2**14)
+"""Numbers of input rows in the trials: of a step of training or a small query, and of a large query."""
+
 ROUNDS = 7
-"""Number of input rows in a trial, and number of timings of each form."""
+"""Number of timings of each form in a trial."""
 
 FILE = "nrc_tracer_network_forms.json"
 """Name of the file with the results of trials, in the folder of Warp's kernel cache."""
@@ -91,10 +94,12 @@ def choose_form(structure: Structure, form: str, *, wanted: str, precision: torc
         return Choice("blocked", precision, str(error))
     if asked == "fused":
         return Choice("fused", torch.float32, "as requested")
-    ratio = _stored_speedup(structure, program, precision)
+    ratios = [_stored_speedup(structure, program, precision, rows) for rows in ROWS]
     name = str(precision).removeprefix("torch.")
-    reason = f"{ratio:.2f} x the speed of blocked {name} products in a trial on this machine"
-    if ratio >= WORTHWHILE:
+    found = " and ".join(f"{ratio:.2f} x" for ratio in ratios)
+    sizes = " and ".join(f"{rows:,}" for rows in ROWS)
+    reason = f"{found} the speed of blocked {name} products for {sizes} rows in trials on this machine"
+    if min(ratios) >= WORTHWHILE:
         return Choice("fused", torch.float32, reason)
     return Choice("blocked", precision, f"because fused kernels had only {reason}, less than {WORTHWHILE} x")
 
@@ -111,19 +116,19 @@ def _networks(structure: Structure) -> list[Mlp]:
     return [] if mlp is None else [mlp]
 
 
-def _stored_speedup(structure: Structure, program: Program, precision: torch.dtype) -> float:
-    """The speed of the fused form relative to the blocked form: from the file if stored there, else from a trial."""
+def _stored_speedup(structure: Structure, program: Program, precision: torch.dtype, rows: int) -> float:
+    """The speed of the fused form relative to the blocked form for `rows` rows: from the file if stored, else from a trial."""
     shapes = [
         [*network.shapes, network.config.activation, network.config.output_activation]
         for network in _networks(structure)
     ]
-    key = json.dumps([shapes, str(precision)])
+    key = json.dumps([shapes, str(precision), rows])
     path = choices_file()
     known = _read(path)
     machine = _machine()
     found = known.get(machine, {}).get(key)
     if not isinstance(found, float):
-        found = round(measure_speedup(structure, program, precision), 3)
+        found = round(measure_speedup(structure, program, precision, rows), 3)
         known = _read(path)
         known.setdefault(machine, {})[key] = found
         with (
@@ -156,8 +161,8 @@ def _machine() -> str:
     return f"{name} {flags}, nrc_tracer {__version__}, warp {wp.__version__}, torch {torch.__version__}"
 
 
-def measure_speedup(structure: Structure, program: Program, precision: torch.dtype) -> float:
-    """Measure the speed of the fused form relative to the blocked form, on one thread and without the encoding.
+def measure_speedup(structure: Structure, program: Program, precision: torch.dtype, rows: int) -> float:
+    """Measure the speed of the fused form relative to the blocked form for `rows` rows, on one thread and without the encoding.
 
     The two forms take turns, and the result is the ratio of their median times. These are CPU times of the thread, so that other
     work on the machine does not count.
@@ -170,7 +175,7 @@ def measure_speedup(structure: Structure, program: Program, precision: torch.dty
             fused = FusedInference(plan(alone).with_grids(program.grids), network.n_input_dims, launcher)
             blocked = BlockedMlp(network, launcher, precision)
             params = alone.initial_params(1)
-            x = torch.rand(ROWS, network.n_input_dims, generator=torch.Generator().manual_seed(1))
+            x = torch.rand(rows, network.n_input_dims, generator=torch.Generator().manual_seed(1))
             tasks.append((fused, blocked, x, params))
         seconds: dict[str, list[float]] = {"fused": [], "blocked": []}
         for turn in range(ROUNDS + 1):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import warp as wp
@@ -11,7 +15,7 @@ from nrc_tracer.device.pages import prefer_large_pages
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn.encodings.grid import GridEncoding
 from nrc_tracer.nn.fused_cpu.adam_chain import AdamChain
-from nrc_tracer.nn.fused_cpu.arguments import Recorded, Slabs, fields, items_for, program_data, rows_of
+from nrc_tracer.nn.fused_cpu.arguments import Counters, Recorded, Slabs, Structs, items_for, program_data, rows_of
 from nrc_tracer.nn.fused_cpu.kernels import training_kernels
 from nrc_tracer.nn.fused_cpu.loss_snippets import GIVEN
 from nrc_tracer.nn.fused_cpu.loss_snippets import NUMBERS as LOSSES
@@ -20,11 +24,32 @@ from nrc_tracer.nn.fused_cpu.structs import Call, GridData, Step, Update
 from nrc_tracer.nn.losses import Huber, TargetLoss
 from nrc_tracer.nn.regions import Regions
 
-WEIGHTS_PER_ITEM = 2048
-"""Number of network weights per item of the kernels that sum their gradients or step them."""
+WEIGHTS_PER_PIECE = 2048
+"""Number of network weights per piece of work of the kernels that sum their gradients or step them."""
 
 PASSES = 3
 """Work of a forward and a backward pass, in forward passes."""
+
+MARKED = 128
+"""Number of gradients whose marks are read at a time."""
+
+LONGEST_RUN = 16
+"""Largest number of steps in one launch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The batch of a step.
+
+    Attributes:
+        x: Inputs, float32 [N, n_input_dims], contiguous, N at least 1.
+        evaluate: The loss; None if `d_out` is given.
+        d_out: The gradient of the outputs, float32 [N, outputs], contiguous; None if `evaluate` is given. The loss is then 0.
+    """
+
+    x: Tensor
+    evaluate: TargetLoss | None
+    d_out: Tensor | None = None
 
 
 class FusedTraining:
@@ -33,7 +58,6 @@ class FusedTraining:
     Args:
         program: The model's program with places for gradients: `program.plan` with `keep`.
         n_input_dims: Number of input columns of the model.
-        n_params: Number of parameters of the model.
         n_weights: Number of weights of its networks.
         launcher: The CPU launcher.
 
@@ -41,48 +65,48 @@ class FusedTraining:
         grids: The parts of the encoding that are grids.
     """
 
-    def __init__(
-        self, program: Program, n_input_dims: int, n_params: int, n_weights: int, launcher: TorchLauncher
-    ) -> None:
+    def __init__(self, program: Program, n_input_dims: int, n_weights: int, launcher: TorchLauncher) -> None:
         self._launcher = launcher
-        self._n_params, self._n_outputs, self._n_weights = n_params, len(program.outputs), n_weights
-        call, step, update = Call(), Step(), Update()
-        self._call, self._step, self._update = fields(call), fields(step), fields(update)
-        self._step.n_weights, self._step.slice, self._step.late = n_weights, WEIGHTS_PER_ITEM, program.late
-        self._step.n_direct = sum(buffer is program.layers[-1].target for buffer, _ in program.outputs)
-        self._slabs = Slabs(program.slab)
+        self._n_outputs = len(program.outputs)
+        self._n_weights = n_weights
+        self._calls, self._steps, self._updates = (Structs(struct, LONGEST_RUN) for struct in (Call, Step, Update))
+        for step in self._steps.fields:
+            step.n_weights, step.slice, step.late = n_weights, WEIGHTS_PER_PIECE, program.late
+            step.n_direct = sum(buffer is program.layers[-1].target for buffer, _ in program.outputs)
+        self._slabs, self._stretch = Slabs(program.slab), program.stretch
         self._row_work = PASSES * program.row_work
-        self._sums = np.zeros((GROUPS, 2))
-        self._d_features = self._d_weights = torch.empty(0)
-        self._dense: Tensor | None = None
+        self._sums = np.zeros((LONGEST_RUN, GROUPS, 2))
+        self._counters = Counters(LONGEST_RUN)
+        self._d_features = self._d_weights = self._points = torch.empty(0)
 
-        grids, self.grids, self._regions = [], [], []
+        grids, self.grids, self._regions, largest = [], [], [], 0
         for index, (part, _) in enumerate(program.parts):
             if isinstance(part.encoding, GridEncoding):
                 grids.append(index)
                 self.grids.append(part)
                 layout = part.encoding.layout
                 self._regions.append(Regions(layout, launcher.device, launcher.threads, listed=False))
+                largest = max(largest, int(self._regions[-1].sizes.max()) * layout.n_features)
         self._n_grid_columns = sum(part.encoding.n_output_dims for part in self.grids)
+        self._n_grid_inputs = sum(part.encoding.n_input_dims for part in self.grids)
         rows = rows_of(GridData, len(grids))
-        self._marks: list[tuple[Tensor, Tensor]] = []
         self._n_regions = 0
         for row, index, regions in zip(rows, grids, self._regions, strict=True):
-            words = -(-regions.sizes // 64)
-            ends = np.cumsum(words)
-            marks = torch.zeros(int(ends[-1]), dtype=torch.int64), torch.from_numpy((ends - words).astype(np.int32))
-            self._marks.append(marks)
-            row["part"], row["first_item"], row["n_regions"] = index, self._n_regions, regions.count
+            row["part"], row["first_piece"], row["n_regions"] = index, self._n_regions, regions.count
             row["regions"] = regions.rows.ptr
-            row["marks"], row["first_marks"] = (tensor.data_ptr() for tensor in marks)
             self._n_regions += regions.count
+        self._place = -(-largest // MARKED) * MARKED
+        self._gradients: Tensor | None = None
+        self._marks = torch.empty(0)
         array = wp.array(rows, dtype=GridData, device="cpu")
 
         kernels = training_kernels(program.grids)
         data = program_data(program, n_input_dims, launcher)
-        self._descend = Recorded(kernels.descend, [data, call, step])
-        self._sum_weights = Recorded(kernels.sum_weights, [step])
-        self._advance = Recorded(kernels.advance, [data, call, step, array, update, self._n_regions])
+        self._n_slices = slices = -(-n_weights // WEIGHTS_PER_PIECE)
+        calls, steps, updates = (structs.array for structs in (self._calls, self._steps, self._updates))
+        arguments = [data, calls, steps, array, updates, self._n_regions, slices]
+        self._descend = Recorded(kernels.descend, arguments)
+        self._sum_weights = Recorded(kernels.sum_weights, [calls, steps, slices])
 
     def gradient(
         self,
@@ -94,7 +118,7 @@ class FusedTraining:
         d_inputs: Tensor | None = None,
         *,
         judge: bool = True,
-    ) -> tuple[float, list[Tensor] | None]:
+    ) -> tuple[Tensor, list[Tensor] | None]:
         """The mean loss, and its gradients with respect to the networks' weights and the features of grids.
 
         Args:
@@ -108,18 +132,22 @@ class FusedTraining:
             judge: Whether to return no gradients if the loss or a gradient is not finite. If not, the returned loss is 0.
 
         Returns:
-            The loss and, for each of `grids`, the gradient of its features, float32 [N, features], in memory that the next call
-            reuses. None in place of the gradients if `judge` is set and a number is not finite.
+            The loss, 0-d, and, for each of `grids`, the gradient of its features, float32 [N, features], in memory that the next
+            call reuses. None in place of the gradients if `judge` is set and a number is not finite.
         """
-        self._step.by_level = 0
+        step = self._steps.fields[0]
+        step.by_level = step.optimizes = 0
         if d_inputs is not None:
-            self._step.d_inputs, self._step.width = d_inputs.data_ptr(), d_inputs.shape[1]
-        loss, is_finite = self._both_passes(x, params, evaluate, d_out, judge=judge)
-        self._step.d_inputs = 0
-        if not is_finite:
+            step.d_inputs, step.width = d_inputs.data_ptr(), d_inputs.shape[1]
+        self._prepare(0, Batch(x, evaluate, d_out), params)
+        self._run(1)
+        step.d_inputs = 0
+        loss, magnitude = self._totals(0) if judge else (torch.zeros(()), 0.0)
+        if not math.isfinite(magnitude):
             return loss, None
-        self._step.gradient = d_weights.data_ptr()
-        self._sum_weights.run(self._launcher, -(-self._n_weights // WEIGHTS_PER_ITEM))
+        step.gradient = d_weights.data_ptr()
+        self._counters.start(self._calls.fields[:1])
+        self._sum_weights.run(self._launcher, min(self._n_slices, self._launcher.threads))
         found, begin = [], 0
         for part in self.grids:
             columns = part.encoding.n_output_dims
@@ -127,44 +155,57 @@ class FusedTraining:
             begin += len(x) * columns
         return loss, found
 
-    def step(
-        self, x: Tensor, params: Tensor, evaluate: TargetLoss | None, d_out: Tensor | None, chain: AdamChain
-    ) -> tuple[float, bool]:
-        """Take one step of the optimizer `chain`. The other arguments are those of `gradient`.
+    def steps(self, batches: Sequence[Batch], params: Tensor, chain: AdamChain) -> list[tuple[Tensor, bool]]:
+        """Take steps of the optimizer `chain`, one for each batch, LONGEST_RUN at most. A step whose loss or gradients are not
+        finite is skipped, and ends the run.
+
+        Args:
+            batches: The batches, each with at least one row.
+            params: Parameters, float32 [n_params], contiguous.
+            chain: The optimizer.
 
         Returns:
-            The loss, and whether the step was taken: it is skipped if the loss or a gradient is not finite.
+            For each step up to the last one taken or skipped, the loss, 0-d, and whether it was taken.
         """
-        self._step.by_level = 1
-        loss, is_finite = self._both_passes(x, params, evaluate, d_out)
-        if not is_finite:
-            return loss, False
-        if self._dense is None:
-            self._dense = prefer_large_pages(torch.zeros(self._n_params))
-        self._step.gradient = self._dense.data_ptr()
-        chain.begin_step(self._update)
-        self._advance.run(self._launcher, self._n_regions + -(-self._step.n_weights // WEIGHTS_PER_ITEM))
-        return loss, True
+        memory = self._memory_of_regions()
+        before = []
+        chain.reserve(len(batches))
+        for index, batch in enumerate(batches):
+            step = self._steps.fields[index]
+            step.by_level, step.optimizes, step.gradient, step.place = 1, 1, memory, self._place
+            step.marks = self._marks.data_ptr()
+            before.append(chain.begin_step(self._updates.fields[index]))
+            self._prepare(index, batch, params)
+        self._run(len(batches))
+        results: list[tuple[Tensor, bool]] = []
+        for index in range(len(batches)):
+            taken = self._counters.has_second_phase(index)
+            results.append((self._totals(index)[0], taken))
+            if not taken:
+                chain.go_back(before[index])
+                break
+        return results
 
-    def _both_passes(
-        self, x: Tensor, params: Tensor, evaluate: TargetLoss | None, d_out: Tensor | None, *, judge: bool = True
-    ) -> tuple[float, bool]:
-        """Run the forward and the backward pass. Returns the mean loss, and whether it and all gradients are finite.
+    def _memory_of_regions(self) -> int:
+        """The address of memory for the gradients of a region, a place for each thread; small, so that it stays in the cache."""
+        if self._gradients is None:
+            size = self._launcher.threads * self._place
+            self._gradients = prefer_large_pages(torch.zeros(size + 16))
+            self._marks = torch.zeros(size // 16, dtype=torch.uint8)
+        return -(-self._gradients.data_ptr() // 64) * 64
 
-        Without `judge`, it returns 0 and True.
-        """
-        n, call, step = len(x), self._call, self._step
+    def _prepare(self, index: int, batch: Batch, params: Tensor) -> None:
+        """Write the arguments of one step of a run."""
+        x, evaluate, d_out = batch.x, batch.evaluate, batch.d_out
+        n, threads = x.shape[0], self._launcher.threads
+        call, step = self._calls.fields[index], self._steps.fields[index]
         rows = STRETCH * -(-n // (STRETCH * GROUPS))
         groups = -(-n // rows)
-        items = items_for(groups, self._launcher.threads, n * self._row_work)
-        if len(self._d_features) < n * self._n_grid_columns:
-            self._d_features = torch.empty(n * self._n_grid_columns)
-        if len(self._d_weights) < groups * step.n_weights:
-            self._d_weights = torch.empty(groups * step.n_weights)
-        call.x, call.params, call.n, call.items = x.data_ptr(), params.data_ptr(), n, items
-        call.slabs = self._slabs.address(items)
-        step.groups, step.rows, step.sums = groups, rows, self._sums.ctypes.data
-        step.d_features, step.d_weights = self._d_features.data_ptr(), self._d_weights.data_ptr()
+        # Long stretches read less of the tables, but every thread gets several pieces of work
+        shared = groups if threads == 1 else groups // (2 * threads)
+        call.x, call.params, call.n = x.data_ptr(), params.data_ptr(), n
+        step.groups, step.rows, step.span = groups, rows, max(1, min(self._stretch // rows, shared))
+        step.sums = self._sums.ctypes.data + self._sums.strides[0] * index
         step.loss, step.weight = GIVEN, 1.0 / (n * self._n_outputs)
         step.d_out = step.target = step.factor = step.pdf = 0
         if d_out is not None:
@@ -176,11 +217,31 @@ class FusedTraining:
                 step.factor, (step.factor_row, step.factor_step) = _view(evaluate.factor)
             if evaluate.pdf is not None:
                 step.pdf, (step.pdf_row, step.pdf_step) = _view(evaluate.pdf)
+
+    def _run(self, count: int) -> None:
+        """Run the first `count` steps, whose arguments are prepared. They share their memory."""
+        calls, steps = self._calls.fields[:count], self._steps.fields[:count]
+        n, groups = max(call.n for call in calls), max(step.groups for step in steps)
+        shares = max(groups, self._n_regions + self._n_slices) if steps[0].optimizes else groups
+        items = items_for(shares, self._launcher.threads, sum(call.n for call in calls) * self._row_work)
+        if self._d_features.shape[0] < n * self._n_grid_columns:
+            self._d_features = torch.empty(n * self._n_grid_columns)
+        if self._points.shape[0] < n * self._n_grid_inputs:
+            self._points = torch.empty(n * self._n_grid_inputs)
+        if self._d_weights.shape[0] < groups * self._n_weights:
+            self._d_weights = torch.empty(groups * self._n_weights)
+        slabs, points = self._slabs.address(items), self._points.data_ptr()
+        d_features, d_weights = self._d_features.data_ptr(), self._d_weights.data_ptr()
+        for call, step in zip(calls, steps, strict=True):
+            call.slabs, step.points, step.d_features, step.d_weights = slabs, points, d_features, d_weights
+        steps[0].n_steps = count
+        self._counters.start(calls)
         self._descend.run(self._launcher, items)
-        if not judge:
-            return 0.0, True
-        loss, magnitude = self._sums[:groups].sum(axis=0).astype(np.float32)
-        return float(loss), bool(np.isfinite(magnitude))
+
+    def _totals(self, index: int) -> tuple[Tensor, float]:
+        """The mean loss of a step, 0-d, and the sum of the magnitudes of loss and gradients, in float32."""
+        totals = self._sums[index, : self._steps.fields[index].groups].sum(axis=0).astype(np.float32)
+        return torch.from_numpy(totals[:1])[0], float(totals[1])
 
 
 def _view(values: Tensor) -> tuple[int, tuple[int, int]]:

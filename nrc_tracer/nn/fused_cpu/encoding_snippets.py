@@ -41,6 +41,7 @@ POINTWISE = """
             }
             return;
         }
+        typedef float Quad __attribute__((ext_vector_type(4), aligned(4)));
         for (int i = begin; i < end; i += 16) {
             const int n = end - i < 16 ? end - i : 16;
             float* first = rows + (long long)(i - begin) * row + part.column;
@@ -49,8 +50,36 @@ POINTWISE = """
                 for (int j = 0; j < n; ++j) value[j] = x[(long long)(i + j) * n_dims + part.input + d];
                 return value;
             };
+            // Columns are collected in groups of four, and each point gets four values at once. The buffer has room for sixteen
+            // points even where fewer are left
+            Floats columns[4];
             auto put = [&](int column, Floats value) NRC_LAMBDA {
-                for (int j = 0; j < n; ++j) first[(long long)j * row + column] = value[j];
+                columns[column & 3] = value;
+                if ((column & 3) < 3) return;
+                Floats a[4];
+                #pragma unroll
+                for (int k = 0; k < 4; k += 2) {
+                    const Floats p = columns[k], q = columns[k + 1];
+                    a[k] = __builtin_shufflevector(p, q, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+                    a[k + 1] = __builtin_shufflevector(p, q, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+                }
+                float* to = first + column - 3;
+                #pragma unroll
+                for (int k = 0; k < 2; ++k) {
+                    const Floats p = a[k], q = a[k + 2];
+                    const Floats even = __builtin_shufflevector(p, q, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+                    const Floats odd = __builtin_shufflevector(p, q, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+                    #pragma unroll
+                    for (int quarter = 0; quarter < 4; ++quarter) {
+                        *(Quad*)(to + (long long)(4 * quarter + 2 * k) * row) = ((const Quad*)&even)[quarter];
+                        *(Quad*)(to + (long long)(4 * quarter + 2 * k + 1) * row) = ((const Quad*)&odd)[quarter];
+                    }
+                }
+            };
+            // Write the columns of the last group, if it is not whole
+            auto finish = [&](int count) NRC_LAMBDA {
+                for (int c = count & ~3; c < count; ++c)
+                    for (int j = 0; j < n; ++j) first[(long long)j * row + c] = columns[c & 3][j];
             };
             const int size = part.size;
             if (part.kind == 1) {
@@ -74,6 +103,7 @@ POINTWISE = """
                         put(d * size + k, value);
                     }
                 }
+                finish(part.n_dims * size);
             } else if (part.kind == 2) {
                 // Frequency: angles are in half turns, and full turns can be subtracted without rounding
                 auto less_full_turns = [](Floats a) NRC_LAMBDA { return a - 2.0f * NRC_ROUND(0.5f * a); };
@@ -88,6 +118,7 @@ POINTWISE = """
                         angle = less_full_turns(2.0f * angle);
                     }
                 }
+                finish(2 * part.n_dims * size);
             } else if (part.kind == 3) {
                 // TriangleWave
                 for (int d = 0; d < part.n_dims; ++d) {
@@ -100,8 +131,12 @@ POINTWISE = """
                         phase += 0.25f;
                     }
                 }
+                finish(part.n_dims * size);
             } else if (part.kind == 4) {
-                // SphericalHarmonics of `size` bands
+                // SphericalHarmonics of `size` bands, whose columns are not in order
+                auto put = [&](int column, Floats value) NRC_LAMBDA {
+                    for (int j = 0; j < n; ++j) first[(long long)j * row + column] = value[j];
+                };
                 const Floats u = 2.0f * input(0) - 1.0f, v = 2.0f * input(1) - 1.0f, w = 2.0f * input(2) - 1.0f;
                 Floats cosine = 1.0f + 0.0f * (u + v + w), sine = 0.0f;  // NaN stays NaN
                 for (int m = 0; m < size; ++m) {

@@ -7,10 +7,14 @@ import threading
 from torch import Tensor
 
 from nrc_tracer.device.torch_launcher import TorchLauncher
-from nrc_tracer.nn.fused_cpu.arguments import Recorded, Slabs, fields, items_for, program_data
+from nrc_tracer.nn.fused_cpu.arguments import Counters, Recorded, Slabs, fields, items_for, program_data
 from nrc_tracer.nn.fused_cpu.kernels import infer_kernel
 from nrc_tracer.nn.fused_cpu.program import STRETCH, Program
 from nrc_tracer.nn.fused_cpu.structs import Call
+
+PIECES_PER_THREAD = 2
+"""Number of pieces of work per thread, where there are several threads and enough points, so that one slow thread does not delay
+the others."""
 
 
 class FusedInference:
@@ -26,11 +30,13 @@ class FusedInference:
         self._launcher = launcher
         self._n_outputs = len(program.outputs)
         self._lock = threading.Lock()  # calls share the arguments and the slabs, so they run one at a time
-        self._slabs = Slabs(program.slab)
+        self._slabs, self._stretch = Slabs(program.slab), program.stretch
         self._row_work = program.row_work
         call = Call()
         self._call = fields(call)
-        self._run = Recorded(infer_kernel(program.grids), [program_data(program, n_input_dims, launcher), call])
+        arguments = [program_data(program, n_input_dims, launcher), call]
+        self._run = Recorded(infer_kernel(program.grids), arguments)
+        self._counters = Counters(1)
 
     def __call__(self, x: Tensor, params: Tensor) -> Tensor:
         """The output, float32 [N, outputs].
@@ -42,10 +48,16 @@ class FusedInference:
         out = x.new_empty(len(x), self._n_outputs)
         if not len(x):
             return out
-        items = items_for(-(-len(x) // STRETCH), self._launcher.threads, len(x) * self._row_work)
+        # Long stretches read less of the tables. Several threads get several each, but not shorter ones than necessary
+        threads = items_for(-(-len(x) // STRETCH), self._launcher.threads, len(x) * self._row_work)
+        shortest = -(-len(x) // (threads if threads == 1 else PIECES_PER_THREAD * threads))
+        stretch = min(-(-shortest // STRETCH) * STRETCH, self._stretch)
+        items = min(-(-len(x) // stretch), threads)
         with self._lock:
             call = self._call
             call.x, call.params, call.out = x.data_ptr(), params.data_ptr(), out.data_ptr()
-            call.slabs, call.n, call.items = self._slabs.address(items), len(x), items
+            call.slabs, call.n = self._slabs.address(items), len(x)
+            call.stretch = stretch
+            self._counters.start([call])
             self._run.run(self._launcher, items)
         return out

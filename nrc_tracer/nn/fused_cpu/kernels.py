@@ -1,8 +1,12 @@
 """The fused kernels, assembled from C++ snippets.
 
-An item of inference takes every `items`-th stretch of points. An item of both training passes takes every `items`-th group of
-stretches. Each of these items works in a slab of its own.
+The items of a kernel, one per thread, take pieces of work until none is left: stretches of points in inference, groups of
+stretches in both training passes, regions of tables and slices of weights in the step of the optimizer. Each works in a slab of
+its own.
 """
+
+# mypy: disable-error-code="empty-body"
+# The bodies of native functions are C++
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from nrc_tracer.nn.fused_cpu.encoding_snippets import POINTWISE
 from nrc_tracer.nn.fused_cpu.loss_snippets import LOSSES
 from nrc_tracer.nn.fused_cpu.pass_snippets import DESCEND, SUM_WEIGHTS
 from nrc_tracer.nn.fused_cpu.structs import Call, GridData, ProgramData, Step, Update
-from nrc_tracer.nn.fused_cpu.update_snippets import ADAM, ADD, ADD_CALL, UPDATE_REGION, UPDATE_WEIGHTS
+from nrc_tracer.nn.fused_cpu.update_snippets import ADAM, ADD, ADD_CALL, AWAIT_GRADIENTS, UPDATE_REGION, UPDATE_WEIGHTS
 from nrc_tracer.nn.fused_cpu.vector_snippets import FUNCTIONS, PRODUCTS, VECTORS
 
 _GRID = """
@@ -38,15 +42,16 @@ _NAMES = """
 
 _ENCODE = """
     // Padding never changes, so it is written only once
-    auto pad = [&]() {
+    auto pad = [&](int rows) {
         for (int p = 0; p < n_parts; ++p) {
             const auto part = program.parts.data[p];
-            for (int i = 0; i < program.stretch; ++i)
+            for (int i = 0; i < rows; ++i)
                 for (int c = part.padding_begin; c < part.padding_end; ++c)
                     slab[part.buffer + (long long)i * part.row + c] = part.padding;
         }
     };
-    auto encode = [&](int begin, int end) {
+    // Encode the points begin .. end - 1. The inputs of grids are copied to `planes`: input d of point i to [d * plane + i]
+    auto encode = [&](int begin, int end, float* planes, size_t plane) {
         for (int p = 0; p < n_parts; ++p) {
             const auto part = program.parts.data[p];
             float* rows = slab + part.buffer;
@@ -54,7 +59,10 @@ _ENCODE = """
                 if (part.kind > 0) encode_pointwise(part, x, n_inputs, begin, end, rows, part.row);
                 continue;
             }
-            const View points = {(char*)(x + part.input), {4ll * n_inputs, 4ll}};
+            float* own_planes = planes + part.plane * plane;
+            for (int d = 0; d < part.n_dims; ++d)
+                for (int i = begin; i < end; ++i) own_planes[d * plane + i] = x[(size_t)i * n_inputs + part.input + d];
+            const View points = {(char*)own_planes, {4ll, 4ll * (long long)plane}};
             const View out = {(char*)(rows - (long long)begin * part.row), {4ll * part.row, 4ll}};
             const Table table = {(float*)params + part.first_param};
             const int kind = part.n_dims * 16 + part.n_features;
@@ -116,11 +124,11 @@ _LAYERS = """
 """
 
 _INFER = """
-    pad();
+    pad(call.stretch);
     pack();
-    for (int begin = item * program.stretch; begin < call.n; begin += call.items * program.stretch) {
-        const int end = begin + program.stretch < call.n ? begin + program.stretch : call.n;
-        encode(begin, end);
+    for (int begin; (begin = NRC_NEXT(call) * call.stretch) < call.n;) {
+        const int end = begin + call.stretch < call.n ? begin + call.stretch : call.n;
+        encode(begin, end, slab + program.planes - begin, program.stretch);
         for (int first = 0; first < end - begin; first += program.block) {
             const int left = end - begin - first, rows = left < program.block ? left : program.block;
             apply(first, rows);
@@ -159,25 +167,25 @@ def infer_kernel(grids: tuple[tuple[int, int], ...]) -> wp.Kernel:
     def run(item: int, program: ProgramData, call: Call): ...
 
     @wp.kernel(module=module, enable_backward=False)
-    def infer(base: int, program: ProgramData, call: Call):
-        run(base + wp.tid(), program, call)
+    def infer(item: int, program: ProgramData, call: Call):
+        run(item, program, call)
 
     return infer
 
 
 @dataclass(frozen=True)
 class TrainingKernels:
-    """The kernels of a training step. Items are numbered from 0 in each.
+    """The kernels of training.
 
     Attributes:
-        descend: The forward and the backward pass; the items share the groups of stretches.
-        sum_weights: The sums of the weights' gradients; one item per slice of the weights.
-        advance: The sums of the gradients of grids and weights, and Adam's step; one item per region, then one per slice.
+        descend: The forward and the backward pass, one piece of work per group of stretches. Then, if the gradients are for an
+            optimizer, the sums of the gradients of grids and weights and Adam's step, one piece per region and slice. All this
+            for several batches in turn, until a loss or a gradient is not finite.
+        sum_weights: The sums of the weights' gradients, one piece per slice of the weights.
     """
 
     descend: wp.Kernel
     sum_weights: wp.Kernel
-    advance: wp.Kernel
 
 
 @cache
@@ -188,47 +196,68 @@ def training_kernels(grids: tuple[tuple[int, int], ...]) -> TrainingKernels:
     adds = "".join(_filled(ADD, *grid, body=add_snippet(*grid)) for grid in grids)
     calls = "".join(_filled(ADD_CALL, *grid) for grid in grids)
     updating = UPDATE_REGION.replace("$adds", adds).replace("$calls", calls)
-    head = VECTORS + _VIEWS
 
     @wp.func_native(_preamble(grids) + DERIVATIVES + LOSSES + DESCEND)
     def both_passes(item: int, program: ProgramData, call: Call, step: Step): ...
 
-    @wp.func_native(VECTORS + SUM_WEIGHTS)
-    def weight_sums(item: int, step: Step): ...
+    @wp.func_native(VECTORS + AWAIT_GRADIENTS)
+    def await_gradients(call: Call, step: Step) -> bool: ...
 
-    @wp.func_native(head + ADAM + updating)
+    @wp.func_native(VECTORS + "return NRC_COUNT(call, 2, __ATOMIC_RELAXED);")
+    def next_piece(call: Call) -> int: ...
+
+    @wp.func_native(VECTORS + "NRC_COUNT(call, 3, __ATOMIC_RELEASE);")
+    def finish_piece(call: Call): ...
+
+    @wp.func_native(VECTORS + "NRC_AWAIT(call, 3, pieces);")
+    def await_pieces(call: Call, pieces: int): ...
+
+    @wp.func_native(VECTORS + SUM_WEIGHTS)
+    def weight_sums(piece: int, step: Step): ...
+
+    @wp.func_native(VECTORS + _VIEWS + ADAM + updating)
     def region_update(
-        item: int, program: ProgramData, call: Call, step: Step, grids: wp.array[GridData], update: Update
+        item: int, piece: int, program: ProgramData, call: Call, step: Step, grids: wp.array[GridData], update: Update
     ): ...
 
-    @wp.func_native(head + ADAM + UPDATE_WEIGHTS)
-    def weight_update(item: int, call: Call, step: Step, update: Update): ...
+    @wp.func_native(VECTORS + ADAM + UPDATE_WEIGHTS)
+    def weight_update(piece: int, call: Call, step: Step, update: Update): ...
 
     @wp.kernel(module=module, enable_backward=False)
-    def descend(base: int, program: ProgramData, call: Call, step: Step):
-        both_passes(base + wp.tid(), program, call, step)
-
-    @wp.kernel(module=module, enable_backward=False)
-    def sum_weights(base: int, step: Step):
-        weight_sums(base + wp.tid(), step)
-
-    @wp.kernel(module=module, enable_backward=False)
-    def advance(
-        base: int,
+    def descend(
+        item: int,
         program: ProgramData,
-        call: Call,
-        step: Step,
+        calls: wp.array[Call],
+        steps: wp.array[Step],
         grids: wp.array[GridData],
-        update: Update,
+        updates: wp.array[Update],
         n_regions: int,
+        n_slices: int,
     ):
-        item = base + wp.tid()
-        if item < n_regions:
-            region_update(item, program, call, step, grids, update)
-        else:
-            weight_update(item - n_regions, call, step, update)
+        for s in range(steps[0].n_steps):
+            both_passes(item, program, calls[s], steps[s])
+            if steps[s].optimizes == 0:
+                return
+            if not await_gradients(calls[s], steps[s]):
+                return
+            piece = next_piece(calls[s])
+            while piece < n_regions + n_slices:
+                if piece < n_regions:
+                    region_update(item, piece, program, calls[s], steps[s], grids, updates[s])
+                else:
+                    weight_update(piece - n_regions, calls[s], steps[s], updates[s])
+                finish_piece(calls[s])
+                piece = next_piece(calls[s])
+            await_pieces(calls[s], n_regions + n_slices)
 
-    return TrainingKernels(descend, sum_weights, advance)
+    @wp.kernel(module=module, enable_backward=False)
+    def sum_weights(item: int, calls: wp.array[Call], steps: wp.array[Step], n_slices: int):
+        piece = next_piece(calls[0])
+        while piece < n_slices:
+            weight_sums(piece, steps[0])
+            piece = next_piece(calls[0])
+
+    return TrainingKernels(descend, sum_weights)
 
 
 def _module(name: str, grids: tuple[tuple[int, int], ...]) -> wp.Module:

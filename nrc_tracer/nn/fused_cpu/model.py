@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -11,7 +12,7 @@ from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn.backends.backend import Evaluate
 from nrc_tracer.nn.encodings.identity import IdentityEncoding
 from nrc_tracer.nn.fused_cpu.adam_chain import AdamChain
-from nrc_tracer.nn.fused_cpu.descent import FusedTraining
+from nrc_tracer.nn.fused_cpu.descent import LONGEST_RUN, Batch, FusedTraining
 from nrc_tracer.nn.fused_cpu.inference import FusedInference
 from nrc_tracer.nn.fused_cpu.program import plan
 from nrc_tracer.nn.gradients import GradientSink
@@ -38,6 +39,7 @@ class FusedModel:
         self._structure = structure
         self._launcher = launcher
         self._program = plan(structure)
+        self._chain: tuple[Optimizer, AdamChain | None] | None = None  # the last optimizer, with its chain
 
     def infer(self, x: Tensor, params: Tensor) -> Tensor:
         """The output, float32 [N, n_output_dims]."""
@@ -64,8 +66,7 @@ class FusedModel:
             loss or a gradient is not finite.
         """
         if isinstance(evaluate, TargetLoss) and loss_scale == 1.0:
-            number, d_features = self._training.gradient(x, params, evaluate, None, d_weights)
-            return torch.tensor(number), d_features
+            return self._training.gradient(x, params, evaluate, None, d_weights)
         loss, d_out = evaluate(self.infer(x, params))
         if not torch.isfinite(loss):
             return loss, None
@@ -83,22 +84,37 @@ class FusedModel:
             inputs = x[:, part.input : part.input + encoding.n_input_dims]
             encoding.backward_params(self._launcher, inputs, params[own], d_values, sink.part(own))
 
-    def step(self, x: Tensor, params: Tensor, evaluate: Evaluate, optimizer: Optimizer) -> tuple[Tensor, bool] | None:
-        """Take one step of an optimizer as `Backend.step` does, with at least one row of inputs.
+    def steps(
+        self, batches: Sequence[tuple[Tensor, Evaluate]], params: Tensor, optimizer: Optimizer
+    ) -> list[tuple[Tensor, bool]] | None:
+        """Take steps of an optimizer as `Backend.steps` does, with at least one row of inputs each.
 
         Returns:
-            The loss and whether the step was taken; None if the fused kernels cannot take the steps of this optimizer.
+            For each step the loss and whether it was taken; None if the fused kernels cannot take the steps of this optimizer.
         """
-        chain = AdamChain.of(optimizer)
+        if self._chain is None or self._chain[0] is not optimizer:
+            self._chain = optimizer, AdamChain.of(optimizer)
+        chain = self._chain[1]
         if chain is None:
             return None
-        if isinstance(evaluate, TargetLoss):
-            number, taken = self._training.step(x, params, evaluate, None, chain)
-            return torch.tensor(number), taken
-        loss, d_out = evaluate(self.infer(x, params))
-        if not torch.isfinite(loss):
-            return loss, False
-        return loss, self._training.step(x, params, None, d_out.contiguous(), chain)[1]
+        results: list[tuple[Tensor, bool]] = []
+        while len(results) < len(batches):
+            run: list[Batch] = []
+            for x, evaluate in batches[len(results) : len(results) + LONGEST_RUN]:
+                if not isinstance(evaluate, TargetLoss):
+                    break
+                run.append(Batch(x, evaluate))
+            if run:
+                results += self._training.steps(run, params, chain)
+                continue
+            x, evaluate = batches[len(results)]
+            loss, d_out = evaluate(self.infer(x, params))
+            if torch.isfinite(loss):
+                batch = Batch(x, None, d_out.contiguous())
+                results.append((loss, self._training.steps([batch], params, chain)[0][1]))
+            else:
+                results.append((loss, False))
+        return results
 
     def derivatives(
         self, x: Tensor, params: Tensor, d_out: Tensor, *, need_input: bool, d_params: Tensor | None
@@ -150,5 +166,5 @@ class FusedModel:
     @cached_property
     def _training(self) -> FusedTraining:
         structure = self._structure
-        sizes = structure.n_input_dims, structure.n_params, structure.n_matrix_params
+        sizes = structure.n_input_dims, structure.n_matrix_params
         return FusedTraining(plan(structure, keep=True), *sizes, self._launcher)

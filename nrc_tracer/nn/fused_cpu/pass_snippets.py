@@ -1,7 +1,8 @@
 """C++ of a training step: forward and backward pass, and the sum of the weights' gradients; see `kernels`."""
 
 DESCEND = """
-    pad();
+    const int stretch = step.span > 1 ? step.span * step.rows : program.stretch;
+    pad(stretch < program.stretch ? stretch : program.stretch);
     pack();
     const auto last_layer = program.layers.data[n_layers - 1];
     const float* targets = (const float*)step.target;
@@ -13,7 +14,14 @@ DESCEND = """
     const int C = n_outputs;
     const Floats zero = 0.0f;
 
-    for (int group = item; group < step.groups; group += call.items) {
+    int encoded = 0, encoded_end = 0;  // the points that are encoded
+    for (int group = 0, last_group = 0;; ++group) {
+        if (group >= last_group) {
+            group = NRC_NEXT(call) * step.span;
+            last_group = group + step.span;
+            encoded_end = 0;
+        }
+        if (group >= step.groups) break;
         float* d_weights = (float*)step.d_weights + (size_t)group * step.n_weights;
         bool add = false;
         double loss = 0.0;
@@ -22,9 +30,14 @@ DESCEND = """
         const int group_end = group_begin + step.rows < call.n ? group_begin + step.rows : call.n;
         for (int begin = group_begin; begin < group_end; begin += program.stretch) {
             const int end = begin + program.stretch < group_end ? begin + program.stretch : group_end;
-            encode(begin, end);
-            for (int first = 0; first < end - begin; first += program.block) {
-                const int left = end - begin - first, rows = left < program.block ? left : program.block;
+            if (end > encoded_end) {
+                const int last = step.span > 1 ? last_group * step.rows : end;
+                encoded = begin;
+                encoded_end = last < call.n ? last : call.n;
+                encode(encoded, encoded_end, (float*)step.points, call.n);
+            }
+            for (int first = begin - encoded; first < end - encoded; first += program.block) {
+                const int left = end - encoded - first, rows = left < program.block ? left : program.block;
                 const int whole = (rows + 11) / 12 * 12;
                 apply(first, rows);
 
@@ -33,7 +46,7 @@ DESCEND = """
                 for (int i = 0; i < whole * last_layer.n_out; i += 16) NRC_STORE(d_end + i, zero);
                 float p[256], d[256];
                 for (int i = 0; i < rows; ++i) {
-                    const long long row = begin + first + i;
+                    const long long row = encoded + first + i;
                     const float* factor = factors ? factors + row * step.factor_row : nullptr;
                     if (d_given) {
                         for (int c = 0; c < C; ++c) d[c] = d_given[row * C + c];
@@ -83,7 +96,7 @@ DESCEND = """
                         const int room = step.width - layer.feature_column, features = layer.n_in - layer.first_feature;
                         const int stored = features < room ? features : room;
                         for (int i = 0; i < rows; ++i) {
-                            float* to = d_inputs + (begin + first + i) * (long long)step.width + layer.feature_column;
+                            float* to = d_inputs + (encoded + first + i) * (long long)step.width + layer.feature_column;
                             const float* from = d_source + i * layer.n_in + layer.first_feature;
                             for (int c = 0; c < stored; ++c) to[c] = from[c];
                         }
@@ -98,7 +111,7 @@ DESCEND = """
                             const long long d_feature_row = step.by_level ? F : part.size * F;
                             float* d_features = (float*)step.d_features + (size_t)call.n * part.d_first
                                                 + (size_t)(step.by_level ? call.n : 1) * k * F
-                                                + (size_t)(begin + first) * d_feature_row;
+                                                + (size_t)(encoded + first) * d_feature_row;
                             const float* d_column = d_source + part.column + k * F;
                             for (int i = 0; i < rows; ++i)
                                 for (int f = 0; f < F; ++f) {
@@ -118,12 +131,13 @@ DESCEND = """
         double* sums = (double*)step.sums + 2 * group;
         sums[0] = loss;
         sums[1] = total;
+        NRC_COUNT(call, 1, __ATOMIC_RELEASE);
     }
 """
 
 SUM_WEIGHTS = """
     // Add the gradients of all groups, in order
-    const int begin = item * step.slice, end = begin + step.slice < step.n_weights ? begin + step.slice : step.n_weights;
+    const int begin = piece * step.slice, end = begin + step.slice < step.n_weights ? begin + step.slice : step.n_weights;
     const float* parts = (const float*)step.d_weights;
     float* gradient = (float*)step.gradient;
     for (int i = begin; i < end; i += 16) {

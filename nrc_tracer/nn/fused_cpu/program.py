@@ -27,7 +27,11 @@ GROUPS = 32
 that they do not depend on the number of threads."""
 
 STRETCH = 384
-"""Number of points that are encoded at a time, so that a grid level's table stays in the cache. A multiple of all block sizes."""
+"""Smallest number of points that are encoded at a time if there are as many. A multiple of all block sizes."""
+
+LONGEST, FEATURES = 6, 2**17
+"""Bounds of the number of points that are encoded at a time, so that a level's table and the features stay in the cache: the
+number of STRETCHes, and the number of features of the points."""
 
 CORNER_WORK = 32
 """Work that takes as long as reading an entry of a grid, as a rough figure [multiplications]."""
@@ -145,6 +149,8 @@ class Program:
         outputs: The buffer and the column of each output of the model.
         block: Number of rows that pass through the layers at a time.
         slab: Size of a slab [floats].
+        stretch: Largest number of points that are encoded at a time, a multiple of STRETCH.
+        planes: The place of the grids' inputs of a stretch, column by column.
         late: In training, the place of the gradient of a radiance field's density, one float per row of a block.
         grids: The different (dimensions, features per level) of the grids among the parts, sorted.
     """
@@ -154,6 +160,8 @@ class Program:
     outputs: list[tuple[Buffer, int]]
     block: int
     slab: int
+    stretch: int
+    planes: int
     late: int
     grids: tuple[tuple[int, int], ...]
 
@@ -247,14 +255,16 @@ def plan(structure: Structure, *, density_only: bool = False, keep: bool = False
         parts = flat_parts(structure.encoding, structure.width, structure.n_matrix_params)
 
     slab = Slab()
-    features = Buffer(slab.take(STRETCH * networks[0].n_input_dims), networks[0].n_input_dims, True)
+    columns = sum(network.n_input_dims for network in networks)
+    stretch = STRETCH * max(1, min(LONGEST, FEATURES // (STRETCH * columns)))
+    features = Buffer(slab.take(stretch * networks[0].n_input_dims), networks[0].n_input_dims, True)
     placed = [(part, features) for part in parts]
     inputs, last = [features], None
     if isinstance(mlp, RadianceField):
         if density_only:
             networks = networks[:1]
         else:
-            joined = Buffer(slab.take(STRETCH * mlp.rgb.n_input_dims), mlp.rgb.n_input_dims, True)
+            joined = Buffer(slab.take(stretch * mlp.rgb.n_input_dims), mlp.rgb.n_input_dims, True)
             placed = [_place_in_field(part, mlp.position_width, features, joined) for part in parts]
             inputs, last = [features, joined], joined
 
@@ -284,11 +294,11 @@ def plan(structure: Structure, *, density_only: bool = False, keep: bool = False
         outputs = [(end, column) for column in range(mlp.n_output_dims)]
     if keep:
         layers = _with_gradients(layers, slab, block, placed, joined=last)
-    grids = {
-        (p.encoding.n_input_dims, p.encoding.n_features) for p, _ in placed if isinstance(p.encoding, GridEncoding)
-    }
+    grids = [part.encoding for part, _ in placed if isinstance(part.encoding, GridEncoding)]
+    planes = slab.take(stretch * sum(grid.n_input_dims for grid in grids))
     late = slab.take(block)
-    return Program(placed, layers, outputs, block, slab.size, late, tuple(sorted(grids)))
+    kinds = {(grid.n_input_dims, grid.n_features) for grid in grids}
+    return Program(placed, layers, outputs, block, slab.size, stretch, planes, late, tuple(sorted(kinds)))
 
 
 def _with_gradients(

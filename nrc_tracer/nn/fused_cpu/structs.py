@@ -24,6 +24,7 @@ class PartData:
         n_features: Number of features per level of a grid.
         interpolation: Number of a grid's interpolation.
         d_first: Number of feature columns of the grids before it.
+        plane: Number of input columns of the grids before it.
     """
 
     kind: wp.int32
@@ -43,6 +44,7 @@ class PartData:
     n_features: wp.int32
     interpolation: wp.int32
     d_first: wp.int32
+    plane: wp.int32
 
 
 @wp.struct
@@ -112,7 +114,8 @@ class ProgramData:
         outputs: The outputs of the model.
         harmonics: The table `encoding_snippets.harmonic_coefficients`, flattened.
         n_inputs: Number of input columns of the model.
-        stretch: Number of points that are encoded at a time.
+        stretch: Largest number of points that are encoded at a time.
+        planes: Place of the grids' inputs of a stretch, column by column, in a slab.
         block: Number of rows that pass through the layers at a time.
         slab: Size of a slab [floats].
     """
@@ -124,8 +127,13 @@ class ProgramData:
     harmonics: wp.array[float]
     n_inputs: wp.int32
     stretch: wp.int32
+    planes: wp.int32
     block: wp.int32
     slab: wp.int32
+
+
+COUNTERS = 4
+"""Number of counters in a `Call`: see `vector_snippets`."""
 
 
 @wp.struct
@@ -137,16 +145,18 @@ class Call:
         params: Address of the model's parameters, float32 [n_params].
         out: Address of the outputs of inference, float32 [n, outputs].
         slabs: Address of the slabs of all items.
+        counters: Address of counters by which the items of a kernel share its work, int32 [COUNTERS], 0 when the kernel starts.
         n: Number of rows.
-        items: Number of items that share the work.
+        stretch: In inference, number of points per piece of work.
     """
 
     x: wp.uint64
     params: wp.uint64
     out: wp.uint64
     slabs: wp.uint64
+    counters: wp.uint64
     n: wp.int32
-    items: wp.int32
+    stretch: wp.int32
 
 
 @wp.struct
@@ -157,21 +167,27 @@ class Step:
         target: The targets, [n, outputs].
         factor, factor_row, factor_step: Factors of the outputs, with row and column strides [floats]; address 0 for none.
         pdf, pdf_row, pdf_step: Probability densities of the samples, with row and column strides [floats]; address 0 for none.
+        n_steps: In the first of several steps, their number.
+        optimizes: 1 if the gradients are used for a step of the optimizer, as long as all of them are finite.
         d_out: The gradient of the outputs, [n, outputs], in place of a loss; 0 for none.
         d_features: Receives the gradient of the grids' features, ordered by grid, row, level and feature.
         by_level: 1 if `d_features` is ordered by grid, level, row and feature instead.
+        points: Receives the inputs of the grids, [input columns of all grids, n].
         d_inputs, width: Receives the gradient of all features, [n, width]; address 0 if it is not needed.
         d_weights: Receives the gradient of the weights for each group, [groups, n_weights].
-        gradient: In `sum_weights`, receives the sum of these over the groups, [n_weights]. In `advance`, memory for the
-            gradients of the grids' entries, [n_params], zero between steps.
+        gradient: In `sum_weights`, receives the sum of these over the groups, [n_weights]. In `descend`, memory for the
+            gradients of one region's entries, [items, place], zero between regions.
+        marks: Memory for one byte per sixteen of these gradients, 1 if some of them may not be zero; zero between regions.
         sums: Receives the loss of each group, and the sum of the magnitudes of its loss and gradients, which is finite only if
             all of them are; float64 [groups, 2].
         loss, weight, delta: Number of the loss, weight of an element in the mean, and threshold of the Huber loss.
         groups, rows: Number of groups whose gradients are summed separately, and number of rows per group.
+        span: Number of groups per piece of work. If there are several, their points are encoded together.
         n_weights: Number of weights of the networks.
         n_direct: Number of model outputs that the last layer gives: all of them, or all but a radiance field's density.
         late: Place in a slab of the gradient of that density.
-        slice: Number of weights per item of `sum_weights` and `advance`.
+        place: Size of an item's memory in `gradient` [floats].
+        slice: Number of weights per piece of work, when their gradients are summed.
     """
 
     target: wp.uint64
@@ -179,9 +195,11 @@ class Step:
     pdf: wp.uint64
     d_out: wp.uint64
     d_features: wp.uint64
+    points: wp.uint64
     d_inputs: wp.uint64
     d_weights: wp.uint64
     gradient: wp.uint64
+    marks: wp.uint64
     sums: wp.uint64
     factor_row: wp.int32
     factor_step: wp.int32
@@ -192,10 +210,14 @@ class Step:
     delta: wp.float32
     groups: wp.int32
     rows: wp.int32
+    span: wp.int32
     n_weights: wp.int32
     n_direct: wp.int32
     late: wp.int32
+    place: wp.int32
     by_level: wp.int32
+    n_steps: wp.int32
+    optimizes: wp.int32
     width: wp.int32
     slice: wp.int32
 
@@ -206,17 +228,13 @@ class GridData:
 
     Attributes:
         regions: Address of its regions.
-        marks: Address of one bit per entry, set if the step touches the entry; uint64 words, zero between steps.
-        first_marks: Address of the index of each region's first word in `marks`, int32 [n_regions].
         part: Index of its part of the encoding.
-        first_item, n_regions: Item of `advance` for its first region, and number of its regions, one item each.
+        first_piece, n_regions: Piece of work for its first region, and number of its regions, one piece each.
     """
 
     regions: wp.uint64
-    marks: wp.uint64
-    first_marks: wp.uint64
     part: wp.int32
-    first_item: wp.int32
+    first_piece: wp.int32
     n_regions: wp.int32
 
 
@@ -227,9 +245,9 @@ class Update:
     Attributes:
         matrix_rule, other_rule: Hyperparameters for the networks' weights, and for all other parameters.
         matrices: 1 if the networks' weights are trained, else 0.
-        moments, counts: Both moments of each parameter, float32 [n_params, 2], and its step count, int32 [n_params].
+        records, record_size: State of each parameter, float32 [n_params, record_size]; see `records`. Averages are kept if the
+            size is 8.
         corrections, n_corrections: Corrections of the moments' bias by step count, float32 [n_corrections].
-        averages, updated: Average of each parameter, float32 [n_params], and its last step, int32 [n_params]; 0 for no averages.
         powers, n_powers: d^k and 1 - d^k for k from 0 on, d being the decay of the average, float32 [n_powers, 2].
         ema_step, complete, debias: Number t of the steps before this one, the last step for which all averages are up to date,
             and 1 - d^t.
@@ -238,12 +256,10 @@ class Update:
 
     matrix_rule: AdamRule
     other_rule: AdamRule
-    moments: wp.uint64
-    counts: wp.uint64
+    records: wp.uint64
     corrections: wp.uint64
-    averages: wp.uint64
-    updated: wp.uint64
     powers: wp.uint64
+    record_size: wp.int32
     matrices: wp.int32
     n_corrections: wp.int32
     n_powers: wp.int32

@@ -38,6 +38,16 @@ VECTORS = """
 #define NRC_ROUND(a) __builtin_elementwise_rint(a)
 #define NRC_ABS(a) __builtin_elementwise_abs(a)
 #define NRC_SELECT(condition, a, b) ((condition) ? (Floats)(a) : (Floats)(b))
+// Counters of pieces of work: those of a kernel's first or only phase, its finished ones, and the same of the second phase
+#define NRC_COUNT(call, counter, order) __atomic_fetch_add((int*)(call).counters + (counter), 1, order)
+#define NRC_NEXT(call) NRC_COUNT(call, 0, __ATOMIC_RELAXED)
+#if defined(__x86_64__) || defined(__i386__)
+#define NRC_PAUSE __builtin_ia32_pause()
+#else
+#define NRC_PAUSE
+#endif
+#define NRC_AWAIT(call, counter, count) \\
+    while (__atomic_load_n((int*)(call).counters + (counter), __ATOMIC_ACQUIRE) < (count)) NRC_PAUSE
 #define NRC_AS_FLOATS(bits) __builtin_bit_cast(Floats, bits)
 """
 

@@ -101,7 +101,7 @@ class Adam(Optimizer):
     def begin_step(self) -> tuple[AdamRule, AdamRule]:
         """Count a step; the rules of this step for the network's parameters and for the others."""
         self.steps += 1
-        self.corrections.up_to(self.steps)
+        self.corrections.extend(self.steps)
         factor = self.config.non_matrix_learning_rate_factor
         return self._at_this_step(self.matrix_rule, 1.0), self._at_this_step(self.other_rule, factor)
 
@@ -132,6 +132,8 @@ class Adam(Optimizer):
         return rule
 
     def _arrays(self, gradient: Tensor, params: Tensor) -> list:
+        # They may have become views of records, but these kernels take them one after the other
+        self.moments, self.counts = self.moments.contiguous(), self.counts.contiguous()
         moments = as_warp(self.moments.view(torch.int32)[:, 0]) if self.compact else as_warp(self.moments, wp.vec2)
         return [as_warp(gradient), as_warp(params), moments, as_warp(self.counts)]
 

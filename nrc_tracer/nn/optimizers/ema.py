@@ -66,7 +66,7 @@ class Ema(Wrapper):
     def inference_params(self, params: Tensor) -> Tensor | None:
         if self.steps == 0:
             return None
-        if self.complete == self.steps:
+        if self.complete == self.steps and self.averages.is_contiguous():
             return self.averages
         if self._answer is None:
             self._answer = prefer_large_pages(torch.empty_like(self.averages))

@@ -31,6 +31,11 @@ class StepTable:
         decays: The decays b, at least 0 and below 1.
         device: Device of the table.
         dtype: Warp type of an element.
+
+    Attributes:
+        values: The table, float32 [length] or [length, k].
+        length: Number of its elements.
+        address: Address of its memory.
     """
 
     def __init__(
@@ -45,13 +50,19 @@ class StepTable:
         self._torch_device = wp.device_to_torch(device)
         self._dtype = dtype
         self.values: Tensor = torch.empty(0)
+        self.length = self.address = 0
+
+    def extend(self, step: int) -> None:
+        """Make the table valid for steps 0 .. step."""
+        if self.length <= step and self.length < self._longest:
+            self.length = min(max(FIRST_LENGTH, 2 ** (step + 1).bit_length()), self._longest)
+            values = self._function(np.arange(self.length, dtype=np.float64)).astype(np.float32)
+            self.values = torch.from_numpy(values).to(self._torch_device)
+            self.address = self.values.data_ptr()
 
     def up_to(self, step: int) -> Any:
         """The table as a kernel argument, valid for steps 0 .. step."""
-        if len(self.values) <= step and len(self.values) < self._longest:
-            length = min(max(FIRST_LENGTH, 2 ** (step + 1).bit_length()), self._longest)
-            values = self._function(np.arange(length, dtype=np.float64)).astype(np.float32)
-            self.values = torch.from_numpy(values).to(self._torch_device)
+        self.extend(step)
         return as_warp(self.values, self._dtype)
 
     def whole(self) -> Any:

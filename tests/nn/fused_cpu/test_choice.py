@@ -14,10 +14,15 @@ from tests.nn.samples import GRID, SMALL, make_model, same_bits, uniform
 
 @pytest.fixture
 def trials(monkeypatch, tmp_path):
-    """Replaces trials: each returns the entry `ratio` and adds its network to the list `tried`. Their file is temporary."""
+    """Replaces trials: each returns the entry `ratio` and adds its network to the list `tried`. Their file is temporary.
+
+    The trial with many rows returns the entry `ratio of many`, if there is one.
+    """
     found = {"ratio": 2.0, "tried": []}
 
-    def trial(structure, program, precision):
+    def trial(structure, program, precision, rows):
+        if rows == choice.ROWS[1]:
+            return found.get("ratio of many", found["ratio"])
         found["tried"].append((structure.mlp.config.n_neurons, precision))
         return found["ratio"]
 
@@ -38,6 +43,15 @@ def test_the_fused_form_is_used_if_it_is_faster(trials, ratio, form):
     assert f"{ratio:.2f} x" in model.backend_report()
 
 
+@pytest.mark.parametrize(("few", "many", "form"), [(2.0, 1.3, "fused"), (2.0, 1.29, "blocked"), (1.29, 2.0, "blocked")])
+def test_the_fused_form_must_be_worth_while_for_few_and_many_rows(trials, few, many, form):
+    """A model has one form for all batches, and the report states both ratios."""
+    trials["ratio"], trials["ratio of many"] = few, many
+    model = make_model()
+    assert model.form == form
+    assert f"{few:.2f} x and {many:.2f} x" in model.backend_report()
+
+
 def test_a_trial_is_made_once_for_each_network(trials):
     """The result is stored in the file and used again, even when a new trial would have another result."""
     assert make_model().form == "fused"
@@ -46,7 +60,7 @@ def test_a_trial_is_made_once_for_each_network(trials):
     assert make_model(GRID, SMALL | {"n_neurons": 32}).form == "blocked"
     assert [neurons for neurons, _ in trials["tried"]] == [16, 32]
     found = json.loads(choice.choices_file().read_text())
-    assert sorted(ratio for ratios in found.values() for ratio in ratios.values()) == [0.1, 2.0]
+    assert sorted(ratio for ratios in found.values() for ratio in ratios.values()) == [0.1, 0.1, 2.0, 2.0]
 
 
 def test_a_damaged_file_is_replaced(trials):
@@ -129,11 +143,12 @@ def test_a_saved_model_keeps_its_form(trials, tmp_path, form):
 
 
 def test_a_real_trial_measures_both_forms(monkeypatch, tmp_path):
-    """A real trial stores a plausible ratio of times."""
+    """Real trials store plausible ratios of times."""
     initialize()
     monkeypatch.delenv(choice.VARIABLE, raising=False)
     monkeypatch.setattr(choice, "choices_file", lambda: tmp_path / "forms.json")
     make_model()
     found = json.loads(choice.choices_file().read_text())
-    (ratio,) = next(iter(found.values())).values()
-    assert 0.01 < ratio < 100.0
+    ratios = list(next(iter(found.values())).values())
+    assert len(ratios) == len(choice.ROWS)
+    assert all(0.01 < ratio < 100.0 for ratio in ratios)

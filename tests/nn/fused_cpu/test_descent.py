@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from nrc_tracer.device.arrays import ArrayError
 from nrc_tracer.nn import Trainer
 from nrc_tracer.nn import config as configuration
 from nrc_tracer.nn.activations import ACTIVATIONS
 from nrc_tracer.nn.fused_cpu.adam_chain import AdamChain
+from nrc_tracer.nn.fused_cpu.descent import LONGEST_RUN
 from nrc_tracer.nn.fused_cpu.program import GROUPS, STRETCH
 from nrc_tracer.nn.losses import TargetLoss, build_loss
 from tests.nn.fused_cpu.test_inference import CACHE, DIRECTIONS, ENCODINGS, NERF, pair
@@ -201,6 +203,56 @@ def test_a_step_that_is_not_finite_changes_nothing(bad):
         trainer.step(*batches[2])
     assert same_bits(models[0].params, models[1].params)
     assert same_bits(models[0].inference_params, models[1].inference_params)
+
+
+@pytest.mark.parametrize("form", ["fused", "blocked"])
+def test_several_steps_at_once_are_the_single_steps(form):
+    """Losses, parameters, averages and counts are the same to the bit, with more steps than one launch has, of unequal sizes.
+
+    One of the steps is not finite. It is skipped, and the ones after it are taken.
+    """
+    sizes = [40, 700, 1] + [30] * LONGEST_RUN
+    x, target, factor = uniform(sum(sizes), 10), uniform(sum(sizes), 3, seed=1), uniform(sum(sizes), 3, low=0.5, seed=2)
+    target[sum(sizes[:5])] = torch.nan
+    optimizer = {"otype": "ExponentialDecay", "decay_start": 2, "decay_interval": 3, "decay_base": 0.5, "nested": EMA}
+    models = [make_model(CACHE, SOFT_CACHE, 10, form=form, optimizer=optimizer) for _ in range(2)]
+    trainers = [Trainer(model) for model in models]
+    losses = trainers[0].take_steps(x, target, sizes, factor=factor)
+    parts = zip(x.split(sizes), target.split(sizes), factor.split(sizes), strict=True)
+    expected = torch.stack([trainers[1].step(a, b, factor=c) for a, b, c in parts])
+    assert same_bits(losses, expected)
+    assert torch.isnan(losses).nonzero().flatten().tolist() == [5]
+    assert same_bits(models[0].params, models[1].params)
+    assert same_bits(models[0].inference_params, models[1].inference_params)
+    assert trainers[0].learning_rate == trainers[1].learning_rate
+    assert (trainers[0].steps, trainers[0].skipped_steps) == (len(sizes) - 1, 1)
+
+
+def test_sizes_of_steps_must_fit():
+    """Sizes below 1 and sums other than the number of rows are errors; no rows are no steps."""
+    trainer = Trainer(make_model(form="fused"))
+    for sizes in ([3, 3], [7, 0, -2], [5, 0]):
+        with pytest.raises(ArrayError, match="sizes: expected numbers of at least 1 whose sum is 5"):
+            trainer.take_steps(uniform(5, 3), uniform(5, 3), sizes)
+    assert trainer.take_steps(uniform(5, 3)[:0], uniform(5, 3)[:0], []).shape == (0,)
+    assert trainer.steps == 0
+
+
+@pytest.mark.parametrize("optimizer", [EMA, ADAM], ids=["average", "plain"])
+def test_a_state_continues_in_the_other_form(optimizer):
+    """The state that fused steps leave is the one that steps of the blocked form expect, and the other way round."""
+    models = [make_model(CACHE, SOFT_CACHE, 10, form=form, optimizer=optimizer) for form in ("fused", "blocked")]
+    trainers = [Trainer(model) for model in models]
+    batches = [(uniform(200, 10, seed=step), uniform(200, 3, seed=9)) for step in range(6)]
+    for first, second in ((0, 1), (1, 0)):
+        for trainer in trainers:
+            for x, target in batches[:3]:
+                trainer.step(x, target)
+        trainers[second].load_state(trainers[first].state(copy=False))
+        models[second].set_params(models[first].params)
+        for x, target in batches[3:]:
+            assert trainers[0].step(x, target).item() == pytest.approx(trainers[1].step(x, target).item(), rel=1e-3)
+        assert relative(models[0].inference_params, models[1].inference_params) < 1e-3
 
 
 def test_resumed_training_has_the_same_bits():
