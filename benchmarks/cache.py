@@ -1,11 +1,11 @@
-"""The radiance cache: how good it is, what it saves and what it costs, as ratios to uncached rendering in the same run.
+"""The radiance cache: its quality, gain and cost, as ratios to uncached rendering in the same run.
 
     python -m benchmarks.cache [--scenes NAME ...] [--quick] [--ablations] [--json [FILE]]
 
-In each scene, with paths of any length and independent samples: brightness, structure and noise after 64 training frames, with
-what a perfect cache would leave beside it; relMSE at equal time, training included, and the time at which uncached rendering
-overtakes; mode `unbiased`; times; the hash encoding against the triangle wave. Then the loss in a directly lit scene. Each
-figure stands beside its target. References are rendered once and stored.
+Each scene is rendered with paths of any length and independent samples. Measured are: brightness, structure and noise after 64
+training frames, compared with the noise that a perfect cache would leave; relMSE at equal time, including training, and the
+time at which uncached rendering overtakes; mode `unbiased`; times; and the hash encoding compared with the triangle wave. In a
+directly lit scene, the loss is measured. Each figure is printed next to its goal. References are rendered once and stored.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ RESULTS = Path(__file__).parent / "results"
 PARTS = ("quality", "cost", "encodings", "equal-time")
 TRAIN_FRAMES = 64
 WIDTH, GIVEN_WIDTH, QUICK_WIDTH = 384, 320, 192
-"""Of our own scenes, of others, and of all with `--quick` [pixels]."""
+"""Widths of the films: of this project's scenes, of others, and of all scenes with `--quick` [pixels]."""
 
 
 def show(verdicts: list[targets.Verdict]) -> list[dict[str, Any]]:
-    """Print figures beside their targets; return them for JSON."""
+    """Print figures next to their goals, and return them for JSON."""
     for verdict in verdicts:
         mark = "" if verdict.passed else "  MISSED"
         print(f"    {verdict.what:<58}{verdict.value:>8.3f}   {verdict.target:<12}{mark}", flush=True)
@@ -43,7 +43,7 @@ def show(verdicts: list[targets.Verdict]) -> list[dict[str, Any]]:
 
 
 def show_quality(stage: Stage, arguments: argparse.Namespace) -> dict[str, Any]:
-    """After 64 training frames, on frames that were not trained on."""
+    """Measure quality after 64 training frames, on frames that were not used for training."""
     plain = measure_plain(stage, 2 * arguments.frames)
     cache = RadianceCache(train_frames=TRAIN_FRAMES)
     renderer = train(stage, cache)
@@ -61,7 +61,7 @@ def show_quality(stage: Stage, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def show_race(stage: Stage, times: list[float]) -> dict[str, Any]:
-    """At equal time."""
+    """Measure errors at equal time."""
     figures = race(stage, times)
     print("  at equal time, warm-up and training included")
     figures["verdicts"] = show(targets.judge_race(figures))
@@ -78,7 +78,7 @@ def show_race(stage: Stage, times: list[float]) -> dict[str, Any]:
 
 
 def show_direct(stage: Stage, seconds: float) -> dict[str, Any]:
-    """Where there is little to gain."""
+    """Measure a scene in which there is little to gain."""
     figures = race(stage, [seconds], unbiased=False)
     print("  directly lit, at equal time")
     figures["verdicts"] = show(targets.judge_direct(figures))
@@ -96,17 +96,17 @@ def _print_point(point: dict[str, Any]) -> None:
 
 
 def show_costs(stage: Stage, rounds: int) -> dict[str, Any]:
-    """Times."""
+    """Measure times."""
     costs = measure_costs(stage, rounds)
     print(f"  cost, in uncached frames of {1e3 * costs['uncached_frame_seconds']:.0f} ms")
     costs["verdicts"] = show(targets.judge_cost(costs))
-    print(f"    tracing to the cache {costs['trace']:.2f}, {costs['queries_per_path']:.2f} queries a path; a training frame "
+    print(f"    tracing to the cache {costs['trace']:.2f}, {costs['queries_per_path']:.2f} queries per path; a training frame "
           f"{costs['training']:.2f} ({costs['records']} records, {costs['steps']} steps)")  # fmt: skip
     return costs
 
 
 def show_encodings(stage: Stage, frames: int) -> dict[str, Any]:
-    """The hash grid against the triangle wave."""
+    """Compare the hash grid with the triangle wave."""
     encodings = measure_encodings(stage, train_frames=TRAIN_FRAMES, frames=frames)
     print("  encodings")
     encodings["verdicts"] = show(targets.judge_encodings(encodings))
@@ -118,7 +118,7 @@ def show_encodings(stage: Stage, frames: int) -> dict[str, Any]:
 
 
 def show_ablations(stage: Stage, arguments: argparse.Namespace) -> dict[str, Any]:
-    """A table of variants."""
+    """Measure and print a table of variants."""
     plain = measure_plain(stage, 2 * arguments.frames)
     cache = RadianceCache(train_frames=0)
     bound = measure_bound(stage, arguments.split_frames, cache)
@@ -148,7 +148,7 @@ def show_ablations(stage: Stage, arguments: argparse.Namespace) -> dict[str, Any
 
 
 def measure(stage: Stage, arguments: argparse.Namespace) -> dict[str, Any]:
-    """All of one scene, printed as it comes."""
+    """Measure everything for one scene, and print the results as they become available."""
     begin = time.time()
     found: dict[str, Any] = {"scene": stage.name, "width": stage.width, "height": stage.reference.first.shape[0]}
     found |= {"reference_samples": stage.reference.samples, "reference_error": stage.reference.error}
@@ -169,34 +169,42 @@ def measure(stage: Stage, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--scenes",
         nargs="+",
         metavar="NAME",
-        help=f"names of scenes or files instead of the usual four; {DIRECT} is the one that is lit directly",
+        help=f"names of scenes, or files (default: the usual four; {DIRECT} is lit directly)",
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="the parts to measure (default: all)")
+    parser.add_argument(
+        "--quick", action="store_true", help="only this project's scenes, at a smaller size and for less time"
     )
     parser.add_argument(
-        "--parts", nargs="+", choices=PARTS, default=PARTS, help="of what is measured; all unless given"
+        "--ablations", action="store_true", help="measure the effect of each part of the cache instead, in door-ajar"
     )
-    parser.add_argument("--quick", action="store_true", help="our own scenes only, smaller and for less time")
-    parser.add_argument("--ablations", action="store_true", help="what each part is good for instead, in door-ajar")
-    parser.add_argument("--only", nargs="+", metavar="VARIANT", help="of --ablations")
-    parser.add_argument("--seeds", type=int, default=1, help="of --ablations")
+    parser.add_argument("--only", nargs="+", metavar="VARIANT", help="only these variants of --ablations")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds for --ablations")
     parser.add_argument(
-        "--times", type=float, nargs="+", metavar="SECONDS", help="of equal-time runs; 10 60 unless given"
+        "--times", type=float, nargs="+", metavar="SECONDS", help="times of equal-time runs (default: 10 60)"
     )
-    parser.add_argument("--frames", type=int, help="frames that are held against the reference; 64 unless given")
-    parser.add_argument("--rounds", type=int, default=9, help="timings of which the median is taken")
+    parser.add_argument("--frames", type=int, help="frames that are compared with the reference (default: 64)")
+    parser.add_argument("--rounds", type=int, default=9, help="number of timings for each median")
     parser.add_argument(
-        "--width", type=int, help=f"of all films; {WIDTH} for our own and {GIVEN_WIDTH} for others unless given"
+        "--width",
+        type=int,
+        help=f"width of all films (default: {WIDTH} for this project's scenes, {GIVEN_WIDTH} for others)",
     )
     parser.add_argument("--threads", type=int, default=core_count())
-    parser.add_argument("--references", type=Path, default=usual_cache_folder(), help="where they are stored")
-    parser.add_argument("--reference-seconds", type=float, help="to render one that is not there; 240 unless given")
+    parser.add_argument("--references", type=Path, default=usual_cache_folder(), help="folder of stored references")
+    parser.add_argument("--reference-seconds", type=float, help="time for rendering a missing reference (default: 240)")
     parser.add_argument(
-        "--json", nargs="?", type=Path, const=Path(), help="a file, or none for one in benchmarks/results"
+        "--json",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        help="write results to this file, or without a name to benchmarks/results",
     )
     arguments = parser.parse_args()
     quick = arguments.quick
@@ -208,7 +216,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     arguments = read_arguments()
     machine = describe_machine(("nrc-tracer", "warp-lang", "torch")) | {"device": "cpu", "threads": arguments.threads}
     print(", ".join(f"{k} {v}" for k, v in machine.items()))
@@ -228,7 +236,7 @@ def main() -> None:
         )
         if stage is not None:
             results.append(measure(stage, arguments))
-    print(f"\n{time.time() - start:.0f} s in all")
+    print(f"\n{time.time() - start:.0f} s in total")
     if arguments.json is not None:
         kind = "cache-ablations" if arguments.ablations else "cache"
         file = (

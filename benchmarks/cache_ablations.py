@@ -1,6 +1,6 @@
-"""What each part of the radiance cache is good for: without it, or with more and less of it, bias and variance again.
+"""The effect of each part of the radiance cache: bias and variance without it, or with more or less of it.
 
-All variants train for 64 frames: 32 of the warm-up, and 32 that render, after which u is lower than before.
+All variants train for 64 frames: 32 of the warm-up, and 32 that render, in which u is lower.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from nrc_tracer.cache import RadianceCache
 from nrc_tracer.cache.options import CONFIGS
 
 FRAMES = 32
-"""Of the warm-up, and after it."""
+"""Number of training frames of the warm-up, and also of those after it."""
 
 
 class FollowingScale(RadianceCache):
-    """A cache whose scale follows the mean of its targets, self-trained ones among them, without keeping what it says."""
+    """A cache whose scale follows the mean of its targets, including self-trained ones, without preserving its predictions."""
 
     def train(self, features: Tensor, targets: Tensor, *, records: int, steps: int, seed: int) -> float:
         self.gain = 0.0
@@ -30,14 +30,14 @@ class FollowingScale(RadianceCache):
 
 
 def with_output(activation: str) -> dict[str, Any]:
-    """The usual configuration, with another activation of its output."""
+    """The usual configuration with another output activation."""
     config = json.loads((CONFIGS / "hash.json").read_text())
     config["network"]["output_activation"] = activation
     return config
 
 
 def variants(records: int) -> dict[str, Callable[..., RadianceCache]]:
-    """What is compared, by name: each makes a cache from settings that all share. A frame has `records` unless told otherwise."""
+    """The variants by name. Each makes a cache from the common settings; `records` is the usual number of records per frame."""
 
     def other(**changes: Any) -> Callable[..., RadianceCache]:
         return lambda **settings: RadianceCache(**{**settings, **changes})
@@ -75,7 +75,7 @@ def measure_ablations(
     only: list[str] | None = None,
     say: Callable[[str, list[dict[str, Any]]], None],
 ) -> dict[str, list[dict[str, Any]]]:
-    """The quality of each variant, for each of some seeds; told to `say` as it comes."""
+    """The quality of each variant for a number of seeds; `say` is called with the results of each variant."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name, make in variants(stage.renderer(RadianceCache())._frames.records).items():
         if only and name not in only:
@@ -85,7 +85,7 @@ def measure_ablations(
             cache = make(train_frames=FRAMES, train_every=1)
             renderer = stage.renderer(cache, seed=seed)
             renderer.warm_up()
-            while cache.state.unbiased_step < FRAMES:  # frames that trained
+            while cache.state.unbiased_step < FRAMES:  # number of frames that trained
                 renderer.step()
             freeze(cache)
             renderer.reset(seed=FRESH_SEED + seed)

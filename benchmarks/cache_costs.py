@@ -1,4 +1,4 @@
-"""What the radiance cache costs, in uncached frames, and the hash encoding against the triangle wave."""
+"""The cost of the radiance cache in uncached frames, and the hash encoding compared with the triangle wave."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from nrc_tracer.imaging import rel_mse
 from nrc_tracer.tracer import Renderer
 
 ENDLESS = 2**30
-"""Frames of a warm-up that does not end by itself."""
+"""Number of frames of a warm-up that does not end by itself."""
 FIRST_FRAMES = 8
-"""After which the number of training paths has settled."""
+"""Number of frames after which the number of training paths has settled."""
 
 
 def _train_frame(renderer: Renderer) -> None:
-    """One frame of the warm-up."""
+    """Render one frame of the warm-up."""
     renderer.warm_up(frames=ENDLESS, stop=lambda: True)
 
 
@@ -31,14 +31,14 @@ def _clock(work: Callable[[], object]) -> float:
 
 
 def measure_costs(stage: Stage, rounds: int, **options: Any) -> dict[str, Any]:
-    """Time of queries, training and cached frames over that of uncached frames; medians of frames in turn.
+    """Times of queries, training and cached frames relative to uncached frames, as medians of frames that take turns.
 
-    Of the training after the warm-up, which is not in every frame, it is the mean.
+    The time of training after the warm-up is a mean, because not every frame trains.
 
     Args:
         stage: The scene.
-        rounds: How many of each kind of frame.
-        options: Of the caches.
+        rounds: Number of frames of each kind.
+        options: Settings of the caches.
     """
     plain = stage.renderer()
     learning = stage.renderer(RadianceCache(train_frames=ENDLESS, **options))
@@ -84,7 +84,7 @@ def measure_costs(stage: Stage, rounds: int, **options: Any) -> dict[str, Any]:
 
 
 def measure_encodings(stage: Stage, *, train_frames: int, frames: int) -> dict[str, Any]:
-    """What each encoding has learnt, looked at directly, and the time of its frames: one that trains and one that shows it."""
+    """The error of each encoding's predictions, seen directly, and the times of a training frame and of a viewing frame."""
     found, shown, seconds = {}, {}, {}
     for encoding in ("hash", "triangle-wave"):
         cache = RadianceCache(encoding=encoding, train_frames=ENDLESS)

@@ -1,4 +1,4 @@
-"""How good a radiance cache is: brightness, structure and noise of an image whose paths end in it."""
+"""Quality of a radiance cache: brightness, structure and noise of an image whose paths end in it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from nrc_tracer.tracer import Renderer
 FRESH_SEED = 77_001
 PLAIN_SEED = 77_002
 BOUND_SEED = 77_003
-"""Of frames on which no cache was trained, of uncached ones, and of those that are split."""
+"""Seeds of frames that are not used for training, of uncached frames, and of frames with split paths."""
 
 WAYS = 4
-"""In which each path goes on beyond its cut."""
+"""Number of continuations of each path beyond its cut."""
 
 
 @dataclass(frozen=True)
 class Variance:
-    """Of one sample, mean over pixels and channels.
+    """The variance of one sample, averaged over pixels and channels.
 
     Attributes:
-        absolute: [radiance^2].
-        relative: Of variance / (r^2 + 0.01 mean(r)^2), with the reference r.
+        absolute: Mean variance [radiance^2].
+        relative: Mean of variance / (r^2 + 0.01 mean(r)^2), with the reference r.
     """
 
     absolute: float
@@ -41,7 +41,7 @@ class Variance:
 
     @classmethod
     def of(cls, variance: np.ndarray, stage: Stage) -> Variance:
-        """Of each pixel's variance, shape [height, width, 3]."""
+        """Average the variance of each pixel, shape [height, width, 3]."""
         r = stage.level
         return cls(float(variance.mean()), float((variance / (np.square(r) + 0.01 * r.mean() ** 2)).mean()))
 
@@ -55,11 +55,11 @@ def measure_plain(stage: Stage, frames: int) -> Variance:
 
 @dataclass(frozen=True)
 class Bound:
-    """What a perfect cache would leave.
+    """The noise that a perfect cache would leave.
 
     Attributes:
-        variance: Of samples whose paths end in a cache that knows what scatters there.
-        total: Of samples of the same paths without a cache.
+        variance: Variance of samples whose paths end in a cache that knows the scattered radiance exactly.
+        total: Variance of samples of the same paths without a cache.
     """
 
     variance: Variance
@@ -67,15 +67,15 @@ class Bound:
 
 
 def measure_bound(stage: Stage, frames: int, cache: RadianceCache) -> Bound:
-    """Split paths where they would end in the cache: what their ways on from there have in common is what is left.
+    """Split paths where they would end in the cache; the variance that their continuations share is what a perfect cache leaves.
 
-    Given the path up to there, ways on are independent; so the covariance of two of them is the variance of their mean, and
-    that is what a perfect cache answers.
+    Given a path up to the cut, its continuations are independent, so the covariance of two of them is the variance of their
+    mean, which is what a perfect cache predicts.
 
     Args:
         stage: The scene.
-        frames: Paths of each pixel.
-        cache: Any that has begun: it decides where paths are cut by its settings alone, and is not asked.
+        frames: Number of paths of each pixel.
+        cache: Any cache that has begun; only its settings are used, which decide where paths are cut.
     """
     renderer = stage.renderer(cache, seed=BOUND_SEED)
     shape = (renderer.height, renderer.width, 3)
@@ -88,15 +88,16 @@ def measure_bound(stage: Stage, frames: int, cache: RadianceCache) -> Bound:
 
 
 def follow(renderer: Renderer, sample: int, way: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of the image without the cache, whose paths go on in one of many ways from where they would end in it.
+    """Samples of the image without the cache, whose paths use one of several continuations beyond the cut.
 
     Args:
-        renderer: One with a cache that has begun.
+        renderer: A renderer with a cache that has begun.
         sample: Number of the sample of each pixel.
-        way: From 1 on, with other random numbers each beyond the cut, and the same up to it; 0 for the path as it is.
+        way: Number of the continuation. From 1 on, each has other random numbers beyond the cut, and equal ones up to it; 0 is
+            the unchanged path.
 
     Returns:
-        The samples, [pixels, 3], and the number of the vertex at the cut, [pixels], 0 where there is none.
+        The samples, [pixels, 3], and the number of the vertex at the cut, [pixels], 0 for paths without a cut.
     """
     source = renderer._frames.source
     buffers = RecordBuffers.allocate(renderer.width * renderer.height, 1, source.launcher.torch_device)
@@ -107,13 +108,14 @@ def follow(renderer: Renderer, sample: int, way: int) -> tuple[np.ndarray, np.nd
 
 
 def split_variance(samples: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The variance of what the ways of a path have in common, and that of single ways, without bias.
+    """Unbiased variances of the part that all continuations of a path share, and of single continuations.
 
     Args:
-        samples: Two at least, independent and alike; each of shape [ways, ...], two ways or more.
+        samples: At least two independent samples with the same distribution, each of shape [ways, ...] with at least two
+            continuations.
 
     Returns:
-        Both in the shape of one way, float64. By chance the first may be below zero.
+        Both variances in the shape of one continuation, float64. By chance the first may be negative.
     """
     count, ways = 0, 0
     pairs = squares = means = mean_squares = np.float64(0.0)
@@ -125,18 +127,18 @@ def split_variance(samples: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarra
         squares = squares + squared / ways
         means = means + total / ways
         mean_squares = mean_squares + np.square(total / ways)
-    # The product of two samples' means, over all pairs of samples: the mean squared, without its noise
+    # The product of two samples' means, averaged over all pairs of samples: the square of the mean, free of its noise
     product = (np.square(means) - mean_squares) / (count * (count - 1))
     return pairs / count - product, squares / count - product
 
 
 def freeze(cache: RadianceCache) -> None:
-    """Let a cache learn no more."""
+    """Stop the training of a cache."""
     cache.options = msgspec.structs.replace(cache.options, freeze=True)
 
 
 def train(stage: Stage, cache: RadianceCache) -> Renderer:
-    """Warm a cache up, for as many frames as its options say, freeze it, and begin a new image that it was not trained on."""
+    """Warm a cache up for the frames of its options, freeze it, and begin a new image that it was not trained on."""
     renderer = stage.renderer(cache)
     renderer.warm_up()
     freeze(cache)
@@ -145,14 +147,14 @@ def train(stage: Stage, cache: RadianceCache) -> Renderer:
 
 
 def measure_quality(stage: Stage, renderer: Renderer, frames: int, plain: Variance, bound: Bound) -> dict[str, Any]:
-    """Render with a frozen cache and hold the image against the reference.
+    """Render with a frozen cache and compare the image with the reference.
 
     Args:
         stage: The scene.
-        renderer: From `train`.
+        renderer: The result of `train`.
         frames: Samples of each pixel.
         plain: The variance of uncached samples.
-        bound: What a perfect cache would leave.
+        bound: The noise that a perfect cache would leave.
     """
     renderer.step(frames)
     image, variance = renderer.moments()

@@ -1,4 +1,4 @@
-"""Errors at equal time, all ways to render in turn so that a busy machine slows all alike; and when uncached overtakes."""
+"""Errors at equal time, with all ways to render taking turns so that other load slows all alike; and when uncached overtakes."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from nrc_tracer.imaging import rel_mse
 from nrc_tracer.tracer import Renderer
 
 TURN = 0.5
-"""Seconds after which it is another's turn."""
+"""Seconds after which the next one takes its turn."""
 WARM_UP_SHARE = 0.25
-"""Of the time at most, as the `render` command has it."""
+"""Largest fraction of the time for the warm-up, as in the `render` command."""
 MEASURED = ("v_0", "v_l", "v", "t_0", "t_l", "t")
-"""What decides how many paths go on beyond the cache."""
+"""Measurements that decide how many paths continue beyond the cache."""
 TRIM = 0.001
-"""Share of the worst pixels that the trimmed error leaves out."""
+"""Fraction of the worst pixels that the trimmed error leaves out."""
 
 
 @dataclass
 class Runner:
-    """One way to render, with a time for it.
+    """One way to render, with its time.
 
     Attributes:
-        renderer: What renders; its time includes the warm-up.
-        seconds: The time it has.
-        stops: At which its error is taken, the last of them at the end.
+        renderer: The renderer; its time includes the warm-up.
+        seconds: The time available.
+        stops: Times at which the error is measured, the last one at the end.
         points: The errors so far.
     """
 
@@ -47,14 +47,14 @@ class Runner:
         return len(self.points) == len(self.stops)
 
     def take_turn(self, stage: Stage) -> None:
-        """Render for a while, and take the error when it is time to."""
+        """Render for a while, and measure the error if it is time to do so."""
         renderer = self.renderer
         begin = time.perf_counter()
         most = max(0.0, WARM_UP_SHARE * self.seconds - renderer.seconds)
         if not renderer.warm_up(seconds=most, stop=lambda: time.perf_counter() - begin > TURN):
             return
         stop = self.stops[len(self.points)]
-        # So many samples that the time is met as well as their number allows, at least one
+        # As many samples as meet the time best, but at least one
         left = min(TURN, stop - renderer.seconds)
         samples = max(1, round(left / self._frame)) if self._frame > 0.0 else 1
         before = renderer.seconds
@@ -83,8 +83,8 @@ def _point(renderer: Renderer, stage: Stage) -> dict[str, Any]:
 def race(stage: Stage, times: list[float], *, unbiased: bool = True) -> dict[str, Any]:
     """Render uncached, cached and unbiased for equal time.
 
-    Uncached and unbiased rendering have one run each, whose errors are taken on its way; cached rendering has one for each time,
-    because what the warm-up may cost depends on it.
+    Uncached and unbiased rendering have one run each, in which errors are measured along the way; cached rendering has one run
+    for each time, because the time decides how long the warm-up may be.
     """
     longest = max(times)
     runners = {"off": Runner(stage.renderer(seed=1), longest, list(times))}
@@ -116,14 +116,15 @@ def race(stage: Stage, times: list[float], *, unbiased: bool = True) -> dict[str
 
 
 def ratio_at_equal_time(error: dict[str, float], plain: dict[str, float], key: str = "rel_mse") -> float:
-    """An error over that of uncached rendering, whose 1 / t makes up for the frame by which they differ in time."""
+    """An error relative to that of uncached rendering, scaled as 1 / t to the same time, as times differ by up to a frame."""
     return error[key] / (plain[key] * plain["seconds"] / error["seconds"])
 
 
 def crossing(plain: dict[str, float], cached: dict[str, float]) -> float | None:
-    """Seconds after which uncached rendering has the smaller error, if the cache learns nothing more; None for never.
+    """Seconds after which uncached rendering has the smaller error, if the cache stops learning; None if never.
 
-    Uncached it is E t_0 / t; cached B^2 + V t_1 / t, B^2 being what the samples' variance V does not account for.
+    The uncached error is E t_0 / t and the cached one B^2 + V t_1 / t, where B^2 is the part that the variance V of samples
+    does not explain.
     """
     squared_bias = cached["rel_mse"] - cached["variance"]
     lead = plain["rel_mse"] * plain["seconds"] - cached["variance"] * cached["seconds"]
@@ -133,12 +134,12 @@ def crossing(plain: dict[str, float], cached: dict[str, float]) -> float | None:
 
 
 def describe_unbiased(report: dict[str, Any]) -> dict[str, Any]:
-    """Variances and costs of mode `unbiased` as the cache measured them, and what they promise at equal time."""
+    """Variances and costs of mode `unbiased`, as measured by the cache, and the error that they predict at equal time."""
     found = {name: report[name] for name in (*MEASURED, "best_probability", "continue_probability", "gain")}
     v_l, v, t_0, t_l, t, q = (
         math.nan if found[n] is None else found[n] for n in (*MEASURED[1:], "continue_probability")
     )
-    # With q = 1 no cache is asked
+    # With q = 1 the cache is not used
     ratio = 1.0 if q == 1.0 else (v + (1.0 / q - 1.0) * v_l) * (t_0 + q * t_l) / (v * t)
     found["predicted_error_ratio"] = ratio if math.isfinite(ratio) else None
     return found | {name: report[name] for name in ("warm_up_seconds", "warm_up_frames")}

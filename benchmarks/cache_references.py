@@ -1,4 +1,4 @@
-"""Scenes of the cache's benchmark, and the references that they are held against: rendered once, and stored."""
+"""Scenes of the cache's benchmark, and their references, which are rendered once and stored."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from nrc_tracer.tracer import Renderer
 
 ROOT = Path(__file__).parent.parent
 OWN = ("door-ajar", "window-room")
-"""Of our own scenes: a room lit through a door ajar, and one whose coloured walls bleed into each other."""
+"""This project's scenes: a room lit through a door gap, and one whose coloured walls light each other."""
 GIVEN = ("veach-ajar", "grey-white-room", "classroom", "modern-hall")
-"""Published interiors, of which the first two that are there are used."""
+"""Published interiors; the first two that are available are used."""
 DIRECT = "many-lights"
-"""A scene that is lit directly."""
+"""A directly lit scene."""
 
 REFERENCE_ERROR = 0.01
-"""At which a reference is good enough, however much time there is for it."""
+"""Relative error at which a reference is good enough, however much time is left."""
 TOO_NOISY = 1.0
-"""Above it relMSE says little: what it divides by, means over blocks of 8 x 8 pixels, is known to an eighth of it."""
+"""Error in percent above which relMSE means little: its denominators, means of 8 x 8 pixels, are known to an eighth of it."""
 SMOOTH = 8
-"""Pixels of a block over which the reference is averaged for denominators."""
+"""Side in pixels of the blocks over which the reference is averaged for denominators."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Stage:
 
     Attributes:
         name: Its name.
-        scene: What is rendered.
-        width: Of the film [pixels]; its height follows.
-        sampler: Of all renderings. The benchmark tells bias and variance apart, for which samples have to be independent.
-        threads: Threads on the CPU, one per core unless given.
+        scene: The scene.
+        width: Width of the film [pixels].
+        sampler: The sampler of all renders. The benchmark separates bias from variance, which needs independent samples.
+        threads: Threads on the CPU, by default one per core.
         reference: Two independent images, shape [height, width, 3] each.
-        height: Of the film, where it does not follow.
-        device: Where it is rendered.
+        height: Height of the film, by default in proportion to the width.
+        device: The device to render on.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Stage:
     device: str = "cpu"
 
     def renderer(self, cache: RadianceCache | None = None, mode: str = "on", *, seed: int = 0) -> Renderer:
-        """A renderer of paths without limit, compiled."""
+        """A compiled renderer of paths of any length."""
         renderer = Renderer(
             self.scene,
             device=self.device,
@@ -81,9 +81,9 @@ class Stage:
 
     @cached_property
     def level(self) -> np.ndarray:
-        """What errors are relative to: the reference's means over 8 x 8 pixels, [height, width, 3].
+        """The level that errors are relative to: the reference's means over 8 x 8 pixels, [height, width, 3].
 
-        A noisy pixel of the reference would get its weight from its own noise, and look like a bias of whatever is compared.
+        A noisy pixel of the reference would be weighted by its own noise, which would look like a bias of the compared image.
         """
         mean = np.asarray(self.reference.mean, np.float64)
         sums = block_sums(mean, SMOOTH) / block_sums(np.ones((*mean.shape[:2], 1)), SMOOTH)
@@ -91,13 +91,13 @@ class Stage:
 
 
 def find_scene(name: str) -> Path | None:
-    """The file of a scene by its name, or None if it is not here; a path stays what it is."""
+    """The file of a scene by its name, or None if it is not available; a path is returned unchanged."""
     places = (Path(name), ROOT / "scenes" / f"{name}.json", data_folder() / "scenes" / "mitsuba" / name / "scene.xml")
     return next((place for place in places if place.is_file()), None)
 
 
 def usual_scenes() -> list[str]:
-    """The scenes that targets are given for; a line is printed where a given one is missing."""
+    """The scenes with goals; a line is printed for each missing one."""
     given = [name for name in GIVEN if find_scene(name) is not None][:2]
     if len(given) < 2:
         print(
@@ -108,12 +108,12 @@ def usual_scenes() -> list[str]:
 
 
 def usual_cache_folder() -> Path:
-    """Where references are kept unless told otherwise."""
+    """The default folder for references."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nrc-tracer" / "references"
 
 
 def open_stage(name: str, *, width: int, folder: Path, seconds: float, threads: int | None = None) -> Stage | None:
-    """Load a scene and find its reference, rendering it for about `seconds` if there is none; None if there is no such scene."""
+    """Load a scene and its reference, rendering it for about `seconds` if necessary; None if the scene is not available."""
     path = find_scene(name)
     if path is None:
         print(f"skipped: {name}, which is neither a file nor in {ROOT / 'scenes'} or {data_folder()}")
@@ -123,7 +123,7 @@ def open_stage(name: str, *, width: int, folder: Path, seconds: float, threads: 
     key = reference_key(stage.scene, width=probe.width, height=probe.height, max_depth=-1)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{stage.name}-{key}-{seconds:g}s.npz"
-    # One that is there has had its time, whatever its error is
+    # An existing reference is used whatever its error, because it has had its time
     reference = find_reference(
         file,
         lambda seed: replace(stage, sampler="sobol").renderer(seed=seed),
@@ -137,5 +137,5 @@ def open_stage(name: str, *, width: int, folder: Path, seconds: float, threads: 
         flush=True,
     )
     if reference.error > TOO_NOISY:
-        print("  too noisy a reference for relMSE: give more --reference-seconds")
+        print("  the reference is too noisy for relMSE: increase --reference-seconds")
     return replace(stage, reference=reference)

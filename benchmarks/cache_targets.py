@@ -1,4 +1,4 @@
-"""What the radiance cache must reach, and whether figures that were measured do."""
+"""Goals of the radiance cache, and whether measured figures reach them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 UNCACHED_SHARE = {10.0: 1 / 5, 60.0: 1 / 3}
-"""relMSE of cached over that of uncached rendering at most, after so many seconds; for other times see `allowed_share`."""
+"""Largest relMSE of cached relative to uncached rendering after a number of seconds; for other times see `allowed_share`."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A figure beside its target.
+    """A figure and its goal.
 
     Attributes:
         what: Its name.
-        value: As it was measured.
-        least, most: Where it has to be; infinite where there is no bound.
+        value: The measured value.
+        least, most: The bounds of the goal; infinite if there is no bound.
     """
 
     what: str
@@ -28,31 +28,31 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether it is there; what could not be measured is not."""
+        """Whether the value lies within the bounds; a value that could not be measured does not."""
         return math.isfinite(self.value) and self.least <= self.value <= self.most
 
     @property
     def target(self) -> str:
-        """The bounds in words."""
+        """The bounds as text."""
         if math.isinf(self.least):
             return f"<= {self.most:.3g}"
         return f"{self.least:.3g} .. {self.most:.3g}" if math.isfinite(self.most) else f">= {self.least:.3g}"
 
     def plain(self) -> dict[str, Any]:
-        """For JSON, which has no infinity."""
+        """The data for JSON, which has no infinity."""
         values = {name: value for name, value in asdict(self).items() if name == "what" or math.isfinite(value)}
         return {**values, "passed": self.passed}
 
 
 def at_most(what: str, value: float, most: float) -> Verdict:
-    """A figure that must not be larger."""
+    """A figure with an upper bound."""
     return Verdict(what, value, -math.inf, most)
 
 
 def judge_quality(figures: Mapping[str, Any]) -> list[Verdict]:
-    """After 64 training frames: brightness and structure are right, and noise is gone that a perfect cache would take away.
+    """Judge brightness and structure after 64 training frames, and the noise that is left of uncached rendering's.
 
-    Noise alone says nothing: a cache that answers black has the least. So the image's mean and that of its blocks come first.
+    Noise alone means little, as a black cache has the least. So the means of the image and of its blocks come first.
     """
     return [
         Verdict("image mean / reference", figures["image_mean"], 0.97, 1.03),
@@ -63,14 +63,14 @@ def judge_quality(figures: Mapping[str, Any]) -> list[Verdict]:
 
 
 def allowed_share(seconds: float) -> float:
-    """relMSE over uncached that is allowed after some seconds: 1/5 up to 10 s, 1/3 from 60 s on, between by log(time)."""
+    """Largest allowed relMSE relative to uncached rendering: 1/5 up to 10 s, 1/3 from 60 s on, interpolated in log(time)."""
     (first, low), (last, high) = UNCACHED_SHARE.items()
     part = math.log(max(seconds, first) / first) / math.log(last / first)
     return low * (high / low) ** min(part, 1.0)
 
 
 def judge_race(figures: Mapping[str, Any]) -> list[Verdict]:
-    """At equal time, training and warm-up included."""
+    """Judge errors at equal time, including warm-up and training."""
     verdicts = []
     for point in figures["points"]:
         seconds = point["seconds"]
@@ -81,12 +81,12 @@ def judge_race(figures: Mapping[str, Any]) -> list[Verdict]:
 
 
 def judge_direct(figures: Mapping[str, Any]) -> list[Verdict]:
-    """In a directly lit scene there is little to gain, and little may be lost."""
+    """Judge a directly lit scene, in which there is little to gain, and little may be lost."""
     return [at_most(f"relMSE / uncached at {p['seconds']:g} s", p["on_ratio"], 1.1) for p in figures["points"]]
 
 
 def judge_cost(figures: Mapping[str, Any]) -> list[Verdict]:
-    """Time of the cache's work, in uncached frames."""
+    """Judge the time of the cache's work, in uncached frames."""
     return [
         at_most("queries / uncached frame", figures["query"], 0.6),
         at_most("queries + training in the warm-up / uncached frame", figures["query_and_training"], 1.5),
@@ -95,7 +95,7 @@ def judge_cost(figures: Mapping[str, Any]) -> list[Verdict]:
 
 
 def judge_encodings(figures: Mapping[str, Any]) -> list[Verdict]:
-    """The hash grid against the triangle wave."""
+    """Judge the hash grid compared with the triangle wave."""
     return [
         at_most("view: relMSE, hash / triangle-wave", figures["rel_mse_ratio"], 1.0),
         at_most("view: time, hash / triangle-wave", figures["time_ratio"], 1.3),

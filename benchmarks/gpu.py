@@ -1,16 +1,16 @@
-"""A GPU: parity of the networks with a reference, their throughput beside tiny-cuda-nn and torch, the distance to the floor;
-frames with the radiance cache, and the tasks' scores.
+"""Benchmark of a GPU: networks, frames with the radiance cache, and scores of the tasks.
 
     python -m benchmarks.gpu [--device cuda:0] [--parts networks frames tasks] [--quick] [--json [FILE]]
 
-The model is that of `benchmarks.nn` with tables of 2^19 entries. `fused` is encoding and network in one kernel, `graph` the same
-launched as a CUDA graph, with steps of the optimizer that are decided on the device; `blocked` the encoding's kernel and torch's
-matrix products, `tinycudann` its modules with our loss and optimizer, where they can be imported, `torch` the plain peer of
-`benchmarks.torch_grid`. All are timed in turn in one run, compilation excluded; ratios are of speeds, fused to the others. The
-floor of an operation is the largest of three times: its bytes over the measured bandwidth of a copy, its multiplications over the
-rate of the largest matrix product, both counted once as if caches were perfect, and its random reads, whose ceiling is measured
-beside, as they cost most. Frames are those of `benchmarks.gpu_frames`, and tasks those of `benchmarks.tasks` without their peer,
-where their data are there.
+Networks are compared with a reference, with tiny-cuda-nn, with torch and with the limits of the hardware. The model is that of
+`benchmarks.nn` with tables of 2^19 entries. `fused` runs encoding and network in one kernel, and `graph` launches the same as a
+CUDA graph, with optimizer steps that are decided on the device; `blocked` runs the encoding's kernel and torch's matrix
+products, `tinycudann` its modules, if they can be imported, with our loss and optimizer, and `torch` the plain peer of
+`benchmarks.torch_grid`. All take turns in one run, and compilation is excluded; ratios are speeds of fused relative to the
+others. The floor of an operation is the largest of three times: its bytes over the measured bandwidth of a copy and its
+multiplications over the rate of the largest matrix product, both counted as with perfect caches, and its random reads over
+their measured rate, as they are the most expensive part. Frames are those of `benchmarks.gpu_frames`, and tasks those of
+`benchmarks.tasks` without their peer, if their data are available.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ RESULTS = Path(__file__).parent / "results"
 PARTS = ("networks", "frames", "tasks")
 LOG2_ENTRIES = 19
 SIZES, QUICK_SIZES = (14, 16, 18, 20, 21), (14, 16)
-"""log2 of queries."""
+"""Binary logarithms of the number of queries."""
 
 WIDTHS = ((16, 2), (32, 2), (64, 2), (64, 5), (128, 2), (128, 4))
-"""Neurons and hidden layers of the networks whose parity is shown."""
+"""Neurons and hidden layers of the networks whose agreement is checked."""
 
 PARITY_SIZES = (1000, 2**16 + 3)
 TORCH_CHUNK = 2**19
 FRAME, QUICK_FRAME = (1920, 1080), (480, 270)
 TASK_TIMES = (1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
-"""Seconds of training after which scores are taken."""
+"""Training times in seconds at which scores are taken."""
 MATRIX = 8192
-"""Rows and columns of the product whose rate is the ceiling."""
+"""Number of rows and columns of the matrix product whose rate is the ceiling."""
 
 
 def make_model(device: torch.device, network: tuple[int, int] = (64, 2), **options: Any) -> nn.Model:
-    """A model whose grid has values as large as inputs are."""
+    """A model whose grid has values as large as its inputs."""
     config = configuration(LOG2_ENTRIES)
     config["network"] |= {"n_neurons": network[0], "n_hidden_layers": network[1]}
     model = nn.Model(N_INPUT, N_OUTPUT, config, device=device, **options)
@@ -82,7 +82,7 @@ def make_model(device: torch.device, network: tuple[int, int] = (64, 2), **optio
 
 
 def check_parity(device: torch.device) -> list[dict[str, Any]]:
-    """Differences of the fused network from the reference in float64, on every width, and their table."""
+    """Compare the fused network with the float64 reference for every width, and print a table."""
     limits = dict(zip(("output", "weights", "grid"), TOLERANCES["float16"], strict=True))
     print("parity with float64" + "".join(f"{f'{name} (<= {limit:g})':>22}" for name, limit in limits.items()))
     rows = []
@@ -130,7 +130,7 @@ class Way:
         self.trainer = nn.Trainer(model)
 
     def task(self, operation: str, x: Tensor, target: Tensor) -> Callable[[], object] | None:
-        """What to time, or None where there is no such operation."""
+        """The function to time, or None if the operation does not exist."""
         if operation == "encode":
             encode = getattr(self.model.backend, "encode", None)
             return encode and (lambda: encode(x, self.model.params))
@@ -140,10 +140,10 @@ class Way:
 
 
 class GraphWay(Way):
-    """The same, launched as a CUDA graph.
+    """A fused model launched as a CUDA graph.
 
     Args:
-        model: A fused model.
+        model: The model.
     """
 
     def __init__(self, model: nn.Model) -> None:
@@ -159,7 +159,7 @@ class TorchWay:
     """Plain torch with half operands.
 
     Args:
-        model: Whose parameters to copy.
+        model: The model whose parameters are copied.
     """
 
     def __init__(self, model: nn.Model) -> None:
@@ -167,14 +167,14 @@ class TorchWay:
         self.training = TorchTraining(self.peer, ADAM, TORCH_CHUNK)
 
     def task(self, operation: str, x: Tensor, target: Tensor) -> Callable[[], object]:
-        """What to time."""
+        """The function to time."""
         if operation == "training":
             return lambda: self.training.step(x, target)
         return lambda: in_chunks(self.peer.encode if operation == "encode" else self.peer, x, TORCH_CHUNK)
 
 
 def build_ways(device: torch.device) -> tuple[dict[str, Any], dict[str, str]]:
-    """All ways that can be had, and why others are left out."""
+    """All ways that are available, and the reasons why others are left out."""
     ways: dict[str, Any] = {
         "fused": Way(make_model(device, fused=True)),
         "graph": GraphWay(make_model(device, fused=True)),
@@ -191,7 +191,7 @@ def build_ways(device: torch.device) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def measure_throughput(ways: dict[str, Any], device: torch.device, sizes: tuple[int, ...], rounds: int) -> list[dict]:
-    """Queries a second of each operation, size and way, and their table."""
+    """Measure queries per second for each operation, size and way, and print a table."""
     others = [name for name in ways if name != "fused"]
     print(f"\n{'M queries/s':<12}{'queries':>8}{'fused':>10}" + "".join(f"{name:>12}{'ratio':>8}" for name in others))
     rows = []
@@ -200,7 +200,7 @@ def measure_throughput(ways: dict[str, Any], device: torch.device, sizes: tuple[
             x, target = batch(2**log2_size, device)
             tasks = {name: way.task(operation, x, target) for name, way in ways.items()}
             if operation == "encode":
-                tasks.pop("fused")  # it has no such step
+                tasks.pop("fused")  # fused has no such step
             seconds = time_in_turn({name: task for name, task in tasks.items() if task}, device, rounds)
             rates = {name: 2**log2_size / value for name, value in seconds.items()}
             line = f"{operation:<12}{f'2^{log2_size}':>8}" + _column(rates, "fused", 10)
@@ -220,7 +220,7 @@ def _column(rates: dict[str, float], name: str, width: int) -> str:
 
 
 def measure_ceilings(model: nn.Model, rounds: int) -> dict[str, float]:
-    """What the GPU can do at most."""
+    """Measure the peak rates of the GPU."""
     device = model.device
     a, b = (torch.randn(MATRIX, MATRIX, device=device).half() for _ in range(2))
     seconds = time_in_turn({"product": lambda: a @ b}, device, rounds)["product"]
@@ -232,7 +232,7 @@ def measure_ceilings(model: nn.Model, rounds: int) -> dict[str, float]:
 
 
 def compare_with_floor(ceilings: dict[str, float], model: nn.Model, throughput: list[dict]) -> list[dict[str, Any]]:
-    """Measured time over the floor, and the table of both."""
+    """Compare measured times with the floor, and print a table."""
     structure = model.structure
     flops = 2 * structure.n_matrix_params
     reads = 2**N_INPUT * len(structure.encoding.levels)
@@ -247,11 +247,11 @@ def compare_with_floor(ceilings: dict[str, float], model: nn.Model, throughput: 
         if "fused" not in row["queries_per_second"]:
             continue
         training = operation == "training"
-        # Input, output; in training target and both gradients' way through memory as well, and the table's gradient and moments
+        # Input and output; in training also the target and both gradients through memory, and the table's gradient and moments
         moved = 4 * (N_INPUT + N_OUTPUT) + (4 * 4 * N_OUTPUT + 4 * structure.width if training else 0)
         floor = {
             "bytes": (moved + table * (1 + 9 * training) / n) / ceilings["copy_bytes_per_second"],
-            # Forwards again, input gradient, weight gradient
+            # Forward pass again, input gradient, weight gradient
             "products": flops * (4 if training else 1) / ceilings["matrix_flops"],
             "gathers": reads * (2 if training else 1) / ceilings["gathers_per_second"],
         }
@@ -264,7 +264,7 @@ def compare_with_floor(ceilings: dict[str, float], model: nn.Model, throughput: 
 
 
 def measure_networks(device: torch.device, sizes: tuple[int, ...], rounds: int) -> dict[str, Any]:
-    """Parity, throughput and floor of encoding and network."""
+    """Measure agreement, throughput and floor of encoding and network."""
     parity = check_parity(device)
     ways, absent = build_ways(device)
     throughput = measure_throughput(ways, device, sizes, rounds)
@@ -275,7 +275,7 @@ def measure_networks(device: torch.device, sizes: tuple[int, ...], rounds: int) 
 
 
 def measure_tasks(device: str, seconds: float) -> list[dict[str, Any]]:
-    """Scores of all tasks whose data are there."""
+    """Take the scores of all tasks whose data are available."""
     print(f"\ntasks, up to {seconds:g} s of training each")
     times = tuple(t for t in TASK_TIMES if t < seconds)
     found = []
@@ -288,14 +288,18 @@ def measure_tasks(device: str, seconds: float) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--quick", action="store_true", help="few queries, small frames, short training")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
-        "--json", nargs="?", type=Path, const=Path(), help="a file, or none for one in benchmarks/results"
+        "--json",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        help="write results to this file, or without a name to benchmarks/results",
     )
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
@@ -303,7 +307,7 @@ def main() -> None:
     device, quick = torch.device(arguments.device), arguments.quick
     if device.type != "cuda":
         raise SystemExit(
-            f'benchmarks.gpu: --device {arguments.device} is no GPU; on a CPU run "python -m benchmarks.nn"'
+            f'benchmarks.gpu: --device {arguments.device} is not a GPU; on a CPU run "python -m benchmarks.nn"'
         )
 
     start = time.time()
@@ -317,14 +321,14 @@ def main() -> None:
         results["frames"] = measure_frames(arguments.device, QUICK_FRAME if quick else FRAME, arguments.rounds)
     if "tasks" in arguments.parts:
         results["tasks"] = measure_tasks(arguments.device, 5.0 if quick else 60.0)
-    print(f"\n{time.time() - start:.0f} s in all")
+    print(f"\n{time.time() - start:.0f} s in total")
     if arguments.json is not None:
         slug = device_slug(machine["device"], 1)
         file = RESULTS / f"gpu-{slug}.json" if arguments.json == Path() else arguments.json
         file.write_text(json.dumps(results, indent=1, default=float) + "\n")
         print(f"written to {file}")
     if not all(row["agrees"] for row in results.get("parity", ())):
-        raise SystemExit("benchmarks.gpu: the fused network differs from the reference: its speed says nothing")
+        raise SystemExit("benchmarks.gpu: the fused network differs from the reference, so its speed means nothing")
 
 
 if __name__ == "__main__":

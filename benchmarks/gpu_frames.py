@@ -1,4 +1,4 @@
-"""Frames with the radiance cache, uncached ones in turn with them: milliseconds of their parts, frames and segments a second."""
+"""Frames with the radiance cache take turns with uncached ones: milliseconds of their parts, frames and segments per second."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from benchmarks.scenes import rippled_ball
 
 OWN = ("cornell-box", "door-ajar")
 BALL = (354, 354)
-"""Rows and columns of vertices: 250 thousand triangles."""
+"""Rows and columns of vertices, which give 250 thousand triangles."""
 ENCODINGS = ("hash", "triangle-wave")
-"""The second is the paper's, with its five layers of 64."""
+"""The second encoding is that of the paper, with a network of five layers of 64."""
 
 COLUMNS = ("uncached", "trace", "query", "training", "both", "frame", "frames/s", "queries/path", "M segments/s")
 COLUMNS += ("records in steps",)
-"""Of the table; `both` are query and training, `frame` is a whole one after the warm-up, with its share of training."""
+"""Columns of the table. `both` is query plus training, and `frame` a whole frame after the warm-up, with its part of training."""
 
 
 def stages(device: str, size: tuple[int, int]) -> Iterator[Stage]:
-    """The scenes that frames are timed in."""
+    """Yield the scenes of the benchmark."""
     width, height = size
     for name in OWN:
         yield Stage(name, nrc.load_scene(find_scene(name)), width, height=height, device=device)
@@ -37,16 +37,16 @@ def stages(device: str, size: tuple[int, int]) -> Iterator[Stage]:
 
 
 def measure_frames(device: str, size: tuple[int, int], rounds: int) -> list[dict[str, Any]]:
-    """Times of frames in each scene and by each encoding, and their table.
+    """Measure the times of frames in each scene with each encoding, and print a table.
 
     Args:
-        device: Where to render.
-        size: Of the frames [pixels].
-        rounds: Frames of each kind, of whose times the medians are taken.
+        device: The device to render on.
+        size: Size of the frames [pixels].
+        rounds: Number of frames of each kind, whose times are reduced to medians.
     """
     print(f"\n{f'ms of {size[0]} x {size[1]} frames':<40}" + "".join(f"{name:>{len(name) + 2}}" for name in COLUMNS))
     rows = []
-    # Fused networks and recorded frames are emulated on the CPU, which says nothing of their time
+    # Fused networks and recorded frames are emulated on the CPU, so their times there mean nothing
     kinds = list(itertools.product(ENCODINGS, (False, True) if device.startswith("cuda") else (False,)))
     for stage in stages(device, size):
         for encoding, fused in kinds:

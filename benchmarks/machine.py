@@ -1,4 +1,4 @@
-"""What a benchmark ran on: names for the head of its tables, its JSON and the file that holds it."""
+"""The machine that a benchmark ran on, for the heads of tables, for JSON, and for the names of result files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cpu_name() -> str:
 
 
 def device_slug(gpu: str | None, threads: int) -> str:
-    """The part of a result's file name that says where it was measured: `cpu-2-cores`, `nvidia-h100-80gb-hbm3`."""
+    """The part of a result's file name that identifies the machine: `cpu-2-cores`, `nvidia-h100-80gb-hbm3`."""
     if gpu is None:
         return f"cpu-{threads}-cores"
     return re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")

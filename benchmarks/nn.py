@@ -432,7 +432,7 @@ def build_native(log2_entries: int, device: torch.device, threads: int) -> Ours 
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", help="cpu or cuda:0; a GPU if there is one unless given")
     parser.add_argument("--threads", type=int, default=default_threads(), help="threads on the CPU")
@@ -458,7 +458,7 @@ def main() -> None:
     print(", ".join(f"{k} {v}" for k, v in machine.items()))
     notes: dict[str, Any] = {}
     results = [measure_model(t, device, arguments, notes) for t in TABLE_SIZES[: 1 if arguments.quick else None]]
-    print(f"\n{time.time() - start:.0f} s in all")
+    print(f"\n{time.time() - start:.0f} s in total")
     if arguments.json is not None:
         file = (
             RESULTS / f"nn-{device_slug(gpu, arguments.threads)}.json" if arguments.json == Path() else arguments.json

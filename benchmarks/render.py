@@ -111,7 +111,7 @@ def measure(name: str, path: Path, arguments: argparse.Namespace) -> dict:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5.0, help="time of each equal-time render")
     parser.add_argument("--rounds", type=int, default=5)

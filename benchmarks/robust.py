@@ -3,7 +3,7 @@
     python -m benchmarks.robust [--mesh scenes/meshes/knot.ply] [--rays 20000000] [--json FILE]
 
 Rays start just inside random faces of a closed mesh, in random directions; a ray that hits nothing has leaked. An origin that
-loses 1 % of its rays or more is not inside the mesh after all, and is left out.
+loses 1 % of its rays or more does not lie inside the mesh, and is left out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def count_misses(intersect: wp.uint64, scene: wp.uint64, origins: wp.array[wp.ve
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mesh", type=Path, default=Path(__file__).parent.parent / "scenes" / "meshes" / "knot.ply")
     parser.add_argument("--rays", type=int, default=20_000_000)

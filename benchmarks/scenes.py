@@ -88,7 +88,7 @@ def million_triangles(folder: Path, width: int) -> str:
 
 
 def rippled_ball(folder: Path, width: int, rows: int, columns: int) -> str:
-    """A ball of two triangles for each of rows x columns vertices but the last, with normals, under a lamp and a sky."""
+    """A ball with two triangles per quad of rows x columns vertices, with normals, under a lamp and a sky."""
     theta, phi = np.meshgrid(np.linspace(1e-3, np.pi - 1e-3, rows), np.linspace(0, 2 * np.pi, columns), indexing="ij")
     radius = 1.0 + 0.06 * np.sin(9 * theta) * np.sin(12 * phi) + 0.012 * np.sin(61 * theta) * np.cos(70 * phi)
     p = radius[..., None] * np.stack([np.sin(theta) * np.cos(phi), np.cos(theta), np.sin(theta) * np.sin(phi)], axis=-1)

@@ -1,11 +1,11 @@
-"""How steady the radiance cache is: flicker, drift, stale light after a change, and what it forgets off screen.
+"""Stability of the radiance cache: flicker, drift, stale light after a change, and what it forgets off screen.
 
     python -m benchmarks.stability [--quick] [--threads 2] [--json [FILE]]
 
-In a small closed room with two lights. Errors are the root mean square relative errors of the means of 16 x 16 blocks of what the
-cache would show at that moment: it is frozen for two images with random numbers of their own, whose noise cancels against
-that of two uncached references. Frames are counted until the error stays within 5 %, beside a cache that does not adapt and one
-that begins anew.
+The scene is a small closed room with two lights. Errors are root mean square relative errors of the means of 16 x 16 blocks of
+the image that the cache would show at that moment: it is frozen for two images with separate random numbers, whose noise
+cancels against that of two uncached references. The number of frames until the error stays within 5 % is compared with that of
+a cache that does not adapt, and of a new one.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from nrc_tracer.tracer import Renderer
 RESULTS = Path(__file__).parent / "results"
 
 WITHIN = 0.05
-"""Error at which a change is through."""
+"""Error at which a change counts as completed."""
 AS_BEFORE = 1.25
-"""Times the error before, at which a place is remembered as well as it was."""
+"""Factor of the earlier error at which a place counts as remembered as well as before."""
 
 SETTINGS = {"records": 4096, "train_every": 1}
-"""With these one frame in five or six trains, as usual settings do in larger films; in so small a one they hardly ever would."""
+"""With these settings one frame in five or six trains, as with usual settings in larger films; here those would hardly train."""
 SETTLED = 64
-"""Frames after the warm-up, before anything is changed."""
+"""Number of frames after the warm-up and before the first change."""
 
 PROBES = (0, 1, 2, 4, 8, 12, 16, 20, 24, 32, 48, 64, 128)
 QUICK_PROBES = (0, 1, 4, 8, 16, 32, 48)
-"""Frames after a change at which the error is measured."""
+"""Numbers of frames after a change at which the error is measured."""
 
 DARK = 1e-3
-"""What the lights are dimmed by."""
+"""Factor by which the lights are dimmed."""
 
 CHANGES: dict[str, tuple[dict[str, float], dict[str, float]]] = {
     "near light off": ({}, {"warm": 0.0}),
@@ -57,7 +57,7 @@ CHANGES: dict[str, tuple[dict[str, float], dict[str, float]]] = {
     "bright to dark": ({}, {"warm": DARK, "cool": DARK}),
     "dark to bright": ({"warm": DARK, "cool": DARK}, {}),
 }
-"""Lights before and after."""
+"""Lights before and after each change."""
 QUICK_CHANGES = ("near light off", "bright to dark")
 
 
@@ -65,10 +65,10 @@ class Bench:
     """Renderers, references and settings of one run.
 
     Args:
-        threads: On the CPU.
-        reference_samples: Per pixel, of each of two references.
-        probe_frames: Frames of each of two images that a cache is measured by.
-        folder: For caches that several measurements begin with.
+        threads: Threads on the CPU.
+        reference_samples: Samples per pixel of each of two references.
+        probe_frames: Frames of each of the two images with which a cache is measured.
+        folder: Folder for caches from which several measurements start.
     """
 
     def __init__(self, threads: int, reference_samples: int, probe_frames: int, folder: Path) -> None:
@@ -77,7 +77,7 @@ class Bench:
         self._references: dict[str, Images] = {}
 
     def renderer(self, scene: Scene, cache: RadianceCache | None = None, seed: int = 0) -> Renderer:
-        """One for the scene."""
+        """A renderer of the scene."""
         return Renderer(scene, device="cpu", threads=self.threads, cache=cache, seed=seed)
 
     def references(self, scene: Scene) -> Images:
@@ -93,7 +93,7 @@ class Bench:
         return self._references[key]
 
     def settled(self, scene: Scene, **settings: Any) -> RadianceCache:
-        """A cache that has warmed up and been used for a while; the same, but a copy of its own, for the same scene."""
+        """A cache that has warmed up and been used for a while; every call for the same scene returns a separate, equal copy."""
         file = self._folder / f"{hashlib.sha256(repr(scene.description).encode()).hexdigest()}.safetensors"
         if not file.exists():
             renderer = self.renderer(scene, RadianceCache(**SETTINGS))
@@ -102,12 +102,12 @@ class Bench:
         return RadianceCache.load(file, **settings)
 
     def fresh_seed(self) -> int:
-        """A seed that nothing in this run has had, so that no two images share their noise."""
+        """A seed that was not used before in this run, so that no two images share their noise."""
         self._seed += 1
         return self._seed
 
     def measure(self, renderer: Renderer, references: Images) -> Error:
-        """What the renderer's cache shows now. The renderer's image begins anew; its cache stays as it is."""
+        """Measure what the renderer's cache shows now. The renderer begins a new image, and its cache does not change."""
         if not renderer.cache.is_trained:
             return Error(1.0, 0.0)
         images = []
@@ -123,7 +123,7 @@ class Bench:
 
 
 def follow(bench: Bench, renderer: Renderer, references: Images, probes: Sequence[int]) -> Recovery:
-    """Render on, and measure at the frames of `probes`."""
+    """Continue rendering, and measure at the frames of `probes`."""
     recovery, done, total = Recovery(), 0, 0.0
     for frame in probes:
         if frame > done:
@@ -141,10 +141,9 @@ def follow(bench: Bench, renderer: Renderer, references: Images, probes: Sequenc
 
 
 def measure_static(bench: Bench, frames: int) -> dict[str, Any]:
-    """Frames of a scene at rest, of a cache that learns on and of a copy that is frozen, with the same random numbers.
+    """Compare frames of a still scene for a cache that continues to learn and a frozen copy, with the same random numbers.
 
-    What the two have not in common comes of learning alone. Changes are root mean squares over blocks, relative to the
-    block's mean.
+    The difference of the two is due to learning alone. Changes are root mean squares over blocks, relative to the block's mean.
     """
     scene = room()
     references = bench.references(scene)
@@ -168,7 +167,7 @@ def measure_static(bench: Bench, frames: int) -> dict[str, Any]:
 
 
 def frame_means(renderer: Renderer) -> np.ndarray:
-    """Add a frame; the means of its blocks, [rows, columns, 3]."""
+    """Add a frame, and return the means of its blocks, [rows, columns, 3]."""
     sums = renderer.moments()[0] * renderer.samples
     renderer.step(1)
     return block_sums(renderer.moments()[0] * renderer.samples - sums) / BLOCK**2
@@ -178,7 +177,7 @@ def frame_means(renderer: Renderer) -> np.ndarray:
 
 
 def measure_change(bench: Bench, name: str, variants: Sequence[str], probes: Sequence[int]) -> dict[str, Recovery]:
-    """What each variant of a cache makes of a change of the light."""
+    """Measure how each variant of a cache reacts to a change of the light."""
     lights_before, lights_after = CHANGES[name]
     before, after = room(**lights_before), room(**lights_after)
     references = bench.references(after)
@@ -190,19 +189,19 @@ def measure_change(bench: Bench, name: str, variants: Sequence[str], probes: Seq
 
 
 def adapting(bench: Bench, cache: RadianceCache, before: Scene, after: Scene) -> Renderer:
-    """As `Renderer.update` does it."""
+    """Change the scene by `Renderer.update`."""
     renderer = bench.renderer(before, cache)
     renderer.update(after)
     return renderer
 
 
 def not_adapting(bench: Bench, cache: RadianceCache, before: Scene, after: Scene) -> Renderer:
-    """Without the frames of training that an update brings: the cache learns on as if nothing had happened."""
+    """Change the scene without the training frames of an update: the cache continues to learn as if nothing had happened."""
     return bench.renderer(after, cache)
 
 
 def beginning_anew(bench: Bench, cache: RadianceCache, before: Scene, after: Scene) -> Renderer:
-    """A new cache, which trains in its first frames as one does that adapts."""
+    """Start a new cache, which trains in its first frames like one that adapts."""
     renderer = bench.renderer(after, RadianceCache(train_frames=0, **SETTINGS))
     renderer.update(after)
     return renderer
@@ -251,7 +250,7 @@ def show_static(found: dict[str, Any]) -> None:
     print(f"  {'frozen':<46}{found['change_frozen']:>8.4f}{found['change_ratio']:>8.3f} x")
     share = found["change_by_learning"] / found["change_frozen"]
     print(f"  {'by learning alone':<46}{found['change_by_learning']:>8.4f}{share:>8.3f} x")
-    print(f"  {'largest drift of the mean, beside frozen':<46}{found['largest_drift']:>8.4f}")
+    print(f"  {'largest drift of the mean, relative to frozen':<46}{found['largest_drift']:>8.4f}")
     for when in ("before", "after"):
         print(
             f"  {f'error of blocks {when}':<46}{found[when]['block_error']:>8.4f}{found[when]['image_mean']:>8.3f} x brightness"
@@ -273,7 +272,7 @@ def show_change(name: str, found: dict[str, Recovery], adapted: int) -> None:
 
 
 def show_return(found: dict[str, Any]) -> None:
-    """Print what was forgotten."""
+    """Print how much was forgotten."""
     until = found["frames_until_as_before"]
     print(f"\nlooking away for {found['frames_away']} frames, and back: error of blocks")
     rows = {
@@ -289,14 +288,18 @@ def show_return(found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer frames, changes and samples")
-    parser.add_argument("--threads", type=int, default=core_count(), help="on the CPU")
-    parser.add_argument("--changes", nargs="+", choices=CHANGES, help="of the light; all unless given")
-    parser.add_argument("--only-changes", action="store_true", help="no scene at rest, no looking away")
+    parser.add_argument("--threads", type=int, default=core_count(), help="threads on the CPU")
+    parser.add_argument("--changes", nargs="+", choices=CHANGES, help="changes of the light to measure (default: all)")
+    parser.add_argument("--only-changes", action="store_true", help="leave out the still scene and looking away")
     parser.add_argument(
-        "--json", nargs="?", type=Path, const=Path(), help="a file, or none for one in benchmarks/results"
+        "--json",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        help="write results to this file, or without a name to benchmarks/results",
     )
     arguments = parser.parse_args()
     quick = arguments.quick
@@ -326,7 +329,7 @@ def main() -> None:
         if not arguments.only_changes:
             document["look_away"] = measure_return(bench, 64 if quick else 256, probes[:-2])
             show_return(document["look_away"])
-    print(f"\n{time.time() - start:.0f} s in all")
+    print(f"\n{time.time() - start:.0f} s in total")
     if arguments.json is not None:
         name = f"stability-{device_slug(None, arguments.threads)}.json"
         file = RESULTS / name if arguments.json == Path() else arguments.json

@@ -1,4 +1,4 @@
-"""Figures of how steady a cache is: errors without noise, recovery after a change, flicker and drift."""
+"""Figures of a cache's stability: errors without noise, recovery after a change, flicker and drift."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Images = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Error:
-    """Of what a cache shows at a moment.
+    """The error of the image that a cache shows at some moment.
 
     Attributes:
         blocks: Root mean square relative error of the means of blocks.
-        mean: Brightness of the image, as a factor to the reference's.
+        mean: Brightness of the image relative to the reference.
     """
 
     blocks: float
@@ -27,7 +27,7 @@ class Error:
 
 
 def compare(images: Images, references: Images) -> Error:
-    """Hold two independent images against two independent references, so that the noise of none of them counts."""
+    """Compare two independent images with two independent references so that their noise cancels."""
     x1, x2, r1, r2 = (block_sums(image.astype(np.float64)) for image in (*images, *references))
     r = 0.5 * (r1 + r2)
     square = np.mean((x1 - r1) * (x2 - r2) / (r**2 + 0.01 * r.mean() ** 2))
@@ -35,18 +35,18 @@ def compare(images: Images, references: Images) -> Error:
 
 
 def plain_error(error: Error) -> dict[str, float]:
-    """For JSON."""
+    """The error as data for JSON."""
     return {"block_error": error.blocks, "image_mean": error.mean}
 
 
 @dataclass
 class Recovery:
-    """Errors by frames after a change.
+    """Errors at several frames after a change.
 
     Attributes:
-        frames: When it was measured.
-        errors: What was found.
-        film: Error of the mean of all frames since the change, those right after it included; its noise is in it.
+        frames: Frames at which the error was measured.
+        errors: The errors.
+        film: Error of the mean of all frames since the change, including the first ones; it contains their noise.
     """
 
     frames: list[int] = field(default_factory=list)
@@ -54,13 +54,13 @@ class Recovery:
     film: float = math.nan
 
     def until(self, error: float) -> int | None:
-        """The first frame from which on the error stays below a bound; None if it never does."""
+        """The first frame after which the error stays within a bound; None if it never does."""
         above = [i for i, found in enumerate(self.errors) if found.blocks > error]
         first = above[-1] + 1 if above else 0
         return self.frames[first] if first < len(self.frames) else None
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """The errors as data for JSON."""
         return {
             "frames": self.frames,
             "block_error": [e.blocks for e in self.errors],
@@ -70,7 +70,7 @@ class Recovery:
 
 
 def flicker(learning: np.ndarray, frozen: np.ndarray) -> dict[str, float]:
-    """Change from one frame to the next, of each cache and of their difference."""
+    """Change from one frame to the next, for each cache and for their difference."""
     level = frozen.mean(axis=0)
 
     def change(values: np.ndarray) -> float:

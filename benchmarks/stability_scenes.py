@@ -1,4 +1,4 @@
-"""The scene of the stability benchmark: a closed room in two halves with two lights, and a camera for each half."""
+"""The scene of the stability benchmark: a closed room with two halves and two lights, and a camera for each half."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from nrc_tracer.scene.model import (
 )
 
 FILM = (96, 64)
-"""Width and height [pixels]."""
+"""Width and height of the film [pixels]."""
 
 WARM, COOL = (20.0, 11.0, 4.0), (4.0, 9.0, 20.0)
 """Radiance of the lights."""
 
 FRONT = Perspective(to_world=(LookAt(origin=(0.0, 0.1, 2.6), target=(0.1, -0.1, -3.0)),), fov=62.0)
-"""Towards the first half of the room, through the gap in the wall between the halves."""
+"""A camera that looks at the first half of the room, through the gap in the wall between the halves."""
 BACK = Perspective(to_world=(LookAt(origin=(-0.2, 0.2, -2.6), target=(0.0, -0.1, 3.0)),), fov=62.0)
-"""The other way, from the other end."""
+"""A camera that looks the other way, from the other end."""
 
 
 def room(*, warm: float = 1.0, cool: float = 1.0) -> Scene:
-    """A room of 4 x 2 x 6 with coloured walls, closed on all sides: what is not lit directly is lit by many bounces.
+    """A room of 4 x 2 x 6 with coloured walls, closed on all sides: parts that are not lit directly are lit by many bounces.
 
     Args:
-        warm: How bright the light in the half of negative z is, as a factor; 0 turns it off.
-        cool: The same for the other half.
+        warm: Brightness of the light in the half of negative z, as a factor; 0 turns it off.
+        cool: Brightness of the light in the other half.
     """
 
     def wall(half: tuple[float, float], place: tuple[float, float, float], *turns: Rotate, material: str) -> Rectangle:

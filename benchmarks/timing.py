@@ -1,4 +1,4 @@
-"""Timing several ways to do one thing in turn, so that a busy machine slows all of them alike."""
+"""Timing several ways of doing the same thing in turn, so that other load on the machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable
 import torch
 
 SHORTEST = 0.1
-"""Seconds that one timing lasts at least; shorter work is repeated."""
+"""Shortest duration of one timing in seconds; shorter work is repeated."""
 
 PAUSE = 0.02
-"""Seconds between two of them: torch's threads spin for a while after their work, and would disturb the next."""
+"""Seconds between two timings: torch's threads spin for a while after their work, and would disturb the next one."""
 
 Tasks = dict[str, Callable[[], object]]
 
@@ -25,7 +25,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def time_in_turn(tasks: Tasks, device: torch.device, rounds: int) -> dict[str, float]:
-    """The median seconds of each task over `rounds`, all tasks in turn in each of them, after a warm-up."""
+    """The median time of each task in seconds over `rounds`, with all tasks in turn in each round, after a warm-up."""
     repeats = {name: _repeats(task, device) for name, task in tasks.items()}
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds):
@@ -35,14 +35,14 @@ def time_in_turn(tasks: Tasks, device: torch.device, rounds: int) -> dict[str, f
 
 
 def _repeats(task: Callable[[], object], device: torch.device) -> int:
-    """Warm up; then how often to call a task in one timing."""
+    """Warm up, and return how often a task is called in one timing."""
     first = _time(task, device, 1)
     again = _time(task, device, 1) if first < 10 * SHORTEST else first
     return max(1, math.ceil(SHORTEST / max(min(first, again), 1e-6)))
 
 
 def _time(task: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Seconds of one call: by events on a GPU, by the clock elsewhere."""
+    """The time of one call in seconds, measured by events on a GPU and by the clock elsewhere."""
     if device.type == "cuda":
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize(device)

@@ -1,11 +1,11 @@
-"""The drop-in for tiny-cuda-nn's Python package on the CPU, beside the same networks of `torch.nn.Linear`.
+"""The drop-in for tiny-cuda-nn's Python package on the CPU, compared with the same networks made of `torch.nn.Linear`.
 
     python -m benchmarks.tinycudann [--rows 8 11 14 17] [--rounds 5] [--json [FILE]]
 
-`Network` alone, for three shapes: forward and backward pass with gradients of inputs and weights, and inference. Both ways take
-turns. Two times are compared: that of the clock, with one thread per core, and the processor time with one thread, which other
-work on the machine changes little. Then a training step of `NetworkWithInputEncoding` with a table of 2^19 entries: its four
-parts, with torch's Adam and with the fused form of it.
+`Network` alone is measured for three shapes: forward and backward pass with gradients of inputs and weights, and inference.
+Both implementations take turns. Two times are compared: the elapsed time with one thread per core, and the processor time with
+one thread, which other work on the machine changes little. Then a training step of `NetworkWithInputEncoding` with a table of
+2^19 entries is measured: its four parts, with torch's Adam and with its fused form.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ RESULTS = Path(__file__).parent / "results"
 SHAPES = {"63-16-32-1": (63, 16, 32, 1), "32-1-16-2": (32, 1, 16, 2), "32-3-64-2": (32, 3, 64, 2)}
 """Networks by name: inputs, outputs, neurons, hidden layers."""
 SHORTEST = 0.01
-"""Seconds that one timing lasts at least; shorter work is repeated."""
+"""Shortest duration of one timing in seconds; shorter work is repeated."""
 STEPS = 15
-"""Number of training steps that are timed."""
+"""Number of timed training steps."""
 GRID = {
     "otype": "HashGrid",
     "n_levels": 16,
@@ -46,7 +46,7 @@ NETWORK = {"otype": "FullyFusedMLP", "activation": "ReLU", "output_activation": 
 
 
 def stack(inputs: int, outputs: int, width: int, hidden: int) -> torch.nn.Sequential:
-    """The same network of `torch.nn.Linear`, without biases."""
+    """The same network made of `torch.nn.Linear`, without biases."""
     layers: list[torch.nn.Module] = []
     for index in range(hidden):
         layers += [torch.nn.Linear(width if index else inputs, width, bias=False), torch.nn.ReLU()]
@@ -68,7 +68,7 @@ def infer(module: torch.nn.Module, x: torch.Tensor) -> None:
 
 
 def time_pair(tasks: list[Callable[[], None]], clock: Callable[[], float], rounds: int) -> list[float]:
-    """The median seconds of each task, in turn."""
+    """The median time of each task in seconds, with tasks in turn."""
     repeats = []
     for task in tasks:
         for _ in range(3):
@@ -87,7 +87,7 @@ def time_pair(tasks: list[Callable[[], None]], clock: Callable[[], float], round
 
 
 def compare_networks(rows: list[int], threads: int, rounds: int) -> dict[str, Any]:
-    """Ratios of times, ours over `torch.nn.Linear`, by shape and number of rows, with the times in milliseconds."""
+    """Ratios of our times to those of `torch.nn.Linear`, by shape and number of rows, and the times in milliseconds."""
     torch.set_num_threads(threads)
     launcher = TorchLauncher("cpu", threads=threads)
     tinycudann_module._launcher = lambda *_: launcher  # type: ignore[assignment]  # the threads of all modules
@@ -115,7 +115,7 @@ def compare_networks(rows: list[int], threads: int, rounds: int) -> dict[str, An
 
 
 def time_steps(exponent: int) -> dict[str, Any]:
-    """Median milliseconds of the parts of a training step of `NetworkWithInputEncoding`, by optimizer."""
+    """Median times of the parts of a training step of `NetworkWithInputEncoding` in milliseconds, by optimizer."""
     module = tcnn.NetworkWithInputEncoding(3, 16, GRID, NETWORK | {"n_neurons": 64, "n_hidden_layers": 2})
     table: dict[str, Any] = {}
     for name, fused in (("Adam", False), ("Adam(fused=True)", True)):

@@ -1,4 +1,4 @@
-"""Make pictures/cache-view.png: the cache's prediction at the first surface, with two encodings, beside path tracing.
+"""Make pictures/cache-view.png: the cache's prediction at the first surface, with two encodings, next to path tracing.
 
 python scenes/make_cache_picture.py
 """

@@ -199,7 +199,7 @@ def teapot() -> Mesh:
 
 
 def _pipe(path: np.ndarray, radii: np.ndarray) -> Mesh:
-    """Return a tube along a path in the xy plane, whose last two rings are inside it."""
+    """Return a tube along a path in the xy plane, whose last two rings lie inside it."""
     outside = tube(path[:-2], np.tile((0.0, 0.0, 1.0), (len(path) - 2, 1)), radii[:-2], columns=12)
     inner = np.concatenate((path[-3:-2], path[-2:]))
     inside = tube(inner, np.tile((0.0, 0.0, 1.0), (3, 1)), np.concatenate((radii[-3:-2], radii[-2:])), columns=12)
@@ -339,7 +339,7 @@ def write_all(folder: Path) -> list[Path]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Make the meshes and the sky of the scenes.")
     parser.add_argument(
-        "folder", nargs="?", type=Path, default=FOLDER, help="where to write (default: beside this script)"
+        "folder", nargs="?", type=Path, default=FOLDER, help="where to write (default: the folder of this script)"
     )
     for written in write_all(parser.parse_args().folder):
         print(f"{written}: {written.stat().st_size:,} bytes")

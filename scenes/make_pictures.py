@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parent
 SAMPLES = {"cornell-box": 512, "door-ajar": 768, "many-lights": 192, "material-spheres": 768, "window-room": 160}
 """Samples per pixel of each picture."""
 MAX_BYTES = 240_000
-"""Size of a file from which on a palette is used [bytes]."""
+"""Size of a file above which a palette is used [bytes]."""
 
 
 def write_picture(rgb: np.ndarray, path: Path) -> None:

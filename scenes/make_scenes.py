@@ -170,7 +170,7 @@ def write_all(folder: Path) -> list[Path]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Make the scene that is too long to write by hand.")
     parser.add_argument(
-        "folder", nargs="?", type=Path, default=FOLDER, help="where to write (default: beside this script)"
+        "folder", nargs="?", type=Path, default=FOLDER, help="where to write (default: the folder of this script)"
     )
     for written in write_all(parser.parse_args().folder):
         print(f"{written}: {written.stat().st_size:,} bytes")

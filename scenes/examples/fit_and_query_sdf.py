@@ -1,8 +1,8 @@
-"""Fit a network to the signed distance of a mesh, ask it for distances, and write its surface and a picture.
+"""Fit a network to the signed distance of a mesh, evaluate distances, and write its surface and a picture.
 
     python scenes/examples/fit_and_query_sdf.py [OUTPUT_FOLDER]
 
-Needs the extra `tasks`: pip install '.[tasks]'.
+This needs the extra `tasks`: pip install '.[tasks]'.
 """
 
 import sys

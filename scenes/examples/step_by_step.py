@@ -1,4 +1,4 @@
-"""Add samples pass by pass, look at the noise on the way, and change the camera while the cache keeps what it has learned.
+"""Add samples pass by pass, check the noise along the way, and change the camera while the cache keeps what it has learnt.
 
 python scenes/examples/step_by_step.py [OUTPUT_FOLDER]
 """

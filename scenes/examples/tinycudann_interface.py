@@ -1,4 +1,4 @@
-"""Learn a picture with code written for tiny-cuda-nn's Python package: only the import differs, and it runs on the CPU too.
+"""Learn a picture with code written for tiny-cuda-nn's Python package: only the import differs, and it also runs on the CPU.
 
 python scenes/examples/tinycudann_interface.py [OUTPUT_FOLDER]
 """
