@@ -49,10 +49,10 @@ def propagate_targets(
     targets: wp.array[wp.vec3],
     is_record: wp.array[int],
 ):
-    """Compute the targets of training path `base + tid` backwards, that of each cut from that of the next.
+    """Compute the targets of training path `base + tid`, from its last cut to its first: each from that of the next cut.
 
     `ends` has the cache's predictions at the last cuts of the paths that ended in it, and `upto` counts these paths, up to each
-    path and including it. Those cuts are no training records, nor are cuts whose features or targets are not finite.
+    path and including it. Those cuts are not training records, nor are cuts whose features or targets are not finite.
     """
     path = base + wp.tid()
     first = path * records.capacity

@@ -35,7 +35,7 @@ MIN_REFLECTANCE = 0.01
 """Smallest reflectance that radiance is divided by: a black surface has none."""
 
 OTHER_LIGHT = 2.0
-"""Factor between target and predicted brightness beyond which a change of the light is taken for a change of all light."""
+"""Factor between target and predicted brightness beyond which a change of the light counts as a change of all light."""
 
 MARGIN = 0.01
 """Margin around the scene on each side of the cache's cube, as a fraction of the scene's largest extent."""
@@ -162,7 +162,7 @@ class RadianceCache:
         return torch.clamp_min(output, 0.0) * (self.gain * self._reflectance(features))
 
     def _reflectance(self, features: Tensor) -> Tensor:
-        """The factor of the network's output beside the gain: max(alpha + beta, MIN_REFLECTANCE), [N, 3]."""
+        """The factor of the network's output in addition to the gain: max(alpha + beta, MIN_REFLECTANCE), [N, 3]."""
         if not self.options.factorize:
             return torch.ones_like(features[:, DIFFUSE])
         return (features[:, DIFFUSE] + features[:, SPECULAR]).clamp_min_(MIN_REFLECTANCE)
@@ -195,7 +195,7 @@ class RadianceCache:
     def train(self, features: Tensor, targets: Tensor, *, records: int, steps: int, seed: int) -> float:
         """Train for one frame, on records in a random order.
 
-        The network follows the noise of its targets, which is an error of its own; so the learning rate falls from frame to
+        The network follows the noise of its targets, which adds an error; so the learning rate falls from frame to
         frame. `learn_anew` sets it back.
 
         Args:
@@ -234,7 +234,7 @@ class RadianceCache:
     def learn_anew(self) -> None:
         """Learn as quickly as at first, after a change of the scene.
 
-        Training continues from the average of the weights. The optimizer's moments and the average start anew: in the average,
+        Training continues from the average of the weights. The optimizer's moments and the average start over: in the average,
         what was right before the change would last for a hundred steps.
         """
         self.state = replace(self.state, learning_rate_step=0)
@@ -287,7 +287,7 @@ class RadianceCache:
         """
         for name in ("encoding", "config", "feature_size"):
             if name in settings:
-                raise CacheError(f"{path}: its {name} cannot be another than it was saved with")
+                raise CacheError(f"{path}: its {name} must be the one that it was saved with")
         cache, file = cls(), read_cache_file(Path(path))
         cache._take_over(file.metadata)
         if settings:
@@ -327,10 +327,10 @@ class RadianceCache:
 
 
 def _options(settings: Mapping[str, Any]) -> CacheOptions:
-    """Options by name."""
+    """The options with the given names and values. Raises `CacheError` for an unknown name."""
     unknown = set(settings) - set(CacheOptions.__struct_fields__)
     if unknown:
-        raise CacheError(f"there is no setting {sorted(unknown)[0]!r} of a cache")
+        raise CacheError(f"a cache has no setting {sorted(unknown)[0]!r}")
     return CacheOptions(**settings)
 
 

@@ -31,7 +31,7 @@ CHANNELS = 3
 
 
 class CacheMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is stored of a cache beside its network.
+    """The data of a cache that are stored with its network.
 
     Attributes:
         options: The options it was made with.

@@ -8,7 +8,7 @@ from nrc_tracer.cache.features import SceneBox
 RENDER = wp.constant(
     0
 )  # the vertex at which the path's footprint has spread; the path ends there unless it is continued
-VIEW = wp.constant(1)  # the first vertex, likewise
+VIEW = wp.constant(1)  # the first vertex; the path ends there unless it is continued
 TRAIN = wp.constant(2)  # all vertices, to the end of the training suffix, which starts where the footprint has spread
 
 

@@ -159,7 +159,7 @@ class CachedFrames:
                 break
 
     def render_frame(self, sample: int, film: FilmArrays) -> None:
-        """Add sample number `sample` to every pixel of the film, after the warm-up, and train where it is time to."""
+        """Add sample number `sample` to every pixel of the film, after the warm-up, and train if this frame is due for it."""
         self._run(self._known(), lambda: self._render(sample, film))
 
     def collect(self) -> None:
@@ -280,7 +280,7 @@ class CachedFrames:
         return [propagate_targets, choose_tiles] if self.cache.options.fused else [propagate_targets]
 
     def identity(self) -> dict[str, Any]:
-        """The properties of the cache that determine the image's bits, beside those of the tracer and the renderer."""
+        """The properties of the cache that determine the image's bits, besides those of the tracer and the renderer."""
         code = [kernel.module.get_module_hash().hex()[:16] for kernel in self._kernels()]
         options = msgspec.to_builtins(self.cache.options)
         model = self.cache.model

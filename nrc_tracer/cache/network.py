@@ -82,7 +82,7 @@ class Network:
         )
 
     def with_new_training(self, options: CacheOptions) -> Network:
-        """The same network, with an optimizer that knows nothing of its gradients yet."""
+        """The same network, with a new optimizer, which has no moments of earlier gradients."""
         return Network(self.model, _make_trainer(self.model, options), self.learning_rate)
 
 

@@ -115,7 +115,7 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def _plain_number(value: Any, *, whole: bool) -> int | float | None:
-    """A user's number, of NumPy's types too, as Python's; None for anything else."""
+    """A number given by the user, of Python or NumPy, as one of Python; None for anything else."""
     if isinstance(value, bool):
         return None
     try:

@@ -31,7 +31,7 @@ from nrc_tracer.device.recording import Recording, Stopwatch
 
 
 class RecordedRendering:
-    """Adds samples to a film in frames whose parts are each launched as a whole: as `Rendering`, but for mode `unbiased`.
+    """Adds samples to a film in frames whose parts are each launched as a whole, like `Rendering`, but not in mode `unbiased`.
 
     It is made for one scene, camera and film, and valid while `fits` is true.
 

@@ -22,7 +22,7 @@ MEASURE_EVERY = 4
 """Training frames per measurement, in the warm-up and in an adaptation."""
 
 SHORTEST_WARM_UP = 32
-"""Smallest number of frames of a warm-up that ends by its measured bias; a shorter one is made up for by late training."""
+"""Smallest number of frames of a warm-up that ends by its measured bias; later training makes up for a shorter one."""
 
 USUAL_WARM_UP = 64
 """Largest number of frames of a warm-up that has no other budget."""
@@ -31,7 +31,7 @@ ADAPTATION = 32
 """Frames after a change of the scene in which the cache trains every time, as in the warm-up."""
 
 LATE_TRAIN_EVERY = 2
-"""Largest value of `train_every` while a warm-up that was too short is made up for."""
+"""Largest value of `train_every` while training makes up for a warm-up that was too short."""
 
 PIXELS_PER_RECORD = 8
 """Pixels of a frame of the image per training record at which one frame in `train_every` trains."""
@@ -95,7 +95,7 @@ class Render:
 
 @dataclass(frozen=True)
 class EndWarmUp:
-    """Decide by what was measured how the image is rendered.
+    """Decide from the measurements how the image is rendered.
 
     Attributes:
         adapts: Whether the cache, trained elsewhere, has to adapt to this scene.
@@ -112,7 +112,7 @@ class EndFrame:
 Action = Measure | EstimateBias | EstimateGain | Train | Render | EndWarmUp | EndFrame
 
 
-# What decides them beside state and options
+# The facts that decide the actions, besides state and options
 
 
 @dataclass(frozen=True)

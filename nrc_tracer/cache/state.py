@@ -1,4 +1,4 @@
-"""The state of a radiance cache, beside its weights, and of an image that is rendered with it, beside its film."""
+"""The state of a radiance cache apart from its weights, and of an image that is rendered with it apart from its film."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CacheState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         is_warm: Whether the warm-up is over.
         warm_up_frames: Frames of the warm-up so far.
         warm_up_seconds: Time they took [s].
-        late_frames: Training frames by which the warm-up was too short, still to be made up for between frames of the image.
+        late_frames: Training frames that the warm-up was short of, and that are still to be rendered between frames of the image.
         adapt_until: Index of the first frame after the adaptation to a changed scene.
         needs_scale: Whether the next training frame measures the radiance scale again, as the light may have changed.
         credit: Rendering since the last training frame, in frames of eight pixels per training record.

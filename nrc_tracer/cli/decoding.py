@@ -51,7 +51,7 @@ def decoding_options(files: str, *options: Decorator) -> Decorator:
                 required=True,
                 metavar="FILE",
                 type=PATH,
-                help=f"File to write; its ending tells its kind: {files}. May be repeated.",
+                help=f"File to write; its extension determines the format: {files}. May be repeated.",
             ),
         ),
         *options,

@@ -149,7 +149,8 @@ fit_options = gathered(
 def run_fit(fit: Fit, options: FitOptions) -> None:
     """Train a task, keep its snapshot, and print the result.
 
-    Ctrl-C and SIGTERM end the training after the current step; then the snapshot has all steps, and the exit code tells.
+    Ctrl-C and SIGTERM end the training after the current step; then the snapshot has all steps, and the exit code
+    says which signal it was.
     """
     run_reporting(lambda: _fit(fit, options), as_json=options.messages.as_json)
 

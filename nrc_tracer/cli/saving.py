@@ -80,7 +80,7 @@ class Saves:
         self._jobs = Jobs(jobs, lambda error: warn(f"{error}; the render continues"))
 
     def resume(self, renderer: Renderer) -> None:
-        """Go on from the checkpoint. Raises `CheckpointError`."""
+        """Continue from the checkpoint. Raises `CheckpointError`."""
         renderer.load_checkpoint(self._options.file)
         self._is_ours = True
 

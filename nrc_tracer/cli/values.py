@@ -69,7 +69,7 @@ def pairs(ctx: click.Context, parameter: click.Parameter, words: Iterable[str]) 
 
 
 def json_pairs(ctx: click.Context, parameter: click.Parameter, words: Iterable[str]) -> dict[str, Any]:
-    """Read words of the form `name=value` whose values are JSON; a value that is no JSON stands for itself as a text."""
+    """Read words of the form `name=value` whose values are JSON; a value that is not JSON is taken as text."""
     found: dict[str, Any] = {}
     for name, value in pairs(ctx, parameter, words).items():
         try:

@@ -50,7 +50,7 @@ def connected(address: str, *, threads: int | None = None) -> Iterator[None]:
         threads: Number of CPUs of a local cluster; one per core unless given.
 
     Raises:
-        ClusterError: Ray is not installed, the head cannot be reached, or its versions of Ray and Python are others.
+        ClusterError: Ray is not installed, the head cannot be reached, or it has other versions of Ray or Python.
     """
     check_ray()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -74,7 +74,7 @@ def connected(address: str, *, threads: int | None = None) -> Iterator[None]:
             raise ClusterError(f"no connection to the cluster {address}: {one_line(error)}") from error
         stack.callback(ray.shutdown)
         if threading.current_thread() is threading.main_thread() and handler is not None:
-            signal.signal(signal.SIGTERM, handler)  # Ray has put its own in the place of the command's
+            signal.signal(signal.SIGTERM, handler)  # Ray has replaced the command's handler by its own
         yield
 
 
@@ -101,7 +101,7 @@ def _start_locally(folder: Path, cpus: int) -> None:
 
 
 def _is_cluster_known() -> bool:
-    """Whether this machine takes part in a cluster, or the environment names one, where `ray.init(address="auto")` looks."""
+    """Whether this machine takes part in a cluster, or the environment names one: `ray.init(address="auto")` looks in both."""
     return "RAY_ADDRESS" in os.environ or Path(tempfile.gettempdir(), "ray", "ray_current_cluster").exists()
 
 

@@ -1,4 +1,4 @@
-"""The driver: gives units of an image to nodes, adds what they send to the film in order, and survives what happens to them."""
+"""The driver: gives units of an image to nodes, adds their results to the film in order, and copes with nodes that fail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Joined:
 
 @dataclass(frozen=True)
 class Left:
-    """A node has died, with what was out on it."""
+    """A node has died, and the units that it had are to be given to others."""
 
     node: str
     reason: str
@@ -59,7 +59,7 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Failed:
-    """A unit has failed on a node, which goes on."""
+    """A unit has failed on a node, which continues to work."""
 
     node: str
     unit: Unit
@@ -76,7 +76,7 @@ class Nodes(Protocol):
         """Send a unit to a node, which traces its units in this order."""
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What has happened since the last call; wait up to `timeout` [s] if that is nothing."""
+        """The events since the last call; if there are none, wait up to `timeout` [s] for one."""
 
     @property
     def expects_more(self) -> bool:
@@ -85,7 +85,7 @@ class Nodes(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a render on a cluster is.
+    """The progress of a render on a cluster.
 
     Attributes:
         nodes: Number of nodes at work.
@@ -195,7 +195,7 @@ class Driver:
         return True
 
     def _give(self) -> None:
-        """Give each node what it has room for, one unit each in turn."""
+        """Give each node as many units as it has room for, one unit each in turn."""
         for depth in range(1, DEPTH + 1):
             for node in self._ledger.nodes:
                 if self._ledger.load(node) < depth:
@@ -232,5 +232,5 @@ class Driver:
             self._alone_since = self._now()
         waited = self._now() - self._alone_since
         if waited > PATIENCE or (self._last_reason and not self._nodes.expects_more):
-            reason = self._last_reason or f"none came within {PATIENCE:.0f} seconds"
+            reason = self._last_reason or f"none joined within {PATIENCE:.0f} seconds"
             raise ClusterError(f"the cluster has no node that can render: {reason}")

@@ -1,4 +1,4 @@
-"""The ledger: which units of work are to be done, which are out on which nodes, and which are done. It knows no network."""
+"""The ledger: which units of work are to be done, which are out on which nodes, and which are done. It uses no network."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Ledger:
         return sum(node in record.given for record in self._open.values())
 
     def give(self, node: str, now: float) -> Unit | None:
-        """The next unit for a node, None if there is nothing for it to do now."""
+        """The next unit for a node, or None if there is nothing for it to do now."""
         if node not in self._nodes:
             return None
         unit = self._returned(node) or self._fresh() or self._slow(node, now)
@@ -139,7 +139,7 @@ class Ledger:
         return min(late)[1] if late else None
 
     def finish(self, node: str, unit: Unit, now: float) -> bool:
-        """Note that a node has delivered a unit; return False if it was there already, and the result is to be dropped."""
+        """Note that a node has delivered a unit; return False if the unit was done already: its result is to be dropped."""
         if node in self._nodes:
             self._nodes[node] = 0
         record = self._open.pop(unit, None)
@@ -171,7 +171,7 @@ class Ledger:
         return False
 
     def leave(self, node: str, reason: str) -> None:
-        """Note that a node is gone: what was out on it is given to others. The first unit may be the cause, and counts as failed.
+        """Note that a node is gone: its units are given to others. The first unit may be the cause, and counts as failed.
 
         Raises:
             ClusterError: That unit has failed three times.

@@ -39,12 +39,12 @@ def merge(paths: Sequence[Path], *, mixed: bool = False, progress: Callable[[int
 
     Args:
         paths: The files. Together they have every sample from the first on, and none twice.
-        mixed: Whether files of machines that give different bits may be merged: the image is right, but it is that of no one
-            machine.
+        mixed: Whether files of machines that give different bits may be merged: the image is right, but no single
+            machine would give the same bits.
         progress: Called after each block with the number of samples per pixel merged so far.
 
     Raises:
-        CheckpointError: A file is missing, damaged or of another image; samples are missing or there twice; or the machines
+        CheckpointError: A file is missing, damaged or of another image; samples are missing or duplicated; or the machines
             differ. The message names the file and the difference.
     """
     files = sorted((PartialFile(path) for path in paths), key=lambda file: (file.header.first, file.header.end))
@@ -79,7 +79,7 @@ def _check_same(files: Sequence[PartialFile], mixed: bool) -> tuple[str, ...]:
         if machine and not mixed:
             raise CheckpointError(
                 f"{file.path}: rendered where samples have other bits than in {first.path}: {'; '.join(machine)}; --mixed "
-                "merges them all the same"
+                "merges them anyway"
             )
         found += [f"{file.path}: {difference}" for difference in machine]
     return tuple(found)
@@ -96,7 +96,7 @@ def _check_range(files: Sequence[PartialFile]) -> None:
             )
         if end % BLOCK:
             raise CheckpointError(
-                f"{before}: ends at sample {end}, within a block of {BLOCK}; only the last samples of all may end so"
+                f"{before}: ends at sample {end}, within a block of {BLOCK}; only the file with the last samples may"
             )
         if first > end:
             raise CheckpointError(f"samples {end}:{first} are missing; render them with --samples {end}:{first}")

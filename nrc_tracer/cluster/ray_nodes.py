@@ -21,7 +21,7 @@ LOOK = 1.0
 
 @dataclass
 class _Actor:
-    """An actor, and what is out on it; `loading` is the result of loading the scene, until it is there."""
+    """An actor and its units; `loading` is the pending result of loading the scene, None once it has arrived."""
 
     handle: Any
     ray_node: str
@@ -30,7 +30,7 @@ class _Actor:
 
 
 class RayNodes:
-    """Keeps one actor on every node of the cluster, or one per GPU, and starts it again if it dies. A context.
+    """Keeps one actor on every node of the cluster, or one per GPU, and starts it again if it dies. A context manager.
 
     Args:
         job: Scene and settings, sent once through Ray's object store to each node.
@@ -82,7 +82,7 @@ class RayNodes:
         actor.units[actor.handle.trace.remote(unit)] = unit
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What has happened since the last call; wait up to `timeout` [s] if that is nothing."""
+        """The events since the last call; if there are none, wait up to `timeout` [s] for one."""
         if clock.monotonic() - self._looked > LOOK:
             self._start_actors()
             self._looked = clock.monotonic()
@@ -100,10 +100,10 @@ class RayNodes:
         return [*([actor.loading] if actor.loading is not None else []), *actor.units]
 
     def _event(self, name: str, ref: Any) -> list[Event]:
-        """What became of a result, if its actor is still there."""
+        """The event for a result that has arrived; none if its actor is no longer there."""
         errors, actor = self._ray.exceptions, self._actors.get(name)
         if actor is None or (ref is not actor.loading and ref not in actor.units):
-            return []  # it came with the death of its actor
+            return []  # it came when its actor died
         try:
             result = self._ray.get(ref)
         except errors.RayTaskError as error:
@@ -120,7 +120,7 @@ class RayNodes:
         return [Delivered(name, actor.units.pop(ref), result)]
 
     def _refuse(self, name: str, reason: str) -> list[Event]:
-        """Do without a node from now on."""
+        """Stop using a node."""
         self._ray.kill(self._actors.pop(name).handle)
         self._refused.add(name)
         return [Refused(name, reason)]
@@ -157,7 +157,7 @@ class RayNodes:
                     .options(
                         num_cpus=share,
                         num_gpus=1 if gpus and self._device != "cpu" else 0,
-                        max_restarts=0,  # this class and the ledger start again and repeat
+                        max_restarts=0,  # this class starts actors again, and the ledger repeats units
                         max_task_retries=0,
                         scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
                     )
@@ -183,7 +183,7 @@ def _check_size(job: PathJob, nodes: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What an error of Ray comes down to, in one line."""
+    """The cause of an error of Ray, in one line."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, ClusterError):
         return one_line(cause)

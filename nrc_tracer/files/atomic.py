@@ -68,7 +68,7 @@ def _prefix(target: str) -> str:
 
 @lru_cache(maxsize=1)
 def _process_space() -> str | None:
-    """The space in which process ids are unique: this boot of the machine, and the container. None if it cannot be told."""
+    """The space in which process ids are unique: this boot of the machine, and the container. None if it is unknown."""
     try:
         if sys.platform == "linux":
             boot = Path("/proc/sys/kernel/random/boot_id").read_text()

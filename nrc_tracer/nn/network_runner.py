@@ -41,7 +41,7 @@ class NetworkRunner(Protocol):
 
         Args:
             d_out: Gradient of the output, float32 [N, padded output columns].
-            kept: The data that `forward` returned beside the output.
+            kept: The data that `forward` returned with the output.
             params: The weights, float32 [n_params].
             d_params: Receives the gradient of the weights, float32 [n_params].
             need_input: Whether the gradient of the input is needed.

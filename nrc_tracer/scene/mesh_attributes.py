@@ -26,7 +26,7 @@ COLOR_NAMES = (
 UV_NAMES = (("u", "v"), ("s", "t"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
 """Properties that are texture coordinates."""
 GEOMETRY = frozenset(("x", "y", "z", "nx", "ny", "nz", *(name for names in UV_NAMES for name in names)))
-"""Properties that are no attributes."""
+"""Properties that are not attributes."""
 _ENDINGS = {"0": 0, "1": 1, "2": 2, "x": 0, "y": 1, "z": 2, "r": 0, "g": 1, "b": 2}
 
 

@@ -84,7 +84,7 @@ class Walls:
         self._z: np.ndarray | None = None
 
     def begin(self, axis: int) -> None:
-        """Go on to the next layer of blocks along x (axis 0), or the next row of blocks along y (axis 1)."""
+        """Move on to the next layer of blocks along x (axis 0), or the next row of blocks along y (axis 1)."""
         if axis == 0:
             self._x, self._next_x = self._next_x, np.full(self._shapes[0], np.nan, np.float32)
             self._next_y = np.full(self._shapes[1], np.nan, np.float32)

@@ -49,7 +49,7 @@ M = TypeVar("M", NeuralImage, NeuralShape, NeuralScene)
 
 @dataclass(frozen=True)
 class Fit(Generic[M]):
-    """A fitted model, and how the training went.
+    """A fitted model, with scores and figures of its training.
 
     Attributes:
         model: What has been learnt: a `NeuralImage`, `NeuralShape` or `NeuralScene`.
@@ -58,7 +58,7 @@ class Fit(Generic[M]):
         seconds: Time of this run's steps.
         loss: Mean loss of the last steps; NaN if this run took none.
         finished: Whether the training reached its end, without Ctrl-C and without the progress callback ending it.
-        task: The task itself, with which training can go on (`nrc_tracer.tasks.training.train`).
+        task: The task itself, with which training can be continued (`nrc_tracer.tasks.training.train`).
     """
 
     model: M
@@ -239,7 +239,7 @@ def fit_nerf(
         views: A transforms.json (of instant-ngp, nerfstudio or Blender), a folder with one, or a COLMAP model with its images.
         aabb_scale: Side of the cube that holds the scene in unit cubes; the data's if None.
         scale: Factor from the data's units to unit cubes; the data's, or chosen from the cameras, if None.
-        offset: Position of the data's origin in unit-cube space, likewise.
+        offset: Position of the data's origin in unit-cube space; the data's, or chosen from the cameras, if None.
         images: Folder of the photographs, if it is not the one that the data name. These four are for data read from a path.
         near: Distance from a camera at which its rays start, in unit cubes.
         background: What training lays behind the scene: a `random` colour for each ray, or `black`.
@@ -302,7 +302,7 @@ def _run(
         check_place(path, error=SnapshotError)
     if resume:
         if path is None:
-            raise SnapshotError("resume: there is nothing to go on from; give a snapshot")
+            raise SnapshotError("resume: there is nothing to continue from; give a snapshot")
         task.resume(path)
     task.compile()
     saved = clock.perf_counter()
@@ -330,7 +330,7 @@ def _optional(name: str, value: SupportsIndex | None, least: int = 1) -> int | N
 
 
 def _integer(name: str, value: SupportsIndex, least: int) -> int:
-    """An integer of Python or NumPy. Raises `ConfigError` if it is none, or below `least`."""
+    """An integer of Python or NumPy. Raises `ConfigError` if it is not one, or below `least`."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -341,7 +341,7 @@ def _integer(name: str, value: SupportsIndex, least: int) -> int:
 
 
 def _budget(memory: SupportsIndex | str | None) -> int:
-    """A memory budget in bytes. Raises `DataError` if it is no size, or too small."""
+    """A memory budget in bytes. Raises `DataError` if it is not a size, or too small."""
     if memory is None:
         return default_memory()
     return parse_bytes(memory if isinstance(memory, str) else str(_integer("memory", memory, least=1)))

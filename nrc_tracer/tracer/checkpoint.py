@@ -44,7 +44,7 @@ _FILM = {
 """Types of the film's tensors, and their dimensions after height and width."""
 _DTYPES = {**{name: dtype for name, (dtype, _) in _FILM.items()}, "cache": "U8"}
 _FOLLOWING = frozenset({"precision", "form", "kernels"})
-"""What follows from a cache's other settings and the machine; named only where nothing else of the cache differs."""
+"""Settings of a cache that follow from its others and the machine; a message names them only if no other setting differs."""
 _SHOWN = 3
 """Largest number of parts of a scene that a message names."""
 
@@ -151,7 +151,7 @@ def read_checkpoint(path: str | os.PathLike[str], identity: Identity, *, width: 
         CheckpointError: The file is missing, damaged, or of another render; the message says what differs.
     """
     path = Path(path)
-    missing = "there is no such checkpoint to go on from"
+    missing = "there is no such checkpoint to continue from"
     opened = opened_tensors(
         path, "numpy", kind="checkpoint", error=CheckpointError, max_header=MAX_HEADER_BYTES, missing=missing
     )

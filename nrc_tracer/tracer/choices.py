@@ -14,7 +14,7 @@ Kind = TypeVar("Kind", bound=enum.Enum)
 
 
 def known_kind(what: str, name: str, kinds: type[Kind]) -> Kind:
-    """The member of `kinds` with a name in lower case, `what` being the kind of thing for messages. Raises `NrcError`."""
+    """The member of `kinds` whose name in lower case is `name`. Raises `NrcError`, in which `what` names the kind of thing."""
     names = {kind.name.lower(): kind for kind in kinds}
     if name not in names:
         raise NrcError(f'there is no {what} "{name}"{nearest(name, names)}')
@@ -22,7 +22,7 @@ def known_kind(what: str, name: str, kinds: type[Kind]) -> Kind:
 
 
 def whole_number(name: str, value: SupportsIndex, *, least: int | None = None) -> int:
-    """A user's integer, of NumPy's types too, at least `least`. Raises `NrcError`, which names it."""
+    """An integer given by the user, of Python or NumPy, as an `int`. Raises `NrcError` if it is not one, or is below `least`."""
     try:
         number = operator.index(value)
     except TypeError:

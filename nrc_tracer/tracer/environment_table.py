@@ -82,7 +82,7 @@ def _density(pixels: np.ndarray) -> tuple[EnvironmentTree, float]:
     luminance = np.nan_to_num(pixels @ LUMINANCE, nan=0.0, posinf=0.0, neginf=0.0)
     corners = quarter_corners(luminance.astype(np.float64))
     corners *= np.sin(np.linspace(0.0, np.pi, len(corners)))[:, None]
-    across = corners[:, :-1].mean(axis=1)  # of which the trapezoidal rule makes the mean over the sphere
+    across = corners[:, :-1].mean(axis=1)  # the trapezoidal rule turns these into the mean over the sphere
     return build_tree(corners), float(across.sum() / np.sin(np.linspace(0.0, np.pi, len(corners))).sum())
 
 

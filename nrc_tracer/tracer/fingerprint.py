@@ -1,4 +1,4 @@
-"""What decides the bits of a sample beside the scene and the settings: code, processor, device and packages."""
+"""What determines the bits of a sample, besides the scene and the settings: code, processor, device and packages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def machine_settings(device: str, accel: Accel, kernels: Iterable[wp.Kernel]) ->
 
 
 def machine_fingerprint(device: str, accel: Accel, kernels: Iterable[wp.Kernel]) -> dict[str, str]:
-    """Describe what decides the bits of samples on this machine, beside scene and settings.
+    """Describe what determines the bits of samples on this machine, besides scene and settings.
 
     Samples with equal fingerprints have equal bits; with different ones they are estimates of the same image.
 

@@ -47,7 +47,7 @@ class ImageLayers:
             frames: The frames of a cache, if the image has one.
 
         Raises:
-            NrcError: There is no layer of that name, or not without a cache.
+            NrcError: There is no layer of that name, or it needs a cache and there is none.
         """
         known = LAYERS if frames is None else LAYERS + CACHE_LAYERS
         names = known if names is None else names

@@ -151,6 +151,6 @@ def choose_film(
 
 
 def choose_depth(description: SceneDescription, max_depth: SupportsIndex | None) -> int | None:
-    """Longest path in segments, the scene's unless given; a negative number is without limit, which is None."""
+    """Longest path in segments: `max_depth`, or the scene's if that is None. Negative numbers mean no limit, returned as None."""
     depth = description.integrator.max_depth if max_depth is None else whole_number("max_depth", max_depth)
     return None if depth is None or depth < 0 else depth

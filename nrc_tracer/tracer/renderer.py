@@ -153,7 +153,7 @@ class Renderer:
         """Begin a new image of another scene, or of the same after a change, with the same film and settings.
 
         The camera is the new scene's, unless the renderer was given another. A cache trains in every frame for a while, and
-        what has changed is forgotten within some tens of frames. If the scene is larger than the cache's cube, it begins anew.
+        what has changed is forgotten within some tens of frames. A cache whose cube is smaller than the scene is reset.
 
         Returns:
             What became of the cache: `kept` or `reset`; None without one.
@@ -345,7 +345,7 @@ class Renderer:
         and `training_density`, [height, width]: training paths that began in each pixel.
 
         Raises:
-            NrcError: There is no layer of that name, or not without a cache.
+            NrcError: There is no layer of that name, or it needs a cache and there is none.
         """
         layers = ImageLayers(self._inputs, self._launcher, self.samples)
         return layers.by_name(names, lambda: self.moments()[1], self._frames)

@@ -1,4 +1,4 @@
-"""Textures on a device: all images are in two flat buffers, and a record per texture tells where and how to look it up.
+"""Textures on a device: all images are in two flat buffers, and a record per texture says where it is and how it is looked up.
 
 8-bit images are packed as RGBA8 words and decoded through a table *before* filtering; 16-bit and float images are stored as
 linear float RGB, and a single channel of one as a grey image of its own. Vertex colours are a texture too, which may be

@@ -84,7 +84,7 @@ def test_a_unit_that_always_fails_is_one_clear_error():
 
 def test_without_a_node_it_says_so_after_a_while():
     clock = Clock()
-    with pytest.raises(ClusterError, match="no node that can render: none came within 60 seconds"):
+    with pytest.raises(ClusterError, match="no node that can render: none joined within 60 seconds"):
         drive("", clock=clock)
     assert clock.time > PATIENCE
 

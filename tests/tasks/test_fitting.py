@@ -190,7 +190,7 @@ def test_resuming_gives_the_same_bits(tmp_path):
     resumed = fitted_image(steps=6, snapshot=tmp_path / "part.safetensors", resume=True)
     assert (part.steps, resumed.steps) == (2, 6)
     assert torch.equal(params(resumed), params(whole))
-    with pytest.raises(SnapshotError, match="nothing to go on from"):
+    with pytest.raises(SnapshotError, match="nothing to continue from"):
         fitted_image(steps=6, resume=True)
     # The result itself can also be continued explicitly
     train(part.task, steps=6)

@@ -150,7 +150,7 @@ Encoding = Grid | OneBlob | Frequency | TriangleWave | SphericalHarmonics | Iden
 
 
 def input_slices(composite: Composite, n_input_dims: int, place: str = "encoding") -> tuple[tuple[int, int], ...]:
-    """Return (first dimension, number of dimensions) of the input for every nested encoding, also those without any.
+    """Return (first dimension, number of dimensions) of the input for every nested encoding, including those that take none.
 
     Raises:
         ConfigError: The nested encodings have more dimensions than the input.

@@ -69,7 +69,7 @@ _ENCODING_OTYPE = Choice("encoding", (*_GRIDS, *_ENCODINGS, "Composite", *_NRC))
 _OPTIMIZER_OTYPE = Choice("optimizer", _OPTIMIZERS, refused=("Novograd", "Shampoo"))
 
 MAX_WARNINGS = 20
-"""Largest number of warnings per configuration, beside one that there are more."""
+"""Largest number of warnings per configuration, not counting the one that says that there are more."""
 
 # Keys that are not fields of a part
 _GRID_KEYS = ("n_features", "n_grid_features", "fixed_point_pos", "stochastic_interpolation")
@@ -92,7 +92,7 @@ class Reader:
     """Reads the sections of one configuration, and collects warnings.
 
     Methods take the JSON data of a section, or the part itself, and its place for messages. `extra` are keys that the section may
-    have beside the fields of its part.
+    have besides the fields of its part.
     """
 
     def __init__(self, dialect: Dialect, file: str | os.PathLike[str] | None = None):

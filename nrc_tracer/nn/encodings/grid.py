@@ -73,7 +73,7 @@ class GridEncoding(Encoding):
 
     def _level_values(self, level: GridLevel, x: Tensor, table: Tensor) -> Tensor:
         """One level's features [N, F]."""
-        # The product of two float32 is exact in float64, so this rounds as a fused multiply-add but for ties
+        # The product of two float32 is exact in float64, so this rounds like a fused multiply-add, except at ties
         exact = (x.detach().float().double() * level.scale + 0.5).float()
         floor = exact.floor()
         cell = floor.to(torch.int64)

@@ -142,7 +142,7 @@ class Variant:
         return name
 
     def resident_layers(self, taken: int = 0) -> int:
-        """Number of layers, from the first on, whose weights fit into shared memory beside `taken` halfs."""
+        """Number of layers, from the first on, whose weights fit into shared memory together with `taken` halfs."""
         return sum(taken + begin + rows * columns <= SHARED_HALFS for rows, columns, begin in self.shape.matrices)
 
     def resident_weights(self, taken: int = 0) -> int:

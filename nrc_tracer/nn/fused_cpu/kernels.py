@@ -144,7 +144,7 @@ _VIEWS = """
 
 
 def _filled(text: str, dims: int, features: int, **more: str) -> str:
-    """A C++ snippet with the values of a grid in place of `$dims` and `$features`, and those of `more` likewise."""
+    """A C++ snippet with the values of a grid in place of `$dims` and `$features`, and values of `more` in place of its keys."""
     values = {"dims": str(dims), "features": str(features), **more}
     for name, value in values.items():
         text = text.replace("${" + name + "}", value).replace("$" + name, value)

@@ -1,4 +1,4 @@
-"""Adam: Kingma and Ba, *Adam: A Method for Stochastic Optimization* (ICLR 2015), as tiny-cuda-nn has it.
+"""Adam: Kingma and Ba, *Adam: A Method for Stochastic Optimization* (ICLR 2015), in tiny-cuda-nn's variant.
 
 AdaBound: Luo, Xiong, Liu, Sun, *Adaptive Gradient Methods with Dynamic Bound of Learning Rate* (ICLR 2019).
 """

@@ -17,8 +17,8 @@ class ExponentialDecay(Wrapper):
     """Multiplies the nested learning rate by `decay_base` at regular intervals.
 
     It does so after `decay_start` steps and then every `decay_interval` steps, up to and including step `decay_end`; with
-    `decay_start` 0 before the first step. A learning rate that is set becomes the current one and decays further, also after a
-    decay by 0.
+    `decay_start` 0 it does so before the first step. A learning rate that is set becomes the current one and decays further, even
+    after a decay by 0.
     """
 
     _numbers = {"base_learning_rate": float, "factor": float}

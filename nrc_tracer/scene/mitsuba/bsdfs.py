@@ -236,7 +236,7 @@ class BsdfReader:
 
     def _bump(self, node: Node, two_sided: bool) -> Material:
         (material,) = self._nested(node, two_sided)
-        # The only texture is the one, whatever its name
+        # The only texture is the parameter, whatever its name
         textures = [child for child in node.children if self.document.resolve(child).tag == "texture"]
         if len(textures) != 1:
             node.place.fail(f"{node} must contain one texture, it contains {len(textures)}")
@@ -255,7 +255,7 @@ class BsdfReader:
             if not node.boolean(option, True):
                 self.document.warn(node.place, f"{node}: {option} cannot be turned off; it stays on")
         texture = self.textures.scalar(node, material.texture, 0.0)
-        if not isinstance(texture, str):  # it is not supported, as a warning has said
+        if not isinstance(texture, str):  # it is not supported, and a warning has been given
             return self.materials[material.material]
         return msgspec.structs.replace(material, texture=texture)
 

@@ -130,7 +130,7 @@ class ImageTask(Task):
         pool = int(POOL_SHARE * room)
         if pool < LEAST_POOL:
             raise DataError(
-                f"{source.name}: only {format_size(max(pool, 0))} are left for pixels beside the model, and at least "
+                f"{source.name}: only {format_size(max(pool, 0))} are left for pixels besides the model, and at least "
                 f"{format_size(LEAST_POOL)} are needed; give a larger --memory or a smaller table (log2_hashmap_size)"
             )
         return MovingTiles(source, self.space, self.batch, self._host, seed=self.seed, memory=pool)

@@ -16,7 +16,7 @@ from nrc_tracer.imaging.orientation import stored
 from nrc_tracer.tasks.image.memory import format_size
 
 SPARE = 64 * 2**20
-"""Bytes that must stay free on the disk beside a scratch file."""
+"""Bytes that a scratch file must leave free on the disk."""
 
 
 class Scratch:

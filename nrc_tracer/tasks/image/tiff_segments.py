@@ -1,4 +1,4 @@
-"""Decoding the strips and tiles of compressed TIFFs one at a time with Pillow, which needs no package beside it.
+"""Decoding the strips and tiles of compressed TIFFs one at a time with Pillow alone.
 
 tifffile decodes LZW, JPEG, WebP, Zstandard and predicted floating-point samples only where imagecodecs is installed. Pillow
 brings libtiff, but reads no colours of 16 bits and always a whole image. So each strip or tile becomes a small TIFF of its own.

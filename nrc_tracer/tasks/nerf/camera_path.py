@@ -144,8 +144,8 @@ def read_camera_path(
     Args:
         path: The file.
         template: Camera that gives the size of the image, and the lens if the file has none.
-        scale: Factor from the data's units to unit cubes, for instant-ngp's files, which are in its own units.
-        offset: Position of the data's origin in unit-cube space, likewise.
+        scale: Factor from the data's units to unit cubes, for instant-ngp's files, whose positions are in unit cubes.
+        offset: Position of the data's origin in unit-cube space, for the same files.
 
     Raises:
         DataError: The file cannot be read, or a frame is wrong; the message names it.

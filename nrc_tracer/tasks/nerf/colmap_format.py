@@ -192,7 +192,7 @@ def _images_from_text(path: Path, points: bool) -> dict[int, ColmapImage]:
         words = line.split(maxsplit=9)  # a name may contain spaces
         if last is not None and len(words) < 10:
             raise DataError(
-                f"{place}: has {len(words)} words, so it is no image; as features of image {last} it must be triples "
+                f"{place}: has {len(words)} words, so it is not an image; as features of image {last} it must be triples "
                 "x, y, point3D"
             )
         _need(words, 10, place, "an image")

@@ -278,7 +278,7 @@ class NerfTask(Task):
                 words = (
                     "has other cameras" if name == "cameras" else f"has {name} {metadata.get(name)}, not {ours[name]}"
                 )
-                raise SnapshotError(f"the snapshot cannot go on with these photographs: it {words}")
+                raise SnapshotError(f"the snapshot cannot be continued with these photographs: it {words}")
         own, thickness = self.volume.grid.thickness, tensors.get("occupancy")
         corrections = metadata.get("corrections")
         if not isinstance(corrections, dict) or set(corrections) != set(self._corrections()):

@@ -213,7 +213,7 @@ class OccupancyGrid:
         self._set_bits()
 
     def restore(self, thickness: Tensor, updates: int) -> None:
-        """Go on from saved values of `thickness` and `updates`."""
+        """Continue from saved values of `thickness` and `updates`."""
         self.thickness.copy_(thickness)
         self.updates = updates
         self._open = self._open_blocks(1)

@@ -79,7 +79,7 @@ class Corrected:
                 raise SnapshotError(f"the snapshot is damaged: {key} is missing or of another size")
 
     def restore(self, name: str, steps: int, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from saved tensors. Raises `SnapshotError` as `check` does; nothing has changed then."""
+        """Continue from saved tensors. Raises `SnapshotError` as `check` does; nothing has changed then."""
         self.check(name, tensors)
         for key, own in self.tensors(name).items():
             own.copy_(tensors[key])

@@ -47,7 +47,7 @@ def scene_camera(camera: PhotoCamera) -> Perspective:
         DataError: It has lens distortion or pixels that are not square, which a scene's camera cannot have.
     """
     if camera.model != "pinhole" or abs(camera.fx / camera.fy - 1.0) > 1e-6:
-        raise DataError("a scene's camera has square pixels and no distortion, which this camera has not")
+        raise DataError("a scene's camera must have square pixels and no distortion, unlike this one")
     to_world = np.eye(4)
     to_world[:3, :3] = camera.to_world[:, :3] @ TURN
     to_world[:3, 3] = camera.position

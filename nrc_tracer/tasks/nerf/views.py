@@ -41,7 +41,7 @@ class View:
 
     @property
     def pixels(self) -> np.ndarray:
-        """uint8 [height, width, 3 or 4], sRGB with straight alpha; a file is read anew every time.
+        """uint8 [height, width, 3 or 4], sRGB with straight alpha; a file is read again every time.
 
         Raises:
             DataError: The image cannot be read, or its size is not its camera's.
@@ -54,7 +54,7 @@ class View:
 
     @property
     def mask(self) -> np.ndarray | None:
-        """bool [height, width], True where pixels count, or None if all do; a file is read anew. Raises `DataError`."""
+        """bool [height, width], True where pixels count, or None if all do; a file is read every time. Raises `DataError`."""
         mask = self.mask_image
         if mask is None:
             return None

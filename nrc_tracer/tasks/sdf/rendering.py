@@ -37,7 +37,7 @@ OFFSET = 4e-3
 """Height above the surface at which shadow rays begin, and length of the part of them that is not tested, in unit cubes: closer
 to the surface fitted distances are accurate enough for a surface, but not for shadows."""
 REACH = (0.008, 0.02, 0.045, 0.09)
-"""Heights above the surface at which the distance tells how open it is there, in unit cubes."""
+"""Heights above the surface [unit cubes] at which the distance shows how open the surroundings of a point are."""
 AMBIENT_STRENGTH = 0.6
 """Factor of the sky's light."""
 
@@ -160,7 +160,7 @@ def _shade(shape: DistanceField, origins: Tensor, directions: Tensor, camera: Te
     points = origins[seen] + hits[seen, None] * directions[seen]
     normals = shape.normal(points)
 
-    # Add the key light, shadowed by what is in its way
+    # Add the key light, with shadows
     light = torch.tensor(KEY_FROM, device=device) @ camera
     light = (light / light.norm()).expand_as(points)
     facing = (normals * light).sum(dim=1)

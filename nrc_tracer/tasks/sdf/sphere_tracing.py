@@ -1,7 +1,7 @@
 """Where rays meet the surface of a distance field: sphere tracing of many rays at once.
 
 Hart, *Sphere Tracing: A Geometric Method for the Antialiased Ray Tracing of Implicit Surfaces* (1996). A fitted distance is not
-exact, so a ray does not stop near the surface. It goes on in minimal steps until the distance is negative, and the surface is
+exact, so a ray does not stop near the surface. It continues in minimal steps until the distance is negative, and the surface is
 where a line through the last two values is zero.
 """
 

@@ -1,7 +1,7 @@
 """The choice of the lobe that scatters at a hit: masks, blends, bump and normal maps form a tree whose leaves are lobes.
 
 Each side of a material is one integer code: a lobe, BLACK, NOTHING, or a node. A walk from the root with one random number takes
-a branch at each mix with the probability of its weight. A leaf is so chosen with the product of the weights above it, and the
+a branch at each mix with the probability of its weight. A leaf is thus chosen with the product of the weights above it, and the
 same leaf is used for sampling, evaluation and light sampling: the weights cancel in expectation. Maps on the way change the
 normal.
 """

@@ -1,10 +1,10 @@
 """Reflectance of a lobe towards a viewer: the factors by which the radiance cache divides radiance.
 
 Reflectance is the integral of f cos over all directions of light, without delta functions. The radiance cache multiplies its
-network's output by it, so an error here is no error of the image: the network learns the difference. Sources of error: Schlick's
-Fresnel term and the table (`split_sum`), some per cent of the sum of both parts; one number for anisotropic roughness; and the
-small number of microfacets over which refraction is summed. Refraction scales radiance by 1 / eta^2, as in the lobes, so the sum
-may exceed 1 inside glass.
+network's output by it, so an error here is not an error of the image: the network learns the difference. Sources of error:
+Schlick's Fresnel term and the table (`split_sum`), some per cent of the sum of both parts; one number for anisotropic roughness;
+and the small number of microfacets over which refraction is summed. Refraction scales radiance by 1 / eta^2, as in the lobes, so
+the sum may exceed 1 inside glass.
 """
 
 import warp as wp

@@ -273,7 +273,7 @@ def test_blank_lines_do_not_matter(tmp_path, change, points):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("1.5 2.5", r"images.txt:4: has 2 words, so it is no image; as features of image 1 it must be triples"),
+        ("1.5 2.5", r"images.txt:4: has 2 words, so it is not an image; as features of image 1 it must be triples"),
         ("1.5 2.5 x", r"images.txt:4: has 3 words"),
         ("1 0 0 0 0 0 0 0 1 again.png", r"images.txt:4: there are two images 1"),
         ("1.5 2.5 99999999999999999999", r"images.txt:4: has an integer of more than 64 bits"),
