@@ -30,17 +30,19 @@ _ROWS = 8
 class EnvironmentTree:
     """The density of sampling the points of a lat-long image.
 
+    A node is either a cell or cut into two halves. The first rows * columns nodes are the blocks, row by row.
+
     Attributes:
         block_bits: Binary logarithms of the height and the width of a block [half texels].
         row_cdf: Cumulative probabilities of the rows of blocks, shape [rows + 1], float32.
         column_cdf: Cumulative probabilities of the blocks in each row, shape [rows, columns + 1], float32.
-        values: Of a node that is cut, the probability of its first half; of a cell, its mean density [1 / area of the image].
-            Shape [nodes], float32. The first rows * columns nodes are the blocks.
-        codes: Of a node that is cut, 2 * (index of its first half), plus 1 if its halves lie side by side and not one above the
-            other; of a cell with constant density -1; of the i-th bilinear cell -2 - i. Shape [nodes], int32. The second half of
-            a node follows the first.
-        corners: Density of the bilinear cells at their upper left, upper right, lower left and lower right corner, over the mean
-            density, shape [bilinear cells, 4], float32.
+        values: Mean density of a cell [1 / area of the image]; for a node that is cut, the probability of its first half. Shape
+            [nodes], float32.
+        codes: -1 for a cell of constant density, -2 - i for the i-th bilinear cell. For a node that is cut, 2 * (index of its
+            first half), plus 1 if the halves lie side by side and not one above the other; the second half follows the first.
+            Shape [nodes], int32.
+        corners: Density at the upper left, upper right, lower left and lower right corner of each bilinear cell, relative to the
+            cell's mean density, shape [bilinear cells, 4], float32.
         excess: Relative variance of the luminance over the density.
     """
 
@@ -79,14 +81,16 @@ class _Image:
     """
 
     def __init__(self, corners: np.ndarray) -> None:
-        self.corners = np.asarray(corners, np.float64)
+        # Only ratios matter. Relative to the largest value, squares fit into float32, which halves the traffic of large maps
+        self.corners = (corners * (1.0 / (corners.max() or 1.0))).astype(np.float32)
         self.height, self.width = (n // 2 for n in self.corners.shape)
         self.sums = np.zeros((2, self.height + 1, self.width + 1))
         for begin in range(0, self.height, _ROWS):  # a few rows at a time stay in the processor's caches
             end = min(begin + _ROWS, self.height)
             for moment, sums in zip(_moments(*_ends(self.corners[2 * begin : 2 * end + 1])), self.sums, strict=True):
                 quarters = moment.reshape(end - begin, 2, self.width, 2)
-                sums[begin + 1 : end + 1, 1:] = 0.25 * np.einsum("jbia->ji", quarters)
+                pairs = quarters[:, 0] + quarters[:, 1]
+                sums[begin + 1 : end + 1, 1:] = 0.25 * (pairs[..., 0] + pairs[..., 1])
         np.cumsum(self.sums, axis=2, out=self.sums)
         np.cumsum(self.sums, axis=1, out=self.sums)
 

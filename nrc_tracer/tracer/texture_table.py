@@ -94,8 +94,7 @@ class TextureTable:
         floats = np.concatenate(self._floats) if self._floats else np.zeros((1, 3), np.float32)
         textures.packed = wp.array(packed, dtype=wp.uint32, device=device)
         textures.floats = wp.array(floats, dtype=wp.vec3, device=device)
-        levels = np.arange(256) / 255.0
-        table = np.concatenate([decode_srgb(levels), levels]).astype(np.float32)
+        table = np.concatenate([decode_srgb(_LEVELS), _LEVELS]).astype(np.float32)
         textures.decode = wp.array(table, dtype=float, device=device)
         return textures
 
@@ -147,22 +146,37 @@ class TextureTable:
             taken = np.full_like(pixels, full) if alpha is None else np.repeat(alpha, 3, axis=2)
         elif channel is not None:
             taken = np.repeat(pixels[..., channel : channel + 1], 3, axis=2)
-        values = taken.astype(np.float32)
-        if pixels.dtype != np.float32:
-            values /= np.iinfo(pixels.dtype).max
-        values = values if linear else decode_srgb(values).astype(np.float32)
-        finite = np.where(np.isfinite(values), values, 0.0)
-        self._means.append(finite.mean(axis=(0, 1), dtype=np.float64) * np.array(as_rgb(texture.factor)))
+        if kind == TextureKind.PACKED:
+            mean = _mean_of_bytes(taken, _LEVELS if linear else decode_srgb(_LEVELS))
+        else:
+            values = taken.astype(np.float32)
+            if pixels.dtype != np.float32:
+                values /= np.iinfo(pixels.dtype).max
+            values = values if linear else decode_srgb(values)
+            mean = np.where(np.isfinite(values), values, 0.0).mean(axis=(0, 1), dtype=np.float64)
+        self._means.append(mean * np.array(as_rgb(texture.factor)))
 
         # Store an image that several textures use once
         key: tuple = (texture.file, kind) if kind == TextureKind.PACKED else (texture.file, kind, linear, channel)
         if key not in self._bases:
             if kind == TextureKind.PACKED:
-                words = (pixels.astype(np.uint32) << np.array([0, 8, 16], np.uint32)).sum(axis=2, dtype=np.uint32)
-                words |= np.uint32(255 << 24) if alpha is None else alpha[..., 0].astype(np.uint32) << np.uint32(24)
+                rgba = np.full((*pixels.shape[:2], 4), 255, np.uint8)
+                rgba[..., :3] = pixels
+                if alpha is not None:
+                    rgba[..., 3] = alpha[..., 0]
                 self._bases[key] = sum(len(p) for p in self._packed)
-                self._packed.append(words.ravel())
+                self._packed.append(rgba.reshape(-1).view("<u4").astype(np.uint32, copy=False))
             else:
                 self._bases[key] = sum(len(p) for p in self._floats)
                 self._floats.append(values.reshape(-1, 3))
         record.base = self._bases[key]
+
+
+_LEVELS = np.arange(256) / 255.0
+"""The values of a byte."""
+
+
+def _mean_of_bytes(pixels: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Mean of `levels[pixels]` over an image, shape [channels], from the number of times that each byte occurs."""
+    counts = [np.bincount(pixels[..., channel].ravel(), minlength=256) for channel in range(pixels.shape[2])]
+    return np.array(counts) @ levels.astype(np.float64) / (pixels.shape[0] * pixels.shape[1])
