@@ -187,7 +187,7 @@ class Compositor:
         counts = torch.empty_like(samples.ends)
         arrays = [samples.ends, log_density, samples.steps, counts]
         self._run(reach, len(samples.rays), [*map(as_warp, arrays)])
-        return samples.first(counts)
+        return samples.first(counts, self.launcher)
 
     def backward(
         self,

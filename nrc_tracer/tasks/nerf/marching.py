@@ -173,6 +173,29 @@ def gather(
         steps[row] = step_at(box, distance)
 
 
+@wp.kernel
+def keep(
+    base: int,
+    old_ends: wp.array[int],
+    ends: wp.array[int],
+    old_x: wp.array2d[float],
+    old_t: wp.array[float],
+    old_steps: wp.array[float],
+    x: wp.array2d[float],
+    t: wp.array[float],
+    steps: wp.array[float],
+):
+    """Copy the first samples of a ray, as many as have room."""
+    i = base + wp.tid()
+    old_begin = first_row(old_ends, i)
+    begin = first_row(ends, i)
+    for k in range(ends[i] - begin):
+        for column in range(6):
+            x[begin + k, column] = old_x[old_begin + k, column]
+        t[begin + k] = old_t[old_begin + k]
+        steps[begin + k] = old_steps[old_begin + k]
+
+
 @dataclass(frozen=True)
 class Samples:
     """Samples of rays, one ray after the other.
@@ -194,13 +217,20 @@ class Samples:
     def __len__(self) -> int:
         return len(self.x)
 
-    def first(self, counts: Tensor) -> "Samples":
+    @staticmethod
+    def empty(rays: Tensor, ends: Tensor) -> "Samples":
+        """Samples whose values are still to be written."""
+        total, device = int(ends[-1]) if len(ends) else 0, ends.device
+        t = torch.empty(total, device=device)
+        return Samples(rays, ends, torch.empty(total, 6, device=device), t, torch.empty_like(t))
+
+    def first(self, counts: Tensor, launcher: TorchLauncher) -> "Samples":
         """The first `counts` samples of each ray, int32 [M]."""
-        ends = torch.cumsum(counts, 0, dtype=torch.int32)
-        begins = torch.nn.functional.pad(self.ends[:-1], (1, 0))
-        rows = torch.arange(int(ends[-1]) if len(ends) else 0, device=ends.device)
-        rows += torch.repeat_interleave(begins - (ends - counts), counts)
-        return Samples(self.rays, ends, self.x[rows], self.t[rows], self.steps[rows])
+        result = Samples.empty(self.rays, torch.cumsum(counts, 0, dtype=torch.int32))
+        arrays = [as_warp(self.ends), as_warp(result.ends)]
+        arrays += [as_warp(tensor) for part in (self, result) for tensor in (part.x, part.t, part.steps)]
+        launcher.run(keep, len(counts), lambda base: [base, *arrays], block_size=RAYS_PER_LAUNCH)
+        return result
 
 
 class Marcher:
@@ -214,6 +244,7 @@ class Marcher:
     def __init__(self, space: Space, launcher: TorchLauncher) -> None:
         self.launcher = launcher
         self._box = space.record()
+        self._scratch = torch.empty(0)
 
     def march(
         self,
@@ -243,7 +274,8 @@ class Marcher:
             rays = torch.arange(len(origins), dtype=torch.int32, device=device)
         if numbers is None:
             numbers = torch.zeros(len(origins), device=device)
-        distances = torch.empty(len(rays), limit, device=device)
+        scratch = self._take_scratch(len(rays) * limit, device)
+        distances = scratch[: len(rays) * limit].view(len(rays), limit)
         counts = torch.zeros(len(rays), dtype=torch.int32, device=device)
         both = [as_warp(origins, wp.vec3), as_warp(directions, wp.vec3)]
         march_arguments = [as_warp(jitter), limit, as_warp(numbers), as_warp(distances), as_warp(counts)]
@@ -251,13 +283,17 @@ class Marcher:
         ends = torch.cumsum(counts, 0, dtype=torch.int32)
         if most is not None:
             kept = int((ends <= most).sum())
-            rays, ends, distances = rays[:kept], ends[:kept], distances[:kept]
-        total = int(ends[-1]) if len(ends) else 0
-        x = torch.empty(total, 6, device=device)
-        t, steps = torch.empty(total, device=device), torch.empty(total, device=device)
-        gather_arguments = [as_warp(distances), as_warp(ends), as_warp(x), as_warp(t), as_warp(steps)]
-        self._run(gather, len(rays), [self._box, as_warp(rays), *both, *gather_arguments])
-        return Samples(rays, ends, x, t, steps)
+            rays, ends = rays[:kept], ends[:kept]
+        samples = Samples.empty(rays, ends)
+        rows = [as_warp(tensor) for tensor in (samples.x, samples.t, samples.steps)]
+        self._run(gather, len(rays), [self._box, as_warp(rays), *both, as_warp(distances), as_warp(ends), *rows])
+        self._scratch = scratch
+        return samples
+
+    def _take_scratch(self, size: int, device: torch.device) -> Tensor:
+        """Memory for at least `size` floats: that of the last call if it is large enough, and no other thread has taken it."""
+        scratch, self._scratch = self._scratch, torch.empty(0)
+        return scratch if len(scratch) >= size and scratch.device == device else torch.empty(size, device=device)
 
     def _run(self, kernel: wp.Kernel, count: int, arguments: list) -> None:
         self.launcher.run(kernel, count, lambda base: [base, *arguments], block_size=RAYS_PER_LAUNCH)

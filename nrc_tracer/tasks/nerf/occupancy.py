@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import warp as wp
 from torch import Tensor
@@ -38,14 +39,32 @@ wp.set_module_options({"enable_backward": False})
 
 
 @wp.kernel
-def occupied_bits(base: int, thickness: wp.array2d[wp.float16], threshold: float, words: wp.array[int]):
-    """Set the bits of 32 cells."""
+def occupied_bits(
+    base: int, thickness: wp.array2d[wp.int16], threshold: int, words: wp.array[int], counts: wp.array[int]
+):
+    """Set the bits of 32 cells whose thickness, given by its own bits, is above the threshold, and count them."""
     i = base + wp.tid()
     word = int(0)
+    count = int(0)
     for bit in range(WORD):
-        if float(thickness[i, bit]) > threshold:
+        if int(thickness[i, bit]) > threshold:
             word = word | (1 << bit)
+            count += 1
     words[i] = word
+    counts[i] = count
+
+
+@wp.kernel
+def select_bits(base: int, words: wp.array[int], place: wp.array[int], rank: wp.array[int], cells: wp.array[int]):
+    """Find the cell of the set bit number `rank`, from 0, of the word `place`."""
+    i = base + wp.tid()
+    word = words[place[i]]
+    left = rank[i]
+    bit = int(0)
+    while left > 0 or (word >> bit) & 1 == 0:
+        left -= (word >> bit) & 1
+        bit += 1
+    cells[i] = WORD * place[i] + bit
 
 
 @wp.kernel
@@ -58,13 +77,14 @@ def look_up(base: int, box: SpaceRecord, words: wp.array[int], points: wp.array[
 
 
 @wp.kernel
-def total(base: int, thickness: wp.array2d[wp.float16], sums: wp.array[float], counts: wp.array[int]):
-    """Sum and count the thicknesses of 32 cells that have been visited."""
+def total(base: int, thickness: wp.array2d[wp.int16], sums: wp.array[float], counts: wp.array[int]):
+    """Sum and count the thicknesses, given by their bits, of 32 cells that have been visited."""
     i = base + wp.tid()
     sum = float(0.0)
     count = int(0)
     for bit in range(WORD):
-        value = float(thickness[i, bit])
+        # A float16 that is not negative, as a float32: the exponents differ by 112
+        value = wp.cast(int(thickness[i, bit]) << 13, wp.float32) * wp.static(2.0**112)
         if value >= 0.0 and value <= wp.static(LARGEST):
             sum += value
             count += 1
@@ -197,6 +217,7 @@ class OccupancyGrid:
         count = space.cascades * CELLS
         self.thickness = torch.zeros(count, dtype=torch.float16, device=device)
         self.words = torch.zeros(count // WORD, dtype=torch.int32, device=device)
+        self._counts = torch.zeros_like(self.words)
         near = space.near
         if frusta is None:
             near = 0.0
@@ -252,22 +273,38 @@ class OccupancyGrid:
         side = visits.side(self.updates)
         if side is not None:
             blocks = self._open if side == 1 else self._open_blocks(side)
-            self._visit(self._some(blocks, visits.at_most, generator), side, log_density, generator, visits.decay)
+            chosen = blocks[self._ranks(len(blocks), visits.at_most, generator)]
+            self._visit(chosen, side, log_density, generator, visits.decay)
         else:
             half = max(min(visits.at_most, math.ceil(visits.share * self.open_cells)) // 2, 1)
-            occupied = torch.nonzero(self.thickness > self.threshold)[:, 0].int()
-            for cells in (self._open, occupied):
-                self._visit(self._some(cells, half, generator), 1, log_density, generator, visits.decay)
+            for some in (self._some_open, self._some_occupied):
+                self._visit(some(half, generator), 1, log_density, generator, visits.decay)
         self.updates += 1
         self._set_bits()
 
-    def _some(self, cells: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """About `count` different cells: a random one from each of as many ranges."""
-        if count >= len(cells):
-            return cells
-        place = torch.arange(count, dtype=torch.float64, device=cells.device)
-        place += torch.rand(count, generator=generator, device=cells.device)
-        return cells[torch.unique_consecutive((place * (len(cells) / count)).long().clamp(max=len(cells) - 1))]
+    def _ranks(self, total: int, count: int, generator: torch.Generator) -> Tensor:
+        """About `count` different numbers below `total`, ascending, int64: a random one from each of as many ranges."""
+        device = self.words.device
+        if count >= total:
+            return torch.arange(total, device=device)
+        place = torch.arange(count, dtype=torch.float64, device=device)
+        place += torch.rand(count, generator=generator, device=device)
+        return torch.unique_consecutive((place * (total / count)).long().clamp(max=total - 1))
+
+    def _some_open(self, count: int, generator: torch.Generator) -> Tensor:
+        """About `count` of the cells that may be occupied, int32."""
+        return self._open[self._ranks(self.open_cells, count, generator)]
+
+    def _some_occupied(self, count: int, generator: torch.Generator) -> Tensor:
+        """About `count` of the cells whose bits are set, int32."""
+        ends = torch.cumsum(self._counts, 0)
+        ranks = self._ranks(int(ends[-1]), count, generator)
+        words = torch.searchsorted(ends, ranks, right=True)
+        within = (ranks - ends[words] + self._counts[words]).int()
+        cells = torch.empty_like(within)
+        arguments = [as_warp(tensor) for tensor in (self.words, words.int(), within, cells)]
+        self.launcher.run(select_bits, len(cells), lambda base: [base, *arguments], block_size=1 << 13)
+        return cells
 
     def _visit(
         self,
@@ -294,14 +331,20 @@ class OccupancyGrid:
 
     def _set_bits(self) -> None:
         """Set bits and threshold; cells not yet visited are occupied and do not count in the mean."""
-        rows = as_warp(self.thickness.view(-1, WORD))
+        rows = as_warp(self.thickness.view(torch.int16).view(-1, WORD))
         sums = torch.empty(len(self.words), device=self.words.device)
         counts = torch.empty_like(self.words)
         self._run(total, [rows, as_warp(sums), as_warp(counts)])
         count = int(counts.sum())
         mean = float(sums.sum(dtype=torch.float64)) / count if count else 0.0
         self.threshold = min(MAX_THICKNESS, MEAN_SHARE * mean)
-        self._run(occupied_bits, [rows, self.threshold, as_warp(self.words)])
+        self._run(occupied_bits, [rows, bits_of(self.threshold), as_warp(self.words), as_warp(self._counts)])
 
     def _run(self, kernel: wp.Kernel, arguments: list) -> None:
         self.launcher.run(kernel, len(self.words), lambda base: [base, *arguments], block_size=1 << 13)
+
+
+def bits_of(threshold: float) -> int:
+    """The bits of the largest float16 up to a threshold of at least 0: float16 above it have larger bits, as signed integers."""
+    nearest = np.float16(threshold)
+    return int(nearest.view(np.int16)) - int(float(nearest) > threshold)

@@ -8,7 +8,7 @@ import torch
 
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.tasks.nerf.frusta import frusta
-from nrc_tracer.tasks.nerf.occupancy import UNSEEN, Frustum, OccupancyGrid, Visits
+from nrc_tracer.tasks.nerf.occupancy import UNSEEN, Frustum, OccupancyGrid, Visits, bits_of
 from nrc_tracer.tasks.nerf.space import CELLS, MIN_STEP, Space
 from tests.tasks.nerf.analytic import RADIUS, BallField, ball_photographs, cell_centers
 
@@ -161,3 +161,11 @@ def test_a_field_that_is_not_finite_leaves_cells_empty():
     grid.update(lambda x: torch.full((len(x),), torch.nan), torch.Generator().manual_seed(0), FULL)
     assert not grid.words.any()
     assert torch.isfinite(grid.thickness).all()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1e-8, 6.1e-5, 0.01, float(np.float16(0.01)), 0.0099])
+def test_bits_order_cells_as_their_values_do(threshold):
+    """For all float16 that a cell may hold, a comparison of bits gives the same as one of values."""
+    values = np.arange(-(2**15), 2**15).astype(np.int16).view(np.float16)
+    values = values[(values >= 0.0) | (values == UNSEEN)]
+    np.testing.assert_array_equal(values.view(np.int16) > bits_of(threshold), values.astype(np.float64) > threshold)
