@@ -167,7 +167,7 @@ class Driver:
         self._ledger = Ledger(len(self._strips), first=renderer.samples, end=end)
         self._film = FilmAssembly(renderer, self._strips)
         self._alone_since: float | None = None
-        self._last_reason = ""
+        self._last_reason, self._is_refused = "", False
         self._samples = 0
 
     def run(
@@ -208,6 +208,7 @@ class Driver:
         ledger, node = self._ledger, event.node
         if isinstance(event, Joined):
             ledger.join(node)
+            self._is_refused = False
         elif isinstance(event, Delivered):
             if ledger.finish(node, event.unit, self._now()):
                 self._samples += event.unit.samples * self._strips[event.unit.strip].rows * self._width
@@ -219,18 +220,19 @@ class Driver:
         else:
             self._last_reason = f"{node}: {event.reason}"
             ledger.leave(node, event.reason)
-            if isinstance(event, Refused):
+            self._is_refused = isinstance(event, Refused)
+            if self._is_refused:
                 self._say(f"node {node} takes no part: {event.reason}")
         return False
 
     def _check_alone(self) -> None:
-        """Raise an error if there has been no node for a while, and none is about to come."""
+        """Raise an error if there has been no node for a while, or the last one was refused and none is about to come."""
         if self._ledger.nodes:
             self._alone_since = None
             return
         if self._alone_since is None:
             self._alone_since = self._now()
         waited = self._now() - self._alone_since
-        if waited > PATIENCE or (self._last_reason and not self._nodes.expects_more):
+        if waited > PATIENCE or (self._is_refused and not self._nodes.expects_more):
             reason = self._last_reason or f"none joined within {PATIENCE:.0f} seconds"
             raise ClusterError(f"the cluster has no node that can render: {reason}")

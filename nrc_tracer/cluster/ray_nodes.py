@@ -84,7 +84,10 @@ class RayNodes:
     def events(self, timeout: float) -> Sequence[Event]:
         """The events since the last call; if there are none, wait up to `timeout` [s] for one."""
         if clock.monotonic() - self._looked > LOOK:
-            self._start_actors()
+            try:
+                self._start_actors()
+            except (self._ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
+                raise ClusterError(f"the head of the cluster does not answer any more: {one_line(error)}") from error
             self._looked = clock.monotonic()
         waiting = {ref: name for name, actor in self._actors.items() for ref in self._references(actor)}
         if not waiting:

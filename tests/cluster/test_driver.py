@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nrc_tracer.cluster.driver import PATIENCE, Driver, Refused
+from nrc_tracer.cluster.driver import PATIENCE, Driver, Left, Refused
 from nrc_tracer.errors import ClusterError
 from nrc_tracer.tracer import Renderer
 from tests.cluster.fake_nodes import Clock, FakeNodes
@@ -87,6 +87,20 @@ def test_without_a_node_it_says_so_after_a_while():
     with pytest.raises(ClusterError, match="no node that can render: none joined within 60 seconds"):
         drive("", clock=clock)
     assert clock.time > PATIENCE
+
+
+def test_when_all_nodes_have_died_it_waits_for_others(whole, monkeypatch):
+    """A death is no refusal: the next node may come within a minute."""
+    given = FakeNodes.events
+
+    def events(self, timeout):
+        died = [Left("a", "it died")] if self.count == 5 else []
+        return [*died, *given(self, timeout)]
+
+    monkeypatch.setattr(FakeNodes, "events", events)
+    renderer, nodes, _ = drive("a", later={40: ["b"]})
+    assert any(node == "b" for node, _ in nodes.given)
+    np.testing.assert_array_equal(accumulated(renderer), whole)
 
 
 def test_a_refused_node_is_named_and_the_others_go_on(whole, monkeypatch):

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -36,12 +37,14 @@ def raylets():
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args=RAYLET)
-    cluster.add_node(**RAYLET)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    # A short name: that of a socket inside has at most 107 bytes
+    with tempfile.TemporaryDirectory(prefix="nrc-", ignore_cleanup_errors=True) as folder:
+        cluster = Cluster(initialize_head=True, head_node_args={**RAYLET, "temp_dir": folder})
+        cluster.add_node(**RAYLET)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
     for name in SETTINGS:
         del os.environ[name]
 
