@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -83,7 +84,10 @@ class Launcher:
         self.block_size = block_size
         self.blocks_per_thread = blocks_per_thread
         parallel = not self.device.is_cuda and self.threads > 1
-        self._pool = ThreadPoolExecutor(self.threads - 1, "nrc", self._begin_thread) if parallel else None
+        self._pool: ThreadPoolExecutor | None = None
+        if parallel:
+            self._pool = ThreadPoolExecutor(self.threads - 1, "nrc", self._begin_thread)
+            weakref.finalize(self, self._pool.shutdown, wait=False)
 
     def run(
         self, kernel: wp.Kernel, count: int, arguments: Callable[[int], list], *, block_size: int | None = None
@@ -112,8 +116,13 @@ class Launcher:
         wp.launch(kernel, dim=count, inputs=arguments, device=self.device)
         wp.synchronize_device(self.device)
 
-    def _begin_thread(self) -> None:
-        """Prepare a thread of the pool before its first work."""
+    @staticmethod
+    def _begin_thread() -> None:
+        """Prepare a thread of the pool before its first work.
+
+        Not a method of the launcher: each thread keeps a reference to this function, and a launcher that its own threads refer to
+        would never be collected, nor its threads end.
+        """
 
     def each(self, work: Callable[[int], None], items: Sequence[int]) -> None:
         """Call `work` with every item, on this thread and those of the pool if there is one, and wait until all are done.

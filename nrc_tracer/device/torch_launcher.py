@@ -52,7 +52,8 @@ class TorchLauncher(Launcher):
             stream = warp_stream(torch.cuda.current_stream(self.torch_device))
             wp.launch(kernel, dim=count, inputs=arguments, device=self.device, stream=stream)
 
-    def _begin_thread(self) -> None:
+    @staticmethod
+    def _begin_thread() -> None:
         torch.set_num_threads(1)
 
     def each(self, work: Callable[[int], None], items: Sequence[int]) -> None:

@@ -19,11 +19,37 @@ from nrc_tracer.nn.backends.backend import Evaluate
 from nrc_tracer.nn.losses import TargetLoss, build_loss
 from nrc_tracer.nn.model import Model, read_config
 from nrc_tracer.nn.optimizers.build import build_optimizer
-from nrc_tracer.nn.optimizers.optimizer import StateError
+from nrc_tracer.nn.optimizers.optimizer import Optimizer, StateError
 from nrc_tracer.nn.training_counters import NO_SCALING, LossScaling, TrainingCounters
 
 if TYPE_CHECKING:
     from nrc_tracer.nn.fused.descent import Descent
+
+
+class _Average:
+    """The optimizer's parameters for inference, computed once per step.
+
+    The model keeps this object, which refers to neither model nor trainer: a cycle would keep their memory and threads until a
+    garbage collection.
+    """
+
+    def __init__(self, model: Model, optimizer: Optimizer, launcher: TorchLauncher, descent: Descent | None) -> None:
+        self._params, self._optimizer, self._launcher, self._descent = model.params, optimizer, launcher, descent
+        self._is_known = False
+        self._answer: Tensor | None = None
+
+    def __call__(self) -> Tensor | None:
+        if self._descent is not None:
+            return self._descent.averages(self._params)
+        if not self._is_known:
+            with single_threaded_torch(self._launcher):
+                self._answer = self._optimizer.inference_params(self._params)
+            self._is_known = True
+        return self._answer
+
+    def forget(self) -> None:
+        """Compute the average anew when it is next asked for."""
+        self._is_known, self._answer = False, None
 
 
 class Trainer:
@@ -73,7 +99,7 @@ class Trainer:
 
             self._descent = Descent(model.backend, self.optimizer, self._scaling)
             self._descent.write(self._counters)
-        self._averaged: tuple[int, Tensor | None] = (-1, None)
+        self._average = _Average(model, self.optimizer, self._launcher, self._descent)
         model.set_average(self._average)
 
     @property
@@ -86,6 +112,7 @@ class Trainer:
     @counters.setter
     def counters(self, counters: TrainingCounters) -> None:
         self._counters = counters
+        self._average.forget()
         if self._descent is not None:
             self._descent.write(counters)
 
@@ -214,6 +241,7 @@ class Trainer:
         """Count a step that was taken or skipped. Returns its loss."""
         if taken:
             self._counters.take_step(self._scaling)
+            self._average.forget()
         else:
             self._counters.skip_step(self._scaling, overflow=bool(torch.isfinite(loss)))
         return loss
@@ -223,15 +251,6 @@ class Trainer:
         counters = self.counters
         counters.skip_step(self._scaling, overflow=False)
         self.counters = counters
-
-    def _average(self) -> Tensor | None:
-        """The optimizer's parameters for inference, computed once per step."""
-        if self._descent is not None:
-            return self._descent.averages(self.model.params)
-        if self._averaged[0] != self.steps:
-            with single_threaded_torch(self._launcher):
-                self._averaged = (self.steps, self.optimizer.inference_params(self.model.params))
-        return self._averaged[1]
 
     # State
 
@@ -269,4 +288,3 @@ class Trainer:
                 )
         self.optimizer.load_state(state["optimizer"])
         self.counters = TrainingCounters(**{key: state[key] for key in expected if key != "optimizer"})
-        self._averaged = (-1, None)

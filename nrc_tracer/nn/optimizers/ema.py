@@ -44,20 +44,19 @@ class Ema(Wrapper):
     def __init__(self, config: configuration.Ema, nested: Optimizer) -> None:
         super().__init__(config, nested)
         wp.load_module(kernels, device=self.launcher.device)
-        self.decay = float(np.float32(config.decay))
+        self.decay = decay = float(np.float32(config.decay))
         self.averages = prefer_large_pages(torch.zeros(self.n_params, device=self._torch_device))
         self.updated = prefer_large_pages(torch.zeros(self.n_params, dtype=torch.int32, device=self._torch_device))
         self.complete = 0
         self._answer: Tensor | None = None
 
+        # The functions of the tables do not refer to the optimizer: a cycle would keep its memory until a garbage collection
         def powers(t: np.ndarray) -> np.ndarray:
-            power = self.decay**t
+            power = decay**t
             return np.stack((power, 1 - power), axis=1)
 
-        self.powers = StepTable(powers, (self.decay,), self.launcher.device, wp.vec2)
-        self.shares = StepTable(
-            lambda t: (1 - self.decay) / (1 - self.decay ** np.maximum(t, 1)), (self.decay,), self.launcher.device
-        )
+        self.powers = StepTable(powers, (decay,), self.launcher.device, wp.vec2)
+        self.shares = StepTable(lambda t: (1 - decay) / (1 - decay ** np.maximum(t, 1)), (decay,), self.launcher.device)
 
     @property
     def has_inference_params(self) -> bool:
