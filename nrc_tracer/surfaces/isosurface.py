@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nrc_tracer.errors import DataError
+from nrc_tracer.surfaces.far_bricks import BATCH, BRICK, FarBricks, far_bricks
 from nrc_tracer.surfaces.lattice import Lattice, Walls, lattice_of, point_text
 from nrc_tracer.surfaces.surface_mesh import Isosurface, collapsed, mesh_normals, unit_rows, write_surface
 
@@ -22,10 +23,6 @@ __all__ = ["Isosurface", "extract", "write_surface"]
 Field = Callable[[np.ndarray], np.ndarray]
 """A function of points, float32 [N, 3], that returns a value or a row of values for each."""
 
-BATCH = 2**18
-"""Largest number of points in one call of a function, except for the corners of a block."""
-BRICK = 4
-"""Side of the smallest cube that is skipped where the surface is known to be far away [cells]."""
 LARGEST_BLOCK = 256
 """Largest side of a block [cells]. scikit-image's 32-bit positions would not resolve the edges of larger blocks."""
 LEAST, MOST = 2.0**-10, 2.0**4
@@ -66,7 +63,8 @@ def extract(
         gradient: Returns gradients of the function, [N, 3], from which vertex normals are made.
         attributes: Returns other values at the vertices, such as colours, [N, K].
         lipschitz: Lipschitz constant of the function, 1 for a distance. The function is not evaluated where this bound shows
-            that the surface is far away. The mesh can have holes if the constant is too small.
+            that the surface is far away. If the constant is too small, separate parts of the surface can be missing, but what
+            is found is followed and has no holes.
         closed: Close the surface where it leaves the box, by treating the outside of the box as outside. What lies in the
             outermost layer of cells is cut off.
         refine: Number of evaluations per vertex that move it along its edge towards the surface (regula falsi, Illinois
@@ -86,11 +84,14 @@ def extract(
         raise DataError(f"lipschitz: must be above 0 and finite, not {lipschitz}")
     block = min(-(-block // BRICK) * BRICK, LARGEST_BLOCK)
     values = _Values(field, level)
-    far = None if lipschitz is None else _far_bricks(values, lattice, lipschitz)
+    far = None if lipschitz is None else far_bricks(values, lattice, lipschitz)
     usual = _usual_difference(values, lattice) if lipschitz is None else lipschitz * float(lattice.spacing.max())
 
-    crossings = _crossings(values, lattice, far, block, usual, closed, progress)
-    parts = list(crossings)
+    parts = list(_crossings(values, lattice, far, block, usual, closed, progress))
+    if not parts and far is not None:
+        # The bound may be wrong: say that there is no surface only after looking everywhere
+        usual = _usual_difference(values, lattice)
+        parts = list(_crossings(values, lattice, None, block, usual, closed, progress))
     if not parts:
         raise DataError(
             f"no surface: the function has the value {level:g} nowhere in the box {point_text(lower)} to {point_text(upper)}; "
@@ -144,30 +145,6 @@ def _usual_difference(values: _Values, lattice: Lattice) -> float:
     return max(slopes) or float(np.abs(sampled).max()) or 1.0
 
 
-def _far_bricks(values: _Values, lattice: Lattice, lipschitz: float) -> np.ndarray:
-    """Return, for each cube of `BRICK` cells along a side, int8: 0 where the surface may be, else the sign of the function.
-
-    Starts with cubes of `BRICK`^3 cells along a side, and subdivides those that may contain the surface.
-    """
-    cells = np.array(lattice.cells)
-    size = BRICK**3
-    state = np.zeros(-(-cells // size), np.int8)
-    while True:
-        near = np.argwhere(state == 0)
-        for first in range(0, len(near), BATCH):
-            bricks = near[first : first + BATCH]
-            low, high = bricks * size, np.minimum((bricks + 1) * size, cells)
-            center = values(lattice.points(0.5 * (low + high)))
-            reach = 0.5 * lipschitz * np.linalg.norm((high - low) * lattice.spacing, axis=1)
-            # The factor allows for the rounding of positions
-            state[tuple(bricks.T)] = np.where(np.abs(center) > 1.001 * reach, np.sign(center), 0)
-        if size == BRICK:
-            return state
-        size //= 4
-        finer = -(-cells // size)
-        state = state.repeat(4, 0).repeat(4, 1).repeat(4, 2)[: finer[0], : finer[1], : finer[2]]
-
-
 @dataclass(frozen=True)
 class _Crossings:
     """Edges of a block that cross the level, and the triangles between the crossings.
@@ -186,7 +163,7 @@ class _Crossings:
 def _crossings(
     values: _Values,
     lattice: Lattice,
-    far: np.ndarray | None,
+    far: FarBricks | None,
     block: int,
     usual: float,
     closed: bool,
@@ -206,11 +183,11 @@ def _crossings(
         signs = (
             None
             if far is None
-            else far[tuple(slice(a // BRICK, -(-b // BRICK)) for a, b in zip(low, high, strict=True))]
+            else far.signs[tuple(slice(a // BRICK, -(-b // BRICK)) for a, b in zip(low, high, strict=True))]
         )
         wanted = np.isnan(known) if signs is None else np.isnan(known) & _needed(signs, shape)
         if np.any(wanted):
-            known[wanted] = values(lattice.points(low + np.argwhere(wanted)))
+            known[wanted] = _evaluated(values, lattice, far, low + np.argwhere(wanted))
         walls.write(low, known)
         # A block far from the surface has no crossings, unless it is inside and reaches a border that is closed
         if signs is None or not np.all(signs) or (closed and np.any(signs < 0)):
@@ -219,6 +196,17 @@ def _crossings(
                 yield found
         if progress is not None:
             progress(number + 1, int(np.prod(counts)))
+
+
+def _evaluated(values: _Values, lattice: Lattice, far: FarBricks | None, corners: np.ndarray) -> np.ndarray:
+    """Values at corners, float32 [N]; the function is not evaluated where they are known."""
+    if far is None:
+        return values(lattice.points(corners))
+    found = far.known(lattice.number(corners))
+    missing = np.isnan(found)
+    if np.any(missing):
+        found[missing] = values(lattice.points(corners[missing]))
+    return found
 
 
 def _needed(signs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 STEEPEST = 2.0
 """Largest slope of the network's distance that is assumed: a brick whose centre is further from the surface than this times its
-half diagonal is taken to be empty. A true distance has slope 1."""
+half diagonal is taken to be empty, unless the surface leads into it. A true distance has slope 1."""
 REFINE = 4
 """Evaluations of the network per vertex that move it onto the zero level."""
 LEAST_COSINE = 0.5

@@ -96,6 +96,44 @@ def test_closed_and_the_same_for_every_size_of_blocks(field, options, euler):
         assert other.evaluations == surface.evaluations  # corners that blocks share are evaluated once
 
 
+def jagged(points):
+    """Slopes far above 1 and jumps across planes, as a fitted distance has at openings of a mesh."""
+    waves = np.sin(17.0 * points[:, 0]) * np.cos(13.0 * points[:, 1]) + np.sin(19.0 * points[:, 2])
+    jump = np.where(points[:, 1] > 0.3 * np.sin(5.0 * points[:, 0]), 1.0, -1.0)
+    return np.where(sphere(points, 0.7) < 0.0, 0.3 * waves + 0.5 * jump, 0.2 + 2.0 * sphere(points, 0.7))
+
+
+def opened(points):
+    """A ball by its winding number: half of its surface is missing, and the distance jumps across the opening."""
+    below = points[:, 1] < 0.0
+    distance = np.where(
+        below, np.abs(sphere(points)), np.hypot(np.hypot(points[:, 0], points[:, 2]) - 0.5, points[:, 1])
+    )
+    return np.where(below & (sphere(points) < 0.0), -distance, distance)
+
+
+@pytest.mark.parametrize("lipschitz", [0.02, 0.2, 1.0])
+@pytest.mark.parametrize("field", [noise, gyroid, jagged, opened, half_ball], ids=lambda field: field.__name__)
+def test_no_holes_with_a_bound_that_is_wrong(field, lipschitz):
+    """The surface is followed into cubes that the bound would skip; it does not depend on the blocks."""
+    resolution = 20 if field is noise else 34
+    surfaces = [
+        extract(field, *BOX, resolution, closed=True, lipschitz=lipschitz, block=block) for block in (4, 16, 64)
+    ]
+    assert as_trimesh(surfaces[0]).is_watertight
+    for other in surfaces[1:]:
+        np.testing.assert_array_equal(other.positions, surfaces[0].positions)
+        np.testing.assert_array_equal(other.indices, surfaces[0].indices)
+
+
+def test_the_whole_surface_is_found_across_a_jump():
+    """All of a surface in one piece is found, although its distance jumps where it is open."""
+    every, far = (extract(opened, *BOX, 96, closed=True, lipschitz=steepest) for steepest in (None, 1.0))
+    np.testing.assert_array_equal(far.positions, every.positions)
+    np.testing.assert_array_equal(far.indices, every.indices)
+    assert far.evaluations < 0.5 * every.evaluations
+
+
 def test_open_where_the_surface_leaves_the_box():
     surface = extract(gyroid, *BOX, 24)
     mesh = as_trimesh(surface)
