@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from nrc_tracer.cluster.ledger import Ledger, Unit
+from nrc_tracer.cluster.ledger import WINDOW, Ledger, Unit
 from nrc_tracer.errors import ClusterError
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.film_sums import BlockSums
@@ -19,7 +19,19 @@ DEPTH = 2
 """Number of units on a node at once: one that it traces, and one that waits for it."""
 
 PATIENCE = 60.0
-"""Time for which the driver waits for a node when there is none [s]."""
+"""Time for which the driver waits for a node when there is none and none is being started [s]."""
+
+START_PATIENCE = 900.0
+"""The same while nodes are being started, which load the scene or wait until other work leaves their machine [s]."""
+
+WINDOW_BYTES = 2**31
+"""Memory for blocks that wait to be added [bytes]: it decides how many nodes have work. Two blocks may be in work in any case."""
+
+LARGEST_WINDOW = 64
+"""Largest number of blocks in work at once."""
+
+BYTES_PER_PIXEL = 52
+"""Memory for one pixel of a block that waits: two float64 sums of three channels, and the dropped samples."""
 
 POLL = 0.25
 """Longest wait for an event [s]: how soon Ctrl-C acts."""
@@ -141,6 +153,11 @@ class FilmAssembly:
         return renderer.samples > before
 
 
+def window_of(width: int, height: int) -> int:
+    """Number of blocks that may be in work at once for an image of this size [pixels]."""
+    return max(WINDOW, min(LARGEST_WINDOW, WINDOW_BYTES // (BYTES_PER_PIXEL * width * height)))
+
+
 class Driver:
     """Renders an image on the nodes of a cluster.
 
@@ -164,7 +181,8 @@ class Driver:
         self._nodes, self._say, self._now = nodes, say, now
         self._strips = strips_of(renderer.width, renderer.height)
         self._width = renderer.width
-        self._ledger = Ledger(len(self._strips), first=renderer.samples, end=end)
+        window = window_of(renderer.width, renderer.height)
+        self._ledger = Ledger(len(self._strips), first=renderer.samples, end=end, window=window)
         self._film = FilmAssembly(renderer, self._strips)
         self._alone_since: float | None = None
         self._last_reason, self._is_refused = "", False
@@ -233,6 +251,7 @@ class Driver:
         if self._alone_since is None:
             self._alone_since = self._now()
         waited = self._now() - self._alone_since
-        if waited > PATIENCE or (self._is_refused and not self._nodes.expects_more):
-            reason = self._last_reason or f"none joined within {PATIENCE:.0f} seconds"
+        patience = START_PATIENCE if self._nodes.expects_more else 0.0 if self._is_refused else PATIENCE
+        if waited >= patience:
+            reason = self._last_reason or f"none joined within {patience:.0f} seconds"
             raise ClusterError(f"the cluster has no node that can render: {reason}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
 from nrc_tracer.errors import ClusterError
@@ -13,7 +13,7 @@ TRIES = 3
 """Number of failures of one unit, or of failures of one node in succession, after which it is given up."""
 
 WINDOW = 2
-"""Number of blocks of samples that may be in work at once: it bounds the memory for sums that wait to be added in order."""
+"""Usual number of blocks of samples that may be in work at once, which bounds the memory for sums that wait to be added."""
 
 SLOW = 2.0
 """Ratio of the time a unit has been out to the usual time, from which it is given to another node that has nothing else to do."""
@@ -33,9 +33,9 @@ class Unit:
 
 @dataclass
 class _Record:
-    """A unit that is not done: when each node got it [s], and the nodes on which it failed."""
+    """A unit that is not done: the nodes that have it, and those on which it failed."""
 
-    given: dict[str, float] = field(default_factory=dict)
+    nodes: set[str] = field(default_factory=set)
     failed: list[str] = field(default_factory=list)
 
 
@@ -48,19 +48,22 @@ class Ledger:
         strips: Number of strips of the image.
         first: Index of the first sample, a multiple of 64.
         end: The index after that of the last sample; None to go on until nobody asks any more.
+        window: Number of blocks of samples that may be in work at once.
 
     Attributes:
         done: Number of units done.
     """
 
-    def __init__(self, strips: int, *, first: int, end: int | None) -> None:
-        self._strips, self._end = strips, end
+    def __init__(self, strips: int, *, first: int, end: int | None, window: int = WINDOW) -> None:
+        self._strips, self._end, self._window = strips, end, window
         self._frontier = self._next_block = first
         self._next_strip = 0
         self._missing: dict[int, int] = {}  # units of each begun block that are not done
         self._open: dict[Unit, _Record] = {}
         self._waiting: list[Unit] = []  # to be given again
         self._nodes: dict[str, int] = {}  # with the number of failures since the last success
+        self._given: dict[tuple[Unit, str], float] = {}  # when each node got a unit [s], the oldest first
+        self._held: defaultdict[str, set[Unit]] = defaultdict(set)  # what each node has yet to answer
         self._times: deque[float] = deque(maxlen=_REMEMBERED)
         self.done = 0
 
@@ -76,8 +79,8 @@ class Ledger:
 
     @property
     def out(self) -> int:
-        """Number of units that are out."""
-        return sum(bool(record.given) for record in self._open.values())
+        """Number of units that are out, one on two nodes counted twice."""
+        return len(self._given)
 
     @property
     def is_finished(self) -> bool:
@@ -89,8 +92,8 @@ class Ledger:
         self._nodes.setdefault(node, 0)
 
     def load(self, node: str) -> int:
-        """Number of units that are out on a node."""
-        return sum(node in record.given for record in self._open.values())
+        """Number of units that a node has yet to answer, those included that another node has delivered meanwhile."""
+        return len(self._held[node])
 
     def give(self, node: str, now: float) -> Unit | None:
         """The next unit for a node, or None if there is nothing for it to do now."""
@@ -98,7 +101,9 @@ class Ledger:
             return None
         unit = self._returned(node) or self._fresh() or self._slow(node, now)
         if unit is not None:
-            self._open[unit].given[node] = now
+            self._open[unit].nodes.add(node)
+            self._given[unit, node] = now
+            self._held[node].add(unit)
         return unit
 
     def _returned(self, node: str) -> Unit | None:
@@ -113,7 +118,7 @@ class Ledger:
     def _fresh(self) -> Unit | None:
         """A unit that nobody had yet, within the window."""
         first = self._next_block
-        if first >= self._frontier + WINDOW * BLOCK or (self._end is not None and first >= self._end):
+        if first >= self._frontier + self._window * BLOCK or (self._end is not None and first >= self._end):
             return None
         samples = BLOCK if self._end is None else min(BLOCK, self._end - first)
         unit = Unit(first, self._next_strip, samples)
@@ -128,27 +133,29 @@ class Ledger:
         """The unit that has been out for the longest, if that is long, and it is out on one other node only."""
         if not self._times:
             return None
-        usual = statistics.median(self._times)
-        late = [
-            (since, unit)
-            for unit, record in self._open.items()
-            if len(record.given) == 1 and node not in record.given and node not in record.failed
-            for since in record.given.values()
-            if now - since > SLOW * usual
-        ]
-        return min(late)[1] if late else None
+        limit = SLOW * statistics.median(self._times)
+        for (unit, _), since in self._given.items():
+            if now - since <= limit:
+                break
+            record = self._open[unit]
+            if len(record.nodes) == 1 and node not in record.nodes and node not in record.failed:
+                return unit
+        return None
 
     def finish(self, node: str, unit: Unit, now: float) -> bool:
         """Note that a node has delivered a unit; return False if the unit was done already: its result is to be dropped."""
         if node in self._nodes:
             self._nodes[node] = 0
+        self._held[node].discard(unit)
         record = self._open.pop(unit, None)
         if record is None:
             return False
         if unit in self._waiting:
             self._waiting.remove(unit)
-        if node in record.given:
-            self._times.append(now - record.given[node])
+        if node in record.nodes:
+            self._times.append(now - self._given[unit, node])
+        for holder in record.nodes:
+            del self._given[unit, holder]
         self.done += 1
         self._missing[unit.first] -= 1
         while self._missing.get(self._frontier) == 0:
@@ -162,6 +169,7 @@ class Ledger:
         Raises:
             ClusterError: The unit has failed three times.
         """
+        self._held[node].discard(unit)
         self._return(node, unit, reason)
         if node in self._nodes:
             self._nodes[node] += 1
@@ -177,15 +185,18 @@ class Ledger:
             ClusterError: That unit has failed three times.
         """
         self._nodes.pop(node, None)
-        lost = sorted((record.given[node], unit) for unit, record in self._open.items() if node in record.given)
-        for number, (_, unit) in enumerate(lost):
+        self._held.pop(node, None)
+        lost = [unit for unit, holder in self._given if holder == node]
+        for number, unit in enumerate(lost):
             self._return(node, unit, reason if number == 0 else None)
 
     def _return(self, node: str, unit: Unit, reason: str | None) -> None:
         """Take a unit back from a node; `reason` is why it failed, None if it did not."""
         record = self._open.get(unit)
-        if record is None or record.given.pop(node, None) is None:
+        if record is None or node not in record.nodes:
             return
+        record.nodes.remove(node)
+        del self._given[unit, node]
         if reason is not None:
             record.failed.append(node)
             if len(record.failed) >= TRIES:
@@ -194,5 +205,5 @@ class Ledger:
                     f"samples {unit.first}:{unit.first + unit.samples} of strip {unit.strip} failed {TRIES} times (on {nodes}): "
                     f"{reason}"
                 )
-        if not record.given:
+        if not record.nodes:
             self._waiting.append(unit)

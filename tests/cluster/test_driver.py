@@ -89,6 +89,15 @@ def test_without_a_node_it_says_so_after_a_while():
     assert clock.time > PATIENCE
 
 
+def test_it_waits_longer_for_nodes_that_are_being_started(whole, monkeypatch):
+    """Loading a large scene may take minutes."""
+    monkeypatch.setattr(FakeNodes, "expects_more", True)
+    renderer, _, _ = drive("", later={800: ["a"]})
+    np.testing.assert_array_equal(accumulated(renderer), whole)
+    with pytest.raises(ClusterError, match="none joined within 900 seconds"):
+        drive("")
+
+
 def test_when_all_nodes_have_died_it_waits_for_others(whole, monkeypatch):
     """A death is no refusal: the next node may come within a minute."""
     given = FakeNodes.events

@@ -162,6 +162,18 @@ def test_a_slow_unit_is_given_again_once_to_an_idle_node():
     assert units.is_finished
 
 
+def test_a_node_that_hangs_does_not_collect_units():
+    """What another node has delivered in its place still counts as its load, until it answers."""
+    units = ledger("hangs", "b", strips=2, end=640)
+    for now in range(0, 400, 10):
+        for node in ("hangs", "b"):
+            unit = units.give(node, now) if units.load(node) < 2 else None
+            if node == "b" and unit is not None:
+                units.finish("b", unit, now + 1.0)
+    assert units.load("hangs") == 2
+    assert units.is_finished
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_happens_every_unit_is_done_once(seed):
     """Nodes that join, leave, fail, are slow and deliver twice, at random; no more than the window is open at any time."""
