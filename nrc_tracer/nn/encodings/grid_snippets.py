@@ -35,6 +35,9 @@ _CORNERS = """
     typedef unsigned Unsigneds __attribute__((ext_vector_type(16)));
     typedef float Loaded __attribute__((ext_vector_type(16), aligned(4)));
 #define NRC_BARRIER __asm__ volatile("" : : : "memory")
+#if defined(__AVX512F__) && __has_builtin(__builtin_ia32_gathersiv8df)
+#define NRC_GATHER_PAIRS
+#endif
 #define NRC_LANE(vector, j) (vector)[j]
 #define NRC_FMA(a, b, c) __builtin_elementwise_fma(a, b, c)
 #define NRC_FLOOR(a) __builtin_elementwise_floor(a)
@@ -113,6 +116,37 @@ _CORNERS = """
 """
 
 _FORWARD = """
+#if defined(NRC_GATHER_PAIRS)
+        if (F == 2) {
+            // Both features of an entry are one number of 64 bits, of which the processor reads eight at a time
+            typedef double Pairs __attribute__((ext_vector_type(8)));
+            typedef float Entry __attribute__((ext_vector_type(2), aligned(4)));
+            typedef int Places __attribute__((ext_vector_type(8), aligned(4)));
+            const float* first_entry = entry_data + (size_t)level.offset * F;
+            Floats sums[2] = {zero, zero};
+            #pragma unroll
+            for (int c = 0; c < C; ++c) {
+                const Floats w = *(const Floats*)(weight + c * W);
+                const Floats twice[2] = {
+                    __builtin_shufflevector(w, w, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7),
+                    __builtin_shufflevector(w, w, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15),
+                };
+                #pragma unroll
+                for (int part = 0; part < 2; ++part) {
+                    const Places places = *(const Places*)(index + c * W + 8 * part);
+                    const Pairs pairs = __builtin_ia32_gathersiv8df((Pairs)0.0, first_entry, places, (unsigned char)0xff, 8);
+                    sums[part] = NRC_FMA(twice[part], __builtin_bit_cast(Floats, pairs), sums[part]);
+                }
+            }
+            char* row = (char*)out.data + (size_t)first * out.strides[0] + column * out.strides[1];
+            for (int j = 0; j < n; ++j, row += out.strides[0]) {
+                const Entry value = ((const Entry*)sums)[j];
+                *(float*)row = value.x;
+                *(float*)(row + out.strides[1]) = value.y;
+            }
+            continue;
+        }
+#endif
         // Sum up the features
         for (int j = 0; j < n; ++j) {
             float sum[F];
