@@ -1,4 +1,4 @@
-"""Peak rates of a machine, measured in the same run: copying memory, reading a table at random, multiplying matrices."""
+"""Peak rates of a machine, measured in the same run: copying memory, reading a table at random, multiply-adds, products."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from benchmarks.timing import time_in_turn
 from benchmarks.torch_grid import torch_threads
 from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torch
 from nrc_tracer.nn.blocked_mlp import BLOCK
+from nrc_tracer.nn.fused_cpu.kernels import compiler_flags
 
 COPIED = 2**28
 """Size of the copied tensor [bytes], larger than caches."""
@@ -18,6 +19,34 @@ READS_PER_ITEM = 4096
 
 FACTOR = wp.constant(wp.uint32(2654435761))
 """Factor of the hash: a prime near 2^32 divided by the golden ratio."""
+
+VECTORS_PER_ITEM, CHAINS = 1 << 16, 24
+"""Number of steps of the kernel of multiply-adds per item, and number of vectors of sixteen floats per step."""
+
+
+@wp.func_native(
+    f"""
+    typedef float Floats __attribute__((ext_vector_type(16)));
+    Floats sums[{CHAINS}], a = 0.999f + 1e-6f * item, b = 1e-3f;
+    for (int j = 0; j < {CHAINS}; ++j) sums[j] = (float)j;
+    for (int k = 0; k < {VECTORS_PER_ITEM}; ++k)
+        #pragma unroll
+        for (int j = 0; j < {CHAINS}; ++j) sums[j] = __builtin_elementwise_fma(sums[j], a, b);
+    Floats sum = 0.0f;
+    for (int j = 0; j < {CHAINS}; ++j) sum += sums[j];
+    return sum[item & 15];
+"""
+)
+def chained(item: int) -> float:
+    """A number that takes independent chains of multiply-adds in vectors (CPU only)."""
+    ...
+
+
+@wp.kernel(enable_backward=False, module="unique", module_options={"cpu_compiler_flags": compiler_flags()})
+def multiply_add(base: int, sums: wp.array[float]):
+    """Multiply and add in registers, and do nothing else."""
+    item = base + wp.tid()
+    sums[item] = chained(item)
 
 
 @wp.kernel(enable_backward=False, module="unique")
@@ -49,6 +78,18 @@ def copy_bandwidth(device: torch.device, threads: int, rounds: int) -> float:
     with torch_threads(threads):
         seconds = time_in_turn({"copy": lambda: target.copy_(source)}, device, rounds)["copy"]
     return 2 * COPIED / seconds
+
+
+def multiply_add_rate(launcher: TorchLauncher, rounds: int) -> float:
+    """Floating-point operations per second of multiply-adds in the CPU's registers, float32, on all threads."""
+    items = 4 * launcher.threads
+    sums = wp.zeros(items, dtype=float, device=launcher.device)
+
+    def run() -> None:
+        launcher.run(multiply_add, items, lambda base: [base, sums])
+
+    seconds = time_in_turn({"multiply-add": run}, launcher.torch_device, rounds)["multiply-add"]
+    return items * VECTORS_PER_ITEM * CHAINS * 32 / seconds
 
 
 def gather_rate(launcher: TorchLauncher, log2_entries: int, rounds: int) -> float:

@@ -31,17 +31,8 @@ from benchmarks import tasks
 from benchmarks.ceilings import copy_bandwidth, gather_rate
 from benchmarks.gpu_frames import measure_frames
 from benchmarks.machine import describe_machine, device_slug
-from benchmarks.nn import (
-    ADAM,
-    N_INPUT,
-    N_OUTPUT,
-    TOLERANCES,
-    TRIAL_RANGE,
-    batch,
-    configuration,
-    largest_difference,
-    relative_norm,
-)
+from benchmarks.nn_cases import ADAM, N_INPUT, N_OUTPUT, TRIAL_RANGE, batch, configuration
+from benchmarks.nn_peers import TOLERANCES, largest_difference, relative_norm
 from benchmarks.timing import time_in_turn
 from benchmarks.torch_grid import PLAIN, TorchModel, TorchTraining, in_chunks
 from nrc_tracer.device.launch import default_threads

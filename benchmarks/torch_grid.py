@@ -117,6 +117,64 @@ class TorchModel(torch.nn.Module):
         return torch.cat(layers + tables) / self.loss_scale
 
 
+class AllLevelsModel(torch.nn.Module):
+    """The same model with all levels at once and one table for all of them, which is how most plain encodings for compilers are.
+
+    Every level is hashed, coarse ones too, as in nerfstudio's `HashEncoding`: outputs differ from ours, the work does not.
+
+    Args:
+        grid: The grid whose shape is copied.
+        network: The network whose shape and parameters are copied.
+        n_output_dims: Output columns of the network, without padding.
+    """
+
+    PRIMES = (1, 2654435761, 805459861)
+
+    def __init__(self, grid: EncodingView, network: NetworkView, n_output_dims: int) -> None:
+        super().__init__()
+        levels = grid.structure.levels
+        entries = max(level.entries for level in levels)
+        self.loss_scale = 1.0
+        self._entries, self._n_output_dims = entries, n_output_dims
+        self.table = torch.nn.Parameter(2 * torch.rand(len(levels) * entries, grid.structure.n_features) - 1)
+        self.layers = copied_layers(network)
+        self.register_buffer("_scales", torch.tensor([level.scale for level in levels]))
+        self.register_buffer("_offsets", entries * torch.arange(len(levels)))
+        self.register_buffer("_primes", torch.tensor(self.PRIMES[: grid.structure.n_input_dims]))
+
+    @staticmethod
+    def of(model: Model) -> AllLevelsModel:
+        """A model with the shape of another, on the same device."""
+        network = model.network
+        assert network is not None
+        return AllLevelsModel(model.encoding, network, model.n_output_dims).to(model.device)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Features [N, L F] of points [N, D]."""
+        position = x[:, None, :] * self._scales[:, None] + 0.5
+        floor = torch.floor(position)
+        high = position - floor
+        cell = floor.long()
+        low_terms, high_terms = cell * self._primes, (cell + 1) * self._primes
+        features = None
+        for corner in range(2 ** x.shape[1]):
+            index, weight = None, None
+            for d in range(x.shape[1]):
+                is_high = corner >> d & 1
+                term = (high_terms if is_high else low_terms)[..., d]
+                factor = high[..., d] if is_high else 1 - high[..., d]
+                index = term if index is None else torch.bitwise_xor(index, term)
+                weight = factor if weight is None else weight * factor
+            index = index % self._entries + self._offsets
+            value = self.table[index] * weight[..., None]
+            features = value if features is None else features + value
+        return features.flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs [N, n_output_dims]."""
+        return run_layers(self.encode(x), self.layers, torch.float32)[:, : self._n_output_dims]
+
+
 class TorchTraining:
     """Trains a `TorchModel` with RelativeL2 and Adam, as `nrc_tracer.nn.Trainer` does, except that Adam moves every entry.
 
@@ -124,10 +182,18 @@ class TorchTraining:
         model: The model.
         adam: Configuration of Adam in tiny-cuda-nn's JSON.
         chunk: Number of queries at a time.
+        forward: A compiled function to call in place of the model.
     """
 
-    def __init__(self, model: TorchModel, adam: dict, chunk: int) -> None:
+    def __init__(
+        self,
+        model: TorchModel | AllLevelsModel,
+        adam: dict,
+        chunk: int,
+        forward: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self._model = model
+        self._forward = model if forward is None else forward
         self._chunk = chunk
         # The optimizer treats complex numbers as pairs; its fused implementation is the fastest on CPU and CUDA
         self._optimizer = torch.optim.Adam(
@@ -142,7 +208,7 @@ class TorchTraining:
         """Put the gradient of the mean loss into the parameters."""
         self._optimizer.zero_grad()
         for part, expected in zip(x.split(self._chunk), target.split(self._chunk), strict=True):
-            prediction = self._model(part)
+            prediction = self._forward(part)
             error = (prediction - expected).square() / (prediction.detach().square() + RELATIVE_EPSILON)
             (error.sum() * (self._model.loss_scale / target.numel())).backward()
 

@@ -264,9 +264,14 @@ def _module(name: str, grids: tuple[tuple[int, int], ...]) -> wp.Module:
     shapes = "_".join(f"{dims}d_{features}f" for dims, features in grids)
     module = wp.get_module(f"nrc_tracer.nn.fused_cpu_{name}_{shapes or 'plain'}")
     module.options["enable_backward"] = False
-    flags = wp.config.cpu_compiler_flags
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        # Without this flag, Clang uses vectors of 256 bits, half of an AVX-512 register
-        default = "-march=native" if flags is None else flags
-        module.options["cpu_compiler_flags"] = f"{default} -mprefer-vector-width=512"
+    module.options["cpu_compiler_flags"] = compiler_flags()
     return module
+
+
+def compiler_flags() -> str | None:
+    """Clang's options for kernels whose vectors fill the processor's registers; None for Warp's own."""
+    flags = wp.config.cpu_compiler_flags
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return flags
+    # Without this option, Clang uses vectors of 256 bits, half of an AVX-512 register
+    return f"{'-march=native' if flags is None else flags} -mprefer-vector-width=512"
