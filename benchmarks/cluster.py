@@ -169,7 +169,7 @@ def measure_driver(width: int, height: int) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Model:
-    """What a simulated cluster costs.
+    """The costs of a simulated cluster.
 
     Attributes:
         rate: Samples of pixels that a node traces in a second.
@@ -283,10 +283,10 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512, help="width and height of the measured render [pixels]")
     parser.add_argument("--simulate", action="store_true", help="simulate 1 to 10,000 nodes instead")
     parser.add_argument("--samples-per-second", type=float, default=1e6, help="samples that a simulated node traces")
-    parser.add_argument("--bandwidth", type=float, default=1.25e9, help="of the driver's link [bytes/s]")
+    parser.add_argument("--bandwidth", type=float, default=1.25e9, help="bandwidth of the driver's link [bytes/s]")
     parser.add_argument("--spread", type=float, default=0.1, help="spread of a unit's time, and of the speed of nodes")
     parser.add_argument("--mean-life", type=float, default=86400.0, help="mean time until a node dies [s]")
-    parser.add_argument("--restart", type=float, default=60.0, help="time until it is replaced [s]")
+    parser.add_argument("--restart", type=float, default=60.0, help="time until a dead node is replaced [s]")
     parser.add_argument("--size", default="1920x1080,8192x8192", help="sizes of simulated images")
     parser.add_argument("--spp", type=int, default=16384, help="samples per pixel of simulated images")
     parser.add_argument("--most", type=int, default=10_000, help="largest number of simulated nodes")

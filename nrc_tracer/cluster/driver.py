@@ -164,7 +164,7 @@ class Driver:
     Args:
         renderer: The renderer whose film gets the samples. It has a multiple of 64 samples per pixel.
         nodes: The nodes.
-        end: Samples per pixel at the end; None to go on until `is_over`.
+        end: Samples per pixel at the end; None to continue until `is_over` returns True.
         say: Prints a warning.
         now: The time [s].
     """

@@ -47,7 +47,7 @@ class Ledger:
     Args:
         strips: Number of strips of the image.
         first: Index of the first sample, a multiple of 64.
-        end: The index after that of the last sample; None to go on until nobody asks any more.
+        end: The index after that of the last sample; None to continue until nobody asks for more.
         window: Number of blocks of samples that may be in work at once.
 
     Attributes:

@@ -48,7 +48,7 @@ class _Average:
         return self._answer
 
     def forget(self) -> None:
-        """Compute the average anew when it is next asked for."""
+        """Compute the average again when it is next asked for."""
         self._is_known, self._answer = False, None
 
 

@@ -29,7 +29,7 @@ class FakeNodes:
         seed: Seed of the order.
         clock: Moved by each event.
         later: Number of events after which more nodes join.
-        dies: Probability that an event is the death of a node with all that is out on it; it joins again.
+        dies: Probability that an event is the death of a node, whose units are lost; it joins again.
         fails: Probability that a unit fails.
         twice: Probability that a unit is delivered twice.
         slow: Names of nodes that deliver only when nothing else can happen.

@@ -99,7 +99,7 @@ def test_it_waits_longer_for_nodes_that_are_being_started(whole, monkeypatch):
 
 
 def test_when_all_nodes_have_died_it_waits_for_others(whole, monkeypatch):
-    """A death is no refusal: the next node may come within a minute."""
+    """A death is not a refusal: the next node may join within a minute."""
     given = FakeNodes.events
 
     def events(self, timeout):

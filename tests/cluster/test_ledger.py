@@ -163,7 +163,7 @@ def test_a_slow_unit_is_given_again_once_to_an_idle_node():
 
 
 def test_a_node_that_hangs_does_not_collect_units():
-    """What another node has delivered in its place still counts as its load, until it answers."""
+    """A unit that another node has delivered instead still counts as a node's load until it answers."""
     units = ledger("hangs", "b", strips=2, end=640)
     for now in range(0, 400, 10):
         for node in ("hangs", "b"):

@@ -1,4 +1,4 @@
-"""Threads and memory stay flat in a long process, whatever is made and dropped in it, and the process ends."""
+"""Threads and memory stay flat in a long process, whatever objects it makes and drops, and the process ends."""
 
 import json
 import subprocess
@@ -67,7 +67,7 @@ quiet = alive()
 for _ in range(3):
     work()
 gc.collect()
-gc.disable()  # what only a collection frees would grow
+gc.disable()  # so that memory that only a collection frees would grow
 first = settled(quiet + threads)
 before, peak = memory(), 0
 for _ in range(count):
@@ -78,7 +78,7 @@ print(json.dumps({"quiet": quiet, "peak": peak, "left": settled(first), "first":
 
 
 def measured(tmp_path, kind, threads, count):
-    """What a process reports that makes and drops `count` things."""
+    """The report of a process that makes and drops `count` objects."""
     arguments = [sys.executable, "-c", SCRIPT, kind, str(threads), str(count), str(tmp_path)]
     result = subprocess.run(arguments, capture_output=True, text=True, timeout=540, check=False)
     assert result.returncode == 0, result.stderr
@@ -87,7 +87,7 @@ def measured(tmp_path, kind, threads, count):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 @pytest.mark.parametrize(("kind", "threads", "count"), [("render+failing+trainer", 8, 8)])
-def test_threads_end_with_what_they_worked_for(tmp_path, kind, threads, count):
+def test_threads_end_with_the_objects_they_worked_for(tmp_path, kind, threads, count):
     """Without a garbage collection: nothing refers to itself, and no thread keeps its pool alive."""
     found = measured(tmp_path, kind, threads, count)
     # A pool that has been dropped may still be ending while the next one works

@@ -70,13 +70,13 @@ def open_edges(mesh, resolution, bound):
 
 
 @pytest.mark.parametrize("name", ["a bowl", "a crumbled ball"])
-def test_no_hole_in_small_surfaces(name):
+def test_small_surfaces_have_no_holes(name):
     assert open_edges(MESHES[name], 40, 0.7) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MESHES)
-def test_no_hole(name):
+def test_surfaces_have_no_holes(name):
     """With a true bound of the slope where there is no jump, and with one that is too small everywhere."""
     for bound in (1.0, 0.4):
         assert open_edges(MESHES[name], 72, bound) == 0
