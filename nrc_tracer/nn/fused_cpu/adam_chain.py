@@ -74,6 +74,15 @@ class AdamChain:
             update.share = ema.share(adam.steps)
         return before
 
+    def before_reading(self, update: Any) -> None:
+        """Write what the averages need for being read to the fields of an `Update`."""
+        adam, ema = self.adam, self.ema
+        assert ema is not None
+        ema.powers.extend(adam.steps)
+        update.records, update.ema_step, update.complete = self._records.address(), adam.steps, ema.complete
+        update.debias = 1.0 - ema.decay**adam.steps
+        update.powers, update.n_powers = ema.powers.address, ema.powers.length
+
     def reserve(self, steps: int) -> None:
         """Extend tables for a number of further steps, so that their addresses stay the same."""
         self.adam.corrections.extend(self.adam.steps + steps)

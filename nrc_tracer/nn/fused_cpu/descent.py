@@ -27,6 +27,9 @@ from nrc_tracer.nn.regions import Regions
 WEIGHTS_PER_PIECE = 2048
 """Number of network weights per piece of work of the kernels that sum their gradients or step them."""
 
+PARAMS_PER_PIECE = 16384
+"""Number of parameters per piece of work of the kernel that reads averages."""
+
 PASSES = 3
 """Work of a forward and a backward pass, in forward passes."""
 
@@ -107,6 +110,10 @@ class FusedTraining:
         arguments = [data, calls, steps, array, updates, self._n_regions, slices]
         self._descend = Recorded(kernels.descend, arguments)
         self._sum_weights = Recorded(kernels.sum_weights, [calls, steps, slices])
+        n_params = n_weights + sum(part.encoding.n_params for part in self.grids)
+        self._n_params, self._n_stretches = n_params, -(-n_params // PARAMS_PER_PIECE)
+        arguments = [calls, updates, n_weights, PARAMS_PER_PIECE, self._n_stretches]
+        self._read_averages = Recorded(kernels.read_averages, arguments)
 
     def gradient(
         self,
@@ -185,6 +192,14 @@ class FusedTraining:
                 chain.go_back(before[index])
                 break
         return results
+
+    def read_averages(self, params: Tensor, out: Tensor, chain: AdamChain) -> None:
+        """Copy the averages of all parameters, brought up to the last step, to `out`, float32 [n_params]."""
+        call = self._calls.fields[0]
+        call.n, call.params, call.out = self._n_params, params.data_ptr(), out.data_ptr()
+        chain.before_reading(self._updates.fields[0])
+        self._counters.start(self._calls.fields[:1])
+        self._read_averages.run(self._launcher, min(self._n_stretches, self._launcher.threads))
 
     def _memory_of_regions(self) -> int:
         """The address of memory for the gradients of a region, a place for each thread; small, so that it stays in the cache."""

@@ -22,7 +22,15 @@ from nrc_tracer.nn.fused_cpu.encoding_snippets import POINTWISE
 from nrc_tracer.nn.fused_cpu.loss_snippets import LOSSES
 from nrc_tracer.nn.fused_cpu.pass_snippets import DESCEND, SUM_WEIGHTS
 from nrc_tracer.nn.fused_cpu.structs import Call, GridData, ProgramData, Step, Update
-from nrc_tracer.nn.fused_cpu.update_snippets import ADAM, ADD, ADD_CALL, AWAIT_GRADIENTS, UPDATE_REGION, UPDATE_WEIGHTS
+from nrc_tracer.nn.fused_cpu.update_snippets import (
+    ADAM,
+    ADD,
+    ADD_CALL,
+    AWAIT_GRADIENTS,
+    READ_AVERAGES,
+    UPDATE_REGION,
+    UPDATE_WEIGHTS,
+)
 from nrc_tracer.nn.fused_cpu.vector_snippets import FUNCTIONS, PRODUCTS, VECTORS
 
 _GRID = """
@@ -182,10 +190,12 @@ class TrainingKernels:
             optimizer, the sums of the gradients of grids and weights and Adam's step, one piece per region and slice. All this
             for several batches in turn, until a loss or a gradient is not finite.
         sum_weights: The sums of the weights' gradients, one piece per slice of the weights.
+        read_averages: A copy of the averages of all parameters, up to date, one piece per stretch of them.
     """
 
     descend: wp.Kernel
     sum_weights: wp.Kernel
+    read_averages: wp.Kernel
 
 
 @cache
@@ -250,6 +260,18 @@ def training_kernels(grids: tuple[tuple[int, int], ...]) -> TrainingKernels:
                 piece = next_piece(calls[s])
             await_pieces(calls[s], n_regions + n_slices)
 
+    @wp.func_native(VECTORS + ADAM + READ_AVERAGES)
+    def averages_of(piece: int, stretch: int, call: Call, update: Update, n_weights: int): ...
+
+    @wp.kernel(module=module, enable_backward=False)
+    def read_averages(
+        item: int, calls: wp.array[Call], updates: wp.array[Update], n_weights: int, stretch: int, n_pieces: int
+    ):
+        piece = next_piece(calls[0])
+        while piece < n_pieces:
+            averages_of(piece, stretch, calls[0], updates[0], n_weights)
+            piece = next_piece(calls[0])
+
     @wp.kernel(module=module, enable_backward=False)
     def sum_weights(item: int, calls: wp.array[Call], steps: wp.array[Step], n_slices: int):
         piece = next_piece(calls[0])
@@ -257,7 +279,7 @@ def training_kernels(grids: tuple[tuple[int, int], ...]) -> TrainingKernels:
             weight_sums(piece, steps[0])
             piece = next_piece(calls[0])
 
-    return TrainingKernels(descend, sum_weights)
+    return TrainingKernels(descend, sum_weights, read_averages)
 
 
 def _module(name: str, grids: tuple[tuple[int, int], ...]) -> wp.Module:

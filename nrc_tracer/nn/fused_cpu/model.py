@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -19,6 +20,21 @@ from nrc_tracer.nn.gradients import GradientSink
 from nrc_tracer.nn.losses import TargetLoss
 from nrc_tracer.nn.optimizers.optimizer import Optimizer
 from nrc_tracer.nn.structure import Structure
+
+
+def _read_averages_by(training: FusedTraining, chain: AdamChain) -> None:
+    """Let the average in a chain be read by the fused kernel as long as the chain is in use."""
+    known = weakref.ref(chain)  # the average is part of the chain: a cycle would keep memory until a garbage collection
+
+    def read(params: Tensor, out: Tensor) -> bool:
+        current = known()
+        if current is None:
+            return False
+        training.read_averages(params, out, current)
+        return True
+
+    if chain.ema is not None:
+        chain.ema.reader = read
 
 
 class FusedModel:
@@ -94,6 +110,8 @@ class FusedModel:
         """
         if self._chain is None or self._chain[0] is not optimizer:
             self._chain = optimizer, AdamChain.of(optimizer)
+            if self._chain[1] is not None:
+                _read_averages_by(self._training, self._chain[1])
         chain = self._chain[1]
         if chain is None:
             return None

@@ -238,6 +238,31 @@ UPDATE_REGION = """
         advance(Four());
 """
 
+READ_AVERAGES = """
+    // Copy the averages of a stretch of parameters, brought up to the last step
+    const int begin = piece * stretch, end = begin + stretch < call.n ? begin + stretch : call.n;
+    float* out = (float*)call.out;
+    for (int i = begin; i < end; i += 16) {
+        const int n = end - i < 16 ? end - i : 16;
+        auto record = [=](int j) NRC_LAMBDA { return records + (size_t)(i + (j < n ? j : 0)) * 8; };
+        Floats rows[8], w = 0.0f;
+        load(Eight(), record, rows);
+        transpose(Eight(), rows);
+        if (i >= n_weights) {
+            Ints updated = __builtin_bit_cast(Ints, rows[3]);
+            if (n == 16)
+                w = NRC_LOAD(weights + i);
+            else
+                for (int j = 0; j < n; ++j) w[j] = weights[i + j];
+            catch_up(w, rows[4], updated);
+        }
+        if (n == 16)
+            NRC_STORE(out + i, rows[4]);
+        else
+            for (int j = 0; j < n; ++j) out[i + j] = rows[4][j];
+    }
+"""
+
 UPDATE_WEIGHTS = """
     const float* parts = (const float*)step.d_weights;
     const int begin = piece * step.slice, end = begin + step.slice < step.n_weights ? begin + step.slice : step.n_weights;
