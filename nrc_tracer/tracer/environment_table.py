@@ -27,6 +27,7 @@ class EnvironmentTable:
         scale: Factor of the radiance.
         tree: Density of sampling.
         mean_luminance: Mean luminance over the sphere, before `scale`.
+        pole_to_pole: Whether the first and the last row of texels lie at the poles.
     """
 
     pixels: np.ndarray
@@ -34,6 +35,7 @@ class EnvironmentTable:
     scale: float
     tree: EnvironmentTree
     mean_luminance: float
+    pole_to_pole: bool = False
 
     @classmethod
     def of(cls, light: EnvironmentMap, image: np.ndarray) -> EnvironmentTable:
@@ -50,7 +52,8 @@ class EnvironmentTable:
         rotation = rotation / np.linalg.norm(rotation[:, 0])
         if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4):
             raise SceneError("an environment map can be rotated and mirrored, but not sheared or scaled unevenly")
-        return cls(pixels, rotation, light.scale, *_density(pixels))
+        pole_to_pole = light.rows == "pole_to_pole" and len(pixels) > 1  # a single row is constant either way
+        return cls(pixels, rotation, light.scale, *_density(pixels, pole_to_pole), pole_to_pole)
 
     @classmethod
     def black(cls) -> EnvironmentTable:
@@ -65,6 +68,8 @@ class EnvironmentTable:
         nodes["value"], nodes["code"] = tree.values, tree.codes
         environment = Environment()
         environment.height, environment.width = self.pixels.shape[:2]
+        environment.bands = environment.height - self.pole_to_pole
+        environment.row_shift = 1.0 if self.pole_to_pole else 0.5
         environment.texels = wp.array(self.pixels.reshape(-1, 3), dtype=wp.vec3, device=device)
         environment.rows, environment.columns = tree.column_cdf.shape[0], tree.column_cdf.shape[1] - 1
         environment.row_bits, environment.column_bits = tree.block_bits
@@ -77,31 +82,34 @@ class EnvironmentTable:
         return environment
 
 
-def _density(pixels: np.ndarray) -> tuple[EnvironmentTree, float]:
+def _density(pixels: np.ndarray, pole_to_pole: bool = False) -> tuple[EnvironmentTree, float]:
     """The density of sampling a map, and its mean luminance over the sphere. Values that are not finite count as black."""
     luminance = np.nan_to_num(pixels @ LUMINANCE, nan=0.0, posinf=0.0, neginf=0.0)
-    corners = quarter_corners(luminance.astype(np.float64))
+    corners = quarter_corners(luminance.astype(np.float64), pole_to_pole)
     corners *= np.sin(np.linspace(0.0, np.pi, len(corners)))[:, None]
     across = corners[:, :-1].mean(axis=1)  # the trapezoidal rule turns these into the mean over the sphere
     return build_tree(corners), float(across.sum() / np.sin(np.linspace(0.0, np.pi, len(corners))).sum())
 
 
-def quarter_corners(luminance: np.ndarray) -> np.ndarray:
+def quarter_corners(luminance: np.ndarray, pole_to_pole: bool = False) -> np.ndarray:
     """Luminance at the corners of the quarters of texels, between which it is bilinear.
 
     Args:
         luminance: Luminance at the centres of texels, shape [height, width].
+        pole_to_pole: Whether the first and the last of at least two rows lie at the poles, with a band between each two rows.
 
     Returns:
-        Shape [2 height + 1, 2 width + 1]. The image is clamped at the poles and wraps around.
+        Shape [2 bands + 1, 2 width + 1], with a band for each row unless they lie pole to pole. The image is clamped at the poles
+        and wraps around.
     """
     height, width = luminance.shape
-    corners = np.empty((2 * height + 1, 2 * width + 1))
+    corners = np.empty((2 * (height - pole_to_pole) + 1, 2 * width + 1))
     # Along the rows of texels, then between them
-    rows = corners[1::2]
+    rows = corners[::2] if pole_to_pole else corners[1::2]
     rows[:, 1::2] = luminance
     rows[:, 2:-1:2] = 0.5 * (luminance[:, :-1] + luminance[:, 1:])
     rows[:, 0] = rows[:, -1] = 0.5 * (luminance[:, 0] + luminance[:, -1])
-    corners[2:-1:2] = 0.5 * (rows[:-1] + rows[1:])
+    between = corners[1::2] if pole_to_pole else corners[2:-1:2]
+    between[:] = 0.5 * (rows[:-1] + rows[1:])
     corners[0], corners[-1] = rows[0], rows[-1]
     return corners

@@ -228,7 +228,7 @@ def test_lights(read):
     assert spot == SpotLight(cutoff_angle=40, beam_width=30)
     assert sun == DirectionalLight(direction=(0, -1, 0), irradiance=2)
     np.testing.assert_allclose(turned.direction, (0, -1, 0), atol=1e-15)
-    assert sky == EnvironmentMap(file="sky.exr", scale=3)
+    assert sky == EnvironmentMap(file="sky.exr", scale=3, rows="pole_to_pole")
 
 
 def test_unsupported_shapes_and_lights(read):

@@ -31,7 +31,9 @@ def read_emitter(node: Node, document: Document, textures: TextureReader) -> Lig
             scale = node.number("scale", 1.0)
             if scale < 0.0:
                 node.properties["scale"].place.fail(f"{node}: scale must not be negative, it is {scale:g}")
-            light = EnvironmentMap(file=document.file_name(node), scale=scale, to_world=node.transform())
+            light = EnvironmentMap(
+                file=document.file_name(node), scale=scale, rows="pole_to_pole", to_world=node.transform()
+            )
         case "point":
             intensity = textures.plain_color(node, "intensity", 1.0, emissive=True)
             light = PointLight(position=_placed(node, "position", (0.0, 0.0, 0.0), column=3), intensity=intensity)

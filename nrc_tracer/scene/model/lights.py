@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -47,10 +47,14 @@ class EnvironmentMap(Model, tag="environment"):
 
     Local +y is the image's top row and +z its centre column. Its left and right edges meet at -z, and +x is a quarter of the
     width from the left, as in Mitsuba: u = atan2(x, -z) / 2 pi, v = acos(y) / pi.
+
+    `rows` states where the image's rows lie: `centered` in equal bands of the polar angle, as usual, or `pole_to_pole`, with the
+    first row at one pole and the last row at the other one, as in Mitsuba. Columns are always centered.
     """
 
     file: str
     scale: NonNegative = 1.0
+    rows: Literal["centered", "pole_to_pole"] = "centered"
     to_world: Transform = ()
 
 

@@ -32,7 +32,7 @@ def patch_corner(env: Environment, row: int, column: int) -> int:
 def patch_coordinates(env: Environment, uv: wp.vec2) -> wp.vec4:
     """Column and row of the patch at a point of the image, as floats, and the point's coordinates in the patch, in [0, 1]^2."""
     x = uv[0] * float(env.width) + 0.5
-    y = uv[1] * float(env.height) + 0.5
+    y = uv[1] * float(env.bands) + env.row_shift
     i = wp.clamp(wp.floor(x), 0.0, float(env.width))
     j = wp.clamp(wp.floor(y), 0.0, float(env.height))
     return wp.vec4(i, j, wp.clamp(x - i, 0.0, 1.0), wp.clamp(y - j, 0.0, 1.0))
@@ -67,9 +67,9 @@ def environment_pdf(env: Environment, light: LightRecord, uv: wp.vec2) -> float:
         return 0.0
     # Coordinates in half texels
     across = uv[0] * float(2 * env.width)
-    down = uv[1] * float(2 * env.height)
+    down = uv[1] * float(2 * env.bands)
     x = wp.clamp(int(across), 0, 2 * env.width - 1)
-    y = wp.clamp(int(down), 0, 2 * env.height - 1)
+    y = wp.clamp(int(down), 0, 2 * env.bands - 1)
     node = env.nodes[(y >> env.row_bits) * env.columns + (x >> env.column_bits)]
     x_bit = env.column_bits - 1
     y_bit = env.row_bits - 1
@@ -167,7 +167,7 @@ def sample_environment(env: Environment, light: LightRecord, u: wp.vec2) -> Ligh
         s = sample_linear(s, c[0] * (1.0 - v) + c[2] * v, c[1] * (1.0 - v) + c[3] * v)
         density *= bilinear(c, s, v)
 
-    uv = wp.vec2((x + s * width) / float(2 * env.width), (y + v * height) / float(2 * env.height))
+    uv = wp.vec2((x + s * width) / float(2 * env.width), (y + v * height) / float(2 * env.bands))
     phi = wp.TAU * uv[0]
     theta = wp.PI * uv[1]
     sin_theta = wp.sin(theta)

@@ -49,6 +49,8 @@ class Environment:
 
     width: int
     height: int
+    bands: int  # of the polar angle, each as high as the distance of two rows of texels
+    row_shift: float  # 0.5 if a row of texels lies in the middle of each band, 1 if the rows lie pole to pole
     texels: wp.array[wp.vec3]
     rows: int  # of blocks
     columns: int  # of blocks
