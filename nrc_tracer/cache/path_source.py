@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import warp as wp
 from torch import Tensor
@@ -56,6 +57,10 @@ class PathSource(Protocol):
     def launcher(self) -> TorchLauncher:
         """Launches kernels in order with torch's operations."""
 
+    @property
+    def origin(self) -> np.ndarray:
+        """The point of world space that is the origin of the paths' positions, float64 [3]."""
+
     def seed(self, stream: int) -> int:
         """The 64-bit seed of a stream."""
 
@@ -98,7 +103,7 @@ def make_cuts(
     policy.mode = int(mode)
     policy.spread, policy.suffix_spread = cache.options.spread, cache.options.suffix_spread
     policy.box = SceneBox()
-    policy.box.low, policy.box.scale = wp.vec3(*cache.low), 1.0 / cache.size
+    policy.box.low, policy.box.scale = wp.vec3(*(cache.low - source.origin)), 1.0 / cache.size
     policy.size = wp.vec2(float(source.width), float(source.height))
     policy.group, policy.continuation = group, continuation
     policy.continue_probability = wp.from_torch(memory["probability"])

@@ -39,7 +39,7 @@ def split_at_creases(
     # Corners that smooth edges connect have one normal, and corners of a vertex with stored normals keep theirs
     _, part = np.unique(place, return_inverse=True)
     part = part.reshape(count, 3)
-    positions = np.zeros((part.max() + 1, 3), dtype=np.float32)
+    positions = np.zeros((part.max() + 1, 3), dtype=mesh.positions.dtype)
     positions[part] = mesh.positions[indices]
     averaged = smooth_normals(positions, part)
     new = np.ones(count * 3, dtype=bool) if absent is None else absent[indices.reshape(-1)]

@@ -12,6 +12,7 @@ import numpy as np
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.mesh_attributes import with_attribute
 from nrc_tracer.scene.model import Cube, Cylinder, Disk, GroupShape, Mesh, NeuralSdf, Rectangle, Sphere, TriangleMesh
+from nrc_tracer.scene.positions import stored_positions
 from nrc_tracer.scene.transforms import matrix
 
 SEGMENTS = 256
@@ -29,7 +30,7 @@ def tessellate(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> Tria
         file_mesh: The triangles of `Mesh.file`, as `load_mesh` returns them.
 
     Returns:
-        The triangles, with int32 indices and float32 for everything else.
+        The triangles, with int32 indices and float32 for everything else, except for positions far from the origin.
 
     Raises:
         SceneError: The shape is a cylinder of length 0, a `Mesh` whose arrays do not fit together or which has neither arrays
@@ -54,7 +55,9 @@ def tessellate(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> Tria
             )
 
 
-def transform_mesh(mesh: TriangleMesh, to_world: np.ndarray, flip_normals: bool = False) -> TriangleMesh:
+def transform_mesh(
+    mesh: TriangleMesh, to_world: np.ndarray, flip_normals: bool = False, origin: np.ndarray | None = None
+) -> TriangleMesh:
     """Transform a mesh by an affine map, its normals by the inverse transpose.
 
     The winding follows the normals. A mirroring map (negative determinant) reverses it, so that the mirror image of an outward
@@ -64,12 +67,13 @@ def transform_mesh(mesh: TriangleMesh, to_world: np.ndarray, flip_normals: bool 
         mesh: The mesh.
         to_world: An invertible affine map, shape [4, 4].
         flip_normals: Whether to turn the normals round.
+        origin: A point to subtract from the positions, which are then float32; by default none, and distant ones are float64.
 
     Raises:
         SceneError: A transformed vertex is beyond the range of float32.
     """
     linear = np.asarray(to_world, dtype=np.float64)[:3, :3]
-    positions = mesh.positions.astype(np.float64) @ linear.T + to_world[:3, 3]
+    positions = mesh.positions.astype(np.float64) @ linear.T + (to_world[:3, 3] - (0.0 if origin is None else origin))
     if np.any(np.abs(positions) > np.finfo(np.float32).max):
         raise SceneError("the transform moves vertices beyond the range of float32")
     normals = mesh.normals
@@ -80,7 +84,8 @@ def transform_mesh(mesh: TriangleMesh, to_world: np.ndarray, flip_normals: bool 
     indices = mesh.indices
     if (np.linalg.det(linear) < 0.0) != flip_normals:
         indices = np.ascontiguousarray(indices[:, ::-1])
-    return TriangleMesh(positions.astype(np.float32), indices, normals, mesh.uvs, mesh.colors)
+    positions = stored_positions(positions) if origin is None else positions.astype(np.float32)
+    return TriangleMesh(positions, indices, normals, mesh.uvs, mesh.colors)
 
 
 def world_mesh(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> TriangleMesh:
@@ -96,13 +101,18 @@ def world_mesh(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> Tria
     return place_mesh(tessellate(shape, file_mesh), shape)
 
 
-def place_mesh(mesh: TriangleMesh, shape: GroupShape, to_world: np.ndarray | None = None) -> TriangleMesh:
-    """Transform a shape's triangles, as `tessellate` returns them, to world space, by `to_world` if its matrix is known."""
+def place_mesh(
+    mesh: TriangleMesh, shape: GroupShape, to_world: np.ndarray | None = None, origin: np.ndarray | None = None
+) -> TriangleMesh:
+    """Transform a shape's triangles, as `tessellate` returns them, to world space, by `to_world` if its matrix is known.
+
+    `origin` as for `transform_mesh`.
+    """
     to_world = matrix(shape.to_world) if to_world is None else to_world
     flip = shape.flip_normals
     if isinstance(shape, Sphere) and np.linalg.det(to_world[:3, :3]) < 0.0:
         flip = not flip  # as in world_sphere
-    return transform_mesh(mesh, to_world, flip)
+    return transform_mesh(mesh, to_world, flip, origin)
 
 
 def triangle_count(shape: GroupShape, file_mesh: TriangleMesh | None = None) -> int:
@@ -239,7 +249,7 @@ def _inline_mesh(shape: Mesh) -> TriangleMesh:
     what = f'mesh "{shape.name}"' if shape.name else "mesh given in place"
     if not shape.positions or not shape.indices:
         raise SceneError(f"{what}: it needs both positions and indices, and neither may be empty")
-    positions = np.array(shape.positions, dtype=np.float32)
+    positions = stored_positions(np.array(shape.positions, dtype=np.float64))
     indices = np.array(shape.indices, dtype=np.int64)
     if not np.all(np.isfinite(positions)):
         raise SceneError(f"{what}: a position is not finite")
@@ -374,7 +384,7 @@ def _orthonormal_basis(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _pack(positions: np.ndarray, indices: np.ndarray | list, normals: np.ndarray, uvs: np.ndarray) -> TriangleMesh:
     return TriangleMesh(
-        np.ascontiguousarray(positions, dtype=np.float32),
+        np.ascontiguousarray(stored_positions(np.asarray(positions, dtype=np.float64))),
         np.ascontiguousarray(indices, dtype=np.int32),
         np.ascontiguousarray(normals, dtype=np.float32),
         np.ascontiguousarray(uvs, dtype=np.float32),

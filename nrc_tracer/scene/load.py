@@ -11,6 +11,7 @@ from pathlib import Path
 from nrc_tracer.errors import SceneError, SceneWarning
 from nrc_tracer.imaging import read_image
 from nrc_tracer.scene.bare_mesh import read_bare_mesh
+from nrc_tracer.scene.coordinates import coordinate_warnings
 from nrc_tracer.scene.environment import surround
 from nrc_tracer.scene.fitted import SOFT_SKY, sky_pixels
 from nrc_tracer.scene.instances import placed_shapes
@@ -77,15 +78,10 @@ def load_scene(
         elif name not in images:
             with _at(path, place, folder / name):
                 images[name] = read_image(folder / name)
-    return replace(
-        scene,
-        description=description,
-        meshes=meshes,
-        images=images,
-        snapshots=snapshots,
-        source=path,
-        warnings=(*messages, *missing),
-    )
+    scene = replace(scene, description=description, meshes=meshes, images=images, snapshots=snapshots, source=path)
+    rough = coordinate_warnings(scene)
+    _announce(path, rough, strict)
+    return replace(scene, warnings=(*messages, *missing, *rough))
 
 
 def _announce(path: Path, messages: Sequence[str], strict: bool) -> None:

@@ -19,6 +19,7 @@ from nrc_tracer.scene.geometry import smooth_normals
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.number_text import NUMBER, parse_numbers
 from nrc_tracer.scene.polygons import POINT_CLOUD, triangulate
+from nrc_tracer.scene.positions import stored_positions
 from nrc_tracer.scene.vertex_colors import decode_srgb, linear_colors
 
 BLOCK = 1 << 25
@@ -359,8 +360,7 @@ def _assemble(path: Path, pools: _Pools) -> tuple[TriangleMesh, np.ndarray]:
         cloud = pools.counts["v"] and not len(sizes)
         raise SceneError(f"{path}: no triangles in the file" + (f". {POINT_CLOUD}" if cloud else ""))
     vertices, vertex_of_corner = unify_corners(corners)
-    with np.errstate(over="ignore"):
-        positions = values["v"].astype(np.float32)
+    positions = stored_positions(values["v"])
     if not np.all(np.isfinite(positions)):
         raise SceneError(f"{path}: a vertex position is beyond the range of float32")
     indices = vertex_of_corner[triangles]

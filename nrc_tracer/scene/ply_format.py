@@ -25,6 +25,7 @@ from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.number_text import NUMBER, parse_numbers
 from nrc_tracer.scene.ply_header import Element, check_sizes, read_header
 from nrc_tracer.scene.polygons import POINT_CLOUD, triangulate
+from nrc_tracer.scene.positions import stored_positions
 from nrc_tracer.scene.vertex_colors import linear_colors
 
 CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4": "f", "f8": "d"}
@@ -100,7 +101,7 @@ def _assemble(
     outside = (corners < 0) | (corners >= count)
     if np.any(outside):
         raise SceneError(f"{path}: a face uses vertex {corners[outside][0]:.0f}, and there are only {count} (from 0)")
-    positions = _columns(vertices, ("x", "y", "z"))
+    positions = stored_positions(np.column_stack([vertices[name] for name in "xyz"]))
     if not np.all(np.isfinite(positions)):
         row = np.argmin(np.isfinite(positions).all(axis=1))
         raise SceneError(f"{path}: vertex {row} has a position that is not finite")

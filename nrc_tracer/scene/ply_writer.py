@@ -29,10 +29,16 @@ def write_ply(mesh: TriangleMesh, path: str | Path) -> None:
     present = [(names, values) for names, values in parts if values is not None]
     present += _attributes(mesh, VERTEX)
     properties = [name for names, _ in present for name in names]
-    vertices = np.concatenate([np.asarray(values, "<f4") for _, values in present], axis=1)
+    layout: list[tuple] = [(name, "<f4") for name in properties]
+    kind = "double" if mesh.positions.dtype == np.float64 else "float"
+    layout[:3] = [(name, "<f8" if kind == "double" else "<f4") for name in properties[:3]]
+    vertices = np.zeros(len(mesh.positions), np.dtype(layout))
+    for names, values in present:
+        for name, column in zip(names, values.T, strict=True):
+            vertices[name] = column
     of_faces = _attributes(mesh, FACE)
-    layout: list[tuple] = [("count", "u1"), ("corners", "<i4", 3), *(("".join(n), "<f4", len(n)) for n, _ in of_faces)]
-    faces = np.zeros(len(mesh.indices), np.dtype(layout))
+    fields: list[tuple] = [("count", "u1"), ("corners", "<i4", 3), *(("".join(n), "<f4", len(n)) for n, _ in of_faces)]
+    faces = np.zeros(len(mesh.indices), np.dtype(fields))
     faces["count"], faces["corners"] = 3, mesh.indices
     for names, values in of_faces:
         faces["".join(names)] = values
@@ -40,7 +46,8 @@ def write_ply(mesh: TriangleMesh, path: str | Path) -> None:
         "ply",
         "format binary_little_endian 1.0",
         f"element vertex {len(vertices)}",
-        *(f"property float {name}" for name in properties),
+        *(f"property {kind} {name}" for name in properties[:3]),
+        *(f"property float {name}" for name in properties[3:]),
         f"element face {len(faces)}",
         "property list uchar int vertex_indices",
         *(f"property float {name}" for names, _ in of_faces for name in names),
@@ -48,7 +55,7 @@ def write_ply(mesh: TriangleMesh, path: str | Path) -> None:
     ]
     with replacing(Path(path)) as temporary, temporary.open("wb") as file:
         file.write("".join(f"{line}\n" for line in header).encode("ascii", "replace"))
-        file.write(np.ascontiguousarray(vertices).tobytes())
+        file.write(vertices.tobytes())
         file.write(faces.tobytes())
 
 

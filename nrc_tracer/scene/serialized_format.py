@@ -15,6 +15,7 @@ import numpy as np
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.geometry import smooth_normals, unit_normals
 from nrc_tracer.scene.model import TriangleMesh
+from nrc_tracer.scene.positions import stored_positions
 
 IDENTIFIER = 0x041C
 HAS_NORMALS, HAS_UVS, HAS_COLORS, DOUBLE = 0x0001, 0x0002, 0x0008, 0x2000
@@ -153,7 +154,7 @@ def _read_mesh(stream: _Inflated, version: int) -> TriangleMesh:
         )
     indices = faces.astype(np.int32)
     with np.errstate(over="ignore", invalid="ignore"):
-        positions = positions.astype(np.float32)
+        positions = stored_positions(positions.astype(positions.dtype.newbyteorder("=")))
         uvs = None if uvs is None else uvs.astype(np.float32)
         colors = None
         if rgb is not None:

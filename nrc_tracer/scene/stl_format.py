@@ -9,6 +9,7 @@ import numpy as np
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.model import TriangleMesh
+from nrc_tracer.scene.positions import stored_positions
 
 HEADER = 84
 """Size of the header of a binary file, with the number of triangles [bytes]."""
@@ -34,8 +35,7 @@ def read_stl(path: Path) -> TriangleMesh:
             raise SceneError(f"{path}: not an STL file: {size} bytes are too few")
         else:
             raise SceneError(f"{path}: truncated or not STL: {count} triangles need {expected} bytes, it has {size}")
-    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which `load_mesh` refuses
-        positions = np.array(corners, dtype=np.float32).reshape(-1, 3)
+    positions = stored_positions(np.array(corners).reshape(-1, 3))
     return TriangleMesh(positions, np.arange(len(positions), dtype=np.int32).reshape(-1, 3))
 
 

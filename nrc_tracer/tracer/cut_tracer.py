@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import warp as wp
 
 from nrc_tracer.cache.buffers import RecordBuffers
@@ -32,6 +33,11 @@ class CutTracer:
         self._inputs, self._block_size = inputs, block_size
         self.width, self.height = inputs.size
         self.launcher = TorchLauncher(wp.device_to_torch(wp.get_device(device)), threads=threads)
+
+    @property
+    def origin(self) -> np.ndarray:
+        """The point of world space that is the origin of the paths' positions, float64 [3]."""
+        return self._inputs.origin
 
     def seed(self, stream: int) -> int:
         """The 64-bit seed of a stream of random numbers that is independent of the image's."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import warp as wp
 
 from nrc_tracer.device.structs import zero_structs
 from nrc_tracer.errors import DeviceError, SceneError
+from nrc_tracer.scene.coordinates import Box, box_of, placed_box, scene_origin
 from nrc_tracer.scene.geometry import place_mesh, tessellate
 from nrc_tracer.scene.instances import PlacedShape, file_mesh, geometry_size, placed_shapes
 from nrc_tracer.scene.memory import check_memory
@@ -23,6 +26,8 @@ from nrc_tracer.tracer.material_table import MaterialTable
 from nrc_tracer.tracer.scene_record import SceneRecord
 from nrc_tracer.tracer.texture_table import TextureTable
 from nrc_tracer.tracer.vocabulary import Accel, CameraKind, FilterKind
+
+Result = TypeVar("Result")
 
 FEW_SPHERES = 16
 """Largest number of spheres that are tested one by one, which is faster than walking a tree."""
@@ -47,9 +52,12 @@ class Emitter:
 
 @dataclass(frozen=True)
 class LocalMesh:
-    """Triangles before their transform, whether they are smooth, and the offsets of their texture coordinates and colours."""
+    """Triangles before their transform and the box around them, whether they are smooth, and the offsets of their texture
+    coordinates and colours.
+    """
 
     mesh: TriangleMesh
+    box: Box
     smooth: bool
     first_uv: int
     first_color: int
@@ -58,12 +66,13 @@ class LocalMesh:
 class Geometry:
     """All shapes of a scene in world space, instances one by one: the triangles in one set of buffers, the spheres apart.
 
-    Texture coordinates and colours of a mesh with several instances are stored once.
+    Texture coordinates and colours of a mesh with several instances are stored once. All positions are relative to `origin`.
 
     Args:
         scene: The scene.
 
     Attributes:
+        origin: The point of world space that is the origin of all positions, float64 [3] (see `scene_origin`).
         placed: The shapes, each with its transform to world space.
         shapes: The records of the shapes for kernels.
         spheres: The records of the analytic spheres.
@@ -87,11 +96,10 @@ class Geometry:
         self._triangles: list[np.ndarray] = []
         self._owners: list[tuple[int, int]] = []  # number of a shape, and of its triangles
         self._vertex_count = self._triangle_count = self._uv_count = self._color_count = 0
-        for number, placed in enumerate(placed_shapes(scene.description)):
-            try:
-                self._add(number, placed, scene)
-            except SceneError as error:
-                raise SceneError(f"{placed.place}: {error}") from None
+        shapes = list(placed_shapes(scene.description))
+        self.origin = scene_origin([self._at_place(placed, self._box, placed, scene) for placed in shapes])
+        for number, placed in enumerate(shapes):
+            self._at_place(placed, self._add, number, placed, scene)
             self.placed.append(placed.shape)
         self.positions = self._join(self._positions, np.float32, 3)
         self.normals = self._join(self._normals, np.float32, 3)
@@ -103,8 +111,8 @@ class Geometry:
         )
         del self._positions, self._normals, self._uvs, self._colors, self._triangles, self._owners, self._locals
 
-    def box(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper corner of the box around all shapes, float64 [3] each; both 0 if there are no shapes."""
+    def box(self) -> Box:
+        """Lower and upper corner of the box around all shapes, relative to `origin`; both 0 if there are no shapes."""
         low = [self.positions.min(axis=0)] if len(self.positions) else []
         high = [self.positions.max(axis=0)] if len(self.positions) else []
         low += [np.array(s.center) - s.radius for s in self.spheres]
@@ -140,6 +148,21 @@ class Geometry:
         surfaces.shapes = wp.array(self.shapes or [ShapeRecord()], dtype=ShapeRecord, device=device)
         return surfaces
 
+    @staticmethod
+    def _at_place(placed: PlacedShape, act: Callable[..., Result], *arguments: object) -> Result:
+        """Call a function; the message of an error begins with the shape's place."""
+        try:
+            return act(*arguments)
+        except SceneError as error:
+            raise SceneError(f"{placed.place}: {error}") from None
+
+    def _box(self, placed: PlacedShape, scene: Scene) -> Box:
+        """The box around a shape in world space."""
+        if placed.sphere is not None:
+            center, radius, _ = placed.sphere
+            return center - radius, center + radius
+        return placed_box(self._local(placed.prototype, scene).box, placed.to_world)
+
     def _add(self, number: int, placed: PlacedShape, scene: Scene) -> None:
         record = ShapeRecord()
         record.light = -1
@@ -149,10 +172,10 @@ class Geometry:
                 self.emitters.append(Emitter(number, emission, len(self.spheres), None))
             center, radius, inward = placed.sphere
             record.flags = int(INWARD) if inward else 0
-            self.spheres.append(_sphere_record(number, center, radius, placed.to_world[:3, :3]))
+            self.spheres.append(_sphere_record(number, center - self.origin, radius, placed.to_world[:3, :3]))
         else:
             local = self._local(placed.prototype, scene)
-            mesh = place_mesh(local.mesh, placed.shape, placed.to_world)
+            mesh = place_mesh(local.mesh, placed.shape, placed.to_world, self.origin)
             count = len(mesh.indices)
             record.first_triangle = self._triangle_count
             record.flags = int(SMOOTH) * local.smooth
@@ -177,7 +200,9 @@ class Geometry:
             key = (prototype.file, prototype.face_normals, prototype.flip_v, prototype.color_attribute)
         if key not in self._locals:
             mesh = tessellate(prototype, file_mesh(prototype, scene.meshes))
-            self._locals[key] = LocalMesh(mesh, not is_flat(mesh), self._uv_count, self._color_count)
+            self._locals[key] = LocalMesh(
+                mesh, box_of(mesh.positions), not is_flat(mesh), self._uv_count, self._color_count
+            )
             if mesh.uvs is not None:
                 self._uvs.append(mesh.uvs)
                 self._uv_count += len(mesh.uvs)
@@ -234,7 +259,8 @@ class DeviceScene:
 
     Attributes:
         record: The scene as kernels read it.
-        box: Lower and upper corner of the box around all shapes, float64 [3] each.
+        box: Lower and upper corner of the box around all shapes in world space, float64 [3] each.
+        origin: The point of world space that is the origin of all positions on the device, float64 [3].
 
     Raises:
         SceneError: The scene contradicts itself, or is too large.
@@ -244,10 +270,12 @@ class DeviceScene:
     def __init__(self, scene: Scene, device: str, accel: Accel) -> None:
         check_memory(geometry_size(scene), accel.value, device, _free_memory(device))
         geometry = Geometry(scene)
-        self.box = geometry.box()
+        self.origin = geometry.origin
+        low, high = geometry.box()
+        self.box = low + self.origin, high + self.origin
         textures = TextureTable(scene)
         materials = MaterialTable(scene, textures)
-        lights = LightTable(scene, textures, *geometry.bounds())
+        lights = LightTable(scene, textures, *geometry.bounds(), self.origin)
         for emitter in geometry.emitters:
             if emitter.count is None:
                 radius = geometry.spheres[emitter.first].radius
@@ -305,13 +333,13 @@ class DeviceScene:
         return handles
 
 
-def camera_record(camera: Camera, film: Film) -> CameraRecord:
-    """The camera as kernels read it."""
+def camera_record(camera: Camera, film: Film, origin: np.ndarray) -> CameraRecord:
+    """The camera as kernels read it, with its position relative to the scene's `origin`."""
     record = CameraRecord()
     to_world = matrix(camera.to_world)
     scales = np.linalg.norm(to_world[:3, :3], axis=0)
     left, up, forward = (to_world[:3, i] / scales[i] for i in range(3))
-    record.origin, record.left = wp.vec3(*to_world[:3, 3]), wp.vec3(*left)
+    record.origin, record.left = wp.vec3(*(to_world[:3, 3] - origin)), wp.vec3(*left)
     record.up, record.forward = wp.vec3(*up), wp.vec3(*forward)
     record.near, record.far = camera.near, camera.far or float(FAR)
     aspect = film.height / film.width

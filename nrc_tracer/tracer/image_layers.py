@@ -61,7 +61,7 @@ class ImageLayers:
         if any(name != "variance" and name in LAYERS for name in names):
             hits, samples = self._first_hits()
             width, height = self._inputs.size
-            found |= make_layers(hits, width=width, height=height, samples=samples)
+            found |= make_layers(hits, width=width, height=height, samples=samples, origin=self._inputs.origin)
         if "variance" in names:
             found["variance"] = variance().astype(np.float32)
         return {name: found[name] for name in names}

@@ -50,7 +50,7 @@ class FirstHits:
     Attributes:
         albedo: Shape [pixels, 3], float32.
         normal: Shading normals of the visible side in world space, shape [pixels, 3], float32.
-        position: Points in world space, shape [pixels, 3], float32.
+        position: Points relative to the scene's origin, shape [pixels, 3], float32.
         depth: Distances along the camera's axis, shape [pixels], float32.
         hits: Number of samples that hit a surface, shape [pixels], int32.
         shape: Number of the shape that the first sample hits, -1 for none, shape [pixels], int32.
@@ -184,11 +184,14 @@ def trace_first_hits(
     return FirstHits(**{field.name: getattr(found, field.name).numpy() for field in fields(FirstHits)})
 
 
-def make_layers(found: FirstHits, *, width: int, height: int, samples: int) -> dict[str, np.ndarray]:
+def make_layers(
+    found: FirstHits, *, width: int, height: int, samples: int, origin: np.ndarray
+) -> dict[str, np.ndarray]:
     """Turn sums into layers: the mean albedo of all samples (the background is black), and means of the rest over the hits.
 
     Where a pixel sees no surface, normal and position are 0 and depth is infinite. The normal is a mean vector, shorter than 1
-    where normals differ within the pixel.
+    where normals differ within the pixel. Positions are in world space, in which `origin` is the origin of those found; unless
+    that is 0 they are float64.
     """
     hits = np.maximum(found.hits, 1)[:, None]
     empty = found.hits == 0
@@ -197,13 +200,14 @@ def make_layers(found: FirstHits, *, width: int, height: int, samples: int) -> d
         "albedo": found.albedo / samples,
         "normal": found.normal / hits,
         "depth": depth[:, None],
-        "position": found.position / hits,
+        "position": found.position / hits + np.where(empty[:, None], 0.0, origin),
         "shape": found.shape[:, None],
         "material": found.material[:, None],
     }
     shaped = {}
     for name, layer in layers.items():
-        kind = np.int32 if layer.dtype.kind == "i" else np.float32
+        kind: type = np.int32 if layer.dtype.kind == "i" else np.float32
+        kind = np.float64 if name == "position" and np.any(origin) else kind
         layer = layer.astype(kind).reshape(height, width, -1)
         shaped[name] = layer if layer.shape[2] == 3 else layer[:, :, 0]
     return shaped

@@ -63,12 +63,14 @@ class LightTable:
         textures: Its textures.
         center: Centre of a sphere around the scene.
         radius: Radius of that sphere.
+        origin: The point of world space that is the origin of all positions on the device, float64 [3].
     """
 
     scene: Scene
     textures: TextureTable
     center: np.ndarray
     radius: float
+    origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
     _records: list[np.ndarray] = field(default_factory=list)  # an array of records for each emitter
     _powers: list[np.ndarray] = field(default_factory=list)
     _environment: EnvironmentTable | None = None
@@ -98,12 +100,12 @@ class LightTable:
         match light:
             case PointLight():
                 record = self._new(LightKind.POINT, light.intensity)
-                record["p"] = light.position
+                record["p"] = np.asarray(light.position, np.float64) - self.origin
                 power = 4.0 * np.pi * self._luminance(light.intensity)
             case SpotLight():
                 record = self._new(LightKind.SPOT, light.intensity)
                 to_world = matrix(light.to_world)
-                record["p"] = to_world[:3, 3]
+                record["p"] = to_world[:3, 3] - self.origin
                 record["d"] = to_world[:3, 2] / np.linalg.norm(to_world[:3, 2])
                 full = 0.75 * light.cutoff_angle if light.beam_width is None else light.beam_width
                 cutoff, cos_full = np.radians(light.cutoff_angle), np.cos(np.radians(min(full, light.cutoff_angle)))

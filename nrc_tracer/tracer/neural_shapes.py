@@ -20,6 +20,7 @@ import numpy as np
 from nrc_tracer.errors import DataError, DeviceError, SceneError, SnapshotError
 from nrc_tracer.scene.model import GroupShape, Mesh, NeuralSdf, Scene, SdfSnapshot, Shape, TriangleMesh
 from nrc_tracer.scene.neural_sdf import cube_box
+from nrc_tracer.scene.positions import stored_positions
 from nrc_tracer.scene.validate import shapes_with_places
 from nrc_tracer.surfaces.isosurface import Isosurface, extract
 from nrc_tracer.surfaces.surface_mesh import mesh_normals
@@ -146,7 +147,7 @@ def extract_shape(snapshot: SdfSnapshot, resolution: int, device: str, threads: 
     agree = np.sum(learnt * around, axis=1) >= LEAST_COSINE
     normals = np.where(agree[:, None], learnt, around)
     positions = (surface.positions.astype(np.float64) - 0.5) / snapshot.scale + snapshot.center
-    return TriangleMesh(positions.astype(np.float32), surface.indices, normals)
+    return TriangleMesh(stored_positions(positions), surface.indices, normals)
 
 
 def surface_in_cube(

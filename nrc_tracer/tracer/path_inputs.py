@@ -83,7 +83,8 @@ class PathInputs:
     def set_camera(self, camera: CameraChoice) -> None:
         """Take another camera."""
         model = choose_camera(self.scene.description, camera)
-        self._choice, self.camera, self._camera_record = camera, model, camera_record(model, self.film)
+        self._choice, self.camera = camera, model
+        self._camera_record = camera_record(model, self.film, self.origin)
 
     def set_scene(self, scene: Scene) -> None:
         """Take another scene, and its camera unless another was chosen; after an error the scene is the one from before."""
@@ -91,7 +92,8 @@ class PathInputs:
         camera = choose_camera(scene.description, self._choice)
         scene = with_triangles(scene, self._device, self._threads)
         self._device_scene = DeviceScene(scene, self._device, self.accel)
-        self.scene, self.camera, self._camera_record = scene, camera, camera_record(camera, self.film)
+        self.scene, self.camera = scene, camera
+        self._camera_record = camera_record(camera, self.film, self.origin)
         self._digests: dict[str, dict[str, str]] | None = None
 
     @property
@@ -106,8 +108,13 @@ class PathInputs:
 
     @property
     def box(self) -> tuple[np.ndarray, np.ndarray]:
-        """Corners of the box around the scene, float64 [3] each."""
+        """Corners of the box around the scene in world space, float64 [3] each."""
         return self._device_scene.box
+
+    @property
+    def origin(self) -> np.ndarray:
+        """The point of world space that is the origin of all positions on the device, float64 [3]."""
+        return self._device_scene.origin
 
     @property
     def records(self) -> tuple[SceneRecord, CameraRecord, FilmRecord, PathSettings]:

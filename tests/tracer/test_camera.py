@@ -26,7 +26,9 @@ def rays(camera, film, pixel, u_film, u_lens=(0.5, 0.5)):
     )
     pixel = kernels.array(np.broadcast_to(np.int32(pixel), count), int)
     kernels.launch(
-        kernels.camera_kernel, count, [camera_record(camera, film), film_record(film), pixel, u_film, u_lens, o, d, t]
+        kernels.camera_kernel,
+        count,
+        [camera_record(camera, film, np.zeros(3)), film_record(film), pixel, u_film, u_lens, o, d, t],
     )
     return o.numpy().astype(np.float64), d.numpy().astype(np.float64), t.numpy().astype(np.float64)
 

@@ -15,7 +15,7 @@ class TriangleMesh:
     """Triangles in local space.
 
     Attributes:
-        positions: Vertex positions, shape [vertex_count, 3], float32.
+        positions: Vertex positions, shape [vertex_count, 3], float32, or float64 far from the origin (`stored_positions`).
         indices: Vertex indices, shape [triangle_count, 3], int32, counter-clockwise seen from the side of the normal.
         normals: Unit vertex normals, shape [vertex_count, 3], float32, or None for flat faces.
         uvs: Texture coordinates, shape [vertex_count, 2], float32, or None.

@@ -15,6 +15,7 @@ from nrc_tracer.scene.instances import placed_shapes
 from nrc_tracer.scene.load import load_scene
 from nrc_tracer.scene.mesh_files import READERS, load_mesh
 from nrc_tracer.scene.model import Mesh
+from nrc_tracer.scene.positions import stored_positions
 
 FILL = 0.9
 """Largest extent of the mesh in unit cubes; the margin keeps samples near the surface inside the cube."""
@@ -82,7 +83,8 @@ def unit_mesh(positions: np.ndarray, indices: np.ndarray, name: str = "mesh") ->
         DataError: A vertex index is out of range, a position is not finite, or there is no triangle with an area.
     """
     indices = np.asarray(indices).reshape(-1, 3)
-    positions = np.asarray(positions, np.float32).reshape(-1, 3)
+    positions = np.asarray(positions).reshape(-1, 3)
+    positions = stored_positions(positions) if positions.dtype == np.float64 else positions.astype(np.float32)
     if not len(indices):
         raise DataError(f"{name}: has no triangles")
     if indices.min() < 0 or indices.max() >= len(positions):
@@ -93,8 +95,8 @@ def unit_mesh(positions: np.ndarray, indices: np.ndarray, name: str = "mesh") ->
 
     # Drop vertices without a triangle; adding zero makes -0 and 0 equal
     used, corners = np.unique(indices, return_inverse=True)
-    rows = np.ascontiguousarray(positions[used] + np.float32(0.0))
-    _, first, merged = np.unique(rows.view([("", np.float32)] * 3).ravel(), return_index=True, return_inverse=True)
+    rows = np.ascontiguousarray(positions[used] + positions.dtype.type(0.0))
+    _, first, merged = np.unique(rows.view([("", rows.dtype)] * 3).ravel(), return_index=True, return_inverse=True)
     vertices = rows[first].astype(np.float64)
     triangles = merged[corners].reshape(-1, 3).astype(np.int32)
 

@@ -18,6 +18,7 @@ from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.imaging import Image
 from nrc_tracer.nn.model import Model
 from nrc_tracer.scene.neural_sdf import cube_box
+from nrc_tracer.scene.positions import stored_positions
 from nrc_tracer.surfaces.surface_mesh import Isosurface, write_surface
 from nrc_tracer.tasks.sdf.rendering import Orbit, render
 from nrc_tracer.tasks.task import read_task
@@ -146,7 +147,7 @@ class NeuralShape:
         if in_cube:
             return surface
         positions = (surface.positions.astype(np.float64) - 0.5) / self.scale + self.center
-        return replace(surface, positions=positions.astype(np.float32))
+        return replace(surface, positions=stored_positions(positions))
 
     def write_mesh(self, path: str | os.PathLike[str], resolution: int = 256) -> Path:
         """Write the surface as a mesh for other programs: `.ply`, `.obj`, `.glb` or `.stl`.
