@@ -96,8 +96,9 @@ def test_sampling_follows_the_density(to_world, rows, rng):
 @ROWS
 def test_density_follows_the_radiance(rows, rng):
     """Luminance over density has the relative variance that the tree of cells promises, whatever the contrast."""
-    # In a map of six rows the sine of the polar angle is not quite linear across half a row
-    for pixels, accepted in ((contrast_map(rng), 0.005), (contrast_map(rng, 70, 50), 1.3 * EXCESS)):
+    # In a map of six rows, or five bands, the sine of the polar angle is not quite linear across half a band
+    coarse = 0.005 if rows == "centered" else 0.02
+    for pixels, accepted in ((contrast_map(rng), coarse), (contrast_map(rng, 70, 50), 1.3 * EXCESS)):
         _, radiance, _, rest = sample(with_map(pixels, rows=rows), (0, 0, 0), rng, COUNT)
         weight = radiance.astype(np.float64) @ LUMINANCE / rest[:, 0]
         assert weight.var() / weight.mean() ** 2 < accepted
