@@ -15,6 +15,8 @@ HAS_COLOR = wp.constant(8)  # has vertex colours
 
 # gamma(7) bounds the rounding error of an interpolated hit point (PBRT, 4th ed., 6.8.5); doubled for the intersector's rounding
 POSITION_ERROR = wp.constant(2.0 * 7.0 * 5.9604645e-8)
+# The same bound for the distance of a plane from the origin of a ray, as a fraction of the distance to the hit
+DISTANCE_ERROR = wp.constant(7.0 * 5.9604645e-8)
 
 
 @wp.struct

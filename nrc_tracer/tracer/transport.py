@@ -39,8 +39,8 @@ LOBE_AND_ROULETTE = wp.constant(3)
 # The choice of a leaf has pairs of its own, far from the others, so that scenes without such choices keep their random numbers
 FIRST_LEAF = wp.constant(1 << 20)
 
-# Fraction of the distance to the light that a shadow ray covers
-SHADOW_END = wp.constant(0.9999)
+# Fraction of the distance to a point that is off the light's surface already: 16 steps of float32 less than 1
+SHADOW_END = wp.constant(1.0 - 2.0**-20)
 
 # Largest probability of surviving Russian roulette
 MAX_SURVIVAL = wp.constant(0.95)

@@ -4,7 +4,7 @@ import warp as wp
 
 from nrc_tracer.device.constants import INV_2PI
 from nrc_tracer.tracer.accel.intersect import SphereRecord
-from nrc_tracer.tracer.interaction import INWARD, POSITION_ERROR, offset_origin, sphere_uv
+from nrc_tracer.tracer.interaction import DISTANCE_ERROR, INWARD, POSITION_ERROR, offset_origin, sphere_uv
 from nrc_tracer.tracer.lights.light import LightRecord, LightSample, area_pdf
 from nrc_tracer.tracer.sampling import frame_from_normal, to_world, uniform_sphere
 from nrc_tracer.tracer.scene_record import SceneRecord
@@ -62,6 +62,7 @@ def sample_sphere(scene: SceneRecord, light: LightRecord, p: wp.vec3, u: wp.vec2
     uv = sphere_uv(sphere.orientation, outward)
     s.radiance = evaluate_image(scene.textures, light.emission, uv)
     error = (wp.abs(sphere.center) + wp.abs(outward) * sphere.radius) * POSITION_ERROR
+    error += wp.vec3(wp.length(from_p) * DISTANCE_ERROR)
     s.p = offset_origin(sphere.center + outward * sphere.radius, error, outward, -s.wi)
     return s
 

@@ -2,7 +2,14 @@
 
 import warp as wp
 
-from nrc_tracer.tracer.interaction import HAS_UV, SMOOTH, interpolation_error, offset_origin, smooth_normal
+from nrc_tracer.tracer.interaction import (
+    DISTANCE_ERROR,
+    HAS_UV,
+    SMOOTH,
+    interpolation_error,
+    offset_origin,
+    smooth_normal,
+)
 from nrc_tracer.tracer.lights.light import LightRecord, LightSample, area_pdf
 from nrc_tracer.tracer.scene_record import SceneRecord
 from nrc_tracer.tracer.textures import evaluate_image
@@ -44,7 +51,8 @@ def sample_triangle(scene: SceneRecord, light: LightRecord, p: wp.vec3, u: wp.ve
         )
     s.radiance = evaluate_image(scene.textures, light.emission, uv)
     s.pdf = area_pdf(light, d2, cos_l)
-    s.p = offset_origin(q, interpolation_error(triangle, b0, b1, b2), n, -s.wi)
+    error = interpolation_error(triangle, b0, b1, b2) + wp.vec3(wp.sqrt(d2) * DISTANCE_ERROR)
+    s.p = offset_origin(q, error, n, -s.wi)
     return s
 
 
