@@ -63,7 +63,7 @@ class Curve:
         return float(np.interp(seconds, times, scores, left=math.nan, right=math.nan))
 
     def steps_at(self, seconds: float) -> float:
-        """The number of steps after a number of seconds, likewise."""
+        """The number of steps after a number of seconds, interpolated like `at`."""
         times, steps = [point[0] for point in self.points], [point[1] for point in self.points]
         return float(np.interp(seconds, times, steps, left=math.nan, right=math.nan))
 

@@ -40,7 +40,7 @@ class Cuts:
 
 
 class PathSource(Protocol):
-    """Traces the paths of one image. The tracer implements this; the cache knows nothing else of it.
+    """Traces the paths of one image. The tracer implements this; the cache uses nothing else of the tracer.
 
     A `stream` numbers random numbers that are independent of the image's and of all other streams'; None is the image's own.
     """

@@ -283,7 +283,7 @@ class _Run:
 
 
 def _print_result(fit: Fit, summary: dict[str, Any], quiet: bool) -> None:
-    """Print on stderr what came of the training."""
+    """Print the result of the training on stderr."""
     if summary["interrupted"]:
         click.echo(f"interrupted: the same command with --resume continues from {summary['snapshot']}", err=True)
     elif not quiet:

@@ -301,7 +301,7 @@ def _save(image: Image, options: RenderOptions, layers: dict[str, np.ndarray] | 
 
 
 def _print_result(summary: dict[str, Any], options: RenderOptions) -> None:
-    """Print on stderr what came of the render."""
+    """Print the result of the render on stderr."""
     if summary["interrupted"]:
         click.echo(
             f"interrupted: the image has {summary['samples']} samples per pixel; the same command with --resume continues from "

@@ -190,10 +190,10 @@ def test_whatever_happens_every_unit_is_done_once(seed):
         assert len({unit.first for _, unit in out if unit.first >= units.frontier}) <= WINDOW
         event = chance.random()
         if event < 0.03 and len(units.nodes) > 1:
-            # Its results may come all the same
+            # A node dies; the result of its first unit has arrived
             node = chance.choice(units.nodes)
             started = [unit for name, unit in out if name == node]
-            for unit in started[:1]:  # a death that is nobody's fault: the unit gets no strike from it here
+            for unit in started[:1]:  # delivered before the death, so that it does not fail
                 if units.finish(node, unit, now):
                     done.append(unit)
                 out.remove((node, unit))
