@@ -19,6 +19,7 @@ from nrc_tracer.cli.info import info
 from nrc_tracer.cli.merge import merge
 from nrc_tracer.cli.render import render
 from nrc_tracer.cli.schema import schema
+from nrc_tracer.cli.streams import steady_streams
 from nrc_tracer.cli.termination import INTERRUPTED
 from nrc_tracer.errors import NrcError, SceneWarning
 from nrc_tracer.version import __version__
@@ -26,6 +27,10 @@ from nrc_tracer.version import __version__
 
 class Program(Group):
     """The program. An error that a user can cause is one line on stderr; Ctrl-C is the exit code 130."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        with steady_streams():
+            return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -13,10 +13,12 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import warp as wp
+
+from nrc_tracer.device.kernel_cache import choose_kernel_cache
 
 BLOCKS_PER_THREAD = 8
 """Fewest launches per thread of a plain `Launcher`, if there are enough items."""
@@ -26,6 +28,7 @@ BLOCKS_PER_THREAD = 8
 def initialize() -> None:
     """Start Warp without its banner, and without its warning that a machine without a GPU has no CUDA driver."""
     wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
+    choose_kernel_cache()
     with _without_lines("CUDA driver"):
         wp.init()
 
@@ -50,7 +53,8 @@ def _without_lines(words: str) -> Iterator[None]:
             caught.seek(0)
             for line in caught.read().decode(errors="replace").splitlines():
                 if words not in line:
-                    print(line, file=stream)
+                    with suppress(OSError):  # a full or closed stream
+                        print(line, file=stream, flush=True)
 
 
 def default_threads() -> int:

@@ -129,6 +129,12 @@ class Module(torch.nn.Module):
         Warns:
             UserWarning: x is on another device than the parameters, and had to be copied.
         """
+        if torch.compiler.is_compiling():
+            # The kernels are not torch's: torch.compile calls them as they are
+            return torch.compiler.disable(self._evaluate)(x)
+        return self._evaluate(x)
+
+    def _evaluate(self, x: Tensor) -> Tensor:
         backend = self._backend_here()
         params: Tensor = self.params
         x = self._rows(x, backend.device)

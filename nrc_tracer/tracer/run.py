@@ -52,7 +52,7 @@ def run(
     Raises:
         NrcError: `noise` is given for an image whose paths end in a cache: its error is not noise alone.
     """
-    wanted = None if spp is None else whole_number("spp", spp)
+    wanted = None if spp is None else whole_number("spp", spp, least=1)
     if noise is not None and renderer.cache is not None and renderer.cache_mode != "unbiased":
         raise NrcError(
             "noise: the error of a cached image is not noise alone; stop by samples or time, or use cache unbiased"

@@ -558,3 +558,16 @@ def test_modules_move_with_to():
     assert relative(gradient, module.params.grad.double()) < 0.15
     module.cuda()
     assert torch.equal(module(x.cuda()), on_gpu)
+
+
+def test_torch_compile_calls_the_kernels_as_they_are():
+    """A compiled module has the outputs and gradients of the module, alone and among other layers."""
+    network = {"otype": "FullyFusedMLP", "activation": "ReLU", "output_activation": "None"}
+    made = tcnn.Network(2, 1, {**network, "n_neurons": 16, "n_hidden_layers": 1})
+    x = torch.rand(64, 2)
+    for module in (made, torch.nn.Sequential(torch.nn.Linear(2, 2), made)):
+        y = torch.compile(module, backend="eager")(x)
+        torch.testing.assert_close(y, module(x))
+        (found,) = torch.autograd.grad(y.sum(), made.params)
+        (expected,) = torch.autograd.grad(module(x).sum(), made.params)
+        torch.testing.assert_close(found, expected)
