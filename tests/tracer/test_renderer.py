@@ -156,7 +156,7 @@ def test_arguments_that_are_not_whole_numbers_are_refused_by_name(options):
 def test_no_samples_are_refused(spp):
     """An image without samples would be black, with nothing said."""
     with pytest.raises(NrcError, match=rf"spp: expected a whole number of at least 1, got {spp}"):
-        render(scene(), width=4, height=4, spp=spp)
+        render(half_lit(), width=4, height=4, spp=spp)
 
 
 def test_unknown_options_are_refused():
