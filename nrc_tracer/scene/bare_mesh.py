@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from nrc_tracer.scene.bare_obj import PLAIN, BareObj, read_bare_obj
 from nrc_tracer.scene.creases import split_at_creases
-from nrc_tracer.scene.fitted import fitted_camera, soft_sky
+from nrc_tracer.scene.fitted import Part, fitted_camera, soft_sky
 from nrc_tracer.scene.lit import is_lit
 from nrc_tracer.scene.mesh_files import load_mesh
 from nrc_tracer.scene.model import (
@@ -26,7 +25,6 @@ from nrc_tracer.scene.model import (
     VertexColor,
 )
 from nrc_tracer.scene.obj_materials import GREY
-from nrc_tracer.scene.vectors import as_vec3
 
 UP: dict[str, Vec3] = {".stl": (0.0, 0.0, 1.0)}
 """Upward direction by extension: z in files for 3D printing, y in all others."""
@@ -43,10 +41,8 @@ def read_bare_mesh(path: Path) -> Scene:
     """
     up = UP.get(path.suffix.lower(), (0.0, 1.0, 0.0))
     obj = read_bare_obj(path) if path.suffix.lower() == ".obj" else _one_material(path)
-    low = np.min([mesh.positions.min(axis=0) for mesh in obj.meshes.values()], axis=0)
-    high = np.max([mesh.positions.max(axis=0) for mesh in obj.meshes.values()], axis=0)
     description = SceneDescription(
-        camera=fitted_camera((as_vec3(low), as_vec3(high)), up=up),
+        camera=fitted_camera([Part(mesh) for mesh in obj.meshes.values()], up=up),
         film=Film(width=1024, height=1024),
         sampler=Sampler(spp=64),
         integrator=Integrator(max_depth=8),

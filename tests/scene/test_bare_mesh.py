@@ -1,14 +1,17 @@
 """Mesh files as scenes: the whole mesh is in view and has its own colours, and a note lists what was added."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nrc_tracer.errors import SceneError
-from nrc_tracer.scene.fitted import FIELD_OF_VIEW, SOFT_SKY, fitted_camera, sky_pixels, soft_sky
+from nrc_tracer.scene.fitted import MARGIN, SOFT_SKY, Part, fitted_camera, sky_pixels, soft_sky
 from nrc_tracer.scene.load import load_scene
 from nrc_tracer.scene.mesh_files import load_mesh
 from nrc_tracer.scene.model import TriangleMesh, VertexColor
 from nrc_tracer.scene.ply_writer import write_ply
+from nrc_tracer.scene.positions import stored_positions
 from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.scene.vertex_colors import decode_srgb
 
@@ -18,28 +21,86 @@ STL = (
 )
 
 
+def cuboid(low, high):
+    """The corners of a box, and triangles of which the last faces +x, +y and +z."""
+    corners = np.stack(np.meshgrid(*np.transpose([low, high]).astype(float), indexing="ij"), axis=-1).reshape(8, 3)
+    return TriangleMesh(stored_positions(corners), np.array([[0, 1, 2], [0, 2, 4], [0, 4, 1], [4, 2, 1]]))
+
+
+def in_image(camera, points):
+    """Coordinates of points in a square image, in [-1, 1] if they are seen, and their distance along the view."""
+    local = (points - matrix(camera.to_world)[:3, 3]) @ matrix(camera.to_world)[:3, :3]
+    return local[:, :2] / (local[:, 2:] * np.tan(np.radians(camera.fov) / 2.0)), local[:, 2]
+
+
 @pytest.mark.parametrize("up", [(0, 1, 0), (0, 0, 1), (1, 0, 0), (0, -1, 0), (0.6, 0.8, 0)])
-@pytest.mark.parametrize("bounds", [((-1, -2, -3), (4, 5, 6)), ((1e6, 1e6, 1e6), (1e6 + 1, 1e6 + 1, 1e6 + 1))])
-def test_the_fitted_camera_sees_the_whole_sphere_around_the_box(bounds, up):
-    camera = fitted_camera(bounds, up=up)
-    to_world = matrix(camera.to_world)
-    center = np.mean(bounds, axis=0)
-    radius = np.linalg.norm(np.subtract(*bounds)) / 2.0
-    to_center = center - to_world[:3, 3]
-    distance = np.linalg.norm(to_center)
-    np.testing.assert_allclose(to_center / distance, to_world[:3, 2], atol=1e-9)
-    # The cone around the sphere is only slightly narrower than the field of view of the shorter side
-    angle = np.degrees(2.0 * np.arcsin(radius / distance))
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        ((-1, -2, -3), (4, 5, 6)),
+        ((1e6, 1e6, 1e6), (1e6 + 1, 1e6 + 1, 1e6 + 1)),
+        ((0, 0, 0), (1, 10, 1)),
+        ((0, 0, 0), (30, 1, 2)),
+    ],
+)
+def test_the_object_fills_the_image_of_the_fitted_camera(bounds, up):
+    """All corners of any box are seen, centred, and the outermost ones are close to the edge of the image."""
+    camera = fitted_camera([Part(cuboid(*bounds))], up=up)
+    corners = cuboid(*bounds).positions.astype(float)
+    at, depth = in_image(camera, corners)
     assert camera.fov_axis == "smaller"
-    assert 0.9 * FIELD_OF_VIEW < angle < FIELD_OF_VIEW
+    assert depth.min() > 0.0
+    assert np.abs(at).max() == pytest.approx(1.0 / MARGIN, rel=1e-6)
+    np.testing.assert_allclose(at.max(axis=0), -at.min(axis=0), atol=0.01)
     # Seen from above and upright
+    to_world = matrix(camera.to_world)
     upward = np.asarray(up) / np.linalg.norm(up)
     assert to_world[:3, 2] @ upward == pytest.approx(-np.sin(np.radians(18.0)))
     assert to_world[:3, 0] @ upward == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["front", "back"])
+@pytest.mark.parametrize(("axis", "up"), [(2, (0, 1, 0)), (0, (0, 1, 0)), (1, (0, 0, 1)), (0, (0, 0, 1))])
+def test_flat_objects_are_seen_from_the_front(axis, up, turned):
+    """The camera looks straight at the side that the triangles of an upright panel face, also of a mirrored one."""
+    corners = np.insert([[-1.0, -1.0], [2.0, -1.0], [2.0, 0.5], [-1.0, 0.5]], axis, 3.0, axis=1)
+    mesh = TriangleMesh(corners.astype(np.float32), np.array([[0, 1, 2], [0, 2, 3]]))
+    normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
+    if turned:
+        mesh = replace(mesh, indices=mesh.indices[:, ::-1])
+        normal = -normal
+    forward = matrix(fitted_camera([Part(mesh)], up=up).to_world)[:3, 2]
+    np.testing.assert_allclose(forward, -normal / np.linalg.norm(normal), atol=1e-9)
+    mirror = np.diag([-1.0, 1.0, 1.0, 1.0])
+    forward = matrix(fitted_camera([Part(mesh, mirror)], up=up).to_world)[:3, 2]
+    np.testing.assert_allclose(forward, -mirror[:3, :3] @ normal / np.linalg.norm(normal), atol=1e-9)
+
+
+def test_flat_ground_is_seen_from_above():
+    """A terrain fills the image too, seen from 50 degrees above the horizon."""
+    corners = np.array([[-3.0, 0.0, -2.0], [3.0, 0.01, -2.0], [3.0, 0.0, 2.0], [-3.0, 0.01, 2.0]])
+    mesh = TriangleMesh(corners.astype(np.float32), np.array([[0, 2, 1], [0, 3, 2]]))
+    camera = fitted_camera([Part(mesh)])
+    assert matrix(camera.to_world)[1, 2] == pytest.approx(-np.sin(np.radians(50.0)))
+    assert np.abs(in_image(camera, corners)[0]).max() == pytest.approx(1.0 / MARGIN, rel=1e-6)
+
+
+def test_parts_are_seen_where_they_are_placed():
+    """The camera fits all parts, each with its transform."""
+    moved = np.eye(4)
+    moved[:3, 3] = (7.0, 1.0, 0.0)
+    mesh = cuboid((0, 0, 0), (1, 1, 1))
+    camera = fitted_camera([Part(mesh), Part(mesh, moved)])
+    points = np.concatenate([mesh.positions, mesh.positions + moved[:3, 3]])
+    assert np.abs(in_image(camera, points)[0]).max() == pytest.approx(1.0 / MARGIN, rel=1e-6)
+
+
 def test_a_point_has_a_camera():
-    assert np.all(np.isfinite(matrix(fitted_camera(((1, 2, 3), (1, 2, 3))).to_world)))
+    """An object without extent has a camera in front of it."""
+    camera = fitted_camera([Part(cuboid((1, 2, 3), (1, 2, 3)))])
+    at, depth = in_image(camera, np.array([[1.0, 2.0, 3.0]]))
+    assert np.abs(at).max() < 1e-6
+    assert depth[0] > 0.1
 
 
 def test_the_sky_is_brighter_above_than_below_for_any_up_axis():
@@ -64,7 +125,8 @@ def test_a_mesh_alone_is_a_scene(tmp_path, name, text, axis):
     assert list(scene.meshes) == [name]
     assert scene.images[SOFT_SKY].shape == (128, 256, 3)
     forward = matrix(scene.description.camera.to_world)[:3, 2]
-    assert forward["xyz".index(axis)] == pytest.approx(-np.sin(np.radians(18.0)))  # the camera looks down from above
+    # The triangle is upright if y is up, and lies on the ground if z is up
+    np.testing.assert_allclose(forward["xyz".index(axis)], 0.0 if axis == "y" else -np.sin(np.radians(50.0)), atol=1e-9)
 
 
 def test_vertex_colours_become_the_material(tmp_path):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from nrc_tracer.scene.fitted import fitted_camera, soft_sky
+from nrc_tracer.scene.fitted import Part, fitted_camera, soft_sky
 from nrc_tracer.scene.gltf.cameras import DEFAULT_ASPECT, film_of, read_camera
 from nrc_tracer.scene.gltf.document import Document
 from nrc_tracer.scene.gltf.images import ImageReader
@@ -29,10 +29,8 @@ from nrc_tracer.scene.model import (
     Shape,
     Transform,
     TriangleMesh,
-    Vec3,
 )
 from nrc_tracer.scene.names import unique_name
-from nrc_tracer.scene.vectors import as_vec3
 
 INSTANCED = 256
 """Number of triangles from which on a mesh of several nodes is instanced; smaller ones are repeated."""
@@ -107,7 +105,7 @@ def read_gltf(path: str | Path) -> GltfScene:
     views = {name: camera for name, (camera, _) in cameras.items()}
     film = film_of(next((aspect for _, aspect in cameras.values()), DEFAULT_ASPECT))
     if not views:
-        views["fitted"] = fitted_camera(_bounds(placed, meshes))
+        views["fitted"] = fitted_camera(_parts(placed, meshes))
         notes.append(f"{document.path}: there is no camera; one that sees everything was added")
     description = SceneDescription(
         camera=next(iter(views.values())),
@@ -162,14 +160,11 @@ def _warn_unsupported(node: PlacedNode) -> None:
         node.entry.warn("EXT_mesh_gpu_instancing is not supported; the mesh is placed once")
 
 
-def _bounds(placed: dict[int, list[PlacedNode]], meshes: MeshReader) -> tuple[Vec3, Vec3]:
-    """Return the lowest and highest corner of the box around all placed meshes."""
-    corners = []
-    for index, nodes in placed.items():
-        for primitive in meshes.read(index):
-            positions = meshes.meshes[primitive.mesh].positions.astype(np.float64)
-            for node in nodes:
-                points = positions @ node.to_world[:3, :3].T + node.to_world[:3, 3]
-                corners += [points.min(axis=0), points.max(axis=0)]
-    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
-    return as_vec3(low), as_vec3(high)
+def _parts(placed: dict[int, list[PlacedNode]], meshes: MeshReader) -> list[Part]:
+    """Return all placed meshes."""
+    return [
+        Part(meshes.meshes[primitive.mesh], node.to_world)
+        for index, nodes in placed.items()
+        for primitive in meshes.read(index)
+        for node in nodes
+    ]
