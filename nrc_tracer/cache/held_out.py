@@ -92,7 +92,7 @@ class HeldOut:
         return HeldOut(**{name: torch.cat((ours[name], tensor))[-most:] for name, tensor in new.tensors().items()})
 
     def bias(self, predict: Predict) -> Bias:
-        """mean(T (L - C)) / mean(T L), and its standard error.
+        """mean(T (C - L)) / mean(T L), and its standard error.
 
         T is the throughput of a path to its end in the cache, L the radiance found to scatter there and C the prediction. NaN
         without paths or light.
@@ -101,13 +101,13 @@ class HeldOut:
             return Bias(math.nan, math.nan)
         t, tail = self.throughput.double(), self.tail.double()
         light = (t * tail).sum(dim=1)
-        missing = light - (t * predict(self.features).double()).sum(dim=1)
+        excess = (t * predict(self.features).double()).sum(dim=1) - light
         mean = float(light.mean())
         if not mean > 0.0:
             return Bias(math.nan, math.nan)
-        bias = float(missing.mean()) / mean
+        bias = float(excess.mean()) / mean
         # Paths of a pixel are independent given the pixel, but pixels differ: pairs are the units
-        spread = (missing - bias * light).view(-1, 2).mean(dim=1)
+        spread = (excess - bias * light).view(-1, 2).mean(dim=1)
         return Bias(bias, float(spread.std()) / math.sqrt(max(len(spread), 1)) / mean)
 
     def cost(self, predict: Predict, query_cost: float = QUERY_COST) -> SampleCost:

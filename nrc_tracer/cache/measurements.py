@@ -17,7 +17,7 @@ QUERY_COST = 3.0
 
 
 class Bias(NamedTuple):
-    """An estimate of the cache's relative bias; above 0 it is too dark.
+    """An estimate of the cache's relative bias; above 0 it is too bright.
 
     Attributes:
         value: The estimate; NaN where no light was found.

@@ -103,5 +103,4 @@ def bias_words(report: dict[str, Any]) -> str:
     bias, error = report["bias"], report["bias_error"]
     if bias is None or error is None or not math.isfinite(bias):
         return "bias not measured"
-    # In the report, a positive bias is light that is missing
-    return f"bias {-100 * bias:+.1f} % (+- {100 * error:.1f} %)"
+    return f"bias {100 * bias:+.1f} % (+- {100 * error:.1f} %)"

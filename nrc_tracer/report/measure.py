@@ -62,7 +62,7 @@ class Result:
         shares: Fractions of the time for tracing, queries and training, as far as they are reported.
         warm_up_seconds: Part of `seconds` in which the cache was only trained; None without a cache.
         warm_up_frames: Frames in which the cache was only trained; None without a cache.
-        cache_bias: Relative bias that the cache measures itself, positive if it is too dark; None without a cache.
+        cache_bias: Relative bias that the cache measures itself, positive if it is too bright; None without a cache.
         dropped: Number of samples that were left out because they were not finite.
     """
 

@@ -258,7 +258,7 @@ class Renderer:
         """What the cache did, in numbers; empty without a cache.
 
         * `bias` and `bias_error`: relative bias of its predictions at the ends of paths, weighted as in the image, and the
-          standard error of that estimate; above 0 the cache is too dark, None without light;
+          standard error of that estimate; above 0 the cache is too bright, None without light;
         * `warm_up_frames`, `warm_up_seconds`; `frames` with those after it; `training_steps` and `skipped_steps`;
         * `seconds`: time spent on tracing, queries, training and measuring;
         * `mean_path_length`, `mean_query_depth`, `queries_per_path`; `bad_records`, which were not finite and so dropped;

@@ -180,40 +180,40 @@ def fraction_of_light_from_cache(renderer: Renderer) -> float:
 def bias_of_image(
     renderer: Renderer, plain: Estimate, *, samples: int = 256, seed: int = 3
 ) -> tuple[float, float, np.ndarray]:
-    """The relative deficit of the image's mean, its standard error, and the relative differences of 8 x 8 blocks."""
+    """The relative excess of the image's mean, its standard error, and the relative differences of 8 x 8 blocks."""
     renderer.reset(seed=seed)
     renderer.step(samples)
     ours = estimate(renderer)
     mean = plain.mean.mean()
     # Channels of a pixel share paths: their errors are treated as fully correlated
     error = np.sqrt(sum((np.sqrt(e.error2).mean(axis=2) ** 2).sum() for e in (ours, plain))) / plain.mean[..., 0].size
-    difference = blocks(plain.mean) - blocks(ours.mean)
-    return float(1.0 - ours.mean.mean() / mean), float(error / mean), difference / blocks(plain.mean).mean()
+    difference = blocks(ours.mean) - blocks(plain.mean)
+    return float(ours.mean.mean() / mean - 1.0), float(error / mean), difference / blocks(plain.mean).mean()
 
 
 def assert_bias_is_as_measured(renderer: Renderer, plain: Estimate, name: str) -> None:
-    """The image's deficit is that reported at the ends of paths, times their fraction of its light."""
+    """The image's bias is that reported at the ends of paths, times their fraction of its light."""
     report = renderer.cache_report()
-    missing, error, by_block = bias_of_image(renderer, plain)
+    excess, error, by_block = bias_of_image(renderer, plain)
     share = fraction_of_light_from_cache(renderer)
     expected, tolerance = report["bias"] * share, np.hypot(error, report["bias_error"] * share)
     print(
         f"{name}: bias reported {report['bias']:.3f} +- {report['bias_error']:.3f} of {share:.0%} of the light = "
-        f"{expected:.4f}; in the image {missing:.4f} +- {tolerance:.4f} (both), "
+        f"{expected:.4f}; in the image {excess:.4f} +- {tolerance:.4f} (both), "
         f"rms of blocks {np.sqrt(np.mean(by_block**2)):.3f}"
     )
-    assert abs(missing - expected) < 4.0 * tolerance
+    assert abs(excess - expected) < 4.0 * tolerance
 
 
 @pytest.mark.parametrize("factor", [0.0, 1.0, 2.0], ids=["black", "trained", "doubled"])
 def test_the_reported_bias_predicts_that_of_the_image(factor):
-    """The reported bias is 1 for a black cache, about 0 for a trained one and -1 for a doubled one, and the image's follows."""
+    """The reported bias is -1 for a black cache, about 0 for a trained one and 1 for a doubled one, and the image's follows."""
     described = niche(film=(32, 32))
     renderer = cached(described, "on", wrong_cache(factor, train_frames=32, records=2048))
     renderer.warm_up()
     freeze(renderer)
     report = renderer.cache_report()
-    assert abs(report["bias"] - (1.0 - factor)) < 0.1 * factor + 4.0 * report["bias_error"] + 1e-6
+    assert abs(report["bias"] - (factor - 1.0)) < 0.1 * factor + 4.0 * report["bias_error"] + 1e-6
     assert_bias_is_as_measured(renderer, estimate(uncached(described, 1024, seed=7)), f"niche, {factor} of the truth")
 
 
@@ -252,8 +252,8 @@ def errors_while_warming(seed: int, frames: tuple[int, ...], plain: Estimate) ->
         renderer.warm_up()
         assert renderer.cache_report()["warm_up_frames"] == count
         freeze(renderer)
-        missing, _, by_block = bias_of_image(renderer, plain, **PAIRED)
-        found.append((abs(missing), float(np.sqrt(np.mean(by_block**2)))))
+        excess, _, by_block = bias_of_image(renderer, plain, **PAIRED)
+        found.append((abs(excess), float(np.sqrt(np.mean(by_block**2)))))
     return found
 
 

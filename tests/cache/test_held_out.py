@@ -35,22 +35,22 @@ def _paths(rng, pixels, *, noise=1.0, spread=0.5):
     return {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in tensors.items()}
 
 
-def _darker(bias):
-    """A cache that knows the mean light of every pixel, but predicts (1 - bias) times it."""
-    return lambda features: ((1.0 - bias) * features[:, :1]).expand(-1, 3)
+def _brighter(bias):
+    """A cache that knows the mean light of every pixel, but predicts (1 + bias) times it."""
+    return lambda features: ((1.0 + bias) * features[:, :1]).expand(-1, 3)
 
 
 def test_a_known_bias_is_found(rng):
-    """The bias of a cache 10 % too dark, exact, or 20 % too bright is found within its standard error, which is small."""
+    """The bias of a cache 10 % too bright, exact, or 20 % too dark is found within its standard error, which is small."""
     held = HeldOut(**_paths(rng, 20_000))
     for bias in (0.1, 0.0, -0.2):
-        got, error = held.bias(_darker(bias))
+        got, error = held.bias(_brighter(bias))
         assert 0.0 < error < 0.02
         assert abs(got - bias) < 4.0 * error
 
 
 def test_without_noise_the_bias_is_exact(rng):
-    got, error = HeldOut(**_paths(rng, 500, noise=0.0)).bias(_darker(0.25))
+    got, error = HeldOut(**_paths(rng, 500, noise=0.0)).bias(_brighter(0.25))
     assert got == pytest.approx(0.25, abs=1e-6)
     assert error < 1e-6
 
@@ -61,7 +61,7 @@ def test_the_standard_error_covers_the_truth(rng, noise):
     draws, bias = 600, 0.05
     ratios = []
     for _ in range(draws):
-        got, error = HeldOut(**_paths(rng, 250, noise=noise)).bias(_darker(bias))
+        got, error = HeldOut(**_paths(rng, 250, noise=noise)).bias(_brighter(bias))
         ratios.append((got - bias) / error)
     for sigmas, share in ((1.0, 0.6827), (2.0, 0.9545)):
         inside = float(np.mean(np.abs(ratios) < sigmas))
@@ -79,7 +79,7 @@ def test_both_paths_of_a_pixel_may_have_the_same_error(rng):
         tensors["throughput"].fill_(1.0)
         tensors["features"][:, 1] = torch.from_numpy(wrong)
         got, error = HeldOut(**tensors).bias(
-            lambda features: (features[:, :1] * (1.0 - features[:, 1:2])).expand(-1, 3)
+            lambda features: (features[:, :1] * (1.0 + features[:, 1:2])).expand(-1, 3)
         )
         ratios.append(got / error)
     # Student's t with 99 degrees of freedom has variance 99 / 97; counting 200 independent paths would double it
@@ -88,12 +88,12 @@ def test_both_paths_of_a_pixel_may_have_the_same_error(rng):
 
 def test_the_bias_is_not_a_number_without_paths_or_light():
     """The bias is NaN where there is nothing to compare with."""
-    assert all(map(math.isnan, HeldOut.empty().bias(_darker(0.0))))
+    assert all(map(math.isnan, HeldOut.empty().bias(_brighter(0.0))))
     dark = {name: torch.zeros((4, 3)) for name in ("throughput", "tail", "before")}
     dark |= {"features": torch.zeros((4, FEATURES)), "length": torch.ones(4), "depth": torch.zeros(4)}
-    assert all(map(math.isnan, HeldOut(**dark).bias(_darker(0.0))))
+    assert all(map(math.isnan, HeldOut(**dark).bias(_brighter(0.0))))
     for held in (HeldOut(**dark), HeldOut.empty()):  # then all paths continue, and nothing is gained
-        got = held.cost(_darker(0.0), 1.0)
+        got = held.cost(_brighter(0.0), 1.0)
         assert (got.best_probability, got.gain) == (1.0, 0.0)
     assert (len(HeldOut.empty()), len(HeldOut(**dark))) == (0, 4)
 
@@ -126,7 +126,7 @@ def test_variances_of_known_distributions(rng):
     tensors["throughput"].fill_(0.5)
     between = np.repeat(rng.normal(0.0, 100.0, count // 2), 2)[:, None]
     tensors["before"] = torch.from_numpy(between + rng.normal(0.0, 2.0, (count, 3)))
-    got = HeldOut(**tensors).cost(_darker(0.4), 1.0)
+    got = HeldOut(**tensors).cost(_brighter(0.4), 1.0)
     # 1.5e5 differences: a relative standard error of sqrt(2 / 1.5e5) = 0.4 %. An exponential's fourth moment: 1.2 %
     assert got.v_0 == pytest.approx(4.0, rel=0.015)
     assert got.v_l == pytest.approx(0.25 * (1.0 + 0.4**2), rel=0.04)

@@ -31,7 +31,8 @@ def test_each_mode_renders_and_reports(room, mode, tmp_path):
     assert abs(report["bias"]) < 1.0
     assert report["bias_error"] > 0.0
     assert nrc.Image.load(tmp_path / "a.exr").mean[0] > 0.1
-    assert ("cache: not used" if report.get("continue_probability") == 1.0 else "cache: bias") in result.stderr
+    words = f"cache: bias {100.0 * report['bias']:+.1f} %"  # the same sign on the terminal and in JSON
+    assert ("cache: not used" if report.get("continue_probability") == 1.0 else words) in result.stderr
 
 
 def test_a_loaded_cache_needs_no_warm_up(room, tmp_path):
