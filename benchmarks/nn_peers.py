@@ -148,7 +148,8 @@ class CompiledTorch:
     def __init__(self, model: nn.Model, threads: int) -> None:
         self._model = AllLevelsModel.of(model)
         self._threads = threads
-        torch._dynamo.config.cache_size_limit = 64
+        # Code for a fixed number of queries at first, for any number from the second one on
+        self._encode, self._infer = torch.compile(self._model.encode), torch.compile(self._model)
 
     @staticmethod
     def is_available(device: torch.device) -> bool:
@@ -157,8 +158,7 @@ class CompiledTorch:
 
     def task(self, operation: str, x: Tensor, target: Tensor) -> Callable[[], object]:
         """The function to time for an operation. It compiles when it is first called."""
-        encode = torch.compile(self._model.encode, dynamic=False)
-        infer = torch.compile(self._model, dynamic=False)
+        encode, infer = self._encode, self._infer
         training = TorchTraining(self._model, ADAM, len(x), forward=infer)
 
         def run() -> None:
