@@ -13,7 +13,7 @@ SORTED_FROM = 16
 """A region's list is sorted if more than one in this many of the region's entries is touched."""
 
 NEAR = 1 << 19
-"""Largest size of a table that is not prefetched [bytes]: a processor has that much memory nearby, and hides its latency."""
+"""Size up to which a table is not prefetched [bytes]. It fits the processor's second cache, whose latency other work hides."""
 
 _CORNERS = """
 #if defined(__CUDA_ARCH__)

@@ -51,6 +51,7 @@ _NAMES = """
 _ENCODE = """
     // Padding never changes, so it is written only once
     auto pad = [&](int rows) {
+        if (rows > call.n) rows = call.n;
         for (int p = 0; p < n_parts; ++p) {
             const auto part = program.parts.data[p];
             for (int i = 0; i < rows; ++i)

@@ -1,8 +1,7 @@
 """C++ of a training step: forward and backward pass, and the sum of the weights' gradients; see `kernels`."""
 
 DESCEND = """
-    const int stretch = step.span > 1 ? step.span * step.rows : program.stretch;
-    pad(stretch < program.stretch ? stretch : program.stretch);
+    pad(step.span > 1 ? step.span * step.rows : program.stretch);
     pack();
     const auto last_layer = program.layers.data[n_layers - 1];
     const float* targets = (const float*)step.target;

@@ -1,7 +1,7 @@
 """The state of an optimizer with one record per parameter, so that a step reads one cache line where it would read five.
 
 A record has both moments of Adam, the step count and, if averages are kept, the last step of the average and the average: 4 or 8
-floats, some of them unused. The tensors of the optimizers become views of the records. Whoever reads them sees no difference.
+floats, some of them unused. The tensors of the optimizers become views of the records, with the same values and shapes.
 """
 
 from __future__ import annotations
