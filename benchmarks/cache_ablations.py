@@ -77,7 +77,7 @@ def measure_ablations(
 ) -> dict[str, list[dict[str, Any]]]:
     """The quality of each variant for a number of seeds; `say` is called with the results of each variant."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for name, make in variants(stage.renderer(RadianceCache())._frames.records).items():
+    for name, make in variants(stage.renderer(RadianceCache()).frames.records).items():
         if only and name not in only:
             continue
         found[name] = []

@@ -51,7 +51,7 @@ def measure_costs(stage: Stage, rounds: int, **options: Any) -> dict[str, Any]:
     cached.step()
     every = cache.options.train_every
     seconds: dict[str, list[float]] = {name: [] for name in ("plain", "learning", "trace", "query", "cached")}
-    seconds_of, training = cached._frames.seconds, learning._frames.seconds
+    seconds_of, training = cached.frames.seconds, learning.frames.seconds
     begun = seconds_of()["train"]
     for _ in range(rounds):
         seconds["plain"].append(_clock(plain.step))
@@ -76,8 +76,8 @@ def measure_costs(stage: Stage, rounds: int, **options: Any) -> dict[str, Any]:
         "query_and_training": (medians["query"] + medians["learning"]) / frame,
         "training_after": training_after / frame,
         "cached_frame": (medians["cached"] + training_after) / frame,
-        "records": learning._frames.records,
-        "steps": learning._frames.steps,
+        "records": learning.frames.records,
+        "steps": learning.frames.steps,
         "queries_per_path": report["queries_per_path"],
         "segments_per_path": report["mean_path_length"],
     }

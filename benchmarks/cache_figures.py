@@ -99,7 +99,7 @@ def follow(renderer: Renderer, sample: int, way: int) -> tuple[np.ndarray, np.nd
     Returns:
         The samples, [pixels, 3], and the number of the vertex at the cut, [pixels], 0 for paths without a cut.
     """
-    source = renderer._frames.source
+    source = renderer.frames.source
     buffers = RecordBuffers.allocate(renderer.width * renderer.height, 1, source.launcher.torch_device)
     source.trace(buffers, make_cuts(renderer.cache, source, RENDER, sample, 1.0, continuation=way))
     held = HeldOut.of(buffers, buffers.paths)

@@ -51,7 +51,9 @@ BYTES_SENT = 49
 @contextmanager
 def two_nodes() -> Iterator[None]:
     """A Ray cluster of two nodes with one CPU each, on the loopback interface."""
-    os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    # The nodes have the priority of the process beside them: Ray would give them a niceness of 15
+    niceness = {"RAY_worker_niceness": "0"}
+    os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", **niceness}
     import ray
     from ray.cluster_utils import Cluster
 

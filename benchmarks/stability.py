@@ -158,7 +158,7 @@ def measure_static(bench: Bench, frames: int) -> dict[str, Any]:
     after = bench.measure(renderers["learning"], references)
     return {
         "frames": frames,
-        "training_frames": steps // renderers["learning"]._frames.steps,
+        "training_frames": steps // renderers["learning"].frames.steps,
         **flicker(means["learning"], means["frozen"]),
         **drift(means["learning"], means["frozen"]),
         "before": plain_error(before),

@@ -162,6 +162,18 @@ class CachedFrames:
         """Add sample number `sample` to every pixel of the film, after the warm-up, and train if this frame is due for it."""
         self._run(self._known(), lambda: self._render(sample, film))
 
+    def train_for(self, frames: int, *, counts: ImageState) -> None:
+        """Train and measure as in so many frames of the image, after the warm-up, whose samples were rendered elsewhere.
+
+        Args:
+            frames: Number of frames.
+            counts: Counts of their paths and queries, to be added to the image's.
+        """
+        self.image.add(counts)
+        for _ in range(frames):
+            self._run(self._known())
+        self.collect()
+
     def collect(self) -> None:
         """Take over the counts of recorded frames, if the cache is still the one that they were recorded for."""
         if self._recorded_rendering is not None and self._recorded_rendering.fits():

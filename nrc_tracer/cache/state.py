@@ -63,6 +63,13 @@ class ImageState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     training_paths: Count | None = None
     continue_probability: Probability | None = None
 
+    def add(self, counts: ImageState) -> None:
+        """Add the counters of some more paths of the image."""
+        self.paths += counts.paths
+        self.path_vertices += counts.path_vertices
+        self.queries += counts.queries
+        self.query_vertices += counts.query_vertices
+
     def begin_image(self) -> None:
         """Set the image's counters to 0."""
         self.paths = self.path_vertices = self.queries = self.query_vertices = 0

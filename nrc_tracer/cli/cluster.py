@@ -30,7 +30,7 @@ class ClusterOptions:
     cluster: str | None
     mixed: bool
 
-    def check(self, *, is_cached: bool) -> None:
+    def check(self) -> None:
         """Check, before any work, that the options fit together and that Ray is installed.
 
         Raises:
@@ -41,8 +41,6 @@ class ClusterOptions:
             if self.mixed:
                 raise click.UsageError("--mixed needs --cluster.")
             return
-        if is_cached:
-            raise click.UsageError("--cluster cannot be combined with --cache: a cache learns on one machine.")
         from nrc_tracer.cluster.connection import check_ray
 
         check_ray()
@@ -56,7 +54,7 @@ cluster_options = gathered(
         option(
             "--cluster",
             metavar="auto|ADDRESS",
-            help="Render on a Ray cluster, to the same bits: auto (the running cluster, or local processes), HOST:PORT of its "
+            help="Render on a Ray cluster: auto (the running cluster, or else local processes), HOST:PORT of its "
             "head, or ray://HOST:PORT. Needs the extra `cluster`.",
         ),
         option(
@@ -111,9 +109,15 @@ def run_with_cluster(
             samples=f"{renderer.samples}{goal} spp, {now.units} units done, {now.out} in work on {nodes}",
             rate=rate(now.samples / max(elapsed, 1e-9)),
         )
-        if renderer.samples:
-            after(renderer)
 
     return run_on_cluster(
-        renderer, cluster, spp=spp, time=seconds, noise=noise, progress=progress, stop=stop, say=bar.say
+        renderer,
+        cluster,
+        spp=spp,
+        time=seconds,
+        noise=noise,
+        progress=progress,
+        after=after,
+        stop=stop,
+        say=bar.say,
     )

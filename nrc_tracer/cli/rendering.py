@@ -147,7 +147,7 @@ def _check_before_work(options: RenderOptions) -> None:
     from nrc_tracer.files.atomic import replacing
     from nrc_tracer.imaging import LAYER_EXTENSIONS, check_denoiser, check_writable
 
-    options.cluster.check(is_cached=options.cache.mode != "off")
+    options.cluster.check()
     for output in options.outputs:
         check_writable(output)
     if options.cache.save:

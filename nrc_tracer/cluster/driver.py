@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from nrc_tracer.cache.state import ImageState
 from nrc_tracer.cluster.ledger import WINDOW, Ledger, Unit
 from nrc_tracer.errors import ClusterError
 from nrc_tracer.tracer import Renderer
@@ -67,6 +68,7 @@ class Delivered:
     node: str
     unit: Unit
     sums: BlockSums
+    counts: ImageState | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,12 @@ class Driver:
         nodes: The nodes.
         end: Samples per pixel at the end; None to continue until `is_over` returns True.
         say: Prints a warning.
+        joined: Nodes that are ready already.
         now: The time [s].
+
+    Attributes:
+        samples: Samples of pixels in the units that are done.
+        counts: Sums of the counts that came with them, of an image with a radiance cache.
     """
 
     def __init__(
@@ -176,6 +183,7 @@ class Driver:
         *,
         end: int | None,
         say: Callable[[str], object],
+        joined: Sequence[str] = (),
         now: Callable[[], float] = clock.monotonic,
     ) -> None:
         self._nodes, self._say, self._now = nodes, say, now
@@ -186,7 +194,19 @@ class Driver:
         self._film = FilmAssembly(renderer, self._strips)
         self._alone_since: float | None = None
         self._last_reason, self._is_refused = "", False
-        self._samples = 0
+        self.samples, self.counts = 0, ImageState()
+        for node in joined:
+            self._ledger.join(node)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that may get units."""
+        return self._ledger.nodes
+
+    @property
+    def units(self) -> int:
+        """Number of units done."""
+        return self._ledger.done
 
     def run(
         self, *, is_over: Callable[[], bool], stop: Callable[[], bool], progress: Callable[[Progress], object]
@@ -206,7 +226,7 @@ class Driver:
                 return False
             self._give()
             grown = [self._take(event) for event in self._nodes.events(POLL)]
-            progress(Progress(len(self._ledger.nodes), self._ledger.done, self._ledger.out, self._samples))
+            progress(Progress(len(self._ledger.nodes), self._ledger.done, self._ledger.out, self.samples))
             if any(grown) and not self._ledger.is_finished and is_over():
                 return True
             self._check_alone()
@@ -229,7 +249,9 @@ class Driver:
             self._is_refused = False
         elif isinstance(event, Delivered):
             if ledger.finish(node, event.unit, self._now()):
-                self._samples += event.unit.samples * self._strips[event.unit.strip].rows * self._width
+                if event.counts is not None:
+                    self.counts.add(event.counts)
+                self.samples += event.unit.samples * self._strips[event.unit.strip].rows * self._width
                 return self._film.add(event.unit, event.sums)
         elif isinstance(event, Failed):
             self._last_reason = f"{node}: {event.reason}"

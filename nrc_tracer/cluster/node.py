@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,23 @@ from nrc_tracer.tracer.film_sums import BlockSums
 from nrc_tracer.tracer.fingerprint import fingerprint_differences
 from nrc_tracer.tracer.strips import PathJob, StripTracer, strips_of
 from nrc_tracer.version import __version__
+
+if TYPE_CHECKING:
+    from nrc_tracer.cache.state import ImageState
+    from nrc_tracer.tracer.cached_strips import CachedStripTracer, Round
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a node sends back for a unit.
+
+    Attributes:
+        sums: The sums of its samples; dropped samples are counted in uint8.
+        counts: Counts of paths and queries, of an image with a radiance cache.
+    """
+
+    sums: BlockSums
+    counts: ImageState | None
 
 
 class Node:
@@ -32,6 +51,7 @@ class Node:
             raise ClusterError(
                 f"it has nrc-tracer {__version__}, and the driver {release}; install the same version on all nodes"
             )
+        self._round: tuple[int, CachedStripTracer] | None = None
 
     def load(
         self,
@@ -40,6 +60,7 @@ class Node:
         accel: str | None,
         threads: int,
         fingerprint: Mapping[str, str] | None,
+        cached: bool,
     ) -> None:
         """Prepare the scene.
 
@@ -49,6 +70,7 @@ class Node:
             accel: What intersects triangles; None for Embree where it is available.
             threads: Threads on the CPU.
             fingerprint: That of the driver; None to accept any.
+            cached: Whether the image has a radiance cache.
 
         Raises:
             ClusterError: The scene cannot be loaded, or samples have other bits here; the message names the difference.
@@ -60,7 +82,7 @@ class Node:
             initialize()
             device = find_device(device)
             self._tracer = StripTracer.of_job(job, device=device, threads=threads, accel=find_accel(accel, device)[0])
-            here = self._tracer.fingerprint()
+            here = self._tracer.fingerprint(cached=cached)
         except MemoryError as error:
             raise ClusterError("it has not enough memory for the scene") from error
         except Exception as error:
@@ -71,13 +93,20 @@ class Node:
         width, height = self._tracer.size
         self._strips = strips_of(width, height)
 
-    def trace(self, unit: Unit) -> BlockSums:
-        """Trace a unit; dropped samples are counted in uint8. Raises `ClusterError`."""
+    def trace(self, unit: Unit, number: Round | None = None) -> Result:
+        """Trace a unit, with the cache of a round if one is given. Raises `ClusterError`."""
         try:
-            sums = self._tracer.trace(self._strips[unit.strip], unit.first, unit.samples)
+            if number is None:
+                sums, counts = self._tracer.trace(self._strips[unit.strip], unit.first, unit.samples), None
+            else:
+                if self._round is None or self._round[0] != number.first:
+                    from nrc_tracer.tracer.cached_strips import CachedStripTracer  # which loads torch
+
+                    self._round = (number.first, CachedStripTracer(self._tracer, number))
+                sums, counts = self._round[1].trace(self._strips[unit.strip], unit.first, unit.samples)
         except Exception as error:
             raise ClusterError(_line(error)) from error
-        return BlockSums(sums.sums, sums.squares, sums.dropped.astype(np.uint8))
+        return Result(BlockSums(sums.sums, sums.squares, sums.dropped.astype(np.uint8)), counts)
 
 
 def _line(error: Exception) -> str:

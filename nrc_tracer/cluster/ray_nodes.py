@@ -6,7 +6,7 @@ import pickle
 import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nrc_tracer.cluster.driver import Delivered, Event, Failed, Joined, Left, Refused
 from nrc_tracer.cluster.ledger import TRIES, Unit
@@ -14,6 +14,9 @@ from nrc_tracer.cluster.node import Node
 from nrc_tracer.errors import ClusterError, one_line
 from nrc_tracer.tracer.strips import PathJob
 from nrc_tracer.version import __version__
+
+if TYPE_CHECKING:
+    from nrc_tracer.tracer.cached_strips import Round
 
 LOOK = 1.0
 """Time between two looks for nodes that have joined [s]."""
@@ -38,6 +41,7 @@ class RayNodes:
         accel: What intersects triangles; None for Embree where it is available.
         threads: Threads on a CPU; None for as many as Ray counts CPUs there.
         fingerprint: That of the driver, which nodes must have; None to accept any.
+        cached: Whether the image has a radiance cache.
 
     Raises:
         ClusterError: The scene is larger than the object store of a node.
@@ -51,11 +55,13 @@ class RayNodes:
         accel: str | None,
         threads: int | None,
         fingerprint: Mapping[str, str] | None,
+        cached: bool = False,
     ) -> None:
         import ray
 
         self._ray, self._device, self._accel = ray, device, accel
-        self._threads, self._fingerprint = threads, fingerprint
+        self._threads, self._fingerprint, self._cached = threads, fingerprint, cached
+        self._round: Any = None
         self._actors: dict[str, _Actor] = {}
         self._deaths: dict[str, int] = {}  # of actors of a name since its last delivery
         self._refused: set[str] = set()
@@ -79,7 +85,11 @@ class RayNodes:
     def give(self, node: str, unit: Unit) -> None:
         """Send a unit to a node."""
         actor = self._actors[node]
-        actor.units[actor.handle.trace.remote(unit)] = unit
+        actor.units[actor.handle.trace.remote(unit, self._round)] = unit
+
+    def begin_round(self, number: Round | None) -> None:
+        """Let units that are given from now on be traced with this cache, which goes out once; None for no cache."""
+        self._round = None if number is None else self._ray.put(number)
 
     def events(self, timeout: float) -> Sequence[Event]:
         """The events since the last call; if there are none, wait up to `timeout` [s] for one."""
@@ -120,7 +130,7 @@ class RayNodes:
             actor.loading = None
             return [Joined(name)]
         self._deaths.pop(name, None)
-        return [Delivered(name, actor.units.pop(ref), result)]
+        return [Delivered(name, actor.units.pop(ref), result.sums, result.counts)]
 
     def _refuse(self, name: str, reason: str) -> list[Event]:
         """Stop using a node."""
@@ -167,7 +177,9 @@ class RayNodes:
                     .remote(__version__)
                 )
                 threads = self._threads or share
-                loading = handle.load.remote(self._job, self._device, self._accel, threads, self._fingerprint)
+                loading = handle.load.remote(
+                    self._job, self._device, self._accel, threads, self._fingerprint, self._cached
+                )
                 self._actors[name] = _Actor(handle, node["NodeID"], loading)
 
 

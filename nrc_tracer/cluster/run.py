@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from nrc_tracer.cluster.connection import connected
 from nrc_tracer.cluster.driver import Driver, Progress
 from nrc_tracer.cluster.ray_nodes import RayNodes
-from nrc_tracer.errors import ClusterError
+from nrc_tracer.errors import NrcError
 from nrc_tracer.interruption import deferred_interrupt
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.film_sums import BLOCK
 from nrc_tracer.tracer.noise import is_check
+from nrc_tracer.tracer.run import CACHED_NOISE, warm_up_limits
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def run_on_cluster(
     time: float | None = None,
     noise: float | None = None,
     progress: Callable[[Progress], object],
+    after: Callable[[Renderer], object],
     stop: Callable[[], bool],
     say: Callable[[str], object],
 ) -> bool:
@@ -49,12 +51,13 @@ def run_on_cluster(
     The film's bits do not depend on the nodes. `time` and `noise` are looked at when a block is complete.
 
     Args:
-        renderer: A renderer without a cache.
+        renderer: The renderer. Its cache, if it has one, is trained here.
         cluster: The cluster.
         spp: Samples per pixel at the end.
         time: Longest time [s], from the time at which the scene is on its way to the nodes.
         noise: Largest `Renderer.noise` at the end.
         progress: Called several times a second.
+        after: Called now and then, once there are samples, while the renderer's state is one to continue from.
         stop: Called as often; True ends the run early.
         say: Prints a warning.
 
@@ -64,10 +67,8 @@ def run_on_cluster(
     Raises:
         ClusterError: The cluster cannot be reached, has no fitting node, or part of the work fails again and again.
     """
-    if renderer.cache is not None:
-        raise ClusterError(
-            "an image with a radiance cache cannot be rendered on a cluster yet; leave out --cache or --cluster"
-        )
+    if noise is not None and renderer.cache is not None and renderer.cache_mode != "unbiased":
+        raise NrcError(CACHED_NOISE)
     if spp is not None and renderer.samples >= spp:
         return True
     with deferred_interrupt() as interrupted:
@@ -75,19 +76,25 @@ def run_on_cluster(
         def stops() -> bool:
             return interrupted() or stop()
 
+        frames, seconds = warm_up_limits(spp, time)
+        if not renderer.warm_up(frames=frames, seconds=seconds, stop=stops):
+            return False
         if renderer.samples % BLOCK:  # a checkpoint of one machine: the rest of its block is rendered here
             rest = BLOCK - renderer.samples % BLOCK
             renderer.step(rest if spp is None else min(rest, spp - renderer.samples))
             if spp is not None and renderer.samples >= spp:
                 return True
-        fingerprint = None if cluster.mixed else renderer.strip_tracer().fingerprint()
+        cached = renderer.cache is not None
+        fingerprint = None if cluster.mixed else renderer.strip_tracer().fingerprint(cached=cached)
         job = renderer.strip_tracer().job()
         # Nodes that may give other bits choose for themselves
         device = cluster.device if cluster.mixed else renderer.device.partition(":")[0]
         accel = None if cluster.mixed else renderer.accel.value
         with (
             connected(cluster.address, threads=cluster.threads),
-            RayNodes(job, device=device, accel=accel, threads=cluster.threads, fingerprint=fingerprint) as nodes,
+            RayNodes(
+                job, device=device, accel=accel, threads=cluster.threads, fingerprint=fingerprint, cached=cached
+            ) as nodes,
         ):
             start = clock.monotonic()
 
@@ -96,5 +103,24 @@ def run_on_cluster(
                     return True
                 return noise is not None and is_check(renderer.samples) and renderer.noise() <= noise
 
+            if cached:
+                from nrc_tracer.cluster.rounds import render_rounds  # which loads torch
+
+                return render_rounds(
+                    renderer,
+                    nodes,
+                    end=spp,
+                    is_over=is_over,
+                    stop=stops,
+                    progress=progress,
+                    after=after,
+                    say=say,
+                )
+
+            def show(now: Progress) -> None:
+                progress(now)
+                if renderer.samples:
+                    after(renderer)
+
             driver = Driver(renderer, nodes, end=spp, say=say)
-            return driver.run(is_over=is_over, stop=stops, progress=progress)
+            return driver.run(is_over=is_over, stop=stops, progress=show)

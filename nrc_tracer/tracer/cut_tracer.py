@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import warp as wp
 
@@ -38,6 +40,13 @@ class CutTracer:
     def origin(self) -> np.ndarray:
         """The point of world space that is the origin of the paths' positions, float64 [3]."""
         return self._inputs.origin
+
+    def in_rows(self, first: int, rows: int) -> CutTracer:
+        """The same for rows `first` .. `first + rows - 1` of the image alone."""
+        part = copy.copy(self)
+        part._inputs = self._inputs.in_rows(first, rows)
+        part.width, part.height = part._inputs.size
+        return part
 
     def seed(self, stream: int) -> int:
         """The 64-bit seed of a stream of random numbers that is independent of the image's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, SupportsIndex
 
 import msgspec
@@ -100,6 +101,14 @@ class PathInputs:
     def size(self) -> tuple[int, int]:
         """Width and height of the image [pixels]."""
         return self.film.crop[2:] if self.film.crop else (self.film.width, self.film.height)
+
+    def in_rows(self, first: int, rows: int) -> PathInputs:
+        """The same for rows `first` .. `first + rows - 1` of the image alone; they share the scene's memory."""
+        x, y, width, _ = self.film.crop or (0, 0, *self.size)
+        part = copy.copy(self)
+        part.film = msgspec.structs.replace(self.film, crop=(x, y + first, width, rows))
+        part._film_record = film_record(part.film)
+        return part
 
     @property
     def max_depth(self) -> int | None:

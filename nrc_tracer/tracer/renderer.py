@@ -66,6 +66,7 @@ class Renderer:
         notice: Why Embree is not used although nothing else was chosen, or None.
         width, height: Size of the image [pixels].
         cache_mode: What the cache is used for.
+        frames: What renders with the cache, None without one.
 
     Raises:
         SceneError: The scene asks for something impossible.
@@ -114,13 +115,13 @@ class Renderer:
         self._compiled = False
         self._launcher = Launcher(self.device, threads=thread_count, block_size=pixels_per_launch)
         self._sums = FilmSums(self.width, self.height, self._launcher)
-        self._frames = None if cache is None else self._begin_cache(cache, mode, pixels_per_launch)
+        self.frames = None if cache is None else self._begin_cache(cache, mode, pixels_per_launch)
         self.reset()
 
     @property
     def cache(self) -> RadianceCache | None:
         """The radiance cache, if there is one."""
-        return None if self._frames is None else self._frames.cache
+        return None if self.frames is None else self.frames.cache
 
     def _begin_cache(self, cache: RadianceCache, mode: CacheMode, block_size: int) -> CachedFrames:
         from nrc_tracer.cache.frames import CachedFrames  # which loads torch
@@ -144,10 +145,10 @@ class Renderer:
             self._inputs.set_camera(camera)
         self._seconds = self._warm_up_seconds = 0.0
         self._sums.clear()
-        if self._frames is not None:
+        if self.frames is not None:
             if camera is not None:
-                self._frames.forget_view()
-            self._frames.reset()
+                self.frames.forget_view()
+            self.frames.reset()
 
     def update(self, scene: Scene) -> str | None:
         """Begin a new image of another scene, or of the same after a change, with the same film and settings.
@@ -164,9 +165,9 @@ class Renderer:
         """
         self._inputs.set_scene(scene)
         kept = None
-        if self._frames is not None:
-            kept = self._begin_network(self._frames.cache)
-            self._frames.follow_scene(kept=kept)
+        if self.frames is not None:
+            kept = self._begin_network(self.frames.cache)
+            self.frames.follow_scene(kept=kept)
         self.reset()
         return {None: None, True: "kept", False: "reset"}[kept]
 
@@ -175,14 +176,14 @@ class Renderer:
         start = clock.perf_counter()
         for kernel in (*self._path_kernels(), add_finished_block):
             wp.load_module(kernel.module, device=self.device)
-        if self._frames is not None:
-            self._frames.load_kernels()
+        if self.frames is not None:
+            self.frames.load_kernels()
         self._compiled = True
         return clock.perf_counter() - start
 
     def _path_kernels(self) -> list[wp.Kernel]:
         """The kernels that trace this image's paths."""
-        if self._frames is None:
+        if self.frames is None:
             return [trace_paths]
         from nrc_tracer.tracer.cut_path import trace_cut_paths
 
@@ -209,10 +210,10 @@ class Renderer:
 
     def _launch(self, first: int, count: int) -> None:
         """Add samples `first` .. `first + count - 1` to every pixel."""
-        if self._frames is not None and not self._frames.is_path_tracing:
+        if self.frames is not None and not self.frames.is_path_tracing:
             for sample in range(first, first + count):
-                self._frames.render_frame(sample, self._sums.arrays)
-            self._frames.collect()
+                self.frames.render_frame(sample, self._sums.arrays)
+            self.frames.collect()
             wp.synchronize_device(self.device)
             return
         before = (*self._inputs.records, first, count)
@@ -244,15 +245,15 @@ class Renderer:
         Returns:
             Whether the warm-up is over.
         """
-        if self._frames is None:
+        if self.frames is None:
             return True
         if not self._compiled:
             self.compile()
         most = None if frames is None else whole_number("frames", frames)
         start = clock.perf_counter()
-        self._frames.warm_up(frames=most, seconds=seconds, stop=stop)
+        self.frames.warm_up(frames=most, seconds=seconds, stop=stop)
         self._warm_up_seconds += clock.perf_counter() - start
-        return self._frames.is_warm
+        return self.frames.is_warm
 
     def cache_report(self) -> dict[str, Any]:
         """What the cache did, in numbers; empty without a cache.
@@ -264,12 +265,10 @@ class Renderer:
         * `mean_path_length`, `mean_query_depth`, `queries_per_path`; `bad_records`, which were not finite and so dropped;
         * in mode `unbiased`: `continue_probability`, and the variances and costs that it comes from.
         """
-        return {} if self._frames is None else self._frames.report()
+        return {} if self.frames is None else self.frames.report()
 
     def suggested_pass(self) -> int:
         """Samples for the next step, so that it takes about half a second."""
-        if self.samples == 0:
-            return 1
         return max(1, min(int(PASS_SECONDS / self.seconds_per_sample), 4 * self.samples))
 
     @property
@@ -348,7 +347,7 @@ class Renderer:
             NrcError: There is no layer of that name, or it needs a cache and there is none.
         """
         layers = ImageLayers(self._inputs, self._launcher, self.samples)
-        return layers.by_name(names, lambda: self.moments()[1], self._frames)
+        return layers.by_name(names, lambda: self.moments()[1], self.frames)
 
     def coverage(self) -> np.ndarray:
         """Share of each pixel that shows a surface, [height, width], float32, from the samples that layers are made of."""
@@ -362,7 +361,7 @@ class Renderer:
         """
         if self.samples == 0:
             raise CheckpointError(f"{path}: not written, as there are no samples yet")
-        cache = np.frombuffer(b"" if self._frames is None else self._frames.to_bytes(), np.uint8)
+        cache = np.frombuffer(b"" if self.frames is None else self.frames.to_bytes(), np.uint8)
         done = Checkpoint(samples=self.samples, seconds=self._seconds, cache=cache, **self._sums.contents())
         return write_checkpoint(path, done, self.identity())
 
@@ -374,9 +373,9 @@ class Renderer:
                 names; then nothing has changed.
         """
         checkpoint = read_checkpoint(path, self.identity(), width=self.width, height=self.height)
-        if self._frames is not None:
+        if self.frames is not None:
             try:
-                self._frames.restore(checkpoint.cache.tobytes())
+                self.frames.restore(checkpoint.cache.tobytes())
             except NrcError as error:
                 raise CheckpointError(f"{path}: {error}") from error
         self._sums.assign(checkpoint.samples, **checkpoint.film())
@@ -390,7 +389,7 @@ class Renderer:
             settings={
                 **self._inputs.values(),
                 **machine_settings(self.device, self.accel, self._path_kernels()),
-                "cache": "off" if self._frames is None else self._frames.identity(),
+                "cache": "off" if self.frames is None else self.frames.identity(),
             },
             scene=self._inputs.digests(),
         )

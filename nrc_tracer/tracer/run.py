@@ -24,6 +24,17 @@ WARM_UP_SHARE = 4
 """Ratio of a run's time or number of samples to the largest time or number of frames of a cache's warm-up."""
 
 
+CACHED_NOISE = "noise: the error of a cached image is not noise alone; stop by samples or time, or use cache unbiased"
+"""Message about a noise level as the end of a render with a cache."""
+
+
+def warm_up_limits(spp: int | None, time: float | None) -> tuple[int | None, float | None]:
+    """Largest number of frames and longest time [s] of a cache's warm-up, of which one is None, for the limits of a run."""
+    if time is not None:
+        return None, time / WARM_UP_SHARE
+    return max(USUAL_WARM_UP, (spp or 0) // WARM_UP_SHARE), None
+
+
 def run(
     renderer: Renderer,
     *,
@@ -54,9 +65,7 @@ def run(
     """
     wanted = None if spp is None else whole_number("spp", spp, least=1)
     if noise is not None and renderer.cache is not None and renderer.cache_mode != "unbiased":
-        raise NrcError(
-            "noise: the error of a cached image is not noise alone; stop by samples or time, or use cache unbiased"
-        )
+        raise NrcError(CACHED_NOISE)
     start = clock.perf_counter()
     with deferred_interrupt() as interrupted:
 
@@ -65,8 +74,7 @@ def run(
                 progress(renderer)
             return interrupted() or (stop is not None and stop())
 
-        frames = None if time is not None else max(USUAL_WARM_UP, (wanted or 0) // WARM_UP_SHARE)
-        seconds = None if time is None else time / WARM_UP_SHARE
+        frames, seconds = warm_up_limits(wanted, time)
         if not renderer.warm_up(frames=frames, seconds=seconds, stop=breaks_off):
             return False
         while wanted is None or renderer.samples < wanted:

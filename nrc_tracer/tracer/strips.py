@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from typing import Any
 
-import msgspec
-import numpy as np
 import warp as wp
 
 from nrc_tracer.device.launch import Launcher, initialize
 from nrc_tracer.scene.model import Camera, Film, Scene
-from nrc_tracer.tracer.device_scene import film_record
 from nrc_tracer.tracer.film_sums import BLOCK, BlockSums
 from nrc_tracer.tracer.fingerprint import machine_fingerprint
 from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.path_inputs import PathInputs
 from nrc_tracer.tracer.vocabulary import Accel, SamplerKind
+
+FilmArrays = tuple[Any, Any, Any]
+"""Sums of the samples and of their squares, `wp.array` of `vec3d` [pixels], and dropped samples, of int [pixels]."""
 
 STRIP_PIXELS = 2**16
 """Largest number of pixels of a strip that has more than one row: 64 samples of them take some seconds on a CPU."""
@@ -76,10 +77,13 @@ class StripTracer:
     Args:
         inputs: What the image's paths are traced from.
         launcher: Launches kernels on the device of `inputs`.
+
+    Attributes:
+        inputs, launcher: As given.
     """
 
     def __init__(self, inputs: PathInputs, launcher: Launcher) -> None:
-        self._inputs, self._launcher = inputs, launcher
+        self.inputs, self.launcher = inputs, launcher
         self._is_loaded = False
 
     @classmethod
@@ -101,42 +105,51 @@ class StripTracer:
 
     def job(self) -> PathJob:
         """What other machines trace this image's paths from."""
-        inputs, settings = self._inputs, self._inputs.settings
+        inputs, settings = self.inputs, self.inputs.settings
         sampler = SamplerKind(settings.sampler)
         return PathJob(inputs.scene, inputs.film, inputs.camera, int(settings.seed), sampler, inputs.max_depth)
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the image [pixels]."""
-        return self._inputs.size
+        return self.inputs.size
 
     def load_kernels(self) -> None:
         """Load the kernels, compiling them on the first run."""
-        wp.load_module(trace_paths.module, device=self._launcher.device)
+        wp.load_module(trace_paths.module, device=self.launcher.device)
         self._is_loaded = True
 
-    def fingerprint(self) -> dict[str, str]:
-        """What else decides the bits of the sums: see `machine_fingerprint`."""
+    def fingerprint(self, *, cached: bool = False) -> dict[str, str]:
+        """What else decides the bits of the sums, with a radiance cache if `cached`: see `machine_fingerprint`."""
         self.load_kernels()
-        return machine_fingerprint(str(self._launcher.device), self._inputs.accel, [trace_paths])
+        found = machine_fingerprint(str(self.launcher.device), self.inputs.accel, [trace_paths])
+        return {**found, "torch": metadata.version("torch")} if cached else found
 
     def trace(self, strip: Strip, first: int, count: int) -> BlockSums:
         """Sum the samples `first` .. `first + count - 1` of every pixel of a strip, in their order."""
         if not self._is_loaded:
             self.load_kernels()
-        x, y, width, _ = self._inputs.film.crop or (0, 0, *self._inputs.size)
-        film = film_record(msgspec.structs.replace(self._inputs.film, crop=(x, y + strip.first, width, strip.rows)))
-        scene, camera, _, settings = self._inputs.records
-        device, pixels = self._launcher.device, width * strip.rows
-        arrays: list[Any] = [wp.zeros(pixels, dtype=wp.vec3d, device=device) for _ in range(2)]
-        arrays.append(wp.zeros(pixels, dtype=int, device=device))
+        inputs = self.inputs.in_rows(strip.first, strip.rows)
+        device, pixels = self.launcher.device, strip.rows * inputs.size[0]
+        arrays = block_arrays(pixels, device)
         longest = CUDA_SAMPLES if device.is_cuda else count
         for begin in range(first, first + count, longest):
             span = min(longest, first + count - begin)
-            before = (scene, camera, film, settings, begin, span)
-            self._launcher.run(trace_paths, pixels, partial(_arguments, before, arrays))
-        sums, squares = (array.numpy().reshape(strip.rows, width, 3) for array in arrays[:2])
-        return BlockSums(sums, squares, arrays[2].numpy().reshape(strip.rows, width).astype(np.int32, copy=False))
+            before = (*inputs.records, begin, span)
+            self.launcher.run(trace_paths, pixels, partial(_arguments, before, arrays))
+        return block_sums(arrays, strip.rows)
+
+
+def block_arrays(pixels: int, device: Any) -> FilmArrays:
+    """Sums of samples and of their squares, and dropped samples, all 0, for kernels."""
+    sums, squares = (wp.zeros(pixels, dtype=wp.vec3d, device=device) for _ in range(2))
+    return sums, squares, wp.zeros(pixels, dtype=int, device=device)
+
+
+def block_sums(arrays: FilmArrays, rows: int) -> BlockSums:
+    """What kernels have added to the arrays of `block_arrays`, for an image of so many rows."""
+    sums, squares = (array.numpy().reshape(rows, -1, 3) for array in arrays[:2])
+    return BlockSums(sums, squares, arrays[2].numpy().reshape(rows, -1))
 
 
 def _arguments(before: Sequence[Any], after: Sequence[Any], base: int) -> list[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections import deque
 
 from nrc_tracer.cluster.driver import Delivered, Failed, Joined, Left
 from nrc_tracer.tracer import Renderer
+from nrc_tracer.tracer.cached_strips import CachedStripTracer
 from nrc_tracer.tracer.strips import strips_of
 
 
@@ -47,6 +49,11 @@ class FakeNodes:
         self._events = deque(Joined(name) for name in names)
         self._later, self._dies, self._fails, self._twice, self._slow = later or {}, dies, fails, twice, slow
         self.count, self.deaths, self.given = 0, 0, []
+        self._round = None
+
+    def begin_round(self, number):
+        """As `RayNodes` does; all nodes share one copy of the cache."""
+        self._round = None if number is None else CachedStripTracer(self._tracer, pickle.loads(pickle.dumps(number)))
 
     def give(self, node, unit):
         self._queues[node].append(unit)
@@ -77,6 +84,10 @@ class FakeNodes:
         elif event < self._dies + self._fails:
             self._events.append(Failed(node, unit, "bad luck"))
         else:
-            sums = self._tracer.trace(self._strips[unit.strip], unit.first, unit.samples)
+            arguments, counts = (self._strips[unit.strip], unit.first, unit.samples), None
+            if self._round is None:
+                sums = self._tracer.trace(*arguments)
+            else:
+                sums, counts = self._round.trace(*arguments)
             copies = 2 if self._chance.random() < self._twice else 1
-            self._events += [Delivered(node, unit, sums)] * copies
+            self._events += [Delivered(node, unit, sums, counts)] * copies

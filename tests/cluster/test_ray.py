@@ -16,9 +16,12 @@ import numpy as np
 import pytest
 
 from nrc_tracer.cluster.driver import Driver
+from nrc_tracer.cluster.rounds import render_rounds
 from nrc_tracer.errors import ClusterError
 from nrc_tracer.tracer import Renderer
-from tests.tracer.test_determinism import room
+from tests.cluster.fake_nodes import FakeNodes
+from tests.tracer.test_cached_determinism import begun
+from tests.tracer.test_determinism import accumulated, room
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Ray's raylets are for Unix")]
 
@@ -26,7 +29,7 @@ WIDTH, SPP = 80, 320
 UNITS = 80
 """16 strips of 5 blocks."""
 RAYLET = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
-SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +146,26 @@ def test_a_scene_larger_than_the_object_store_is_refused():
     image = np.zeros((6000, 6000, 3), np.uint8)
     with pytest.raises(ClusterError, match=r"the scene needs 10[34] MiB, more than the object store of node .+ holds"):
         on_ray(images={"large.png": image})
+
+
+@pytest.mark.usefixtures("raylets")
+def test_a_cached_image_is_that_of_other_nodes():
+    """The cache crosses the network, and comes out as on nodes within the test."""
+    from nrc_tracer.cluster.ray_nodes import RayNodes
+
+    images = []
+    for names in ("", "a"):
+        renderer = begun("on", width=30, height=24)
+        tracer = renderer.strip_tracer()
+        kind = {"accel": renderer.accel.value, "fingerprint": tracer.fingerprint(cached=True), "cached": True}
+        with contextlib.ExitStack() as stack:
+            nodes = FakeNodes(renderer, names)
+            if not names:
+                nodes = stack.enter_context(RayNodes(tracer.job(), device="cpu", threads=1, **kind))
+            chances = {"is_over": lambda: False, "stop": lambda: False, "progress": lambda progress: None}
+            assert render_rounds(renderer, nodes, end=70, after=lambda renderer: None, say=pytest.fail, **chances)
+        images.append(accumulated(renderer))
+    np.testing.assert_array_equal(*images)
 
 
 def test_the_driver_is_killed_and_one_machine_goes_on(raylets, tmp_path):
