@@ -170,6 +170,29 @@ def test_rough_glass_and_absorption(read):
     assert "absorption along the ray is not supported" in scene.warnings[0]
 
 
+def test_the_thickness_of_volumes(file, tmp_path):
+    """A texture of the thickness, and the scale of a node around a mesh with a volume, are named where they would matter."""
+    volume = {"thicknessFactor": 2, "attenuationDistance": 1, "attenuationColor": [1, 0.5, 0.5]}
+    glass = {"KHR_materials_transmission": {"transmissionFactor": 1}, "KHR_materials_volume": volume}
+    volume["thicknessTexture"] = {"index": 0}
+    file.quad(name="glass", extensions=glass)
+    file.root["nodes"][-1]["scale"] = [2, 2, 2]
+    warnings = load_scene(file.write(tmp_path)).warnings
+    assert any("thicknessTexture: is not supported; thicknessFactor is used everywhere" in text for text in warnings)
+    assert any("the scale of 2 is not applied to the thickness of the volume in its mesh" in text for text in warnings)
+    volume["attenuationColor"] = [1, 1, 1]  # without absorption neither makes a difference
+    assert load_scene(file.write(tmp_path)).warnings == ()
+
+
+def test_explicit_culling_is_named(read):
+    """Back faces are shown; a warning says so where the file states `doubleSided: false`, which is also the default."""
+    _, scene, _ = read()
+    assert scene.warnings == ()
+    _, scene, _ = read(doubleSided=False)
+    assert len(scene.warnings) == 1
+    assert "$.materials[1].doubleSided: back faces are not culled; they are shown" in scene.warnings[0]
+
+
 def test_clearcoat(read):
     coat = {"clearcoatFactor": 0.5, "clearcoatRoughnessFactor": 0.2}
     material, _, _ = read(extensions={"KHR_materials_clearcoat": coat})

@@ -147,6 +147,17 @@ def _transmission(material: Entry, textures: TextureReader) -> tuple[float, Text
     return extension.factor("transmissionFactor", 0.0), textures.use(extension, "transmissionTexture")
 
 
+def has_thickness(material: Entry) -> bool:
+    """Return whether the thickness of the absorbing volume behind a surface decides its colour."""
+    transmission, volume = (material.extension(f"KHR_materials_{name}") for name in ("transmission", "volume"))
+    if transmission is None or volume is None or transmission.factor("transmissionFactor", 0.0) == 0.0:
+        return False
+    absorbs = (
+        min(volume.factors("attenuationColor", 3, WHITE)) < 1.0 and volume.number("attenuationDistance", 0.0) > 0.0
+    )
+    return absorbs and volume.number("thicknessFactor", 0.0) > 0.0
+
+
 def _volume(material: Entry) -> tuple[bool, Vec3]:
     """Return whether the surface is thin, and the transmittance of the absorbing volume over the stated thickness."""
     extension = material.extension("KHR_materials_volume")
@@ -159,6 +170,8 @@ def _volume(material: Entry) -> tuple[bool, Vec3]:
     distance = extension.number("attenuationDistance", 0.0)
     if color == WHITE or distance <= 0.0:  # absent: infinite
         return False, WHITE
+    if "thicknessTexture" in extension:
+        extension.warn("is not supported; thicknessFactor is used everywhere", "thicknessTexture")
     extension.warn(
         "absorption along the ray is not supported; the absorption over thicknessFactor is used for all light"
     )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from nrc_tracer.scene.gltf.bsdfs import WHITE, Base, read_base, read_bsdf
+from nrc_tracer.scene.gltf.bsdfs import WHITE, Base, has_thickness, read_base, read_bsdf
 from nrc_tracer.scene.gltf.document import SUPPORTED, Document
 from nrc_tracer.scene.gltf.entry import Entry
 from nrc_tracer.scene.gltf.textures import TextureReader
@@ -37,13 +37,14 @@ DEFAULT = "glTF default"
 
 
 class ReadMaterial(NamedTuple):
-    """A material for shapes: its name, its emission, the set of texture coordinates of its textures, and their transform for the
-    normal map (None without one)."""
+    """A material for shapes: its name, its emission, the set of texture coordinates of its textures, their transform for the
+    normal map (None without one), and whether the thickness of a volume decides its colour."""
 
     name: str
     emission: Color | None
     uv_set: int | None
     normal_to_uv: Transform | None = None
+    has_thickness: bool = False
 
 
 class MaterialReader:
@@ -105,7 +106,9 @@ class MaterialReader:
                 entry.warn("emission from both sides is not supported; only the front side emits")
             if opacity is not None:
                 entry.warn("emission scaled by opacity is not supported; it is used in full")
-        return ReadMaterial(name, emission, self._uv_set(entry), to_uv)
+        if "doubleSided" in entry and not entry.boolean("doubleSided", False):
+            entry.warn("back faces are not culled; they are shown", "doubleSided")
+        return ReadMaterial(name, emission, self._uv_set(entry), to_uv, not unlit and has_thickness(entry))
 
     def _name(self, label: str, material: Material) -> str:
         """Add a material to the scene and return its name."""

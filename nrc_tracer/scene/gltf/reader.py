@@ -32,6 +32,8 @@ from nrc_tracer.scene.model import (
 )
 from nrc_tracer.scene.names import unique_name
 
+SAME_SIZE = 0.01
+"""Difference of a node's scale from 1 from which on a warning says that it does not change the thickness of volumes."""
 INSTANCED = 256
 """Number of triangles from which on a mesh of several nodes is instanced; smaller ones are repeated."""
 
@@ -135,6 +137,11 @@ def _shapes(
     """Place a mesh at its nodes. An emitting mesh is never instanced, as each of its triangles is a separate light."""
     if not primitives:
         return []
+    if any(primitive.material.has_thickness for primitive in primitives):
+        for node in nodes:
+            scale = float(np.cbrt(abs(np.linalg.det(node.to_world[:3, :3]))))
+            if abs(scale - 1.0) > SAME_SIZE:
+                node.entry.warn(f"the scale of {scale:.3g} is not applied to the thickness of the volume in its mesh")
     label = document.get("meshes", index).name or f"mesh {index}"
     emits = any(primitive.material.emission is not None for primitive in primitives)
     if len(nodes) > 1 and not emits and sum(primitive.triangles for primitive in primitives) >= INSTANCED:
