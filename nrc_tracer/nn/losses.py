@@ -3,7 +3,7 @@
 Every loss has a value per element. Training minimizes the mean of the values over all elements, each divided by the probability
 density with which its sample was drawn, if given. Relative losses treat their denominators as constants: no gradient passes
 through them (Lehtinen et al., *Noise2Noise*, ICML 2018, section 3.3, for L2). Definitions are those of tiny-cuda-nn, except for
-Huber, which it does not have: that is instant-ngp's for radiance fields.
+two that it does not have: Huber is instant-ngp's for radiance fields, and RoundedMape is this package's for signed distances.
 """
 
 from __future__ import annotations
@@ -198,6 +198,32 @@ class Huber(LossFunction):
         scale = weight * HUBER_SCALE / self.delta
         gradient = clamped * (scale if pdf is None else scale / pdf)
         return _dot(gradient, difference.sub_(clamped, alpha=0.5)), gradient
+
+
+class RoundedMape(LossFunction):
+    """(sqrt((p - t)^2 + r^2) - r) / (|t| + 0.01): MAPE for errors far above r, and a squared error for those far below.
+
+    Args:
+        rounding: The error r, above 0.
+    """
+
+    def __init__(self, rounding: float) -> None:
+        self.rounding = rounding
+
+    def values(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self._lengths(prediction - target)[1] / (target.detach().abs() + EPSILON)
+
+    def _lengths(self, difference: Tensor) -> tuple[Tensor, Tensor]:
+        """sqrt(d^2 + r^2), and sqrt(d^2 + r^2) - r without the cancellation of the difference."""
+        length = torch.hypot(difference, torch.full_like(difference, self.rounding))
+        return length, difference * difference / (length + self.rounding)
+
+    def _evaluate(self, prediction: Tensor, target: Tensor, weight: float, pdf: Tensor | None) -> tuple[Tensor, Tensor]:
+        difference = prediction - target
+        length, beyond = self._lengths(difference)
+        scale = weight / (target.abs() + EPSILON)
+        scale = scale if pdf is None else scale / pdf
+        return (beyond * scale).sum(), difference / length * scale
 
 
 def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:

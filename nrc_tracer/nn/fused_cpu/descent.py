@@ -21,7 +21,7 @@ from nrc_tracer.nn.fused_cpu.loss_snippets import GIVEN
 from nrc_tracer.nn.fused_cpu.loss_snippets import NUMBERS as LOSSES
 from nrc_tracer.nn.fused_cpu.program import GROUPS, STRETCH, Program
 from nrc_tracer.nn.fused_cpu.structs import Call, GridData, Step, Update
-from nrc_tracer.nn.losses import Huber, TargetLoss
+from nrc_tracer.nn.losses import Huber, LossFunction, RoundedMape, TargetLoss
 from nrc_tracer.nn.regions import Regions
 
 WEIGHTS_PER_PIECE = 2048
@@ -227,7 +227,7 @@ class FusedTraining:
             step.d_out = d_out.data_ptr()
         if evaluate is not None:
             step.loss, step.target = LOSSES[type(evaluate.loss)], evaluate.target.data_ptr()
-            step.delta = evaluate.loss.delta if isinstance(evaluate.loss, Huber) else 0.0
+            step.delta = _scale(evaluate.loss)
             if evaluate.factor is not None:
                 step.factor, (step.factor_row, step.factor_step) = _view(evaluate.factor)
             if evaluate.pdf is not None:
@@ -257,6 +257,13 @@ class FusedTraining:
         """The mean loss of a step, 0-d, and the sum of the magnitudes of loss and gradients, in float32."""
         totals = self._sums[index, : self._steps.fields[index].groups].sum(axis=0).astype(np.float32)
         return torch.from_numpy(totals[:1])[0], float(totals[1])
+
+
+def _scale(loss: LossFunction) -> float:
+    """The error at which a loss changes its form, 0 for losses that have none."""
+    if isinstance(loss, Huber):
+        return loss.delta
+    return loss.rounding if isinstance(loss, RoundedMape) else 0.0
 
 
 def _view(values: Tensor) -> tuple[int, tuple[int, int]]:

@@ -20,6 +20,7 @@ NUMBERS: dict[type[losses.LossFunction], int] = {
     losses.RelativeL2Luminance: 7,
     losses.CrossEntropy: 8,
     losses.Huber: 9,
+    losses.RoundedMape: 10,
 }
 """The number of each loss in the kernels."""
 
@@ -39,7 +40,7 @@ LOSSES = """
             float below = 1.0f;
             switch (kind) {
             case 2: below = fabsf(p[c]) + 0.01f; break;
-            case 3: below = fabsf(t[c]) + 0.01f; break;
+            case 3: case 10: below = fabsf(t[c]) + 0.01f; break;
             case 4: below = 0.5f * (fabsf(p[c]) + fabsf(t[c])) + 0.01f; break;
             case 6: below = p[c] * p[c] + 0.01f; break;
             case 7: below = luminance; break;
@@ -56,6 +57,12 @@ LOSSES = """
                 const float likely = t[c] == 0.0f ? 1.0f : p[c], factor = t[c] * (-weight / below);
                 gradient = factor / likely;
                 value = factor * ::logf(likely);
+            } else if (kind == 10) {
+                // The square root of difference^2 + delta^2, without overflow
+                const float size = fabsf(difference), high = size > delta ? size : delta, low = size > delta ? delta : size;
+                const float length = high * __builtin_sqrtf(1.0f + (low / high) * (low / high)), factor = weight / below;
+                gradient = difference / length * factor;
+                value = difference * difference / (length + delta) * factor;
             } else {
                 float clamped = difference > delta ? delta : difference;
                 clamped = clamped < -delta ? -delta : clamped;

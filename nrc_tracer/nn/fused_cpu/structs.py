@@ -180,7 +180,7 @@ class Step:
         marks: Memory for one byte per sixteen of these gradients, 1 if some of them may not be zero; zero between regions.
         sums: Receives the loss of each group, and the sum of the magnitudes of its loss and gradients, which is finite only if
             all of them are; float64 [groups, 2].
-        loss, weight, delta: Number of the loss, weight of an element in the mean, and threshold of the Huber loss.
+        loss, weight, delta: Number of the loss, weight of an element in the mean, and the error at which it changes its form.
         groups, rows: Number of groups whose gradients are summed separately, and number of rows per group.
         span: Number of groups per piece of work. If there are several, their points are encoded together.
         n_weights: Number of weights of the networks.

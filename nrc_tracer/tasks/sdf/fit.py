@@ -14,10 +14,11 @@ from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import ConfigError, SnapshotError
 from nrc_tracer.nn import config as configuration
+from nrc_tracer.nn.losses import TargetLoss
 from nrc_tracer.nn.model import Model
 from nrc_tracer.nn.trainer import Trainer
 from nrc_tracer.tasks.sdf import metrics
-from nrc_tracer.tasks.sdf.loss import rounded_mape
+from nrc_tracer.tasks.sdf.loss import LOSS
 from nrc_tracer.tasks.sdf.mesh import UnitMesh
 from nrc_tracer.tasks.sdf.samples import SamplePool
 from nrc_tracer.tasks.sdf.shape import NeuralShape
@@ -73,7 +74,7 @@ class SdfTask(Task):
 
     Args:
         mesh: The mesh.
-        config: Configuration of model and training; `CONFIG` if None. The loss MAPE is computed by `rounded_mape`.
+        config: Configuration of model and training; `CONFIG` if None. In place of the loss MAPE, `loss.LOSS` is trained.
         batch: Samples per step; chosen for the device if None.
         sign: `normal`, `parity`, `winding` or `auto`; see `choose_sign`.
         device: Torch device; CUDA if available, if None.
@@ -135,7 +136,7 @@ class SdfTask(Task):
         points, distances = self._pool.batch(self.number)
         if self.trainer.config.loss.otype != "MAPE":
             return self.trainer.step(points, distances)
-        return self.trainer.descend(points, lambda output: rounded_mape(output, distances.to(output.dtype)))
+        return self.trainer.descend(points, TargetLoss(LOSS, distances))
 
     def score(self) -> dict[str, float]:
         scores = self._held_out.scores(self.predict)

@@ -10,7 +10,7 @@ from nrc_tracer.nn.activations import ACTIVATIONS
 from nrc_tracer.nn.fused_cpu.adam_chain import AdamChain
 from nrc_tracer.nn.fused_cpu.descent import LONGEST_RUN
 from nrc_tracer.nn.fused_cpu.program import GROUPS, STRETCH
-from nrc_tracer.nn.losses import TargetLoss, build_loss
+from nrc_tracer.nn.losses import RoundedMape, TargetLoss, build_loss
 from tests.nn.fused_cpu.test_inference import CACHE, DIRECTIONS, ENCODINGS, NERF, pair
 from tests.nn.samples import EMA, GRID, SMALL, make_model, relative, same_bits, spread_params, uniform
 
@@ -65,14 +65,16 @@ def test_gradients_of_widths_agree_with_the_reference(width):
     check(pair(GRID, 3, {**network, "n_hidden_layers": 0}, n_output_dims=19), x, TargetLoss(loss, target))
 
 
+OTYPES = "L1", "L2", "RelativeL1", "RelativeL2", "RelativeL2Luminance", "MAPE", "SMAPE", "CrossEntropy", "Huber"
+EVERY_LOSS = {name: build_loss(configuration.Loss(otype=name)) for name in OTYPES} | {"rounded": RoundedMape(0.1)}
+
+
 @pytest.mark.parametrize("outputs", [3, 6])
-@pytest.mark.parametrize(
-    "otype", ["L1", "L2", "RelativeL1", "RelativeL2", "RelativeL2Luminance", "MAPE", "SMAPE", "CrossEntropy", "Huber"]
-)
-def test_losses_agree_with_the_reference(otype, outputs):
+@pytest.mark.parametrize("name", EVERY_LOSS)
+def test_losses_agree_with_the_reference(name, outputs):
     """Every loss: plain, with probability densities of both shapes, and with factors of both shapes."""
     models = pair(GRID, 3, SOFT_CACHE | {"output_activation": "Sigmoid"}, outputs)
-    loss = build_loss(configuration.Loss(otype=otype))
+    loss = EVERY_LOSS[name]
     x, target = uniform(300, 3), uniform(300, outputs, seed=1)
     target[::7] = 0.0
     for pdf in (None, uniform(300, low=0.5, high=2.0, seed=2), uniform(300, outputs, low=0.5, high=2.0, seed=2)):
