@@ -125,10 +125,15 @@ def ema_listed(
         prefetch(averages, ahead)
         prefetch_count(updated, ahead)
         first = begin + listed_entry(stretch, lists.touched, k) * n_features
-        done = wp.max(updated[first], complete)  # and so are all features of an entry
-        if done < step:
-            left = rest(done, step, decay, debias)
-            for i in range(first, first + n_features):
+        # Fused steps leave out features without a gradient, so the features of an entry may differ in their last step
+        last = int(-1)
+        left = float(0.0)
+        for i in range(first, first + n_features):
+            done = wp.max(updated[i], complete)
+            if done < step:
+                if done != last:
+                    left = rest(done, step, decay, debias)
+                    last = done
                 weight = weights[i]
                 averages[i] = weight + (averages[i] - weight) * left
                 updated[i] = step

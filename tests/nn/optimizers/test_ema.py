@@ -112,6 +112,29 @@ def test_untouched_entries_are_not_visited():
     assert (optimizer.updated[300:][~rests[300:]] == 1).all()
 
 
+def test_features_of_an_entry_may_rest_for_different_times():
+    """An average that is one step behind, as fused steps leave it, is brought up to date like the others."""
+    first, second = GridModel(), GridModel()
+    decay = 0.9
+    optimizers = [model.optimizer(config.Ema(decay=decay, nested=ADAM)) for model in (first, second)]
+    for step in range(3):
+        for model, optimizer in zip((first, second), optimizers, strict=True):
+            optimizer.step(model.params, model.gradient(step, 2000))
+    behind = optimizers[1]
+    behind.catch_up(second.params)
+    behind.complete = 0
+    behind.updated.fill_(3)
+    odd = slice(301, None, 2)
+    weights = second.params[odd]
+    rest = behind.decay * (1 - behind.decay**2) / (1 - behind.decay**3)
+    behind.averages[odd] = weights + (behind.averages[odd] - weights) / rest
+    behind.updated[odd] = 2
+    for model, optimizer in zip((first, second), optimizers, strict=True):
+        optimizer.step(model.params, model.gradient(3, 2000))
+    found, expected = (o.inference_params(m.params) for m, o in zip((first, second), optimizers, strict=True))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_training_does_not_depend_on_the_average():
     """The trained weights equal those of the nested optimizer alone, bit for bit."""
     with_average, alone = GridModel(), GridModel()
