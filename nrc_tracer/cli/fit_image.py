@@ -102,7 +102,7 @@ def image(image: ImageOptions, options: FitOptions) -> None:
             name=image.path.stem or "image",
             data_line="\n".join(lines),
             default_steps=STEPS,
-            evaluate=fitting.evaluate,
+            evaluate=lambda _: fitting.evaluate(),
             describe=fitting.describe,
             preview=fitting.preview,
             check_preview=fitting.check_preview,

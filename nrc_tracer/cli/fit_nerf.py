@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time as clock
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from nrc_tracer.cli.command import command, gathered, option, under
 from nrc_tracer.cli.fitting import Fit, FitOptions, batch_option, fit_options, run_fit
 from nrc_tracer.cli.options import DATA, PATH, TRAINING
 from nrc_tracer.cli.outputs import Warnings
-from nrc_tracer.cli.values import POSITIVE, FiniteRange
+from nrc_tracer.cli.values import POSITIVE, SECONDS, FiniteRange
 
 if TYPE_CHECKING:
     from nrc_tracer.tasks.nerf.fit import NerfTask
@@ -36,6 +38,7 @@ class PhotographOptions:
     near: float | None
     background: str
     evaluate: str
+    evaluate_time: float | None
     batch: int | None
     refine_poses: bool
     refine_exposure: bool
@@ -93,6 +96,15 @@ class PhotographOptions:
             help="Score all pixels of the held-out photographs at the end, or every 16th in x and y as while training.",
         ),
     ),
+    under(
+        DATA,
+        option(
+            "--evaluate-time",
+            type=SECONDS,
+            metavar="SECONDS",
+            help="Longest time of scoring at the end: held-out photographs that do not fit into it are left out.",
+        ),
+    ),
     batch_option("about 2^18 on CUDA, about 2^14 on the CPU, of which only those that matter are counted"),
     under(
         TRAINING,
@@ -138,11 +150,12 @@ def nerf(photographs: PhotographOptions, options: FitOptions) -> None:
             name=default_name(path),
             data_line=_data_line(task, path),
             default_steps=STEPS[task.launcher.torch_device.type],
-            evaluate=lambda: _evaluate(task, quick=quick),
+            evaluate=lambda watch: _evaluate(task, watch, quick=quick, longest=photographs.evaluate_time),
             describe=_describe,
             preview=lambda file: _write_preview(task, file),
             facts=_facts(task, quick=quick),
             warnings=warn,
+            shorter_evaluation="--evaluate-time or --evaluate quick makes it shorter, Ctrl-C ends it",
         ),
         options,
     )
@@ -156,16 +169,31 @@ def default_name(path: Path) -> str:
     return path.stem or "nerf"
 
 
-def _evaluate(task: NerfTask, *, quick: bool) -> dict[str, Any]:
-    """Scores on the held-out photographs; with those of each photograph unless `quick`."""
+def _evaluate(task: NerfTask, watch: Callable[[float], bool], *, quick: bool, longest: float | None) -> dict[str, Any]:
+    """Scores on the held-out photographs; with those of each photograph unless `quick`.
+
+    Args:
+        task: The task.
+        watch: Called with the fraction done; ends the evaluation by returning True.
+        quick: Score every 16th pixel in x and y.
+        longest: Longest time in seconds, if it is limited.
+    """
     from nrc_tracer.tasks.nerf import evaluation
 
     if quick or not task.views.test:
         return dict(task.score())
-    found = task.evaluation.full()
-    return evaluation.summary(found) | {
-        "views": [{"name": score.name, "psnr": score.psnr, "ssim": score.ssim} for score in found]
-    }
+    start = clock.perf_counter()
+
+    def ends(fraction: float) -> bool:
+        return watch(fraction) or (longest is not None and clock.perf_counter() - start > longest)
+
+    found = task.evaluation.full(ends)
+    if not found:
+        return {**task.score(), "evaluated_pixels": evaluation.QUICK_WORDS}
+    scores: dict[str, Any] = dict(evaluation.summary(found))
+    if len(found) < len(task.views.test):
+        scores["evaluated_views"] = len(found)
+    return scores | {"views": [{"name": score.name, "psnr": score.psnr, "ssim": score.ssim} for score in found]}
 
 
 def _data_line(task: NerfTask, path: Path) -> str:
@@ -204,12 +232,15 @@ def _describe(scores: dict[str, Any]) -> str:
         if figure in units:
             over = f" over {background}" if background else ""
             parts.append(f"{figure.upper()} {value:.{2 if units[figure] else 4}f}{units[figure]}{over}")
-    return f"{', '.join(parts)} on held-out views"
+    count = scores.get("evaluated_views")
+    views = "held-out views" if count is None else f"the first {count} of the held-out views"
+    pixels = f", {scores['evaluated_pixels']}" if "evaluated_pixels" in scores else ""
+    return f"{', '.join(parts)} on {views}{pixels}"
 
 
 def _facts(task: NerfTask, *, quick: bool) -> dict[str, Any]:
     """Facts about a fit of photographs, for the summary."""
-    from nrc_tracer.tasks.nerf.evaluation import QUICK_STEP
+    from nrc_tracer.tasks.nerf.evaluation import QUICK_WORDS
 
     views = task.views
     return {
@@ -227,7 +258,7 @@ def _facts(task: NerfTask, *, quick: bool) -> dict[str, Any]:
         "refine_exposure": task.options.refine_exposure,
         "space": "srgb",
         "backgrounds": list(task.evaluation.backgrounds),
-        "evaluated_pixels": f"every {QUICK_STEP}th in x and y" if quick else "all",
+        "evaluated_pixels": QUICK_WORDS if quick else "all",
         "notes": list(views.notes),
     }
 

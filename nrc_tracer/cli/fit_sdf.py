@@ -79,7 +79,7 @@ def sdf(mesh: Path, sign: str, batch: int | None, mesh_resolution: int, options:
             data_line=f"{surface.name}: {len(surface.indices):,} triangles, {task.choice.soundness.words()}\n"
             f"{task.choice.words()}",
             default_steps=STEPS,
-            evaluate=lambda: _evaluate(task, mesh_resolution, warn),
+            evaluate=lambda _: _evaluate(task, mesh_resolution, warn),
             describe=_describe,
             preview=preview,
             facts=_facts(task, mesh_resolution),

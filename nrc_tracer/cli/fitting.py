@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time as clock
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nrc_tracer.cli.command import Decorator, gathered, option, under
-from nrc_tracer.cli.fit_bar import FitBar
+from nrc_tracer.cli.fit_bar import EvaluationBar, FitBar
 from nrc_tracer.cli.options import (
     PATH,
     SNAPSHOT,
@@ -72,24 +73,28 @@ class Fit:
         name: Name of the data; the default snapshot is called after it.
         data_line: A line that describes the data.
         default_steps: Number of steps if the options give neither steps nor a time.
-        evaluate: Returns the final scores as JSON data.
+        evaluate: Returns the final scores as JSON data. It may call its argument with the fraction done, and then ends with the
+            scores so far if that returns True.
         describe: Puts the final scores into words.
         preview: Writes a picture of the current state to a file.
         check_preview: Raises `OutputError` for a file that `preview` cannot write; None for `imaging.check_writable`.
         facts: More facts for the summary: colour space, background, split and whatever else makes the scores reproducible.
         warnings: Warnings about the data.
+        shorter_evaluation: How the user can make the evaluation shorter, for the announcement of a long one; None if `evaluate`
+            does not call its argument.
     """
 
     task: Task
     name: str
     data_line: str
     default_steps: int
-    evaluate: Callable[[], dict[str, Any]]
+    evaluate: Callable[[Callable[[float], bool]], dict[str, Any]]
     describe: Callable[[dict[str, Any]], str]
     preview: Callable[[Path], object] | None = None
     check_preview: Callable[[Path], object] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: Warnings = field(default_factory=Warnings)
+    shorter_evaluation: str | None = None
 
 
 def batch_option(default: str) -> Decorator:
@@ -194,18 +199,19 @@ def _fit(fit: Fit, options: FitOptions) -> tuple[dict[str, Any], int]:
         "interrupted": outcome.exit_code != 0,
         "warnings": fit.warnings.given,
     }
-    _print_result(fit, summary, quiet)
+    _print_result(fit, summary, quiet, is_trained=outcome.is_trained)
     return json_data(summary), outcome.exit_code
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How a training ended, and the scores of the model."""
+    """How a training ended, and the scores of the model; `is_trained` if only the evaluation may have been interrupted."""
 
     progress: TrainingProgress
     scores: dict[str, Any]
     evaluation_seconds: float
     exit_code: int
+    is_trained: bool
 
 
 class _Run:
@@ -259,7 +265,10 @@ class _Run:
                 finished = progress.finished and not (interrupted() or terminated())
             exit_code = 0 if finished else TERMINATED if terminated() else INTERRUPTED
             start = clock.perf_counter()
-            scores = self._fit.evaluate() if finished else self._fit.task.score()
+            if finished:
+                scores, exit_code = self._evaluate()
+            else:
+                scores = self._fit.task.score()
             if self._has_preview:
                 self._jobs.attempt(self._preview)
         except KeyboardInterrupt as error:
@@ -268,7 +277,22 @@ class _Run:
             raise KeyboardInterrupt(
                 f"{self.snapshot} has {self._saved:,} steps, from which --resume continues"
             ) from error
-        return _Outcome(progress, scores, clock.perf_counter() - start, exit_code)
+        return _Outcome(progress, scores, clock.perf_counter() - start, exit_code, finished)
+
+    def _evaluate(self) -> tuple[dict[str, Any], int]:
+        """The final scores, and the exit code. SIGTERM, and Ctrl-C where that is possible, end with the scores so far."""
+        hint = self._fit.shorter_evaluation
+        with contextlib.ExitStack() as stack:
+            terminated = stack.enter_context(noted_termination())
+            interrupted = (lambda: False) if hint is None else stack.enter_context(deferred_interrupt())
+            bar = stack.enter_context(EvaluationBar(hint or "", quiet=self._options.messages.quiet))
+
+            def watch(fraction: float) -> bool:
+                bar(fraction)
+                return interrupted() or terminated()
+
+            scores = self._fit.evaluate(watch)
+            return scores, TERMINATED if terminated() else INTERRUPTED if interrupted() else 0
 
     def _save(self) -> None:
         self._fit.task.save(self.snapshot)
@@ -282,9 +306,15 @@ class _Run:
         self._fit.warnings(str(error), self._bar.say)
 
 
-def _print_result(fit: Fit, summary: dict[str, Any], quiet: bool) -> None:
+def _print_result(fit: Fit, summary: dict[str, Any], quiet: bool, *, is_trained: bool) -> None:
     """Print the result of the training on stderr."""
-    if summary["interrupted"]:
+    if summary["interrupted"] and is_trained:
+        click.echo(
+            f"interrupted while evaluating: {fit.name}: {fit.describe(summary['scores'])}; the training is complete, in "
+            f"{summary['snapshot']}",
+            err=True,
+        )
+    elif summary["interrupted"]:
         click.echo(f"interrupted: the same command with --resume continues from {summary['snapshot']}", err=True)
     elif not quiet:
         click.echo(f"{fit.name}: {fit.describe(summary['scores'])}", err=True)

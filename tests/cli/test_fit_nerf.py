@@ -241,3 +241,14 @@ def test_images_of_another_folder(data, tmp_path):
     result = run("fit", "nerf", data, "--images", tmp_path / "small", "--snapshot", tmp_path / "a.safetensors")
     assert result.exit_code == 1
     assert f"{tmp_path / 'small'}: there is no such folder of images" in result.stderr
+
+
+def test_an_evaluation_that_takes_too_long_is_cut_short(data, config, tmp_path):
+    """Without time for a single photograph, the score is that of every 16th pixel, and it is named so."""
+    arguments = ["--config", config, "--steps", 2, "--device", "cpu", "--snapshot", tmp_path / "a.safetensors"]
+    result = run("fit", "nerf", data, *arguments, "--evaluate-time", 1e-9, "--json")
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)["scores"]
+    assert scores["evaluated_pixels"] == "every 16th in x and y"
+    assert scores["psnr"] > 0.0
+    assert "views" not in scores

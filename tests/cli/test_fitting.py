@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import click
@@ -41,7 +42,7 @@ def fit(tmp_path, monkeypatch):
         def wave(options: FitOptions) -> None:
             task = Watched(options.seed, **changes)
 
-            def evaluate() -> dict:
+            def evaluate(watch) -> dict:
                 if evaluating is not None:
                     evaluating()
                 return {"error": task.score()["error"], "never": float("nan")}
@@ -265,3 +266,15 @@ def test_other_errors_of_the_program_are_not_hidden(fit):
         raise RuntimeError("a mistake of ours")
 
     assert isinstance(fit(during=during).exception, RuntimeError)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM ends a process at once")
+def test_sigterm_while_evaluating_still_writes_the_summary(fit):
+    """The training is complete, and the message and the JSON say so; the exit code is that of SIGTERM."""
+    run = fit("--json", evaluating=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert run.exit_code == 143
+    summary = json.loads(run.stdout)
+    assert (summary["steps"], summary["interrupted"]) == (7, True)
+    assert 0.0 < summary["scores"]["error"] < 1.0
+    assert "interrupted while evaluating: wave: error 0." in run.stderr
+    assert "the training is complete, in wave.safetensors" in run.stderr

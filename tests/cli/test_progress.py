@@ -2,10 +2,12 @@
 
 import io
 import sys
+import time as clock
 
 import pytest
 
-from nrc_tracer.cli.fit_bar import FitBar
+from nrc_tracer.cli import fit_bar
+from nrc_tracer.cli.fit_bar import EvaluationBar, FitBar
 from nrc_tracer.cli.progress import Bar
 from nrc_tracer.tasks import training
 from tests.tasks.toy import Wave
@@ -52,3 +54,44 @@ def test_a_training_shows_step_loss_and_score(monkeypatch):
         training.train(Wave(), steps=5, watch=line)
     assert "step 5/5, loss " in seen.getvalue()
     assert "steps/s" in seen.getvalue()
+
+
+def test_lines_come_on_time_however_long_scores_take(monkeypatch, capsys):
+    """Without a terminal, slow scores are taken less often, and the lines show the last ones."""
+    monkeypatch.setattr(fit_bar, "LINE_EVERY", 0.05)
+    monkeypatch.setattr(fit_bar, "SCORE_EVERY", 0.01)
+
+    class Slow(Wave):
+        def score(self):
+            clock.sleep(0.2)
+            return super().score()
+
+    begun = clock.perf_counter()
+    with FitBar(steps=None, seconds=None, quiet=False) as line:
+
+        def watch(progress):
+            clock.sleep(0.01)
+            line(progress)
+            return clock.perf_counter() - begun > 1.2
+
+        training.train(Slow(), steps=10**6, watch=watch)
+    lines = capsys.readouterr().err.splitlines()
+    # After one score the next is due 4 s later: lines that waited for it would be one
+    assert len(lines) >= 4
+    assert all("error" in line for line in lines)
+
+
+def test_a_long_evaluation_is_announced_with_an_estimate(monkeypatch, capsys):
+    monkeypatch.setattr(fit_bar, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(fit_bar, "ANNOUNCED", 0.0)
+    with EvaluationBar("Ctrl-C ends it", quiet=False) as bar:
+        for fraction in (0.0, 0.25, 0.5, 1.0):
+            clock.sleep(0.02)
+            bar(fraction)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("evaluating takes about ")
+    assert lines[0].endswith("s; Ctrl-C ends it")
+    assert [line.split(",")[0] for line in lines[1:]] == ["evaluating: 25%", "evaluating: 50%"]
+    with EvaluationBar("", quiet=True) as bar:
+        bar(0.5)
+    assert capsys.readouterr().err == ""

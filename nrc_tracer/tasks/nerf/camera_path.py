@@ -21,6 +21,12 @@ from nrc_tracer.tasks.nerf.scene_camera import looking_at
 
 KEYS = 24
 """Most cameras of photographs on a path: more make it shaky."""
+LEVEL = 0.1
+"""Largest ratio of the least variance of right vectors to the next at which cameras count as held level."""
+TURNED = 0.01
+"""Least variance of right vectors within their plane at which cameras count as turning: they span some 20 degrees."""
+MOST_LEAN = 0.5
+"""Smallest cosine between the normal of the right vectors' plane and the mean upward direction of the cameras."""
 PATHS = ("spline", "orbit", "spiral")
 """Kinds of paths."""
 
@@ -73,7 +79,7 @@ def spline_through(keys: Sequence[PhotoCamera], frames: int) -> list[PhotoCamera
 
 def orbit_path(cameras: Sequence[PhotoCamera], frames: int) -> list[PhotoCamera]:
     """One full circle around the point that the cameras look at, at their mean height and distance, looking at it."""
-    center, up = center_of_attention(cameras)[0], mean_up(cameras)
+    center, up = center_of_attention(cameras)[0], upward(cameras)
     offsets = np.array([camera.position for camera in cameras]) - center
     height = float((offsets @ up).mean())
     radius = float(np.linalg.norm(offsets - np.outer(offsets @ up, up), axis=1).mean())
@@ -93,7 +99,7 @@ def orbit_path(cameras: Sequence[PhotoCamera], frames: int) -> list[PhotoCamera]
 
 def spiral_path(cameras: Sequence[PhotoCamera], frames: int, turns: float = 2.0) -> list[PhotoCamera]:
     """A spiral around the mean camera, as wide as the cameras' spread, looking where they look (Mildenhall et al. 2019)."""
-    center, up = center_of_attention(cameras)[0], mean_up(cameras)
+    center, up = center_of_attention(cameras)[0], upward(cameras)
     positions = np.array([camera.position for camera in cameras])
     middle = positions.mean(axis=0)
     if np.linalg.norm(center - middle) < 1e-6 * max(float(np.abs(positions - middle).max()), 1e-30):
@@ -108,11 +114,21 @@ def spiral_path(cameras: Sequence[PhotoCamera], frames: int, turns: float = 2.0)
     return path
 
 
-def mean_up(cameras: Sequence[PhotoCamera]) -> np.ndarray:
-    """The mean upward direction of cameras, a unit vector, float64 [3]."""
+def upward(cameras: Sequence[PhotoCamera]) -> np.ndarray:
+    """The upward direction of a scene, a unit vector, float64 [3].
+
+    The right sides of cameras that are held level lie in the horizontal plane, however the cameras tilt: up is the direction in
+    which their right vectors vary least. The mean of the cameras' own upward directions leans where they look down from one side
+    only. That mean is taken where the cameras turn too little to span a plane, or are not held level.
+    """
     total = np.sum([camera.to_world[:, 1] for camera in cameras], axis=0)
     length = np.linalg.norm(total)
-    return total / length if length > 1e-6 else cameras[0].to_world[:, 1]
+    mean = total / length if length > 1e-6 else cameras[0].to_world[:, 1]
+    right = np.array([camera.to_world[:, 0] for camera in cameras])
+    spread, axes = np.linalg.eigh(right.T @ right / len(right))
+    normal = axes[:, 0] if axes[:, 0] @ mean >= 0.0 else -axes[:, 0]
+    is_level = spread[0] < LEVEL * spread[1] and spread[1] > TURNED and normal @ mean > MOST_LEAN
+    return normal if is_level else mean
 
 
 def write_camera_path(path: Path, cameras: Sequence[PhotoCamera], fps: float = 30.0) -> None:

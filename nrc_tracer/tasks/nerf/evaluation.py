@@ -19,6 +19,8 @@ from nrc_tracer.tasks.nerf.views import View
 
 QUICK_STEP = 16
 """Spacing, in x and y, of the pixels that scores during training compare."""
+QUICK_WORDS = f"every {QUICK_STEP}th in x and y"
+"""Which pixels scores during training compare, in words."""
 BACKGROUNDS = {"black": 0.0, "white": 1.0}
 
 
@@ -35,6 +37,10 @@ class ViewScore:
     name: str
     psnr: dict[str, float]
     ssim: dict[str, float]
+
+
+class _EndedEarly(Exception):
+    """Ends the rendering of a view."""
 
 
 class Evaluation:
@@ -72,30 +78,42 @@ class Evaluation:
         ]
         return _means("psnr", scores)
 
-    def full(self, progress: Callable[[int], None] | None = None) -> list[ViewScore]:
+    def full(self, watch: Callable[[float], bool] | None = None) -> list[ViewScore]:
         """PSNR and SSIM of every view, over all pixels.
 
         Args:
-            progress: Called with the number of views done.
+            watch: Called after some of the rays with the fraction of all pixels done. If it returns True, the evaluation ends.
+
+        Returns:
+            The scores, in the order of the views; only those of the first views if `watch` ended the evaluation.
         """
-        scores = []
+        total = sum(view.camera.width * view.camera.height for view in self.views)
+        scores: list[ViewScore] = []
+        done = 0
         for view in self.views:
             pixels, mask = self._photograph(view, 1)
-            rendered = self.render(view)
+
+            def progress(rays: int, before: int = done) -> None:
+                if watch is not None and watch((before + rays) / total):
+                    raise _EndedEarly
+
+            try:
+                rendered = self.render(view, progress=progress)
+            except _EndedEarly:
+                break
+            done += view.camera.width * view.camera.height
             similarity = {}
             if mask is None:
                 for name in self.backgrounds:
                     pair = (self._over(rendered, name, pixels.shape), _composed(pixels, BACKGROUNDS[name]))
                     similarity[name] = ssim(*pair)
             scores.append(ViewScore(view.name, self._psnr(rendered, pixels, mask), similarity))
-            if progress is not None:
-                progress(len(scores))
         return scores
 
-    def render(self, view: View, step: int = 1) -> Rendered:
-        """Render a view from the field, every `step`-th pixel in x and y."""
+    def render(self, view: View, step: int = 1, *, progress: Callable[[int], None] | None = None) -> Rendered:
+        """Render a view from the field, every `step`-th pixel in x and y. `progress` is called with the number of rays done."""
         rays = rays_of(view.camera, self.scale, self.offset, self.volume.launcher, step=step)
-        return self.volume.render(rays.origins, rays.directions)
+        return self.volume.render(rays.origins, rays.directions, progress=progress)
 
     def _photograph(self, view: View, step: int) -> tuple[np.ndarray, np.ndarray | None]:
         mask = view.mask

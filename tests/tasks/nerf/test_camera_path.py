@@ -16,13 +16,16 @@ from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.camera_path import (
     PATHS,
     camera_path,
+    orbit_path,
     read_camera_path,
     spline_path,
     spline_through,
+    upward,
     write_camera_path,
 )
 from nrc_tracer.tasks.nerf.reading import read_views
-from nrc_tracer.tasks.nerf.rotations import quaternion, rotation_of
+from nrc_tracer.tasks.nerf.rotations import quaternion, rotation_of, turning
+from nrc_tracer.tasks.nerf.scene_camera import looking_at
 from nrc_tracer.tasks.nerf.video import VideoWriter
 from tests.tasks.nerf.photo_sets import camera, pixels, pose
 
@@ -291,3 +294,34 @@ def test_fox_paths(data_folder):
         for eye in camera_path(kind, eyes, 20):
             assert np.isfinite(eye.to_world).all()
             assert kind == "orbit" or np.linalg.norm(eye.position - center) < 1.5 * reach
+
+
+def test_up_of_cameras_in_half_a_turn():
+    """Cameras that look down from one side, in arbitrary axes: their mean upward direction leans, the orbit does not."""
+    tilt = turning(np.array([0.7, -0.4, 0.2]))
+    up = tilt @ np.array([0.0, 0.0, 1.0])
+    rng = np.random.default_rng(3)
+
+    def level_ring(angles, roll=0.0):
+        made = []
+        for angle in angles:
+            place = np.array([3.0 * np.cos(angle), 3.0 * np.sin(angle), 2.5])
+            rolled = turning(rng.normal(0.0, roll, 3)) if roll else np.eye(3)
+            level = looking_at(place, np.zeros(3), np.array([0.0, 0.0, 1.0]))
+            turned = tilt @ np.column_stack((rolled @ level[:, :3], level[:, 3]))
+            made.append(PhotoCamera(12, 8, 10.0, 10.0, 6.0, 4.0, to_world=turned))
+        return made
+
+    half = np.linspace(0.0, np.pi, 30)
+    mean = np.mean([camera.to_world[:, 1] for camera in level_ring(half)], axis=0)
+    assert np.degrees(np.arccos(mean @ up / np.linalg.norm(mean))) > 15.0
+    for cameras, degrees in (
+        (level_ring(half), 0.01),
+        (level_ring(half, roll=0.03), 2.0),
+        (level_ring(2.0 * half), 0.01),
+    ):
+        assert np.degrees(np.arccos(min(1.0, upward(cameras) @ up))) < degrees
+        middle = np.mean([camera.position for camera in orbit_path(cameras, 12)], axis=0)
+        assert np.degrees(np.arccos(min(1.0, middle @ up / np.linalg.norm(middle)))) < max(5.0, degrees)
+    # One camera, or several that look the same way, have only their own upward direction
+    np.testing.assert_allclose(upward(level_ring([0.3])), level_ring([0.3])[0].to_world[:, 1], atol=1e-9)
