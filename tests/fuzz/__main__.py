@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
 
@@ -25,7 +26,11 @@ def main() -> int:
     for failure in report.failures[:20]:
         print(f"\n{failure.format}, seed {failure.seed}: {failure.problem}")
     total = sum(report.tried.values())
-    print(f"\n{total} inputs in {time.monotonic() - start:.0f} s, {len(report.failures)} failures")
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
+    print(
+        f"\n{total} inputs in {time.monotonic() - start:.0f} s, {len(report.failures)} failures, "
+        f"at most {memory:.0f} MiB resident in a process"
+    )
     return 1 if report.failures else 0
 
 

@@ -154,8 +154,127 @@ def samples() -> dict[str, Sample]:
         Sample("jpeg", ".jpg", (_picture("JPEG", "RGB"), _picture("JPEG", "L")), read_image, False),
         Sample("exr", ".exr", (_written(".exr"),), read_image, False),
         Sample("hdr", ".hdr", (_written(".hdr"),), read_image, False),
+        Sample("webp", ".webp", (_picture("WEBP", "RGB"), _picture("WEBP", "RGBA")), read_source, False),
+        Sample("gif", ".gif", (_picture("GIF", "RGB"),), read_source, False),
+        Sample("tiff", ".tif", _tiffs(), read_source, False),
+        Sample("polygons", ".obj", (POLYGONS.encode(),), load_scene, True),
+        Sample("ply-attributes", ".ply", (_ply_attributes(),), load_scene, True),
+        Sample("transforms", ".json", (_transforms(),), read_photographs("transforms.json"), True),
+        *_colmap(),
     ]
     return {sample.format: sample for sample in found}
+
+
+def read_source(path: Path) -> object:
+    """Read an image as `fit image` does, and as a photograph."""
+    from nrc_tracer.errors import DataError
+    from nrc_tracer.tasks.image.opening import open_source
+    from nrc_tracer.tasks.nerf.photographs import read_photograph
+
+    try:
+        read_photograph(path, "photograph")
+    except DataError:
+        open_source(path, 2**28)
+        raise
+    return open_source(path, 2**28)
+
+
+def read_photographs(name: str) -> Callable[[Path], object]:
+    """A reader of a set of photographs in which the file has the given name; the other files are whole."""
+
+    def read(path: Path) -> object:
+        from nrc_tracer.tasks.nerf.colmap_format import write_model
+        from nrc_tracer.tasks.nerf.reading import read_views
+
+        folder = path.parent / name.replace(".", "_").replace("/", "_")
+        if not folder.exists():
+            for i in range(3):
+                (folder / "images").mkdir(parents=True, exist_ok=True)
+                (folder / f"images/{i}.png").write_bytes(_picture("PNG", "RGB"))
+            if name != "transforms.json":
+                write_model(_model(), folder / "sparse/0", binary=name.endswith("bin"))
+        target = folder / (name if name == "transforms.json" else f"sparse/0/{name}")
+        target.write_bytes(path.read_bytes())
+        views = read_views(folder)
+        return [view.pixels for view in views.all]
+
+    return read
+
+
+def _views() -> list:
+    from nrc_tracer.tasks.nerf.camera import PhotoCamera
+    from nrc_tracer.tasks.nerf.scene_camera import looking_at
+    from nrc_tracer.tasks.nerf.views import View
+
+    places = np.array([[3.0, 0.0, 1.0], [0.0, 3.0, 1.0], [-3.0, 0.5, 1.0]])
+    up = np.array([0.0, 0.0, 1.0])
+    lens = (0.05, -0.02, 0.0, 0.0, 0.001, -0.002)
+    cameras = [PhotoCamera(8, 8, 9.0, 9.5, 4.0, 4.25, lens, "opencv", looking_at(p, np.zeros(3), up)) for p in places]
+    return [View(f"{i}.png", camera, np.zeros((8, 8, 3), np.uint8)) for i, camera in enumerate(cameras)]
+
+
+def _model():
+    from nrc_tracer.tasks.nerf.colmap import colmap_model
+
+    return colmap_model(_views())
+
+
+def _transforms() -> bytes:
+    frames = [
+        {
+            "file_path": f"images/{view.name}",
+            "transform_matrix": [*view.camera.to_world.tolist(), [0.0, 0.0, 0.0, 1.0]],
+        }
+        for view in _views()
+    ]
+    root = {"w": 8, "h": 8, "fl_x": 9.0, "fl_y": 9.5, "cx": 4.0, "cy": 4.25, "k1": 0.05, "p2": -0.002, "aabb_scale": 4}
+    return json.dumps({**root, "camera_model": "OPENCV", "frames": frames}, indent=1).encode()
+
+
+def _colmap() -> list[Sample]:
+    from nrc_tracer.tasks.nerf.colmap_format import write_model
+
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for binary, ending in ((False, "txt"), (True, "bin")):
+            write_model(_model(), Path(folder), binary=binary)
+            for name in ("cameras", "images"):
+                data = (Path(folder) / f"{name}.{ending}").read_bytes()
+                reader = read_photographs(f"{name}.{ending}")
+                found.append(Sample(f"colmap-{name}-{ending}", f".{ending}", (data,), reader, not binary))
+    return found
+
+
+POLYGONS = (
+    "v 0 0 0\nv 2 0 0\nv 2 2 0\nv 1 0.5 0\nv 0 2 0\nv 0 0 1\nv 1 0 1\nv 2 2 1\nv 500000 5500000 0\nv 500001 5500000 0\n"
+    "s off\nf 1 2 3 4 5\ns 1\nf 1 2 7 6\nf 6 7 8 5 4 3\nf 9 10 3\nf 1 1 2 3\n"
+)
+"""Polygons that are not convex, not flat, large and small, with corners that repeat."""
+
+
+def _ply_attributes() -> bytes:
+    head = (
+        "ply\nformat ascii 1.0\nelement vertex 4\nproperty double x\nproperty double y\nproperty double z\n"
+        "property float color_0\nproperty float color_1\nproperty float color_2\nproperty float s\nproperty float t\n"
+        "element face 4\nproperty list uchar int vertex_index\nproperty float face_color_r\nend_header\n"
+    )
+    body = "".join(f"{x} {y} {z} 0.5 1 0 0.25 0.75\n" for x, y, z in POSITIONS.tolist())
+    return (head + body + "".join(f"3 {a} {b} {c} 0.5\n" for a, b, c in INDICES.tolist())).encode()
+
+
+def _tiffs() -> tuple[bytes, ...]:
+    pixels = np.random.default_rng(1).integers(0, 255, (24, 17, 3), dtype=np.uint8)
+    images = [Image.fromarray(pixels), Image.fromarray(pixels[..., 0]), Image.fromarray(pixels).convert("CMYK")]
+    found = []
+    for image, compression in zip(
+        (images[0], images[0], images[1], images[2], images[0]),
+        ("tiff_lzw", "jpeg", "tiff_adobe_deflate", "raw", "raw"),
+        strict=True,
+    ):
+        stream = io.BytesIO()
+        image.save(stream, "TIFF", compression=compression, tiffinfo={274: 6} if compression == "raw" else {278: 8})
+        found.append(stream.getvalue())
+    return tuple(found)
 
 
 def _ply(kind: str) -> bytes:

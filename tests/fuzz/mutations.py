@@ -27,6 +27,10 @@ INTERESTING_NUMBERS = (
     b'"text"',
     b"[]",
     b"{}",
+    b"1e30",
+    b"-1e30",
+    b"1e-30",
+    b"5500000.25",
 )
 MAX_GROWTH = 1 << 20
 
@@ -108,8 +112,47 @@ def _replace(data: bytes, pattern: re.Pattern[bytes], random: random.Random, by:
     return data[: match.start()] + by + data[match.end() :]
 
 
+def encode(data: bytes, random: random.Random) -> bytes:
+    """Write a text as other programs do: with a byte order mark, in UTF-16 or Latin-1, or with other ends of lines."""
+    return random.choice(
+        (
+            lambda: b"\xef\xbb\xbf" + data,
+            lambda: data.decode(errors="replace").encode("utf-16"),
+            lambda: data.replace(b"\n", "\u00fc\n".encode("latin-1"), 3),
+            lambda: data.replace(b"\n", b"\r\n"),
+            lambda: data.replace(b"\n", b"\r\r\n"),
+            lambda: data.replace(b"\n", b"\r"),
+        )
+    )()
+
+
+def pad(data: bytes, random: random.Random) -> bytes:
+    """Widen the spaces of a text, indent its lines, or drop or double its blank lines."""
+    return random.choice(
+        (
+            lambda: data.replace(b" ", b"  "),
+            lambda: data.replace(b" ", b"\t", 5),
+            lambda: data.replace(b"\n", b" \n  "),
+            lambda: data.replace(b"\n\n", b"\n"),
+            lambda: data.replace(b"\n", b"\n\n"),
+        )
+    )()
+
+
+def negate(data: bytes, random: random.Random) -> bytes:
+    """Change the sign of a number, as a mirrored transform or a polygon of the other orientation has."""
+    found = list(_NUMBER.finditer(data[:65536]))
+    if not found:
+        return flip_bits(data, random)
+    match = random.choice(found)
+    number = match.group()
+    number = number[1:] if number.startswith(b"-") else b"-" + number
+    return data[: match.start()] + number + data[match.end() :]
+
+
 BINARY = (flip_bits, set_bytes, set_integer, set_integer, truncate, drop, repeat, swap)
 TEXT = (flip_bits, set_bytes, truncate, drop, repeat, swap, replace_number, replace_number, replace_word, replace_word)
+TEXT += (encode, pad, negate)
 
 
 def damaged(data: bytes, random: random.Random, *, text: bool) -> bytes:

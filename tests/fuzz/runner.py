@@ -1,7 +1,7 @@
 """Feeding damaged files to the readers in separate processes, and recording failures.
 
-A reader must return a scene or an image, or raise `SceneError`. Failures are any other exception, more than `SECONDS` for one
-input, more than `MEMORY` of additional address space, and a crash.
+A reader must return a scene, an image or photographs, or raise `SceneError` or `DataError`. Failures are any other exception,
+more than `SECONDS` for one input, more than `MEMORY` of additional address space, and a crash.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Report:
 
     Attributes:
         tried: Number of inputs by format.
-        refused: Number of inputs that raised `SceneError`, by format.
+        refused: Number of inputs that were refused, by format.
         slowest: Time of the slowest input by format [s].
         failures: The failures.
     """
@@ -166,13 +166,13 @@ def _serve(pipe, work: list[tuple[str, int]]) -> None:
 
 
 def attempt(sample: Sample, data: bytes, folder: Path) -> bool:
-    """Write bytes to a file and read it. Returns whether the reader raised `SceneError`."""
-    from nrc_tracer.errors import SceneError
+    """Write bytes to a file and read it. Returns whether the reader raised `SceneError` or `DataError`."""
+    from nrc_tracer.errors import DataError, SceneError
 
     path = folder / f"input{sample.suffix}"
     path.write_bytes(data)
     try:
         sample.read(path)
-    except SceneError:
+    except (SceneError, DataError):
         return True
     return False
