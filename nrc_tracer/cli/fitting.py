@@ -282,10 +282,11 @@ class _Run:
     def _evaluate(self) -> tuple[dict[str, Any], int]:
         """The final scores, and the exit code. SIGTERM, and Ctrl-C where that is possible, end with the scores so far."""
         hint = self._fit.shorter_evaluation
+        bar = EvaluationBar(hint or "", quiet=self._options.messages.quiet)
         with contextlib.ExitStack() as stack:
             terminated = stack.enter_context(noted_termination())
             interrupted = (lambda: False) if hint is None else stack.enter_context(deferred_interrupt())
-            bar = stack.enter_context(EvaluationBar(hint or "", quiet=self._options.messages.quiet))
+            stack.enter_context(bar)
 
             def watch(fraction: float) -> bool:
                 bar(fraction)
