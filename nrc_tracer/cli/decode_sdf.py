@@ -97,6 +97,7 @@ def _decode(decoding: Decoding, resolution: int, view: ViewOptions) -> dict[str,
         DataError: The shape has no surface, or a package that extracts or writes meshes is missing.
         OutputError: An output has an unknown ending or cannot be written.
     """
+    from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torch
     from nrc_tracer.errors import nearest
     from nrc_tracer.files.atomic import check_place
     from nrc_tracer.imaging import check_writable
@@ -128,7 +129,10 @@ def _decode(decoding: Decoding, resolution: int, view: ViewOptions) -> dict[str,
         facts = {"vertices": len(surface.positions), "triangles": triangles, "resolution": resolution}
         return facts, f"{triangles:,} triangles"
 
-    written = decoding.write_each(write)
+    # One thread of torch: several would wait for each other in busy loops beside those of the kernels
+    launcher = TorchLauncher(shape.model.device, threads=decoding.compute.threads)
+    with single_threaded_torch(launcher):
+        written = decoding.write_each(write)
     return {"mesh": shape.name, "outputs": written}
 
 

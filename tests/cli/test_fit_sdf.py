@@ -4,14 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from nrc_tracer.cli import main
+from nrc_tracer.errors import DataError
 from nrc_tracer.imaging import read_image
 from nrc_tracer.scene.mesh_files import load_mesh
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.ply_writer import write_ply
 from nrc_tracer.tasks.sdf import metrics
+from nrc_tracer.tasks.sdf.shape import NeuralShape
 from tests.tasks.sdf.shapes import flipped, sphere, torus
 from tests.tasks.sdf.small import SMALL
 
@@ -155,3 +158,23 @@ def test_missing_scores_are_explained_in_the_summary(folder):
     assert warning.startswith("no scores of the extracted mesh: ")
     assert f"warning: {warning}\n" in result.stderr
     assert "chamfer" not in summary["scores"]
+
+
+def test_decoding_keeps_torch_to_one_thread(folder, monkeypatch):
+    """Several threads of torch would wait in busy loops beside those of the kernels."""
+    arguments = ("--steps", 2, "--config", "small.json", "--batch", 256, "--device", "cpu", "--quiet")
+    assert run("fit", "sdf", "ring.ply", *arguments).exit_code == 0
+    seen = []
+
+    def surface(shape, resolution, **options):
+        seen.append(torch.get_num_threads())
+        raise DataError("no surface")
+
+    monkeypatch.setattr(NeuralShape, "surface", surface)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        result = run("decode", "sdf", "ring.safetensors", "-o", "ring.ply", "--device", "cpu")
+        assert (result.exit_code, seen, torch.get_num_threads()) == (1, [1], 3), result.output
+    finally:
+        torch.set_num_threads(before)
