@@ -71,6 +71,21 @@ def test_unsupported_maps_are_left_out(read):
     assert "use_shadowing_function cannot be turned off" in warnings[0]
 
 
+def test_a_constant_normal_map(read):
+    """A normal map of one colour is a texture of one texel, not an error; a bump map of constant height changes nothing."""
+    normal = '<texture type="rawconstant" name="normalmap"><vector name="value" value="0.5, 0.5, 1"/></texture>'
+    description, warnings = read(
+        SENSOR + sphere(f'<bsdf type="normalmap" id="n">{normal}<bsdf type="plastic"/></bsdf>')
+    )
+    assert warnings == ()
+    texture = description.textures[description.materials["n"].texture]
+    assert (type(texture).__name__, texture.raw, texture.file[0]) == ("Bitmap", True, "#")
+    height = '<texture type="rawconstant" name="a"><float name="value" value="0.5"/></texture>'
+    description, warnings = read(SENSOR + sphere(f'<bsdf type="bumpmap" id="b">{height}<bsdf type="plastic"/></bsdf>'))
+    assert warnings == ()
+    assert description.materials["b"] == Plastic(two_sided=False)
+
+
 def test_vertex_colors(read):
     """The attribute of a mesh that a material looks up becomes its colours; a sphere has none, which gives a warning."""
     xml = (

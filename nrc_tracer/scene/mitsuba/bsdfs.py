@@ -254,8 +254,11 @@ class BsdfReader:
         for option in ("flip_invalid_normals", "use_shadowing_function"):
             if not node.boolean(option, True):
                 self.document.warn(node.place, f"{node}: {option} cannot be turned off; it stays on")
-        texture = self.textures.scalar(node, material.texture, 0.0)
-        if not isinstance(texture, str):  # it is not supported, and a warning has been given
+        is_normal = isinstance(material, NormalMap)
+        texture = (self.textures.color if is_normal else self.textures.scalar)(node, material.texture, 0.0)
+        if is_normal and isinstance(texture, tuple):
+            texture = self.textures.constant(node, texture)
+        if not isinstance(texture, str):  # a constant height, or not supported, and a warning has been given
             return self.materials[material.material]
         return msgspec.structs.replace(material, texture=texture)
 

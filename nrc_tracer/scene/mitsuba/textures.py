@@ -113,6 +113,13 @@ class TextureReader:
             value = value[0]
         return value
 
+    def constant(self, node: Node, value: Vec3) -> str:
+        """Return the name of a texture that has the same value everywhere."""
+        name = unique_name(f"{node.plugin}-{node.place.line}", self.textures, "-")
+        file = self.document.add_image(name, np.array([[value]], np.float32))
+        self.textures[name] = Bitmap(file=file, raw=True)
+        return name
+
     def _child(self, node: Node, name: str, child: Node, default: Color, emissive: bool, scalar: bool) -> Color:
         if child.tag == "spectrum" or (child.tag == "texture" and child.plugin in SPECTRA):
             return self._spectrum_plugin(child, default, emissive, scalar)
