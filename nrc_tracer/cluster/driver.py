@@ -193,7 +193,8 @@ class Driver:
         self._ledger = Ledger(len(self._strips), first=renderer.samples, end=end, window=window)
         self._film = FilmAssembly(renderer, self._strips)
         self._alone_since: float | None = None
-        self._last_reason, self._is_refused = "", False
+        self._last_reason = self._refusal = ""
+        self._has_joined = bool(joined)
         self.samples, self.counts = 0, ImageState()
         for node in joined:
             self._ledger.join(node)
@@ -246,7 +247,7 @@ class Driver:
         ledger, node = self._ledger, event.node
         if isinstance(event, Joined):
             ledger.join(node)
-            self._is_refused = False
+            self._has_joined = True
         elif isinstance(event, Delivered):
             if ledger.finish(node, event.unit, self._now()):
                 if event.counts is not None:
@@ -260,20 +261,22 @@ class Driver:
         else:
             self._last_reason = f"{node}: {event.reason}"
             ledger.leave(node, event.reason)
-            self._is_refused = isinstance(event, Refused)
-            if self._is_refused:
+            if isinstance(event, Refused):
+                self._refusal = self._last_reason
                 self._say(f"node {node} takes no part: {event.reason}")
         return False
 
     def _check_alone(self) -> None:
-        """Raise an error if there has been no node for a while, or the last one was refused and none is about to come."""
+        """Raise an error if there has been no node for a while, or all were refused and none is being started."""
         if self._ledger.nodes:
             self._alone_since = None
             return
         if self._alone_since is None:
             self._alone_since = self._now()
         waited = self._now() - self._alone_since
-        patience = START_PATIENCE if self._nodes.expects_more else 0.0 if self._is_refused else PATIENCE
+        # Where no node has ever fitted, others will not either
+        refusal = "" if self._has_joined else self._refusal
+        patience = START_PATIENCE if self._nodes.expects_more else 0.0 if refusal else PATIENCE
         if waited >= patience:
-            reason = self._last_reason or f"none joined within {patience:.0f} seconds"
+            reason = refusal or self._last_reason or f"none joined within {patience:.0f} seconds"
             raise ClusterError(f"the cluster has no node that can render: {reason}")

@@ -117,7 +117,7 @@ def test_a_refused_node_is_named_and_the_others_go_on(whole, monkeypatch):
     given = FakeNodes.events
 
     def events(self, timeout):
-        refused = [Refused("old", "it has another version")] if self.count == 0 else []
+        refused = [Refused("old", "it has another version"), Left("gone", "it died")] if self.count == 0 else []
         return [*refused, *given(self, timeout)]
 
     monkeypatch.setattr(FakeNodes, "events", events)
