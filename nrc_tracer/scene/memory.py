@@ -18,8 +18,10 @@ TREE_BYTES = {"embree": 115, "warp": 140}
 """Size of an acceleration structure per triangle, including its copy of the triangles; measured on 2 to 8 million triangles."""
 BUILD_TRIANGLE_BYTES, BUILD_VERTEX_BYTES = 140, 16
 """Additional host memory during construction, per triangle and per vertex; measured in the same way."""
-PACKED_TEXEL_BYTES, FLOAT_TEXEL_BYTES, ENVIRONMENT_TEXEL_BYTES = 4, 12, 20
-"""Size of a texel of textures with 8 bits per channel, of other textures, and of environment maps with their tables."""
+PACKED_TEXEL_BYTES, FLOAT_TEXEL_BYTES = 4, 12
+"""Size of a texel of textures with 8 bits per channel, and of other textures and environment maps."""
+DENSITY_TEXEL_BYTES, DENSITY_BYTES = 128, 8 * 2**20
+"""Largest size of the tables by which an environment map is sampled: per texel, and of large maps in all."""
 SHARE = 0.8
 """Fraction of the free memory that geometry may take."""
 LIMIT = "NRC_MEMORY_GB"
@@ -39,9 +41,14 @@ def building_bytes(size: GeometrySize, accel: str = "embree") -> int:
 
 
 def image_bytes(pixels: np.ndarray, *, texture: bool = True, environment: bool = False) -> int:
-    """Return the size of an image on the device [bytes]: as a texture, as an environment map with its tables, or both."""
+    """Return the size of an image on the device [bytes]: as a texture, as an environment map, or both.
+
+    For an environment map it is an upper bound: the size of its tables depends on how the luminance varies.
+    """
+    texels = pixels.shape[0] * pixels.shape[1]
     per_texel = texture * (PACKED_TEXEL_BYTES if pixels.dtype == np.uint8 else FLOAT_TEXEL_BYTES)
-    return pixels.shape[0] * pixels.shape[1] * (per_texel + environment * ENVIRONMENT_TEXEL_BYTES)
+    density = min(texels * DENSITY_TEXEL_BYTES, DENSITY_BYTES)
+    return texels * per_texel + environment * (texels * FLOAT_TEXEL_BYTES + density)
 
 
 def available_memory() -> int | None:

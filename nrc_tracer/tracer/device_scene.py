@@ -52,12 +52,12 @@ class Emitter:
 
 @dataclass(frozen=True)
 class LocalMesh:
-    """Triangles before their transform and the box around them, whether they are smooth, and the offsets of their texture
-    coordinates and colours.
+    """Triangles before their transform and the box around them, if there are any, whether they are smooth, and the offsets of
+    their texture coordinates and colours.
     """
 
     mesh: TriangleMesh
-    box: Box
+    box: Box | None
     smooth: bool
     first_uv: int
     first_color: int
@@ -97,7 +97,8 @@ class Geometry:
         self._owners: list[tuple[int, int]] = []  # number of a shape, and of its triangles
         self._vertex_count = self._triangle_count = self._uv_count = self._color_count = 0
         shapes = list(placed_shapes(scene.description))
-        self.origin = scene_origin([self._at_place(placed, self._box, placed, scene) for placed in shapes])
+        boxes = [self._at_place(placed, self._box, placed, scene) for placed in shapes]
+        self.origin = scene_origin(box for box in boxes if box is not None)
         for number, placed in enumerate(shapes):
             self._at_place(placed, self._add, number, placed, scene)
             self.placed.append(placed.shape)
@@ -156,12 +157,13 @@ class Geometry:
         except SceneError as error:
             raise SceneError(f"{placed.place}: {error}") from None
 
-    def _box(self, placed: PlacedShape, scene: Scene) -> Box:
-        """The box around a shape in world space."""
+    def _box(self, placed: PlacedShape, scene: Scene) -> Box | None:
+        """The box around a shape in world space; None for a mesh without vertices."""
         if placed.sphere is not None:
             center, radius, _ = placed.sphere
             return center - radius, center + radius
-        return placed_box(self._local(placed.prototype, scene).box, placed.to_world)
+        box = self._local(placed.prototype, scene).box
+        return None if box is None else placed_box(box, placed.to_world)
 
     def _add(self, number: int, placed: PlacedShape, scene: Scene) -> None:
         record = ShapeRecord()
@@ -200,9 +202,8 @@ class Geometry:
             key = (prototype.file, prototype.face_normals, prototype.flip_v, prototype.color_attribute)
         if key not in self._locals:
             mesh = tessellate(prototype, file_mesh(prototype, scene.meshes))
-            self._locals[key] = LocalMesh(
-                mesh, box_of(mesh.positions), not is_flat(mesh), self._uv_count, self._color_count
-            )
+            box = box_of(mesh.positions) if len(mesh.positions) else None
+            self._locals[key] = LocalMesh(mesh, box, not is_flat(mesh), self._uv_count, self._color_count)
             if mesh.uvs is not None:
                 self._uvs.append(mesh.uvs)
                 self._uv_count += len(mesh.uvs)

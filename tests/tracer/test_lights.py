@@ -14,6 +14,7 @@ from nrc_tracer.scene.model import (
     SpotLight,
     Translate,
 )
+from nrc_tracer.tracer.interaction import DISTANCE_ERROR
 from tests.tracer import kernels
 from tests.tracer.chi_square import assert_counts, assert_directions
 from tests.tracer.tiny_scenes import on_device, scene, triangles
@@ -139,10 +140,11 @@ def test_sphere_from_outside(distance, rng):
     )
     assert share.max() < 1.0 + 1e-3
     assert_counts(counts, np.full(counts.shape, COUNT / 256))
-    # The points are on the near side of the sphere
+    # The points are on the near side of the sphere, moved off it by the rounding of its distance
+    moved = np.sqrt(3.0) * DISTANCE_ERROR * np.sqrt(d2)
     error = np.abs(np.linalg.norm(at - np.float64([1, 2, 3]), axis=1) - 2.0)
-    assert error.max() < 2e-5
-    assert np.mean(np.einsum("ij,ij->i", at - np.float64([1, 2, 3]), wi) > 2e-4) < 1e-3
+    assert error.max() < 2e-5 + moved
+    assert np.mean(np.einsum("ij,ij->i", at - np.float64([1, 2, 3]), wi) > 2e-4 + moved) < 1e-3
 
 
 @pytest.mark.parametrize("distance", [1.001, 3.0, 50.0])

@@ -13,6 +13,7 @@ from nrc_tracer.cache import cache as cache_module
 from nrc_tracer.cache import frames as frames_module
 from nrc_tracer.cache.mode import CacheMode
 from nrc_tracer.cache.recorded_frames import RecordedRendering, RecordedTraining
+from nrc_tracer.device.launch import Launcher
 from nrc_tracer.device.random_bits import shuffled
 from nrc_tracer.errors import CacheError, ConfigError
 from nrc_tracer.tracer import Renderer
@@ -143,7 +144,7 @@ def test_recorded_frames_do_not_wait_for_the_device(monkeypatch):
     """Once the scene's brightness is known, frames that render and train do not wait for the device; frames of the host do."""
     cache = fused_cache(train_frames=8)
     size = (64, 48)  # large enough for training in every frame
-    film, begun = FilmSums(*size, "cpu").arrays, frames(niche(film=size), CacheMode.ON, cache)
+    film, begun = FilmSums(*size, Launcher("cpu")).arrays, frames(niche(film=size), CacheMode.ON, cache)
     begun.warm_up()
     begun.render_frame(0, film)
     steps = cache.trainer.steps
