@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "nrc_tracer"
 FOUNDATION = {"device", "files"}
 BELOW_TRACER = {"guide", "cache", "nn", "scene", "imaging", "surfaces", *FOUNDATION}
-BELOW_CLI = {"live", "cluster", "report", "tasks", "tracer", *BELOW_TRACER}
+BELOW_CLI = {"doctor", "live", "cluster", "report", "tasks", "tracer", *BELOW_TRACER}
 
 # The folders that each folder of the package, and each file beside the folders, may import. In particular the cache never
 # imports the tracer: the tracer passes paths to it.
@@ -22,6 +22,7 @@ ALLOWED = {
     "errors": set(),
     "interruption": set(),
     "cli": BELOW_CLI,
+    "doctor": {"tasks", "tracer", *BELOW_TRACER},
     "live": {"tasks", "tracer", *BELOW_TRACER},
     "cluster": {"tasks", "tracer", *BELOW_TRACER},
     "report": {"tasks", "tracer", *BELOW_TRACER},

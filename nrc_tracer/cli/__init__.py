@@ -14,6 +14,7 @@ from nrc_tracer.cli.compare import compare
 from nrc_tracer.cli.convert import convert
 from nrc_tracer.cli.dataset import dataset
 from nrc_tracer.cli.decode import decode
+from nrc_tracer.cli.doctor import doctor
 from nrc_tracer.cli.fit import fit
 from nrc_tracer.cli.info import info
 from nrc_tracer.cli.merge import merge
@@ -81,5 +82,5 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (render, merge, info, compare, convert, dataset, fit, decode, schema):
+for _command in (render, merge, info, compare, convert, dataset, fit, decode, schema, doctor):
     main.add_command(_command)

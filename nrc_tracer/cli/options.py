@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nrc_tracer.cli.command import Decorator, gathered, option, together, under
+from nrc_tracer.cli.first_use import checks_gpus
 from nrc_tracer.cli.values import COUNT, FINITE, PIXELS, SECONDS, pairs, pixel
 
 if TYPE_CHECKING:
@@ -158,18 +159,23 @@ _device_and_threads = together(
     option("--device", metavar="NAME", help="cpu, or cuda:0 and so on. Default: CUDA if there is a GPU, else cpu."),
     option("--threads", type=click.IntRange(1, 4096), help="Threads on the CPU. Default: all cores."),
 )
-compute_options = gathered("compute", ComputeOptions, under(DEVICE, _device_and_threads))
+compute_options = together(
+    checks_gpus(traces_rays=False), gathered("compute", ComputeOptions, under(DEVICE, _device_and_threads))
+)
 """Options for where a network runs, as the argument `compute`: `ComputeOptions`."""
-tracer_options = gathered(
-    "tracing",
-    TracerOptions,
-    under(
-        DEVICE,
-        _device_and_threads,
-        option(
-            "--accel",
-            type=click.Choice(["embree", "warp"]),
-            help="What intersects rays with triangles. Default: the fastest that is installed.",
+tracer_options = together(
+    checks_gpus(traces_rays=True),
+    gathered(
+        "tracing",
+        TracerOptions,
+        under(
+            DEVICE,
+            _device_and_threads,
+            option(
+                "--accel",
+                type=click.Choice(["embree", "warp"]),
+                help="What intersects rays with triangles. Default: the fastest that is installed.",
+            ),
         ),
     ),
 )

@@ -7,6 +7,7 @@ import re
 import warp as wp
 
 from nrc_tracer.device.launch import initialize
+from nrc_tracer.device.screening import screened
 from nrc_tracer.errors import DeviceError
 
 
@@ -14,13 +15,14 @@ def find_device(device: object = None) -> str:
     """The Warp device that a name stands for: `cpu` or `cuda:N`.
 
     Args:
-        device: `cpu`, `cuda` for the first GPU, or `cuda:N`; None for the first GPU if there is one, else the CPU.
+        device: `cpu`, `cuda` for the first GPU, or `cuda:N`; None for the first GPU if there is one and the program's screening
+            (`nrc_tracer.device.screening`) lets it pass, else the CPU.
 
     Raises:
         DeviceError: The name means no device, or this machine does not have it.
     """
     initialize()
-    return choose_device(device, wp.get_cuda_device_count())
+    return screened(choose_device(device, wp.get_cuda_device_count()), by_name=device is not None)
 
 
 def choose_device(device: object, gpus: int, *, current: int = 0) -> str:

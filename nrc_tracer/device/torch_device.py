@@ -6,6 +6,7 @@ import torch
 import warp as wp
 
 from nrc_tracer.device.launch import initialize
+from nrc_tracer.device.screening import screened
 from nrc_tracer.device.selection import choose_device
 
 
@@ -22,4 +23,5 @@ def find_torch_device(device: object = None) -> torch.device:
     initialize()
     if not (torch.cuda.is_available() and wp.is_cuda_available()):
         return torch.device(choose_device(device, 0))
-    return torch.device(choose_device(device, torch.cuda.device_count(), current=torch.cuda.current_device()))
+    found = choose_device(device, torch.cuda.device_count(), current=torch.cuda.current_device())
+    return torch.device(screened(found, by_name=device is not None))

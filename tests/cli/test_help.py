@@ -63,6 +63,7 @@ def test_every_page_has_a_description_and_examples(path):
         (("info",), ["Scene", "General", "Examples"]),
         (("convert",), ["Scene", "General", "Examples"]),
         (("schema",), ["General", "Examples"]),
+        (("doctor",), ["Device", "Output", "General", "Examples"]),
         (("decode",), ["Commands", "General", "Examples"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -129,6 +130,7 @@ def _described(parameter):
 
 DIFFERENT = {
     "-o",  # several files, or one folder
+    "--json",  # the report of doctor may go to a file
     "--background",  # only files can be transparent, and only training has random colours
 }
 
