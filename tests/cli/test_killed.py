@@ -9,6 +9,7 @@ import sys
 import time
 
 import numpy as np
+import pytest
 from PIL import Image
 from safetensors import safe_open
 
@@ -26,6 +27,7 @@ def steps_of(path) -> int:
         return json.loads(file.metadata()["nrc_tracer"])["training"]["steps"]
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_training_gives_the_same_bits(tmp_path):
     """`fit image` with very frequent snapshots is killed by SIGKILL and resumed; the result equals that of one run."""
     picture = np.random.default_rng(5).integers(0, 256, (40, 60, 3), dtype=np.uint8)

@@ -160,6 +160,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 def test_twenty_thousand_samples_in_bounded_memory(tmp_path):
     """Rendering stops at exactly 20,000 samples per pixel, gives the sky's exact colour, and needs less than 1.5 GiB."""
     pytest.importorskip("resource")
