@@ -165,7 +165,8 @@ class RayNodes:
                 if name in self._actors or name in self._refused:
                     continue
                 share = max(1, cpus // count)
-                handle = (
+                # Ray's types do not say that the methods of a handle have `remote`
+                handle: Any = (
                     self._ray.remote(Node)
                     .options(
                         num_cpus=share,
