@@ -39,7 +39,10 @@ AS_BEFORE = 1.25
 """Factor of the earlier error at which a place counts as remembered as well as before."""
 
 SETTINGS = {"records": 4096, "train_every": 1}
-"""With these settings one frame in five or six trains, as with usual settings in larger films; here those would hardly train."""
+"""Settings of the cache with which one frame in five or six trains, as is usual for large films.
+
+With the default settings, films as small as these would rarely train.
+"""
 SETTLED = 64
 """Number of frames after the warm-up and before the first change."""
 

@@ -21,7 +21,7 @@ MOMENTARY = (Status.OUT_OF_MEMORY, Status.TIMED_OUT)
 """Results that say more about the moment than about the device: they are not stored, and the next command checks again."""
 
 Results = dict[str, tuple[Status, str]]
-"""For each check by its name, its result and the details."""
+"""Status and details of each check, by the name of the check."""
 
 
 def store_path() -> Path:

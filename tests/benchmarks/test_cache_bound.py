@@ -33,7 +33,7 @@ def test_continuation_0_is_the_unsplit_path():
 
 
 def test_continuations_share_no_random_number_beyond_the_cut():
-    """In a glowing sphere of one albedo all noise comes from roulette after the cut, so the shared variance is zero."""
+    """Inside an emitting sphere of uniform albedo, only roulette after the cut is random. So continuations share no variance."""
     inside = Perspective(to_world=(LookAt(origin=(0.0, 0.0, 0.2), target=(0.0, 0.0, -1.0)),), fov=60.0)
     walls = Sphere(emission=1.0, flip_normals=True, material="grey")
     described = scene(walls, materials={"grey": Diffuse(reflectance=0.7)}, camera=inside, film=(24, 24), rr_depth=4)

@@ -65,7 +65,7 @@ def test_a_black_cache_fails(door_ajar):
 
 
 def test_the_figures_distinguish_a_trained_cache_from_a_black_one(stage):
-    """With the same settings, a cache that has learnt is much nearer to the reference in both figures."""
+    """The image mean and the block error of a trained cache are much nearer to the reference than those of a black cache."""
     black = quality(stage, wrong_cache(0.0))
     learnt = quality(stage, RadianceCache(records=4096, train_frames=48))
     assert abs(learnt["image_mean"] - 1.0) < 0.2 * abs(black["image_mean"] - 1.0)

@@ -10,7 +10,7 @@ IDEAL = Model(rate=1e6, spread=0.0, add=0.0, bandwidth=1e12, latency=0.0, mean_l
 
 
 def test_nodes_without_loss_are_fully_used():
-    """With one node, and with four, which get equal numbers of units."""
+    """The efficiency is 1 for one node, and for four nodes that each get the same number of units."""
     for nodes in (1, 4):
         assert simulate(IDEAL, nodes, 1024, 1024, 1024)["efficiency"] == pytest.approx(1.0, abs=0.01)
 
