@@ -9,8 +9,16 @@ from typing import Any
 
 import click
 
-from nrc_tracer.cli.command import Decorator, gathered, option, under
-from nrc_tracer.cli.options import OUTPUT, PATH, ComputeOptions, Messages, compute_options, message_options
+from nrc_tracer.cli.command import Decorator, gathered, under
+from nrc_tracer.cli.options import (
+    OUTPUT,
+    PATH,
+    ComputeOptions,
+    Messages,
+    compute_options,
+    message_options,
+    outputs_option,
+)
 from nrc_tracer.cli.outputs import run_reporting, write_each
 
 MESH_FILES = ".ply, .obj, .glb, .stl"
@@ -43,16 +51,7 @@ def decoding_options(files: str, *options: Decorator) -> Decorator:
         click.argument("snapshot", metavar="SNAPSHOT", type=PATH),
         under(
             OUTPUT,
-            option(
-                "-o",
-                "--output",
-                "outputs",
-                multiple=True,
-                required=True,
-                metavar="FILE",
-                type=PATH,
-                help=f"File to write; its extension determines the format: {files}. May be repeated.",
-            ),
+            outputs_option(f"File to write; its extension determines the format: {files}."),
         ),
         *options,
         compute_options,

@@ -10,7 +10,16 @@ from typing import Any
 import click
 
 from nrc_tracer.cli.command import command, option, under
-from nrc_tracer.cli.options import OUTPUT, PATH, LookOptions, Messages, look_options, message_options
+from nrc_tracer.cli.options import (
+    IMAGE_FORMATS,
+    OUTPUT,
+    PATH,
+    LookOptions,
+    Messages,
+    look_options,
+    message_options,
+    outputs_option,
+)
 from nrc_tracer.cli.outputs import Warnings, run_reporting
 
 
@@ -26,16 +35,7 @@ from nrc_tracer.cli.outputs import Warnings, run_reporting
 @click.argument("files", metavar="PARTIAL...", nargs=-1, required=True, type=PATH)
 @under(
     OUTPUT,
-    option(
-        "-o",
-        "--output",
-        "outputs",
-        multiple=True,
-        required=True,
-        metavar="FILE",
-        type=PATH,
-        help="Image to write: .exr, .hdr or .npy (linear), .png (tone-mapped). May be repeated.",
-    ),
+    outputs_option(f"Image to write: {IMAGE_FORMATS}."),
     option(
         "--mixed",
         is_flag=True,

@@ -23,6 +23,7 @@ CHECKPOINTS, TRAINING, SNAPSHOT, DATA, MESH = "Checkpoints", "Training", "Snapsh
 """Headings of help pages."""
 
 scene_argument = click.argument("scene", metavar="SCENE", type=PATH)
+IMAGE_FORMATS = ".exr, .hdr or .npy (linear), .png (tone-mapped)"
 SCENE_FORMATS = "glTF .gltf or .glb, Mitsuba 3 .xml, this package's .json, or a mesh: .obj, .ply, .stl"
 
 
@@ -245,6 +246,25 @@ class LookOptions:
 
     tone: Tone
     exposure: float
+
+
+def outputs_option(files: str, default: str | None = None) -> Decorator:
+    """The option `-o` for the files to write, as the argument `outputs`; it is required if there is no default.
+
+    Args:
+        files: A sentence about the files that the command writes.
+        default: What the command writes without the option, for the help page.
+    """
+    return option(
+        "-o",
+        "--output",
+        "outputs",
+        multiple=True,
+        required=default is None,
+        metavar="FILE",
+        type=PATH,
+        help=f"{files} May be repeated." + (f" Default: {default}." if default else ""),
+    )
 
 
 def exposure_option(where: str) -> Decorator:

@@ -12,6 +12,7 @@ from nrc_tracer.cli.cluster import cluster_options
 from nrc_tracer.cli.command import command, gathered, option, under
 from nrc_tracer.cli.options import (
     CHECKPOINTS,
+    IMAGE_FORMATS,
     OUTPUT,
     PATH,
     QUALITY,
@@ -22,6 +23,7 @@ from nrc_tracer.cli.options import (
     look_options,
     max_depth_option,
     message_options,
+    outputs_option,
     resume_options,
     sampler_option,
     scene_argument,
@@ -69,16 +71,7 @@ def _read_layers(ctx: click.Context, parameter: click.Parameter, value: str | No
 @scene_argument
 @under(
     OUTPUT,
-    option(
-        "-o",
-        "--output",
-        "outputs",
-        multiple=True,
-        metavar="FILE",
-        type=PATH,
-        help="Image to write: .exr, .hdr or .npy (linear), .png (tone-mapped). May be repeated. Default: the scene's name with "
-        ".png, in the current folder.",
-    ),
+    outputs_option(f"Image to write: {IMAGE_FORMATS}.", "the scene's name with .png, in the current folder"),
     option(
         "--layers",
         callback=_read_layers,
