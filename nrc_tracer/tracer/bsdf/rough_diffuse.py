@@ -10,8 +10,8 @@ A white surface can reflect up to 5 % more light than arrives, at grazing angles
 import warp as wp
 
 from nrc_tracer.device.constants import INV_PI
+from nrc_tracer.tracer.bsdf.diffuse import sample_diffuse
 from nrc_tracer.tracer.bsdf.lobe import Lobe, LobeSample, with_pdf
-from nrc_tracer.tracer.sampling import cosine_hemisphere
 
 
 @wp.func
@@ -80,12 +80,7 @@ def evaluate_rough_diffuse(lobe: Lobe, wo: wp.vec3, wi: wp.vec3) -> wp.vec4:
 @wp.func
 def sample_rough_diffuse(lobe: Lobe, wo: wp.vec3, u: wp.vec2) -> LobeSample:
     """Sample with a density proportional to the cosine."""
-    s = LobeSample()
-    s.eta = 1.0
-    if wo[2] <= 0.0:
-        return s
-    s.wi = cosine_hemisphere(u)
-    s.pdf = s.wi[2] * INV_PI
-    if s.wi[2] > 0.0:
+    s = sample_diffuse(lobe, wo, u)
+    if s.pdf > 0.0:
         s.weight = rough_diffuse_factor(lobe, wo, s.wi)
     return s
