@@ -69,11 +69,14 @@ for _ in range(3):
 gc.collect()
 gc.disable()  # so that memory that only a collection frees would grow
 first = settled(quiet + threads)
-before, peak = memory(), 0
+before, peak, sizes = memory(), 0, []
 for _ in range(count):
     work()
     peak = max(peak, alive())
-print(json.dumps({"quiet": quiet, "peak": peak, "left": settled(first), "first": first, "grown": memory() - before}))
+    sizes.append(memory())
+# The allocator keeps and returns tens of MiB as it likes; what leaks is in every size that follows
+grown = min(sizes[count // 2:]) - before
+print(json.dumps({"quiet": quiet, "peak": peak, "left": settled(first), "first": first, "grown": grown}))
 """
 
 
@@ -105,7 +108,7 @@ def test_threads_end_with_the_objects_they_worked_for(tmp_path, kind, threads, c
         ("model", 64, 100),
         ("trainer", 64, 60),
         ("task", 8, 10),
-        ("cached", 8, 4),
+        ("cached", 8, 8),
     ],
 )
 def test_a_long_process_stays_flat(tmp_path, kind, threads, count):
