@@ -55,6 +55,9 @@ FOREIGN = {"scene": {"torch", "warp"}, "imaging": {"torch", "warp"}}
 # Packages that every installation has. Any other is imported inside the functions that need it.
 REQUIRED = {"click", "lxml", "msgspec", "numpy", "OpenEXR", "PIL", "rich", "safetensors", "torch", "warp"}
 
+# Folders whose files load optional packages. Other folders import from them only inside functions.
+OPTIONAL_FOLDERS = {"live/web": {"viser", "websockets", "zstandard"}}
+
 LONGEST_FILE = 400
 # Files that are longer, each with the reason for not splitting it
 LONG_FILES: dict[str, str] = {}
@@ -159,8 +162,22 @@ def test_imports_run_one_way(path):
                 assert place(path) in SCENE_FILES_WITH_IMAGES, f"{place(path)} must not import {name}"
         else:
             assert outer not in FOREIGN.get(room(path), ()), f"{place(path)} must not import {name}"
-            everywhere = outer in REQUIRED or outer in sys.stdlib_module_names
+            folder = place(path).rpartition("/")[0]
+            everywhere = outer in REQUIRED | OPTIONAL_FOLDERS.get(folder, set()) or outer in sys.stdlib_module_names
             assert everywhere or not on_loading, f"{place(path)}: {name} belongs inside the functions that need it"
+
+
+@pytest.mark.parametrize("folder", OPTIONAL_FOLDERS)
+def test_folders_with_optional_packages_are_imported_inside_functions(folder):
+    module = f"{PACKAGE.name}.{folder.replace('/', '.')}"
+    for path in files_of(PACKAGE):
+        if not place(path).startswith(f"{folder}/") and folder.rpartition("/")[2] in path.read_text(encoding="utf-8"):
+            names = [
+                name for name, on_loading in imports_of(path) if on_loading and f"{name}.".startswith(f"{module}.")
+            ]
+            assert not names, f"{place(path)} loads {names}"
+    packages = {name.partition(".")[0] for path in files_of(PACKAGE / folder) for name, _ in imports_of(path)}
+    assert packages >= OPTIONAL_FOLDERS[folder]
 
 
 def test_exceptions_are_needed():
