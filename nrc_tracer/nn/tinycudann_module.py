@@ -135,18 +135,18 @@ class Module(torch.nn.Module):
         return self._evaluate(x)
 
     def _evaluate(self, x: Tensor) -> Tensor:
-        backend = self._backend_here()
         params: Tensor = self.params
+        backend = self._backend_for(params)
         x = self._rows(x, backend.device)
-        if params.shape != (backend.structure.n_params,):
-            raise ArrayError(f"params: expected shape [{backend.structure.n_params}], got {list(params.shape)}")
-        if params.dtype != torch.float32 or not params.is_contiguous():
+        if params.shape != backend.params_shape:
+            raise ArrayError(f"params: expected shape {list(backend.params_shape)}, got {list(params.shape)}")
+        if params.dtype is not torch.float32 or not params.is_contiguous():
             params = params.float().contiguous()
         if backend.fused_cpu is not None:
             # Kernels alone, with nothing that autocast would change
             needed = torch.is_grad_enabled() and (x.requires_grad or params.requires_grad)
             y = backend.differentiable(x, params) if needed else backend.infer(x, params)
-            return y if self.dtype == torch.float32 else y.to(self.dtype)
+            return y if self.dtype is torch.float32 else y.to(self.dtype)
 
         # The module sets the precision of products, not the caller's autocast
         with torch.autocast(backend.device.type, enabled=False):
@@ -161,8 +161,9 @@ class Module(torch.nn.Module):
         return y.to(self.dtype)
 
     def _rows(self, x: Tensor, device: torch.device) -> Tensor:
-        if type(x) is Tensor and x.dtype == torch.float32 and x.device == device and x.is_contiguous():
-            if x.ndim == 2 and x.shape[1] == self.n_input_dims:
+        if type(x) is Tensor and x.dtype is torch.float32 and x.device == device and x.is_contiguous():
+            shape = x.shape
+            if len(shape) == 2 and shape[1] == self.n_input_dims:
                 return x
         elif not isinstance(x, Tensor) or not x.is_floating_point():
             kind = str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
@@ -174,15 +175,17 @@ class Module(torch.nn.Module):
             x = x.to(device)
         return as_rows(x.float(), self.n_input_dims, device, "x")
 
-    def _backend_here(self) -> WarpBackend:
+    def _backend_for(self, params: Tensor) -> WarpBackend:
         """The backend for the parameters' device and this process."""
-        place = (self.params.device, os.getpid())
-        if self._backend is None or self._backend[:2] != place:
-            device = find_torch_device(self.params.device)
-            structure, launcher = self.native_tcnn_module.structure, _launcher(device, place[1])
-            choice = _choose(structure, self.dtype, device)
-            self._backend = (*place, WarpBackend(structure, launcher, choice.precision, choice=choice))
-        return self._backend[2]
+        process, made = os.getpid(), self._backend
+        if made is not None and made[0] == params.device and made[1] == process:
+            return made[2]
+        device = find_torch_device(params.device)
+        structure, launcher = self.native_tcnn_module.structure, _launcher(device, process)
+        choice = _choose(structure, self.dtype, device)
+        backend = WarpBackend(structure, launcher, choice.precision, choice=choice)
+        self._backend = params.device, process, backend
+        return backend
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

@@ -9,6 +9,7 @@ import torch
 from nrc_tracer.nn import gradient_memory
 from nrc_tracer.nn import tinycudann as tcnn
 from nrc_tracer.nn.backends.reference import ReferenceBackend
+from nrc_tracer.nn.fused_cpu import model as fused_model
 
 LARGE = {
     "otype": "HashGrid",
@@ -153,3 +154,22 @@ def test_small_and_large_batches_have_the_gradients_of_the_reference(width, hidd
     expected.square().sum().backward()
     for found, exact in ((x.grad, x_64.grad), (module.params.grad, params_64.grad)):
         assert (found - exact).norm() < 1e-4 * exact.norm()
+
+
+@pytest.mark.parametrize("activation", ["ReLU", "SiLU"])
+def test_results_kept_by_the_forward_pass_give_the_gradients_of_a_repeated_one(activation, monkeypatch):
+    config = {"otype": "FullyFusedMLP", "n_neurons": 32, "n_hidden_layers": 2, "activation": activation}
+    module = tcnn.Network(7, 5, config | {"output_activation": "Sigmoid"})
+    gradients = []
+    for most in (fused_model.MOST_KEPT, 0):
+        monkeypatch.setattr(fused_model, "MOST_KEPT", most)
+        x = torch.rand(500, 7, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        y = module(x)
+        module(torch.ones(900, 7)).sum().backward()  # another call before the backward pass
+        module.params.grad = None
+        (y**2).sum().backward()
+        gradients.append((x.grad, module.params.grad))
+        module.params.grad = None
+    for kept, repeated in zip(*gradients, strict=True):
+        assert torch.count_nonzero(kept) > 0
+        assert torch.equal(kept, repeated)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,7 @@ from nrc_tracer.device.torch_launcher import TorchLauncher, single_threaded_torc
 from nrc_tracer.errors import ConfigError
 from nrc_tracer.nn.backends.backend import Backend, Evaluate
 from nrc_tracer.nn.blocked_mlp import BlockedMlp
-from nrc_tracer.nn.encodings.encoding import Encoding
-from nrc_tracer.nn.encodings.grid import GridEncoding
+from nrc_tracer.nn.encodings.grid import grids
 from nrc_tracer.nn.encodings.grid_layout import GridLayout
 from nrc_tracer.nn.fused.features import FusedGrid, Inputs
 from nrc_tracer.nn.fused.network import FusedMlp
@@ -55,6 +55,7 @@ class WarpBackend(Backend):
 
     Attributes:
         choice: The form of the kernels on the CPU, and the reason for it.
+        params_shape: Shape of the flat parameters.
 
     Raises:
         ConfigError: The network cannot be fused.
@@ -93,6 +94,7 @@ class WarpBackend(Backend):
             if fused:
                 self.fused = FusedMlp(structure.mlp, launcher, FusedGrid.of(structure.encoding, structure.width))
         self.fused_cpu = FusedModel(structure, launcher) if self.choice.form == "fused" else None
+        self.params_shape = torch.Size((structure.n_params,))
         self.gradient_memory = GradientMemory(structure.n_params, launcher)
         self.derivatives_lock = threading.Lock()
         self._flat: Tensor | None = None
@@ -106,9 +108,9 @@ class WarpBackend(Backend):
         return features
 
     def infer(self, x: Tensor, params: Tensor, *, count: Tensor | None = None) -> Tensor:
-        params = params.detach()
         if self.fused_cpu is not None:
             return self.fused_cpu.infer(x, params)
+        params = params.detach()
         out = x.new_empty(len(x), self.structure.n_output_dims)
         with single_threaded_torch(self.launcher), torch.no_grad():
             if self.network is None:
@@ -325,17 +327,6 @@ class WarpBackend(Backend):
         return self._flat
 
 
-def grids(encoding: Encoding, begin: int = 0) -> list[tuple[GridEncoding, int]]:
-    """All grids in an encoding, each with the index of its first parameter, counted from `begin`."""
-    if isinstance(encoding, GridEncoding):
-        return [(encoding, begin)]
-    found = []
-    for nested in getattr(encoding, "nested", ()):
-        found += grids(nested, begin)
-        begin += nested.n_params
-    return found
-
-
 class _FusedFunction(torch.autograd.Function):
     """A model fused on the CPU as a torch function, `apply(x, params, backend, fused)`.
 
@@ -345,20 +336,26 @@ class _FusedFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, params: Tensor, backend: WarpBackend, fused: FusedModel) -> Tensor:
         ctx.save_for_backward(x, params)
-        ctx.backend, ctx.fused = backend, fused
-        return fused.infer(x, params)
+        ctx.backend = backend
+        y, ctx.kept = fused.infer_for_derivatives(x, params)
+        return y
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         x, params = ctx.saved_tensors
-        needs_x, needs_params = ctx.needs_input_grad[:2]
-        if not torch.is_grad_enabled():
-            backend: WarpBackend = ctx.backend
+        needs_x, needs_params, *_ = ctx.needs_input_grad
+        backend: WarpBackend = ctx.backend
+        if backend.fused_cpu is not None and not torch.is_grad_enabled():
             with backend.derivatives_lock:
-                d_params = backend.gradient_memory.zeros() if needs_params else None
-                d_x = ctx.fused.derivatives(x, params, d_out, need_input=needs_x, d_params=d_params)
+                # The kernels add to the gradients of grids, and write those of weights
+                has_grids = backend.structure.encoding.n_params > 0
+                make = backend.gradient_memory.zeros if has_grids else partial(torch.empty_like, params)
+                d_params = make() if needs_params else None
+                d_x = backend.fused_cpu.derivatives(
+                    x, params, d_out, need_input=needs_x, d_params=d_params, kept=ctx.kept
+                )
             return d_x, d_params, None, None
-        y = ctx.backend.blocked(x, params)
+        y = backend.blocked(x, params)
         wanted = [tensor for tensor, need in ((x, needs_x), (params, needs_params)) if need]
         gradients = iter(torch.autograd.grad(y, wanted, d_out, create_graph=True))
         return next(gradients) if needs_x else None, next(gradients) if needs_params else None, None, None

@@ -112,3 +112,14 @@ class GridEncoding(Encoding):
 
     def _backward_input(self, launcher: Launcher, x: Tensor, params: Tensor, d_values: Tensor, d_x: Tensor) -> None:
         self.launches.backward_input(launcher, x, params, d_values, d_x)
+
+
+def grids(encoding: Encoding, begin: int = 0) -> list[tuple[GridEncoding, int]]:
+    """All grids in an encoding, each with the index of its first parameter, counted from `begin`."""
+    if isinstance(encoding, GridEncoding):
+        return [(encoding, begin)]
+    found = []
+    for nested in getattr(encoding, "nested", ()):
+        found += grids(nested, begin)
+        begin += nested.n_params
+    return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -58,22 +60,34 @@ class Counters:
     """The counters by which the items of a kernel share its work; see `vector_snippets`.
 
     Args:
-        count: Number of `Call`s that have counters of their own.
+        calls: The fields of the `Call`s, which get counters of their own.
     """
 
-    def __init__(self, count: int) -> None:
-        self._memory = (ctypes.c_int32 * (COUNTERS * count))()
+    def __init__(self, calls: Sequence[Any]) -> None:
+        self._memory = (ctypes.c_int32 * (COUNTERS * len(calls)))()
         self._address = ctypes.addressof(self._memory)
-
-    def start(self, calls: Sequence[Any]) -> None:
-        """Set the counters of calls to zero, given the fields of these calls."""
-        ctypes.memset(self._address, 0, 4 * COUNTERS * len(calls))
         for index, call in enumerate(calls):
             call.counters = self._address + 4 * COUNTERS * index
+            call.sleep = sleep_address()
+
+    def start(self, count: int) -> None:
+        """Set the counters of the first `count` calls to zero."""
+        ctypes.memset(self._address, 0, 4 * COUNTERS * count)
 
     def has_second_phase(self, index: int) -> bool:
         """Whether a call has come to its second phase."""
         return self._memory[COUNTERS * index + 2] > 0
+
+
+@cache
+def sleep_address() -> int:
+    """The address of a C function that gives up the processor for a number of microseconds; 0 if the system has none."""
+    if os.name != "posix":
+        return 0
+    try:
+        return ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p).value or 0
+    except (AttributeError, OSError):  # a C library without it
+        return 0
 
 
 class Structs:
@@ -102,13 +116,15 @@ class Slabs:
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self._items, self._address = 0, 0
         self._memory = torch.empty(0)
 
     def address(self, items: int) -> int:
         """The address of the slabs of `items` items, aligned to a cache line. Earlier contents may be lost."""
-        if len(self._memory) < items * self._size + 16:
+        if self._items < items:
             self._memory = torch.zeros(items * self._size + 16)
-        return -(-self._memory.data_ptr() // 64) * 64
+            self._items, self._address = items, -(-self._memory.data_ptr() // 64) * 64
+        return self._address
 
 
 def items_for(shares: int, threads: int, work: int) -> int:
@@ -174,4 +190,5 @@ def program_data(program: Program, n_inputs: int, launcher: TorchLauncher) -> Pr
     data.harmonics = wp.array(harmonic_coefficients().reshape(-1), dtype=float, device="cpu")
     data.n_inputs, data.stretch, data.planes = n_inputs, program.stretch, program.planes
     data.block, data.slab = program.block, program.slab
+    data.kept_begin, data.kept_size = program.kept[0], program.kept_size
     return data

@@ -79,7 +79,12 @@ class FusedTraining:
         self._slabs, self._stretch = Slabs(program.slab), program.stretch
         self._row_work = PASSES * program.row_work
         self._sums = np.zeros((LONGEST_RUN, GROUPS, 2))
-        self._counters = Counters(LONGEST_RUN)
+        for index, step in enumerate(self._steps.fields):
+            step.sums = self._sums.ctypes.data + self._sums.strides[0] * index
+        self._divided: tuple[object, ...] = ()  # the run whose work is divided now: see `_divide`
+        self._items = 0
+        self._no_loss = torch.zeros(())
+        self._counters = Counters(self._calls.fields)
         self._d_features = self._d_weights = self._points = torch.empty(0)
 
         grids, self.grids, self._regions, largest = [], [], [], 0
@@ -109,7 +114,6 @@ class FusedTraining:
         calls, steps, updates = (structs.array for structs in (self._calls, self._steps, self._updates))
         arguments = [data, calls, steps, array, updates, self._n_regions, slices]
         self._descend = Recorded(kernels.descend, arguments)
-        self._sum_weights = Recorded(kernels.sum_weights, [calls, steps, slices])
         n_params = n_weights + sum(part.encoding.n_params for part in self.grids)
         self._n_params, self._n_stretches = n_params, -(-n_params // PARAMS_PER_PIECE)
         arguments = [calls, updates, n_weights, PARAMS_PER_PIECE, self._n_stretches]
@@ -125,6 +129,7 @@ class FusedTraining:
         d_inputs: Tensor | None = None,
         *,
         judge: bool = True,
+        kept: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor] | None]:
         """The mean loss, and its gradients with respect to the networks' weights and the features of grids.
 
@@ -136,7 +141,9 @@ class FusedTraining:
             d_weights: Receives the gradient of the weights, float32 [n_weights].
             d_inputs: Receives the gradient of all features, float32 [N, width], if given. With fewer columns, it receives the
                 first of them.
-            judge: Whether to return no gradients if the loss or a gradient is not finite. If not, the returned loss is 0.
+            judge: Whether to return no gradients if the loss or a gradient is not finite, in which case the contents of
+                `d_weights` are undefined. If not, the returned loss is 0.
+            kept: The results of the layers that inference has kept for these inputs and parameters, if any.
 
         Returns:
             The loss, 0-d, and, for each of `grids`, the gradient of its features, float32 [N, features], in memory that the next
@@ -146,20 +153,19 @@ class FusedTraining:
         step.by_level = step.optimizes = 0
         if d_inputs is not None:
             step.d_inputs, step.width = d_inputs.data_ptr(), d_inputs.shape[1]
-        self._prepare(0, Batch(x, evaluate, d_out), params)
+        step.gradient = d_weights.data_ptr()
+        self._prepare(0, params, x, evaluate, d_out)
+        self._calls.fields[0].kept = 0 if kept is None else kept.data_ptr()
         self._run(1)
-        step.d_inputs = 0
-        loss, magnitude = self._totals(0) if judge else (torch.zeros(()), 0.0)
+        step.d_inputs = self._calls.fields[0].kept = 0
+        loss, magnitude = self._totals(0) if judge else (self._no_loss, 0.0)
         if not math.isfinite(magnitude):
             return loss, None
-        step.gradient = d_weights.data_ptr()
-        self._counters.start(self._calls.fields[:1])
-        self._sum_weights.run(self._launcher, min(self._n_slices, self._launcher.threads))
-        found, begin = [], 0
+        n, found, begin = x.shape[0], [], 0
         for part in self.grids:
             columns = part.encoding.n_output_dims
-            found.append(self._d_features[begin : begin + len(x) * columns].view(len(x), columns))
-            begin += len(x) * columns
+            found.append(self._d_features[begin : begin + n * columns].view(n, columns))
+            begin += n * columns
         return loss, found
 
     def steps(self, batches: Sequence[Batch], params: Tensor, chain: AdamChain) -> list[tuple[Tensor, bool]]:
@@ -182,7 +188,7 @@ class FusedTraining:
             step.by_level, step.optimizes, step.gradient, step.place = 1, 1, memory, self._place
             step.marks = self._marks.data_ptr()
             before.append(chain.begin_step(self._updates.fields[index]))
-            self._prepare(index, batch, params)
+            self._prepare(index, params, batch.x, batch.evaluate, batch.d_out)
         self._run(len(batches))
         results: list[tuple[Tensor, bool]] = []
         for index in range(len(batches)):
@@ -198,7 +204,8 @@ class FusedTraining:
         call = self._calls.fields[0]
         call.n, call.params, call.out = self._n_params, params.data_ptr(), out.data_ptr()
         chain.before_reading(self._updates.fields[0])
-        self._counters.start(self._calls.fields[:1])
+        self._counters.start(1)
+        self._divided = ()
         self._read_averages.run(self._launcher, min(self._n_stretches, self._launcher.threads))
 
     def _memory_of_regions(self) -> int:
@@ -209,24 +216,17 @@ class FusedTraining:
             self._marks = torch.zeros(size // 16, dtype=torch.uint8)
         return -(-self._gradients.data_ptr() // 64) * 64
 
-    def _prepare(self, index: int, batch: Batch, params: Tensor) -> None:
-        """Write the arguments of one step of a run."""
-        x, evaluate, d_out = batch.x, batch.evaluate, batch.d_out
-        n, threads = x.shape[0], self._launcher.threads
+    def _prepare(
+        self, index: int, params: Tensor, x: Tensor, evaluate: TargetLoss | None, d_out: Tensor | None
+    ) -> None:
+        """Write the arguments of one step of a run. For the batch, see `Batch`."""
         call, step = self._calls.fields[index], self._steps.fields[index]
-        rows = STRETCH * -(-n // (STRETCH * GROUPS))
-        groups = -(-n // rows)
-        # Long stretches read less of the tables, but every thread gets several pieces of work
-        shared = groups if threads == 1 else groups // (2 * threads)
-        call.x, call.params, call.n = x.data_ptr(), params.data_ptr(), n
-        step.groups, step.rows, step.span = groups, rows, max(1, min(self._stretch // rows, shared))
-        step.sums = self._sums.ctypes.data + self._sums.strides[0] * index
-        step.loss, step.weight = GIVEN, 1.0 / (n * self._n_outputs)
-        step.d_out = step.target = step.factor = step.pdf = 0
+        call.x, call.params, call.n = x.data_ptr(), params.data_ptr(), x.shape[0]
+        step.factor = step.pdf = 0
         if d_out is not None:
-            step.d_out = d_out.data_ptr()
-        if evaluate is not None:
-            step.loss, step.target = LOSSES[type(evaluate.loss)], evaluate.target.data_ptr()
+            step.loss, step.d_out, step.target = GIVEN, d_out.data_ptr(), 0
+        elif evaluate is not None:
+            step.loss, step.d_out, step.target = LOSSES[type(evaluate.loss)], 0, evaluate.target.data_ptr()
             step.delta = _scale(evaluate.loss)
             if evaluate.factor is not None:
                 step.factor, (step.factor_row, step.factor_step) = _view(evaluate.factor)
@@ -235,23 +235,38 @@ class FusedTraining:
 
     def _run(self, count: int) -> None:
         """Run the first `count` steps, whose arguments are prepared. They share their memory."""
-        calls, steps = self._calls.fields[:count], self._steps.fields[:count]
+        calls = self._calls.fields
+        run = (self._steps.fields[0].optimizes, *[call.n for call in calls[:count]])
+        if run != self._divided:
+            self._divide(count)
+            self._divided = run
+        self._counters.start(count)
+        self._descend.run(self._launcher, self._items)
+
+    def _divide(self, count: int) -> None:
+        """Divide the work of the first `count` steps, given their numbers of rows, and allocate the memory that they share."""
+        calls, steps, threads = self._calls.fields[:count], self._steps.fields[:count], self._launcher.threads
+        for call, step in zip(calls, steps, strict=True):
+            rows = STRETCH * -(-call.n // (STRETCH * GROUPS))
+            groups = -(-call.n // rows)
+            # Long stretches read less of the tables, but every thread gets several pieces of work
+            shared = groups if threads == 1 else groups // (2 * threads)
+            step.groups, step.rows, step.span = groups, rows, max(1, min(self._stretch // rows, shared))
+            step.weight = 1.0 / (call.n * self._n_outputs)
         n, groups = max(call.n for call in calls), max(step.groups for step in steps)
         shares = max(groups, self._n_regions + self._n_slices) if steps[0].optimizes else groups
-        items = items_for(shares, self._launcher.threads, sum(call.n for call in calls) * self._row_work)
+        self._items = items_for(shares, threads, sum(call.n for call in calls) * self._row_work)
         if self._d_features.shape[0] < n * self._n_grid_columns:
             self._d_features = torch.empty(n * self._n_grid_columns)
         if self._points.shape[0] < n * self._n_grid_inputs:
             self._points = torch.empty(n * self._n_grid_inputs)
         if self._d_weights.shape[0] < groups * self._n_weights:
             self._d_weights = torch.empty(groups * self._n_weights)
-        slabs, points = self._slabs.address(items), self._points.data_ptr()
+        slabs, points = self._slabs.address(self._items), self._points.data_ptr()
         d_features, d_weights = self._d_features.data_ptr(), self._d_weights.data_ptr()
         for call, step in zip(calls, steps, strict=True):
             call.slabs, step.points, step.d_features, step.d_weights = slabs, points, d_features, d_weights
         steps[0].n_steps = count
-        self._counters.start(calls)
-        self._descend.run(self._launcher, items)
 
     def _totals(self, index: int) -> tuple[Tensor, float]:
         """The mean loss of a step, 0-d, and the sum of the magnitudes of loss and gradients, in float32."""

@@ -37,7 +37,7 @@ POINTWISE = """
             for (int i = begin; i < end; ++i) {
                 const float* from = x + (long long)i * n_dims + part.input;
                 float* to = rows + (long long)(i - begin) * row + part.column;
-                for (int d = 0; d < columns; ++d) to[d] = fmaf(scale, from[d], shift);
+                copy_scaled(from, to, columns, scale, shift);
             }
             return;
         }

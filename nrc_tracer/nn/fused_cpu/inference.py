@@ -30,34 +30,42 @@ class FusedInference:
         self._launcher = launcher
         self._n_outputs = len(program.outputs)
         self._lock = threading.Lock()  # calls share the arguments and the slabs, so they run one at a time
+        self._items = 0
         self._slabs, self._stretch = Slabs(program.slab), program.stretch
         self._row_work = program.row_work
         call = Call()
         self._call = fields(call)
         arguments = [program_data(program, n_input_dims, launcher), call]
         self._run = Recorded(infer_kernel(program.grids), arguments)
-        self._counters = Counters(1)
+        self._counters = Counters([self._call])
 
-    def __call__(self, x: Tensor, params: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, params: Tensor, kept: Tensor | None = None) -> Tensor:
         """The output, float32 [N, outputs].
 
         Args:
             x: Inputs, float32 [N, n_input_dims], contiguous.
             params: All parameters of the model, float32, contiguous.
+            kept: Receives the results of the layers, float32 [blocks, kept_size], if given; see `Program.kept`.
         """
-        out = x.new_empty(len(x), self._n_outputs)
-        if not len(x):
+        n = x.shape[0]
+        out = x.new_empty(n, self._n_outputs)
+        if not n:
             return out
-        # Long stretches read less of the tables. Several threads get several each, but not shorter ones than necessary
-        threads = items_for(-(-len(x) // STRETCH), self._launcher.threads, len(x) * self._row_work)
-        shortest = -(-len(x) // (threads if threads == 1 else PIECES_PER_THREAD * threads))
-        stretch = min(-(-shortest // STRETCH) * STRETCH, self._stretch)
-        items = min(-(-len(x) // stretch), threads)
         with self._lock:
             call = self._call
+            if call.n != n:
+                self._divide(n)
             call.x, call.params, call.out = x.data_ptr(), params.data_ptr(), out.data_ptr()
-            call.slabs, call.n = self._slabs.address(items), len(x)
-            call.stretch = stretch
-            self._counters.start([call])
-            self._run.run(self._launcher, items)
+            call.kept = 0 if kept is None else kept.data_ptr()
+            self._counters.start(1)
+            self._run.run(self._launcher, self._items)
         return out
+
+    def _divide(self, n: int) -> None:
+        """Prepare the arguments for calls with n rows."""
+        # Long stretches read less of the tables. Several threads get several each, but not shorter ones than necessary
+        threads = items_for(-(-n // STRETCH), self._launcher.threads, n * self._row_work)
+        shortest = -(-n // (threads if threads == 1 else PIECES_PER_THREAD * threads))
+        stretch = min(-(-shortest // STRETCH) * STRETCH, self._stretch)
+        self._items = min(-(-n // stretch), threads)
+        self._call.n, self._call.stretch, self._call.slabs = n, stretch, self._slabs.address(self._items)

@@ -100,7 +100,12 @@ _LAYERS = """
                 for (int k = 0; k < layer.n_in; ++k) packed[k * layer.n_out + j] = weights[j * layer.n_in + k];
         }
     };
-    auto place = [&](int at, int row, int moves, int first) { return slab + at + (moves ? (long long)first * row : 0); };
+    // The results of the layers for one block are in the slab, or in memory that is kept
+    float* results = slab;
+    auto choose_results = [&](long long row) {
+        if (call.kept) results = (float*)call.kept + row / program.block * program.kept_size - program.kept_begin;
+    };
+    auto place = [&](int at, int row, int moves, int first) { return moves ? slab + at + (long long)first * row : results + at; };
     // Run all layers on `rows` rows of the stretch, from row `first` on; the number is rounded up, since buffers have room
     auto apply = [&](int first, int rows) {
         const int whole = (rows + 11) / 12 * 12;
@@ -113,7 +118,7 @@ _LAYERS = """
             if (layer.applied >= 0)
                 for (int i = 0; i < whole; ++i)
                     for (int c = 0; c < layer.n_out; ++c)
-                        slab[layer.applied + i * layer.n_out + c] = target[i * layer.target_row + c];
+                        results[layer.applied + i * layer.n_out + c] = target[i * layer.target_row + c];
             if (layer.activation == 0) continue;
             if (layer.target_row == layer.n_out)
                 activate(layer.activation, target, whole * layer.n_out);
@@ -121,9 +126,21 @@ _LAYERS = """
                 for (int i = 0; i < whole; ++i) activate(layer.activation, target + i * layer.target_row, layer.n_out);
         }
     };
+    // Whether the outputs are one after the other in one buffer
     const int n_outputs = program.outputs.shape[0];
+    bool is_row = true;
+    for (int c = 1; c < n_outputs; ++c) {
+        const auto before = program.outputs.data[c - 1], output = program.outputs.data[c];
+        is_row = is_row && output.at == before.at + 1 && output.row == before.row && output.moves == before.moves;
+    }
     auto store = [&](int begin, int first, int rows) {
         float* out = (float*)call.out + (size_t)(begin + first) * n_outputs;
+        if (is_row && n_outputs >= 8) {
+            const auto output = program.outputs.data[0];
+            const float* source = place(output.at, output.row, output.moves, first);
+            for (int i = 0; i < rows; ++i) copy_row(source + i * output.row, out + i * n_outputs, n_outputs);
+            return;
+        }
         for (int c = 0; c < n_outputs; ++c) {
             const auto output = program.outputs.data[c];
             const float* source = place(output.at, output.row, output.moves, first);
@@ -140,6 +157,7 @@ _INFER = """
         encode(begin, end, slab + program.planes - begin, program.stretch);
         for (int first = 0; first < end - begin; first += program.block) {
             const int left = end - begin - first, rows = left < program.block ? left : program.block;
+            choose_results(begin + first);
             apply(first, rows);
             store(begin, first, rows);
         }
@@ -187,15 +205,13 @@ class TrainingKernels:
     """The kernels of training.
 
     Attributes:
-        descend: The forward and the backward pass, one piece of work per group of stretches. Then, if the gradients are for an
-            optimizer, the sums of the gradients of grids and weights and Adam's step, one piece per region and slice. All this
-            for several batches in turn, until a loss or a gradient is not finite.
-        sum_weights: The sums of the weights' gradients, one piece per slice of the weights.
+        descend: The forward and the backward pass, one piece of work per group of stretches. Then the sums of the weights'
+            gradients, one piece per slice. If they are for an optimizer, Adam's step follows them, and the sums of the grids'
+            gradients, one piece per region; all this for several batches in turn, until a loss or a gradient is not finite.
         read_averages: A copy of the averages of all parameters, up to date, one piece per stretch of them.
     """
 
     descend: wp.Kernel
-    sum_weights: wp.Kernel
     read_averages: wp.Kernel
 
 
@@ -213,6 +229,9 @@ def training_kernels(grids: tuple[tuple[int, int], ...]) -> TrainingKernels:
 
     @wp.func_native(VECTORS + AWAIT_GRADIENTS)
     def await_gradients(call: Call, step: Step) -> bool: ...
+
+    @wp.func_native(VECTORS + "NRC_AWAIT(call, 1, step.groups);")
+    def await_groups(call: Call, step: Step): ...
 
     @wp.func_native(VECTORS + "return NRC_COUNT(call, 2, __ATOMIC_RELAXED);")
     def next_piece(call: Call) -> int: ...
@@ -248,6 +267,11 @@ def training_kernels(grids: tuple[tuple[int, int], ...]) -> TrainingKernels:
         for s in range(steps[0].n_steps):
             both_passes(item, program, calls[s], steps[s])
             if steps[s].optimizes == 0:
+                await_groups(calls[s], steps[s])
+                piece = next_piece(calls[s])
+                while piece < n_slices:
+                    weight_sums(piece, steps[s])
+                    piece = next_piece(calls[s])
                 return
             if not await_gradients(calls[s], steps[s]):
                 return
@@ -273,14 +297,7 @@ def training_kernels(grids: tuple[tuple[int, int], ...]) -> TrainingKernels:
             averages_of(piece, stretch, calls[0], updates[0], n_weights)
             piece = next_piece(calls[0])
 
-    @wp.kernel(module=module, enable_backward=False)
-    def sum_weights(item: int, calls: wp.array[Call], steps: wp.array[Step], n_slices: int):
-        piece = next_piece(calls[0])
-        while piece < n_slices:
-            weight_sums(piece, steps[0])
-            piece = next_piece(calls[0])
-
-    return TrainingKernels(descend, sum_weights, read_averages)
+    return TrainingKernels(descend, read_averages)
 
 
 def _module(name: str, grids: tuple[tuple[int, int], ...]) -> wp.Module:

@@ -15,11 +15,15 @@ from nrc_tracer.nn.encodings.identity import IdentityEncoding
 from nrc_tracer.nn.fused_cpu.adam_chain import AdamChain
 from nrc_tracer.nn.fused_cpu.descent import LONGEST_RUN, Batch, FusedTraining
 from nrc_tracer.nn.fused_cpu.inference import FusedInference
-from nrc_tracer.nn.fused_cpu.program import plan
+from nrc_tracer.nn.fused_cpu.program import Program, plan
 from nrc_tracer.nn.gradients import GradientSink
 from nrc_tracer.nn.losses import TargetLoss
 from nrc_tracer.nn.optimizers.optimizer import Optimizer
 from nrc_tracer.nn.structure import Structure
+
+MOST_KEPT = 1 << 18
+"""Largest size of the results of layers that are kept for the derivatives [floats]. Reading more from memory takes as long as
+computing them again."""
 
 
 def _read_averages_by(training: FusedTraining, chain: AdamChain) -> None:
@@ -55,11 +59,25 @@ class FusedModel:
         self._structure = structure
         self._launcher = launcher
         self._program = plan(structure)
+        encoding = structure.encoding
+        self._n_grid_params, self._n_weights = encoding.n_params, structure.n_matrix_params
+        # Whether the first matrix has the inputs as they are: the gradient of its input is theirs
+        self._takes_inputs = isinstance(encoding, IdentityEncoding) and encoding.scale == 1.0
+        self._d_width = structure.n_input_dims if self._takes_inputs else structure.width
         self._chain: tuple[Optimizer, AdamChain | None] | None = None  # the last optimizer, with its chain
 
     def infer(self, x: Tensor, params: Tensor) -> Tensor:
         """The output, float32 [N, n_output_dims]."""
         return self._inference(x, params)
+
+    def infer_for_derivatives(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The output, and the results of the layers for `derivatives`, or None if repeating the forward pass is faster."""
+        program, n = self._training_program, x.shape[0]
+        blocks = -(-n // program.block)
+        if program.grids or blocks * program.kept_size > MOST_KEPT:
+            return self._inference(x, params), None
+        kept = x.new_empty(blocks, program.kept_size)
+        return self._keeping_inference(x, params, kept), kept
 
     def density(self, x: Tensor, params: Tensor) -> Tensor:
         """The density of a radiance field before its activation, float32 [N], at positions, float32 [N, dims]."""
@@ -135,7 +153,14 @@ class FusedModel:
         return results
 
     def derivatives(
-        self, x: Tensor, params: Tensor, d_out: Tensor, *, need_input: bool, d_params: Tensor | None
+        self,
+        x: Tensor,
+        params: Tensor,
+        d_out: Tensor,
+        *,
+        need_input: bool,
+        d_params: Tensor | None,
+        kept: Tensor | None = None,
     ) -> Tensor | None:
         """The gradients of inputs and parameters.
 
@@ -144,29 +169,32 @@ class FusedModel:
             params: Parameters.
             d_out: The gradient of the outputs, float32 [N, n_output_dims].
             need_input: Whether the gradient of the inputs is needed.
-            d_params: Receives the gradient of the parameters, float32 [n_params], and must be zero before; None if not needed.
+            d_params: Receives the gradient of the parameters, float32 [n_params]; None if not needed. The encoding's part must be
+                zero before.
+            kept: The results of `infer_for_derivatives` for the same inputs and parameters, if any.
 
         Returns:
             The gradient of the inputs, float32 [N, n_input_dims], or None.
         """
-        structure, encoding = self._structure, self._structure.encoding
-        if not len(x):
+        if not x.shape[0]:
+            if d_params is not None:
+                d_params.zero_()
             return torch.zeros_like(x) if need_input else None
         if d_params is None:
-            d_weights = torch.empty(structure.n_matrix_params)
+            d_weights = x.new_empty(self._n_weights)
         else:
-            d_weights = structure.split(d_params)[0] if encoding.n_params else d_params
-        d_inputs = None
-        as_is = isinstance(encoding, IdentityEncoding) and encoding.scale == 1.0
-        if need_input:
-            d_inputs = x.new_empty(len(x), structure.n_input_dims if as_is else structure.width)
-        _, d_features = self._training.gradient(x, params, None, d_out.contiguous(), d_weights, d_inputs, judge=False)
+            d_weights = d_params[: self._n_weights] if self._n_grid_params else d_params
+        d_inputs = x.new_empty(x.shape[0], self._d_width) if need_input else None
+        _, d_features = self._training.gradient(
+            x, params, None, d_out.contiguous(), d_weights, d_inputs, judge=False, kept=kept
+        )
         if d_params is not None and d_features:
             self.add_up_grids(x, params, d_features, GradientSink(d_params))
-        if d_inputs is None or as_is:
+        if d_inputs is None or self._takes_inputs:
             return d_inputs
+        structure = self._structure
         d_x = torch.zeros_like(x)
-        encoding.backward_input(self._launcher, x, structure.split(params)[1], d_inputs, d_x)
+        structure.encoding.backward_input(self._launcher, x, structure.split(params)[1], d_inputs, d_x)
         return d_x
 
     # The hosts of the kernels are made on first use, since loading a kernel may compile it
@@ -174,6 +202,14 @@ class FusedModel:
     @cached_property
     def _inference(self) -> FusedInference:
         return FusedInference(self._program, self._structure.n_input_dims, self._launcher)
+
+    @cached_property
+    def _keeping_inference(self) -> FusedInference:
+        return FusedInference(self._training_program, self._structure.n_input_dims, self._launcher)
+
+    @cached_property
+    def _training_program(self) -> Program:
+        return plan(self._structure, keep=True)
 
     @cached_property
     def _density_inference(self) -> FusedInference:
@@ -185,4 +221,4 @@ class FusedModel:
     def _training(self) -> FusedTraining:
         structure = self._structure
         sizes = structure.n_input_dims, structure.n_matrix_params
-        return FusedTraining(plan(structure, keep=True), *sizes, self._launcher)
+        return FusedTraining(self._training_program, *sizes, self._launcher)

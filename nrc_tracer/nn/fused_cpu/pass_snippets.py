@@ -38,13 +38,18 @@ DESCEND = """
             for (int first = begin - encoded; first < end - encoded; first += program.block) {
                 const int left = end - encoded - first, rows = left < program.block ? left : program.block;
                 const int whole = (rows + 11) / 12 * 12;
-                apply(first, rows);
+                choose_results(encoded + first);
+                if (!call.kept) apply(first, rows);
 
                 // The gradient of the outputs
                 float* d_end = slab + last_layer.d_target;
                 for (int i = 0; i < whole * last_layer.n_out; i += 16) NRC_STORE(d_end + i, zero);
                 float p[256], d[256];
-                for (int i = 0; i < rows; ++i) {
+                const bool copies = d_given && step.n_direct == C;
+                if (copies)
+                    for (int i = 0; i < rows; ++i)
+                        copy_row(d_given + (encoded + first + i) * (long long)C, d_end + i * last_layer.n_out, C);
+                for (int i = 0; i < rows && !copies; ++i) {
                     const long long row = encoded + first + i;
                     const float* factor = factors ? factors + row * step.factor_row : nullptr;
                     if (d_given) {
@@ -73,7 +78,7 @@ DESCEND = """
                         for (int i = 0; i < rows; ++i) d_target[i * d_row] += late[i];
                     if (layer.activation != 0) {
                         const float* h = place(layer.target, layer.target_row, layer.target_moves, first);
-                        const float* z = slab + (layer.applied < 0 ? 0 : layer.applied);
+                        const float* z = results + (layer.applied < 0 ? 0 : layer.applied);
                         if (d_row == layer.n_out && layer.target_row == layer.n_out)
                             differentiate(layer.activation, d_target, h, z, whole * layer.n_out);
                         else
@@ -97,7 +102,7 @@ DESCEND = """
                         for (int i = 0; i < rows; ++i) {
                             float* to = d_inputs + (encoded + first + i) * (long long)step.width + layer.feature_column;
                             const float* from = d_source + i * layer.n_in + layer.first_feature;
-                            for (int c = 0; c < stored; ++c) to[c] = from[c];
+                            copy_row(from, to, stored);
                         }
                     }
 

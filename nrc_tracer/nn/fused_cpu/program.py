@@ -27,11 +27,15 @@ GROUPS = 32
 that they do not depend on the number of threads."""
 
 STRETCH = 384
-"""Smallest number of points that are encoded at a time if there are as many. A multiple of all block sizes."""
+"""Smallest number of points that a model with grids encodes at a time if there are as many. A multiple of all block sizes."""
 
 LONGEST, FEATURES = 6, 2**17
 """Bounds of the number of points that are encoded at a time, so that a level's table and the features stay in the cache: the
 number of STRETCHes, and the number of features of the points."""
+
+SHORT_STRETCH = 96
+"""Number of points that are encoded at a time by models without grids, whose features then stay in the first-level cache. A
+multiple of all block sizes, and a divisor of STRETCH."""
 
 CORNER_WORK = 32
 """Work that takes as long as reading an entry of a grid, as a rough figure [multiplications]."""
@@ -149,9 +153,11 @@ class Program:
         outputs: The buffer and the column of each output of the model.
         block: Number of rows that pass through the layers at a time.
         slab: Size of a slab [floats].
-        stretch: Largest number of points that are encoded at a time, a multiple of STRETCH.
+        stretch: Largest number of points that are encoded at a time: SHORT_STRETCH, or a multiple of STRETCH.
         planes: The place of the grids' inputs of a stretch, column by column.
         late: In training, the place of the gradient of a radiance field's density, one float per row of a block.
+        kept: The place of the results of the layers for a block, and one past it: all that a backward pass needs besides the
+            features, if the program was made for one.
         grids: The different (dimensions, features per level) of the grids among the parts, sorted.
     """
 
@@ -163,7 +169,13 @@ class Program:
     stretch: int
     planes: int
     late: int
+    kept: tuple[int, int]
     grids: tuple[tuple[int, int], ...]
+
+    @property
+    def kept_size(self) -> int:
+        """Size of the results of the layers for a block [floats]."""
+        return self.kept[1] - self.kept[0]
 
     @property
     def row_work(self) -> int:
@@ -256,7 +268,9 @@ def plan(structure: Structure, *, density_only: bool = False, keep: bool = False
 
     slab = Slab()
     columns = sum(network.n_input_dims for network in networks)
-    stretch = STRETCH * max(1, min(LONGEST, FEATURES // (STRETCH * columns)))
+    stretch = SHORT_STRETCH
+    if any(part.kind == GRID for part in parts):
+        stretch = STRETCH * max(1, min(LONGEST, FEATURES // (STRETCH * columns)))
     features = Buffer(slab.take(stretch * networks[0].n_input_dims), networks[0].n_input_dims, True)
     placed = [(part, features) for part in parts]
     inputs, last = [features], None
@@ -270,6 +284,7 @@ def plan(structure: Structure, *, density_only: bool = False, keep: bool = False
 
     block = 96 if widest <= 64 else 48
     layers: list[LayerPlan] = []
+    results = slab.size
     weights, flip = 0, [Buffer(slab.take(block * widest), widest, False) for _ in range(0 if keep else 2)]
     for network, source in zip(networks, inputs, strict=True):
         for index, (n_out, n_in) in enumerate(network.shapes):
@@ -281,10 +296,13 @@ def plan(structure: Structure, *, density_only: bool = False, keep: bool = False
             else:
                 target = Buffer(flip[len(layers) % 2].at, n_out, False)
             name = network.config.output_activation if at_end else network.config.activation
-            packed = slab.take(n_in * n_out)
-            layers.append(LayerPlan(n_in, n_out, weights, packed, NUMBERS[name], source, target))
+            number = NUMBERS[name]
+            applied = slab.take(block * n_out) if keep and number in KEEPS_INPUT else -1
+            layers.append(LayerPlan(n_in, n_out, weights, -1, number, source, target, applied))
             weights += n_in * n_out
             source = target
+    kept = results, slab.size
+    layers = [replace(layer, packed=slab.take(layer.n_in * layer.n_out)) for layer in layers]
     end = layers[-1].target
     if density_only:
         outputs = [(end, 0)]
@@ -298,7 +316,7 @@ def plan(structure: Structure, *, density_only: bool = False, keep: bool = False
     planes = slab.take(stretch * sum(grid.n_input_dims for grid in grids))
     late = slab.take(block)
     kinds = {(grid.n_input_dims, grid.n_features) for grid in grids}
-    return Program(placed, layers, outputs, block, slab.size, stretch, planes, late, tuple(sorted(kinds)))
+    return Program(placed, layers, outputs, block, slab.size, stretch, planes, late, kept, tuple(sorted(kinds)))
 
 
 def _with_gradients(
@@ -317,7 +335,6 @@ def _with_gradients(
         result.append(
             replace(
                 layer,
-                applied=slab.take(block * layer.n_out) if layer.activation in KEEPS_INPUT else -1,
                 d_target=d_target,
                 d_source=d_source,
                 d_columns=_grid_columns(layer.source, placed) if is_first else (0, layer.n_in),

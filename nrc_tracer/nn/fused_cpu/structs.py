@@ -117,6 +117,7 @@ class ProgramData:
         stretch: Largest number of points that are encoded at a time.
         planes: Place of the grids' inputs of a stretch, column by column, in a slab.
         block: Number of rows that pass through the layers at a time.
+        kept_begin, kept_size: Place and size of the results of the layers for a block in a slab [floats].
         slab: Size of a slab [floats].
     """
 
@@ -129,6 +130,8 @@ class ProgramData:
     stretch: wp.int32
     planes: wp.int32
     block: wp.int32
+    kept_begin: wp.int32
+    kept_size: wp.int32
     slab: wp.int32
 
 
@@ -145,7 +148,10 @@ class Call:
         params: Address of the model's parameters, float32 [n_params].
         out: Address of the outputs of inference, float32 [n, outputs].
         slabs: Address of the slabs of all items.
+        kept: Address of the results of the layers for all blocks, float32 [blocks, kept_size]. Inference writes them, and a
+            training step reads them instead of repeating the forward pass. 0 if they stay in the slabs.
         counters: Address of counters by which the items of a kernel share its work, int32 [COUNTERS], 0 when the kernel starts.
+        sleep: Address of a C function that sleeps for a number of microseconds, for items that wait for others; 0 to spin only.
         n: Number of rows.
         stretch: In inference, number of points per piece of work.
     """
@@ -154,7 +160,9 @@ class Call:
     params: wp.uint64
     out: wp.uint64
     slabs: wp.uint64
+    kept: wp.uint64
     counters: wp.uint64
+    sleep: wp.uint64
     n: wp.int32
     stretch: wp.int32
 
@@ -175,8 +183,8 @@ class Step:
         points: Receives the inputs of the grids, [input columns of all grids, n].
         d_inputs, width: Receives the gradient of all features, [n, width]; address 0 if it is not needed.
         d_weights: Receives the gradient of the weights for each group, [groups, n_weights].
-        gradient: In `sum_weights`, receives the sum of these over the groups, [n_weights]. In `descend`, memory for the
-            gradients of one region's entries, [items, place], zero between regions.
+        gradient: With `optimizes`, memory for the gradients of one region's entries, [items, place], zero between regions.
+            Without, receives the sum of `d_weights` over the groups, [n_weights].
         marks: Memory for one byte per sixteen of these gradients, 1 if some of them may not be zero; zero between regions.
         sums: Receives the loss of each group, and the sum of the magnitudes of its loss and gradients, which is finite only if
             all of them are; float64 [groups, 2].

@@ -10,6 +10,7 @@ functions, and compile-time sizes are passed as the sizes of types.
 VECTORS = """
     typedef float Floats __attribute__((ext_vector_type(16), aligned(4)));
     typedef int Ints __attribute__((ext_vector_type(16)));
+    typedef void (*Sleep)(unsigned);
     struct One { char size[1]; };
     struct Two { char size[2]; };
     struct Four { char size[4]; };
@@ -46,8 +47,13 @@ VECTORS = """
 #else
 #define NRC_PAUSE
 #endif
+// Wait for a counter: spin, which wakes fastest, then sleep 20 microseconds at a time. Threads that wait for long do so because
+// another process has the core of the last one; asleep, they leave it theirs
 #define NRC_AWAIT(call, counter, count) \\
-    while (__atomic_load_n((int*)(call).counters + (counter), __ATOMIC_ACQUIRE) < (count)) NRC_PAUSE
+    for (int tries = 0; __atomic_load_n((int*)(call).counters + (counter), __ATOMIC_ACQUIRE) < (count); ++tries) { \\
+        if (tries < 2000 || !(call).sleep) NRC_PAUSE; \\
+        else ((Sleep)((call).sleep))(20); \\
+    }
 #define NRC_AS_FLOATS(bits) __builtin_bit_cast(Floats, bits)
 """
 
@@ -91,6 +97,24 @@ PRODUCTS = """
 """
 
 FUNCTIONS = """
+    // to[i] = scale from[i] + shift for i < n; the two do not overlap. The last vector may compute some elements once more
+    auto copy_scaled = [](const float* from, float* to, int n, float scale, float shift) NRC_LAMBDA {
+        auto copy = [=](int i) NRC_LAMBDA { NRC_STORE(to + i, NRC_MULTIPLY_ADD(scale, NRC_LOAD(from + i), shift)); };
+        if (n < 16) {
+            for (int i = 0; i < n; ++i) to[i] = fmaf(scale, from[i], shift);
+            return;
+        }
+        for (int i = 0; i + 16 <= n; i += 16) copy(i);
+        if (n % 16) copy(n - 16);
+    };
+    auto copy_row = [](const float* from, float* to, int n) NRC_LAMBDA {
+        if (n < 16) {
+            for (int i = 0; i < n; ++i) to[i] = from[i];
+            return;
+        }
+        for (int i = 0; i + 16 <= n; i += 16) NRC_STORE(to + i, NRC_LOAD(from + i));
+        if (n % 16) NRC_STORE(to + n - 16, NRC_LOAD(from + n - 16));
+    };
     // e^x, within 2 ulp; Cephes' polynomial
     auto exponential = [](Floats x) NRC_LAMBDA {
         Floats a = NRC_SELECT(x > 89.0f, 89.0f, x);
