@@ -326,7 +326,10 @@ def test_a_picture_is_not_acknowledged_by_a_client_that_does_not_read(served):
         (client,) = served.clients().values()
         arrived = threading.Event()
         client._websock_connection.queue_message(Frame("png", os.urandom(24 * 2**20), lambda: None))
-        time.sleep(0.2)
+        buffer = client._websock_connection.get_message_buffer()
+        wait_until(
+            lambda: not buffer.message_from_id, "the sending of the first picture"
+        )  # else the second replaces it
         client._websock_connection.queue_message(Frame("png", b"second", arrived.set))
         assert not arrived.wait(0.5)
         deadline = time.monotonic() + PATIENCE
