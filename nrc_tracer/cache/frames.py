@@ -102,6 +102,14 @@ class CachedFrames:
         self._probes.forget()
         self.image.continue_probability = None
 
+    def resized(self, source: PathSource) -> CachedFrames:
+        """The same for a film of another size, that of `source`; what was decided for the image stays decided."""
+        self.collect()
+        other = CachedFrames(self.cache, self.mode, source)
+        other.image.training_paths = self.image.training_paths
+        other.image.continue_probability = self.image.continue_probability
+        return other
+
     def follow_scene(self, *, kept: bool) -> None:
         """Continue with another scene, in which radiance may differ from what the cache has learnt.
 

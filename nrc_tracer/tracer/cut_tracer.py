@@ -48,6 +48,12 @@ class CutTracer:
         part.width, part.height = part._inputs.size
         return part
 
+    def resized(self) -> CutTracer:
+        """The same after the film has changed its size."""
+        other = copy.copy(self)
+        other.width, other.height = self._inputs.size
+        return other
+
     def seed(self, stream: int) -> int:
         """The 64-bit seed of a stream of random numbers that is independent of the image's."""
         return mix(int(self._inputs.settings.seed), stream)

@@ -173,6 +173,21 @@ def trace_first_hits(
     samples: int,
 ) -> FirstHits:
     """Find the first hits of the first `samples` camera rays of every pixel."""
+    found = launch_first_hits(launcher, scene, camera, film, settings, pixels=pixels, samples=samples)
+    return FirstHits(**{field.name: getattr(found, field.name).numpy() for field in fields(FirstHits)})
+
+
+def launch_first_hits(
+    launcher: Launcher,
+    scene: SceneRecord,
+    camera: CameraRecord,
+    film: FilmRecord,
+    settings: PathSettings,
+    *,
+    pixels: int,
+    samples: int,
+) -> HitArrays:
+    """As `trace_first_hits`, with the result on the device."""
     wp.load_module(__name__, device=launcher.device)
     found = HitArrays()
     for name in ("albedo", "normal", "position"):
@@ -181,7 +196,7 @@ def trace_first_hits(
     for name in ("hits", "shape", "material"):
         setattr(found, name, wp.zeros(pixels, dtype=int, device=launcher.device))
     launcher.run(first_hits, pixels, lambda base: [scene, camera, film, settings, samples, base, found])
-    return FirstHits(**{field.name: getattr(found, field.name).numpy() for field in fields(FirstHits)})
+    return found
 
 
 def make_layers(

@@ -87,6 +87,22 @@ class PathInputs:
         self._choice, self.camera = camera, model
         self._camera_record = camera_record(model, self.film, self.origin)
 
+    def set_size(self, width: SupportsIndex | None, height: SupportsIndex | None) -> None:
+        """Take another size [pixels]; if only one side is given, the other keeps the aspect ratio. Raises `SceneError`."""
+        width = None if width is None else whole_number("width", width)
+        height = None if height is None else whole_number("height", height)
+        self.film = resize_film(self.film, width, height)
+        self._film_record = film_record(self.film)
+        self._camera_record = camera_record(self.camera, self.film, self.origin)
+
+    def copy(self) -> PathInputs:
+        """The same, in the same memory, with camera, film and settings that can be changed independently."""
+        other = copy.copy(self)
+        other.settings = PathSettings()
+        for name in ("sampler", "seed", "max_depth", "rr_depth"):
+            setattr(other.settings, name, getattr(self.settings, name))
+        return other
+
     def set_scene(self, scene: Scene) -> None:
         """Take another scene, and its camera unless another was chosen; after an error the scene is the one from before."""
         validate_scene(scene)
@@ -96,6 +112,12 @@ class PathInputs:
         self.scene, self.camera = scene, camera
         self._camera_record = camera_record(camera, self.film, self.origin)
         self._digests: dict[str, dict[str, str]] | None = None
+
+    def share_scene(self, other: PathInputs) -> None:
+        """Take the scene of another, in the same memory; the camera stays."""
+        self.scene, self._device_scene, self._digests = other.scene, other._device_scene, other._digests
+        self._choice = self.camera
+        self._camera_record = camera_record(self.camera, self.film, self.origin)
 
     @property
     def size(self) -> tuple[int, int]:
