@@ -24,7 +24,30 @@ def as_warp(tensor: Tensor, dtype: Any = None) -> Any:
         tensor: Any tensor; its own gradient tracking is ignored.
         dtype: Warp type of an element; a vector type takes the last dimension. The tensor's type unless given.
     """
-    return wp.from_torch(tensor.detach(), dtype=dtype, requires_grad=False, return_ctype=True)
+    argument = wp.from_torch(tensor.detach(), dtype=dtype, requires_grad=False, return_ctype=True)
+    argument.element = wp.dtype_from_torch(tensor.dtype) if dtype is None else dtype  # see `check_types`
+    return argument
+
+
+_UNSIGNED = {wp.int8: wp.uint8, wp.int16: wp.uint16, wp.int32: wp.uint32, wp.int64: wp.uint64, wp.bool: wp.uint8}
+
+
+def check_types(kernel: wp.Kernel, arguments: Sequence[Any]) -> None:
+    """Check that arguments made by `as_warp` have the types that a kernel declares; Warp itself does not check them.
+
+    Signed and unsigned integers of one size are interchangeable.
+
+    Raises:
+        ArrayError: One has another type: the kernel would misread its memory.
+    """
+    for argument, declared in zip(arguments, kernel.adj.args, strict=False):
+        given = getattr(argument, "element", None)
+        if given is None or given is declared.type.dtype:
+            continue
+        if _UNSIGNED.get(given, given) is not _UNSIGNED.get(declared.type.dtype, declared.type.dtype):
+            raise ArrayError(
+                f"{declared.label} of {kernel.key}: expected {declared.type.dtype.__name__}, got {given.__name__}"
+            )
 
 
 def structs_as_warp(rows: Sequence[tuple[Any, ...]], struct: Any, device: wp.Device) -> wp.array:

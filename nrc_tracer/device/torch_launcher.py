@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 import warp as wp
 
+from nrc_tracer.device.arrays import check_types
 from nrc_tracer.device.launch import Launcher, initialize
 
 BLOCKS_PER_THREAD = 3
@@ -40,11 +41,17 @@ class TorchLauncher(Launcher):
     def run(
         self, kernel: wp.Kernel, count: int, arguments: Callable[[int], list], *, block_size: int | None = None
     ) -> None:
-        """Run a kernel as `Launcher.run` does, after loading its module: otherwise two threads would compile it twice."""
+        """Run a kernel as `Launcher.run` does, after loading its module: otherwise two threads would compile it twice.
+
+        Raises:
+            ArrayError: A tensor has another type than the kernel declares.
+        """
         if kernel.module not in self._loaded:
             kernel.module.load(self.device, 256 if self.device.is_cuda else 1)
             self._loaded.add(kernel.module)
-        super().run(kernel, count, arguments, block_size=block_size)
+        first = arguments(0)
+        check_types(kernel, first)
+        super().run(kernel, count, lambda base: arguments(base) if base else first, block_size=block_size)
 
     def _run_on_cuda(self, kernel: wp.Kernel, count: int, arguments: list) -> None:
         """Launch in order with torch's operations, without waiting."""

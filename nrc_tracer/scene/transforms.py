@@ -77,13 +77,34 @@ def rotation(axis: Sequence[float], angle: float) -> np.ndarray:
     direction = np.asarray(axis, dtype=np.float64)
     if not np.any(direction):
         raise SceneError("rotate: the axis is zero")
-    x, y, z = _normalize(direction)
     sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
     # Rodrigues: R = I + sin K + (1 - cos) K^2, with K the cross product by the axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    cross = _cross_matrix(_normalize(direction))
     result = np.eye(4)
     result[:3, :3] += sine * cross + (1.0 - cosine) * (cross @ cross)
     return result
+
+
+def unnormalized_rotation(axis: Sequence[float], angle: float) -> np.ndarray:
+    """Return cos I + sin K + (1 - cos) a a^T, with the axis a as it is and K the cross product by a.
+
+    This is Mitsuba's matrix for `<rotate>`. It is a rotation by `angle` [degrees] only if `axis` has length 1; another axis
+    scales space along and across it.
+
+    Returns:
+        A linear map, shape [4, 4], float64.
+    """
+    direction = np.asarray(axis, dtype=np.float64)
+    sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+    result = np.eye(4)
+    result[:3, :3] = cosine * np.eye(3) + sine * _cross_matrix(direction)
+    result[:3, :3] += (1.0 - cosine) * np.outer(direction, direction)
+    return result
+
+
+def _cross_matrix(vector: np.ndarray) -> np.ndarray:
+    x, y, z = vector
+    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
 
 
 def _step_matrix(step: Step) -> np.ndarray:

@@ -9,6 +9,7 @@ import warp as wp
 
 from nrc_tracer.device.arrays import ArrayError, as_rows, as_warp
 from nrc_tracer.device.launch import initialize
+from nrc_tracer.device.torch_launcher import TorchLauncher
 from tests.nn.samples import make_model, uniform
 
 initialize()
@@ -136,3 +137,29 @@ def test_kernel_arguments_share_memory_and_strides():
     assert tuple(argument.strides[:2]) == (20, 4)
     assert tuple(argument.shape[:2]) == (6, 2)
     assert as_warp(tensor.clone().requires_grad_()).grad == 0
+
+
+@wp.kernel
+def add_one(base: int, values: wp.array[wp.float32], marks: wp.array[wp.uint32]):
+    """Add 1 to each value, and mark it."""
+    item = base + wp.tid()
+    values[item] += 1.0
+    marks[item] = wp.uint32(7)
+
+
+def test_a_launch_refuses_tensors_of_another_type():
+    """A kernel would read float64 as float32, so the launch is refused; signed integers serve as unsigned ones."""
+    launcher = TorchLauncher("cpu", threads=2)
+    marks = torch.zeros(5, dtype=torch.int32)
+
+    def run(values):
+        launcher.run(add_one, 5, lambda base: [base, as_warp(values), as_warp(marks)])
+
+    for values in (torch.zeros(5, dtype=torch.float64), marks, torch.zeros(5, dtype=torch.float16)):
+        with pytest.raises(ArrayError, match=r"values of .*add_one: expected float32, got (float64|int32|float16)"):
+            run(values)
+    assert not marks.any()
+    values = torch.zeros(5)
+    run(values)
+    assert values.tolist() == [1.0] * 5
+    assert marks.tolist() == [7] * 5

@@ -172,6 +172,8 @@ def test_names_of_old_formats(read):
         '<matrix value="0 1 0 0 0 2 1 0 0"/>',
         '<matrix value="1 2 0 4  0 1 0 5  0 0 2 6  0 0 0 1"/>',
         '<lookat origin="1, 2, 3" target="4 5 7" up="0 0 1"/><rotate value="0 0.6 0.8" angle="-20"/>',
+        '<rotate y="1" z="1" angle="15"/><rotate z="1" angle="-15"/>',
+        '<translate x="3"/><rotate x="0.3" y="-0.1" z="0.2" angle="130"/>',
     ],
 )
 def test_transforms_agree_with_mitsuba(read, xml):
@@ -187,6 +189,29 @@ def test_transforms_agree_with_mitsuba(read, xml):
     )
     expected = mi.traverse(camera)["to_world"].matrix
     np.testing.assert_allclose(matrix(description.shapes[0].to_world), [list(row) for row in expected], atol=2e-6)
+
+
+ROTATED = '<shape type="cube"><transform name="to_world"><rotate AXIS angle="90"/></transform></shape>'
+
+
+@pytest.mark.parametrize("version", ["2.0.0", "3.0.0"])
+def test_the_axis_of_a_rotation_is_used_as_written(read, version):
+    """About (0, 0, 2) by 90 degrees: x becomes 2 y, y becomes -2 x, and z becomes 4 z; a warning says so."""
+    description, warnings = read(SENSOR + ROTATED.replace("AXIS", 'z="2"'), version)
+    expected = [[0, -2, 0, 0], [2, 0, 0, 0], [0, 0, 4, 0], [0, 0, 0, 1]]
+    np.testing.assert_allclose(matrix(description.shapes[0].to_world), expected, atol=1e-12)
+    (warning,) = warnings
+    assert "scene.xml" in warning
+    assert "the axis of <rotate> has length 2, not 1" in warning
+
+
+@pytest.mark.parametrize(("axis", "version"), [('z="0.9995"', "3.0.0"), ('z="2"', "0.6.0")])
+def test_rotations_without_a_warning(read, axis, version):
+    """An axis that is a rounded unit vector only rotates, as does every axis in the formats 0.x."""
+    description, warnings = read(SENSOR + ROTATED.replace("AXIS", axis), version)
+    expected = [[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    np.testing.assert_allclose(matrix(description.shapes[0].to_world), expected, atol=1e-12)
+    assert warnings == ()
 
 
 def test_shapes(read):

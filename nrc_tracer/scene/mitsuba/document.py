@@ -164,7 +164,7 @@ class _Parser:
         self.names: set[str] = set()
         self.aliases: list[tuple[str, str, Place]] = []
         self.open: list[Path] = []
-        self.old = False
+        self.major = 3
 
     def read_file(self, path: Path, by: Place) -> Node:
         """Read a file. `by` is the place that includes it."""
@@ -178,7 +178,7 @@ class _Parser:
         number = re.fullmatch(r"(\d+)\.\d+(\.\d+)?", version)
         if number is None:
             place.fail(f'"{version}" is not a version of the format, such as 3.0.0')
-        outer, self.old = self.old, int(number.group(1)) < 3
+        outer, self.major = self.major, int(number.group(1))
         self.open.append(path)
         try:
             if root.tag not in OBJECTS:
@@ -186,7 +186,7 @@ class _Parser:
             return self._object(root, place, is_root=True)
         finally:
             self.open.pop()
-            self.old = outer
+            self.major = outer
 
     def _object(self, element: etree._Element, place: Place, is_root: bool = False) -> Node:
         attributes = self._attributes(element, place)
@@ -201,7 +201,7 @@ class _Parser:
         for child in element:
             if isinstance(child.tag, str):
                 self._child(node, child, Place(place.file, child.sourceline or place.line))
-        if self.old:
+        if self.major < 3:
             _upgrade(node)
         return node
 
@@ -256,7 +256,8 @@ class _Parser:
             for child in element:
                 if isinstance(child.tag, str):
                     at = Place(place.file, child.sourceline or place.line)
-                    steps.append(values.parse_step(child.tag, self._attributes(child, at), at))
+                    warn = self.document.warn if self.major >= 2 else None
+                    steps.append(values.parse_step(child.tag, self._attributes(child, at), at, warn))
             return tuple(steps)
         if tag == "spectrum" and "filename" in attributes:
             self._check(element, attributes, place, {"name", "filename"}, {"name"})
@@ -276,7 +277,7 @@ class _Parser:
                 if text.strip().startswith("#"):
                     return values.parse_rgb(text, place, name)
                 return values.decode_srgb_color(values.parse_floats(text, place, name, (3,)))
-            case "spectrum" if self.old and ":" not in text and len(text.replace(",", " ").split()) == 3:
+            case "spectrum" if self.major < 3 and ":" not in text and len(text.replace(",", " ").split()) == 3:
                 return values.parse_rgb(text, place, name)  # Mitsuba 0.5 and 0.6, built for RGB
             case "spectrum":
                 return values.parse_spectrum(text, place, name)
@@ -330,7 +331,7 @@ class _Parser:
     def _name(self, attributes: dict[str, str]) -> str:
         name = attributes.get("name", "")
         # Formats before 3 write "toWorld" for "to_world", and "intIOR" for "int_ior"
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() if self.old else name
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() if self.major < 3 else name
 
     @staticmethod
     def _check(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.mitsuba.node import Flat, Place, Wavelengths
 from nrc_tracer.scene.model import LookAt, Matrix, Rotate, Scale, Step, Translate, Vec3
-from nrc_tracer.scene.transforms import matrix
+from nrc_tracer.scene.transforms import matrix, unnormalized_rotation
 from nrc_tracer.scene.vectors import as_matrix, as_vec3
 from nrc_tracer.scene.vertex_colors import decode_srgb
+
+UNIT = 1e-3
+"""Largest difference between 1 and the length of a rotation's axis that counts as the rounding of a unit vector."""
 
 
 def parse_float(text: str, place: Place, what: str) -> float:
@@ -102,8 +105,17 @@ def parse_spectrum(text: str, place: Place, what: str) -> Flat | Wavelengths:
     return Wavelengths(tuple(pairs))
 
 
-def parse_step(tag: str, attributes: dict[str, str], place: Place) -> Step:
+def parse_step(
+    tag: str, attributes: dict[str, str], place: Place, warn: Callable[[Place, str], None] | None = None
+) -> Step:
     """Parse one element of a <transform>.
+
+    Args:
+        tag: The element, such as "rotate".
+        attributes: Its attributes.
+        place: Its place.
+        warn: Called with a warning about a <rotate> whose axis is not a unit vector: Mitsuba 2 and 3 use the axis as written,
+            which scales too. None for the formats 0.x, whose renderers normalized the axis.
 
     Raises:
         SceneError: An attribute is malformed, unknown or missing, or the step is impossible, such as one with a zero axis.
@@ -122,6 +134,12 @@ def parse_step(tag: str, attributes: dict[str, str], place: Place) -> Step:
     if unknown:
         place.fail(f'<{tag}> has no attribute "{min(unknown)}" (known: {", ".join(sorted(allowed[tag]))})')
     step = _step(tag, attributes, place)
+    if warn is not None and isinstance(step, Rotate) and any(step.axis) and not _is_unit(step.axis):
+        warn(
+            place,
+            f"the axis of <rotate> has length {math.hypot(*step.axis):.4g}, not 1; as in Mitsuba, this scales too",
+        )
+        return as_matrix(unnormalized_rotation(step.axis, step.angle))
     if isinstance(step, Rotate | LookAt) or (isinstance(step, Matrix) and step.value[3] != (0.0, 0.0, 0.0, 1.0)):
         try:
             matrix((step,))
@@ -151,6 +169,10 @@ def _step(tag: str, attributes: dict[str, str], place: Place) -> Step:
         view = [abs(b - a) for a, b in zip(origin, target, strict=True)]
         up = as_vec3(1.0 if axis == view.index(min(view)) else 0.0 for axis in range(3))
     return LookAt(origin=origin, target=target, up=up)
+
+
+def _is_unit(axis: Vec3) -> bool:
+    return abs(math.hypot(*axis) - 1.0) <= UNIT
 
 
 def _needed(attributes: dict[str, str], name: str, tag: str, place: Place) -> str:

@@ -157,7 +157,7 @@ def backward(
 
 
 class Compositor:
-    """Composites samples of rays.
+    """Composites samples of rays in float32; raw outputs of another precision, such as float64, are converted.
 
     Args:
         launcher: Launches the kernels.
@@ -171,21 +171,21 @@ class Compositor:
 
         Before its first sample a ray has colour 0, distance 0 and transmittance 1.
         """
-        arrays = [samples.rays, samples.ends, raw, samples.t, samples.steps]
+        arrays = [samples.rays, samples.ends, raw.float(), samples.t, samples.steps]
         state = [as_warp(color, wp.vec3), as_warp(distance), as_warp(transmittance)]
         self._run(accumulate, len(samples.rays), [*map(as_warp, arrays), *state])
 
     def composite(self, samples: Samples, raw: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Colour [N, 3], distance [N] and transmittance [N] of `count` rays from all their samples."""
-        color, distance = raw.new_zeros(count, 3), raw.new_zeros(count)
-        transmittance = raw.new_ones(count)
+        color, distance = torch.zeros(count, 3, device=raw.device), torch.zeros(count, device=raw.device)
+        transmittance = torch.ones(count, device=raw.device)
         self.accumulate(samples, raw, color, distance, transmittance)
         return color, distance, transmittance
 
     def reached(self, samples: Samples, log_density: Tensor) -> Samples:
         """The samples that rays reach before they end, given the raw densities [S] of all; the others have no effect."""
         counts = torch.empty_like(samples.ends)
-        arrays = [samples.ends, log_density, samples.steps, counts]
+        arrays = [samples.ends, log_density.float(), samples.steps, counts]
         self._run(reach, len(samples.rays), [*map(as_warp, arrays)])
         return samples.first(counts, self.launcher)
 
@@ -205,16 +205,16 @@ class Compositor:
             color, transmittance: Its results.
             d_color, d_transmittance: Gradients of the loss with respect to them, [N, 3] and [N].
         """
-        d_raw = torch.empty_like(raw)
+        d_raw = torch.empty_like(raw, dtype=torch.float32)
         arrays = [
-            *map(as_warp, (samples.rays, samples.ends, raw, samples.steps)),
+            *map(as_warp, (samples.rays, samples.ends, raw.float(), samples.steps)),
             as_warp(color, wp.vec3),
             as_warp(transmittance),
             as_warp(d_color.contiguous(), wp.vec3),
             *map(as_warp, (d_transmittance.contiguous(), d_raw)),
         ]
         self._run(backward, len(samples.rays), arrays)
-        return d_raw
+        return d_raw.to(raw.dtype)
 
     def _run(self, kernel: wp.Kernel, count: int, arguments: list) -> None:
         self.launcher.run(kernel, count, lambda base: [base, *arguments], block_size=RAYS_PER_LAUNCH)

@@ -52,6 +52,22 @@ def test_agrees_with_the_formula(thick):
     assert transmittance[1] == 1.0
 
 
+def test_raw_outputs_in_float64():
+    """Raw outputs in float64 give what the same in float32 give; the gradient has their type."""
+    samples, raw = random_samples([17, 0, 1, 64])
+    compositor = Compositor(TorchLauncher("cpu", threads=2))
+    d_color, d_left = torch.ones(4, 3), torch.ones(4)
+    results = []
+    for values in (raw, raw.double()):
+        color, distance, left = compositor.composite(samples, values, 4)
+        gradient = compositor.backward(samples, values, color, left, d_color, d_left)
+        assert gradient.dtype == values.dtype
+        assert compositor.reached(samples, values[:, 3].contiguous()).ends[-1] == samples.ends[-1]
+        results.append((color, distance, left, gradient.float()))
+    for single, double in zip(*results, strict=True):
+        assert torch.equal(single, double)
+
+
 @pytest.mark.parametrize("thick", [0.1, 3.0])
 def test_gradient_is_that_of_the_formula(thick):
     """The gradient of a loss of colour and transmittance with respect to all four raw outputs."""

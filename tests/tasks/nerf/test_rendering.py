@@ -41,6 +41,27 @@ def test_a_ball_in_closed_form(density, extent):
     assert np.abs(seen.distance.numpy() - mean)[hit].max() < 2.0 * np.max(step)
 
 
+class DoubleField(BallField):
+    """The ball as a model of the reference backend gives it: its outputs are float64."""
+
+    def density(self, x, *, averaged=True):
+        return super().density(x, averaged=averaged).double()
+
+    def __call__(self, x):
+        return super().__call__(x).double()
+
+
+def test_a_float64_model_gives_the_same_view():
+    """The outputs of a model in float64 are converted for the kernels, which read float32."""
+    origins, directions = rays_at_ball(200)
+    volume = ball_volume(30.0, 1)
+    expected = volume.render(origins, directions)
+    volume.model = DoubleField(30.0, extent=1)
+    seen = volume.render(origins, directions)
+    for name in ("color", "alpha", "distance"):
+        torch.testing.assert_close(getattr(seen, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
+
+
 def test_skipping_empty_space_changes_nothing():
     """A grid that has found the ball gives the same view as a fully occupied one, with a tenth of the samples."""
     origins, directions = rays_at_ball(300)
