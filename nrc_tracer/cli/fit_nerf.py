@@ -162,8 +162,13 @@ def nerf(photographs: PhotographOptions, options: FitOptions) -> None:
 
 
 def default_name(path: Path) -> str:
-    """Name of a set of photographs: that of its folder, but not of folders in which COLMAP numbers its results."""
+    """Name of a set of photographs: that of its folder, even where the path is that of its `transforms.json`.
+
+    Folders in which COLMAP numbers its results do not count.
+    """
     path = path.resolve()
+    if path.suffix.lower() == ".json" and path.stem.lower().startswith("transforms"):
+        path = path.parent
     while path.name in COLMAP_FOLDERS or path.name.isdecimal():
         path = path.parent
     return path.stem or "nerf"

@@ -229,10 +229,13 @@ def test_a_missing_data_set_is_refused(tmp_path):
         ("garden/dense/0", "garden"),
         ("garden/sparse/0", "garden"),
         ("garden/colmap/sparse/1", "garden"),
+        ("garden/transforms.json", "garden"),
+        ("garden/transforms_train.json", "garden"),
+        ("garden/room.json", "room"),
     ],
 )
 def test_snapshots_are_named_after_what_is_photographed(tmp_path, folder, name):
-    """COLMAP's numbered folders give no name."""
+    """COLMAP's numbered folders give no name, and neither does a `transforms.json`."""
     assert default_name(tmp_path / folder) == name
 
 
