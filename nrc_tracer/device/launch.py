@@ -14,10 +14,11 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, cached_property
 
 import warp as wp
 
+from nrc_tracer.device.crew import Crew, has_crews
 from nrc_tracer.device.kernel_cache import choose_kernel_cache
 
 BLOCKS_PER_THREAD = 8
@@ -92,6 +93,11 @@ class Launcher:
         if parallel:
             self._pool = ThreadPoolExecutor(self.threads - 1, "nrc", self._begin_thread)
             weakref.finalize(self, self._pool.shutdown, wait=False)
+
+    @cached_property
+    def crew(self) -> Crew | None:
+        """Threads for work of less than a millisecond, made on first use; None if there is one thread, or none can be had."""
+        return Crew(self.threads - 1) if self._pool is not None and has_crews() else None
 
     def run(
         self, kernel: wp.Kernel, count: int, arguments: Callable[[int], list], *, block_size: int | None = None

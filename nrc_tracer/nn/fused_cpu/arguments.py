@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import warp as wp
 
+from nrc_tracer.device.crew import Native
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn.encodings.grid import GridEncoding
 from nrc_tracer.nn.encodings.grid_cells import Level
@@ -28,31 +29,34 @@ class Recorded:
     """Launches of a kernel whose arguments are packed only once, one launch and one item per thread.
 
     Args:
-        kernel: The kernel; its first argument is the index of the item.
-        arguments: Its other arguments. The numbers in structs among them may change between runs; see `fields`.
+        kernel: The kernel; its first argument is the index of the item. The first item alone does all the work if no other comes.
+        arguments: Its other arguments. Numbers in arrays among them may change between runs; see `Structs`.
     """
 
     def __init__(self, kernel: wp.Kernel, arguments: list) -> None:
         kernel.module.load("cpu", 1)
         self._kernel, self._arguments = kernel, arguments
         self._launches: list[wp.Launch] = []
+        self._native: Native | None = None
 
     def run(self, launcher: TorchLauncher, items: int) -> None:
         """Run items 0 .. items - 1, at most one per thread, and wait for them."""
-        for item in range(len(self._launches), items):
-            inputs = [item, *self._arguments]
-            self._launches.append(wp.launch(self._kernel, dim=1, inputs=inputs, device="cpu", record_cmd=True))
+        native = self._native
+        if native is None or len(self._launches) < items:
+            for item in range(len(self._launches), items):
+                inputs = [item, *self._arguments]
+                self._launches.append(wp.launch(self._kernel, dim=1, inputs=inputs, device="cpu", record_cmd=True))
+            native = self._native = Native(self._launches)
         if items == 1:
-            self._launch(0)
+            native.run(0)
+        elif launcher.crew is not None:
+            launcher.crew.run(native, items)
         else:
-            launcher.each(self._launch, range(items))
-
-    def _launch(self, item: int) -> None:
-        self._launches[item].launch()
+            launcher.each(native.run, range(items))
 
 
 def fields(struct: Any) -> Any:
-    """The fields of a struct in the memory that recorded launches read. Setting them here takes a tenth of the time."""
+    """The fields of a struct in memory. Setting them here takes a tenth of the time."""
     return struct.__ctype__()
 
 

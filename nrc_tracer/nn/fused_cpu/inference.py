@@ -7,7 +7,7 @@ import threading
 from torch import Tensor
 
 from nrc_tracer.device.torch_launcher import TorchLauncher
-from nrc_tracer.nn.fused_cpu.arguments import Counters, Recorded, Slabs, fields, items_for, program_data
+from nrc_tracer.nn.fused_cpu.arguments import Counters, Recorded, Slabs, Structs, items_for, program_data
 from nrc_tracer.nn.fused_cpu.kernels import infer_kernel
 from nrc_tracer.nn.fused_cpu.program import STRETCH, Program
 from nrc_tracer.nn.fused_cpu.structs import Call
@@ -33,11 +33,11 @@ class FusedInference:
         self._items = 0
         self._slabs, self._stretch = Slabs(program.slab), program.stretch
         self._row_work = program.row_work
-        call = Call()
-        self._call = fields(call)
-        arguments = [program_data(program, n_input_dims, launcher), call]
+        calls = Structs(Call, 1)
+        self._call = calls.fields[0]
+        arguments = [program_data(program, n_input_dims, launcher), calls.array]
         self._run = Recorded(infer_kernel(program.grids), arguments)
-        self._counters = Counters([self._call])
+        self._counters = Counters(calls.fields)
 
     def __call__(self, x: Tensor, params: Tensor, kept: Tensor | None = None) -> Tensor:
         """The output, float32 [N, outputs].

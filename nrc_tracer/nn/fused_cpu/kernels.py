@@ -194,8 +194,8 @@ def infer_kernel(grids: tuple[tuple[int, int], ...]) -> wp.Kernel:
     def run(item: int, program: ProgramData, call: Call): ...
 
     @wp.kernel(module=module, enable_backward=False)
-    def infer(item: int, program: ProgramData, call: Call):
-        run(item, program, call)
+    def infer(item: int, program: ProgramData, calls: wp.array[Call]):
+        run(item, program, calls[0])
 
     return infer
 
