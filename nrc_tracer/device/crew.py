@@ -93,7 +93,7 @@ _LEAD = (
     int inside = __atomic_fetch_or(gate, closed, __ATOMIC_ACQ_REL) | closed;
     long twenty_microseconds[2] = {0, 20000};
     for (int tries = 0; inside != closed; inside = __atomic_load_n(gate, __ATOMIC_ACQUIRE)) {
-        if (++tries < 4000) NRC_REST;
+        if (++tries < 20000) NRC_REST;
         else system_call(futex, gate, wait_private, (long)inside, (void*)twenty_microseconds, (void*)0, 0l);
     }
 """

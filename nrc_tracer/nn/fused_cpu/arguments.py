@@ -21,8 +21,8 @@ from nrc_tracer.nn.fused_cpu.encoding_snippets import harmonic_coefficients
 from nrc_tracer.nn.fused_cpu.program import Program
 from nrc_tracer.nn.fused_cpu.structs import COUNTERS, LayerData, OutputData, PartData, ProgramData
 
-WORTH_SHARING = 1 << 22
-"""Smallest work that is shared among threads [multiplications]. Waking a thread takes about as long as less work would."""
+WORTH_SHARING = 1 << 20
+"""Smallest work that is shared among threads [multiplications]. Less work takes about as long as waking a thread."""
 
 
 class Recorded:

@@ -9,7 +9,7 @@ from torch import Tensor
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn.fused_cpu.arguments import Counters, Recorded, Slabs, Structs, items_for, program_data
 from nrc_tracer.nn.fused_cpu.kernels import infer_kernel
-from nrc_tracer.nn.fused_cpu.program import STRETCH, Program
+from nrc_tracer.nn.fused_cpu.program import SHORT_STRETCH, STRETCH, Program
 from nrc_tracer.nn.fused_cpu.structs import Call
 
 PIECES_PER_THREAD = 2
@@ -65,7 +65,7 @@ class FusedInference:
         """Prepare the arguments for calls with n rows."""
         # Long stretches read less of the tables. Several threads get several each, but not shorter ones than necessary
         threads = items_for(-(-n // STRETCH), self._launcher.threads, n * self._row_work)
-        shortest = -(-n // (threads if threads == 1 else PIECES_PER_THREAD * threads))
-        stretch = min(-(-shortest // STRETCH) * STRETCH, self._stretch)
+        shortest = max(STRETCH, -(-n // (threads if threads == 1 else PIECES_PER_THREAD * threads)))
+        stretch = min(-(-shortest // SHORT_STRETCH) * SHORT_STRETCH, self._stretch)
         self._items = min(-(-n // stretch), threads)
         self._call.n, self._call.stretch, self._call.slabs = n, stretch, self._slabs.address(self._items)

@@ -21,9 +21,9 @@ from nrc_tracer.nn.losses import TargetLoss
 from nrc_tracer.nn.optimizers.optimizer import Optimizer
 from nrc_tracer.nn.structure import Structure
 
-MOST_KEPT = 1 << 18
-"""Largest size of the results of layers that are kept for the derivatives [floats]. Reading more from memory takes as long as
-computing them again."""
+MOST_KEPT = 1 << 22
+"""Largest size of the results of layers that are kept for the derivatives [floats], so that large batches do not take more memory
+than their inputs and outputs."""
 
 
 def _read_averages_by(training: FusedTraining, chain: AdamChain) -> None:
@@ -71,7 +71,7 @@ class FusedModel:
         return self._inference(x, params)
 
     def infer_for_derivatives(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The output, and the results of the layers for `derivatives`, or None if repeating the forward pass is faster."""
+        """The output, and the results of the layers for `derivatives`, or None if they would be large or depend on grids."""
         program, n = self._training_program, x.shape[0]
         blocks = -(-n // program.block)
         if program.grids or blocks * program.kept_size > MOST_KEPT:

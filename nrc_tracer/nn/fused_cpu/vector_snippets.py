@@ -47,11 +47,11 @@ VECTORS = """
 #else
 #define NRC_PAUSE
 #endif
-// Wait for a counter: spin, which wakes fastest, then sleep 20 microseconds at a time. Threads that wait for long do so because
-// another process has the core of the last one; asleep, they leave it theirs
+// Wait for a counter: spin for about a millisecond, then sleep in turns. Threads that wait for longer do so because another
+// process has the core of the last one; asleep, they leave it theirs
 #define NRC_AWAIT(call, counter, count) \\
     for (int tries = 0; __atomic_load_n((int*)(call).counters + (counter), __ATOMIC_ACQUIRE) < (count); ++tries) { \\
-        if (tries < 2000 || !(call).sleep) NRC_PAUSE; \\
+        if (tries < 20000 || !(call).sleep) NRC_PAUSE; \\
         else ((Sleep)((call).sleep))(20); \\
     }
 #define NRC_AS_FLOATS(bits) __builtin_bit_cast(Floats, bits)
