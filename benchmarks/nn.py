@@ -1,6 +1,7 @@
 """Encodings and networks compared with blocks of matrix products, with torch and with Dr.Jit, and their distance to the ceiling.
 
-    python -m benchmarks.nn [--device cpu] [--threads 2] [--quick] [--json [FILE]]
+    python -m benchmarks.nn [--device cpu] [--threads 2] [--quick] [--cases cache field] [--operations training] [--sizes 10 14]
+                            [--json [FILE]]
 
 The models are a hash grid (16 levels of 2 features, base resolution 16, growth 1.5, 3-D) with tables of 2^15 and of 2^19 entries
 and an MLP of two hidden layers of 64 with ReLU, three outputs, RelativeL2 and Adam; the radiance cache's model; and the radiance

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.machine import core_count, describe_machine, device_slug
+from benchmarks.timing import PAUSE
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.nn import tinycudann as tcnn
 from nrc_tracer.nn import tinycudann_module
@@ -79,6 +80,10 @@ def time_pair(tasks: list[Callable[[], None]], clock: Callable[[], float], round
     times: list[list[float]] = [[] for _ in tasks]
     for _ in range(rounds):
         for found, task, repeat in zip(times, tasks, repeats, strict=True):
+            # Let the other task's threads end their spinning, then come up to speed again
+            time.sleep(PAUSE)
+            for _ in range(repeat):
+                task()
             start = clock()
             for _ in range(repeat):
                 task()
