@@ -1,7 +1,9 @@
 """Encodings and networks compared with blocks of matrix products, with torch and with Dr.Jit, and their distance to the ceiling.
 
-    python -m benchmarks.nn [--device cpu] [--threads 2] [--quick] [--cases cache field] [--operations training] [--sizes 10 14]
+    python -m benchmarks.nn [--device cpu] [--threads 2] [--quick] [--cases 0 2] [--operations training] [--sizes 10 14]
                             [--json [FILE]]
+
+Parts that are measured one after the other, by cases, operations or sizes, share a file of results.
 
 The models are a hash grid (16 levels of 2 features, base resolution 16, growth 1.5, 3-D) with tables of 2^15 and of 2^19 entries
 and an MLP of two hidden layers of 64 with ReLU, three outputs, RelativeL2 and Adam; the radiance cache's model; and the radiance
@@ -96,9 +98,11 @@ def measure_case(case: Case, device: torch.device, arguments: argparse.Namespace
     head = "".join(f"{name:>13}{'x ours':>8}" for name in peers)
     print(f"  {'ms':<12}{'queries':>8}{'ours':>9}{'of ceiling':>12}{head}")
     rows = []
-    sizes = [2**s for s in (QUICK_SIZES if arguments.quick else SIZES)]
+    sizes = [2**s for s in arguments.sizes or (QUICK_SIZES if arguments.quick else SIZES)]
     for operation in OPERATIONS if case.is_plain else OPERATIONS[1:]:
-        extra = [CACHE_STEP] if operation == "training" else []
+        if operation not in arguments.operations:
+            continue
+        extra = [CACHE_STEP] if operation == "training" and not arguments.sizes else []
         taken: dict[str, tuple[float, int]] = {}
         for size in sorted(sizes + extra):
             x, target = batch(size, device, case)
@@ -132,12 +136,36 @@ def measure_case(case: Case, device: torch.device, arguments: argparse.Namespace
     return {"case": case.name, "report": ours.model.backend_report(), **notes, "rows": rows}
 
 
+def merged(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """Earlier results with later ones of the same machine added, in place of those of the same case, operation and size.
+
+    Earlier results of another machine, or of other versions, are left out.
+    """
+    if earlier["machine"] != later["machine"]:
+        return later
+    cases = {case["case"]: case for case in earlier["results"]}
+    for case in later["results"]:
+        known = cases.get(case["case"], case)
+        rows = {(row["operation"], row["queries"]): row for row in (*known["rows"], *case["rows"])}
+        order = sorted(rows, key=lambda key: (OPERATIONS.index(key[0]), key[1]))
+        cases[case["case"]] = known | case | {"rows": [rows[key] for key in order]}
+    return {**later, "ceilings": earlier["ceilings"] | later["ceilings"], "results": list(cases.values())}
+
+
 def main() -> None:
     """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", help="cpu or cuda:0; a GPU if there is one unless given")
     parser.add_argument("--threads", type=int, default=default_threads(), help="threads on the CPU")
     parser.add_argument("--quick", action="store_true", help=f"at most 2^{QUICK_SIZES[-1]} queries, one hash grid")
+    parser.add_argument(
+        "--cases", type=int, nargs="+", choices=range(len(CASES)), metavar="N",
+        help="numbers of the models: " + ", ".join(f"{index} {case.name}" for index, case in enumerate(CASES)),
+    )  # fmt: skip
+    parser.add_argument("--operations", nargs="+", choices=OPERATIONS, default=OPERATIONS)
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", metavar="LOG2", help="binary logarithms of the number of queries"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", type=float, default=1.0, help="longest time of one call of a peer [s]")
     parser.add_argument("--json", nargs="?", type=Path, const=Path(), help="write results to this file, or to results/")
@@ -150,16 +178,17 @@ def main() -> None:
     machine |= {"device": gpu or "cpu", "threads": arguments.threads}
     print(", ".join(f"{k} {v}" for k, v in machine.items()))
     ceilings = Ceilings(device, arguments.threads, arguments.rounds)
-    cases = [case for case in CASES if not (arguments.quick and case is CASES[1])]
+    cases = [CASES[index] for index in arguments.cases or ((0, 2, 3) if arguments.quick else range(len(CASES)))]
     results = [measure_case(case, device, arguments, ceilings) for case in cases]
     print("\nceilings: " + ", ".join(f"{name} {rate / 1e9:.2f} G/s" for name, rate in ceilings.rates.items()))
     print(f"{time.time() - start:.0f} s in total")
     if arguments.json is not None:
         named = RESULTS / f"nn-{device_slug(gpu, arguments.threads)}.json"
         file = named if arguments.json == Path() else arguments.json
-        file.write_text(
-            json.dumps({"machine": machine, "ceilings": ceilings.rates, "results": results}, indent=1) + "\n"
-        )
+        document = {"machine": machine, "ceilings": ceilings.rates, "results": results}
+        if file.exists():
+            document = merged(json.loads(file.read_text()), document)
+        file.write_text(json.dumps(document, indent=1) + "\n")
         print(f"written to {file}")
 
 
