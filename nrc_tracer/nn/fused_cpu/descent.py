@@ -19,7 +19,7 @@ from nrc_tracer.nn.fused_cpu.arguments import Counters, Recorded, Slabs, Structs
 from nrc_tracer.nn.fused_cpu.kernels import training_kernels
 from nrc_tracer.nn.fused_cpu.loss_snippets import GIVEN
 from nrc_tracer.nn.fused_cpu.loss_snippets import NUMBERS as LOSSES
-from nrc_tracer.nn.fused_cpu.program import GROUPS, STRETCH, Program
+from nrc_tracer.nn.fused_cpu.program import GROUPS, SHORT_STRETCH, STRETCH, Program
 from nrc_tracer.nn.fused_cpu.structs import Call, GridData, Step, Update
 from nrc_tracer.nn.losses import Huber, LossFunction, RoundedMape, TargetLoss
 from nrc_tracer.nn.regions import Regions
@@ -246,8 +246,9 @@ class FusedTraining:
     def _divide(self, count: int) -> None:
         """Divide the work of the first `count` steps, given their numbers of rows, and allocate the memory that they share."""
         calls, steps, threads = self._calls.fields[:count], self._steps.fields[:count], self._launcher.threads
+        unit = STRETCH if self.grids or steps[0].optimizes else 2 * SHORT_STRETCH
         for call, step in zip(calls, steps, strict=True):
-            rows = STRETCH * -(-call.n // (STRETCH * GROUPS))
+            rows = unit * -(-call.n // (unit * GROUPS))
             groups = -(-call.n // rows)
             # Long stretches read less of the tables, but every thread gets several pieces of work
             shared = groups if threads == 1 else groups // (2 * threads)
