@@ -21,9 +21,6 @@ from nrc_tracer.nn.fused_cpu.encoding_snippets import harmonic_coefficients
 from nrc_tracer.nn.fused_cpu.program import Program
 from nrc_tracer.nn.fused_cpu.structs import COUNTERS, LayerData, OutputData, PartData, ProgramData
 
-WORTH_SHARING = 1 << 20
-"""Smallest work that is shared among threads [multiplications]. Less work takes about as long as waking a thread."""
-
 
 class Recorded:
     """Launches of a kernel whose arguments are packed only once, one launch and one item per thread.
@@ -131,15 +128,16 @@ class Slabs:
         return self._address
 
 
-def items_for(shares: int, threads: int, work: int) -> int:
+def items_for(shares: int, threads: int, work: int, smallest: int) -> int:
     """The number of items that share `shares` equal pieces of work, at most one per thread.
 
     Args:
         shares: Number of pieces.
         threads: Number of threads.
         work: Size of all pieces together [multiplications].
+        smallest: Smallest work that is shared.
     """
-    return min(shares, threads if work >= WORTH_SHARING else 1)
+    return min(shares, threads if work >= smallest else 1)
 
 
 def rows_of(struct: Any, count: int) -> np.ndarray:

@@ -33,6 +33,10 @@ PARAMS_PER_PIECE = 16384
 PASSES = 3
 """Work of a forward and a backward pass, in forward passes."""
 
+WORTH_SHARING = 1 << 23
+"""Smallest work that is shared among threads [multiplications]. It is larger than in inference, since threads also wait for one
+another between the passes and the sums."""
+
 MARKED = 128
 """Number of gradients whose marks are read at a time."""
 
@@ -256,7 +260,7 @@ class FusedTraining:
             step.weight = 1.0 / (call.n * self._n_outputs)
         n, groups = max(call.n for call in calls), max(step.groups for step in steps)
         shares = max(groups, self._n_regions + self._n_slices) if steps[0].optimizes else groups
-        self._items = items_for(shares, threads, sum(call.n for call in calls) * self._row_work)
+        self._items = items_for(shares, threads, sum(call.n for call in calls) * self._row_work, WORTH_SHARING)
         if self._d_features.shape[0] < n * self._n_grid_columns:
             self._d_features = torch.empty(n * self._n_grid_columns)
         if self._points.shape[0] < n * self._n_grid_inputs:

@@ -12,6 +12,9 @@ from nrc_tracer.nn.fused_cpu.kernels import infer_kernel
 from nrc_tracer.nn.fused_cpu.program import SHORT_STRETCH, STRETCH, Program
 from nrc_tracer.nn.fused_cpu.structs import Call
 
+WORTH_SHARING = 1 << 20
+"""Smallest work that is shared among threads [multiplications]. Less takes about as long as starting it on another thread."""
+
 PIECES_PER_THREAD = 2
 """Number of pieces of work per thread, where there are several threads and enough points, so that one slow thread does not delay
 the others."""
@@ -64,7 +67,7 @@ class FusedInference:
     def _divide(self, n: int) -> None:
         """Prepare the arguments for calls with n rows."""
         # Long stretches read less of the tables. Several threads get several each, but not shorter ones than necessary
-        threads = items_for(-(-n // STRETCH), self._launcher.threads, n * self._row_work)
+        threads = items_for(-(-n // STRETCH), self._launcher.threads, n * self._row_work, WORTH_SHARING)
         shortest = max(STRETCH, -(-n // (threads if threads == 1 else PIECES_PER_THREAD * threads)))
         stretch = min(-(-shortest // SHORT_STRETCH) * SHORT_STRETCH, self._stretch)
         self._items = min(-(-n // stretch), threads)

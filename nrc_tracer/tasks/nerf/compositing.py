@@ -22,8 +22,8 @@ MIN_TRANSMITTANCE = 1e-4
 """Transmittance below which a ray ends."""
 MAX_LOG_DENSITY = 15.0
 """Raw densities are clamped to +- this value."""
-RAYS_PER_LAUNCH = 512
-"""Rays per launch on the CPU."""
+RAYS_PER_LAUNCH = 2048
+"""Most rays per launch on the CPU. The arguments of a launch take some 0.03 ms to pack."""
 
 wp.set_module_options({"enable_backward": False})
 
