@@ -3,6 +3,7 @@
 import warp as wp
 
 from nrc_tracer.cache.records import BROKEN, IN_CACHE, Records
+from nrc_tracer.cache.residuals import ResidualRecord, half_of
 from nrc_tracer.device.finite import all_finite
 from nrc_tracer.device.random_bits import GOLDEN, mix_bits, shuffled
 
@@ -135,3 +136,44 @@ def add_samples(
     sample = wp.vec3d(wp.float64(value[0]), wp.float64(value[1]), wp.float64(value[2]))
     sums[path] = sums[path] + sample
     squares[path] = squares[path] + wp.cw_mul(sample, sample)
+
+
+@wp.kernel(enable_backward=False)
+def add_samples_and_residuals(
+    records: Records,
+    upto: wp.array[int],
+    predictions: wp.array[wp.vec3],
+    continue_probability: float,
+    base: int,
+    sums: wp.array[wp.vec3d],
+    squares: wp.array[wp.vec3d],
+    dropped: wp.array[int],
+    residuals: ResidualRecord,
+    number: wp.array[int],
+):
+    """Add the cached sample of path `base + tid` to the pixel of that index, and what it lacks to the pixel's residuals.
+
+    The arguments are those of `add_samples`. Every path with a cut gives the sample gathered[0] + T C. One that continued beyond
+    its cut, with probability q, also gives the residual T (L - C) / q, to the half of sample `number[0]`.
+    """
+    path = base + wp.tid()
+    first = path * (records.capacity + 1)
+    value = records.gathered[first]
+    residual = wp.vec3(0.0)
+    if records.count[path] > 0:
+        throughput = records.throughput[path * records.capacity]
+        scattered = predictions[upto[path] - 1]
+        value += wp.cw_mul(throughput, scattered)
+        if records.status[path] != IN_CACHE:
+            residual = wp.cw_mul(throughput, records.gathered[first + 1] - scattered) / continue_probability
+    if records.status[path] == BROKEN or not all_finite(value) or not all_finite(residual):
+        dropped[path] = dropped[path] + 1
+        return
+    sample = wp.vec3d(wp.float64(value[0]), wp.float64(value[1]), wp.float64(value[2]))
+    sums[path] = sums[path] + sample
+    squares[path] = squares[path] + wp.cw_mul(sample, sample)
+    if records.count[path] > 0 and records.status[path] != IN_CACHE:
+        r = wp.vec3d(wp.float64(residual[0]), wp.float64(residual[1]), wp.float64(residual[2]))
+        half = half_of(number[0])
+        residuals.sums[half, path] = residuals.sums[half, path] + r
+        residuals.squares[half, path] = residuals.squares[half, path] + wp.cw_mul(r, r)

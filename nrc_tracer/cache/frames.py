@@ -19,6 +19,7 @@ from nrc_tracer.cache.assembly import propagate_targets
 from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.cache_file import IN_MEMORY, read_cache_file
+from nrc_tracer.cache.correction import Correction, estimate_correction
 from nrc_tracer.cache.held_out import HeldOut
 from nrc_tracer.cache.layers import cache_layers
 from nrc_tracer.cache.mode import CacheMode
@@ -26,6 +27,7 @@ from nrc_tracer.cache.path_source import FilmArrays, PathSource
 from nrc_tracer.cache.probes import Probes
 from nrc_tracer.cache.recorded_frames import RecordedRendering, RecordedTraining
 from nrc_tracer.cache.rendering import Rendering
+from nrc_tracer.cache.residuals import HALVES, Residuals, half_counts
 from nrc_tracer.cache.schedule import (
     Done,
     EndFrame,
@@ -82,7 +84,8 @@ class CachedFrames:
 
         self._watch = Stopwatch(source.launcher)
         self._probes = Probes(cache, source, self._watch, twice=mode is CacheMode.UNBIASED)
-        self._rendering = Rendering(cache, mode, source, self._pixels, self._watch)
+        self._residuals = Residuals.zeros(self._pixels.paths, self.device)
+        self._rendering = Rendering(cache, mode, source, self._pixels, self._watch, self._residuals)
         self._training = Training(cache, source, self._watch, records=self.records, steps=self.steps)
         self._recorded_rendering: RecordedRendering | None = None
         self._recorded_training: RecordedTraining | None = None
@@ -95,6 +98,7 @@ class CachedFrames:
         """Begin a new image, after a change of camera, seed or scene; the cache stays as it is."""
         self._recorded_rendering = self._recorded_training = None
         self.image.begin_image()
+        self._residuals.clear()
         self.training_density = torch.zeros(self._pixels.paths, dtype=torch.int32, device=self.device)
 
     def forget_view(self) -> None:
@@ -131,6 +135,11 @@ class CachedFrames:
     def is_warm(self) -> bool:
         """Whether the warm-up is over."""
         return schedule.is_warm(self.cache.state, self._known())
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether paths that continue beyond the cache correct the image."""
+        return self.mode is CacheMode.ON
 
     @property
     def is_path_tracing(self) -> bool:
@@ -244,7 +253,7 @@ class CachedFrames:
             return
         if self._recorded_rendering is None or not self._recorded_rendering.fits():
             self._recorded_rendering = RecordedRendering(
-                self.cache, self.mode, self.source, film, self._pixels, self._watch
+                self.cache, self.mode, self.source, film, self._pixels, self._watch, self._residuals
             )
         self._recorded_rendering.render(sample, self.image)
 
@@ -267,6 +276,16 @@ class CachedFrames:
             )
         self._recorded_training.train(action.unbiased)
 
+    def correction(self, samples: int, guide: np.ndarray | None = None) -> Correction:
+        """What the image lacks after `samples` samples per pixel: see `estimate_correction`. Only in mode `on`."""
+        shape = (HALVES, self.source.height, self.source.width, 3)
+        sums, squares = (x.cpu().numpy().reshape(shape) for x in (self._residuals.sums, self._residuals.squares))
+        return estimate_correction(sums, squares, half_counts(samples), guide)
+
+    def add_residuals(self, sums: np.ndarray, squares: np.ndarray) -> None:
+        """Add residuals of samples that were traced elsewhere, float64 [2, height, width, 3] each."""
+        self._residuals.add(*(torch.from_numpy(x).reshape(HALVES, -1, 3).to(self.device) for x in (sums, squares)))
+
     def layers(self, samples: int) -> dict[str, np.ndarray]:
         """The layers of the cache that `cache_layers` makes, from the image's first `samples` samples."""
         return cache_layers(self.cache, self.source, self.training_density, samples)
@@ -276,7 +295,10 @@ class CachedFrames:
     def to_bytes(self) -> bytes:
         """The cache and the state of this image, for `restore`."""
         self.collect()
-        return self.cache.to_bytes(self.image, self._probes.held_out.tensors())
+        tensors = self._probes.held_out.tensors()
+        if self.is_corrected:
+            tensors |= self._residuals.tensors()
+        return self.cache.to_bytes(self.image, tensors)
 
     def restore(self, data: bytes) -> None:
         """Continue from the result of `to_bytes`, to the same bits.
@@ -285,9 +307,15 @@ class CachedFrames:
             CacheError, SnapshotError: The bytes are damaged or not a cache.
         """
         file = read_cache_file(SnapshotBytes(IN_MEMORY, data))
-        held_out = HeldOut.from_tensors(file.snapshot.extra, self.device)
+        extra = file.snapshot.extra
+        paths = {name: tensor for name, tensor in extra.items() if not Residuals.is_name(name)}
+        held_out = HeldOut.from_tensors(paths, self.device)
+        if self.is_corrected:
+            self._residuals.check(extra)
         self.cache.restore(file, device=self.device, threads=self.source.launcher.threads)
         self._probes.held_out, self.image = held_out, file.metadata.image or ImageState()
+        if self.is_corrected:
+            self._residuals.assign(extra)
 
     def load_kernels(self) -> None:
         """Load the kernels of frames and of the network, compiling them on the first run."""
@@ -340,6 +368,10 @@ class CachedFrames:
             "skipped_steps": cache.trainer.skipped_steps,
             "gain": cache.gain,
         }
+        if self.is_corrected and image.paths:
+            correction = self.correction(image.paths // self._pixels.paths)
+            report["correction"] = correction.mean.tolist()
+            report["correction_error"] = correction.mean_error.tolist()
         if image.continue_probability is not None:
             report["continue_probability"] = image.continue_probability
             report |= dataclasses.asdict(self._probes.found().cost(cache.predict))

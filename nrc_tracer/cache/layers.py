@@ -17,7 +17,7 @@ from nrc_tracer.device.torch_launcher import single_threaded_torch
 def cache_layers(
     cache: RadianceCache, source: PathSource, training_density: Tensor, samples: int
 ) -> dict[str, np.ndarray]:
-    """The layers of the cache that `Renderer.layers` describes, from the image's first `samples` samples.
+    """Layers that show the cache, as `nrc_tracer.tracer.image_layers` describes them, from the image's first `samples` samples.
 
     Args:
         cache: The cache, which has begun.

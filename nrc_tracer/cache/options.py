@@ -39,6 +39,7 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         capacity: Largest number of vertices of a path that are recorded.
         unbiased: u: share of training suffixes that end by Russian roulette alone instead of in the cache, after the warm-up.
         warm_up_unbiased: u during the warm-up.
+        correction: Share of the image's paths that continue beyond their end in the cache, to correct it; in mode `on`.
         factorize: Whether the network learns radiance divided by reflectance.
         average: Whether rendering uses the average of the weights over training.
         freeze: Whether a trained cache learns no more.
@@ -63,6 +64,7 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     capacity: int = 16
     unbiased: float = 0.25
     warm_up_unbiased: float = 1.0
+    correction: float = 0.5
     factorize: bool = True
     average: bool = True
     freeze: bool = False
@@ -83,6 +85,7 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         "capacity": (2, 1024),
         "unbiased": (0.0, 1.0),
         "warm_up_unbiased": (0.0, 1.0),
+        "correction": (1.0 / 64.0, 1.0),
     }
 
     _WHOLE: ClassVar[frozenset[str]] = frozenset({"train_frames", "records", "steps", "train_every", "capacity"})

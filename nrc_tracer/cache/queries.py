@@ -9,12 +9,19 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from nrc_tracer.cache.assembly import add_samples, draw_records, gather_ends, propagate_targets
+from nrc_tracer.cache.assembly import (
+    add_samples,
+    add_samples_and_residuals,
+    draw_records,
+    gather_ends,
+    propagate_targets,
+)
 from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.features import FEATURES
 from nrc_tracer.cache.marked import LIGHT_ITEMS, Marked
 from nrc_tracer.cache.path_source import FilmArrays
+from nrc_tracer.cache.residuals import ResidualRecord
 from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.torch_launcher import TorchLauncher
 
@@ -110,6 +117,7 @@ def add_to_film(
     predictions: Tensor,
     probability: float,
     film: FilmArrays,
+    residuals: tuple[ResidualRecord, Tensor] | None = None,
 ) -> None:
     """Add a sample to each pixel.
 
@@ -120,9 +128,15 @@ def add_to_film(
         predictions: Predictions there, float32 [number of ends, 3].
         probability: Probability with which paths were continued beyond their cut.
         film: The film's sums.
+        residuals: Sums for what continued paths find beyond the prediction, and the index of the sample, int32 [1]. Without
+            them, it is added to the sample itself.
     """
     before = [buffers.record, as_warp(ends.upto), as_warp(predictions, wp.vec3), probability]
-    _launch(launcher, add_samples, buffers.paths, lambda base: [*before, base, *film])
+    if residuals is None:
+        _launch(launcher, add_samples, buffers.paths, lambda base: [*before, base, *film])
+        return
+    after = [*film, residuals[0], as_warp(residuals[1])]
+    _launch(launcher, add_samples_and_residuals, buffers.paths, lambda base: [*before, base, *after])
 
 
 def _launch(launcher: TorchLauncher, kernel: Any, count: int, arguments: Callable[[int], list]) -> None:

@@ -23,6 +23,7 @@ from nrc_tracer.cache.path_source import FilmArrays, PathSource, make_cuts, tile
 from nrc_tracer.cache.queries import add_to_film, draw_batch, predict_ends, targets_of
 from nrc_tracer.cache.records import IN_CACHE
 from nrc_tracer.cache.rendering import cut_mode
+from nrc_tracer.cache.residuals import Residuals
 from nrc_tracer.cache.state import ImageState
 from nrc_tracer.cache.tiles import PATHS_PER_RECORD, choose_tiles
 from nrc_tracer.cache.training import TRAINING_STREAM
@@ -37,11 +38,12 @@ class RecordedRendering:
 
     Args:
         cache: The cache, made with `fused=True`.
-        mode: What the cache is used for, `on` or `view`.
+        mode: What the cache is used for: `on`, `raw` or `view`.
         source: What traces paths.
         film: The film's sums.
         buffers: Room for one path through each pixel.
         watch: Adds up the time of tracing and of queries.
+        residuals: What continued paths find beyond the predictions, in mode `on`.
     """
 
     def __init__(
@@ -52,10 +54,13 @@ class RecordedRendering:
         film: FilmArrays,
         buffers: RecordBuffers,
         watch: Stopwatch,
+        residuals: Residuals,
     ) -> None:
         self._cache, self._source, self._film, self._buffers, self._watch = cache, source, film, buffers, watch
         self._made_for = _baked(cache)
-        self._cuts = make_cuts(cache, source, cut_mode(mode), 0, 0.0)
+        self._probability = cache.options.correction if mode is CacheMode.ON else 0.0
+        self._cuts = make_cuts(cache, source, cut_mode(mode), 0, self._probability)
+        self._residuals = (residuals.record(), self._cuts.sample) if mode is CacheMode.ON else None
         device = source.launcher.torch_device
         self._features = torch.zeros((buffers.paths, FEATURES), device=device)
         self._counts = torch.zeros(3, dtype=torch.int64, device=device)
@@ -94,7 +99,7 @@ class RecordedRendering:
         buffers, launcher = self._buffers, self._source.launcher
         ends = Marked.of(buffers.count > 0, launcher)
         predictions = predict_ends(self._cache, launcher, buffers, ends, room=self._features)
-        add_to_film(launcher, buffers, ends, predictions, 0.0, self._film)
+        add_to_film(launcher, buffers, ends, predictions, self._probability, self._film, self._residuals)
         self._counts += torch.cat((ends.count.long(), torch.stack((buffers.depth.sum(), buffers.length.sum()))))
 
 

@@ -11,6 +11,7 @@ from nrc_tracer.cache.marked import Marked
 from nrc_tracer.cache.mode import CacheMode
 from nrc_tracer.cache.path_source import FilmArrays, PathSource, make_cuts
 from nrc_tracer.cache.queries import add_to_film, predict_ends
+from nrc_tracer.cache.residuals import Residuals
 from nrc_tracer.cache.state import ImageState
 from nrc_tracer.device.recording import Stopwatch
 
@@ -29,30 +30,41 @@ class Rendering:
         source: What traces paths.
         buffers: Room for one path through each pixel.
         watch: Adds up the time of tracing and of queries.
+        residuals: What continued paths find beyond the predictions, in mode `on`.
     """
 
     def __init__(
-        self, cache: RadianceCache, mode: CacheMode, source: PathSource, buffers: RecordBuffers, watch: Stopwatch
+        self,
+        cache: RadianceCache,
+        mode: CacheMode,
+        source: PathSource,
+        buffers: RecordBuffers,
+        watch: Stopwatch,
+        residuals: Residuals,
     ) -> None:
         self._cache, self._mode, self._source, self._buffers, self._watch = cache, mode, source, buffers, watch
+        self._residuals = residuals
 
     def render(self, sample: int, film: FilmArrays, image: ImageState) -> None:
         """Add sample number `sample` to every pixel of the film, and count its paths and queries."""
         probability = 0.0
         if self._mode is CacheMode.UNBIASED:
             probability = 1.0 if image.continue_probability is None else image.continue_probability
+        elif self._mode is CacheMode.ON:
+            probability = self._cache.options.correction
         cuts = make_cuts(self._cache, self._source, cut_mode(self._mode), sample, probability)
+        residuals = (self._residuals.record(), cuts.sample) if self._mode is CacheMode.ON else None
         buffers, launcher = self._buffers, self._source.launcher
         with self._watch.time("trace"):
             self._source.trace(buffers, cuts)
         with self._watch.time("query"):
             ends = Marked.of(buffers.count > 0, launcher)
-            if probability < 1.0:
+            if probability < 1.0 or residuals is not None:
                 predictions = predict_ends(self._cache, launcher, buffers, ends)
                 image.queries += int(ends.count)
                 image.query_vertices += int(buffers.depth.sum())
             else:
                 predictions = torch.zeros((buffers.paths, 3), device=launcher.torch_device)
-            add_to_film(launcher, buffers, ends, predictions, probability, film)
+            add_to_film(launcher, buffers, ends, predictions, probability, film, residuals)
             image.paths += buffers.paths
             image.path_vertices += int(buffers.length.sum())

@@ -17,7 +17,7 @@ from nrc_tracer.cli.values import POSITIVE, Several, distinct, json_pairs
 if TYPE_CHECKING:
     from nrc_tracer.cache import RadianceCache
 
-MODES = ("on", "unbiased", "view")
+MODES = ("on", "raw", "unbiased", "view")
 ENCODINGS = ("hash", "triangle-wave")
 
 SETTINGS = {
@@ -30,14 +30,14 @@ SETTINGS = {
 """The options that are settings of a cache, with the names that `CacheOptions` has for them."""
 RARE_SETTINGS = (
     *("train_spread", "feature_size", "records", "steps", "train_every", "decay_frames", "capacity", "unbiased"),
-    *("warm_up_unbiased", "factorize", "average", "backend", "precision", "deterministic", "fused"),
+    *("warm_up_unbiased", "correction", "factorize", "average", "backend", "precision", "deterministic", "fused"),
 )
 """The other settings of `CacheOptions`, for `--cache-option`."""
 
 _MODE_HELP = (
-    "How the neural radiance cache is used, which is trained while it renders. on: paths end in it, which is fast but biased; "
-    "the bias is measured and printed. unbiased: some paths continue, and correct the cache without bias. view: show what the "
-    "cache has learned."
+    "How the neural radiance cache is used, which is trained while it renders. on: most paths end in it, and what the others "
+    "find corrects the image, whose bias vanishes as samples come in. raw: all paths end in it, without correction; the bias is "
+    "measured and printed. unbiased: some paths continue, and correct each sample. view: show what the cache has learned."
 )
 
 _setting_options = (
@@ -239,7 +239,7 @@ def _choice(values: dict[str, Any]) -> CacheChoice:
         files = {"cache_load": load, "cache_save": save}
         names = [*given, *(name for name, file in files.items() if file is not None)]
         if names:
-            raise click.UsageError(f"{_as_typed(names[0])} needs --cache on, unbiased or view.")
+            raise click.UsageError(f"{_as_typed(names[0])} needs --cache on, raw, unbiased or view.")
     if "cache_freeze" in given and load is None:
         raise click.UsageError("--cache-freeze needs --cache-load: a cache that was never trained shows nothing.")
     settings = _settings(given)

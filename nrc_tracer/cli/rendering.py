@@ -189,7 +189,7 @@ def _warn_of_choices(renderer: Renderer, warn: Warnings) -> None:
     """Warn if Embree is not used although nothing else was chosen, or if options do not fit together."""
     if renderer.notice:
         warn(renderer.notice)
-    if renderer.cache is not None and renderer.cache_mode == "on" and renderer.max_depth is not None:
+    if renderer.cache is not None and renderer.cache_mode == "raw" and renderer.max_depth is not None:
         warn(
             f"max_depth {renderer.max_depth} limits the paths but not the light that the cache adds at their ends, so the image "
             "is that of neither limit; --max-depth -1 removes it"
@@ -310,5 +310,5 @@ def _print_result(summary: dict[str, Any], options: RenderOptions) -> None:
         )
     if not options.messages.quiet:
         if "cache" in summary:
-            click.echo(cache_line(summary["cache"]), err=True)
+            click.echo(cache_line(summary), err=True)
         click.echo(result_line(summary), err=True)

@@ -36,7 +36,7 @@ def dropped_warning(renderer: Renderer) -> str | None:
 
 def cache_warning(report: dict[str, Any]) -> str | None:
     """Return a warning if paths end in a cache that is not known to be accurate; None otherwise."""
-    if report["mode"] != "on" or report["converged"]:
+    if report["mode"] != "raw" or report["converged"]:
         return None
     return (
         f"the cache is not known to be accurate to 3 %: {bias_words(report)} after {report['warm_up_frames']} frames of "
@@ -82,8 +82,9 @@ def result_line(summary: dict[str, Any]) -> str:
     return f"{', '.join(summary['outputs'])}  {size}, {noise}{summary['seconds']:.1f} s ({speed})"
 
 
-def cache_line(report: dict[str, Any]) -> str:
+def cache_line(summary: dict[str, Any]) -> str:
     """Describe what the cache did: `cache: bias +0.4 % (+- 0.7 %); 64 frames of warm-up (2.3 s), 0.98 queries per path, ...`."""
+    report = summary["cache"]
     if report.get("continue_probability") == 1.0:
         return "cache: not used, because correcting it would cost more here than it saves; all paths were traced to their ends"
     seconds = report["seconds"]
@@ -93,9 +94,19 @@ def cache_line(report: dict[str, Any]) -> str:
         for key, name in (("trace", "tracing"), ("query", "queries"), ("train", "training"))
     )
     return (
-        f"cache: {bias_words(report)}; {report['warm_up_frames']} frames of warm-up ({report['warm_up_seconds']:.1f} s), "
+        f"cache: {bias_words(report)}{_correction_words(summary)}; "
+        f"{report['warm_up_frames']} frames of warm-up ({report['warm_up_seconds']:.1f} s), "
         f"{report['queries_per_path']:.2f} queries per path, {report['mean_path_length']:.1f} vertices per path; {shares}"
     )
+
+
+def _correction_words(summary: dict[str, Any]) -> str:
+    """Return what the correction adds to the image's mean, and its standard error, as text; nothing without a correction."""
+    means, errors = (summary["cache"].get(name) for name in ("correction", "correction_error"))
+    image = sum(summary["mean"])
+    if means is None or errors is None or image <= 0.0:
+        return ""
+    return f", corrected by {100 * sum(means) / image:+.1f} % (+- {100 * sum(errors) / image:.1f} %)"
 
 
 def bias_words(report: dict[str, Any]) -> str:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from nrc_tracer.cache.state import ImageState
 from nrc_tracer.cluster.ledger import WINDOW, Ledger, Unit
 from nrc_tracer.errors import ClusterError
@@ -140,12 +138,10 @@ class FilmAssembly:
         """Take the sums of a unit; return whether the film has grown."""
         renderer, rows = self._renderer, self._strips[unit.strip].slice
         if unit.first not in self._blocks:
-            shape = (renderer.height, renderer.width)
-            empty = BlockSums(np.empty((*shape, 3)), np.empty((*shape, 3)), np.empty(shape, np.int32))
+            empty = BlockSums.for_parts_like(sums, renderer.height)
             self._blocks[unit.first] = _Block(empty, unit.samples, len(self._strips))
         block = self._blocks[unit.first]
-        block.sums.sums[rows], block.sums.squares[rows] = sums.sums, sums.squares
-        block.sums.dropped[rows] = sums.dropped
+        block.sums.assign_rows(rows, sums)
         block.missing -= 1
         before = renderer.samples
         while renderer.samples in self._blocks and not self._blocks[renderer.samples].missing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,7 +106,7 @@ class Node:
                 sums, counts = self._round[1].trace(self._strips[unit.strip], unit.first, unit.samples)
         except Exception as error:
             raise ClusterError(_line(error)) from error
-        return Result(BlockSums(sums.sums, sums.squares, sums.dropped.astype(np.uint8)), counts)
+        return Result(replace(sums, dropped=sums.dropped.astype(np.uint8)), counts)
 
 
 def _line(error: Exception) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-MODES = {"off": "uncached", "on": "cached", "unbiased": "unbiased", "view": "view"}
+MODES = {"off": "uncached", "on": "cached", "raw": "uncorrected", "unbiased": "unbiased", "view": "view"}
 """Names of the modes in tables and figures."""
 
 
@@ -15,7 +15,7 @@ class Setting:
     """A way to render.
 
     Attributes:
-        mode: `off` is plain path tracing; `on`, `unbiased` and `view` are the modes of the radiance cache.
+        mode: `off` is plain path tracing; `on`, `raw`, `unbiased` and `view` are the modes of the radiance cache.
         encoding: Encoding of the cache's network; None without a cache.
         name: Name in tables and figures.
     """
@@ -45,7 +45,7 @@ def make_settings(
 
     Args:
         encodings: Encodings of the cache.
-        modes: Modes of the cache: some of `on`, `unbiased` and `view`.
+        modes: Modes of the cache: some of `on`, `raw`, `unbiased` and `view`.
     """
     encodings = tuple(dict.fromkeys(encodings))
     several = len(encodings) > 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
 
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.cache.assembly import propagate_targets
@@ -11,6 +13,7 @@ from nrc_tracer.cache.cache_file import IN_MEMORY, read_cache_file
 from nrc_tracer.cache.frames import CachedFrames
 from nrc_tracer.cache.mode import CacheMode
 from nrc_tracer.cache.rendering import Rendering
+from nrc_tracer.cache.residuals import HALVES, Residuals
 from nrc_tracer.cache.state import ImageState
 from nrc_tracer.device.recording import Stopwatch
 from nrc_tracer.device.torch_launcher import single_threaded_torch
@@ -70,10 +73,15 @@ class CachedStripTracer:
         source = self._source.in_rows(strip.first, strip.rows)
         launcher = source.launcher
         buffers = RecordBuffers.allocate(source.width * strip.rows, 1, launcher.torch_device)
-        rendering = Rendering(self._cache, self._mode, source, buffers, Stopwatch(launcher))
+        residuals = Residuals.zeros(buffers.paths, launcher.torch_device)
+        rendering = Rendering(self._cache, self._mode, source, buffers, Stopwatch(launcher), residuals)
         arrays = block_arrays(buffers.paths, launcher.device)
         counts = ImageState(continue_probability=self._image.continue_probability)
         with single_threaded_torch(launcher):
             for sample in range(first, first + count):
                 rendering.render(sample, arrays, counts)
-        return block_sums(arrays, strip.rows), counts
+        sums = block_sums(arrays, strip.rows)
+        if self._mode is CacheMode.ON:
+            both = torch.stack((residuals.sums, residuals.squares)).cpu().numpy()
+            sums = replace(sums, residuals=both.reshape(2, HALVES, strip.rows, -1, 3))
+        return sums, counts

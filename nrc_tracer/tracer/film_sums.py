@@ -43,11 +43,27 @@ class BlockSums:
         sums: Sum of the samples, float64 [rows, width, 3].
         squares: Sum of their squares, float64 [rows, width, 3].
         dropped: Number of dropped samples, int32 [rows, width].
+        residuals: Sums of the residuals of each half of the samples and of their squares, float64 [2, 2, rows, width, 3]; None
+            unless a cached image is corrected by them.
     """
 
     sums: np.ndarray
     squares: np.ndarray
     dropped: np.ndarray
+    residuals: np.ndarray | None = None
+
+    @classmethod
+    def for_parts_like(cls, part: BlockSums, rows: int) -> BlockSums:
+        """Room for `rows` rows of which `part` has some."""
+        width = part.dropped.shape[1]
+        residuals = None if part.residuals is None else np.empty((2, 2, rows, width, 3))
+        return cls(np.empty((rows, width, 3)), np.empty((rows, width, 3)), np.empty((rows, width), np.int32), residuals)
+
+    def assign_rows(self, rows: slice, part: BlockSums) -> None:
+        """Put the sums of these rows in their place."""
+        self.sums[rows], self.squares[rows], self.dropped[rows] = part.sums, part.squares, part.dropped
+        if self.residuals is not None:
+            self.residuals[:, :, rows] = part.residuals
 
 
 def moments(sums: np.ndarray, squares: np.ndarray, dropped: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:

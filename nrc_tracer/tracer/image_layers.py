@@ -1,4 +1,33 @@
-"""The layers of an image by name: what its first samples hit first, the variance of a sample, and the state of a cache."""
+"""The layers of an image by name: what its first samples hit first, the variance of a sample, and the state of a cache.
+
+The means over the image's first 64 samples (all, if it has fewer; one, if it has none yet) of
+
+* `albedo`, [height, width, 3]: colour of the diffuse base, 1 for glass and mirrors, black where there is nothing;
+* `normal`, [height, width, 3]: shading normal of the visible side, in world space; 0 where there is nothing;
+* `depth`, [height, width]: distance along the camera's axis; infinite where there is nothing;
+* `position`, [height, width, 3]: in world space; 0 where there is nothing;
+
+and of the first sample, with -1 for nothing,
+
+* `shape`, [height, width], int32: index of the shape, instances counted one by one;
+* `material`, [height, width], int32: 0 is the grey of shapes without one, i the scene's i-th;
+
+and `variance`, [height, width, 3]: of one sample of the image, as in `Renderer.moments`. Surfaces cut away by a mask are not
+seen.
+
+With a cache, means over the first 16 samples of
+
+* `path_length`, [height, width]: vertices of a path;
+* `cache_depth`, [height, width]: number of the vertex, counted from 1, at which a path ends in the cache, over the paths that do;
+  0 where none does;
+* `cache_prediction` and `cache_target`, [height, width, 3]: the cache's predictions at the first surface that is no mirror, and
+  what paths find there, both as the camera sees them;
+
+and, over the whole image,
+
+* `training_density`, [height, width]: training paths that began in each pixel;
+* `correction`, [height, width, 3]: what the image has in addition to its cached samples; 0 but in mode `on`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +50,11 @@ from nrc_tracer.tracer.layers import (
 from nrc_tracer.tracer.path_inputs import PathInputs
 
 if TYPE_CHECKING:
+    from nrc_tracer.cache.correction import Correction
     from nrc_tracer.cache.frames import CachedFrames
+
+GUIDE_SAMPLES = 16
+"""Number of the image's samples whose first surfaces guide the correction of a cached image."""
 
 
 class ImageLayers:
@@ -39,7 +72,7 @@ class ImageLayers:
     def by_name(
         self, names: Sequence[str] | None, variance: Callable[[], np.ndarray], frames: CachedFrames | None
     ) -> dict[str, np.ndarray]:
-        """The layers that `Renderer.layers` describes; all of them unless names are given.
+        """Layers of the image; all of them unless names are given.
 
         Args:
             names: Names of layers.
@@ -56,25 +89,38 @@ class ImageLayers:
                 without = " without a cache" if name in CACHE_LAYERS else ""
                 raise NrcError(f'there is no layer "{name}"{without}{nearest(name, known)}')
         found: dict[str, np.ndarray] = {}
-        if frames is not None and any(name in CACHE_LAYERS for name in names):
+        if frames is not None and any(name in CACHE_LAYERS and name != "correction" for name in names):
             found |= frames.layers(max(1, min(self._samples, MOST_CACHE_SAMPLES)))
-        if any(name != "variance" and name in LAYERS for name in names):
-            hits, samples = self._first_hits()
+        if frames is not None and "correction" in names:
             width, height = self._inputs.size
-            found |= make_layers(hits, width=width, height=height, samples=samples, origin=self._inputs.origin)
+            is_corrected = frames.is_corrected and self._samples > 0
+            values = self.correction(frames).values if is_corrected else np.zeros((height, width, 3))
+            found["correction"] = values.astype(np.float32)
+        if any(name != "variance" and name in LAYERS for name in names):
+            found |= self._of_first_hits(MOST_SAMPLES)
         if "variance" in names:
             found["variance"] = variance().astype(np.float32)
         return {name: found[name] for name in names}
 
     def coverage(self) -> np.ndarray:
         """Share of each pixel that shows a surface, [height, width], float32."""
-        hits, samples = self._first_hits()
+        hits, samples = self._first_hits(MOST_SAMPLES)
         width, height = self._inputs.size
         return (hits.hits.astype(np.float32) / samples).reshape(height, width)
 
-    def _first_hits(self) -> tuple[FirstHits, int]:
-        """First hits of the image's first samples, and the number of these samples."""
-        samples = max(1, min(self._samples, MOST_SAMPLES))
+    def correction(self, frames: CachedFrames) -> Correction:
+        """What a cached image in mode `on` lacks: see `nrc_tracer.cache.correction`, whose guide is the albedo."""
+        return frames.correction(self._samples, self._of_first_hits(GUIDE_SAMPLES)["albedo"])
+
+    def _of_first_hits(self, most: int) -> dict[str, np.ndarray]:
+        """The layers that show first hits, from at most `most` samples."""
+        hits, samples = self._first_hits(most)
+        width, height = self._inputs.size
+        return make_layers(hits, width=width, height=height, samples=samples, origin=self._inputs.origin)
+
+    def _first_hits(self, most: int) -> tuple[FirstHits, int]:
+        """First hits of the image's first samples, and the number of these samples, at most `most`."""
+        samples = max(1, min(self._samples, most))
         width, height = self._inputs.size
         records = self._inputs.records
         return trace_first_hits(self._launcher, *records, pixels=width * height, samples=samples), samples

@@ -31,7 +31,7 @@ from nrc_tracer.tracer.transport import FIRST_LEAF, PathSettings, film_pixel, fi
 LAYERS = ("albedo", "normal", "depth", "position", "shape", "material", "variance")
 """Names of the layers, in the order in which files hold them."""
 
-CACHE_LAYERS = ("path_length", "cache_depth", "training_density", "cache_prediction", "cache_target")
+CACHE_LAYERS = ("path_length", "cache_depth", "training_density", "cache_prediction", "cache_target", "correction")
 """Further layers of renders with a radiance cache."""
 
 MOST_CACHE_SAMPLES = 16

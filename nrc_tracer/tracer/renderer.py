@@ -57,8 +57,9 @@ class Renderer:
         block_size: Pixels per launch on the CPU. The image does not depend on it.
         cache: A radiance cache that paths end in. It learns while it is used, first in a warm-up before the first sample; a cache
             that is trained already, in another render or loaded from a file, continues from there. Renderers may share one.
-        cache_mode: `on`; `unbiased`, in which some paths continue beyond the cache to correct it; or `view`, which shows the
-            cache's predictions at the first surface.
+        cache_mode: `on`, in which some paths continue beyond the cache and correct the image, coarse to fine; `raw`, without that
+            correction; `unbiased`, in which they correct each sample by itself; or `view`, which shows the cache's predictions
+            at the first surface.
 
     Attributes:
         device: The device's name.
@@ -226,6 +227,8 @@ class Renderer:
     def add_block(self, block: BlockSums, samples: int, *, seconds: float = 0.0) -> None:
         """Add the next block, whose `samples` samples per pixel were summed elsewhere in `seconds`: see `FilmSums.add_block`."""
         self._sums.add_block(block, samples)
+        if block.residuals is not None and self.frames is not None:
+            self.frames.add_residuals(*block.residuals)
         self._seconds += seconds
 
     def warm_up(
@@ -263,6 +266,8 @@ class Renderer:
         * `warm_up_frames`, `warm_up_seconds`; `frames` with those after it; `training_steps` and `skipped_steps`;
         * `seconds`: time spent on tracing, queries, training and measuring;
         * `mean_path_length`, `mean_query_depth`, `queries_per_path`; `bad_records`, which were not finite and so dropped;
+        * in mode `on`: `correction`, the mean of what is added to the cached image for red, green and blue, and
+          `correction_error`, its standard errors;
         * in mode `unbiased`: `continue_probability`, and the variances and costs that it comes from.
         """
         return {} if self.frames is None else self.frames.report()
@@ -304,7 +309,8 @@ class Renderer:
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of a sample in each pixel, shape [height, width, 3] each, float64.
 
-        The variance is the unbiased estimate for independent samples; Sobol samples of a pixel are not independent.
+        With a cache, samples are those before the correction of the image. The variance is the unbiased estimate for independent
+        samples; Sobol samples of a pixel are not independent.
         """
         return self._sums.moments()
 
@@ -317,31 +323,10 @@ class Renderer:
         return self._sums.noise()
 
     def layers(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Layers of what the camera sees first in each pixel, by name; all layers unless names are given.
+        """Layers of the image by name; all of them unless names are given.
 
-        The means over the image's first 64 samples (all, if it has fewer; one, if it has none yet) of
-
-        * `albedo`, [height, width, 3]: colour of the diffuse base, 1 for glass and mirrors, black where there is nothing;
-        * `normal`, [height, width, 3]: shading normal of the visible side, in world space; 0 where there is nothing;
-        * `depth`, [height, width]: distance along the camera's axis; infinite where there is nothing;
-        * `position`, [height, width, 3]: in world space; 0 where there is nothing;
-
-        and of the first sample, with -1 for nothing,
-
-        * `shape`, [height, width], int32: index of the shape, instances counted one by one;
-        * `material`, [height, width], int32: 0 is the grey of shapes without one, i the scene's i-th;
-
-        and `variance`, [height, width, 3]: of one sample of the image, as in `moments`. Surfaces cut away by a mask are not seen.
-
-        With a cache, means over the first 16 samples of
-
-        * `path_length`, [height, width]: vertices of a path;
-        * `cache_depth`, [height, width]: number of the vertex, counted from 1, at which a path ends in the cache, over the paths
-          that do; 0 where none does;
-        * `cache_prediction` and `cache_target`, [height, width, 3]: the cache's predictions at the first surface that is no
-          mirror, and what paths find there, both as the camera sees them;
-
-        and `training_density`, [height, width]: training paths that began in each pixel.
+        They show what the camera sees first in each pixel (`albedo`, `normal`, `depth`, `position`, `shape`, `material`), the
+        `variance` of a sample, and what a cache did. `nrc_tracer.tracer.image_layers` describes each of them.
 
         Raises:
             NrcError: There is no layer of that name, or it needs a cache and there is none.
@@ -396,4 +381,7 @@ class Renderer:
 
     def image(self) -> Image:
         """The image of all samples so far."""
-        return Image(self.moments()[0].astype(np.float32), samples=self.samples, dropped=self.dropped)
+        mean = self.moments()[0]
+        if self.frames is not None and self.frames.is_corrected and self.samples:
+            mean += ImageLayers(self._inputs, self._launcher, self.samples).correction(self.frames).values
+        return Image(mean.astype(np.float32), samples=self.samples, dropped=self.dropped)
