@@ -380,8 +380,9 @@ class Renderer:
         )
 
     def image(self) -> Image:
-        """The image of all samples so far."""
+        """The image of all samples so far; in mode `on` of a cache with its correction, and not below 0."""
         mean = self.moments()[0]
         if self.frames is not None and self.frames.is_corrected and self.samples:
-            mean += ImageLayers(self._inputs, self._launcher, self.samples).correction(self.frames).values
+            correction = ImageLayers(self._inputs, self._launcher, self.samples).correction(self.frames)
+            mean = np.maximum(mean + correction.values, 0.0)
         return Image(mean.astype(np.float32), samples=self.samples, dropped=self.dropped)

@@ -69,7 +69,7 @@ def test_a_custom_configuration(room, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--cache-encoding", "hash"), 2, "--cache-encoding needs --cache on, unbiased or view."),
+        (("--cache-encoding", "hash"), 2, "--cache-encoding needs --cache on, raw, unbiased or view."),
         (("--cache", "on", "--cache-freeze"), 2, "--cache-freeze needs --cache-load"),
         (("--cache", "on", "--cache-load", "nowhere"), 1, "nowhere: cannot be read"),
         (("--cache", "on", "--noise", "0.1"), 1, "not noise alone"),
@@ -86,7 +86,7 @@ def test_invalid_options_are_refused(room, arguments, code, message, tmp_path):
 
 
 def test_a_finite_depth_gives_a_warning(room, tmp_path):
-    arguments = ["render", str(room), "--cache", "on", "--cache-train-frames", "1", "--width", "8", "--spp", "1"]
+    arguments = ["render", str(room), "--cache", "raw", "--cache-train-frames", "1", "--width", "8", "--spp", "1"]
     result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "a.png")])
     assert result.exit_code == 0, result.stderr
     assert "max_depth 8 limits the paths but not the light that the cache adds" in result.stderr
