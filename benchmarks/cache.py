@@ -91,7 +91,8 @@ def _print_point(point: dict[str, Any]) -> None:
     print(
         f"    {point['seconds']:g} s: uncached {off['samples']} samples, relMSE {off['rel_mse']:.3g}; cached {on['samples']}, "
         f"{on['rel_mse']:.3g} (noise {on['variance']:.3g}; warm-up {point['on_report']['warm_up_seconds']:.1f} s); ratio trimmed "
-        f"{point['on_ratio_trimmed']:.3f}; uncached overtakes {'never' if overtakes is None else f'at {overtakes:.0f} s'}"
+        f"{point['on_ratio_trimmed']:.3f}, {point['raw_ratio_trimmed']:.3f} without correction, which uncached overtakes "
+        f"{'never' if overtakes is None else f'at {overtakes:.0f} s'}"
     )
 
 

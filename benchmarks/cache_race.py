@@ -66,7 +66,7 @@ class Runner:
 
 def _point(renderer: Renderer, stage: Stage) -> dict[str, Any]:
     """Error and variance of the image so far."""
-    image, variance = renderer.moments()
+    image, variance = renderer.image().rgb.astype(np.float64), renderer.moments()[1]
     first, second = stage.references
     level = stage.level
     relative = variance / (np.square(level) + 0.01 * level.mean() ** 2)
@@ -81,7 +81,7 @@ def _point(renderer: Renderer, stage: Stage) -> dict[str, Any]:
 
 
 def race(stage: Stage, times: list[float], *, unbiased: bool = True) -> dict[str, Any]:
-    """Render uncached, cached and unbiased for equal time.
+    """Render uncached, cached with and without correction, and unbiased for equal time.
 
     Uncached and unbiased rendering have one run each, in which errors are measured along the way; cached rendering has one run
     for each time, because the time decides how long the warm-up may be.
@@ -89,7 +89,8 @@ def race(stage: Stage, times: list[float], *, unbiased: bool = True) -> dict[str
     longest = max(times)
     runners = {"off": Runner(stage.renderer(seed=1), longest, list(times))}
     for seconds in times:
-        runners[f"on {seconds:g}"] = Runner(stage.renderer(RadianceCache(), seed=2), seconds, [seconds])
+        for mode in ("on", "raw"):
+            runners[f"{mode} {seconds:g}"] = Runner(stage.renderer(RadianceCache(), mode, seed=2), seconds, [seconds])
     if unbiased:
         renderer = stage.renderer(RadianceCache(), "unbiased", seed=3)
         runners["unbiased"] = Runner(renderer, longest, list(times))
@@ -102,13 +103,14 @@ def race(stage: Stage, times: list[float], *, unbiased: bool = True) -> dict[str
     for number, seconds in enumerate(times):
         on = runners[f"on {seconds:g}"]
         point = {"seconds": seconds, "off": off[number], "on": on.points[0], "on_report": on.renderer.cache_report()}
-        for name, values in (("on", on), ("unbiased", runners.get("unbiased"))):
+        ways = {"on": on, "raw": runners[f"raw {seconds:g}"], "unbiased": runners.get("unbiased")}
+        for name, values in ways.items():
             if values is not None:
                 other = values.points[number if name == "unbiased" else 0]
                 point[name] = other
                 for key in ("rel_mse", "rel_mse_trimmed"):
                     point[f"{name}_ratio{key.removeprefix('rel_mse')}"] = ratio_at_equal_time(other, off[number], key)
-        point["crossing_seconds"] = crossing(point["off"], point["on"])
+        point["crossing_seconds"] = crossing(point["off"], point["raw"])
         found["points"].append(point)
     if unbiased:
         found["unbiased"] = describe_unbiased(runners["unbiased"].renderer.cache_report())
