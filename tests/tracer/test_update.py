@@ -88,7 +88,7 @@ def test_a_cache_adapts_to_a_new_scene():
     truth = blocks(uncached(new, 512).image().rgb)
 
     def frozen_after_update(frames: int) -> np.ndarray:
-        renderer = cached(old, "on", RadianceCache(records=2048, train_frames=32, train_every=NEVER))
+        renderer = cached(old, "raw", RadianceCache(records=2048, train_frames=32, train_every=NEVER))
         renderer.step(1)
         renderer.update(new)
         if frames:
