@@ -166,16 +166,32 @@ def test_unbiased_does_not_need_a_correct_cache(name, wrong):
 
 
 def test_a_wrong_cache_without_correction_is_detected():
-    """The tests above could detect a bias: the same caches in mode `on` change the mean by many standard errors."""
+    """The tests above could detect a bias: the same caches in mode `raw` change the mean by many standard errors."""
     plain = estimate(uncached(niche(film=(32, 32)), 256, seed=7))
     for factor in (0.0, 3.0):
-        renderer = cached(niche(film=(32, 32)), "on", wrong_cache(factor, train_every=NEVER))
+        renderer = cached(niche(film=(32, 32)), "raw", wrong_cache(factor, train_every=NEVER))
         renderer.warm_up()
         agreement = compare(replicates(renderer, 16, 8), plain)
         assert np.all(np.abs(agreement.z_mean) > 20.0)
 
 
-# The bias of `on`
+@pytest.mark.parametrize("factor", [0.0, 3.0], ids=["black", "tripled"])
+def test_the_correction_does_not_need_a_correct_cache(factor):
+    """The mean of corrected images is that of path tracing though the cache predicts black, or three times the radiance."""
+    plain = estimate(uncached(niche(film=(32, 32)), 1024, seed=7))
+    renderer = cached(niche(film=(32, 32)), "on", wrong_cache(factor, train_every=NEVER))
+    means = []
+    for seed in range(12):
+        renderer.reset(seed=seed)
+        renderer.step(32)
+        means.append(renderer.image().rgb.mean(dtype=np.float64))
+    error = np.std(means, ddof=1) / np.sqrt(len(means))
+    known = np.sqrt(plain.error2.sum()) / plain.error2.size * np.sqrt(3.0)
+    assert abs(np.mean(means) - plain.mean.mean()) < 4.5 * np.hypot(error, known)
+    assert error < 0.02 * plain.mean.mean()
+
+
+# The bias of `raw`
 
 
 def fraction_of_light_from_cache(renderer: Renderer) -> float:
@@ -220,7 +236,7 @@ def assert_bias_is_as_measured(renderer: Renderer, plain: Estimate, name: str) -
 def test_the_reported_bias_predicts_that_of_the_image(factor):
     """The reported bias is -1 for a black cache, about 0 for a trained one and 1 for a doubled one, and the image's follows."""
     described = niche(film=(32, 32))
-    renderer = cached(described, "on", wrong_cache(factor, train_frames=32, records=2048))
+    renderer = cached(described, "raw", wrong_cache(factor, train_frames=32, records=2048))
     renderer.warm_up()
     freeze(renderer)
     report = renderer.cache_report()
@@ -233,7 +249,7 @@ def test_the_reported_bias_predicts_that_of_the_image(factor):
 def test_the_reported_bias_predicts_that_of_the_image_in_every_scene(name):
     """The same holds in every scene, with a cache trained for the whole warm-up."""
     scene = nrc.load_scene(SCENES / f"{name}.json")
-    renderer = cached(scene, "on", RadianceCache(records=4096), width=48, height=32)
+    renderer = cached(scene, "raw", RadianceCache(records=4096), width=48, height=32)
     renderer.warm_up()
     freeze(renderer)
     plain = estimate(uncached(scene, 8192, seed=7, width=48, height=32))
@@ -254,7 +270,7 @@ def plain_pair(described: Scene) -> Estimate:
 def errors_while_warming(seed: int, frames: tuple[int, ...], plain: Estimate) -> list[tuple[float, float]]:
     """Relative error of the image's mean, and RMS of the errors of its blocks, at several frame counts of one warm-up."""
     cache = RadianceCache(records=1024, train_frames=frames[0])
-    renderer = cached(niche(film=(32, 32)), "on", cache, seed=seed)
+    renderer = cached(niche(film=(32, 32)), "raw", cache, seed=seed)
     found = []
     for count in frames:
         renderer.reset(seed=seed)
