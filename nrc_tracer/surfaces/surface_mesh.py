@@ -20,7 +20,7 @@ class Isosurface:
     """An isosurface as a triangle mesh.
 
     Attributes:
-        positions: Vertex positions, float32 [V, 3].
+        positions: Vertex positions, float32 [V, 3], or float64 far from the origin.
         indices: Vertex indices of the triangles, int32 [T, 3], counter-clockwise seen from the outside.
         normals: Unit vertex normals, float32 [V, 3], or None.
         attributes: Other values at the vertices, such as colours, float32 [V, K], or None.
@@ -114,7 +114,8 @@ def write_surface(surface: Isosurface, path: str | Path) -> Path:
     """Write a mesh for other programs as PLY, OBJ, glTF (`.glb`) or STL, by the extension.
 
     Except in STL, vertex normals are written too, and three or four attributes (linear RGB and opacity in [0, 1]) become vertex
-    colours of 8 bits: sRGB in PLY and OBJ, linear in glTF. An existing file is replaced only when the new one is complete.
+    colours of 8 bits: sRGB in PLY and OBJ, linear in glTF. Positions far from the origin keep their precision in OBJ only; the
+    other formats store them in float32. An existing file is replaced only when the new one is complete.
 
     Raises:
         OutputError: The extension is another one, or the file cannot be written.

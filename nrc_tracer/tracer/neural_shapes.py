@@ -132,7 +132,8 @@ def extract_shape(snapshot: SdfSnapshot, resolution: int, device: str, threads: 
     from nrc_tracer.nn import load
 
     try:
-        model = load(snapshot.path, device=device, precision="float32", threads=threads)
+        place = device if torch.cuda.is_available() else "cpu"  # torch may lack CUDA where Warp has it
+        model = load(snapshot.path, device=place, precision="float32", threads=threads)
         surface = surface_in_cube(
             model,
             cube_box(snapshot.center, snapshot.scale, snapshot.bounds),

@@ -13,7 +13,7 @@ import warp as wp
 
 from nrc_tracer.cache.mode import CacheMode
 from nrc_tracer.device.launch import Launcher, initialize
-from nrc_tracer.device.selection import find_device
+from nrc_tracer.device.render_device import find_render_device
 from nrc_tracer.errors import CheckpointError, NrcError
 from nrc_tracer.imaging.image import Image
 from nrc_tracer.scene.model import Scene
@@ -64,7 +64,7 @@ class Renderer:
     Attributes:
         device: The device's name.
         accel: What intersects triangles.
-        notice: Why Embree is not used although nothing else was chosen, or None.
+        notice: Why the GPU or Embree is not used although nothing else was chosen, or None.
         width, height: Size of the image [pixels].
         cache_mode: What the cache is used for.
         frames: What renders with the cache, None without one.
@@ -94,8 +94,9 @@ class Renderer:
         cache_mode: str = "on",
     ) -> None:
         initialize()
-        self.device = find_device(device)
-        self.accel, self.notice = find_accel(accel, self.device)
+        self.device, without_gpu = find_render_device(device, with_torch=cache is not None)
+        self.accel, without_embree = find_accel(accel, self.device)
+        self.notice = without_gpu or without_embree
         mode = known_kind("mode of a cache", cache_mode, CacheMode)
         self.cache_mode = mode.value
         thread_count = None if threads is None else whole_number("threads", threads, least=1)

@@ -386,6 +386,21 @@ def test_the_package_reads_its_normals_and_colours_back(tmp_path, ending):
     np.testing.assert_allclose(mesh.normals[mesh.indices], surface.normals[surface.indices], atol=1e-5)
 
 
+@pytest.mark.parametrize(("ending", "step"), [(".obj", 1e-8), (".ply", 0.25), (".stl", 0.25), (".glb", 0.25)])
+def test_precision_of_positions_far_from_the_origin(tmp_path, ending, step):
+    """OBJ keeps positions in float64; in the other formats they are off by half of float32's step, 0.5 at 5.5e6."""
+    surface = extract(sphere, *BOX, 8)
+    far = surface.positions + np.array([5e5, 5.5e6, 0.0])
+    path = write_surface(Isosurface(far, surface.indices), tmp_path / f"far{ending}")
+    if ending == ".obj":
+        words = [line.split() for line in path.read_text().splitlines()]
+        written = np.array([row[1:4] for row in words if row and row[0] == "v"], np.float64)
+    else:
+        written = trimesh.load_mesh(path, process=False).vertices
+    expected = far[surface.indices.ravel()] if ending == ".stl" else far
+    assert np.abs(written - expected).max() <= step
+
+
 def test_unknown_formats_and_missing_folders_are_refused(tmp_path):
     surface = Isosurface(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]], np.int32))
     with pytest.raises(OutputError, match=r'"\.plyy" is not a format .*"\.ply"'):

@@ -16,6 +16,7 @@ from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import DataError, SnapshotError
 from nrc_tracer.imaging.pixels import write_pixels
 from nrc_tracer.imaging.tonemap import eight_bits
+from nrc_tracer.scene.positions import stored_positions
 from nrc_tracer.surfaces.surface_mesh import Isosurface, write_surface
 from nrc_tracer.tasks.nerf.camera import PhotoCamera
 from nrc_tracer.tasks.nerf.camera_records import read_cameras
@@ -119,8 +120,8 @@ class NeuralScene:
             DataError: There is no such surface, a number is out of range, or scikit-image is missing.
         """
         surface = extract_surface(self.volume, density=density, resolution=resolution, side=side, progress=progress)
-        positions = ((surface.positions - np.asarray(self.offset)) / self.scale).astype(np.float32)
-        return replace(surface, positions=positions)
+        positions = (surface.positions.astype(np.float64) - np.asarray(self.offset)) / self.scale
+        return replace(surface, positions=stored_positions(positions))
 
     def write_mesh(self, path: str | os.PathLike[str], resolution: int = RESOLUTION) -> Path:
         """Write the surface as a coloured mesh for other programs: `.ply`, `.obj`, `.glb` or `.stl`.

@@ -22,10 +22,11 @@ UNEVEN = 0.005
 programs downwards."""
 
 
-def find_image(folder: Path, name: str) -> Path | None:
+def find_image(folder: Path, name: str, *, converted: bool = False) -> Path | None:
     """The file that a data set calls `name`, relative to a folder; None if there is none.
 
-    Backslashes separate folders too. The extension may be missing, or be in other letters of case.
+    Backslashes separate folders too. The extension may be missing, be in other letters of case, or be that of another format if
+    the images may have been `converted`.
     """
     path = folder / PurePosixPath(name.replace("\\", "/"))
     try:
@@ -34,6 +35,8 @@ def find_image(folder: Path, name: str) -> Path | None:
         # with_name, because a stem may contain dots
         others = [path.name + extension for extension in EXTENSIONS]
         others += [path.stem + change(path.suffix) for change in (str.lower, str.upper)]
+        if converted:
+            others += [path.stem + extension for extension in EXTENSIONS]
         for other in others:
             if (candidate := path.with_name(other)).is_file():
                 return candidate
@@ -54,7 +57,8 @@ class PhotoFolder:
 
     Args:
         folder: The folder that the set's names are relative to.
-        moved: Whether the user named the folder in place of the set's: then names may begin with folders that it lacks.
+        moved: Whether the user named the folder in place of the set's: then names may begin with folders that it lacks, and end
+            with the extension of another format.
         upright: Whether cameras are those of images with their EXIF orientation applied where the images' sizes do not tell.
 
     Attributes:
@@ -79,7 +83,7 @@ class PhotoFolder:
         """
         endings: Sequence[str] = tuple(_endings(name)) if self._moved else (name,)
         for ending in endings:
-            file = find_image(self.folder, ending)
+            file = find_image(self.folder, ending, converted=self._moved)
             if file is None:
                 continue
             other = self._found.setdefault(file, name)

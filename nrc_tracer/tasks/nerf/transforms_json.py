@@ -55,7 +55,10 @@ def read_transforms(
     views = {split: file.views() for split, file in files.items()}
     missing = tuple(name for file in files.values() for name in file.photographs.missing)
     if not views["train"]:
-        raise DataError(f"{path}: none of its {len(missing)} images exists (the first is {missing[0]})")
+        raise DataError(
+            f"{path}: none of its {len(missing)} images exists (the first is {missing[0]}); "
+            "if they are in another folder, name it with --images (in Python: images)"
+        )
 
     notes = [*files["train"].notes, *(note for file in files.values() for note in file.photographs.notes)]
     validation: tuple[View, ...] = tuple(views.get("val", ()))

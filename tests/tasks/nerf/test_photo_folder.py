@@ -186,3 +186,12 @@ def test_orientations_follow_the_cameras(written, orientation, name):
         expected = shown(pixels(0, *size), orientation) if applied else pixels(0, *size)
         np.testing.assert_array_equal(view.pixels, expected)
         assert f"of 9 photographs is {'' if applied else 'not '}applied" in views.notes[0]
+
+
+def test_paths_of_another_machine(written):
+    """Photographs named by paths of another machine, and converted since, are found in the folder that the user names."""
+    folder = written([f"/home/someone/scan/images/{i}.jpeg" for i in range(COUNT)])
+    with pytest.raises(DataError, match="--images"):
+        read_views(folder)
+    written.images([f"{i}.png" for i in range(COUNT)], 60, 40, folder="pictures")
+    assert len(read_views(folder, images=folder / "pictures").all) == COUNT
