@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nrc_tracer import tasks
     from nrc_tracer.cache import RadianceCache
     from nrc_tracer.imaging import Image, read_image, rel_mse
+    from nrc_tracer.live.viewing import view
     from nrc_tracer.scene.json_format import write_json
     from nrc_tracer.scene.load import load_scene
     from nrc_tracer.scene.model import Scene, SceneDescription
@@ -47,6 +48,7 @@ __all__ = [
     "rel_mse",
     "render",
     "tasks",
+    "view",
     "write_json",
 ]
 
@@ -60,6 +62,7 @@ _HOMES = {
     "read_image": "nrc_tracer.imaging",
     "rel_mse": "nrc_tracer.imaging",
     "render": "nrc_tracer.tracer",
+    "view": "nrc_tracer.live.viewing",
     "write_json": "nrc_tracer.scene.json_format",
 }
 

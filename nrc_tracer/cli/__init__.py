@@ -22,6 +22,7 @@ from nrc_tracer.cli.render import render
 from nrc_tracer.cli.schema import schema
 from nrc_tracer.cli.streams import steady_streams
 from nrc_tracer.cli.termination import INTERRUPTED
+from nrc_tracer.cli.view import view
 from nrc_tracer.errors import NrcError, SceneWarning
 from nrc_tracer.version import __version__
 
@@ -82,5 +83,5 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (render, merge, info, compare, convert, dataset, fit, decode, schema, doctor):
+for _command in (render, view, merge, info, compare, convert, dataset, fit, decode, schema, doctor):
     main.add_command(_command)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.command import Decorator, option, together, under
+from nrc_tracer.cli.command import Decorator, Option, option, together, under
 from nrc_tracer.cli.options import CACHE, PATH
 from nrc_tracer.cli.values import POSITIVE, Several, distinct, json_pairs
 
@@ -129,15 +129,15 @@ class CacheComparison:
     settings: dict[str, Any]
 
 
-def cache_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a cache; the command takes them as its argument `cache`: `CacheChoice`."""
+def _cache_options(default: str) -> Decorator:
+    """The options of a cache, with the mode that `--cache` has by default."""
     return _handed_over(
         _choice,
         option(
             "--cache",
             "cache_mode",
             type=click.Choice(["off", *MODES]),
-            default="off",
+            default=default,
             show_default=True,
             help=_MODE_HELP,
         ),
@@ -168,7 +168,21 @@ def cache_options(command: Callable[..., Any]) -> Callable[..., Any]:
             old={"--freeze-cache": ""},
             help="Do not train the cache any more; needs --cache-load.",
         ),
-    )(command)
+    )
+
+
+def cache_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a cache; the command takes them as its argument `cache`: `CacheChoice`."""
+    return _cache_options("off")(command)
+
+
+def live_cache_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a cache that is used unless it is switched off, as the argument `cache`: `CacheChoice`."""
+    decorated = _cache_options("on")(command)
+    for parameter in getattr(decorated, "__click_params__", []):
+        if isinstance(parameter, Option):
+            parameter.old.clear()  # the options of a new command never had other spellings
+    return decorated
 
 
 def cache_comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:

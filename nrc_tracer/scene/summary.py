@@ -123,6 +123,12 @@ def _images(scene: Scene) -> list[dict[str, Any]]:
     return rows
 
 
+def scene_bounds(scene: Scene) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the lowest and the highest corner of the box around all shapes, [3] each, or None if there are none."""
+    bounds = _bounds(scene)
+    return None if bounds is None else (np.array(bounds["low"]), np.array(bounds["high"]))
+
+
 def _bounds(scene: Scene) -> dict[str, list[float]] | None:
     """Return the lowest and highest corner of the box around all shapes, or None if there are none."""
     corners = []

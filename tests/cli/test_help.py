@@ -51,6 +51,7 @@ def test_every_page_has_a_description_and_examples(path):
             ("render",),
             ["Output", "Quality", "Camera", "Cache", "Checkpoints", "Scene", "Device", "General", "Examples"],
         ),
+        (("view",), ["Page", "Quality", "Camera", "Cache", "Scene", "Device", "General", "Examples"]),
         (("compare",), ["Output", "Quality", "Camera", "Cache", "Reference", "Scene", "Device", "General", "Examples"]),
         (("dataset",), ["Output", "Views", "Camera", "Quality", "Scene", "Device", "General", "Examples"]),
         (("fit", "image"), ["Data", "Training", "Snapshot", "Device", "General", "Examples"]),
@@ -85,7 +86,9 @@ def test_every_option_is_listed_once_and_explained(path):
             assert not any(re.search(rf" {old}[ ,]", page) for old in getattr(parameter, "old", {}))
 
 
-@pytest.mark.parametrize("path", [("render",), ("compare",), ("dataset",), ("info",), ("convert",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "path", [("render",), ("view",), ("compare",), ("dataset",), ("info",), ("convert",)], ids=" ".join
+)
 def test_help_names_gltf_as_an_input_format(path):
     assert "glTF .gltf or .glb" in " ".join(_help(path).split())
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import gzip
+import html
 import logging
 import socket
 import threading
@@ -217,7 +218,9 @@ class GuardedServer(viser.infra.WebsockServer):
             await connection.close(CloseCode.POLICY_VIOLATION, "a message could not be handled")
 
 
-def start_server(host: str, port: int, *, label: str, access: Access, head: str = "") -> viser.ViserServer:
+def start_server(
+    host: str, port: int, *, label: str, access: Access, title: str = "nrc_tracer", head: str = ""
+) -> viser.ViserServer:
     """Start viser's server, guarded.
 
     Args:
@@ -225,6 +228,7 @@ def start_server(host: str, port: int, *, label: str, access: Access, head: str 
         port: Port; 0 for any free one.
         label: Title of the page's panel.
         access: Which requests are answered.
+        title: Title of the browser's window.
         head: HTML that is put before everything else in the page's head.
 
     Raises:
@@ -232,12 +236,13 @@ def start_server(host: str, port: int, *, label: str, access: Access, head: str 
     """
     listener = bound_socket(host, port)
     page_file = Path(viser.__file__).parent / "client" / "build" / "index.html"
-    page = page_file.read_text(encoding="utf-8").replace("<head>", f"<head>{head}", 1).encode()
-    make = functools.partial(GuardedServer, access, listener, page)
+    page = page_file.read_text(encoding="utf-8").replace("<head>", f"<head>{head}", 1)
+    page = page.replace("<title>Viser</title>", f"<title>{html.escape(title)}</title>", 1)
+    make = functools.partial(GuardedServer, access, listener, page.encode())
     with _making, _replaced(viser.infra, "WebsockServer", make), _replaced(rich.get_console(), "quiet", True):
         server = viser.ViserServer(host=host, port=listener.getsockname()[1], label=label, verbose=False)
     # An outside service that would publish the page
-    server.gui.configure_theme(show_share_button=False, show_logo=False)
+    server.gui.configure_theme(show_share_button=False, show_logo=False, dark_mode=True)
     # The message that clears the picture is for all pages, and could reach one after its first picture
     server._websock_server._broadcast_buffer.remove_from_buffer(
         lambda message: isinstance(message, viser_messages.BackgroundImageMessage)

@@ -1,0 +1,180 @@
+"""`nrc-tracer view`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nrc_tracer.cli.cache_options import CacheChoice, live_cache_options
+from nrc_tracer.cli.command import command, gathered, option, under
+from nrc_tracer.cli.options import (
+    QUALITY,
+    SCENE_FORMATS,
+    FilmOptions,
+    SceneOptions,
+    TracerOptions,
+    debug_option,
+    film_options,
+    max_depth_option,
+    quiet_option,
+    sampler_option,
+    scene_argument,
+    scene_options,
+    spp_option,
+    tracer_options,
+)
+from nrc_tracer.cli.outputs import Warnings
+from nrc_tracer.cli.progress import COMPILING, announced
+from nrc_tracer.cli.termination import noted_termination
+from nrc_tracer.cli.values import POSITIVE
+
+if TYPE_CHECKING:
+    from nrc_tracer.live.web.viewer import Viewer
+
+PAGE = "Page"
+"""Heading of the help page."""
+
+PORT = 8080
+"""Port unless another one is given."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PageOptions:
+    """Where and how the page is served.
+
+    Attributes:
+        host: Name or address to listen at.
+        port: Port; 0 for any free one.
+        fps: Goal while a camera moves [1/s].
+    """
+
+    host: str
+    port: int
+    fps: float
+
+
+@command(
+    short_help="Show a scene in the browser while it renders.",
+    help=f"""Show SCENE ({SCENE_FORMATS}) in the browser while it renders.
+
+    The command prints a link. The page moves the camera, changes lights and materials, compares the radiance cache with path
+    tracing, and saves pictures and the scene. Ctrl-C ends it. Needs the extra `viewer`.
+    """,
+    examples=(
+        "nrc-tracer view scenes/door-ajar.json",
+        "nrc-tracer view model.glb --environment sky --cache off",
+        "nrc-tracer view scenes/door-ajar.json --port 0 --spp 1024",
+    ),
+)
+@scene_argument
+@gathered(
+    "page",
+    PageOptions,
+    under(
+        PAGE,
+        option(
+            "--host",
+            default="127.0.0.1",
+            show_default=True,
+            metavar="NAME",
+            help="Name or address of this machine to listen at. 0.0.0.0 lets other machines in, with the link's token.",
+        ),
+        option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=PORT,
+            show_default=True,
+            help="Port to listen at; 0 takes any free one.",
+        ),
+        option(
+            "--fps",
+            type=POSITIVE,
+            default=20.0,
+            show_default=True,
+            metavar="N",
+            help="Frames per second to aim at while the camera moves.",
+        ),
+    ),
+)
+@under(
+    QUALITY,
+    spp_option("no end"),
+    max_depth_option(),
+    sampler_option,
+)
+@film_options
+@live_cache_options
+@scene_options
+@tracer_options
+@quiet_option
+@debug_option
+def view(
+    *,
+    scene: Path,
+    page: PageOptions,
+    spp: int | None,
+    max_depth: int | None,
+    sampler: str | None,
+    film: FilmOptions,
+    cache: CacheChoice,
+    loading: SceneOptions,
+    tracing: TracerOptions,
+    quiet: bool,
+) -> None:
+    from nrc_tracer.live.viewing import check_viewer, view
+
+    check_viewer()
+    warn = Warnings()
+    loaded = loading.load(scene)
+    warn.of_scene(loaded)
+    for note in () if quiet else loaded.notes:
+        click.echo(f"note: {note}", err=True)
+    radiance_cache = cache.make()
+    if radiance_cache is not None and max_depth is None:
+        max_depth = -1  # the cache adds the light of paths of all lengths
+    with announced(COMPILING, quiet=quiet):
+        viewer = view(
+            loaded,
+            cache=radiance_cache,
+            host=page.host,
+            port=page.port,
+            frames_per_second=page.fps,
+            samples=spp,
+            max_depth=max_depth,
+            sampler=sampler,
+            **dataclasses.asdict(film),
+            **dataclasses.asdict(tracing),
+        )
+    with viewer, noted_termination() as terminated:
+        for line in address_lines(viewer, dict(os.environ)):
+            click.echo(line)
+        try:
+            viewer.wait(terminated)
+        except KeyboardInterrupt:
+            if not quiet:
+                click.echo("the viewer has ended", err=True)
+        if radiance_cache is not None and cache.save is not None:
+            radiance_cache.save(cache.save)
+
+
+def address_lines(viewer: Viewer, environment: dict[str, str]) -> list[str]:
+    """What is printed about the address of a viewer: the link, who can reach it, and the tunnel where the user came by ssh."""
+    lines = [viewer.url]
+    if not viewer.is_local:
+        lines.append(
+            f"every machine that can reach {viewer.host or 'this one'} can open this link, and the connection is not encrypted"
+        )
+    words = environment.get("SSH_CONNECTION", "").split()
+    if len(words) == 4 and viewer.is_local:
+        user = environment.get("USER") or environment.get("LOGNAME")
+        server, port = words[2:]
+        target = shlex.quote(f"{user}@{server}" if user else server)
+        other_port = [] if port == "22" else ["-p", shlex.quote(port)]
+        tunnel = " ".join(["ssh", "-N", "-L", f"{viewer.port}:127.0.0.1:{viewer.port}", *other_port, target])
+        lines.append(f"from the machine that you sit at, first run: {tunnel}")
+    return lines

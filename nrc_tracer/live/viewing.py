@@ -1,0 +1,73 @@
+"""`nrc.view`: a scene in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nrc_tracer.errors import NrcError
+
+if TYPE_CHECKING:
+    from nrc_tracer.live.web.viewer import Viewer
+    from nrc_tracer.scene.model import Scene
+
+
+def view(
+    scene: Scene | str | Path,
+    *,
+    cache: Any = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    frames_per_second: float = 20.0,
+    samples: int | None = None,
+    **renderer_options: Any,
+) -> Viewer:
+    """Show a scene in the browser while it renders. In a notebook the result is the page itself.
+
+    Args:
+        scene: A scene, or the file of one.
+        cache: A `RadianceCache`, which learns while the scene is shown; None for path tracing only.
+        host: Name or address to listen at. Everybody who can reach it, and has the link, can watch.
+        port: Port; 0 for any free one.
+        frames_per_second: Goal while a camera moves [1/s].
+        samples: Samples per pixel after which a still picture is complete; None for ever.
+        renderer_options: Options of `Renderer`, such as `device`, `threads`, `width` and `max_depth`.
+
+    Returns:
+        The viewer, whose `url` is the link to open. `close` ends it.
+
+    Raises:
+        NrcError: The extra `viewer` is not installed, the port is in use, or the scene cannot be loaded or rendered.
+    """
+    check_viewer()
+    from nrc_tracer.live.scene_world import SceneWorld
+    from nrc_tracer.live.web.scene_panel import ScenePanel
+    from nrc_tracer.live.web.viewer import Viewer
+    from nrc_tracer.scene.load import load_scene
+    from nrc_tracer.scene.summary import scene_bounds
+
+    if isinstance(scene, str | Path):
+        scene = load_scene(scene)
+    world = SceneWorld(scene, cache=cache, **renderer_options)
+    world.renderer.compile()
+    return Viewer(
+        world,
+        name=scene.source.stem if scene.source else "scene",
+        host=host,
+        port=port,
+        frames_per_second=frames_per_second,
+        samples=samples,
+        bounds=scene_bounds(scene),
+        resolution="half" if world.renderer.device == "cpu" else "full",
+        add_panel=ScenePanel(world.scene.description).add,
+    )
+
+
+def check_viewer() -> None:
+    """Raise `NrcError` if the extra `viewer` is not installed."""
+    try:
+        import viser  # noqa: F401
+        import websockets  # noqa: F401
+        import zstandard  # noqa: F401
+    except ImportError as error:
+        raise NrcError(f"the viewer needs the package {error.name}; run: pip install 'nrc-tracer[viewer]'") from error

@@ -1,0 +1,60 @@
+"""What a page lets its user choose for its pictures, apart from the camera."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nrc_tracer.live.view import PictureMode
+
+MODE_LABELS = {
+    PictureMode.OFF: "off: path tracing",
+    PictureMode.ON: "on: paths end in the cache",
+    PictureMode.UNBIASED: "unbiased: corrected cache",
+    PictureMode.VIEW: "view: the cache's predictions",
+}
+
+LAYER = "layer: "
+"""Beginning of the labels of layers."""
+
+NOTHING = "nothing"
+"""The choice of no second view."""
+
+RESOLUTIONS = {"full": 1.0, "half": 0.5, "quarter": 0.25}
+"""Factors of a still picture's sides against the window's, by label."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a view shows.
+
+    Attributes:
+        mode: How radiance is estimated.
+        layer: Name of the layer that is shown instead; None for the picture.
+    """
+
+    mode: PictureMode
+    layer: str | None = None
+
+
+def shown_labels(modes: Sequence[PictureMode], layers: Sequence[str]) -> dict[str, Shown]:
+    """All that a view may show, by label. Layers are those of the first mode, except for layers of the cache."""
+    found = {MODE_LABELS[mode]: Shown(mode) for mode in modes}
+    with_cache = next((mode for mode in modes if mode is not PictureMode.OFF), modes[0])
+    for layer in layers:
+        is_of_cache = layer in ("path_length", "cache_depth", "training_density", "cache_prediction", "cache_target")
+        found[f"{LAYER}{layer.replace('_', ' ')}"] = Shown(with_cache if is_of_cache else modes[0], layer)
+    return found
+
+
+def film_size(window: tuple[int, int], factor: float, most_pixels: int) -> tuple[int, int]:
+    """Width and height of a still picture [pixels].
+
+    Args:
+        window: Width and height of the page's canvas [pixels].
+        factor: The chosen factor of both sides.
+        most_pixels: Largest number of pixels.
+    """
+    width, height = max(window[0] * factor, 1.0), max(window[1] * factor, 1.0)
+    shrink = min(1.0, (most_pixels / (width * height)) ** 0.5)
+    return max(1, round(width * shrink)), max(1, round(height * shrink))

@@ -1,0 +1,86 @@
+"""Cameras of pages against cameras of scenes."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from nrc_tracer.live.web.cameras import camera_of, pose_of, rotation_matrix, vertical_fov, world_up
+from nrc_tracer.scene.model import LookAt, Orthographic, Perspective, Scale
+from nrc_tracer.scene.transforms import matrix
+
+BOUNDS = (np.array([-1.0, -2.0, -3.0]), np.array([3.0, 2.0, 1.0]))
+
+
+def _quaternion(pose):
+    """The rotation that viser's page reports for a pose: x right, y down, z forward."""
+    forward = np.subtract(pose.look_at, pose.position)
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, pose.up)
+    right /= np.linalg.norm(right)
+    x, y, z, w = Rotation.from_matrix(np.stack([right, np.cross(forward, right), forward], axis=1)).as_quat()
+    return w, x, y, z
+
+
+@pytest.mark.parametrize(
+    ("up", "target"),
+    [((0.0, 1.0, 0.0), (0.3, 0.2, 0.0)), ((0.0, 0.0, 1.0), (0.1, 0.5, 0.3)), ((0.3, -1.0, 0.1), (0.0, 0.0, 1.0))],
+    ids=["y up", "z up", "tilted"],
+)
+@pytest.mark.parametrize("mirror", [(), (Scale((-1.0, 1.0, 1.0)),)], ids=["", "mirrored"])
+def test_a_page_at_the_start_sees_what_the_scene_s_camera_sees(up, target, mirror):
+    start = Perspective(
+        to_world=(*mirror, LookAt((2.0, 3.0, -4.0), target, up)), fov=40.0, fov_axis="y", aperture_radius=0.1
+    )
+    pose = pose_of(start, 16 / 9, BOUNDS)
+    seen = camera_of(start, _quaternion(pose), pose.position, pose.fov)
+    np.testing.assert_allclose(matrix(seen.to_world), matrix(start.to_world), atol=1e-9)
+    assert math.isclose(seen.fov, 40.0)
+    assert seen.fov_axis == "y"
+    assert seen.aperture_radius == 0.1
+
+
+def test_a_page_orbits_about_the_middle_of_the_scene():
+    start = Perspective(to_world=(LookAt((1.0, 0.0, -10.0), (1.0, 0.0, 0.0)),))
+    np.testing.assert_allclose(pose_of(start, 1.0, BOUNDS).look_at, (1.0, 0.0, -1.0))
+    behind = Perspective(to_world=(LookAt((1.0, 0.0, -10.0), (1.0, 0.0, -20.0)),))
+    look_at = pose_of(behind, 1.0, BOUNDS).look_at
+    assert look_at[2] < -10.0
+    np.testing.assert_allclose(pose_of(start, 1.0).look_at, (1.0, 0.0, -9.0))
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "diagonal", "smaller", "larger"])
+@pytest.mark.parametrize("aspect", [0.5, 16 / 9])
+def test_vertical_fields_of_view(axis, aspect):
+    """The half height of the film at distance 1, measured along each axis, with the half height 1."""
+    half = {
+        "x": aspect,
+        "y": 1.0,
+        "diagonal": math.hypot(aspect, 1.0),
+        "smaller": min(aspect, 1.0),
+        "larger": max(aspect, 1.0),
+    }[axis]
+    camera = Perspective(fov=math.degrees(2.0 * math.atan(half * math.tan(math.radians(25.0)))), fov_axis=axis)
+    assert math.isclose(vertical_fov(camera, aspect), 50.0)
+
+
+def test_an_orthographic_scene_is_shown_in_perspective():
+    start = Orthographic(to_world=(LookAt((0.0, 0.0, 5.0), (0.0, 0.0, 0.0)),))
+    pose = pose_of(start, 1.0, BOUNDS)
+    seen = camera_of(start, _quaternion(pose), pose.position, pose.fov)
+    assert isinstance(seen, Perspective)
+    np.testing.assert_allclose(matrix(seen.to_world), matrix(start.to_world), atol=1e-9)
+
+
+def test_the_vertical_of_the_world_is_the_axis_nearest_to_the_camera_s():
+    assert world_up(Perspective(to_world=(LookAt((0, 5, 9), (0, 0, 0), (0.0, 1.0, 0.0)),))) == (0.0, 1.0, 0.0)
+    assert world_up(Perspective(to_world=(LookAt((9, 5, 1), (0, 0, 0), (0.0, 0.0, 1.0)),))) == (0.0, 0.0, 1.0)
+    assert world_up(Perspective(to_world=(LookAt((0, 0, 9), (0, 0, 0), (0.0, -1.0, 0.0)),))) == (0.0, -1.0, 0.0)
+
+
+def test_rotations_agree_with_scipy():
+    rng = np.random.default_rng(1)
+    for wxyz in rng.normal(size=(8, 4)):
+        w, x, y, z = wxyz
+        np.testing.assert_allclose(rotation_matrix(wxyz), Rotation.from_quat([x, y, z, w]).as_matrix(), atol=1e-12)
