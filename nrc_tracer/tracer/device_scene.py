@@ -127,10 +127,17 @@ class Geometry:
         low, high = self.box()
         return 0.5 * (low + high), float(0.5 * np.linalg.norm(high - low)) or 1.0
 
-    def areas(self, first: int, count: int) -> np.ndarray:
-        """Areas of consecutive triangles, shape [count]."""
-        corners = self.positions[self.triangles[first : first + count]].astype(np.float64)
-        return 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    def emitting_faces(self, emitter: Emitter) -> tuple[np.ndarray, np.ndarray]:
+        """Corners of an emitter's triangles, float64 [count, 3, 3], and unit normals on the side that emits, [count, 3].
+
+        The normal is zero where the vertex normals of a triangle disagree on the side.
+        """
+        triangles = self.triangles[emitter.first : emitter.first + (emitter.count or 0)]
+        normals = face_normals(self.positions, triangles)
+        if self.shapes[emitter.shape].flags & int(SMOOTH):
+            heights = np.einsum("ijk,ik->ij", self.normals[triangles], normals)
+            normals *= (heights >= 0.0).all(axis=1)[:, None] - (heights <= 0.0).all(axis=1)[:, None].astype(np.float64)
+        return self.positions[triangles].astype(np.float64), normals
 
     def upload(self, device: str) -> Surfaces:
         """Copy triangles and shapes to a device."""
@@ -279,11 +286,10 @@ class DeviceScene:
         lights = LightTable(scene, textures, *geometry.bounds(), self.origin)
         for emitter in geometry.emitters:
             if emitter.count is None:
-                radius = geometry.spheres[emitter.first].radius
-                number = lights.add_sphere(emitter.first, radius, emitter.emission)
+                sphere = geometry.spheres[emitter.first]
+                number = lights.add_sphere(emitter.first, np.array(sphere.center), sphere.radius, emitter.emission)
             else:
-                areas = geometry.areas(emitter.first, emitter.count)
-                number = lights.add_triangles(emitter.first, areas, emitter.emission)
+                number = lights.add_triangles(emitter.first, *geometry.emitting_faces(emitter), emitter.emission)
             geometry.shapes[emitter.shape].light = number
         for light in scene.description.lights:
             lights.add(light)

@@ -1,7 +1,8 @@
-"""Converts the lights of a scene to records with an alias table on a device.
+"""Converts the lights of a scene to records on a device, and to a tree by which local lights are chosen.
 
-The probability of choosing a light is 3/4 proportional to its power and 1/4 uniform over the emitters of the scene file, where
-all triangles of a mesh are one emitter. Power alone would starve a lamp in a room whose scene has a bright sky outside.
+Lights at infinity have constant probabilities, and share what is left with the tree of local lights. The probability of a light,
+or of all local lights together, is 3/4 proportional to power and 1/4 uniform over the emitters of the scene file, where all
+triangles of a mesh are one emitter. Power alone would starve a lamp in a room whose scene has a bright sky outside.
 """
 
 from __future__ import annotations
@@ -24,34 +25,17 @@ from nrc_tracer.scene.model import (
 )
 from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.tracer.environment_table import EnvironmentTable
+from nrc_tracer.tracer.light_bounds import LightBounds
+from nrc_tracer.tracer.light_tree import build_light_tree
 from nrc_tracer.tracer.lights.light import LightRecord, Lights
+from nrc_tracer.tracer.lights.tree import LightNode
 from nrc_tracer.tracer.texture_table import LUMINANCE, TextureTable, as_rgb
 from nrc_tracer.tracer.vocabulary import LightKind
 
+ROUNDING = 1e-6
+"""Fraction by which spheres around lights are larger than computed, more than float32 rounds."""
 UNIFORM_SHARE = 0.25
 """Fraction of the probability that is uniform over emitters instead of proportional to power."""
-
-
-def alias_table(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vose's alias table: cell i stands for i with probability `threshold[i]`, else for `alias[i]`.
-
-    Args:
-        probabilities: Shape [n], with sum 1.
-
-    Returns:
-        Thresholds and aliases, shape [n] each.
-    """
-    n = len(probabilities)
-    scaled = (np.asarray(probabilities, np.float64) * n).tolist()
-    threshold, alias = np.ones(n), np.arange(n)
-    small = [i for i, p in enumerate(scaled) if p < 1.0]
-    large = [i for i, p in enumerate(scaled) if p >= 1.0]
-    while small and large:
-        i, j = small.pop(), large.pop()
-        threshold[i], alias[i] = scaled[i], j
-        scaled[j] -= 1.0 - scaled[i]
-        (small if scaled[j] < 1.0 else large).append(j)
-    return threshold, alias
 
 
 @dataclass
@@ -73,22 +57,41 @@ class LightTable:
     origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
     _records: list[np.ndarray] = field(default_factory=list)  # an array of records for each emitter
     _powers: list[np.ndarray] = field(default_factory=list)
+    _bounds: list[LightBounds] = field(default_factory=list)  # of local lights
+    _local: list[np.ndarray] = field(default_factory=list)  # numbers of local lights
     _environment: EnvironmentTable | None = None
     _background: int = -1  # number of the light that escaping rays see
 
-    def add_triangles(self, first: int, areas: np.ndarray, emission: float | tuple | str) -> int:
-        """Add a light for each of several consecutive triangles; return the number of the first light."""
+    def add_triangles(
+        self, first: int, corners: np.ndarray, normals: np.ndarray, emission: float | tuple | str
+    ) -> int:
+        """Add a light for each of several consecutive triangles.
+
+        Args:
+            first: Number of the first triangle.
+            corners: Corners of the triangles, float64 [count, 3, 3].
+            normals: Unit normal on the side that emits, [count, 3]; zero if that side varies over the triangle.
+            emission: Radiance.
+
+        Returns:
+            The number of the first light.
+        """
+        areas = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+        intensities = areas * np.maximum(self.textures.mean(emission) @ LUMINANCE, 0.0)
         records = self._new(LightKind.TRIANGLE, emission, len(areas))
         records["index"] = first + np.arange(len(areas))
         records["area_density"] = 1.0 / np.maximum(areas, 1e-30)
-        return self._append(records, np.pi * areas * (self.textures.mean(emission) @ LUMINANCE))
+        return self._append(
+            records, np.pi * intensities, LightBounds.of_triangles(corners, normals, intensities)
+        )
 
-    def add_sphere(self, index: int, radius: float, emission: float | tuple | str) -> int:
+    def add_sphere(self, index: int, center: np.ndarray, radius: float, emission: float | tuple | str) -> int:
         """Add the light of an analytic sphere; return its number."""
         record = self._new(LightKind.SPHERE, emission)
         area = 4.0 * np.pi * radius**2
         record["index"], record["area_density"] = index, 1.0 / area
-        return self._append(record, np.pi * area * (self.textures.mean(emission) @ LUMINANCE))
+        intensity = np.pi * radius**2 * max(self.textures.mean(emission) @ LUMINANCE, 0.0)
+        return self._append(record, 4.0 * np.pi * intensity, LightBounds.of_sphere(center, radius, intensity))
 
     def add(self, light: Light) -> None:
         """Add a light that is not a shape.
@@ -97,20 +100,25 @@ class LightTable:
             SceneError: It is a second background.
         """
         disk = np.pi * self.radius**2
+        bounds = None
         match light:
             case PointLight():
                 record = self._new(LightKind.POINT, light.intensity)
-                record["p"] = np.asarray(light.position, np.float64) - self.origin
-                power = 4.0 * np.pi * self._luminance(light.intensity)
+                position, intensity = np.asarray(light.position, np.float64) - self.origin, self._luminance(light.intensity)
+                record["p"] = position
+                power = 4.0 * np.pi * intensity
+                bounds = LightBounds.of_sphere(position, 0.0, intensity)
             case SpotLight():
                 record = self._new(LightKind.SPOT, light.intensity)
                 to_world = matrix(light.to_world)
-                record["p"] = to_world[:3, 3] - self.origin
-                record["d"] = to_world[:3, 2] / np.linalg.norm(to_world[:3, 2])
-                full = 0.75 * light.cutoff_angle if light.beam_width is None else light.beam_width
-                cutoff, cos_full = np.radians(light.cutoff_angle), np.cos(np.radians(min(full, light.cutoff_angle)))
-                record["cutoff"], record["cos_full"] = cutoff, cos_full
-                power = 2.0 * np.pi * (1.0 - 0.5 * (cos_full + np.cos(cutoff))) * self._luminance(light.intensity)
+                position, axis = to_world[:3, 3] - self.origin, to_world[:3, 2] / np.linalg.norm(to_world[:3, 2])
+                record["p"], record["d"] = position, axis
+                beam = 0.75 * light.cutoff_angle if light.beam_width is None else light.beam_width
+                full, cutoff = np.radians(min(beam, light.cutoff_angle)), np.radians(light.cutoff_angle)
+                record["cutoff"], record["cos_full"] = cutoff, np.cos(full)
+                intensity = self._luminance(light.intensity)
+                power = 2.0 * np.pi * (1.0 - 0.5 * (np.cos(full) + np.cos(cutoff))) * intensity
+                bounds = LightBounds.of_cone(position, 0.0, axis, full, cutoff - full, intensity)
             case DirectionalLight():
                 record = self._new(LightKind.DIRECTIONAL, light.irradiance)
                 direction = np.asarray(light.direction, np.float64)
@@ -127,31 +135,56 @@ class LightTable:
                 self._environment = EnvironmentTable.of(light, self.scene.images[light.file])
                 record = self._new(LightKind.ENVIRONMENT, 1.0)
                 power = np.pi * disk * self._environment.mean_luminance * light.scale
-        self._append(record, power)
+        self._append(record, power, bounds)
 
     def upload(self, device: str) -> Lights:
         """Compute the probabilities and copy everything to a device."""
+        records = np.concatenate([*self._records, zero_structs(LightRecord, 1)])  # never empty
+        probabilities = np.append(self._probabilities(), 0.0)
+        local = np.concatenate([*self._local, np.zeros(0, np.int64)])
+        distant = np.setdiff1d(np.flatnonzero(probabilities), local)
+        local = local[probabilities[local] > 0.0]
+        cdf = np.append(0.0, np.cumsum(probabilities[distant])).astype(np.float32)
+        if not len(local) and len(distant):
+            cdf /= cdf[-1]
+        records["probability"][distant] = np.diff(cdf)
+        records["probability"][local] = np.float32(1.0) - cdf[-1]
+        nodes = zero_structs(LightNode, 1)
+        if len(local):
+            nodes, records["trail"][local] = self._tree(local)
+
         lights = Lights()
-        lights.count = self._count()
+        lights.count = len(local) + len(distant)
         lights.background = self._background
         lights.environment = (self._environment or EnvironmentTable.black()).upload(device)
-        records = zero_structs(LightRecord, 1)
-        if self._records:
-            records = np.concatenate(self._records)
-            p = self._probabilities()
-            records["probability"] = p
-            records["threshold"], records["alias"] = alias_table(p)
-            records["area_density"] *= p
         lights.records = wp.array(records, dtype=LightRecord, device=device)
+        lights.distant = wp.array(np.append(distant, 0), dtype=int, device=device)
+        lights.distant_cdf = wp.array(cdf, dtype=float, device=device)
+        lights.distant_count = len(distant)
+        lights.nodes = wp.array(nodes, dtype=LightNode, device=device)
         return lights
+
+    def _tree(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The nodes of a tree over local lights, and the trail to each; `chosen`: their numbers."""
+        numbers = np.concatenate(self._local)
+        tree = build_light_tree(LightBounds.join(self._bounds)[np.isin(numbers, chosen)])
+        bounds = tree.bounds
+        nodes = zero_structs(LightNode, len(bounds))
+        nodes["center"], nodes["axis"], nodes["intensity"] = bounds.center, bounds.axis, bounds.intensity
+        nodes["radius"] = bounds.radius * (1.0 + ROUNDING) + np.abs(bounds.center).max(axis=1) * ROUNDING
+        nodes["cos_spread"], nodes["sin_spread"] = np.cos(bounds.spread), np.sin(bounds.spread)
+        nodes["cos_falloff"] = np.cos(bounds.falloff)
+        nodes["first"] = np.where(tree.first < 0, -1 - chosen[np.maximum(-1 - tree.first, 0)], tree.first)
+        return nodes, tree.trails
 
     def _count(self) -> int:
         return sum(len(records) for records in self._records)
 
     def _probabilities(self) -> np.ndarray:
+        """The probability of each light if all were chosen by constant ones."""
         total = sum(power.sum() for power in self._powers)
         if total <= 0.0:
-            return np.full(self._count(), 1.0 / self._count())
+            return np.zeros(self._count())
         emitters = sum(bool(power.sum() > 0.0) for power in self._powers)
         return np.concatenate(
             [
@@ -168,9 +201,12 @@ class LightTable:
         records["emission"]["value"], records["emission"]["texture"] = np.array(param.value), param.texture
         return records
 
-    def _append(self, records: np.ndarray, powers: np.ndarray | float) -> int:
-        """Add the lights of one emitter; return the number of the first."""
+    def _append(self, records: np.ndarray, powers: np.ndarray | float, bounds: LightBounds | None) -> int:
+        """Add the lights of one emitter, local ones with their bounds; return the number of the first."""
         first = self._count()
+        if bounds is not None:
+            self._bounds.append(bounds)
+            self._local.append(first + np.arange(len(records)))
         self._records.append(records)
         self._powers.append(np.maximum(np.broadcast_to(np.asarray(powers, np.float64), len(records)), 0.0))
         return first

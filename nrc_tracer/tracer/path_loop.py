@@ -40,6 +40,7 @@ from nrc_tracer.tracer.transport import (
     PathSettings,
     direct_light,
     first_ray,
+    lit_normal,
     vertex_at,
     weighted_emission,
 )
@@ -118,6 +119,7 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
         t_min = ray.t_min
         t_max = ray.t_max
         previous = o
+        previous_n = wp.vec3(0.0)
         while True:
             hit = intersect(scene.accel, o, d, t_min, t_max)
 
@@ -131,7 +133,7 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
 
             # Add what the surface emits
             if it.light >= 0:
-                e = surface_emission(scene, it, previous, d)
+                e = surface_emission(scene, it, previous, previous_n, d, after_delta == 0)
                 gathered += wp.cw_mul(beta, weighted_emission(e, p_b, after_delta))
             depth += 1
             if depth >= settings.max_depth:
@@ -240,6 +242,7 @@ def path_loop(name: str, *, with_cuts: bool) -> wp.Function:
             p_b = bs.pdf
             after_delta = bs.delta
             previous = it.p
+            previous_n = lit_normal(v)
             d = to_world(v.frame, bs.wi)
             if v.is_mapped != 0:
                 beta *= map_shadowing(v.unmapped_n, v.frame.n, d)

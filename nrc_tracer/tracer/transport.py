@@ -146,11 +146,19 @@ def vertex_at(scene: SceneRecord, it: Interaction, d: wp.vec3, key: SampleKey, d
 
 
 @wp.func
+def lit_normal(v: Vertex) -> wp.vec3:
+    """The normal of the side from which light can arrive; zero if it can from both."""
+    if is_transmissive(v.lobe.kind):
+        return wp.vec3(0.0)
+    return v.frame.n
+
+
+@wp.func
 def direct_light(scene: SceneRecord, it: Interaction, v: Vertex, key: SampleKey, first_pair: int) -> wp.vec3:
     """Sample a light, and return the radiance that the vertex scatters from it, weighted against BSDF sampling."""
     u_choice = sample_2d(key, first_pair + LIGHT_CHOICE)
     u_point = sample_2d(key, first_pair + LIGHT_POINT)
-    ls = sample_light(scene, it.p, u_choice, u_point)
+    ls = sample_light(scene, it.p, lit_normal(v), u_choice, u_point)
     if ls.pdf <= 0.0 or not is_lit(ls.radiance):
         return wp.vec3(0.0)
     f = evaluate_lobe(scene.materials.coat_tables, v.lobe, v.wo, to_local(v.frame, ls.wi))

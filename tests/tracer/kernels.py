@@ -21,6 +21,7 @@ from nrc_tracer.tracer.interaction import (
 from nrc_tracer.tracer.lights.lights import (
     background_emission,
     choose_light,
+    local_choice_probability,
     sample_light,
     sampled_radiance,
     surface_emission,
@@ -101,6 +102,7 @@ def evaluate_lobe_kernel(
 def sample_light_kernel(
     scene: SceneRecord,
     p: wp.vec3,
+    n: wp.vec3,
     u_light: wp.array[wp.vec2],
     u: wp.array[wp.vec2],
     wi: wp.array[wp.vec3],
@@ -109,7 +111,7 @@ def sample_light_kernel(
     rest: wp.array[wp.vec3],
 ):
     i = wp.tid()
-    s = sample_light(scene, p, u_light[i], u[i])
+    s = sample_light(scene, p, n, u_light[i], u[i])
     wi[i] = s.wi
     radiance[i] = sampled_radiance(scene, s)
     at[i] = s.p
@@ -117,7 +119,7 @@ def sample_light_kernel(
 
 
 @wp.kernel(enable_backward=False)
-def emission_kernel(scene: SceneRecord, p: wp.vec3, w: wp.array[wp.vec3], out: wp.array[wp.vec4]):
+def emission_kernel(scene: SceneRecord, p: wp.vec3, n: wp.vec3, w: wp.array[wp.vec3], out: wp.array[wp.vec4]):
     """Radiance along `w` at `p`, and the density with which light sampling would choose `w`, computed as in the path tracer."""
     i = wp.tid()
     d = w[i]
@@ -127,13 +129,24 @@ def emission_kernel(scene: SceneRecord, p: wp.vec3, w: wp.array[wp.vec3], out: w
         return
     it = surface_at(scene.surfaces, scene.accel, hit, p, d)
     if it.light >= 0:
-        out[i] = surface_emission(scene, it, p, d)
+        out[i] = surface_emission(scene, it, p, n, d, True)
 
 
 @wp.kernel(enable_backward=False)
-def choose_light_kernel(scene: SceneRecord, u: wp.array[wp.vec2], out: wp.array[int]):
+def choose_light_kernel(
+    scene: SceneRecord, p: wp.vec3, n: wp.vec3, u: wp.array[wp.vec2], numbers: wp.array[int], chances: wp.array[float]
+):
     i = wp.tid()
-    out[i] = choose_light(scene.lights, u[i])
+    choice = choose_light(scene.lights, p, n, u[i])
+    numbers[i] = choice.index
+    chances[i] = choice.probability
+
+
+@wp.kernel(enable_backward=False)
+def light_probability_kernel(scene: SceneRecord, p: wp.vec3, n: wp.vec3, out: wp.array[float]):
+    """Probability of choosing each local light."""
+    i = wp.tid()
+    out[i] = local_choice_probability(scene.lights, scene.lights.records[i], p, n)
 
 
 @wp.kernel(enable_backward=False)

@@ -146,7 +146,7 @@ def test_a_random_number_of_zero_next_to_black(rng):
     wi, radiance, at, rest = (kernels.zeros(1, kernels.wp.vec3) for _ in range(4))
     u = kernels.array(np.zeros((1, 2), np.float32), kernels.wp.vec2)
     u_light = kernels.array(np.zeros((1, 2), np.float32), kernels.wp.vec2)
-    inputs = [on.record, kernels.wp.vec3(0.0), u_light, u, wi, radiance, at, rest]
+    inputs = [on.record, kernels.wp.vec3(0.0), kernels.wp.vec3(0.0), u_light, u, wi, radiance, at, rest]
     kernels.launch(kernels.sample_light_kernel, 1, inputs)
     assert np.all(np.isfinite(wi.numpy()))
     assert np.all(np.isfinite(rest.numpy()))

@@ -23,21 +23,21 @@ COUNT = 100_000
 EPS = float(np.finfo(np.float32).eps)
 
 
-def sample(on, p, rng, count=COUNT):
-    """Directions, radiance, points and (pdf, delta, distant) of light samples from `p`."""
+def sample(on, p, rng, count=COUNT, n=(0.0, 0.0, 0.0)):
+    """Directions, radiance, points and (pdf, delta, distant) of light samples from `p`, on the side of `n` if that is not zero."""
     wi, radiance, at, rest = (kernels.zeros(count, kernels.wp.vec3) for _ in range(4))
     u_light = kernels.array(kernels.uniform(rng, count, 2), kernels.wp.vec2)
     u = kernels.array(kernels.uniform(rng, count, 2), kernels.wp.vec2)
-    inputs = [on.record, kernels.wp.vec3(*map(float, p)), u_light, u, wi, radiance, at, rest]
+    inputs = [on.record, kernels.wp.vec3(*map(float, p)), kernels.wp.vec3(*map(float, n)), u_light, u, wi, radiance, at, rest]
     kernels.launch(kernels.sample_light_kernel, count, inputs)
     return tuple(a.numpy() for a in (wi, radiance, at, rest))
 
 
-def emission(on, p, w):
+def emission(on, p, w, n=(0.0, 0.0, 0.0)):
     """(radiance, density) along directions."""
     out = kernels.zeros(len(w), kernels.wp.vec4)
-    p = kernels.wp.vec3(*map(float, p))
-    kernels.launch(kernels.emission_kernel, len(w), [on.record, p, kernels.array(w, kernels.wp.vec3), out])
+    p, n = (kernels.wp.vec3(*map(float, v)) for v in (p, n))
+    kernels.launch(kernels.emission_kernel, len(w), [on.record, p, n, kernels.array(w, kernels.wp.vec3), out])
     return out.numpy()
 
 

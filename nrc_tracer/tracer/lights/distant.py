@@ -13,7 +13,7 @@ def sample_directional(light: LightRecord) -> LightSample:
     s = LightSample()
     s.wi = -light.d
     s.radiance = light.emission.value
-    s.pdf = light.probability
+    s.pdf = 1.0
     s.delta = 1
     s.distant = 1
     return s
@@ -25,12 +25,6 @@ def sample_constant(light: LightRecord, u: wp.vec2) -> LightSample:
     s = LightSample()
     s.wi = uniform_sphere(u)
     s.radiance = light.emission.value
-    s.pdf = constant_pdf(light)
+    s.pdf = INV_4PI
     s.distant = 1
     return s
-
-
-@wp.func
-def constant_pdf(light: LightRecord) -> float:
-    """Density [1/sr] with which `sample_constant` draws any direction."""
-    return light.probability * INV_4PI

@@ -9,7 +9,7 @@ Sampling*, 2005).
 import warp as wp
 
 from nrc_tracer.device.constants import INV_2PI, INV_2PI2, INV_PI
-from nrc_tracer.tracer.lights.light import Environment, LightRecord, LightSample
+from nrc_tracer.tracer.lights.light import Environment, LightSample
 
 FLAT = wp.constant(-1)  # code of a cell with constant density
 BELOW_ONE = wp.constant(1.0 - 2.0**-24)
@@ -60,7 +60,7 @@ def environment_radiance(env: Environment, uv: wp.vec2) -> wp.vec3:
 
 
 @wp.func
-def environment_pdf(env: Environment, light: LightRecord, uv: wp.vec2) -> float:
+def environment_pdf(env: Environment, uv: wp.vec2) -> float:
     """Density [1/sr] with which `sample_environment` draws the direction whose image coordinates are `uv`."""
     sin_theta = wp.sin(uv[1] * wp.PI)
     if sin_theta <= 0.0:
@@ -86,7 +86,7 @@ def environment_pdf(env: Environment, light: LightRecord, uv: wp.vec2) -> float:
     if node.code < FLAT:
         s = wp.clamp(across - float(x), 0.0, 1.0)
         density *= bilinear(env.corners[-2 - node.code], s, wp.clamp(down - float(y), 0.0, 1.0))
-    return light.probability * density * INV_2PI2 / sin_theta
+    return density * INV_2PI2 / sin_theta
 
 
 @wp.func
@@ -124,7 +124,7 @@ def sample_linear(u: float, a: float, b: float) -> float:
 
 
 @wp.func
-def sample_environment(env: Environment, light: LightRecord, u: wp.vec2) -> LightSample:
+def sample_environment(env: Environment, u: wp.vec2) -> LightSample:
     """Draw a direction. The radiance is looked up later, where the light turns out to be visible (`sampled_radiance`)."""
     # Choose a block
     row = find_interval(env.row_cdf, 0, env.rows, u[1])
@@ -175,7 +175,7 @@ def sample_environment(env: Environment, light: LightRecord, u: wp.vec2) -> Ligh
     sample.wi = wp.transpose(env.to_local) @ wp.vec3(wp.sin(phi) * sin_theta, wp.cos(theta), -wp.cos(phi) * sin_theta)
     sample.p = wp.vec3(uv[0], uv[1], 0.0)
     if sin_theta > 0.0:
-        sample.pdf = light.probability * density * INV_2PI2 / sin_theta
+        sample.pdf = density * INV_2PI2 / sin_theta
     sample.radiance = wp.vec3(1.0)
     sample.distant = 1
     sample.mapped = 1

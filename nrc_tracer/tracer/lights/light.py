@@ -1,11 +1,12 @@
 """Lights on a device: the record that every light is flattened to, and the sample of a light.
 
 Every kind of light has a file with its `sample` function and, where a ray can hit the light, a `pdf` function: the density
-[1/sr] with which `sample` would have drawn that direction. Both densities include the probability of choosing the light.
+[1/sr] with which `sample` would have drawn that direction. Neither density includes the probability of choosing the light.
 """
 
 import warp as wp
 
+from nrc_tracer.tracer.lights.tree import LightNode
 from nrc_tracer.tracer.textures import Param
 from nrc_tracer.tracer.vocabulary import LightKind
 
@@ -20,7 +21,7 @@ ENVIRONMENT = wp.constant(int(LightKind.ENVIRONMENT))
 
 @wp.struct
 class LightRecord:
-    """One light. `threshold` and `alias` are its cell of the alias table, by which lights are chosen."""
+    """One light."""
 
     kind: int
     index: int  # number of the triangle or sphere
@@ -29,10 +30,9 @@ class LightRecord:
     d: wp.vec3  # unit vector along which spot and directional lights shine
     cos_full: float  # spot: cosine of the angle up to which it shines with full intensity
     cutoff: float  # spot: angle beyond which it is dark [rad]
-    probability: float  # of choosing this light
-    area_density: float  # triangle, sphere: `probability` over the area
-    threshold: float
-    alias: int
+    probability: float  # of choosing this light; of a local one, of choosing any local light, 0 if it is black
+    area_density: float  # triangle, sphere: 1 over the area
+    trail: wp.uint64  # the way to a local light down the tree
 
 
 @wp.struct
@@ -66,10 +66,14 @@ class Environment:
 
 @wp.struct
 class Lights:
-    """All lights of a scene."""
+    """All lights of a scene. Lights at infinity are chosen by constant probabilities, local ones by walking down a tree."""
 
     records: wp.array[LightRecord]
-    count: int
+    count: int  # of the lights that can be chosen
+    distant: wp.array[int]  # numbers of the lights at infinity
+    distant_cdf: wp.array[float]  # cumulative probabilities of the lights at infinity, from 0 on
+    distant_count: int
+    nodes: wp.array[LightNode]
     background: int  # number of the light that escaping rays see; -1: none
     environment: Environment
 

@@ -2,12 +2,14 @@
 
 import warp as wp
 
+from nrc_tracer.device.constants import INV_4PI
 from nrc_tracer.tracer.interaction import Interaction
-from nrc_tracer.tracer.lights.distant import constant_pdf, sample_constant, sample_directional
+from nrc_tracer.tracer.lights.distant import sample_constant, sample_directional
 from nrc_tracer.tracer.lights.environment import (
     environment_pdf,
     environment_radiance,
     environment_uv,
+    find_interval,
     sample_environment,
 )
 from nrc_tracer.tracer.lights.light import (
@@ -16,32 +18,52 @@ from nrc_tracer.tracer.lights.light import (
     ENVIRONMENT,
     SPHERE,
     TRIANGLE,
+    LightRecord,
     Lights,
     LightSample,
 )
 from nrc_tracer.tracer.lights.point import sample_point
 from nrc_tracer.tracer.lights.sphere import sample_sphere, sphere_pdf
+from nrc_tracer.tracer.lights.tree import LightChoice, choose_local_light, local_light_probability
 from nrc_tracer.tracer.lights.triangle import sample_triangle, triangle_pdf
 from nrc_tracer.tracer.scene_record import SceneRecord
 from nrc_tracer.tracer.textures import evaluate_image
 
+# Distance of two random numbers
+STEP = wp.constant(wp.float64(2.0**-24))
+
 
 @wp.func
-def choose_light(lights: Lights, u: wp.vec2) -> int:
-    """Choose a light by its probability (Vose's alias method).
+def choose_light(lights: Lights, p: wp.vec3, n: wp.vec3, u: wp.vec2) -> LightChoice:
+    """Choose a light that may light a point `p` on the side of the normal `n`, or on all sides if `n` is zero.
 
-    Cell and threshold each take a random number of their own: a single one, scaled by the number of lights, would have few
-    digits left for the threshold.
+    The second random number supplies the digits that the choices leave over of the first one.
     """
-    i = wp.min(int(u[0] * float(lights.count)), lights.count - 1)
-    record = lights.records[i]
-    return wp.where(u[1] < record.threshold, i, record.alias)
+    choice = LightChoice()
+    u_local = wp.float64(u[0]) + wp.float64(u[1]) * STEP
+    if lights.distant_count > 0:
+        distant = lights.distant_cdf[lights.distant_count]
+        if u[0] < distant:
+            choice.index = lights.distant[find_interval(lights.distant_cdf, 0, lights.distant_count, u[0])]
+            choice.probability = lights.records[choice.index].probability
+            return choice
+        u_local = wp.float64(1.0) - (wp.float64(1.0) - u_local) / wp.float64(1.0 - distant)
+    choice = choose_local_light(lights.nodes, p, n, u_local)
+    choice.probability *= lights.records[choice.index].probability
+    return choice
 
 
 @wp.func
-def sample_light(scene: SceneRecord, p: wp.vec3, u_light: wp.vec2, u: wp.vec2) -> LightSample:
-    """Choose a light and a direction from `p` to it."""
-    light = scene.lights.records[choose_light(scene.lights, u_light)]
+def local_choice_probability(lights: Lights, light: LightRecord, p: wp.vec3, n: wp.vec3) -> float:
+    """Probability with which `choose_light` chooses a local light."""
+    if light.probability <= 0.0:
+        return 0.0
+    return local_light_probability(lights.nodes, light.trail, p, n) * light.probability
+
+
+@wp.func
+def sample_chosen(scene: SceneRecord, light: LightRecord, p: wp.vec3, u: wp.vec2) -> LightSample:
+    """Draw a direction from `p` to a light."""
     if light.kind == TRIANGLE:
         return sample_triangle(scene, light, p, u)
     if light.kind == SPHERE:
@@ -49,10 +71,19 @@ def sample_light(scene: SceneRecord, p: wp.vec3, u_light: wp.vec2, u: wp.vec2) -
     if light.kind == CONSTANT:
         return sample_constant(light, u)
     if light.kind == ENVIRONMENT:
-        return sample_environment(scene.lights.environment, light, u)
+        return sample_environment(scene.lights.environment, u)
     if light.kind == DIRECTIONAL:
         return sample_directional(light)
     return sample_point(light, p)
+
+
+@wp.func
+def sample_light(scene: SceneRecord, p: wp.vec3, n: wp.vec3, u_light: wp.vec2, u: wp.vec2) -> LightSample:
+    """Choose a light (see `choose_light`) and a direction from `p` to it."""
+    choice = choose_light(scene.lights, p, n, u_light)
+    sample = sample_chosen(scene, scene.lights.records[choice.index], p, u)
+    sample.pdf *= choice.probability
+    return sample
 
 
 @wp.func
@@ -64,18 +95,31 @@ def sampled_radiance(scene: SceneRecord, ls: LightSample) -> wp.vec3:
 
 
 @wp.func
-def surface_emission(scene: SceneRecord, it: Interaction, p: wp.vec3, wi: wp.vec3) -> wp.vec4:
-    """Radiance that the light at `it` emits against `wi`, and the density [1/sr] with which `sample_light` draws `wi` at `p`."""
+def surface_emission(
+    scene: SceneRecord, it: Interaction, p: wp.vec3, n: wp.vec3, wi: wp.vec3, with_pdf: bool
+) -> wp.vec4:
+    """Radiance that the light at `it` emits against `wi`, and the density [1/sr] with which `sample_light` draws `wi` at `p`.
+
+    Args:
+        scene: The scene.
+        it: The point on the light.
+        p: The point that is lit.
+        n: Normal of its lit side, as given to `sample_light`.
+        wi: Unit direction from `p` to the light.
+        with_pdf: Whether the density is asked for; else it is 0.
+    """
     cos_l = -wp.dot(it.n, wi)
     if cos_l <= 0.0:
         return wp.vec4(0.0)
     light = scene.lights.records[it.light]
     radiance = evaluate_image(scene.textures, light.emission, it.uv)
     pdf = float(0.0)
-    if light.kind == TRIANGLE:
-        pdf = triangle_pdf(light, p, it.p, cos_l)
-    else:
-        pdf = sphere_pdf(scene, light, p, it.p, cos_l)
+    if with_pdf:
+        if light.kind == TRIANGLE:
+            pdf = triangle_pdf(light, p, it.p, cos_l)
+        else:
+            pdf = sphere_pdf(scene, light, p, it.p, cos_l)
+        pdf *= local_choice_probability(scene.lights, light, p, n)
     return wp.vec4(radiance[0], radiance[1], radiance[2], pdf)
 
 
@@ -86,11 +130,9 @@ def background_emission(scene: SceneRecord, w: wp.vec3) -> wp.vec4:
         return wp.vec4(0.0)
     light = scene.lights.records[scene.lights.background]
     radiance = light.emission.value
-    pdf = float(0.0)
+    pdf = float(INV_4PI)
     if light.kind == ENVIRONMENT:
         uv = environment_uv(scene.lights.environment, w)
         radiance = environment_radiance(scene.lights.environment, uv)
-        pdf = environment_pdf(scene.lights.environment, light, uv)
-    else:
-        pdf = constant_pdf(light)
-    return wp.vec4(radiance[0], radiance[1], radiance[2], pdf)
+        pdf = environment_pdf(scene.lights.environment, uv)
+    return wp.vec4(radiance[0], radiance[1], radiance[2], pdf * light.probability)

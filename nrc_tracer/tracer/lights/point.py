@@ -25,7 +25,7 @@ def sample_point(light: LightRecord, p: wp.vec3) -> LightSample:
     d2 = wp.length_sq(to_light)
     if d2 == 0.0:
         return s
-    s.pdf = light.probability
+    s.pdf = 1.0
     s.wi = to_light / wp.sqrt(d2)
     s.p = light.p
     falloff = float(1.0)

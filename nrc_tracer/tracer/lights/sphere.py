@@ -43,7 +43,7 @@ def sample_sphere(scene: SceneRecord, light: LightRecord, p: wp.vec3, u: wp.vec2
         distance = wp.length(from_p)
         axis = frame_from_normal(-from_p / distance)
         s.wi = to_world(axis, wp.vec3(sin_theta * wp.cos(phi), sin_theta * wp.sin(phi), cos_theta))
-        s.pdf = light.probability * INV_2PI / one_minus_cos
+        s.pdf = INV_2PI / one_minus_cos
         half_chord = wp.sqrt(wp.max(0.0, sphere.radius * sphere.radius - distance * distance * sin_theta * sin_theta))
         outward = wp.normalize(from_p + s.wi * (distance * cos_theta - half_chord))
     else:
@@ -75,4 +75,4 @@ def sphere_pdf(scene: SceneRecord, light: LightRecord, p: wp.vec3, q: wp.vec3, c
         return area_pdf(light, wp.length_sq(q - p), cos_l)
     if (scene.surfaces.shapes[sphere.shape].flags & INWARD) != 0:
         return 0.0
-    return light.probability * INV_2PI / one_minus_cone_cos(sphere, p)
+    return INV_2PI / one_minus_cone_cos(sphere, p)

@@ -1,0 +1,159 @@
+"""The tree of local lights: its bounds, and the choices made by walking down."""
+
+import numpy as np
+import pytest
+
+from nrc_tracer.scene.model import ConstantLight, Instance, PointLight, Rotate, Sphere, SpotLight, Translate
+from nrc_tracer.tracer.light_bounds import LightBounds
+from nrc_tracer.tracer.light_tree import build_light_tree
+from tests.tracer.chi_square import assert_counts
+from tests.tracer.light_choices import choices, probabilities
+from tests.tracer.tiny_scenes import on_device, scene, triangles
+
+
+def random_directions(rng, count):
+    """Unit vectors, uniform over the sphere."""
+    w = rng.normal(size=(count, 3))
+    return w / np.linalg.norm(w, axis=1, keepdims=True)
+
+
+def random_triangles(rng, count, size=0.3):
+    """Bounds of random triangles, whose corners and normals come with them."""
+    corners = rng.normal(size=(count, 1, 3)) * 3.0 + rng.normal(size=(count, 3, 3)) * size
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    return LightBounds.of_triangles(corners, normals, rng.random(count) + 0.01), corners, normals
+
+
+def lights_below(tree):
+    """The numbers of the lights below each node."""
+    found = [[] for _ in tree.first]
+    for node in reversed(range(len(tree.first))):
+        first = tree.first[node]
+        found[node] = [-1 - first] if first < 0 else found[first] + found[first + 1]
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 13, 300])
+def test_nodes_bound_the_lights_below_them(count, rng):
+    """Each light is one leaf; spheres, cones and intensities of all nodes hold those of their lights."""
+    lights, corners, normals = random_triangles(rng, count)
+    tree = build_light_tree(lights)
+    below, bounds = lights_below(tree), tree.bounds
+    assert sorted(below[0]) == list(range(count))
+    for node, members in enumerate(below):
+        distance = np.linalg.norm(corners[members] - bounds.center[node], axis=2)
+        assert distance.max() <= bounds.radius[node] * (1.0 + 1e-12)
+        angle = np.arccos(np.clip(normals[members] @ bounds.axis[node], -1.0, 1.0))
+        assert angle.max() <= bounds.spread[node] + 1e-7
+        assert bounds.intensity[node] == pytest.approx(lights.intensity[members].sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("places", ["one place", "a line", "distances that double"])
+def test_trails_lead_to_their_lights(places):
+    """From the lowest bit on, a trail goes to first and second children, in degenerate scenes too."""
+    count = 200
+    x = {"one place": np.zeros(count), "a line": np.arange(count), "distances that double": 2.0 ** np.arange(count)}[places]
+    corners = np.zeros((count, 3, 3))
+    corners[:, :, 0] = x[:, None]
+    tree = build_light_tree(LightBounds.of_triangles(corners, np.zeros((count, 3)), np.ones(count)))
+    for light, trail in enumerate(tree.trails.tolist()):
+        node = 0
+        while tree.first[node] >= 0:
+            node, trail = tree.first[node] + (trail & 1), trail >> 1
+        assert tree.first[node] == -1 - light
+        assert trail == 0
+
+
+def many_lights(rng):
+    """A scene with lights of all local kinds, instances among them, under a constant sky."""
+    quad = triangles([[0, 0, 0], [0.2, 0, 0], [0, 0.2, 0]], [[0, 1, 2]], emission=(3.0, 2.0, 1.0))
+    ball = Sphere(radius=0.1, emission=2.0)
+    shapes = [
+        Instance(
+            group="lamp",
+            to_world=(
+                Rotate(axis=tuple(rng.normal(size=3)), angle=float(rng.uniform(0, 360))),
+                Translate(tuple(rng.normal(size=3) * 2.0)),
+            ),
+        )
+        for _ in range(40)
+    ]
+    lights = [PointLight(position=tuple(rng.normal(size=3) * 2.0), intensity=float(rng.random())) for _ in range(20)]
+    lights += [
+        SpotLight(
+            to_world=(Rotate(axis=tuple(rng.normal(size=3)), angle=100.0), Translate(tuple(rng.normal(size=3)))),
+            intensity=float(rng.random()),
+            cutoff_angle=float(rng.uniform(5, 90)),
+        )
+        for _ in range(20)
+    ]
+    described = scene(*shapes, lights=[*lights, ConstantLight(radiance=0.05)])
+    described.description.groups["lamp"] = (quad, ball)
+    return on_device(described)
+
+
+def test_choices_follow_their_probabilities(rng):
+    """At random points with random normals and without, lights are chosen as often as stated; their probabilities sum to 1."""
+    on = many_lights(rng)
+    count = 100_000
+    normals = random_directions(rng, 8)
+    normals[::4] = 0.0
+    for p, n in zip(rng.normal(size=(8, 3)) * 2.0, normals, strict=True):
+        expected = probabilities(on, p, n)
+        assert expected.sum() == pytest.approx(1.0, abs=1e-5)
+        numbers, chances = choices(on, p, n, count, rng)
+        assert_counts(np.bincount(numbers, minlength=len(expected)), count * expected)
+        np.testing.assert_array_equal(chances, expected[numbers].astype(np.float32))
+
+
+def test_every_light_that_can_contribute_can_be_chosen(rng):
+    """Wherever one of random triangles shines on the upper side of a surface, its probability is positive."""
+    _, corners, normals = random_triangles(rng, 100, size=1.0)
+    mesh = triangles(corners.reshape(-1, 3), np.arange(300).reshape(-1, 3), emission=1.0)
+    on = on_device(scene(mesh))
+    lit = 0
+    for p, n in zip(rng.normal(size=(200, 3)) * 3.0, random_directions(rng, 200), strict=True):
+        shines = np.einsum("ij,ij->i", normals, p - corners[:, 0]) > 0.0
+        shines &= ((corners - p) @ n).max(axis=1) > 0.0
+        assert np.all(probabilities(on, p, n)[shines] > 0.0)
+        lit += shines.sum()
+    assert lit > 1000
+
+
+def test_a_spot_shines_within_its_cone_alone(rng):
+    """A spot is chosen before an equal one that shines away, and never where it is dark."""
+    spots = [
+        SpotLight(to_world=(Rotate(axis=(1.0, 0.0, 0.0), angle=angle), Translate((0.0, 0.0, 1.0))), cutoff_angle=30.0)
+        for angle in (0.0, 180.0)
+    ]
+    on = on_device(scene(lights=spots))
+    np.testing.assert_array_equal(probabilities(on, (0.1, 0.0, 2.0), (0.0, 0.0, 0.0)), [1.0, 0.0])
+    np.testing.assert_array_equal(probabilities(on, (0.1, 0.0, 0.0), (0.0, 0.0, 0.0)), [0.0, 1.0])
+
+
+def test_light_below_the_horizon_is_not_chosen(rng):
+    """Of two equal lights on either side of a surface, the one on the side of the normal is chosen; without a normal either."""
+    on = on_device(scene(lights=[PointLight(position=(0.0, 0.0, z)) for z in (1.0, -1.0)]))
+    np.testing.assert_array_equal(probabilities(on, (0.0, 0.0, 0.0), (0.0, 0.0, 1.0)), [1.0, 0.0])
+    np.testing.assert_array_equal(probabilities(on, (0.0, 0.0, 0.0), (0.0, 0.0, -1.0)), [0.0, 1.0])
+    np.testing.assert_array_equal(probabilities(on, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), [0.5, 0.5])
+
+
+def test_stratified_numbers_give_stratified_lights():
+    """The lights of increasing random numbers come in runs, one for each light, as wide as its probability."""
+    rng = np.random.default_rng(5)
+    on = on_device(scene(lights=[PointLight(position=tuple(rng.normal(size=3))) for _ in range(30)]))
+    p, n = (0.2, 0.1, 0.0), (0.0, 0.0, 0.0)
+
+    class Evenly:
+        """Stands in for a generator: the first of two numbers is evenly spaced."""
+
+        def integers(self, low, high, shape):
+            return np.column_stack([np.arange(shape[0]) * (high // shape[0]), np.zeros(shape[0], int)])
+
+    count = 1 << 14
+    numbers, _ = choices(on, p, n, count, Evenly())
+    expected = probabilities(on, p, n)
+    assert np.count_nonzero(np.diff(numbers)) == np.count_nonzero(expected * count > 1.0) - 1
+    np.testing.assert_allclose(np.bincount(numbers, minlength=30) / count, expected, atol=2.0 / count)
