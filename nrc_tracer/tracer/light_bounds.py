@@ -113,7 +113,7 @@ def _joined_cones(
         axis = (np.sin(between - turn)[:, None] * a + np.sin(turn)[:, None] * b) / sine[:, None]
     everywhere = (spread >= np.pi) | (sine < 1e-9)
     axis[everywhere], spread[everywhere] = NO_AXIS, np.pi
-    for inner, inner_spread, outer, outer_spread in ((a, a_spread, b, b_spread), (b, b_spread, a, a_spread)):
+    for inner_spread, outer, outer_spread in ((a_spread, b, b_spread), (b_spread, a, a_spread)):
         holds = np.minimum(between + inner_spread, np.pi) <= outer_spread + 1e-9
         axis[holds], spread[holds] = outer[holds], np.maximum(outer_spread, inner_spread)[holds]
     return axis, spread

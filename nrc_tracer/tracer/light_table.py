@@ -34,6 +34,11 @@ from nrc_tracer.tracer.vocabulary import LightKind
 
 ROUNDING = 1e-6
 """Fraction by which spheres around lights are larger than computed, more than float32 rounds."""
+NEAREST = 0.3
+"""Square of the distance at which lights around a point are counted, over the square of their bounding sphere's radius.
+
+Lights that fill a sphere evenly light its middle as they would all together from the square root of a third of its radius.
+"""
 UNIFORM_SHARE = 0.25
 """Fraction of the probability that is uniform over emitters instead of proportional to power."""
 
@@ -62,9 +67,7 @@ class LightTable:
     _environment: EnvironmentTable | None = None
     _background: int = -1  # number of the light that escaping rays see
 
-    def add_triangles(
-        self, first: int, corners: np.ndarray, normals: np.ndarray, emission: float | tuple | str
-    ) -> int:
+    def add_triangles(self, first: int, corners: np.ndarray, normals: np.ndarray, emission: float | tuple | str) -> int:
         """Add a light for each of several consecutive triangles.
 
         Args:
@@ -81,9 +84,7 @@ class LightTable:
         records = self._new(LightKind.TRIANGLE, emission, len(areas))
         records["index"] = first + np.arange(len(areas))
         records["area_density"] = 1.0 / np.maximum(areas, 1e-30)
-        return self._append(
-            records, np.pi * intensities, LightBounds.of_triangles(corners, normals, intensities)
-        )
+        return self._append(records, np.pi * intensities, LightBounds.of_triangles(corners, normals, intensities))
 
     def add_sphere(self, index: int, center: np.ndarray, radius: float, emission: float | tuple | str) -> int:
         """Add the light of an analytic sphere; return its number."""
@@ -104,7 +105,10 @@ class LightTable:
         match light:
             case PointLight():
                 record = self._new(LightKind.POINT, light.intensity)
-                position, intensity = np.asarray(light.position, np.float64) - self.origin, self._luminance(light.intensity)
+                position, intensity = (
+                    np.asarray(light.position, np.float64) - self.origin,
+                    self._luminance(light.intensity),
+                )
                 record["p"] = position
                 power = 4.0 * np.pi * intensity
                 bounds = LightBounds.of_sphere(position, 0.0, intensity)
@@ -139,7 +143,11 @@ class LightTable:
 
     def upload(self, device: str) -> Lights:
         """Compute the probabilities and copy everything to a device."""
-        records = np.concatenate([*self._records, zero_structs(LightRecord, 1)])  # never empty
+        records = zero_structs(LightRecord, self._count() + 1)  # never empty
+        end = 0
+        for part in self._records:
+            begin, end = end, end + len(part)
+            records[begin:end] = part
         probabilities = np.append(self._probabilities(), 0.0)
         local = np.concatenate([*self._local, np.zeros(0, np.int64)])
         distant = np.setdiff1d(np.flatnonzero(probabilities), local)
@@ -151,7 +159,7 @@ class LightTable:
         records["probability"][local] = np.float32(1.0) - cdf[-1]
         nodes = zero_structs(LightNode, 1)
         if len(local):
-            nodes, records["trail"][local] = self._tree(local)
+            nodes = self._build_tree(local, records)
 
         lights = Lights()
         lights.count = len(local) + len(distant)
@@ -164,18 +172,33 @@ class LightTable:
         lights.nodes = wp.array(nodes, dtype=LightNode, device=device)
         return lights
 
-    def _tree(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The nodes of a tree over local lights, and the trail to each; `chosen`: their numbers."""
-        numbers = np.concatenate(self._local)
-        tree = build_light_tree(LightBounds.join(self._bounds)[np.isin(numbers, chosen)])
+    def _build_tree(self, chosen: np.ndarray, records: np.ndarray) -> np.ndarray:
+        """Build a tree over local lights and return its nodes.
+
+        Args:
+            chosen: Numbers of the lights, in order.
+            records: Records of all lights, whose `trail` and `part` are set.
+        """
+        lights = LightBounds.join(self._bounds)[np.isin(np.concatenate(self._local), chosen)]
+        is_second = _are_seconds(lights, chosen, records["kind"][chosen])
+        first, second = np.flatnonzero(~is_second), np.flatnonzero(is_second)
+        leaf = np.cumsum(~is_second) - 1  # of each light
+        leaves = lights[first]
+        leaves[leaf[second]] = lights[second - 1].joined(lights[second])
+        tree = build_light_tree(leaves)
+        records["trail"][chosen] = tree.trails[leaf]
+        part = (lights.intensity / leaves.intensity[leaf]).astype(np.float32)
+        part[second] = np.float32(1.0) - part[second - 1]
+        records["part"][chosen] = part
         bounds = tree.bounds
         nodes = zero_structs(LightNode, len(bounds))
         nodes["center"], nodes["axis"], nodes["intensity"] = bounds.center, bounds.axis, bounds.intensity
         nodes["radius"] = bounds.radius * (1.0 + ROUNDING) + np.abs(bounds.center).max(axis=1) * ROUNDING
         nodes["cos_spread"], nodes["sin_spread"] = np.cos(bounds.spread), np.sin(bounds.spread)
         nodes["cos_falloff"] = np.cos(bounds.falloff)
-        nodes["first"] = np.where(tree.first < 0, -1 - chosen[np.maximum(-1 - tree.first, 0)], tree.first)
-        return nodes, tree.trails
+        nodes["nearness"] = 1.0 / np.maximum(NEAREST * bounds.radius**2, 1e-30)
+        nodes["first"] = np.where(tree.first < 0, -1 - chosen[first[np.maximum(-1 - tree.first, 0)]], tree.first)
+        return nodes
 
     def _count(self) -> int:
         return sum(len(records) for records in self._records)
@@ -219,3 +242,24 @@ class LightTable:
     @staticmethod
     def _luminance(value: float | tuple[float, float, float]) -> float:
         return float(np.array(as_rgb(value)) @ LUMINANCE)
+
+
+def _are_seconds(lights: LightBounds, numbers: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Whether each light shares a leaf with the one before it, as the two triangles of a rectangle do.
+
+    They lie in one plane, shine to the same side, and a sphere around both is not much larger than one around each.
+    """
+    if len(lights) < 2:
+        return np.zeros(len(lights), bool)
+    first, second = lights[:-1], lights[1:]
+    fits = (np.diff(numbers) == 1) & (kinds[1:] == int(LightKind.TRIANGLE)) & (kinds[:-1] == int(LightKind.TRIANGLE))
+    fits &= (first.spread == 0.0) & (second.spread == 0.0)
+    fits &= np.einsum("ij,ij->i", first.axis, second.axis) > 1.0 - 1e-6
+    apart = np.abs(np.einsum("ij,ij->i", second.center - first.center, first.axis))
+    radius = np.minimum(first.radius, second.radius)
+    fits &= (apart <= 1e-4 * radius) & (first.joined(second).radius <= 1.5 * radius)
+    # Of more than two in a row, the second and every other one
+    fits = np.append(False, fits)
+    places = np.arange(len(fits))
+    row = np.maximum.accumulate(np.where(fits, 0, places))
+    return (places - row) % 2 == 1

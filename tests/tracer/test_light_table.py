@@ -28,7 +28,9 @@ def test_lights_are_chosen_with_their_probability(rng):
 def test_share_of_lights_at_infinity_follows_power_and_an_even_part():
     """3/4 of the probability follows power and 1/4 is even over emitters; a mesh is one emitter."""
     quad = triangles([[0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 1, 2], [0, 2, 3]], emission=3.0)
-    on = on_device(scene(quad, lights=[PointLight(intensity=0.0), DirectionalLight(direction=(1, 0, 0), irradiance=5.0)]))
+    on = on_device(
+        scene(quad, lights=[PointLight(intensity=0.0), DirectionalLight(direction=(1, 0, 0), irradiance=5.0)])
+    )
     radius2 = 0.25 * (4.0 + 1.0 + 1.0)  # of the sphere around the mesh
     powers = np.pi * np.array([3.0 * 1.5, 5.0 * radius2])
     expected = (1.0 - UNIFORM_SHARE) * powers / powers.sum() + UNIFORM_SHARE / 2.0

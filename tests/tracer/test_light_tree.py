@@ -53,7 +53,9 @@ def test_nodes_bound_the_lights_below_them(count, rng):
 def test_trails_lead_to_their_lights(places):
     """From the lowest bit on, a trail goes to first and second children, in degenerate scenes too."""
     count = 200
-    x = {"one place": np.zeros(count), "a line": np.arange(count), "distances that double": 2.0 ** np.arange(count)}[places]
+    x = {"one place": np.zeros(count), "a line": np.arange(count), "distances that double": 2.0 ** np.arange(count)}[
+        places
+    ]
     corners = np.zeros((count, 3, 3))
     corners[:, :, 0] = x[:, None]
     tree = build_light_tree(LightBounds.of_triangles(corners, np.zeros((count, 3)), np.ones(count)))

@@ -24,11 +24,21 @@ EPS = float(np.finfo(np.float32).eps)
 
 
 def sample(on, p, rng, count=COUNT, n=(0.0, 0.0, 0.0)):
-    """Directions, radiance, points and (pdf, delta, distant) of light samples from `p`, on the side of `n` if that is not zero."""
+    """Directions, radiance, points and (pdf, delta, distant) of light samples from `p`, for the side of `n` if it is not 0."""
     wi, radiance, at, rest = (kernels.zeros(count, kernels.wp.vec3) for _ in range(4))
     u_light = kernels.array(kernels.uniform(rng, count, 2), kernels.wp.vec2)
     u = kernels.array(kernels.uniform(rng, count, 2), kernels.wp.vec2)
-    inputs = [on.record, kernels.wp.vec3(*map(float, p)), kernels.wp.vec3(*map(float, n)), u_light, u, wi, radiance, at, rest]
+    inputs = [
+        on.record,
+        kernels.wp.vec3(*map(float, p)),
+        kernels.wp.vec3(*map(float, n)),
+        u_light,
+        u,
+        wi,
+        radiance,
+        at,
+        rest,
+    ]
     kernels.launch(kernels.sample_light_kernel, count, inputs)
     return tuple(a.numpy() for a in (wi, radiance, at, rest))
 

@@ -32,7 +32,8 @@ class LightRecord:
     cutoff: float  # spot: angle beyond which it is dark [rad]
     probability: float  # of choosing this light; of a local one, of choosing any local light, 0 if it is black
     area_density: float  # triangle, sphere: 1 over the area
-    trail: wp.uint64  # the way to a local light down the tree
+    trail: wp.uint64  # the way to a local light's leaf down the tree
+    part: float  # probability of a local light in its leaf, which holds one or two
 
 
 @wp.struct
@@ -76,6 +77,14 @@ class Lights:
     nodes: wp.array[LightNode]
     background: int  # number of the light that escaping rays see; -1: none
     environment: Environment
+
+
+@wp.struct
+class LightChoice:
+    """A light, and the probability of choosing it."""
+
+    index: int
+    probability: float
 
 
 @wp.struct

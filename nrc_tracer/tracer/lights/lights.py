@@ -18,13 +18,14 @@ from nrc_tracer.tracer.lights.light import (
     ENVIRONMENT,
     SPHERE,
     TRIANGLE,
+    LightChoice,
     LightRecord,
     Lights,
     LightSample,
 )
 from nrc_tracer.tracer.lights.point import sample_point
 from nrc_tracer.tracer.lights.sphere import sample_sphere, sphere_pdf
-from nrc_tracer.tracer.lights.tree import LightChoice, choose_local_light, local_light_probability
+from nrc_tracer.tracer.lights.tree import choose_leaf, leaf_probability
 from nrc_tracer.tracer.lights.triangle import sample_triangle, triangle_pdf
 from nrc_tracer.tracer.scene_record import SceneRecord
 from nrc_tracer.tracer.textures import evaluate_image
@@ -48,8 +49,11 @@ def choose_light(lights: Lights, p: wp.vec3, n: wp.vec3, u: wp.vec2) -> LightCho
             choice.probability = lights.records[choice.index].probability
             return choice
         u_local = wp.float64(1.0) - (wp.float64(1.0) - u_local) / wp.float64(1.0 - distant)
-    choice = choose_local_light(lights.nodes, p, n, u_local)
-    choice.probability *= lights.records[choice.index].probability
+    leaf = choose_leaf(lights.nodes, p, n, u_local)
+    part = lights.records[leaf.light].part
+    choice.index = leaf.light + wp.where(leaf.rest < wp.float64(part), 0, 1)
+    light = lights.records[choice.index]
+    choice.probability = leaf.probability * light.part * light.probability
     return choice
 
 
@@ -58,7 +62,7 @@ def local_choice_probability(lights: Lights, light: LightRecord, p: wp.vec3, n: 
     """Probability with which `choose_light` chooses a local light."""
     if light.probability <= 0.0:
         return 0.0
-    return local_light_probability(lights.nodes, light.trail, p, n) * light.probability
+    return leaf_probability(lights.nodes, light.trail, p, n) * light.part * light.probability
 
 
 @wp.func
