@@ -34,11 +34,6 @@ from nrc_tracer.tracer.vocabulary import LightKind
 
 ROUNDING = 1e-6
 """Fraction by which spheres around lights are larger than computed, more than float32 rounds."""
-NEAREST = 0.3
-"""Square of the distance at which lights around a point are counted, over the square of their bounding sphere's radius.
-
-Lights that fill a sphere evenly light its middle as they would all together from the square root of a third of its radius.
-"""
 UNIFORM_SHARE = 0.25
 """Fraction of the probability that is uniform over emitters instead of proportional to power."""
 
@@ -196,7 +191,6 @@ class LightTable:
         nodes["radius"] = bounds.radius * (1.0 + ROUNDING) + np.abs(bounds.center).max(axis=1) * ROUNDING
         nodes["cos_spread"], nodes["sin_spread"] = np.cos(bounds.spread), np.sin(bounds.spread)
         nodes["cos_falloff"] = np.cos(bounds.falloff)
-        nodes["nearness"] = 1.0 / np.maximum(NEAREST * bounds.radius**2, 1e-30)
         nodes["first"] = np.where(tree.first < 0, -1 - chosen[first[np.maximum(-1 - tree.first, 0)]], tree.first)
         return nodes
 

@@ -38,7 +38,8 @@ STEP = wp.constant(wp.float64(2.0**-24))
 def choose_light(lights: Lights, p: wp.vec3, n: wp.vec3, u: wp.vec2) -> LightChoice:
     """Choose a light that may light a point `p` on the side of the normal `n`, or on all sides if `n` is zero.
 
-    The second random number supplies the digits that the choices leave over of the first one.
+    The second random number supplies the digits that the choices leave over of the first one. If local lights were to be chosen
+    from but none can light the point, the probability is 0.
     """
     choice = LightChoice()
     u_local = wp.float64(u[0]) + wp.float64(u[1]) * STEP
@@ -50,6 +51,8 @@ def choose_light(lights: Lights, p: wp.vec3, n: wp.vec3, u: wp.vec2) -> LightCho
             return choice
         u_local = wp.float64(1.0) - (wp.float64(1.0) - u_local) / wp.float64(1.0 - distant)
     leaf = choose_leaf(lights.nodes, p, n, u_local)
+    if leaf.probability <= 0.0:
+        return choice
     part = lights.records[leaf.light].part
     choice.index = leaf.light + wp.where(leaf.rest < wp.float64(part), 0, 1)
     light = lights.records[choice.index]
@@ -85,6 +88,8 @@ def sample_chosen(scene: SceneRecord, light: LightRecord, p: wp.vec3, u: wp.vec2
 def sample_light(scene: SceneRecord, p: wp.vec3, n: wp.vec3, u_light: wp.vec2, u: wp.vec2) -> LightSample:
     """Choose a light (see `choose_light`) and a direction from `p` to it."""
     choice = choose_light(scene.lights, p, n, u_light)
+    if choice.probability <= 0.0:
+        return LightSample()
     sample = sample_chosen(scene, scene.lights.records[choice.index], p, u)
     sample.pdf *= choice.probability
     return sample

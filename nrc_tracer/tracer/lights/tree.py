@@ -10,12 +10,14 @@ same bits.
 
 import warp as wp
 
-# Importance beyond the angles from which light can arrive, which covers their rounding
+# Cosine by which lights may lie below a horizon, which covers rounding
 MARGIN = wp.constant(1.0e-4)
+# Share of the squared radius of the lights' sphere that is added to the squared distance, so that the importance from inside the
+# sphere is about that of lights that fill it evenly
+NEARNESS = wp.constant(0.55)
 # Least probability of a child that can contribute
 LEAST = wp.constant(2.0**-22)
 SMALLEST = wp.constant(1.0e-20)
-BELOW_ONE = wp.constant(wp.float64(1.0 - 2.0**-52))
 
 
 @wp.struct
@@ -29,13 +31,12 @@ class LightNode:
     sin_spread: float
     cos_falloff: float  # of the largest angle between a normal and the light's directions
     intensity: float  # sum over the lights, luminance
-    nearness: float  # largest inverse square of a distance to the lights
     first: int  # number of the first child, which the second follows; of a leaf -1 minus the number of its first light
 
 
 @wp.struct
 class LeafChoice:
-    """A leaf of the tree, the probability of choosing it, and the random number that is left over."""
+    """A leaf of the tree, the probability of choosing it, 0 if there is none, and the random number that is left over."""
 
     light: int  # number of its first light
     probability: float
@@ -46,33 +47,42 @@ class LeafChoice:
 def importance(node: LightNode, p: wp.vec3, n: wp.vec3, has_normal: bool) -> float:
     """The most light that could arrive at `p` from a node, on the side of `n` only if there is a normal; 0 if none could.
 
-    The cosine of an angle that the bounding sphere lessens by b is bounded by the cosine plus sin(b). There are no branches: they
-    would be mispredicted.
+    A cosine times the distance is a height over a plane: of the middle of the lights' sphere, plus its radius for the sphere's
+    top. That needs no division by the distance.
     """
     from_light = p - node.center
-    inverse = 1.0 / wp.sqrt(wp.max(wp.length_sq(from_light), SMALLEST))
-    sin_b = node.radius * inverse
+    d2 = wp.length_sq(from_light)
+    distance = wp.sqrt(d2)
+    margin = MARGIN * distance + node.radius
 
-    # Cosine at the light, to the nearest of the normals
-    cos_axis = wp.dot(node.axis, from_light) * inverse
-    sin_axis = wp.sqrt(wp.max(0.0, 1.0 - cos_axis * cos_axis))
-    cos_l = wp.where(cos_axis < node.cos_spread, cos_axis * node.cos_spread + sin_axis * node.sin_spread, 1.0)
-    shines = wp.where(cos_l + 2.0 * sin_b + MARGIN < node.cos_falloff, 0.0, wp.clamp(cos_l + sin_b, MARGIN, 1.0))
+    # Height of the point over the nearest plane in which a light may lie
+    along = wp.dot(node.axis, from_light)
+    over_light = distance
+    if along < node.cos_spread * distance:
+        over_light = along * node.cos_spread + wp.sqrt(wp.max(0.0, d2 - along * along)) * node.sin_spread
+    if over_light + 2.0 * margin <= node.cos_falloff * distance:
+        return 0.0
 
-    # Cosine at the surface
-    cos_p = sin_b + MARGIN - wp.dot(n, from_light) * inverse
-    arrives = wp.where(has_normal, wp.clamp(cos_p, 0.0, 1.0), 1.0)
-    return node.intensity * shines * arrives * wp.min(inverse * inverse, node.nearness)
+    # Height of the lights over the surface
+    over_surface = distance
+    if has_normal:
+        over_surface = -wp.dot(n, from_light)
+    inverse = 1.0 / wp.max(d2 + NEARNESS * node.radius * node.radius, SMALLEST)
+    return (
+        node.intensity * (wp.max(0.0, over_light + margin) * inverse) * (wp.max(0.0, over_surface + margin) * inverse)
+    )
 
 
 @wp.func
 def first_probability(nodes: wp.array[LightNode], first: int, p: wp.vec3, n: wp.vec3, has_normal: bool) -> float:
-    """Probability of going to the first of two children."""
+    """Probability of going to the first of two children; negative if no light can arrive from either."""
     a = importance(nodes[first], p, n, has_normal)
     b = importance(nodes[first + 1], p, n, has_normal)
     both = a + b
+    if both <= 0.0:
+        return -1.0
     least = wp.where(wp.min(a, b) > 0.0, LEAST, 0.0)
-    return wp.where(both > 0.0, wp.clamp(a / both, least, 1.0 - least), 0.5)
+    return wp.clamp(a / both, least, 1.0 - least)
 
 
 @wp.func
@@ -80,7 +90,7 @@ def choose_leaf(nodes: wp.array[LightNode], p: wp.vec3, n: wp.vec3, u: wp.float6
     """Choose a leaf by one random number, which each step rescales: stratified numbers give stratified leaves.
 
     The number has float64, whose digits suffice for the deepest trees. `n` is the normal of the lit side of a surface, or zero if
-    light may arrive from all sides.
+    light may arrive from all sides. The walk ends with probability 0 where no light can arrive.
     """
     choice = LeafChoice()
     choice.probability = 1.0
@@ -89,12 +99,17 @@ def choose_leaf(nodes: wp.array[LightNode], p: wp.vec3, n: wp.vec3, u: wp.float6
     first = nodes[0].first
     while first >= 0:
         q = first_probability(nodes, first, p, n, has_normal)
-        second = choice.rest >= wp.float64(q)
-        share = wp.where(second, 1.0 - q, q)
-        begin = wp.where(second, q, 0.0)
-        choice.probability *= share
-        choice.rest = wp.min((choice.rest - wp.float64(begin)) * wp.float64(1.0 / share), BELOW_ONE)
-        first = nodes[first + wp.where(second, 1, 0)].first
+        if q < 0.0:
+            choice.probability = 0.0
+            return choice
+        if choice.rest < wp.float64(q):
+            choice.rest = choice.rest / wp.float64(q)
+            choice.probability *= q
+            first = nodes[first].first
+        else:
+            choice.rest = (choice.rest - wp.float64(q)) / wp.float64(1.0 - q)
+            choice.probability *= 1.0 - q
+            first = nodes[first + 1].first
     choice.light = -1 - first
     return choice
 
@@ -111,8 +126,13 @@ def leaf_probability(nodes: wp.array[LightNode], trail: wp.uint64, p: wp.vec3, n
     first = nodes[0].first
     while first >= 0:
         q = first_probability(nodes, first, p, n, has_normal)
-        second = (rest & wp.uint64(1)) != wp.uint64(0)
-        probability *= wp.where(second, 1.0 - q, q)
-        first = nodes[first + wp.where(second, 1, 0)].first
+        if q < 0.0:
+            return 0.0
+        if (rest & wp.uint64(1)) == wp.uint64(0):
+            probability *= q
+            first = nodes[first].first
+        else:
+            probability *= 1.0 - q
+            first = nodes[first + 1].first
         rest = rest >> wp.uint64(1)
     return probability
