@@ -1,8 +1,9 @@
 """Converts the lights of a scene to records on a device, and to a tree by which local lights are chosen.
 
-Lights at infinity have constant probabilities, and share what is left with the tree of local lights. The probability of a light,
-or of all local lights together, is 3/4 proportional to power and 1/4 uniform over the emitters of the scene file, where all
-triangles of a mesh are one emitter. Power alone would starve a lamp in a room whose scene has a bright sky outside.
+Lights at infinity have constant probabilities; so have all lights where there are few local ones, for which a walk down a tree
+costs more than it gains. The tree has the rest of the probability. Constant probabilities, and that of the whole tree, are 3/4
+proportional to power and 1/4 uniform over the emitters of the scene file, where all triangles of a mesh are one emitter. Power
+alone would starve a lamp in a room whose scene has a bright sky outside.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from nrc_tracer.tracer.vocabulary import LightKind
 
 ROUNDING = 1e-6
 """Fraction by which spheres around lights are larger than computed, more than float32 rounds."""
+FEW_LIGHTS = 20
+"""Largest number of local lights that are chosen by constant probabilities instead of a walk down a tree."""
 UNIFORM_SHARE = 0.25
 """Fraction of the probability that is uniform over emitters instead of proportional to power."""
 
@@ -145,25 +148,26 @@ class LightTable:
             records[begin:end] = part
         probabilities = np.append(self._probabilities(), 0.0)
         local = np.concatenate([*self._local, np.zeros(0, np.int64)])
-        distant = np.setdiff1d(np.flatnonzero(probabilities), local)
         local = local[probabilities[local] > 0.0]
-        cdf = np.append(0.0, np.cumsum(probabilities[distant])).astype(np.float32)
-        if not len(local) and len(distant):
+        in_tree = local if len(local) > FEW_LIGHTS else local[:0]
+        listed = np.setdiff1d(np.flatnonzero(probabilities), in_tree)
+        cdf = np.append(0.0, np.cumsum(probabilities[listed])).astype(np.float32)
+        if not len(in_tree) and len(listed):
             cdf /= cdf[-1]
-        records["probability"][distant] = np.diff(cdf)
-        records["probability"][local] = np.float32(1.0) - cdf[-1]
+        records["probability"][listed] = np.diff(cdf)
+        records["probability"][in_tree] = np.float32(1.0) - cdf[-1]
         nodes = zero_structs(LightNode, 1)
-        if len(local):
-            nodes = self._build_tree(local, records)
+        if len(in_tree):
+            nodes = self._build_tree(in_tree, records)
 
         lights = Lights()
-        lights.count = len(local) + len(distant)
+        lights.count = len(in_tree) + len(listed)
         lights.background = self._background
         lights.environment = (self._environment or EnvironmentTable.black()).upload(device)
         lights.records = wp.array(records, dtype=LightRecord, device=device)
-        lights.distant = wp.array(np.append(distant, 0), dtype=int, device=device)
-        lights.distant_cdf = wp.array(cdf, dtype=float, device=device)
-        lights.distant_count = len(distant)
+        lights.listed = wp.array(np.append(listed, 0), dtype=int, device=device)
+        lights.listed_cdf = wp.array(cdf, dtype=float, device=device)
+        lights.listed_count = len(listed)
         lights.nodes = wp.array(nodes, dtype=LightNode, device=device)
         return lights
 

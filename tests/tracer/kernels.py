@@ -20,8 +20,8 @@ from nrc_tracer.tracer.interaction import (
 )
 from nrc_tracer.tracer.lights.lights import (
     background_emission,
+    choice_probability,
     choose_light,
-    local_choice_probability,
     sample_light,
     sampled_radiance,
     surface_emission,
@@ -144,9 +144,9 @@ def choose_light_kernel(
 
 @wp.kernel(enable_backward=False)
 def light_probability_kernel(scene: SceneRecord, p: wp.vec3, n: wp.vec3, out: wp.array[float]):
-    """Probability of choosing each local light."""
+    """Probability of choosing each light."""
     i = wp.tid()
-    out[i] = local_choice_probability(scene.lights, scene.lights.records[i], p, n)
+    out[i] = choice_probability(scene.lights, scene.lights.records[i], p, n)
 
 
 @wp.kernel(enable_backward=False)

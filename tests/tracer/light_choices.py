@@ -19,13 +19,9 @@ def choices(on: DeviceScene, p, n, count: int, rng: np.random.Generator) -> tupl
 
 
 def probabilities(on: DeviceScene, p, n) -> np.ndarray:
-    """The probability of choosing each light at `p` on the side of `n`, float64; that of local ones by the way down the tree."""
-    lights = on.record.lights
-    count = len(lights.records) - 1  # the last record is empty
-    local = kernels.zeros(count, float)
-    inputs = [on.record, wp.vec3(*map(float, p)), wp.vec3(*map(float, n)), local]
+    """The probability of choosing each light at `p` on the side of `n`, float64."""
+    count = len(on.record.lights.records) - 1  # the last record is empty
+    found = kernels.zeros(count, float)
+    inputs = [on.record, wp.vec3(*map(float, p)), wp.vec3(*map(float, n)), found]
     kernels.launch(kernels.light_probability_kernel, count, inputs)
-    found = local.numpy().astype(np.float64)
-    distant = lights.distant.numpy()[: lights.distant_count]
-    found[distant] = lights.records.numpy()["probability"][distant]
-    return found
+    return found.numpy().astype(np.float64)

@@ -1,18 +1,21 @@
-"""Probabilities of choosing lights: constant ones of lights at infinity, and what they leave to local lights."""
+"""Probabilities of choosing lights by constant ones, and what they leave to the tree of local lights."""
 
 import numpy as np
 import pytest
 
 from nrc_tracer.errors import SceneError
 from nrc_tracer.scene.model import ConstantLight, DirectionalLight, PointLight, Sphere, SpotLight
+from nrc_tracer.tracer import light_table
 from nrc_tracer.tracer.light_table import UNIFORM_SHARE
 from tests.tracer.chi_square import assert_counts
 from tests.tracer.light_choices import choices, probabilities
 from tests.tracer.tiny_scenes import on_device, scene, triangles
 
 
-def test_lights_are_chosen_with_their_probability(rng):
-    """Each of nine lights of all kinds is chosen as often as its stated probability says."""
+@pytest.mark.parametrize("few", [0, 20])
+def test_lights_are_chosen_with_their_probability(few, rng, monkeypatch):
+    """Each of nine lights of all kinds is chosen as often as its stated probability says, with a tree and without."""
+    monkeypatch.setattr(light_table, "FEW_LIGHTS", few)
     quad = triangles([[0, 0, 0], [3, 0, 0], [0, 1, 0], [0.1, 0, 1]], [[0, 1, 2], [0, 1, 3]], emission=(2.0, 1.0, 0.5))
     lights = [PointLight(position=(i, 2.0, 0.0), intensity=i) for i in (0.1, 1.0, 30.0)]
     lights += [SpotLight(), DirectionalLight(direction=(0, 0, 1)), ConstantLight(radiance=0.3)]

@@ -1,14 +1,23 @@
 """The tree of local lights: its bounds, and the choices made by walking down."""
 
+import time
+
 import numpy as np
 import pytest
 
 from nrc_tracer.scene.model import ConstantLight, Instance, PointLight, Rotate, Sphere, SpotLight, Translate
+from nrc_tracer.tracer import light_table
 from nrc_tracer.tracer.light_bounds import LightBounds
 from nrc_tracer.tracer.light_tree import build_light_tree
 from tests.tracer.chi_square import assert_counts
 from tests.tracer.light_choices import choices, probabilities
-from tests.tracer.tiny_scenes import on_device, scene, triangles
+from tests.tracer.tiny_scenes import image_mean, on_device, rendered, scene, triangles
+
+
+@pytest.fixture(autouse=True)
+def always_a_tree(monkeypatch):
+    """Few lights are chosen by the tree too."""
+    monkeypatch.setattr(light_table, "FEW_LIGHTS", 0)
 
 
 def random_directions(rng, count):
@@ -165,3 +174,52 @@ def test_stratified_numbers_give_stratified_lights():
     expected = probabilities(on, p, n)
     assert np.count_nonzero(np.diff(numbers)) == np.count_nonzero(expected * count > 1.0) - 1
     np.testing.assert_allclose(np.bincount(numbers, minlength=30) / count, expected, atol=2.0 / count)
+
+
+def street_lamps(rng):
+    """A floor under forty small lamps of all local kinds but spots."""
+    floor = triangles([[-3, -3, 0], [3, -3, 0], [3, 3, 0], [-3, 3, 0]], [[0, 1, 2], [0, 2, 3]])
+    shapes, lights = [floor], []
+    for i in range(40):
+        x, y, z = (float(v) for v in rng.uniform((-2, -2, 0.2), (2, 2, 1.5)))
+        if i % 3 == 0:
+            shapes.append(Sphere(center=(x, y, z), radius=0.05, emission=float(rng.uniform(1, 20))))
+        elif i % 3 == 1:
+            corners = [[x, y, z], [x, y + 0.1, z], [x + 0.1, y + 0.1, z], [x + 0.1, y, z]]
+            shapes.append(triangles(corners, [[0, 1, 2], [0, 2, 3]], emission=float(rng.uniform(1, 20))))
+        else:
+            lights.append(PointLight(position=(x, y, z), intensity=float(rng.uniform(0.01, 0.2))))
+    return scene(*shapes, lights=[*lights, ConstantLight(radiance=0.02)], film=(24, 24), max_depth=4)
+
+
+def test_images_are_those_of_choice_by_power(monkeypatch):
+    """The mean of an image is that of choosing lights by power, within its noise; the noise is less."""
+    described = street_lamps(np.random.default_rng(11))
+    by_place = rendered(described, 64)
+    monkeypatch.setattr(light_table, "FEW_LIGHTS", 1000)
+    by_power = rendered(described, 64)
+    (a, a_error), (b, b_error) = image_mean(by_place), image_mean(by_power)
+    assert np.all(np.abs(a - b) < 4.5 * np.hypot(a_error, b_error))
+    assert np.median(by_place.moments()[1]) < 0.5 * np.median(by_power.moments()[1])
+
+
+def test_bits_do_not_depend_on_threads():
+    """One thread and three render the same bits."""
+    described = street_lamps(np.random.default_rng(12))
+    one, three = (rendered(described, 4, threads=threads).moments()[0] for threads in (1, 3))
+    np.testing.assert_array_equal(one, three)
+
+
+@pytest.mark.slow
+def test_half_a_million_emissive_triangles_load(rng, capsys):
+    """A mesh of 500,000 emitting triangles becomes a tree that leads to each; the time is printed."""
+    count = 500_000
+    lights, *_ = random_triangles(rng, count)
+    begin = time.perf_counter()
+    tree = build_light_tree(lights)
+    with capsys.disabled():
+        print(f" {time.perf_counter() - begin:.1f} s", end="")
+    leaves = tree.first < 0
+    np.testing.assert_array_equal(np.sort(-1 - tree.first[leaves]), np.arange(count))
+    assert int(tree.trails.max()).bit_length() < 64
+    assert tree.bounds.intensity[0] == pytest.approx(lights.intensity.sum())

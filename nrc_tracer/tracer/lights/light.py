@@ -30,10 +30,10 @@ class LightRecord:
     d: wp.vec3  # unit vector along which spot and directional lights shine
     cos_full: float  # spot: cosine of the angle up to which it shines with full intensity
     cutoff: float  # spot: angle beyond which it is dark [rad]
-    probability: float  # of choosing this light; of a local one, of choosing any local light, 0 if it is black
+    probability: float  # of choosing this light, or of the whole tree if the light is in it
     area_density: float  # triangle, sphere: 1 over the area
-    trail: wp.uint64  # the way to a local light's leaf down the tree
-    part: float  # probability of a local light in its leaf, which holds one or two
+    trail: wp.uint64  # the way down the tree to the light's leaf
+    part: float  # probability of the light in its leaf, which holds one or two; 0 if it is not in the tree
 
 
 @wp.struct
@@ -67,13 +67,13 @@ class Environment:
 
 @wp.struct
 class Lights:
-    """All lights of a scene. Lights at infinity are chosen by constant probabilities, local ones by walking down a tree."""
+    """All lights of a scene. Some are listed with constant probabilities, the others are chosen by walking down a tree."""
 
     records: wp.array[LightRecord]
     count: int  # of the lights that can be chosen
-    distant: wp.array[int]  # numbers of the lights at infinity
-    distant_cdf: wp.array[float]  # cumulative probabilities of the lights at infinity, from 0 on
-    distant_count: int
+    listed: wp.array[int]  # numbers of the lights with constant probabilities
+    listed_cdf: wp.array[float]  # cumulative probabilities of the listed lights, from 0 on
+    listed_count: int
     nodes: wp.array[LightNode]
     background: int  # number of the light that escaping rays see; -1: none
     environment: Environment

@@ -38,19 +38,19 @@ STEP = wp.constant(wp.float64(2.0**-24))
 def choose_light(lights: Lights, p: wp.vec3, n: wp.vec3, u: wp.vec2) -> LightChoice:
     """Choose a light that may light a point `p` on the side of the normal `n`, or on all sides if `n` is zero.
 
-    The second random number supplies the digits that the choices leave over of the first one. If local lights were to be chosen
-    from but none can light the point, the probability is 0.
+    The second random number supplies the digits that the choices leave over of the first one. If the tree is chosen, but none
+    of its lights can light the point, the probability is 0.
     """
     choice = LightChoice()
-    u_local = wp.float64(u[0]) + wp.float64(u[1]) * STEP
-    if lights.distant_count > 0:
-        distant = lights.distant_cdf[lights.distant_count]
-        if u[0] < distant:
-            choice.index = lights.distant[find_interval(lights.distant_cdf, 0, lights.distant_count, u[0])]
+    u_tree = wp.float64(u[0]) + wp.float64(u[1]) * STEP
+    if lights.listed_count > 0:
+        listed = lights.listed_cdf[lights.listed_count]
+        if u[0] < listed:
+            choice.index = lights.listed[find_interval(lights.listed_cdf, 0, lights.listed_count, u[0])]
             choice.probability = lights.records[choice.index].probability
             return choice
-        u_local = wp.float64(1.0) - (wp.float64(1.0) - u_local) / wp.float64(1.0 - distant)
-    leaf = choose_leaf(lights.nodes, p, n, u_local)
+        u_tree = wp.float64(1.0) - (wp.float64(1.0) - u_tree) / wp.float64(1.0 - listed)
+    leaf = choose_leaf(lights.nodes, p, n, u_tree)
     if leaf.probability <= 0.0:
         return choice
     part = lights.records[leaf.light].part
@@ -61,10 +61,10 @@ def choose_light(lights: Lights, p: wp.vec3, n: wp.vec3, u: wp.vec2) -> LightCho
 
 
 @wp.func
-def local_choice_probability(lights: Lights, light: LightRecord, p: wp.vec3, n: wp.vec3) -> float:
-    """Probability with which `choose_light` chooses a local light."""
-    if light.probability <= 0.0:
-        return 0.0
+def choice_probability(lights: Lights, light: LightRecord, p: wp.vec3, n: wp.vec3) -> float:
+    """Probability with which `choose_light` chooses a light."""
+    if light.part <= 0.0:
+        return light.probability
     return leaf_probability(lights.nodes, light.trail, p, n) * light.part * light.probability
 
 
@@ -128,7 +128,7 @@ def surface_emission(
             pdf = triangle_pdf(light, p, it.p, cos_l)
         else:
             pdf = sphere_pdf(scene, light, p, it.p, cos_l)
-        pdf *= local_choice_probability(scene.lights, light, p, n)
+        pdf *= choice_probability(scene.lights, light, p, n)
     return wp.vec4(radiance[0], radiance[1], radiance[2], pdf)
 
 
