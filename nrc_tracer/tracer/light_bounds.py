@@ -39,7 +39,7 @@ class LightBounds:
     def __len__(self) -> int:
         return len(self.intensity)
 
-    def __getitem__(self, chosen: np.ndarray) -> LightBounds:
+    def __getitem__(self, chosen: np.ndarray | slice) -> LightBounds:
         return LightBounds(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def __setitem__(self, chosen: np.ndarray, bounds: LightBounds) -> None:
@@ -69,7 +69,7 @@ class LightBounds:
         low, high = corners.min(axis=1), corners.max(axis=1)
         center = 0.5 * (low + high)
         radius = np.linalg.norm(corners - center[:, None], axis=2).max(axis=1)
-        varies = ~normals.any(axis=1)
+        varies = np.linalg.norm(normals, axis=1) == 0.0
         axis = np.where(varies[:, None], NO_AXIS, normals)
         spread = np.where(varies, np.pi, 0.0)
         return cls(low, high, center, radius, axis, spread, np.full(len(low), 0.5 * np.pi), intensities)
