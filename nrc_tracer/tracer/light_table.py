@@ -141,12 +141,12 @@ class LightTable:
 
     def upload(self, device: str) -> Lights:
         """Compute the probabilities and copy everything to a device."""
-        records = zero_structs(LightRecord, self._count() + 1)  # never empty
+        records = zero_structs(LightRecord, max(self._count(), 1))
         end = 0
         for part in self._records:
             begin, end = end, end + len(part)
             records[begin:end] = part
-        probabilities = np.append(self._probabilities(), 0.0)
+        probabilities = self._probabilities()
         local = np.concatenate([*self._local, np.zeros(0, np.int64)])
         local = local[probabilities[local] > 0.0]
         in_tree = local if len(local) > FEW_LIGHTS else local[:0]

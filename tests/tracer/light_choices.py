@@ -20,7 +20,7 @@ def choices(on: DeviceScene, p, n, count: int, rng: np.random.Generator) -> tupl
 
 def probabilities(on: DeviceScene, p, n) -> np.ndarray:
     """The probability of choosing each light at `p` on the side of `n`, float64."""
-    count = len(on.record.lights.records) - 1  # the last record is empty
+    count = len(on.record.lights.records)
     found = kernels.zeros(count, float)
     inputs = [on.record, wp.vec3(*map(float, p)), wp.vec3(*map(float, n)), found]
     kernels.launch(kernels.light_probability_kernel, count, inputs)
