@@ -32,7 +32,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe_machine
-from nrc_tracer.cluster.driver import DEPTH, POLL, Driver, FilmAssembly, window_of
+from nrc_tracer.cluster.dispatch import DEPTH, POLL, Joined
+from nrc_tracer.cluster.driver import Driver, FilmAssembly, window_of
 from nrc_tracer.cluster.ledger import Ledger, Unit
 from nrc_tracer.scene.load import load_scene
 from nrc_tracer.tracer import Renderer
@@ -79,13 +80,12 @@ def on_one_machine(width: int, spp: int) -> tuple[float, np.ndarray]:
 
 def on_two_nodes(width: int, spp: int) -> tuple[float, np.ndarray, float]:
     """Render on two nodes; return the time from when both are ready [s], the image, and the time until then [s]."""
-    from nrc_tracer.cluster.driver import Joined
-    from nrc_tracer.cluster.ray_nodes import RayNodes
+    from nrc_tracer.cluster.ray_nodes import RayPathNodes
 
     renderer = Renderer(load_scene(SCENE), device="cpu", threads=1, width=width)
     tracer = renderer.strip_tracer()
     begin = time.perf_counter()
-    with RayNodes(
+    with RayPathNodes(
         tracer.job(), device="cpu", accel=renderer.accel.value, threads=1, fingerprint=tracer.fingerprint()
     ) as nodes:
         joined: list[Any] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -48,6 +49,17 @@ class CheckpointError(NrcError):
 
 class ClusterError(NrcError):
     """A cluster that cannot be reached, has no fitting node, or on which a part of the work fails again and again."""
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|out of memory|failed to allocate|no room|not enough memory", re.IGNORECASE
+)
+"""What messages about memory say: torch, Warp and CUDA have no exception class for it that all of them use."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception, of whatever package, says that memory could not be allocated."""
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(one_line(error)) is not None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

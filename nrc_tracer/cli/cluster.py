@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nrc_tracer.cli.command import gathered, option, under
+from nrc_tracer.cli.command import Decorator, gathered, option, under
 from nrc_tracer.cli.options import DEVICE, TracerOptions
 from nrc_tracer.cli.progress import Bar, rate
 
 if TYPE_CHECKING:
     from nrc_tracer.cluster.driver import Progress
+    from nrc_tracer.cluster.settings import Cluster
     from nrc_tracer.tracer import Renderer
 
 
@@ -45,27 +46,34 @@ class ClusterOptions:
 
         check_ray()
 
+    def chosen(self, tracing: TracerOptions) -> Cluster:
+        """The cluster that `--cluster` names; `tracing` has the device and threads of its nodes."""
+        from nrc_tracer.cluster.settings import Cluster
 
-cluster_options = gathered(
-    "cluster",
-    ClusterOptions,
-    under(
-        DEVICE,
-        option(
-            "--cluster",
-            metavar="auto|ADDRESS",
-            help="Render on a Ray cluster: auto (the running cluster, or else local processes), HOST:PORT of its "
-            "head, or ray://HOST:PORT. Needs the extra `cluster`.",
+        return Cluster(self.cluster or "auto", tracing.device, tracing.threads, self.mixed)
+
+
+def cluster_options(work: str) -> Decorator:
+    """Options for a cluster, as the argument `cluster`: `ClusterOptions`. `work` is what is done there, for the help."""
+    return gathered(
+        "cluster",
+        ClusterOptions,
+        under(
+            DEVICE,
+            option(
+                "--cluster",
+                metavar="auto|ADDRESS",
+                help=f"{work} on a Ray cluster: auto (the running cluster, or else local processes), HOST:PORT of its "
+                "head, or ray://HOST:PORT. Needs the extra `cluster`.",
+            ),
+            option(
+                "--mixed",
+                is_flag=True,
+                help="With --cluster: let nodes with other processors, devices or package versions take part. Their samples are "
+                "right, but have other bits.",
+            ),
         ),
-        option(
-            "--mixed",
-            is_flag=True,
-            help="With --cluster: let nodes with other processors, devices or package versions take part. Their samples are "
-            "right, but have other bits.",
-        ),
-    ),
-)
-"""Options for a cluster, as the argument `cluster`: `ClusterOptions`."""
+    )
 
 
 def run_with_cluster(
@@ -91,10 +99,9 @@ def run_with_cluster(
         after: Called several times a second once there are samples.
         stop: Called as often; True ends the render.
     """
-    from nrc_tracer.cluster.run import Cluster, run_on_cluster
+    from nrc_tracer.cluster.run import run_on_cluster
 
-    address = options.cluster or "auto"
-    cluster = Cluster(address, tracing.device, tracing.threads, options.mixed)
+    cluster = options.chosen(tracing)
     start, begun = clock.perf_counter(), renderer.samples
     pixels = renderer.width * renderer.height
 

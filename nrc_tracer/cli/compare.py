@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nrc_tracer.cli.cache_options import CacheComparison, cache_comparison_options, check_settings
-from nrc_tracer.cli.command import command, gathered, option, under
+from nrc_tracer.cli.cluster import ClusterOptions, cluster_options
+from nrc_tracer.cli.command import command, option, under
+from nrc_tracer.cli.compare_reference import ReferenceOptions, check_reference, make_reference, reference_options
 from nrc_tracer.cli.options import (
     OUTPUT,
     PATH,
@@ -35,12 +37,11 @@ from nrc_tracer.cli.options import (
 )
 from nrc_tracer.cli.outputs import Warnings, leaving
 from nrc_tracer.cli.progress import COMPILING, Bar, announced
-from nrc_tracer.cli.values import COUNT, POSITIVE, SECONDS, Several, distinct
+from nrc_tracer.cli.values import COUNT, SECONDS, Several, distinct
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nrc_tracer.report.references import Reference
     from nrc_tracer.report.settings import Budget, Setting
     from nrc_tracer.scene.model import Scene
     from nrc_tracer.tracer import Renderer
@@ -49,23 +50,6 @@ DEFAULT_SAMPLES = (16,)
 """Samples per pixel that are compared by default."""
 DEFAULT_SECONDS = (10.0,)
 """Times in seconds that are compared by default."""
-
-
-@dataclass(frozen=True)
-class ReferenceOptions:
-    """The origin of references.
-
-    Attributes:
-        references: At most two images; empty for rendered references.
-        reference_error: Relative error that a rendered reference has to reach.
-        reference_time: Longest time of rendering references in seconds; None for no limit.
-        reference_dir: Folder where rendered references are stored; None for `nrc-references` beside the output.
-    """
-
-    references: tuple[Path, ...]
-    reference_error: float
-    reference_time: float | None
-    reference_dir: Path | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +70,7 @@ class CompareOptions:
     reference: ReferenceOptions
     loading: SceneOptions
     tracing: TracerOptions
+    cluster: ClusterOptions
     messages: Messages
 
     @property
@@ -112,12 +97,15 @@ class CompareOptions:
     help=f"""Render SCENE ({SCENE_FORMATS}) with and without the radiance cache, and measure the errors against a reference.
 
     The comparison is made at equal samples and at equal time. It shows how much of each error is bias and how much is noise, what
-    each image costs, and when rendering without the cache overtakes. Needs the extra `report`: pip install "nrc-tracer[report]".
+    each image costs, and when rendering without the cache overtakes. With --cluster, nodes render the reference; the images that
+    are compared are rendered on this machine, so that their times are comparable.
+    Needs the extra `report`: pip install "nrc-tracer[report]".
     """,
     examples=(
         "nrc-tracer compare scenes/window-room.json -o compared --width 192 --time 5 --seeds 2 --reference-time 20",
         "nrc-tracer compare model.glb --spp 4,16,64 --cache on --cache-encoding hash,triangle-wave",
         "nrc-tracer compare scenes/door-ajar.json --cache-option steps=4 --json",
+        "nrc-tracer compare scenes/door-ajar.json --reference-error 0.005 --cluster auto",
     ),
 )
 @scene_argument
@@ -171,44 +159,10 @@ class CompareOptions:
 )
 @film_options
 @cache_comparison_options
-@gathered(
-    "reference",
-    ReferenceOptions,
-    under(
-        "Reference",
-        option(
-            "--reference",
-            "references",
-            multiple=True,
-            metavar="FILE",
-            type=PATH,
-            help="Image to use as the reference. Given twice: two independent images, whose noise cancels. Default: two images, "
-            "rendered and stored.",
-        ),
-        option(
-            "--reference-error",
-            type=POSITIVE,
-            default=0.02,
-            show_default=True,
-            metavar="REL",
-            help="Relative error that a rendered reference has to reach.",
-        ),
-        option(
-            "--reference-time",
-            type=SECONDS,
-            metavar="SECONDS",
-            help="Longest time of rendering a reference. Default: without limit.",
-        ),
-        option(
-            "--reference-dir",
-            metavar="DIR",
-            type=PATH,
-            help="Folder where references are stored and found again. Default: nrc-references, beside the output.",
-        ),
-    ),
-)
+@reference_options
 @scene_options
 @tracer_options
+@cluster_options("Render the reference")
 @message_options("Print metrics.json on stdout instead of tables.")
 def compare(**options: Any) -> None:
     asked = CompareOptions(**options)
@@ -238,8 +192,7 @@ def _compare(options: CompareOptions) -> tuple[dict[str, Any], list[Table]]:
     from nrc_tracer.report.study import shoot
     from nrc_tracer.report.table import terminal_tables
 
-    if len(options.reference.references) > 2:
-        raise click.UsageError("--reference may be given twice at most.")
+    check_reference(options.reference, options.cluster)
     check_settings(options.cache.settings)
     scene = options.loading.load(options.scene)
     folder = options.folder
@@ -258,7 +211,18 @@ def _compare(options: CompareOptions) -> tuple[dict[str, Any], list[Table]]:
         def say(words: str, share: float) -> None:
             bar.show(share, words=words)
 
-        reference = _reference(scene, plain, lambda seed: make_renderer(settings[0], seed), options, say)
+        reference = make_reference(
+            scene,
+            plain,
+            lambda seed: make_renderer(settings[0], seed),
+            options.reference,
+            folder=folder.parent / "nrc-references",
+            camera=options.film.camera,
+            max_depth=options.max_depth,
+            cluster=None if options.cluster.cluster is None else options.cluster.chosen(options.tracing),
+            say=say,
+            warn=warn,
+        )
         rendered = not options.reference.references
         if rendered and reference.error is not None and reference.error > options.reference.reference_error:
             warn(f"the reference has an error of {100 * reference.error:.2g} %, because --reference-time was over")
@@ -321,47 +285,6 @@ def _check_renderers(
             encodings.add(setting.encoding)
             make_renderer(setting, seed)
     return make_renderer(settings[0], seed)
-
-
-def _reference(
-    scene: Scene,
-    plain: Renderer,
-    make_renderer: Callable[[int], Renderer],
-    options: CompareOptions,
-    say: Callable[[str, float], None],
-) -> Reference:
-    """Read or render the reference.
-
-    Args:
-        scene: The scene.
-        plain: A renderer of it without a cache.
-        make_renderer: Makes such renderers with other seeds.
-        options: The options of the command.
-        say: Shows what is being done, and the share of it that is done.
-    """
-    from nrc_tracer.errors import OutputError
-    from nrc_tracer.report.references import find_reference, read_reference, reference_key
-
-    asked = options.reference
-    if asked.references:
-        return read_reference(asked.references, width=plain.width, height=plain.height)
-    folder = asked.reference_dir or options.folder.parent / "nrc-references"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
-        raise OutputError(f"{folder}: cannot be made: {reason}; choose another with --reference-dir") from problem
-    key = reference_key(
-        scene, camera=options.film.camera, width=plain.width, height=plain.height, max_depth=options.max_depth
-    )
-    name = scene.source.stem if scene.source else "scene"
-    return find_reference(
-        folder / f"{name}-{key}.npz",
-        make_renderer,
-        error=asked.reference_error,
-        most_seconds=asked.reference_time,
-        say=lambda words: say(words, 0.0),
-    )
 
 
 def _print_tables(tables: list[Table], data: dict[str, Any], report: Path) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time as clock
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nrc_tracer.cli.cluster import ClusterOptions, cluster_options
 from nrc_tracer.cli.command import command, gathered, option, under
+from nrc_tracer.cli.dataset_views import here, on_cluster, write_views
 from nrc_tracer.cli.options import (
     CAMERA,
     OUTPUT,
@@ -30,20 +31,14 @@ from nrc_tracer.cli.options import (
     tracer_options,
 )
 from nrc_tracer.cli.outputs import Warnings, leaving, run_reporting
-from nrc_tracer.cli.progress import Bar, announced
-from nrc_tracer.cli.termination import INTERRUPTED, TERMINATED, noted_termination
+from nrc_tracer.cli.progress import announced
 from nrc_tracer.cli.values import COUNT, PIXELS, SMALL_SEED, FiniteRange
-from nrc_tracer.interruption import deferred_interrupt
 
 if TYPE_CHECKING:
     from nrc_tracer.scene.model import Scene
     from nrc_tracer.tasks.nerf.camera import PhotoCamera
     from nrc_tracer.tasks.nerf.shooting import Box, Kind
-    from nrc_tracer.tasks.nerf.synthetic import DatasetWriter
     from nrc_tracer.tracer import Renderer
-
-LINE_EVERY = 10.0
-"""Shortest time between two lines about the progress where there is no bar, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +89,7 @@ class DatasetOptions:
     seed: int
     loading: SceneOptions
     tracing: TracerOptions
+    cluster: ClusterOptions
     messages: Messages
 
 
@@ -126,6 +122,7 @@ def _check_elevation(ctx: click.Context, parameter: click.Parameter, value: tupl
     examples=(
         "nrc-tracer dataset scenes/window-room.json -o room --views 100 --spp 64 --denoise",
         "nrc-tracer dataset model.glb -o model --cameras orbit --elevation-range 10 60 --transparent",
+        "nrc-tracer dataset scenes/window-room.json -o room --views 1000 --spp 256 --cluster auto",
     ),
 )
 @scene_argument
@@ -210,6 +207,7 @@ def _check_elevation(ctx: click.Context, parameter: click.Parameter, value: tupl
 )
 @scene_options
 @tracer_options
+@cluster_options("Render the views")
 @message_options()
 def dataset(**options: Any) -> None:
     asked = DatasetOptions(**options)
@@ -220,6 +218,7 @@ def _dataset(options: DatasetOptions) -> tuple[dict[str, Any], int]:
     """Render and write; return the summary and the exit code."""
     from nrc_tracer.imaging import check_denoiser
 
+    options.cluster.check()
     if options.denoise:
         check_denoiser()
     start, quiet = clock.perf_counter(), options.messages.quiet
@@ -227,7 +226,8 @@ def _dataset(options: DatasetOptions) -> tuple[dict[str, Any], int]:
     Warnings().of_scene(scene)
 
     from nrc_tracer.tasks.nerf.shooting import subject_box
-    from nrc_tracer.tasks.nerf.synthetic import aabb_scale_for
+    from nrc_tracer.tasks.nerf.synthetic import DatasetWriter, ImageSettings, ViewRenderer, aabb_scale_for
+    from nrc_tracer.tracer.scene_digests import scene_digests
 
     counts, box = options.counts, options.camera.box
     around = subject_box(scene) if box is None else _as_box(box)
@@ -239,7 +239,9 @@ def _dataset(options: DatasetOptions) -> tuple[dict[str, Any], int]:
     }
     transparent = kind == "orbit" if options.transparent is None else options.transparent
     spp = options.spp or scene.description.sampler.spp
-    renderer, writer = _make_writer(scene, sets, spp, transparent, options)
+    picture = ImageSettings(spp, options.seed, options.exposure, options.denoise, transparent)
+    film = (options.width, options.height)
+    writer = DatasetWriter(options.folder, sets, picture, film, {"scene": scene_digests(scene)})
     missing = writer.missing()
     if not quiet:
         views = f"{counts.train} training, {counts.val} validation and {counts.test} test views"
@@ -248,7 +250,15 @@ def _dataset(options: DatasetOptions) -> tuple[dict[str, Any], int]:
         if len(missing) < len(placed):
             click.echo(f"{options.folder}: {len(placed) - len(missing)} images exist already", err=True)
 
-    done, code = _render(writer, missing, quiet)
+    if options.cluster.cluster is None:
+        plain = ViewRenderer(picture, lambda described: _renderer(described, *film, options), scene)
+        renderer, work = plain.renderer, here(plain, missing)
+    else:
+        from nrc_tracer.cluster.views import ViewsJob
+
+        renderer = _renderer(scene, *film, options)
+        work = on_cluster(options.cluster.chosen(options.tracing), ViewsJob(scene, *film, picture, missing), renderer)
+    done, code = write_views(writer, missing, work, quiet=quiet)
     summary: dict[str, Any] = {
         "scene": str(options.scene),
         "output": str(options.folder),
@@ -317,44 +327,3 @@ def _place(scene: Scene, around: Box, options: DatasetOptions) -> tuple[str, lis
     with announced("looking for places to take photographs from ...", quiet=options.messages.quiet):
         probe = Probe(_renderer(scene, PROBE_SIZE, PROBE_SIZE, options, seed=options.seed), around)
         return place_cameras(probe, choose_camera(scene.description), shooting, options.counts.total)
-
-
-def _make_writer(
-    scene: Scene, sets: dict[str, list[PhotoCamera]], spp: int, transparent: bool, options: DatasetOptions
-) -> tuple[Renderer, DatasetWriter]:
-    """Return the renderer of the views and what writes them."""
-    from nrc_tracer.tasks.nerf.synthetic import DatasetWriter, ImageSettings, without_shapes
-    from nrc_tracer.tracer.scene_digests import scene_digests
-
-    renderer = _renderer(scene, options.width, options.height, options)
-    background = _renderer(without_shapes(scene), options.width, options.height, options) if transparent else None
-    picture = ImageSettings(spp, options.seed, options.exposure, options.denoise, transparent)
-    origin = {"scene": scene_digests(scene)}
-    return renderer, DatasetWriter(options.folder, sets, picture, renderer, background, origin)
-
-
-def _render(writer: DatasetWriter, missing: list[tuple[str, int]], quiet: bool) -> tuple[int, int]:
-    """Render the missing views; return how many were written, and the exit code."""
-    from nrc_tracer.tracer import run
-
-    def takes(renderer: Renderer, spp: int) -> bool:
-        return run(renderer, spp=spp, stop=terminated)
-
-    terminated: Callable[[], bool]
-    bar = Bar("{task.completed:.0f}/{task.total:.0f} images", total=len(missing), quiet=quiet)
-    done, last_line, start = 0, clock.perf_counter(), clock.perf_counter()
-    with noted_termination() as terminated, deferred_interrupt() as interrupted, bar:
-        try:
-            for split, number in missing:
-                if terminated() or interrupted() or not writer.render(split, number, takes):
-                    break
-                done += 1
-                bar.show(done)
-                if not quiet and not bar.shown and clock.perf_counter() - last_line > LINE_EVERY:
-                    last_line = clock.perf_counter()
-                    left = (last_line - start) / done * (len(missing) - done)
-                    click.echo(f"{done}/{len(missing)} images, {left:.0f} s left", err=True)
-        except KeyboardInterrupt:  # a second Ctrl-C: not even the current pass is to be finished
-            pass
-        code = 0 if done == len(missing) else TERMINATED if terminated() else INTERRUPTED
-    return done, code

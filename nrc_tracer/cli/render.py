@@ -151,7 +151,7 @@ def _read_layers(ctx: click.Context, parameter: click.Parameter, value: str | No
 )
 @scene_options
 @tracer_options
-@cluster_options
+@cluster_options("Render")
 @message_options()
 def render(
     *,

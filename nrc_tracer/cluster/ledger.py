@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nrc_tracer.errors import ClusterError
@@ -31,6 +32,11 @@ class Unit:
     samples: int
 
 
+def name_of(unit: Unit) -> str:
+    """A unit of an image, for messages."""
+    return f"samples {unit.first}:{unit.first + unit.samples} of strip {unit.strip}"
+
+
 @dataclass
 class _Record:
     """A unit that is not done: the nodes that have it, and those on which it failed."""
@@ -49,13 +55,22 @@ class Ledger:
         first: Index of the first sample, a multiple of 64.
         end: The index after that of the last sample; None to continue until nobody asks for more.
         window: Number of blocks of samples that may be in work at once.
+        name: Names a unit in messages.
 
     Attributes:
         done: Number of units done.
     """
 
-    def __init__(self, strips: int, *, first: int, end: int | None, window: int = WINDOW) -> None:
-        self._strips, self._end, self._window = strips, end, window
+    def __init__(
+        self,
+        strips: int,
+        *,
+        first: int,
+        end: int | None,
+        window: int = WINDOW,
+        name: Callable[[Unit], str] = name_of,
+    ) -> None:
+        self._strips, self._end, self._window, self._name = strips, end, window, name
         self._frontier = self._next_block = first
         self._next_strip = 0
         self._missing: dict[int, int] = {}  # units of each begun block that are not done
@@ -201,9 +216,6 @@ class Ledger:
             record.failed.append(node)
             if len(record.failed) >= TRIES:
                 nodes = ", ".join(dict.fromkeys(record.failed))
-                raise ClusterError(
-                    f"samples {unit.first}:{unit.first + unit.samples} of strip {unit.strip} failed {TRIES} times (on {nodes}): "
-                    f"{reason}"
-                )
+                raise ClusterError(f"{self._name(unit)} failed {TRIES} times (on {nodes}): {reason}")
         if not record.nodes:
             self._waiting.append(unit)

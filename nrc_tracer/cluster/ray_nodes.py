@@ -1,4 +1,4 @@
-"""The nodes of a Ray cluster: one actor on each node that traces units, and what happens to these actors, as events."""
+"""The nodes of a Ray cluster: one actor on each node that does units of work, and what happens to these actors, as events."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import pickle
 import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from nrc_tracer.cluster.driver import Delivered, Event, Failed, Joined, Left, Refused
+from nrc_tracer.cluster.dispatch import Delivered, Event, Failed, Joined, Left, Refused
 from nrc_tracer.cluster.ledger import TRIES, Unit
-from nrc_tracer.cluster.node import Node
+from nrc_tracer.cluster.node import NO_MEMORY, Node, PathNode, PathResult, Versions
 from nrc_tracer.errors import ClusterError, one_line
 from nrc_tracer.tracer.strips import PathJob
-from nrc_tracer.version import __version__
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from nrc_tracer.tracer.cached_strips import Round
+
+J = TypeVar("J")
+"""What nodes are told once."""
+R = TypeVar("R")
+"""What they return for a unit."""
 
 LOOK = 1.0
 """Time between two looks for nodes that have joined [s]."""
@@ -32,10 +38,11 @@ class _Actor:
     units: dict[Any, Unit] = field(default_factory=dict)
 
 
-class RayNodes:
+class RayNodes(Generic[J, R]):
     """Keeps one actor on every node of the cluster, or one per GPU, and starts it again if it dies. A context manager.
 
     Args:
+        kind: Class of the actors. Its method `work` takes a unit, and what `with_units` was given last.
         job: Scene and settings, sent once through Ray's object store to each node.
         device: `cpu`, or None for a GPU where there is one.
         accel: What intersects triangles; None for Embree where it is available.
@@ -49,7 +56,8 @@ class RayNodes:
 
     def __init__(
         self,
-        job: PathJob,
+        kind: type[Node[J]],
+        job: J,
         *,
         device: str | None,
         accel: str | None,
@@ -59,17 +67,17 @@ class RayNodes:
     ) -> None:
         import ray
 
-        self._ray, self._device, self._accel = ray, device, accel
+        self._ray, self._kind, self._device, self._accel = ray, kind, device, accel
         self._threads, self._fingerprint, self._cached = threads, fingerprint, cached
-        self._round: Any = None
+        self._with_units: tuple[Any, ...] = ()
         self._actors: dict[str, _Actor] = {}
         self._deaths: dict[str, int] = {}  # of actors of a name since its last delivery
         self._refused: set[str] = set()
         self._looked = 0.0
-        _check_size(job, ray.nodes())
+        check_size(job, ray.nodes())
         self._job = ray.put(job)
 
-    def __enter__(self) -> RayNodes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -85,13 +93,15 @@ class RayNodes:
     def give(self, node: str, unit: Unit) -> None:
         """Send a unit to a node."""
         actor = self._actors[node]
-        actor.units[actor.handle.trace.remote(unit, self._round)] = unit
+        actor.units[actor.handle.work.remote(unit, *self._with_units)] = unit
 
-    def begin_round(self, number: Round | None) -> None:
-        """Let units that are given from now on be traced with this cache, which goes out once; None for no cache."""
-        self._round = None if number is None else self._ray.put(number)
+    def with_units(self, *arguments: Any) -> None:
+        """Send these arguments with units that are given from now on; units that are still out are forgotten."""
+        self._with_units = arguments
+        for actor in self._actors.values():
+            actor.units.clear()
 
-    def events(self, timeout: float) -> Sequence[Event]:
+    def events(self, timeout: float) -> Sequence[Event[R]]:
         """The events since the last call; if there are none, wait up to `timeout` [s] for one."""
         if clock.monotonic() - self._looked > LOOK:
             try:
@@ -112,7 +122,7 @@ class RayNodes:
     def _references(actor: _Actor) -> list[Any]:
         return [*([actor.loading] if actor.loading is not None else []), *actor.units]
 
-    def _event(self, name: str, ref: Any) -> list[Event]:
+    def _event(self, name: str, ref: Any) -> list[Event[R]]:
         """The event for a result that has arrived; none if its actor is no longer there."""
         errors, actor = self._ray.exceptions, self._actors.get(name)
         if actor is None or (ref is not actor.loading and ref not in actor.units):
@@ -130,15 +140,15 @@ class RayNodes:
             actor.loading = None
             return [Joined(name)]
         self._deaths.pop(name, None)
-        return [Delivered(name, actor.units.pop(ref), result.sums, result.counts)]
+        return [Delivered(name, actor.units.pop(ref), result)]
 
-    def _refuse(self, name: str, reason: str) -> list[Event]:
+    def _refuse(self, name: str, reason: str) -> list[Event[R]]:
         """Stop using a node."""
         self._ray.kill(self._actors.pop(name).handle)
         self._refused.add(name)
         return [Refused(name, reason)]
 
-    def _bury(self, name: str, error: Exception) -> list[Event]:
+    def _bury(self, name: str, error: Exception) -> list[Event[R]]:
         """Note that an actor is dead. It is started again, unless it dies again and again or could not be made."""
         reason = _reason(error)
         actor = self._actors.pop(name)
@@ -167,7 +177,7 @@ class RayNodes:
                 share = max(1, cpus // count)
                 # Ray's types do not say that the methods of a handle have `remote`
                 handle: Any = (
-                    self._ray.remote(Node)
+                    self._ray.remote(self._kind)
                     .options(
                         num_cpus=share,
                         num_gpus=1 if gpus and self._device != "cpu" else 0,
@@ -175,7 +185,7 @@ class RayNodes:
                         max_task_retries=0,
                         scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
                     )
-                    .remote(__version__)
+                    .remote(Versions.here())
                 )
                 threads = self._threads or share
                 loading = handle.load.remote(
@@ -184,7 +194,22 @@ class RayNodes:
                 self._actors[name] = _Actor(handle, node["NodeID"], loading)
 
 
-def _check_size(job: PathJob, nodes: Sequence[Mapping[str, Any]]) -> None:
+class RayPathNodes(RayNodes[PathJob, PathResult]):
+    """Nodes that trace units of an image. Arguments and errors are those of `RayNodes`."""
+
+    def __init__(self, job: PathJob, **settings: Any) -> None:
+        super().__init__(PathNode, job, **settings)
+
+    def begin_round(self, number: Round | None) -> None:
+        """Let units that are given from now on be traced with this cache, which goes out once; None for no cache."""
+        self.with_units(None, None if number is None else self._ray.put(number))
+
+    def begin_image(self, seed: int) -> None:
+        """Let units that are given from now on belong to the same image with another seed."""
+        self.with_units(seed)
+
+
+def check_size(job: object, nodes: Sequence[Mapping[str, Any]]) -> None:
     """Check that the scene fits into the object store of every node. Raises `ClusterError`."""
     buffers: list[pickle.PickleBuffer] = []
     size = len(pickle.dumps(job, protocol=5, buffer_callback=buffers.append))
@@ -205,7 +230,7 @@ def _reason(error: Exception) -> str:
         return one_line(cause)
     words = str(error)
     if "OutOfMemory" in type(error).__name__ or "OutOfMemory" in words or "low on memory" in words:
-        return "it ran out of memory, and Ray ended its process"
+        return f"{NO_MEMORY}, and Ray has ended its process"
     if isinstance(cause, BaseException):
         return f"{type(cause).__name__}: {one_line(cause)}"
     lines = [line.strip() for line in words.splitlines() if line.strip()]

@@ -6,14 +6,16 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
-from nrc_tracer.cluster.driver import Driver, Nodes, Progress
+from nrc_tracer.cluster.dispatch import Nodes
+from nrc_tracer.cluster.driver import Driver, Progress
+from nrc_tracer.cluster.node import PathResult
 from nrc_tracer.errors import ClusterError
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.cached_strips import Round
 from nrc_tracer.tracer.film_sums import BLOCK
 
 
-class CachedNodes(Nodes, Protocol):
+class CachedNodes(Nodes[PathResult], Protocol):
     """The nodes of a cluster that can trace with a radiance cache."""
 
     def begin_round(self, number: Round | None) -> None:

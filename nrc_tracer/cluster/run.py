@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from nrc_tracer.cluster.connection import connected
 from nrc_tracer.cluster.driver import Driver, Progress
-from nrc_tracer.cluster.ray_nodes import RayNodes
+from nrc_tracer.cluster.ray_nodes import RayPathNodes
+from nrc_tracer.cluster.settings import Cluster
 from nrc_tracer.errors import NrcError
 from nrc_tracer.interruption import deferred_interrupt
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.film_sums import BLOCK
 from nrc_tracer.tracer.noise import is_check
 from nrc_tracer.tracer.run import CACHED_NOISE, warm_up_limits
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Which cluster to render on, and how.
-
-    Attributes:
-        address: `auto`, or an address of a Ray cluster, as `connected` takes it.
-        device: `cpu`, or None for a GPU where a node has one.
-        threads: Threads on a node's CPU; None for as many as Ray counts CPUs there.
-        mixed: Whether nodes that give samples with other bits may take part.
-    """
-
-    address: str
-    device: str | None = None
-    threads: int | None = None
-    mixed: bool = False
 
 
 def run_on_cluster(
@@ -85,16 +68,11 @@ def run_on_cluster(
             if spp is not None and renderer.samples >= spp:
                 return True
         cached = renderer.cache is not None
-        fingerprint = None if cluster.mixed else renderer.strip_tracer().fingerprint(cached=cached)
-        job = renderer.strip_tracer().job()
-        # Nodes that may give other bits choose for themselves
-        device = cluster.device if cluster.mixed else renderer.device.partition(":")[0]
-        accel = None if cluster.mixed else renderer.accel.value
+        tracer = renderer.strip_tracer()
+        settings = cluster.node_settings(renderer, lambda: tracer.fingerprint(cached=cached))
         with (
             connected(cluster.address, threads=cluster.threads),
-            RayNodes(
-                job, device=device, accel=accel, threads=cluster.threads, fingerprint=fingerprint, cached=cached
-            ) as nodes,
+            RayPathNodes(tracer.job(), **settings, cached=cached) as nodes,
         ):
             start = clock.monotonic()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import re
 import sys
 import time as clock
 import warnings
@@ -16,12 +15,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from nrc_tracer.doctor.check import ADVICE, Check, Finding, Status, judge
-from nrc_tracer.errors import one_line
-
-OUT_OF_MEMORY = re.compile(
-    r"can't allocate memory|out of memory|failed to allocate|no room|not enough memory", re.IGNORECASE
-)
-"""What messages about memory say: torch, Warp and CUDA have no exception class for it that all of them use."""
+from nrc_tracer.errors import is_out_of_memory, one_line
 
 
 def load_checks(registry: str) -> Sequence[Check]:
@@ -42,8 +36,7 @@ def run_check(check: Check, device: str) -> Finding:
             comparisons = check.compare(device)
     except Exception as error:  # a fault may raise anything, and must not keep the others from running
         message = one_line(error)
-        no_memory = isinstance(error, MemoryError) or OUT_OF_MEMORY.search(message) is not None
-        status = Status.OUT_OF_MEMORY if no_memory else Status.RAISED
+        status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.RAISED
         detail = message if type(error).__name__ in message else f"{type(error).__name__}: {message}"
         seconds = clock.perf_counter() - start
         return Finding(check.name, check.peer_of(device), status, seconds, detail, ADVICE[status])

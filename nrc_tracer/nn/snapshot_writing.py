@@ -119,6 +119,27 @@ def training_to_bytes(
     return file.getvalue()
 
 
+def inference_to_bytes(
+    model: SavedModel, name: str, *, averaged: bool = True, metadata: Mapping[str, Any] | None = None
+) -> bytes:
+    """The contents of a file like that of `save_model`, with the parameters for inference alone.
+
+    Args:
+        model: The model.
+        name: Name of the file in messages.
+        averaged: Whether these are `inference_params`; else `params`, the parameters in training.
+        metadata: Additional JSON data.
+
+    Raises:
+        SnapshotError: Parameters are not finite, or the metadata cannot be stored.
+    """
+    header, tensors = _contents(Path(name), model, None, None, metadata)
+    chosen = tensors.get("inference_params") if averaged else None
+    file = io.BytesIO()
+    _write(Path(name), file, header, {"params": tensors["params"] if chosen is None else chosen})
+    return file.getvalue()
+
+
 def _save(
     model: SavedModel,
     trainer: SavedTrainer | None,

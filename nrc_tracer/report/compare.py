@@ -85,6 +85,7 @@ def document(measured: Measured, reference: Reference, about: Circumstances, sho
                 "independent": reference.second is not None,
                 "files": list(reference.source),
                 "reused": reference.reused,
+                "nodes": list(reference.nodes),
             },
             **as_document(measured),
             "reports": reports,
@@ -243,6 +244,12 @@ def _notes(reference: Reference, about: Circumstances, look: Look) -> list[str]:
             f"The reference consists of two independent images with {reference.samples[0]} and {reference.samples[1]} samples "
             f"per pixel (0: unknown); the relative error of their mean is {100 * error:.2g} %. Errors are computed as "
             "(x - r1)(x - r2), so that the noise of the references cancels on average."
+        )
+    if reference.nodes:
+        count = "1 node" if len(reference.nodes) == 1 else f"{len(reference.nodes)} nodes"
+        source += (
+            f" The reference was rendered by {count} of a cluster ({', '.join(reference.nodes)}). All images that are compared "
+            "with it were rendered by one machine, so that their times are comparable."
         )
     return [
         source,

@@ -28,6 +28,8 @@ FIRST_SAMPLES = 16
 """Samples per pixel before the error is estimated for the first time."""
 GROWTH = 4
 """Largest factor by which the samples grow before the error is estimated again."""
+Advance = Callable[["Renderer", int, Callable[[], object]], object]
+"""Adds samples to a renderer's film until it has so many per pixel; calls its last argument after each part of them."""
 SEED = 2**40
 """Smallest seed of references; the images that are compared with them have smaller ones."""
 
@@ -42,6 +44,7 @@ class Reference:
         samples: Samples per pixel of the first and of the second image, 0 if unknown.
         source: Names of the file or files.
         reused: Whether it was read from a file instead of being rendered.
+        nodes: Names of the nodes of a cluster that rendered it; empty if this machine did, or it was read.
     """
 
     first: np.ndarray
@@ -49,6 +52,7 @@ class Reference:
     samples: tuple[int, int] = (0, 0)
     source: tuple[str, ...] = ()
     reused: bool = False
+    nodes: tuple[str, ...] = ()
 
     @property
     def mean(self) -> np.ndarray:
@@ -105,6 +109,8 @@ def find_reference(
     error: float,
     most_seconds: float | None = None,
     say: Callable[[str], None] = lambda words: None,
+    advance: Advance | None = None,
+    multiple: int = 1,
 ) -> Reference:
     """Return the stored reference; render it, or add samples to it, until its error is small enough.
 
@@ -114,6 +120,8 @@ def find_reference(
         error: Relative error to reach, 0.02 for 2 %.
         most_seconds: Time after which rendering ends even if the error is larger.
         say: Shows the progress.
+        advance: Takes the samples; on this machine unless given.
+        multiple: Divisor of the numbers of samples per pixel that `advance` is called with.
 
     Raises:
         SceneError: The stored file is damaged or of another size.
@@ -130,12 +138,16 @@ def find_reference(
         renderer.compile()
     if stored is not None:
         _check_size(path, stored.first, halves[0].width, halves[0].height)
+    take = step_here if advance is None else advance
     wanted = FIRST_SAMPLES
     while True:
+        wanted = -(-wanted // multiple) * multiple
         for half, renderer in enumerate(halves):
-            while renderer.samples < wanted:
-                renderer.step(min(renderer.suggested_pass(), wanted - renderer.samples))
-                say(f"reference: {renderer.samples} of {wanted} samples in half {half + 1} of 2")
+
+            def show(renderer: Renderer = renderer, half: int = half, goal: int = wanted) -> None:
+                say(f"reference: {renderer.samples} of {goal} samples in half {half + 1} of 2")
+
+            take(renderer, wanted, show)
         pair = _joined(stored, halves)
         reached = pair.error
         say(f"reference: error {100 * reached:.2g} % with 2 x {pair.samples[0]} samples per pixel")
@@ -149,6 +161,13 @@ def find_reference(
         wanted += int(np.clip(np.ceil(more), 1, GROWTH * wanted))
     _save(path, pair)
     return pair.as_reference(path, reused=False)
+
+
+def step_here(renderer: Renderer, samples: int, show: Callable[[], object]) -> None:
+    """Add samples on this machine until there are so many per pixel; call `show` after each pass."""
+    while renderer.samples < samples:
+        renderer.step(min(renderer.suggested_pass(), samples - renderer.samples))
+        show()
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,8 @@ class Round:
     Attributes:
         first: Index of the block's first sample, which tells rounds apart.
         mode: What the cache is used for.
-        data: The cache, and the probability of continuing, as `RadianceCache.to_bytes` returns them.
+        data: What predictions need of the cache, and the probability of continuing, as `RadianceCache.inference_bytes` returns
+            them.
     """
 
     first: int
@@ -43,7 +44,7 @@ class Round:
         """The round of a renderer's frames; None where all paths are traced to their ends, without the cache."""
         if frames.is_path_tracing:
             return None
-        return cls(first, frames.mode, frames.cache.to_bytes(frames.image))
+        return cls(first, frames.mode, frames.cache.inference_bytes(frames.image))
 
 
 class CachedStripTracer:
@@ -63,7 +64,7 @@ class CachedStripTracer:
         file = read_cache_file(SnapshotBytes(IN_MEMORY, number.data))
         launcher = self._source.launcher
         self._cache = RadianceCache(file.metadata.options)
-        self._cache.restore(file, device=launcher.torch_device, threads=launcher.threads)
+        self._cache.restore(file, device=launcher.torch_device, threads=launcher.threads, training=False)
         self._image, self._mode = file.metadata.image or ImageState(), number.mode
         for kernel in (trace_cut_paths, propagate_targets):
             kernel.module.load(launcher.device, 256 if launcher.device.is_cuda else 1)

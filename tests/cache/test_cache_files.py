@@ -7,7 +7,7 @@ import pytest
 
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.cache.cache_file import read_cache_file
-from nrc_tracer.cache.state import CacheState
+from nrc_tracer.cache.state import CacheState, ImageState
 from nrc_tracer.errors import CacheError, NrcError, SnapshotError
 from nrc_tracer.nn import Model, Trainer, save_training
 from nrc_tracer.nn.fused_cpu.choice import VARIABLE
@@ -77,6 +77,22 @@ def test_restoring_a_cache_in_place_discards_later_training(tmp_path):
     cache.restore(read_cache_file(SnapshotBytes("bytes", data)), device="cpu", threads=1)
     assert cache.predict(features).equal(before)
     assert cache.trainer.steps == 20
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_what_predictions_need_is_a_seventh_of_a_cache(average):
+    """The average of the parameters, or those in training where the cache predicts with them; predictions have the same bits."""
+    features, _ = samples(100, 5)
+    cache = trained(began(RadianceCache(config=SMALL, average=average)))
+    assert not cache.model.inference_params.equal(cache.model.params)
+    data = cache.inference_bytes(ImageState(paths=3))
+    file = read_cache_file(SnapshotBytes("bytes", data))
+    there = RadianceCache(config=SMALL, average=average)
+    there.restore(file, device="cpu", threads=1, training=False)
+    assert there.predict(features).equal(cache.predict(features))
+    assert file.metadata.image == ImageState(paths=3)
+    assert 4 * cache.model.n_params < len(data) < 4 * cache.model.n_params + 10_000
+    assert 6 * len(data) < len(cache.to_bytes())
 
 
 def test_saving_an_unused_cache_or_into_a_missing_folder_is_refused(tmp_path):

@@ -6,7 +6,8 @@ import pickle
 import random
 from collections import deque
 
-from nrc_tracer.cluster.driver import Delivered, Failed, Joined, Left
+from nrc_tracer.cluster.dispatch import Delivered, Failed, Joined, Left
+from nrc_tracer.cluster.node import PathResult
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.cached_strips import CachedStripTracer
 from nrc_tracer.tracer.strips import strips_of
@@ -55,6 +56,13 @@ class FakeNodes:
         """As `RayNodes` does; all nodes share one copy of the cache."""
         self._round = None if number is None else CachedStripTracer(self._tracer, pickle.loads(pickle.dumps(number)))
 
+    def begin_image(self, seed):
+        """As `RayPathNodes` does: units that are out are forgotten."""
+        for queue in self._queues.values():
+            queue.clear()
+        self._events = deque(event for event in self._events if not isinstance(event, Delivered | Failed))
+        self._tracer.inputs.set_seed(seed)
+
     def give(self, node, unit):
         self._queues[node].append(unit)
         self.given.append((node, unit))
@@ -84,10 +92,13 @@ class FakeNodes:
         elif event < self._dies + self._fails:
             self._events.append(Failed(node, unit, "bad luck"))
         else:
-            arguments, counts = (self._strips[unit.strip], unit.first, unit.samples), None
-            if self._round is None:
-                sums = self._tracer.trace(*arguments)
-            else:
-                sums, counts = self._round.trace(*arguments)
+            result = self.work(unit)
             copies = 2 if self._chance.random() < self._twice else 1
-            self._events += [Delivered(node, unit, sums, counts)] * copies
+            self._events += [Delivered(node, unit, result)] * copies
+
+    def work(self, unit):
+        """Trace a unit."""
+        arguments = (self._strips[unit.strip], unit.first, unit.samples)
+        if self._round is None:
+            return PathResult(self._tracer.trace(*arguments), None)
+        return PathResult(*self._round.trace(*arguments))

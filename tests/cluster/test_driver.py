@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nrc_tracer.cluster.driver import PATIENCE, Driver, Left, Refused
+from nrc_tracer.cluster.dispatch import PATIENCE, Left, Refused
+from nrc_tracer.cluster.driver import Driver
 from nrc_tracer.errors import ClusterError
 from nrc_tracer.tracer import Renderer
 from tests.cluster.fake_nodes import Clock, FakeNodes

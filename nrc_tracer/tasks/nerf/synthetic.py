@@ -54,6 +54,23 @@ class ImageSettings:
     transparent: bool = False
 
 
+@dataclass(frozen=True)
+class View:
+    """A view of a data set.
+
+    Attributes:
+        split: `train`, `test` or `val`.
+        number: Its number in the split.
+        camera: Where it is taken from.
+        seed: Seed of its samples.
+    """
+
+    split: str
+    number: int
+    camera: PhotoCamera
+    seed: int
+
+
 def unit_cube(box: Box) -> tuple[float, list[float]]:
     """The scale and offset that map a box, with a margin, to the centre of the unit cube."""
     scale = 1.0 / (MARGIN * float((box.high - box.low).max()))
@@ -74,15 +91,63 @@ def aabb_scale_for(renderer: Renderer, cameras: Sequence[PhotoCamera], box: Box)
     return min(2 ** max(0, math.ceil(math.log2(max(side, 1e-9)))), MAX_EXTENT)
 
 
+class ViewRenderer:
+    """Renders views of a scene into pixels.
+
+    Args:
+        settings: How views are rendered.
+        make_renderer: Makes a renderer of a scene with a film of the views' size.
+        scene: The scene.
+
+    Attributes:
+        settings: As given.
+        renderer: The renderer of the scene.
+    """
+
+    def __init__(self, settings: ImageSettings, make_renderer: Callable[[Scene], Renderer], scene: Scene) -> None:
+        self.settings, self.renderer = settings, make_renderer(scene)
+        # Transparent images need the scene's surroundings apart
+        self._background = make_renderer(without_shapes(scene)) if settings.transparent else None
+
+    def render(self, view: View, run: Callable[[Renderer, int], bool]) -> np.ndarray | None:
+        """Render a view.
+
+        Args:
+            view: The view.
+            run: Takes a number of samples with a renderer; returns False if it was interrupted.
+
+        Returns:
+            uint8 [height, width, 3 or 4]; None if `run` was interrupted.
+        """
+        renderers = [self.renderer] if self._background is None else [self.renderer, self._background]
+        for renderer in renderers:
+            renderer.reset(seed=view.seed, camera=scene_camera(view.camera))
+            if not run(renderer, self.settings.spp):
+                return None
+        return self._pixels()
+
+    def _pixels(self) -> np.ndarray:
+        """The renderers' image as uint8 [height, width, 3 or 4]."""
+        rgb = self.renderer.image().rgb
+        if self.settings.denoise:
+            rgb = denoise(rgb, **self.renderer.layers(("albedo", "normal")))
+        if self._background is None:
+            return eight_bits(tone_map(rgb, exposure=self.settings.exposure))
+        # A pixel's mean mixes its surface and its background; straight colours are those of the surface alone
+        alpha = self.renderer.coverage()[:, :, None]
+        surface = np.maximum(rgb - (1.0 - alpha) * self._background.image().rgb, 0.0) / np.maximum(alpha, 1e-6)
+        surface = np.where(alpha > 0.0, surface, 0.0)
+        return eight_bits(np.concatenate((tone_map(surface, exposure=self.settings.exposure), alpha), axis=2))
+
+
 class DatasetWriter:
-    """Renders views into a folder: images in train, val and test, and at the end a transforms_*.json for each.
+    """Writes views into a folder: images in train, val and test, and at the end a transforms_*.json for each.
 
     Args:
         folder: The folder, which is created if needed.
         cameras: Cameras by split.
         settings: How views are rendered.
-        renderer: Renderer with a film of the cameras' size.
-        background: Renderer of the scene without its shapes, for transparent images; None otherwise.
+        size: Width and height of the views [pixels].
         identity: Everything else that the images depend on, as JSON data.
 
     Raises:
@@ -94,18 +159,17 @@ class DatasetWriter:
         folder: Path,
         cameras: dict[str, list[PhotoCamera]],
         settings: ImageSettings,
-        renderer: Renderer,
-        background: Renderer | None,
+        size: tuple[int, int],
         identity: dict[str, Any],
     ) -> None:
         self.folder, self.cameras, self.settings = folder, cameras, settings
-        self._renderer, self._background = renderer, background
+        self._width, self._height = size
         poses = {split: [camera.to_world.tolist() for camera in views] for split, views in cameras.items()}
         self._document = {
             **identity,
             **vars(settings),
-            "width": renderer.width,
-            "height": renderer.height,
+            "width": self._width,
+            "height": self._height,
             "cameras": hashlib.sha256(json.dumps(poses).encode()).hexdigest()[:16],
         }
         self._begin()
@@ -138,12 +202,12 @@ class DatasetWriter:
             names = []
         return "another " + " and ".join(names[:3]) if names else "other settings"
 
-    def missing(self) -> list[tuple[str, int]]:
-        """The views, by split and number, that have no complete image yet."""
+    def missing(self) -> list[View]:
+        """The views that have no complete image yet."""
         return [
-            (split, number)
-            for split, views in self.cameras.items()
-            for number in range(len(views))
+            View(split, number, camera, self.settings.seed * 1_000_003 + SPLITS.index(split) * 100_003 + number)
+            for split, cameras in self.cameras.items()
+            for number, camera in enumerate(cameras)
             if not self._is_whole(self._file(split, number))
         ]
 
@@ -153,43 +217,13 @@ class DatasetWriter:
     def _is_whole(self, file: Path) -> bool:
         channels = 4 if self.settings.transparent else 3
         try:
-            return file.is_file() and read_image(file).shape == (self._renderer.height, self._renderer.width, channels)
+            return file.is_file() and read_image(file).shape == (self._height, self._width, channels)
         except SceneError:
             return False
 
-    def render(self, split: str, number: int, run: Callable[[Renderer, int], bool]) -> bool:
-        """Render and write a view.
-
-        Args:
-            split: Split of the view.
-            number: Number of the view in its split.
-            run: Takes a number of samples with a renderer; returns False if it was interrupted.
-
-        Returns:
-            Whether the image was written.
-        """
-        camera = scene_camera(self.cameras[split][number])
-        seed = self.settings.seed * 1_000_003 + SPLITS.index(split) * 100_003 + number
-        renderers = [self._renderer] if self._background is None else [self._renderer, self._background]
-        for renderer in renderers:
-            renderer.reset(seed=seed, camera=camera)
-            if not run(renderer, self.settings.spp):
-                return False
-        write_pixels(self._file(split, number), self._pixels())
-        return True
-
-    def _pixels(self) -> np.ndarray:
-        """The renderers' image as uint8 [height, width, 3 or 4]."""
-        rgb = self._renderer.image().rgb
-        if self.settings.denoise:
-            rgb = denoise(rgb, **self._renderer.layers(("albedo", "normal")))
-        if self._background is None:
-            return eight_bits(tone_map(rgb, exposure=self.settings.exposure))
-        # A pixel's mean mixes its surface and its background; straight colours are those of the surface alone
-        alpha = self._renderer.coverage()[:, :, None]
-        surface = np.maximum(rgb - (1.0 - alpha) * self._background.image().rgb, 0.0) / np.maximum(alpha, 1e-6)
-        surface = np.where(alpha > 0.0, surface, 0.0)
-        return eight_bits(np.concatenate((tone_map(surface, exposure=self.settings.exposure), alpha), axis=2))
+    def write(self, view: View, pixels: np.ndarray) -> None:
+        """Write the image of a view, uint8 [height, width, 3 or 4]. Raises `OutputError`."""
+        write_pixels(self._file(view.split, view.number), pixels)
 
     def finish(self, box: Box, aabb_scale: int, notes: dict[str, Any]) -> None:
         """Write the transforms_*.json, which completes the data set. Raises `OutputError`."""

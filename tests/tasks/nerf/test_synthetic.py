@@ -37,7 +37,7 @@ from nrc_tracer.tasks.nerf.shooting import (
     r_sequence,
     subject_box,
 )
-from nrc_tracer.tasks.nerf.synthetic import DatasetWriter, ImageSettings, aabb_scale_for, unit_cube, without_shapes
+from nrc_tracer.tasks.nerf.synthetic import DatasetWriter, ImageSettings, ViewRenderer, aabb_scale_for, unit_cube
 from nrc_tracer.tracer import Renderer, run
 
 SCENES = Path(__file__).resolve().parents[3] / "scenes"
@@ -207,12 +207,12 @@ def shoot(folder, scene, picture, *, count=2, stop_after=None):
     """Render a small set; returns the writer."""
     cameras = place_cameras(probe(scene), Perspective(), Shooting("orbit", 16, 12), count + 1)[1]
     sets = {"train": cameras[:count], "val": [], "test": cameras[count:]}
-    background = Renderer(without_shapes(scene), device="cpu") if picture.transparent else None
-    writer = DatasetWriter(folder, sets, picture, Renderer(scene, device="cpu"), background, {"scene": "toy"})
-    for number, (split, index) in enumerate(writer.missing()):
+    writer = DatasetWriter(folder, sets, picture, (16, 12), {"scene": "toy"})
+    renderer = ViewRenderer(picture, lambda scene: Renderer(scene, device="cpu"), scene)
+    for number, view in enumerate(writer.missing()):
         if number == stop_after:
             return writer
-        assert writer.render(split, index, lambda renderer, spp: run(renderer, spp=spp))
+        writer.write(view, renderer.render(view, lambda renderer, spp: run(renderer, spp=spp)))
     writer.finish(subject_box(scene), 1, {})
     return writer
 
