@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import socket
 import tempfile
 import threading
 import time as clock
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,12 @@ _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 _FOLDER = "nrc-ray-"
 
 
+CLIENT = "ray://"
+"""Beginning of the addresses of Ray client servers."""
+
+
 def check_ray() -> None:
     """Check that Ray is installed. Raises `ClusterError`."""
-    import importlib.util
-
     if importlib.util.find_spec("ray") is None:
         raise ClusterError('--cluster needs Ray: pip install "nrc-tracer[cluster]"')
 
@@ -60,6 +64,8 @@ def connected(address: str, *, threads: int | None = None) -> Iterator[None]:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     elif address != AUTO:
         _check_reachable(address)
+        if address.startswith(CLIENT):
+            _check_client()
     import ray
 
     with contextlib.ExitStack() as stack:
@@ -68,10 +74,14 @@ def connected(address: str, *, threads: int | None = None) -> Iterator[None]:
             if is_local:
                 _start_locally(stack.enter_context(_session_folder()), threads or default_threads())
             else:
-                ray.init(address=address, **_QUIET)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # Ray's client warns of what the error says too
+                    ray.init(address=address, **_QUIET)
         except Exception as error:  # Ray raises many kinds, plain `Exception` among them
             ray.shutdown()
-            raise ClusterError(f"no connection to the cluster {address}: {one_line(error)}") from error
+            cause = _cause(error)
+            hint = "" if is_local else f"; {_hint(address, cause)}"
+            raise ClusterError(f"no connection to the cluster {address}: {cause}{hint}") from error
         stack.callback(ray.shutdown)
         if threading.current_thread() is threading.main_thread() and handler is not None:
             signal.signal(signal.SIGTERM, handler)  # Ray has replaced the command's handler by its own
@@ -107,8 +117,8 @@ def _is_cluster_known() -> bool:
 
 def _check_reachable(address: str) -> None:
     """Check that something accepts connections at an address: Ray itself would wait for minutes, and then end the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ClusterError(f'"{address}" is not the address of a cluster: give auto, HOST:PORT or ray://HOST:PORT')
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
@@ -117,6 +127,27 @@ def _check_reachable(address: str) -> None:
             f"the head of the cluster cannot be reached at {address}: {error.strerror or one_line(error)}; is `ray start "
             "--head` running there, and is the port open?"
         ) from error
+
+
+def _check_client() -> None:
+    """Check that the part of Ray that `ray://` needs is installed. Raises `ClusterError`."""
+    if importlib.util.find_spec("grpc") is None:
+        raise ClusterError('an address that begins with ray:// needs Ray\'s client: pip install "ray[client]"')
+
+
+def _cause(error: Exception) -> str:
+    """The cause of an error of Ray in one line: the last line of a traceback that its message may be."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if any(line.startswith("Traceback (most recent") for line in lines) else one_line(error)
+
+
+def _hint(address: str, cause: str) -> str:
+    """What to do about an error of Ray at an address."""
+    if "version" in cause.lower():
+        return "install the same versions of Ray and Python here and on all nodes"
+    if address.startswith(CLIENT):
+        return "ray://HOST:PORT takes the port of the Ray client server on the head, 10001 unless another was chosen"
+    return "HOST:PORT takes the port of `ray start --head`, 6379 unless another was chosen"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,9 @@
 """Addresses that cannot be reached, and Ray that is not installed: one clear line each, before any long wait."""
 
+import importlib.util
 import socket
+import sys
+import types
 
 import pytest
 
@@ -25,15 +28,93 @@ def test_an_unreachable_head(scheme, monkeypatch):
     assert f"the head of the cluster cannot be reached at {scheme}127.0.0.1:{port}: Connection refused" in message
 
 
-@pytest.mark.parametrize("address", ["head", "head:", "head:port", ":6379", "head:70000", "ray://", "/tmp/x"])
+@pytest.mark.parametrize(
+    "address",
+    ["head", "head:", "head:port", ":6379", "head:70000", "ray://", "/tmp/x", "rya://head:10001", "ray:/head:10001"],
+)
 def test_what_is_no_address(address, monkeypatch):
-    assert "is not the address of a cluster" in refusal(address, monkeypatch)
+    assert refusal(address, monkeypatch) == (
+        f'"{address}" is not the address of a cluster: give auto, HOST:PORT or ray://HOST:PORT'
+    )
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_mistyped_host(scheme, monkeypatch):
+
+    def connect(address, timeout):
+        assert address == ("hed", 6379)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    expected = f"the head of the cluster cannot be reached at {scheme}hed:6379: Name or service not known; is "
+    assert refusal(f"{scheme}hed:6379", monkeypatch).startswith(expected)
+
+
+class FakeRay(types.ModuleType):
+    """A package `ray` whose `init` raises an error."""
+
+    def __init__(self, error):
+        super().__init__("ray")
+        self._error = error
+
+    def init(self, **options):
+        raise self._error
+
+    def shutdown(self):
+        pass
+
+
+@pytest.fixture
+def listening():
+    """The address of something on this machine that accepts connections, and is no head."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "error", "words", "hint"),
+    [
+        (
+            "",
+            RuntimeError(
+                "Version mismatch: The cluster was started with:\n    Ray: 2.1\n    Python: 3.9\nThis process:"
+            ),
+            "Version mismatch: The cluster was started with: Ray: 2.1 Python: 3.9 This process:",
+            "install the same versions of Ray and Python here and on all nodes",
+        ),
+        ("", ConnectionError("Failed to connect"), "Failed to connect", "6379 unless another was chosen"),
+        (
+            "ray://",
+            ConnectionError("ray client connection timeout"),
+            "ray client connection timeout",
+            "10001 unless another was chosen",
+        ),
+        (
+            "ray://",
+            ConnectionAbortedError(
+                "Initialization failure from server:\nTraceback (most recent call last):\n  x\nOSError: y\n"
+            ),
+            "OSError: y",
+            "10001 unless another was chosen",
+        ),
+    ],
+)
+def test_a_head_with_other_versions_or_another_service(listening, monkeypatch, scheme, error, words, hint):
+    """The error of Ray in one line, and which port belongs to this kind of address."""
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(error))
+    monkeypatch.setattr(connection, "_check_client", lambda: None)
+    message = refusal(f"{scheme}{listening}", monkeypatch)
+    assert message.startswith(f"no connection to the cluster {scheme}{listening}: {words}; ")
+    assert message.endswith(hint)
+
+
+def test_without_the_client_of_ray(listening, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert 'pip install "ray[client]"' in refusal(f"ray://{listening}", monkeypatch)
 
 
 def test_without_ray(monkeypatch):
     """The message says what to install."""
-    import importlib.util
-
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ClusterError, match=r'pip install "nrc-tracer\[cluster\]"'):
         connection.check_ray()
