@@ -36,6 +36,10 @@ CLIENT = "ray://"
 """Beginning of the addresses of Ray client servers."""
 
 
+_SETTINGS_FRAME = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""An empty frame of settings of HTTP/2: its length in three bytes, its type 4, flags, and the stream 0."""
+
+
 def check_ray() -> None:
     """Check that Ray is installed. Raises `ClusterError`."""
     if importlib.util.find_spec("ray") is None:
@@ -116,17 +120,40 @@ def _is_cluster_known() -> bool:
 
 
 def _check_reachable(address: str) -> None:
-    """Check that something accepts connections at an address: Ray itself would wait for minutes, and then end the process."""
+    """Check that a head answers at an address: Ray itself would wait for minutes, and then end the process."""
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ClusterError(f'"{address}" is not the address of a cluster: give auto, HOST:PORT or ray://HOST:PORT')
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS) as connection:
+            answers = _speaks_http2(connection)
     except OSError as error:
         raise ClusterError(
             f"the head of the cluster cannot be reached at {address}: {error.strerror or one_line(error)}; is `ray start "
             "--head` running there, and is the port open?"
         ) from error
+    if not answers:
+        raise ClusterError(f"what answers at {address} is not Ray; {_hint(address, '')}")
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Whether the other side speaks HTTP/2, which Ray's servers do: it then answers the preface with a frame of settings.
+
+    Where Ray encrypts its connections, nothing can be found out so simply, and the answer is True.
+    """
+    if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+        return True
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS_FRAME)
+    found = b""
+    try:
+        while len(found) < len(_SETTINGS_FRAME):
+            part = connection.recv(len(_SETTINGS_FRAME) - len(found))
+            if not part:
+                return False
+            found += part
+    except TimeoutError:
+        return False
+    return found[3] == _SETTINGS_FRAME[3]
 
 
 def _check_client() -> None:

@@ -1,8 +1,10 @@
 """Addresses that cannot be reached, and Ray that is not installed: one clear line each, before any long wait."""
 
+import contextlib
 import importlib.util
 import socket
 import sys
+import threading
 import types
 
 import pytest
@@ -50,6 +52,33 @@ def test_a_mistyped_host(scheme, monkeypatch):
     assert refusal(f"{scheme}hed:6379", monkeypatch).startswith(expected)
 
 
+@contextlib.contextmanager
+def serving(answer):
+    """The address of a server on this machine that answers the first bytes of one connection, and closes it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1024)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+    thread.join(10)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_another_service_on_the_port(scheme, answer, monkeypatch):
+    """Ray would wait for it for minutes."""
+    with serving(answer) as address:
+        message = refusal(f"{scheme}{address}", monkeypatch)
+    assert message.startswith(f"what answers at {scheme}{address} is not Ray; ")
+
+
 class FakeRay(types.ModuleType):
     """A package `ray` whose `init` raises an error."""
 
@@ -66,9 +95,9 @@ class FakeRay(types.ModuleType):
 
 @pytest.fixture
 def listening():
-    """The address of something on this machine that accepts connections, and is no head."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"127.0.0.1:{server.getsockname()[1]}"
+    """The address of something on this machine that answers as a head does at first, with settings of HTTP/2."""
+    with serving(bytes((0, 0, 6, 4, 0, 0, 0, 0, 0)) + bytes(6)) as address:
+        yield address
 
 
 @pytest.mark.parametrize(
