@@ -140,6 +140,26 @@ def test_given_references_and_quiet(tmp_path, uncached, blank_figures):
     assert uncached[-1][1].cache.settings == data["options"] == settings
 
 
+def test_a_cluster_renders_the_reference(tmp_path, uncached, blank_figures, monkeypatch):
+    """In whole blocks; the report names its nodes, and says that the other images come from one machine."""
+    blank_figures()
+
+    def advance(self, renderer, samples, show):
+        assert samples % 64 == 0
+        renderer.step(samples - renderer.samples)
+        self.nodes = ("a", "b")
+
+    monkeypatch.setattr("nrc_tracer.cluster.connection.check_ray", lambda: None)
+    monkeypatch.setattr("nrc_tracer.cluster.reference.ReferenceCluster.advance", advance)
+    quick = (*SMALL, "--spp", 1, "--reference-error", 0.3, "--json")
+    result = _compare(BOX, "-o", tmp_path / "out", *quick, "--cluster", "head:6379")
+    assert result.exit_code == 0, result.output
+    reference = json.loads(result.stdout)["reference"]
+    assert (reference["nodes"], reference["samples"], reference["reused"]) == (["a", "b"], [64, 64], False)
+    words = "The reference was rendered by 2 nodes of a cluster (a, b). All images that are compared with it were rendered by one"
+    assert words in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_with_the_radiance_cache(tmp_path, blank_figures):
     blank_figures()
     learning = [word for value in ("train_frames=2", "records=500", "steps=1") for word in ("--cache-option", value)]
@@ -210,6 +230,8 @@ def test_errors_are_one_line(tmp_path, monkeypatch, arguments, message):
         ["--cache", "off"],
         ["--cache-option", "encoding=hash"],
         ["--cache-option", "steps"],
+        ["--reference", "a.exr", "--cluster", "auto"],
+        ["--mixed"],
     ],
 )
 def test_impossible_options(arguments):

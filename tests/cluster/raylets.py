@@ -15,22 +15,25 @@ SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED":
 """Environment of Ray: it binds to the loopback interface, reports nothing, and gives workers the priority of this process."""
 
 
+STARTS = 4
+"""Number of attempts to start a cluster: Ray gives each raylet 30 s, which can be too short on a busy machine."""
+
+
 @contextlib.contextmanager
 def running(count):
-    """A Ray cluster of so many raylets, to which this process is connected. The first one is the head."""
+    """A Ray cluster of so many raylets, to which this process is connected. The first one is the head.
+
+    Ray must not have been imported before: it reads its environment then.
+    """
     before = {name: os.environ.get(name) for name in SETTINGS}
-    os.environ.update(SETTINGS)  # before Ray is imported
+    os.environ.update(SETTINGS)
     import ray
-    from ray.cluster_utils import Cluster
 
     try:
         # A short name: that of a socket inside has at most 107 bytes
         with tempfile.TemporaryDirectory(prefix="nrc-", ignore_cleanup_errors=True) as folder:
-            cluster = Cluster(initialize_head=True, head_node_args={**RAYLET, "temp_dir": folder})
+            cluster = _started(count, folder)
             try:
-                for _ in range(count - 1):
-                    cluster.add_node(**RAYLET)
-                ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
                 yield cluster
             finally:
                 ray.shutdown()
@@ -38,6 +41,27 @@ def running(count):
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _started(count, folder):
+    """Start a cluster and connect to it, with further attempts where the machine is too busy for the first one."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    for attempt in range(1, STARTS + 1):
+        cluster = Cluster()
+        try:
+            for number in range(count):
+                cluster.add_node(**RAYLET, **({} if number else {"temp_dir": f"{folder}/{attempt}"}))
+            ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        except Exception:  # Ray raises a plain `Exception` after 30 s
+            ray.shutdown()
+            cluster.shutdown()
+            if attempt == STARTS:
+                raise
+        else:
+            return cluster
+    raise AssertionError("the last attempt returns or raises")
 
 
 def actors():
