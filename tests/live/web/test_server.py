@@ -318,20 +318,32 @@ def test_pictures_arrive_and_are_acknowledged(served):
     wait_until(lambda: not served.clients(), "the client's departure")
 
 
+class PausedSocket(socket.socket):
+    """A socket that does not read while `reads` is not set."""
+
+    def __init__(self, port):
+        super().__init__()
+        self.reads = threading.Event()
+        self.reads.set()
+        super().connect(("127.0.0.1", port))
+
+    def recv(self, size, flags=0):
+        self.reads.wait(PATIENCE)
+        return super().recv(size, flags)
+
+
 def test_a_picture_is_not_acknowledged_by_a_client_that_does_not_read(served):
-    """Its connection is filled with data that it does not read, so that it does not see the ping behind the picture."""
-    with served.connect(max_queue=1) as connection:
+    """The picture is larger than what the connection buffers, so the client does not see the ping behind it."""
+    paused = PausedSocket(served.port)
+    with served.connect(sock=paused) as connection:
         connection.send(packed(CAMERA))
         wait_until(served.clients, "a client's appearance")
         (client,) = served.clients().values()
         arrived = threading.Event()
-        client._websock_connection.queue_message(Frame("png", os.urandom(24 * 2**20), lambda: None))
-        buffer = client._websock_connection.get_message_buffer()
-        wait_until(
-            lambda: not buffer.message_from_id, "the sending of the first picture"
-        )  # else the second replaces it
-        client._websock_connection.queue_message(Frame("png", b"second", arrived.set))
+        paused.reads.clear()
+        client._websock_connection.queue_message(Frame("png", os.urandom(24 * 2**20), arrived.set))
         assert not arrived.wait(0.5)
+        paused.reads.set()
         deadline = time.monotonic() + PATIENCE
         while not arrived.is_set() and time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError):
