@@ -20,19 +20,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHIFTS = 16
-"""Number of shifted divisions."""
-
-LEAST_GUIDE = 0.04
-"""Smallest value of the guide: black surfaces and the background may lack light too."""
+SHIFTS_PER_AXIS = 4
+"""Number of shifts of the divisions in each direction."""
 
 NEIGHBOURS = 2
 """Groups on each side of a group whose energies are pooled with its own."""
 
-CAUTION = (1.5, 1.25, 1.0)
+CAUTION = (2.0, 1.75, 1.5, 1.25, 1.0)
 """Factors of the noise in an estimate of signal, from groups of single pixels to larger ones; the last is for all others.
 
-The noise of few pixels is measured on few residuals, mostly too small."""
+The noise of few pixels is measured on few residuals, which mostly show too little of it."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +58,16 @@ def estimate_correction(
         sums: Sums of the residuals of each half, float64 [2, height, width, 3].
         squares: Sums of their squares, in the same shape.
         samples: Number of samples of each half, at least one in all.
-        guide: What the correction is expected to be proportional to within a block, such as the albedo of the first surface, in
-            [0, 1], [height, width, 3]; 1 everywhere unless given.
+        guide: What the correction is expected to be proportional to within a block, such as the albedo of the first surface,
+            above 0, [height, width, 3]; 1 everywhere unless given.
     """
     height, width = sums.shape[1:3]
-    weights = np.ones(sums.shape[1:]) if guide is None else np.maximum(guide, LEAST_GUIDE).astype(np.float64)
+    weights = np.ones(sums.shape[1:]) if guide is None else np.asarray(guide, np.float64)
     halves = _Halves.of(sums, squares, samples)
     values = np.zeros_like(weights)
-    for offset in _offsets(max(height, width)):
-        values += _corrected(halves, weights, offset) / SHIFTS
+    offsets = _offsets(max(height, width))
+    for offset in offsets:
+        values += _corrected(halves, weights, offset) / len(offsets)
     shares = halves.shares[:, None, None, None]
     mean = (halves.means * shares).sum(0).mean((0, 1))
     variance = (halves.variances * shares**2).sum((0, 1, 2)) / (height * width) ** 2
@@ -188,9 +186,11 @@ def _pooled(values: np.ndarray) -> np.ndarray:
 
 
 def _offsets(extent: int) -> list[tuple[int, int]]:
-    """The offsets of the divisions of an image of this extent [pixels], spread evenly at every size of blocks."""
-    side = int(np.sqrt(SHIFTS))
-    bits = max(extent - 1, 1).bit_length()
-    # Bit-reversed counts differ in the highest bits, which shift large blocks; the counts themselves shift small ones
-    reversed_count = [int(f"{i:0{bits}b}"[::-1], 2) if i < 1 << bits else 0 for i in range(side)]
-    return [(reversed_count[i] ^ i, reversed_count[j] ^ j) for i in range(side) for j in range(side)]
+    """The offsets of the divisions of an image of this extent [pixels]: a grid that is even for blocks of every size.
+
+    Multiples of 0101...01 in binary, a third of a power of two, leave evenly spread remainders for all smaller powers of two.
+    """
+    bits = max(extent - 1, 1).bit_length() + 1
+    third = int("01" * ((bits + 1) // 2), 2)
+    steps = [(i * third) % (1 << bits) for i in range(SHIFTS_PER_AXIS)]
+    return [(above, left) for above in steps for left in steps]

@@ -66,17 +66,28 @@ class Frames:
     accumulate to the image that a new `Renderer` with this camera and size makes: without a cache, bit for bit.
 
     Args:
-        renderer: Renders, with or without a cache; used by nothing else.
+        renderer: Renders still images, with or without a cache; used by nothing else.
+        mover: Renders moving frames, likewise; `renderer` unless given. The correction of a cached image needs more samples than
+            a moving frame has, so its mover does without.
         seed: Seed of still images.
         reprojects: Whether moving frames are averaged.
 
     Attributes:
         renderer: The renderer. Its image is that of the last still frame, once there is one.
+        mover: The renderer of moving frames.
         radiance: Linear radiance of the last picture, before denoising, [height, width, 3], float32; None before the first.
     """
 
-    def __init__(self, renderer: InteractiveRenderer, *, seed: int = 0, reprojects: bool = True) -> None:
-        self.renderer, self._seed, self._reprojects = renderer, seed, reprojects
+    def __init__(
+        self,
+        renderer: InteractiveRenderer,
+        *,
+        mover: InteractiveRenderer | None = None,
+        seed: int = 0,
+        reprojects: bool = True,
+    ) -> None:
+        self.renderer, self.mover = renderer, mover or renderer
+        self._seed, self._reprojects = seed, reprojects
         self.radiance: np.ndarray | None = None
         self._still: View | None = None  # the view whose samples are on the film
         self._moving_seed = FIRST_MOVING_SEED
@@ -93,7 +104,7 @@ class Frames:
         stages = Stages()
         if budget.is_moving and view.layer is None:
             radiance = self._draw_moving(view, budget, stages)
-            return self._picture(view, radiance, stages, is_final=False)
+            return self._picture(view, self.mover, radiance, stages, is_final=False)
         if not self._accumulate(view, budget, stages):
             return None
         with stages.time("film"):
@@ -101,12 +112,12 @@ class Frames:
         samples = self.renderer.samples
         settles = samples < SETTLED_SAMPLES and samples != budget.most_samples and self._reprojection.has_history
         if settles and view.layer is None:
-            radiance = self._averaged(radiance, stages, keeps=False)
-        return self._picture(view, radiance, stages, is_final=not settles)
+            radiance = self._averaged(self.renderer, radiance, stages, keeps=False)
+        return self._picture(view, self.renderer, radiance, stages, is_final=not settles)
 
     def _draw_moving(self, view: View, budget: Budget, stages: Stages) -> np.ndarray:
         """Draw one frame at the budget's size, with as many samples as its time allows."""
-        renderer, start = self.renderer, time.perf_counter()
+        renderer, start = self.mover, time.perf_counter()
         self._still = None
         self._moving_seed += 1
         renderer.look(
@@ -116,21 +127,23 @@ class Frames:
             seed=self._moving_seed,
             keeps_measurements=True,
         )
-        self._step(1, stages)
+        self._step(renderer, 1, stages)
         spent = time.perf_counter() - start
         more = min(int((0.8 * budget.seconds - spent) / max(spent, 1e-6)), MOST_MOVING_SAMPLES - 1)
         if more > 0:
-            self._step(more, stages)
+            self._step(renderer, more, stages)
         with stages.time("film"):
             radiance = renderer.image().rgb
-        return self._averaged(radiance, stages, keeps=True) if self._reprojects else radiance
+        return self._averaged(renderer, radiance, stages, keeps=True) if self._reprojects else radiance
 
-    def _averaged(self, radiance: np.ndarray, stages: Stages, *, keeps: bool) -> np.ndarray:
-        """The frame averaged with earlier ones; `keeps`: the later ones are averaged with it."""
+    def _averaged(
+        self, renderer: InteractiveRenderer, radiance: np.ndarray, stages: Stages, *, keeps: bool
+    ) -> np.ndarray:
+        """A renderer's frame averaged with earlier ones; `keeps`: the later ones are averaged with it."""
         with stages.time("surfaces"):
-            seen = self._surfaces()
+            seen = self._surfaces(renderer)
         with stages.time("reproject"):
-            return self._reprojection.add(radiance, seen, self.renderer.samples, keeps=keeps)
+            return self._reprojection.add(radiance, seen, renderer.samples, keeps=keeps)
 
     def _accumulate(self, view: View, budget: Budget, stages: Stages) -> bool:
         """Add samples to the still image until the time is over; return False if something interrupted it."""
@@ -146,31 +159,32 @@ class Frames:
             if left <= 0.0 and renderer.samples > 0:
                 break
             samples = 1 if renderer.samples == 0 else int(left / renderer.seconds_per_sample)
-            self._step(int(min(max(samples, 1), most - renderer.samples, renderer.samples or 1)), stages)
+            self._step(renderer, int(min(max(samples, 1), most - renderer.samples, renderer.samples or 1)), stages)
         return True
 
-    def _step(self, samples: int, stages: Stages) -> None:
+    def _step(self, renderer: InteractiveRenderer, samples: int, stages: Stages) -> None:
         """Add samples, and the time of the parts of this work to the stages."""
-        frames = self.renderer.frames
+        frames = renderer.frames
         if frames is None:
             with stages.time("trace"):
-                self.renderer.step(samples)
+                renderer.step(samples)
             return
         before = frames.seconds()
-        self.renderer.step(samples)
+        renderer.step(samples)
         for name, seconds in frames.seconds().items():
             stages.add(name, seconds - before[name])
 
-    def _surfaces(self) -> Surfaces:
-        renderer = self.renderer
+    def _surfaces(self, renderer: InteractiveRenderer) -> Surfaces:
         if self._keeps is None:
             keeps = keeps_history(renderer.scene.description.materials)
             self._keeps = wp.array(keeps, dtype=int, device=renderer.device)
         camera, film = renderer.film_records
         return Surfaces(camera, film, renderer.first_hits(), self._keeps, renderer.width, renderer.height)
 
-    def _picture(self, view: View, radiance: np.ndarray, stages: Stages, *, is_final: bool) -> Picture:
-        renderer, self.radiance = self.renderer, radiance
+    def _picture(
+        self, view: View, renderer: InteractiveRenderer, radiance: np.ndarray, stages: Stages, *, is_final: bool
+    ) -> Picture:
+        self.radiance = radiance
         if view.layer is not None:
             with stages.time("layer"):
                 colors = layer_colors(view.layer, renderer.layers([view.layer])[view.layer])
@@ -188,14 +202,14 @@ class Frames:
             samples=renderer.samples,
             is_final=is_final,
             stage_times=stages.times,
-            statistics=self._statistics(is_final),
+            statistics=_statistics(renderer, is_final),
         )
 
-    def _statistics(self, is_final: bool) -> dict[str, Statistic]:
-        renderer = self.renderer
-        found = {"samples": Statistic(float(renderer.samples), "per pixel")}
-        if is_final and renderer.samples >= NOISE_SAMPLES:
-            found["noise"] = Statistic(100.0 * renderer.noise(), "%")
-        if renderer.dropped:
-            found["dropped samples"] = Statistic(float(renderer.dropped))
-        return found
+
+def _statistics(renderer: InteractiveRenderer, is_final: bool) -> dict[str, Statistic]:
+    found = {"samples": Statistic(float(renderer.samples), "per pixel")}
+    if is_final and renderer.samples >= NOISE_SAMPLES:
+        found["noise"] = Statistic(100.0 * renderer.noise(), "%")
+    if renderer.dropped:
+        found["dropped samples"] = Statistic(float(renderer.dropped))
+    return found

@@ -153,7 +153,8 @@ class SceneWorld:
         self.renderer.update(scene)
         self._scene = scene
         for film in self._films.values():
-            film.frames.renderer.follow(self.renderer)
+            for renderer in {film.frames.renderer, film.frames.mover}:
+                renderer.follow(self.renderer)
             film.frames.forget()
 
     def forget(self, client: str) -> None:
@@ -163,7 +164,12 @@ class SceneWorld:
     def _frames(self, mode: PictureMode) -> Frames:
         if mode is PictureMode.OFF:
             return Frames(self.renderer.sibling(), seed=self._seed)
-        return Frames(self.renderer.sibling(cache=self.renderer.cache, cache_mode=mode.value), seed=self._seed)
+
+        def renderer(mode: PictureMode) -> InteractiveRenderer:
+            return self.renderer.sibling(cache=self.renderer.cache, cache_mode=mode.value)
+
+        mover = renderer(PictureMode.RAW) if mode is PictureMode.ON else None
+        return Frames(renderer(mode), mover=mover, seed=self._seed)
 
     # What pages show and save
 

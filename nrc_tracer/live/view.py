@@ -21,8 +21,11 @@ class PictureMode(str, enum.Enum):
     """How the radiance of a picture is estimated. Worlds without a radiance cache know `off` only."""
 
     OFF = "off"  # path tracing
-    ON = "on"  # paths end in the radiance cache
-    UNBIASED = "unbiased"  # some paths continue beyond their end in the cache, which corrects its prediction
+    ON = "on"  # paths end in the radiance cache, and a still image is corrected by those that continue
+    RAW = "raw"  # paths end in the radiance cache
+    UNBIASED = (
+        "unbiased"  # some paths continue beyond their end in the cache, which corrects the prediction in each sample
+    )
     VIEW = "view"  # the cache's predictions at the first surface
 
     def __str__(self) -> str:

@@ -56,6 +56,12 @@ if TYPE_CHECKING:
 GUIDE_SAMPLES = 16
 """Number of the image's samples whose first surfaces guide the correction of a cached image."""
 
+LEAST_ALBEDO = 0.04
+"""Smallest albedo in that guide: a surface without a diffuse part may lack light too."""
+
+LEAST_COVERAGE = 1e-3
+"""Smallest share of a pixel in that guide. Other samples may find a surface where these found the background."""
+
 
 class ImageLayers:
     """Makes the layers of an image.
@@ -104,13 +110,21 @@ class ImageLayers:
 
     def coverage(self) -> np.ndarray:
         """Share of each pixel that shows a surface, [height, width], float32."""
-        hits, samples = self._first_hits(MOST_SAMPLES)
+        return self._coverage(MOST_SAMPLES)
+
+    def _coverage(self, most: int) -> np.ndarray:
+        hits, samples = self._first_hits(most)
         width, height = self._inputs.size
         return (hits.hits.astype(np.float32) / samples).reshape(height, width)
 
     def correction(self, frames: CachedFrames) -> Correction:
-        """What a cached image in mode `on` lacks: see `nrc_tracer.cache.correction`, whose guide is the albedo."""
-        return frames.correction(self._samples, self._of_first_hits(GUIDE_SAMPLES)["albedo"])
+        """What a cached image in mode `on` lacks: see `nrc_tracer.cache.correction`.
+
+        Its guide is the albedo of the first surface times the share of the pixel that shows one.
+        """
+        albedo = np.maximum(self._of_first_hits(GUIDE_SAMPLES)["albedo"], LEAST_ALBEDO)
+        coverage = np.maximum(self._coverage(GUIDE_SAMPLES), LEAST_COVERAGE)
+        return frames.correction(self._samples, albedo * coverage[:, :, None])
 
     def _of_first_hits(self, most: int) -> dict[str, np.ndarray]:
         """The layers that show first hits, from at most `most` samples."""

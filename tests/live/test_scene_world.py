@@ -86,6 +86,25 @@ def test_a_mode_that_needs_a_cache_is_refused_without_one():
         world.draw("a", view(mode=PictureMode.ON), moving())
 
 
+def test_only_still_images_are_corrected():
+    """A moving frame's few samples do not suffice for it; the still image is that of a render with the same cache."""
+    world = SceneWorld(room(), device="cpu", cache=RadianceCache(records=512, train_frames=4))
+    seen = view(mode=PictureMode.ON)
+    world.draw("a", seen, moving())
+    while world.is_training:
+        world.advance(0.5)
+    world.draw("a", seen, moving())
+    frames = world.frames("a")
+    assert (frames.mover.cache_mode, frames.renderer.cache_mode) == ("raw", "on")
+    assert frames.mover.samples == 1
+    assert world.draw("a", seen, still(16)).samples == 16
+    image, correction = frames.renderer.image().rgb, frames.renderer.layers(["correction"])["correction"]
+    np.testing.assert_array_equal(frames.radiance, image)
+    corrected = np.maximum(frames.renderer.moments()[0] + correction, 0.0)
+    np.testing.assert_allclose(corrected, image, atol=1e-5)
+    assert np.abs(correction).max() > 0.0
+
+
 def test_the_cache_learns_while_cameras_move():
     """Frames are path traced until it is warm, then it is used and kept, through moves and edits."""
     cache = RadianceCache(records=512, train_every=1)

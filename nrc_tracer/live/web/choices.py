@@ -9,8 +9,9 @@ from nrc_tracer.live.view import PictureMode
 
 MODE_LABELS = {
     PictureMode.OFF: "off: path tracing",
-    PictureMode.ON: "on: paths end in the cache",
-    PictureMode.UNBIASED: "unbiased: corrected cache",
+    PictureMode.ON: "on: cache, corrected when still",
+    PictureMode.RAW: "raw: paths end in the cache",
+    PictureMode.UNBIASED: "unbiased: each sample corrected",
     PictureMode.VIEW: "view: the cache's predictions",
 }
 
