@@ -119,11 +119,16 @@ class Page:
     def look(self) -> None:
         """Ask the session for what the page shows now."""
         try:
-            self._session.look(self.name, self._view(self._shown.value))
+            self._session.look(self.name, self.view)
             if self._compared.value in self._options.labels:
                 self._session.look(self.name + OTHER, self._view(self._compared.value))
         except NrcError as error:
             self.fail(str(error))
+
+    @property
+    def view(self) -> View:
+        """What the page shows; on the left, if it shows two views."""
+        return self._view(self._shown.value)
 
     def leave(self) -> None:
         """Forget the page, which has gone."""

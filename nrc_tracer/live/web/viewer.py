@@ -14,6 +14,7 @@ import viser
 
 from nrc_tracer.live.picture import Picture
 from nrc_tracer.live.session import Session
+from nrc_tracer.live.view import View
 from nrc_tracer.live.web.access import Access, is_loopback
 from nrc_tracer.live.web.cameras import pose_of, world_up
 from nrc_tracer.live.web.choices import shown_labels
@@ -161,6 +162,12 @@ class Viewer:
         """Number of pages that are open."""
         with self._lock:
             return len(self._pages)
+
+    @property
+    def views(self) -> list[View]:
+        """What each open page shows, in the order in which they were opened."""
+        with self._lock:
+            return [page.view for page in self._pages.values()]
 
     def wait(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Wait for Ctrl-C, or until `stop` returns true."""
