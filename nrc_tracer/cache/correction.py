@@ -16,20 +16,30 @@ other.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from nrc_tracer.cache.correction_kernels import Blocks, Groups, add_details, join_blocks, shrink_details
+from nrc_tracer.cache.residuals import HALVES, Residuals
+from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.torch_launcher import TorchLauncher
 
 SHIFTS_PER_AXIS = 4
 """Number of shifts of the divisions in each direction."""
-
-NEIGHBOURS = 2
-"""Groups on each side of a group whose energies are pooled with its own."""
 
 CAUTION = (2.0, 1.75, 1.5, 1.25, 1.0)
 """Factors of the noise in an estimate of signal, from groups of single pixels to larger ones; the last is for all others.
 
 The noise of few pixels is measured on few residuals, which mostly show too little of it."""
+
+Offset = tuple[int, int]
+"""Rows and columns by which a division is shifted up and left."""
 
 
 @dataclass(frozen=True)
@@ -48,144 +58,117 @@ class Correction:
 
 
 def estimate_correction(
-    sums: np.ndarray, squares: np.ndarray, samples: tuple[int, int], guide: np.ndarray | None = None
+    residuals: Residuals,
+    samples: tuple[int, int],
+    launcher: TorchLauncher,
+    *,
+    height: int,
+    width: int,
+    guide: Tensor | None = None,
 ) -> Correction:
     """Estimate the correction of an image from the residuals of the two halves of its samples.
 
     With samples of one half alone there is nothing to measure noise on, and only the mean over the image is corrected.
 
     Args:
-        sums: Sums of the residuals of each half, float64 [2, height, width, 3].
-        squares: Sums of their squares, in the same shape.
+        residuals: Sums of the residuals.
         samples: Number of samples of each half, at least one in all.
+        launcher: Launches kernels on the device of the residuals.
+        height, width: Size of the image [pixels].
         guide: What the correction is expected to be proportional to within a block, such as the albedo of the first surface,
-            above 0, [height, width, 3]; 1 everywhere unless given.
+            above 0, float64 [pixels, 3]; 1 everywhere unless given.
     """
-    height, width = sums.shape[1:3]
-    weights = np.ones(sums.shape[1:]) if guide is None else np.asarray(guide, np.float64)
-    halves = _Halves.of(sums, squares, samples)
-    values = np.zeros_like(weights)
-    offsets = _offsets(max(height, width))
-    for offset in offsets:
-        values += _corrected(halves, weights, offset) / len(offsets)
-    shares = halves.shares[:, None, None, None]
-    mean = (halves.means * shares).sum(0).mean((0, 1))
-    variance = (halves.variances * shares**2).sum((0, 1, 2)) / (height * width) ** 2
-    return Correction(values, mean, np.sqrt(variance))
-
-
-@dataclass(frozen=True)
-class _Halves:
-    """The residuals of both halves.
-
-    Attributes:
-        means: Mean residual of each pixel, [2, height, width, 3].
-        variances: Variance of that mean, in the same shape.
-        shares: Each half's share of the samples, [2].
-    """
-
-    means: np.ndarray
-    variances: np.ndarray
-    shares: np.ndarray
-
-    @classmethod
-    def of(cls, sums: np.ndarray, squares: np.ndarray, samples: tuple[int, int]) -> _Halves:
-        counts = np.array(samples, np.float64)
-        n = np.maximum(counts, 1.0)[:, None, None, None]
-        means = sums / n
-        # A half with a single sample does not show its spread; the second moment is at least that
-        centred = np.where(n > 1.0, means, 0.0)
-        variances = np.maximum(squares / n - centred**2, 0.0) / np.maximum(n - 1.0, 1.0)
-        return cls(means, variances, counts / counts.sum())
+    sizes = torch.ones_like(residuals.sums[0]) if guide is None else guide
+    counts = torch.tensor(samples, dtype=torch.float64, device=sizes.device)[:, None, None]
+    n = counts.clamp_min(1.0)
+    means = residuals.sums / n
+    # A half with a single sample does not show its spread; the second moment is at least that
+    centred = torch.where(n > 1.0, means, 0.0)
+    variances = (residuals.squares / n - centred.square()).clamp_min_(0.0) / (n - 1.0).clamp_min_(1.0)
+    shares = counts / counts.sum()
+    estimate = _Estimate(launcher, (float(shares[0]), float(shares[1])))
+    values = estimate.of(_Level(height, width, sizes, means, variances), _offsets(max(height, width))) * sizes
+    mean = (means * shares).sum(0).mean(0)
+    mean_error = (variances * shares.square()).sum((0, 1)).sqrt() / (height * width)
+    return Correction(values.reshape(height, width, 3).cpu().numpy(), mean.cpu().numpy(), mean_error.cpu().numpy())
 
 
 @dataclass(frozen=True)
 class _Level:
-    """One doubling of the blocks of a division.
+    """The blocks of a division: the tensors behind `Blocks`."""
 
-    Attributes:
-        shape: Number of the smaller blocks in each direction.
-        offset: Blocks of the first group, in each direction, that lie beyond the image: 0 or 1.
-        details: What the mean of each block differs from that of its group, for each half, [2, rows, 2, columns, 2, 3].
-        factors: The factor of each group's details, for each half, [2, rows, columns].
-    """
+    height: int
+    width: int
+    sizes: Tensor
+    residuals: Tensor
+    variances: Tensor
 
-    shape: tuple[int, int]
-    offset: tuple[int, int]
-    details: np.ndarray
-    factors: np.ndarray
+    @classmethod
+    def empty(cls, height: int, width: int, device: torch.device) -> _Level:
+        sums = [
+            torch.empty((*front, height * width, 3), dtype=torch.float64, device=device) for front in ((), (2,), (2,))
+        ]
+        return cls(height, width, *sums)
 
-
-def _corrected(halves: _Halves, weights: np.ndarray, offset: tuple[int, int]) -> np.ndarray:
-    """The correction by one division of the image."""
-    levels: list[_Level] = []
-    residuals, variances, (above, left) = halves.means, halves.variances, offset
-    sizes = weights  # the sums of weights in blocks
-    while max(sizes.shape[:2]) > 1:
-        parity, shape = (above & 1, left & 1), (sizes.shape[0], sizes.shape[1])
-        grouped = [_grouped(values, *parity) for values in (sizes, residuals, variances)]
-        caution = CAUTION[min(len(levels), len(CAUTION) - 1)]
-        details, factors = _shrink(grouped[0], grouped[1], grouped[2], halves.shares, caution)
-        levels.append(_Level(shape, parity, details, factors))
-        sizes, residuals, variances = (values.sum((-4, -2)) for values in grouped)
-        above, left = above >> 1, left >> 1
-    shares = halves.shares[:, None, None, None]
-    means = (residuals * shares).sum(0) / sizes
-    for level in reversed(levels):
-        factors = (level.factors[..., None] * shares)[:, :, None, :, None]
-        means = _ungrouped(means[:, None, :, None] + (level.details * factors).sum(0), level)
-    return means * weights
+    def record(self) -> Blocks:
+        blocks = Blocks()
+        blocks.height, blocks.width = self.height, self.width
+        blocks.sizes, blocks.residuals, blocks.variances = (
+            wp.from_torch(x.contiguous(), dtype=wp.vec3d) for x in (self.sizes, self.residuals, self.variances)
+        )
+        return blocks
 
 
-def _shrink(
-    sizes: np.ndarray, residuals: np.ndarray, variances: np.ndarray, shares: np.ndarray, caution: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Details of groups of four blocks and their factors, as `_Level` has them.
+class _Estimate:
+    """Estimates what an image lacks, for a weight of 1.
 
     Args:
-        sizes, residuals, variances: Sums over the pixels of each block of the weights, residuals of each half and variances, in
-            groups as `_grouped` returns them.
-        shares: Each half's share of the samples, [2].
-        caution: Factor of the noise, at least 1.
+        launcher: Launches kernels.
+        shares: Each half's share of the samples.
     """
-    group = sizes.sum((-4, -2), keepdims=True)
-    inside = np.maximum(sizes, np.finfo(np.float64).tiny)
-    details = np.where(sizes > 0.0, residuals / inside - residuals.sum((-4, -2), keepdims=True) / group, 0.0)
-    energy = _pooled((sizes * details**2).sum((-4, -2, -1)))
-    # The mean of a group is that of its blocks, which takes a part of their noise
-    noise = _pooled(((1.0 - sizes / group) * variances / inside).sum((-4, -2, -1)))
-    signal = np.maximum(energy - caution * noise, 0.0)
-    rest = noise * shares[:, None, None]  # of both halves together, estimated on one
-    factors = np.divide(signal, signal + rest, out=np.zeros_like(signal), where=signal > 0.0)
-    return details, factors[::-1] if shares.all() else np.zeros_like(factors)
+
+    def __init__(self, launcher: TorchLauncher, shares: tuple[float, float]) -> None:
+        self._launcher, self._shares = launcher, shares
+
+    def of(self, level: _Level, offsets: Sequence[Offset], depth: int = 0) -> Tensor:
+        """The mean over divisions with these offsets, float64 [blocks, 3]; those with the same groups share the work."""
+        if level.height == level.width == 1:
+            return (
+                self._shares[0] * level.residuals[0] / level.sizes + self._shares[1] * level.residuals[1] / level.sizes
+            )
+        by_parity: dict[Offset, list[Offset]] = defaultdict(list)
+        for above, left in offsets:
+            by_parity[above & 1, left & 1].append((above >> 1, left >> 1))
+        values = torch.zeros_like(level.sizes)
+        for parity, inner in by_parity.items():
+            self._add(values, level, parity, inner, len(inner) / len(offsets), depth)
+        return values
+
+    def _add(
+        self, values: Tensor, level: _Level, parity: Offset, offsets: Sequence[Offset], weight: float, depth: int
+    ) -> None:
+        """Add the mean over divisions whose groups are shifted by `parity`, and larger blocks by `offsets`, times a weight."""
+        device = values.device
+        above, left = parity
+        larger = _Level.empty((level.height + above + 1) // 2, (level.width + left + 1) // 2, device)
+        count = larger.height * larger.width
+        factors = torch.zeros((HALVES, count), dtype=torch.float64, device=device)
+        energy, noise = torch.empty_like(factors), torch.empty_like(factors)
+        groups = Groups()
+        groups.above, groups.left = parity
+        groups.energy, groups.noise, groups.factors = (wp.from_torch(x) for x in (energy, noise, factors))
+        small, large, run = level.record(), larger.record(), self._launcher.run
+        run(join_blocks, count, lambda base: [small, large, groups, base])
+        if min(self._shares) > 0.0:
+            caution, shares = wp.float64(CAUTION[min(depth, len(CAUTION) - 1)]), wp.vec2d(*self._shares)
+            size = larger.height, larger.width
+            run(shrink_details, count, lambda base: [*size, caution, shares, groups, base])
+        means, out = as_warp(self.of(larger, offsets, depth + 1), wp.vec3d), as_warp(values, wp.vec3d)
+        before = [small, large, groups, means, wp.float64(weight)]
+        run(add_details, level.height * level.width, lambda base: [*before, base, out])
 
 
-def _grouped(values: np.ndarray, above: int, left: int) -> np.ndarray:
-    """Blocks [..., height, width, 3] in groups of four, [..., rows, 2, columns, 2, 3], with zeros beyond the image."""
-    *front, height, width, channels = values.shape
-    padding = [(above, (height + above) & 1), (left, (width + left) & 1)]
-    padded = np.pad(values, [*[(0, 0)] * len(front), *padding, (0, 0)])
-    return padded.reshape(*front, padded.shape[-3] // 2, 2, padded.shape[-2] // 2, 2, channels)
-
-
-def _ungrouped(values: np.ndarray, level: _Level) -> np.ndarray:
-    """The blocks [height, width, channels] of groups [rows, 2, columns, 2, channels], without those beyond the image."""
-    rows, _, columns, _, channels = values.shape
-    (height, width), (above, left) = level.shape, level.offset
-    return values.reshape(2 * rows, 2 * columns, channels)[above : above + height, left : left + width]
-
-
-def _pooled(values: np.ndarray) -> np.ndarray:
-    """Sums over the neighbourhood of each group, [..., rows, columns]."""
-    rows, columns = values.shape[-2:]
-    reach = (NEIGHBOURS, NEIGHBOURS)
-    padded = np.pad(values, [*[(0, 0)] * (values.ndim - 2), reach, reach])
-    places = range(2 * NEIGHBOURS + 1)
-    by_row = np.add.reduce([padded[..., i : i + rows, :] for i in places])
-    return np.add.reduce([by_row[..., j : j + columns] for j in places])
-
-
-def _offsets(extent: int) -> list[tuple[int, int]]:
+def _offsets(extent: int) -> list[Offset]:
     """The offsets of the divisions of an image of this extent [pixels]: a grid that is even for blocks of every size.
 
     Multiples of 0101...01 in binary, a third of a power of two, leave evenly spread remainders for all smaller powers of two.

@@ -278,9 +278,19 @@ class CachedFrames:
 
     def correction(self, samples: int, guide: np.ndarray | None = None) -> Correction:
         """What the image lacks after `samples` samples per pixel: see `estimate_correction`. Only in mode `on`."""
-        shape = (HALVES, self.source.height, self.source.width, 3)
-        sums, squares = (x.cpu().numpy().reshape(shape) for x in (self._residuals.sums, self._residuals.squares))
-        return estimate_correction(sums, squares, half_counts(samples), guide)
+        source = self.source
+        weights = None
+        if guide is not None:
+            weights = torch.from_numpy(guide.reshape(-1, 3)).to(self.device, torch.float64)
+        with single_threaded_torch(source.launcher):
+            return estimate_correction(
+                self._residuals,
+                half_counts(samples),
+                source.launcher,
+                height=source.height,
+                width=source.width,
+                guide=weights,
+            )
 
     def add_residuals(self, sums: np.ndarray, squares: np.ndarray) -> None:
         """Add residuals of samples that were traced elsewhere, float64 [2, height, width, 3] each."""
