@@ -38,7 +38,7 @@ from nrc_tracer.cli.saving import CheckpointOptions
 from nrc_tracer.cli.values import POSITIVE, SECONDS
 
 LAYERS = ("albedo", "normal", "depth", "position", "shape", "material", "variance")
-CACHE_LAYERS = ("path_length", "cache_depth", "training_density", "cache_prediction", "cache_target")
+CACHE_LAYERS = ("path_length", "cache_depth", "training_density", "cache_prediction", "cache_target", "correction")
 
 
 def _read_layers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:

@@ -10,7 +10,7 @@ from nrc_tracer.imaging.tonemap import encode_srgb
 def layer_colors(name: str, layer: np.ndarray) -> np.ndarray:
     """Colours of a layer for a display.
 
-    Normals are mapped from [-1, 1] to [0, 1]; depths are brighter when nearer; shapes and materials have one colour each; other
+    Normals are mapped from [-1, 1] to [0, 1], and the correction, whose 0 is grey, likewise; depths are brighter when nearer; shapes and materials have one colour each; other
     layers are scaled so that their 99th percentile is white, unless they lie in [0, 1] as the albedo does.
 
     Args:
@@ -25,6 +25,9 @@ def layer_colors(name: str, layer: np.ndarray) -> np.ndarray:
     values = np.where(np.isfinite(layer), layer, 0.0).astype(np.float32)
     if name == "normal":
         return np.where(np.any(values != 0.0, axis=-1, keepdims=True), 0.5 + 0.5 * values, 0.0).astype(np.float32)
+    if name == "correction":
+        most = max(float(np.percentile(np.abs(values), 99.0)), 1e-30)
+        return np.clip(0.5 + 0.5 * values / most, 0.0, 1.0)
     if name == "depth":
         nearest = values[values > 0.0].min(initial=np.inf)
         values = np.where(values > 0.0, nearest / np.maximum(values, 1e-30), 0.0).astype(np.float32)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nrc_tracer.live.view import PictureMode
+from nrc_tracer.tracer.layers import CACHE_LAYERS
 
 MODE_LABELS = {
     PictureMode.OFF: "off: path tracing",
@@ -43,7 +44,7 @@ def shown_labels(modes: Sequence[PictureMode], layers: Sequence[str]) -> dict[st
     found = {MODE_LABELS[mode]: Shown(mode) for mode in modes}
     with_cache = next((mode for mode in modes if mode is not PictureMode.OFF), modes[0])
     for layer in layers:
-        is_of_cache = layer in ("path_length", "cache_depth", "training_density", "cache_prediction", "cache_target")
+        is_of_cache = layer in CACHE_LAYERS
         found[f"{LAYER}{layer.replace('_', ' ')}"] = Shown(with_cache if is_of_cache else modes[0], layer)
     return found
 
