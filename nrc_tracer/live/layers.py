@@ -10,8 +10,9 @@ from nrc_tracer.imaging.tonemap import encode_srgb
 def layer_colors(name: str, layer: np.ndarray) -> np.ndarray:
     """Colours of a layer for a display.
 
-    Normals are mapped from [-1, 1] to [0, 1], and the correction, whose 0 is grey, likewise; depths are brighter when nearer; shapes and materials have one colour each; other
-    layers are scaled so that their 99th percentile is white, unless they lie in [0, 1] as the albedo does.
+    Normals are mapped from [-1, 1] to [0, 1], the correction likewise, with grey for 0; depths are brighter when nearer; shapes
+    and materials have one colour each; other layers are scaled so that their 99th percentile is white, unless they lie in [0, 1]
+    as the albedo does.
 
     Args:
         name: Name of the layer, as in `Renderer.layers`.

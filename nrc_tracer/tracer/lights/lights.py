@@ -38,10 +38,12 @@ STEP = wp.constant(wp.float64(2.0**-24))
 def choose_light(lights: Lights, p: wp.vec3, n: wp.vec3, u: wp.vec2) -> LightChoice:
     """Choose a light that may light a point `p` on the side of the normal `n`, or on all sides if `n` is zero.
 
-    The second random number supplies the digits that the choices leave over of the first one. If the tree is chosen, but none
-    of its lights can light the point, the probability is 0.
+    The second random number supplies the digits that the choices leave over of the first one. Where there is no light, or the
+    tree is chosen and none of its lights can light the point, the probability is 0.
     """
     choice = LightChoice()
+    if lights.count == 0:
+        return choice
     u_tree = wp.float64(u[0]) + wp.float64(u[1]) * STEP
     if lights.listed_count > 0:
         listed = lights.listed_cdf[lights.listed_count]
