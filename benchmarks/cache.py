@@ -94,6 +94,18 @@ def _print_point(point: dict[str, Any]) -> None:
         f"{point['on_ratio_trimmed']:.3f}, {point['raw_ratio_trimmed']:.3f} without correction, which uncached overtakes "
         f"{'never' if overtakes is None else f'at {overtakes:.0f} s'}"
     )
+    _print_blocks(point)
+
+
+def _print_blocks(point: dict[str, Any]) -> None:
+    """Print errors of block means and of the mean, of which noise hides little."""
+    for name in ("off", "on", "raw", "unbiased"):
+        if name in point:
+            found = point[name]
+            print(
+                f"      {name:<9} relMSE {found['rel_mse']:.4f}; errors of means over 8 x 8 and 32 x 32 pixels "
+                f"{found['block_error_8']:.4f}, {found['block_error_32']:.4f}; image mean {found['mean']:.4f}"
+            )
 
 
 def show_costs(stage: Stage, rounds: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.cache_references import Stage
 from nrc_tracer.cache import RadianceCache
-from nrc_tracer.imaging import rel_mse
+from nrc_tracer.imaging import block_sums, rel_mse
 from nrc_tracer.tracer import Renderer
 
 TURN = 0.5
@@ -20,6 +20,8 @@ WARM_UP_SHARE = 0.25
 """Largest fraction of the time for the warm-up, as in the `render` command."""
 MEASURED = ("v_0", "v_l", "v", "t_0", "t_l", "t")
 """Measurements that decide how many paths continue beyond the cache."""
+BLOCKS = (8, 32)
+"""Sides of the blocks whose means are compared as well [pixels]."""
 TRIM = 0.001
 """Fraction of the worst pixels that the trimmed error leaves out."""
 
@@ -77,7 +79,15 @@ def _point(renderer: Renderer, stage: Stage) -> dict[str, Any]:
         "rel_mse_trimmed": rel_mse(image, first, second, trim=TRIM, level=level),
         "variance": float(relative.mean()) / renderer.samples,
         "mean": float(image.mean() / level.mean()),
+        **{f"block_error_{size}": _block_error(image, stage, size) for size in BLOCKS},
     }
+
+
+def _block_error(image: np.ndarray, stage: Stage, size: int) -> float:
+    """Root of the relMSE of means over blocks; 0 if it is below the noise of the references."""
+    values = (image, *(reference.astype(np.float64) for reference in stage.references))
+    mean, first, second = (block_sums(x, size) / block_sums(np.ones((*x.shape[:2], 1)), size) for x in values)
+    return math.sqrt(max(rel_mse(mean, first, second), 0.0))
 
 
 def race(stage: Stage, times: list[float], *, unbiased: bool = True) -> dict[str, Any]:

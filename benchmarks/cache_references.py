@@ -57,8 +57,8 @@ class Stage:
     height: int | None = None
     device: str = "cpu"
 
-    def renderer(self, cache: RadianceCache | None = None, mode: str = "on", *, seed: int = 0) -> Renderer:
-        """A compiled renderer of paths of any length."""
+    def renderer(self, cache: RadianceCache | None = None, mode: str = "raw", *, seed: int = 0) -> Renderer:
+        """A compiled renderer of paths of any length; a cached image is not corrected unless the mode says so."""
         renderer = Renderer(
             self.scene,
             device=self.device,

@@ -81,7 +81,7 @@ class Bench:
 
     def renderer(self, scene: Scene, cache: RadianceCache | None = None, seed: int = 0) -> Renderer:
         """A renderer of the scene."""
-        return Renderer(scene, device="cpu", threads=self.threads, cache=cache, seed=seed)
+        return Renderer(scene, device="cpu", threads=self.threads, cache=cache, cache_mode="raw", seed=seed)
 
     def references(self, scene: Scene) -> Images:
         """Two uncached images, rendered once."""
