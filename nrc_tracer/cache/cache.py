@@ -256,14 +256,14 @@ class RadianceCache:
         """
         return save_training(self._begun(f"{path}: not written: ").trainer, path, metadata=self._metadata(None))
 
-    def to_bytes(self, image: ImageState | None = None, held_out: Mapping[str, Tensor] | None = None) -> bytes:
-        """The contents of the file that `save` writes, with the state of an image and held-out paths if they are given.
+    def to_bytes(self, image: ImageState | None = None, extra: Mapping[str, Tensor] | None = None) -> bytes:
+        """The contents of the file that `save` writes, with the state of an image and further tensors if they are given.
 
         Raises:
             CacheError: The cache has not been used yet.
             SnapshotError: The weights are not finite.
         """
-        return training_to_bytes(self.trainer, IN_MEMORY, extra=held_out, metadata=self._metadata(image))
+        return training_to_bytes(self.trainer, IN_MEMORY, extra=extra, metadata=self._metadata(image))
 
     def inference_bytes(self, image: ImageState) -> bytes:
         """All that predictions need, with the state of an image, for `restore` with `training=False`.

@@ -1,6 +1,6 @@
 """Files of radiance caches: a snapshot of the network and its training, with the metadata of the cache.
 
-The same bytes are in a checkpoint, together with the state of the image and the held-out paths.
+The same bytes are in a checkpoint, together with the state of the image, the held-out paths and, in mode `on`, the residuals.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """The correction of a cached image: what its residuals say that it lacks, coarse to fine, each detail shrunk by its own noise.
 
 Residuals are noisy, and the noise of their mean over a block of pixels falls with the size of the block. So the image is divided
-into blocks of doubling size. The mean over the whole image is corrected in full; each group of four blocks then adds what they
-differ from their common mean, times a factor in [0, 1]: the share of the measured energy of these differences that is not noise
-(positive-part James-Stein; Efron and Morris 1973). As more samples come in, factors grow towards 1, and the image converges to
-the unbiased one.
+into blocks of doubling size. The mean over the whole image is corrected in full; each group of four blocks then adds the
+differences of its blocks from their common mean, times a factor in [0, 1]: the share of the measured energy of these differences
+that is not noise (positive-part James-Stein; Efron and Morris 1973). As more samples come in, factors grow towards 1, and the
+image converges to the unbiased one.
 
-Two rules keep the correction unbiased on average, however heavy the tails of the residuals are. A group has one factor, and its
-differences sum to zero, so that shrinking moves no energy from one group to another: the mean of the correction is the mean of
-the residuals. And the factor for one half of the samples is measured on the other half: a large residual does not shrink itself.
+Two rules hold however heavy the tails of the residuals are. A group has one factor, and its differences sum to zero, so that
+shrinking moves no energy from one group to another: the mean of the correction is the mean of the residuals, which is unbiased.
+And the factor for one half of the samples is measured on the other half, so that a large residual does not shrink itself.
 
 The blocks of a single division would show, so the correction is the mean over several divisions that are shifted against each
 other.
@@ -30,7 +30,7 @@ from nrc_tracer.cache.residuals import HALVES, Residuals
 from nrc_tracer.device.arrays import as_warp
 from nrc_tracer.device.torch_launcher import TorchLauncher
 
-SHIFTS_PER_AXIS = 4
+SHIFTS_PER_AXIS = 3
 """Number of shifts of the divisions in each direction."""
 
 CAUTION = (2.0, 1.75, 1.5, 1.25, 1.0)
@@ -65,6 +65,7 @@ def estimate_correction(
     height: int,
     width: int,
     guide: Tensor | None = None,
+    dropped: Tensor | None = None,
 ) -> Correction:
     """Estimate the correction of an image from the residuals of the two halves of its samples.
 
@@ -77,6 +78,7 @@ def estimate_correction(
         height, width: Size of the image [pixels].
         guide: What the correction is expected to be proportional to within a block, such as the albedo of the first surface,
             above 0, float64 [pixels, 3]; 1 everywhere unless given.
+        dropped: Number of dropped samples of each pixel, which are in neither half, int [pixels]; none unless given.
     """
     sizes = torch.ones_like(residuals.sums[0]) if guide is None else guide
     counts = torch.tensor(samples, dtype=torch.float64, device=sizes.device)[:, None, None]
@@ -85,9 +87,13 @@ def estimate_correction(
     # A half with a single sample does not show its spread; the second moment is at least that
     centred = torch.where(n > 1.0, means, 0.0)
     variances = (residuals.squares / n - centred.square()).clamp_min_(0.0) / (n - 1.0).clamp_min_(1.0)
+    if dropped is not None:
+        # The film's mean is over the samples that were kept
+        kept = (sum(samples) / (sum(samples) - dropped).clamp_min(1).double())[:, None]
+        means, variances = means * kept, variances * kept.square()
     shares = counts / counts.sum()
     estimate = _Estimate(launcher, (float(shares[0]), float(shares[1])))
-    values = estimate.of(_Level(height, width, sizes, means, variances), _offsets(max(height, width))) * sizes
+    values = estimate.of(_Level(height, width, sizes, means, variances), offsets(max(height, width))) * sizes
     mean = (means * shares).sum(0).mean(0)
     mean_error = (variances * shares.square()).sum((0, 1)).sqrt() / (height * width)
     return Correction(values.reshape(height, width, 3).cpu().numpy(), mean.cpu().numpy(), mean_error.cpu().numpy())
@@ -120,7 +126,7 @@ class _Level:
 
 
 class _Estimate:
-    """Estimates what an image lacks, for a weight of 1.
+    """Estimates what an image lacks per unit of the guide.
 
     Args:
         launcher: Launches kernels.
@@ -168,12 +174,13 @@ class _Estimate:
         run(add_details, level.height * level.width, lambda base: [*before, base, out])
 
 
-def _offsets(extent: int) -> list[Offset]:
-    """The offsets of the divisions of an image of this extent [pixels]: a grid that is even for blocks of every size.
+def offsets(extent: int) -> list[Offset]:
+    """The offsets of the divisions of an image of this extent [pixels].
 
-    Multiples of 0101...01 in binary, a third of a power of two, leave evenly spread remainders for all smaller powers of two.
+    0101...01 in binary is a third of a power of two, and so are its remainders for all smaller powers, up to a pixel. So the
+    divisions are shifted evenly for blocks of every size but 2.
     """
     bits = max(extent - 1, 1).bit_length() + 1
     third = int("01" * ((bits + 1) // 2), 2)
-    steps = [(i * third) % (1 << bits) for i in range(SHIFTS_PER_AXIS)]
+    steps = [i * third for i in range(SHIFTS_PER_AXIS)]
     return [(above, left) for above in steps for left in steps]

@@ -13,7 +13,7 @@ class Blocks:
 
     height: int  # blocks in a column
     width: int  # blocks in a row
-    sizes: wp.array[wp.vec3d]  # of the guide
+    sizes: wp.array[wp.vec3d]  # the guide
     residuals: wp.array2d[wp.vec3d]  # of each half, [2, blocks]
     variances: wp.array2d[wp.vec3d]  # of the residuals of each half, [2, blocks]
 
@@ -24,7 +24,7 @@ class Groups:
 
     above: int  # 1 if the groups of the first row have no blocks in their upper row, else 0
     left: int  # 1 if the groups of the first column have no blocks in their left column, else 0
-    energy: wp.array2d[wp.float64]  # of what the blocks differ from their group, for each half, [2, groups]
+    energy: wp.array2d[wp.float64]  # of the differences of the blocks from their group, for each half, [2, groups]
     noise: wp.array2d[wp.float64]  # the part of it that noise explains, for each half, [2, groups]
     factors: wp.array2d[wp.float64]  # of these differences in the correction, for each half, [2, groups]
 
@@ -39,7 +39,7 @@ def block_at(blocks: Blocks, row: int, column: int) -> int:
 
 @wp.kernel(enable_backward=False)
 def join_blocks(small: Blocks, large: Blocks, groups: Groups, base: int):
-    """Sum the blocks of group `base + tid`, and the energy and noise of what they differ from their common mean."""
+    """Sum the blocks of group `base + tid`, and the energy and noise of their differences from their common mean."""
     group = base + wp.tid()
     row = 2 * (group // large.width) - groups.above
     column = 2 * (group % large.width) - groups.left

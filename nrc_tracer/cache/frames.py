@@ -19,15 +19,16 @@ from nrc_tracer.cache.assembly import propagate_targets
 from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.cache import RadianceCache
 from nrc_tracer.cache.cache_file import IN_MEMORY, read_cache_file
-from nrc_tracer.cache.correction import Correction, estimate_correction
+from nrc_tracer.cache.correction_kernels import join_blocks
 from nrc_tracer.cache.held_out import HeldOut
+from nrc_tracer.cache.image_correction import ImageCorrection
 from nrc_tracer.cache.layers import cache_layers
 from nrc_tracer.cache.mode import CacheMode
 from nrc_tracer.cache.path_source import FilmArrays, PathSource
 from nrc_tracer.cache.probes import Probes
 from nrc_tracer.cache.recorded_frames import RecordedRendering, RecordedTraining
 from nrc_tracer.cache.rendering import Rendering
-from nrc_tracer.cache.residuals import HALVES, Residuals, half_counts
+from nrc_tracer.cache.residuals import Residuals
 from nrc_tracer.cache.schedule import (
     Done,
     EndFrame,
@@ -67,6 +68,7 @@ class CachedFrames:
     Attributes:
         source: What traces paths.
         device: Torch device.
+        correction: The residuals that correct the image, in mode `on`; else None.
         records: Training records of a frame.
         steps: Steps of the optimizer in a training frame.
         image: Counters and decisions of this image.
@@ -84,7 +86,8 @@ class CachedFrames:
 
         self._watch = Stopwatch(source.launcher)
         self._probes = Probes(cache, source, self._watch, twice=mode is CacheMode.UNBIASED)
-        self._residuals = Residuals.zeros(self._pixels.paths, self.device)
+        self.correction = ImageCorrection(source) if mode is CacheMode.ON else None
+        self._residuals = None if self.correction is None else self.correction.residuals
         self._rendering = Rendering(cache, mode, source, self._pixels, self._watch, self._residuals)
         self._training = Training(cache, source, self._watch, records=self.records, steps=self.steps)
         self._recorded_rendering: RecordedRendering | None = None
@@ -98,7 +101,8 @@ class CachedFrames:
         """Begin a new image, after a change of camera, seed or scene; the cache stays as it is."""
         self._recorded_rendering = self._recorded_training = None
         self.image.begin_image()
-        self._residuals.clear()
+        if self.correction is not None:
+            self.correction.clear()
         self.training_density = torch.zeros(self._pixels.paths, dtype=torch.int32, device=self.device)
 
     def forget_view(self) -> None:
@@ -135,11 +139,6 @@ class CachedFrames:
     def is_warm(self) -> bool:
         """Whether the warm-up is over."""
         return schedule.is_warm(self.cache.state, self._known())
-
-    @property
-    def is_corrected(self) -> bool:
-        """Whether paths that continue beyond the cache correct the image."""
-        return self.mode is CacheMode.ON
 
     @property
     def is_path_tracing(self) -> bool:
@@ -253,7 +252,13 @@ class CachedFrames:
             return
         if self._recorded_rendering is None or not self._recorded_rendering.fits():
             self._recorded_rendering = RecordedRendering(
-                self.cache, self.mode, self.source, film, self._pixels, self._watch, self._residuals
+                self.cache,
+                self.mode,
+                self.source,
+                film,
+                self._pixels,
+                self._watch,
+                self._residuals,
             )
         self._recorded_rendering.render(sample, self.image)
 
@@ -276,26 +281,6 @@ class CachedFrames:
             )
         self._recorded_training.train(action.unbiased)
 
-    def correction(self, samples: int, guide: np.ndarray | None = None) -> Correction:
-        """What the image lacks after `samples` samples per pixel: see `estimate_correction`. Only in mode `on`."""
-        source = self.source
-        weights = None
-        if guide is not None:
-            weights = torch.from_numpy(guide.reshape(-1, 3)).to(self.device, torch.float64)
-        with single_threaded_torch(source.launcher):
-            return estimate_correction(
-                self._residuals,
-                half_counts(samples),
-                source.launcher,
-                height=source.height,
-                width=source.width,
-                guide=weights,
-            )
-
-    def add_residuals(self, sums: np.ndarray, squares: np.ndarray) -> None:
-        """Add residuals of samples that were traced elsewhere, float64 [2, height, width, 3] each."""
-        self._residuals.add(*(torch.from_numpy(x).reshape(HALVES, -1, 3).to(self.device) for x in (sums, squares)))
-
     def layers(self, samples: int) -> dict[str, np.ndarray]:
         """The layers of the cache that `cache_layers` makes, from the image's first `samples` samples."""
         return cache_layers(self.cache, self.source, self.training_density, samples)
@@ -306,8 +291,8 @@ class CachedFrames:
         """The cache and the state of this image, for `restore`."""
         self.collect()
         tensors = self._probes.held_out.tensors()
-        if self.is_corrected:
-            tensors |= self._residuals.tensors()
+        if self.correction is not None:
+            tensors |= self.correction.residuals.tensors()
         return self.cache.to_bytes(self.image, tensors)
 
     def restore(self, data: bytes) -> None:
@@ -320,12 +305,12 @@ class CachedFrames:
         extra = file.snapshot.extra
         paths = {name: tensor for name, tensor in extra.items() if not Residuals.is_name(name)}
         held_out = HeldOut.from_tensors(paths, self.device)
-        if self.is_corrected:
-            self._residuals.check(extra)
+        if self.correction is not None:
+            self.correction.residuals.check(extra)
         self.cache.restore(file, device=self.device, threads=self.source.launcher.threads)
         self._probes.held_out, self.image = held_out, file.metadata.image or ImageState()
-        if self.is_corrected:
-            self._residuals.assign(extra)
+        if self.correction is not None:
+            self.correction.assign(extra)
 
     def load_kernels(self) -> None:
         """Load the kernels of frames and of the network, compiling them on the first run."""
@@ -335,7 +320,8 @@ class CachedFrames:
 
     def _kernels(self) -> list[wp.Kernel]:
         """One kernel of each module that frames use."""
-        return [propagate_targets, choose_tiles] if self.cache.options.fused else [propagate_targets]
+        fused = [choose_tiles] if self.cache.options.fused else []
+        return [propagate_targets, *fused, *([] if self.correction is None else [join_blocks])]
 
     def identity(self) -> dict[str, Any]:
         """The properties of the cache that determine the image's bits, besides those of the tracer and the renderer."""
@@ -357,7 +343,15 @@ class CachedFrames:
         return dict.fromkeys(("trace", "query", "train", "measure"), 0.0) | self._watch.seconds()
 
     def report(self) -> dict[str, Any]:
-        """Statistics so far as JSON data. The bias is measured now if it was not measured before."""
+        """Statistics so far as JSON data. The bias is measured now if it was not measured before.
+
+        * `bias` and `bias_error`: relative bias of its predictions at the ends of paths, weighted as in the image, and the
+          standard error of that estimate; above 0 the cache is too bright, None without light;
+        * `warm_up_frames`, `warm_up_seconds`; `frames` with those after it; `training_steps` and `skipped_steps`;
+        * `seconds`: time spent on tracing, queries, training and measuring;
+        * `mean_path_length`, `mean_query_depth`, `queries_per_path`; `bad_records`, which were not finite and so dropped;
+        * in mode `unbiased`: `continue_probability`, and the variances and costs that it comes from.
+        """
         cache, image = self.cache, self.image
         state, bias, paths = cache.state, self._probes.bias(), max(image.paths, 1)
         report = {
@@ -378,10 +372,6 @@ class CachedFrames:
             "skipped_steps": cache.trainer.skipped_steps,
             "gain": cache.gain,
         }
-        if self.is_corrected and image.paths:
-            correction = self.correction(image.paths // self._pixels.paths)
-            report["correction"] = correction.mean.tolist()
-            report["correction_error"] = correction.mean_error.tolist()
         if image.continue_probability is not None:
             report["continue_probability"] = image.continue_probability
             report |= dataclasses.asdict(self._probes.found().cost(cache.predict))

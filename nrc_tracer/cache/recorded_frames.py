@@ -43,7 +43,7 @@ class RecordedRendering:
         film: The film's sums.
         buffers: Room for one path through each pixel.
         watch: Adds up the time of tracing and of queries.
-        residuals: What continued paths find beyond the predictions, in mode `on`.
+        residuals: Sums for what continued paths find beyond the predictions; only in mode `on`.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class RecordedRendering:
         film: FilmArrays,
         buffers: RecordBuffers,
         watch: Stopwatch,
-        residuals: Residuals,
+        residuals: Residuals | None,
     ) -> None:
         self._cache, self._source, self._film, self._buffers, self._watch = cache, source, film, buffers, watch
         self._made_for = _baked(cache)
-        self._probability = cache.options.correction if mode is CacheMode.ON else 0.0
+        self._probability = 0.0 if residuals is None else cache.options.correction
         self._cuts = make_cuts(cache, source, cut_mode(mode), 0, self._probability)
-        self._residuals = (residuals.record(), self._cuts.sample) if mode is CacheMode.ON else None
+        self._residuals = None if residuals is None else (residuals.record(), self._cuts.sample)
         device = source.launcher.torch_device
         self._features = torch.zeros((buffers.paths, FEATURES), device=device)
         self._counts = torch.zeros(3, dtype=torch.int64, device=device)

@@ -30,7 +30,7 @@ class Rendering:
         source: What traces paths.
         buffers: Room for one path through each pixel.
         watch: Adds up the time of tracing and of queries.
-        residuals: What continued paths find beyond the predictions, in mode `on`.
+        residuals: Sums for what continued paths find beyond the predictions; only in mode `on`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Rendering:
         source: PathSource,
         buffers: RecordBuffers,
         watch: Stopwatch,
-        residuals: Residuals,
+        residuals: Residuals | None,
     ) -> None:
         self._cache, self._mode, self._source, self._buffers, self._watch = cache, mode, source, buffers, watch
         self._residuals = residuals
@@ -50,10 +50,10 @@ class Rendering:
         probability = 0.0
         if self._mode is CacheMode.UNBIASED:
             probability = 1.0 if image.continue_probability is None else image.continue_probability
-        elif self._mode is CacheMode.ON:
+        elif self._residuals is not None:
             probability = self._cache.options.correction
         cuts = make_cuts(self._cache, self._source, cut_mode(self._mode), sample, probability)
-        residuals = (self._residuals.record(), cuts.sample) if self._mode is CacheMode.ON else None
+        residuals = None if self._residuals is None else (self._residuals.record(), cuts.sample)
         buffers, launcher = self._buffers, self._source.launcher
         with self._watch.time("trace"):
             self._source.trace(buffers, cuts)

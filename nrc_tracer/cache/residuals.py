@@ -1,4 +1,4 @@
-"""What paths that continue beyond the cache find there, less what it predicted: sums of their own beside the film's."""
+"""Residuals: what continued paths find beyond the cache, minus its prediction, summed apart from the film."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Residuals:
         return {_PREFIX + name: tensor for name, tensor in vars(self).items()}
 
     def check(self, tensors: Mapping[str, Tensor]) -> None:
-        """Check that a file has the tensors that `tensors` gives. Raises `CacheError` if they are missing or of another kind."""
+        """Check that a file has these tensors, in their shapes and types. Raises `CacheError` if not."""
         for name, tensor in self.tensors().items():
             there = tensors.get(name)
             if there is None or there.shape != tensor.shape or there.dtype != tensor.dtype:

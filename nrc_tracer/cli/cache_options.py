@@ -35,9 +35,10 @@ RARE_SETTINGS = (
 """The other settings of `CacheOptions`, for `--cache-option`."""
 
 _MODE_HELP = (
-    "How the neural radiance cache is used, which is trained while it renders. on: most paths end in it, and what the others "
-    "find corrects the image, whose bias vanishes as samples come in. raw: all paths end in it, without correction; the bias is "
-    "measured and printed. unbiased: some paths continue, and correct each sample. view: show what the cache has learned."
+    "How the neural radiance cache is used, which is trained while it renders. on: half of the paths end in it, and what the "
+    "others find corrects the image, whose bias vanishes as samples come in. raw: all paths end in it, without correction; the "
+    "bias is measured and printed. unbiased: some paths continue, and correct each sample. view: show what the cache has "
+    "learned."
 )
 
 _setting_options = (

@@ -21,7 +21,7 @@ LARGEST_WINDOW = 64
 """Largest number of blocks in work at once."""
 
 BYTES_PER_PIXEL = 52
-"""Memory for one pixel of a block that waits: two float64 sums of three channels, and the dropped samples."""
+"""Memory for one pixel of a block that waits, without a cache: two float64 sums of three channels, and the dropped samples."""
 
 
 @dataclass(frozen=True)

@@ -208,8 +208,8 @@ class Frames:
 
 def _statistics(renderer: InteractiveRenderer, is_final: bool) -> dict[str, Statistic]:
     found = {"samples": Statistic(float(renderer.samples), "per pixel")}
-    if is_final and renderer.samples >= NOISE_SAMPLES:
-        found["noise"] = Statistic(100.0 * renderer.noise(), "%")
+    if is_final and renderer.samples >= NOISE_SAMPLES and math.isfinite(noise := renderer.noise()):
+        found["noise"] = Statistic(100.0 * noise, "%")
     if renderer.dropped:
         found["dropped samples"] = Statistic(float(renderer.dropped))
     return found

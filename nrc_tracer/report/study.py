@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time as clock
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -147,10 +148,12 @@ def _spend(run: Run, renderer: Renderer, budget: Budget, progress: Callable[[Ren
 
 def _shot(renderer: Renderer, seed: int) -> Shot:
     """Return a renderer's image and its cost."""
+    start = clock.perf_counter()
     image = renderer.image()
+    seconds = renderer.seconds + clock.perf_counter() - start  # the correction of a cached image takes time
     report = getattr(renderer, "cache_report", None)
     cache = (report() or {}) if callable(report) else {}
-    return Shot(image.rgb, renderer.samples, renderer.seconds, seed, image.dropped, dict(cache))
+    return Shot(image.rgb, renderer.samples, seconds, seed, image.dropped, dict(cache))
 
 
 class _Watch:

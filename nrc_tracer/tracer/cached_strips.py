@@ -74,7 +74,8 @@ class CachedStripTracer:
         source = self._source.in_rows(strip.first, strip.rows)
         launcher = source.launcher
         buffers = RecordBuffers.allocate(source.width * strip.rows, 1, launcher.torch_device)
-        residuals = Residuals.zeros(buffers.paths, launcher.torch_device)
+        is_corrected = self._mode is CacheMode.ON
+        residuals = Residuals.zeros(buffers.paths, launcher.torch_device) if is_corrected else None
         rendering = Rendering(self._cache, self._mode, source, buffers, Stopwatch(launcher), residuals)
         arrays = block_arrays(buffers.paths, launcher.device)
         counts = ImageState(continue_probability=self._image.continue_probability)
@@ -82,7 +83,7 @@ class CachedStripTracer:
             for sample in range(first, first + count):
                 rendering.render(sample, arrays, counts)
         sums = block_sums(arrays, strip.rows)
-        if self._mode is CacheMode.ON:
+        if residuals is not None:
             both = torch.stack((residuals.sums, residuals.squares)).cpu().numpy()
             sums = replace(sums, residuals=both.reshape(2, HALVES, strip.rows, -1, 3))
         return sums, counts

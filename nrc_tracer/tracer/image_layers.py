@@ -26,7 +26,8 @@ With a cache, means over the first 16 samples of
 and, over the whole image,
 
 * `training_density`, [height, width]: training paths that began in each pixel;
-* `correction`, [height, width, 3]: what the image has in addition to its cached samples; 0 but in mode `on`.
+* `correction`, [height, width, 3]: what is added to the mean of the cached samples, before values below 0 are set to 0; it is 0
+  in all modes except `on`.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ GUIDE_SAMPLES = 16
 LEAST_ALBEDO = 0.04
 """Smallest albedo in that guide: a surface without a diffuse part may lack light too."""
 
-LEAST_COVERAGE = 1e-3
+LEAST_COVERAGE = 0.5 / GUIDE_SAMPLES
 """Smallest share of a pixel in that guide. Other samples may find a surface where these found the background."""
 
 
@@ -76,7 +77,11 @@ class ImageLayers:
         self._inputs, self._launcher, self._samples = inputs, launcher, samples
 
     def by_name(
-        self, names: Sequence[str] | None, variance: Callable[[], np.ndarray], frames: CachedFrames | None
+        self,
+        names: Sequence[str] | None,
+        variance: Callable[[], np.ndarray],
+        frames: CachedFrames | None,
+        dropped: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """Layers of the image; all of them unless names are given.
 
@@ -84,6 +89,7 @@ class ImageLayers:
             names: Names of layers.
             variance: Gives the variance of a sample in each pixel, [height, width, 3].
             frames: The frames of a cache, if the image has one.
+            dropped: Number of dropped samples of each pixel, int32 [height, width].
 
         Raises:
             NrcError: There is no layer of that name, or it needs a cache and there is none.
@@ -99,38 +105,41 @@ class ImageLayers:
             found |= frames.layers(max(1, min(self._samples, MOST_CACHE_SAMPLES)))
         if frames is not None and "correction" in names:
             width, height = self._inputs.size
-            is_corrected = frames.is_corrected and self._samples > 0
-            values = self.correction(frames).values if is_corrected else np.zeros((height, width, 3))
+            correction = self.correction(frames, dropped)
+            values = np.zeros((height, width, 3)) if correction is None else correction.values
             found["correction"] = values.astype(np.float32)
         if any(name != "variance" and name in LAYERS for name in names):
-            found |= self._of_first_hits(MOST_SAMPLES)
+            hits, samples = self._first_hits(MOST_SAMPLES)
+            width, height = self._inputs.size
+            found |= make_layers(hits, width=width, height=height, samples=samples, origin=self._inputs.origin)
         if "variance" in names:
             found["variance"] = variance().astype(np.float32)
         return {name: found[name] for name in names}
 
     def coverage(self) -> np.ndarray:
         """Share of each pixel that shows a surface, [height, width], float32."""
-        return self._coverage(MOST_SAMPLES)
-
-    def _coverage(self, most: int) -> np.ndarray:
-        hits, samples = self._first_hits(most)
+        hits, samples = self._first_hits(MOST_SAMPLES)
         width, height = self._inputs.size
         return (hits.hits.astype(np.float32) / samples).reshape(height, width)
 
-    def correction(self, frames: CachedFrames) -> Correction:
-        """What a cached image in mode `on` lacks: see `nrc_tracer.cache.correction`.
+    def correction(self, frames: CachedFrames | None, dropped: np.ndarray) -> Correction | None:
+        """What a cached image in mode `on` lacks: see `nrc_tracer.cache.correction`. None in other modes and without samples.
 
         Its guide is the albedo of the first surface times the share of the pixel that shows one.
-        """
-        albedo = np.maximum(self._of_first_hits(GUIDE_SAMPLES)["albedo"], LEAST_ALBEDO)
-        coverage = np.maximum(self._coverage(GUIDE_SAMPLES), LEAST_COVERAGE)
-        return frames.correction(self._samples, albedo * coverage[:, :, None])
 
-    def _of_first_hits(self, most: int) -> dict[str, np.ndarray]:
-        """The layers that show first hits, from at most `most` samples."""
-        hits, samples = self._first_hits(most)
-        width, height = self._inputs.size
-        return make_layers(hits, width=width, height=height, samples=samples, origin=self._inputs.origin)
+        Args:
+            frames: The frames of a cache, if the image has one.
+            dropped: Number of dropped samples of each pixel, int32 [height, width].
+        """
+        if frames is None or frames.correction is None or not self._samples:
+            return None
+        return frames.correction.estimate(self._samples, dropped, self._guide)
+
+    def _guide(self) -> np.ndarray:
+        hits, samples = self._first_hits(GUIDE_SAMPLES)
+        count = hits.hits.astype(np.float64)[:, None]
+        albedo = np.maximum(hits.albedo / np.maximum(count, 1.0), LEAST_ALBEDO)
+        return albedo * np.maximum(count / samples, LEAST_COVERAGE)
 
     def _first_hits(self, most: int) -> tuple[FirstHits, int]:
         """First hits of the image's first samples, and the number of these samples, at most `most`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time as clock
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from nrc_tracer.tracer.choices import find_accel, known_kind, whole_number
 from nrc_tracer.tracer.film_sums import BlockSums, FilmSums, add_finished_block
 from nrc_tracer.tracer.fingerprint import machine_settings
 from nrc_tracer.tracer.image_layers import ImageLayers
+from nrc_tracer.tracer.layers import first_hits
 from nrc_tracer.tracer.path import trace_paths
 from nrc_tracer.tracer.path_inputs import CameraChoice, PathInputs, choose_depth, choose_film
 from nrc_tracer.tracer.strips import CUDA_SAMPLES, StripTracer
@@ -29,6 +31,7 @@ from nrc_tracer.tracer.vocabulary import SamplerKind
 
 if TYPE_CHECKING:
     from nrc_tracer.cache import RadianceCache
+    from nrc_tracer.cache.correction import Correction
     from nrc_tracer.cache.frames import CachedFrames
 
 PASS_SECONDS = 0.5
@@ -189,7 +192,8 @@ class Renderer:
             return [trace_paths]
         from nrc_tracer.tracer.cut_path import trace_cut_paths
 
-        return [trace_cut_paths, trace_paths] if self.cache_mode == CacheMode.UNBIASED else [trace_cut_paths]
+        also = {CacheMode.UNBIASED: [trace_paths], CacheMode.ON: [first_hits]}  # first hits guide the correction
+        return [trace_cut_paths, *also.get(CacheMode(self.cache_mode), [])]
 
     def step(self, samples: SupportsIndex = 1) -> None:
         """Add `samples` samples to every pixel.
@@ -227,9 +231,12 @@ class Renderer:
 
     def add_block(self, block: BlockSums, samples: int, *, seconds: float = 0.0) -> None:
         """Add the next block, whose `samples` samples per pixel were summed elsewhere in `seconds`: see `FilmSums.add_block`."""
+        correction = None if self.frames is None else self.frames.correction
+        if (correction is None) != (block.residuals is None):
+            raise ValueError("a block has residuals if, and only if, the image is corrected by them")
         self._sums.add_block(block, samples)
-        if block.residuals is not None and self.frames is not None:
-            self.frames.add_residuals(*block.residuals)
+        if correction is not None and block.residuals is not None:
+            correction.add(block.residuals)
         self._seconds += seconds
 
     def warm_up(
@@ -260,18 +267,16 @@ class Renderer:
         return self.frames.is_warm
 
     def cache_report(self) -> dict[str, Any]:
-        """What the cache did, in numbers; empty without a cache.
+        """What the cache did, in numbers, as `CachedFrames.report` describes them; empty without a cache.
 
-        * `bias` and `bias_error`: relative bias of its predictions at the ends of paths, weighted as in the image, and the
-          standard error of that estimate; above 0 the cache is too bright, None without light;
-        * `warm_up_frames`, `warm_up_seconds`; `frames` with those after it; `training_steps` and `skipped_steps`;
-        * `seconds`: time spent on tracing, queries, training and measuring;
-        * `mean_path_length`, `mean_query_depth`, `queries_per_path`; `bad_records`, which were not finite and so dropped;
-        * in mode `on`: `correction`, the mean of what is added to the cached image for red, green and blue, and
-          `correction_error`, its standard errors;
-        * in mode `unbiased`: `continue_probability`, and the variances and costs that it comes from.
+        In mode `on` there are also `correction`, the mean of what is added to the cached image for red, green and blue, and
+        `correction_error`, its standard errors.
         """
-        return {} if self.frames is None else self.frames.report()
+        if self.frames is None:
+            return {}
+        found = self._correction()
+        means = {"correction": found.mean.tolist(), "correction_error": found.mean_error.tolist()} if found else {}
+        return self.frames.report() | means
 
     def suggested_pass(self) -> int:
         """Samples for the next step, so that it takes about half a second."""
@@ -319,9 +324,10 @@ class Renderer:
         """Estimated relative error of the image: the root of its `rel_mse` against the image without noise, 0.05 for 5 %.
 
         It comes from the variance of the samples in each pixel, as if they were independent: Sobol samples are spread more
-        evenly, and their error is usually smaller. Infinity with fewer than two samples.
+        evenly, and their error is usually smaller. Infinity where it is not known: with fewer than two samples, and in mode `on`
+        of a cache, whose error is noise and bias.
         """
-        return self._sums.noise()
+        return math.inf if self.frames and self.frames.correction else self._sums.noise()
 
     def layers(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Layers of the image by name; all of them unless names are given.
@@ -332,12 +338,11 @@ class Renderer:
         Raises:
             NrcError: There is no layer of that name, or it needs a cache and there is none.
         """
-        layers = ImageLayers(self._inputs, self._launcher, self.samples)
-        return layers.by_name(names, lambda: self.moments()[1], self.frames)
+        return self._layers().by_name(names, lambda: self.moments()[1], self.frames, self._sums.dropped())
 
     def coverage(self) -> np.ndarray:
         """Share of each pixel that shows a surface, [height, width], float32, from the samples that layers are made of."""
-        return ImageLayers(self._inputs, self._launcher, self.samples).coverage()
+        return self._layers().coverage()
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> Path:
         """Write all samples so far to a file that `load_checkpoint` continues from; an older one is replaced as a whole.
@@ -382,8 +387,14 @@ class Renderer:
 
     def image(self) -> Image:
         """The image of all samples so far; in mode `on` of a cache with its correction, and not below 0."""
-        mean = self.moments()[0]
-        if self.frames is not None and self.frames.is_corrected and self.samples:
-            correction = ImageLayers(self._inputs, self._launcher, self.samples).correction(self.frames)
+        mean, correction = self.moments()[0], self._correction()
+        if correction is not None:
             mean = np.maximum(mean + correction.values, 0.0)
         return Image(mean.astype(np.float32), samples=self.samples, dropped=self.dropped)
+
+    def _correction(self) -> Correction | None:
+        """What the image lacks, in mode `on` of a cache."""
+        return self._layers().correction(self.frames, self._sums.dropped())
+
+    def _layers(self) -> ImageLayers:
+        return ImageLayers(self._inputs, self._launcher, self.samples)

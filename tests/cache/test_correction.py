@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nrc_tracer.cache.correction import estimate_correction
+from nrc_tracer.cache.correction import estimate_correction, offsets
 from nrc_tracer.cache.residuals import Residuals, half_counts
 from nrc_tracer.device.torch_launcher import TorchLauncher
 
@@ -14,7 +14,7 @@ def estimate():
     """Estimates the correction from residuals, float64 [samples, height, width, 3], whose halves are every other sample."""
     launcher = TorchLauncher(torch.device("cpu"), threads=1)
 
-    def estimate(residuals, guide=None):
+    def estimate(residuals, guide=None, dropped=None):
         halves = residuals[::2], residuals[1::2]
         height, width = residuals.shape[1:3]
         sums, squares = (
@@ -22,9 +22,10 @@ def estimate():
             for parts in (halves, [half**2 for half in halves])
         )
         weights = None if guide is None else torch.from_numpy(guide.reshape(-1, 3).copy())
+        lost = None if dropped is None else torch.from_numpy(dropped.reshape(-1))
         samples = (len(halves[0]), len(halves[1]))
         return estimate_correction(
-            Residuals(sums, squares), samples, launcher, height=height, width=width, guide=weights
+            Residuals(sums, squares), samples, launcher, height=height, width=width, guide=weights, dropped=lost
         )
 
     return estimate
@@ -114,8 +115,41 @@ def test_a_guide_keeps_textures(estimate):
     assert np.mean((guided - truth) ** 2) < 0.3 * np.mean((plain - truth) ** 2)
 
 
+def test_factors_come_from_the_other_half(estimate):
+    """A detail that only one half of the samples shows is not kept, however clear it is there."""
+    rng = np.random.default_rng(8)
+    residuals = 0.1 * rng.standard_normal((32, 16, 16, 3))
+    residuals[::2] += step_edge(16, 16) - step_edge(16, 16).mean((0, 1))
+    residuals[1::2] *= 10.0
+    found = estimate(residuals).values
+    edge = found[:, :8].mean() - found[:, 8:].mean()
+    assert abs(edge) < 0.1 * (step_edge(16, 16)[:, :8].mean() - step_edge(16, 16)[:, 8:].mean())
+
+
+def test_dropped_samples_count_for_nothing(estimate):
+    """A pixel of which half of the samples were dropped has the mean of the others, as the film has."""
+    rng = np.random.default_rng(9)
+    residuals = 1.0 + 0.01 * rng.standard_normal((64, 12, 12, 3))
+    residuals[:32, 4, 5] = 0.0
+    dropped = np.zeros((12, 12), np.int32)
+    dropped[4, 5] = 32
+    np.testing.assert_allclose(estimate(residuals, dropped=dropped).values, 1.0, atol=0.02)
+
+
+@pytest.mark.parametrize("extent", [5, 64, 100, 1920])
+def test_divisions_are_shifted_evenly_at_every_size(extent):
+    """For blocks of every size above 2, the shifts in each direction are a third of the block apart, up to a pixel."""
+    steps = np.unique([above for above, _ in offsets(extent)])
+    size = 4
+    while size < extent:
+        places = np.sort(steps % size)
+        gaps = np.diff(np.append(places, places[0] + size))
+        assert np.ptp(gaps) <= 1, (size, places)
+        size *= 2
+
+
 def test_a_single_spike_leaves_no_blocks(estimate):
-    """One huge residual in black changes its surroundings by no more than its share of the image's mean and its blocks."""
+    """One huge residual adds its share of the image's mean everywhere, and nothing else."""
     residuals = np.zeros((16, 64, 64, 3))
     residuals[3, 20, 30] = 1000.0
     found = estimate(residuals).values
