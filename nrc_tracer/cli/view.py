@@ -158,6 +158,7 @@ def view(
         except KeyboardInterrupt:
             if not quiet:
                 click.echo("the viewer has ended", err=True)
+        viewer.close()  # which ends the thread that trains the cache
         if radiance_cache is not None and cache.save is not None:
             radiance_cache.save(cache.save)
 

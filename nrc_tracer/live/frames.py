@@ -113,7 +113,7 @@ class Frames:
         settles = samples < SETTLED_SAMPLES and samples != budget.most_samples and self._reprojection.has_history
         if settles and view.layer is None:
             radiance = self._averaged(self.renderer, radiance, stages, keeps=False)
-        return self._picture(view, self.renderer, radiance, stages, is_final=not settles)
+        return self._picture(view, self.renderer, radiance, stages, is_final=not (settles or budget.is_moving))
 
     def _draw_moving(self, view: View, budget: Budget, stages: Stages) -> np.ndarray:
         """Draw one frame at the budget's size, with as many samples as its time allows."""
@@ -148,7 +148,8 @@ class Frames:
     def _accumulate(self, view: View, budget: Budget, stages: Stages) -> bool:
         """Add samples to the still image until the time is over; return False if something interrupted it."""
         renderer, start = self.renderer, time.perf_counter()
-        if self._still is None or view.moves_from(self._still):
+        size = (budget.width, budget.height)
+        if self._still is None or view.moves_from(self._still) or size != (renderer.width, renderer.height):
             renderer.look(view.camera, width=budget.width, height=budget.height, seed=self._seed)
             self._still = view
         most = math.inf if budget.most_samples is None else budget.most_samples

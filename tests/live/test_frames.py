@@ -147,6 +147,10 @@ def test_layers_are_shown_in_colours():
     seen = [pipeline.draw(view(0, layer=name), still(1)).pixels for name in ("normal", "depth", "shape", "albedo")]
     assert all(pixels.shape == (HEIGHT, WIDTH, 3) and pixels.std() > 5 for pixels in seen)
     assert all((seen[0] != other).any() for other in seen[1:])
+    moved = pipeline.draw(view(1, layer="normal"), moving(32, 18))
+    assert moved.pixels.shape == (18, 32, 3)
+    assert not moved.is_final
+    assert pipeline.draw(view(1, layer="normal"), still(1)).pixels.shape == (HEIGHT, WIDTH, 3)
 
 
 def resident() -> int:

@@ -53,7 +53,7 @@ class Access:
         self.token = token or secrets.token_urlsafe(TOKEN_BYTES)
         self.cookie_name = f"nrc_tracer_{hashlib.sha256(self.token.encode()).hexdigest()[:12]}"
         self._any_address = host in EVERY_ADDRESS
-        self._names = LOOPBACK_NAMES if is_loopback(host) else LOOPBACK_NAMES | {host.lower(), *own_names()}
+        self._names = {*LOOPBACK_NAMES, host.lower(), *(() if is_loopback(host) else own_names())}
 
     @property
     def cookie(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nrc_tracer.live.view import PictureMode
+from nrc_tracer.live.view import MAX_SIDE, PictureMode
 from nrc_tracer.tracer.layers import CACHE_LAYERS
 
 MODE_LABELS = {
@@ -58,5 +58,5 @@ def film_size(window: tuple[int, int], factor: float, most_pixels: int) -> tuple
         most_pixels: Largest number of pixels.
     """
     width, height = max(window[0] * factor, 1.0), max(window[1] * factor, 1.0)
-    shrink = min(1.0, (most_pixels / (width * height)) ** 0.5)
+    shrink = min(1.0, (most_pixels / (width * height)) ** 0.5, MAX_SIDE / width, MAX_SIDE / height)
     return max(1, round(width * shrink)), max(1, round(height * shrink))

@@ -104,6 +104,29 @@ def _check_update(message: Any) -> None:
         _check_value(value)
 
 
+def check_new_value(value: Any, present: Any) -> None:
+    """Check that a control can take a new value from a page, whose type must be that of the present one.
+
+    viser converts values instead: text to numbers, which may then be NaN or too large for its messages to other pages.
+
+    Raises:
+        BadMessage: It cannot.
+    """
+    if isinstance(present, tuple | list):
+        fits = isinstance(value, tuple | list) and len(value) == len(present)
+        fits = fits and all(_is_number(element) and 0 <= element <= 255 for element in value)  # a colour
+    elif isinstance(present, bool | str):
+        fits = type(value) is type(present)
+    else:
+        fits = _is_number(value) if isinstance(present, int | float) else True
+    if not fits:
+        raise BadMessage("a value does not fit its control")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _check_any(message: Any) -> None:
     """Check the fields of a message of numbers and texts."""
     for field in dataclasses.fields(message):

@@ -85,6 +85,7 @@ class Page:
         self.name = str(client.client_id)
         self._client, self._session, self._options, self._executor = client, session, options, executor
         self._rate, self._told = FrameRate(), 0.0
+        self._is_saving = self._has_left = False
         self._bookmarks: dict[str, Pose] = {}
         self._sender = Sender(
             self._send,
@@ -118,6 +119,8 @@ class Page:
 
     def look(self) -> None:
         """Ask the session for what the page shows now."""
+        if self._has_left:
+            return
         try:
             self._session.look(self.name, self.view)
             if self._compared.value in self._options.labels:
@@ -132,6 +135,7 @@ class Page:
 
     def leave(self) -> None:
         """Forget the page, which has gone."""
+        self._has_left = True
         self._session.forget(self.name)
         self._session.forget(self.name + OTHER)
 
@@ -235,19 +239,23 @@ class Page:
         async def _(_: Any) -> None:
             self._start_anew()
 
-        for button, save in (
-            (png, lambda world: save_picture(world, self.name, self._view(self._shown.value), "png", options.name)),
-            (exr, lambda world: save_picture(world, self.name, self._view(self._shown.value), "exr", options.name)),
-            (scene, lambda world: save_scene(world, self._view(self._shown.value), options.name)),
-        ):
-            self._saves(button, save)
+        self._saves(png, lambda world, view: save_picture(world, self.name, view, "png", options.name))
+        self._saves(exr, lambda world, view: save_picture(world, self.name, view, "exr", options.name))
+        self._saves(scene, lambda world, view: save_scene(world, view, options.name))
 
-    def _saves(self, button: viser.GuiButtonHandle, save: Callable[[World], SavedFile]) -> None:
+    def _saves(self, button: viser.GuiButtonHandle, save: Callable[[World, View], SavedFile]) -> None:
+        """Let a button save what the page shows when it is clicked; one file at a time."""
+
         @button.on_click
         async def _(_: Any) -> None:
-            self._session.ask(save).add_done_callback(self._download)
+            if self._is_saving:
+                return
+            self._is_saving = True
+            view = self.view
+            self._session.ask(lambda world: save(world, view)).add_done_callback(self._download)
 
     def _download(self, saved: Future[SavedFile]) -> None:
+        self._is_saving = False
         if saved.cancelled():
             return
         error = saved.exception()

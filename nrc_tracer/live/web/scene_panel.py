@@ -111,7 +111,6 @@ class ScenePanel:
     def __init__(self, description: SceneDescription) -> None:
         self._start = description
         self._fills: list[Callable[[], None]] = []
-        self._is_filling = False
 
     def add(self, gui: viser.GuiApi, group: viser.GuiTabGroupHandle, session: Session) -> None:
         """Add the tab to the panel of all pages."""
@@ -137,12 +136,8 @@ class ScenePanel:
 
     def _fill(self) -> None:
         """Show the present values of what is chosen."""
-        self._is_filling = True
-        try:
-            for fill in self._fills:
-                fill()
-        finally:
-            self._is_filling = False
+        for fill in self._fills:
+            fill()
 
     def _change(self, edit: SceneEdit) -> None:
         try:
@@ -152,8 +147,8 @@ class ScenePanel:
 
     def _on_update(self, handle: Any, change: Callable[[], None]) -> None:
         @handle.on_update
-        async def _(_: Any) -> None:
-            if not self._is_filling:
+        async def _(event: Any) -> None:
+            if event.client_id is not None:  # not a value that `_fill` has shown
                 change()
 
     # Lights

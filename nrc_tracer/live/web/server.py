@@ -38,7 +38,7 @@ from websockets.typing import Subprotocol
 
 from nrc_tracer.live.web.access import Access
 from nrc_tracer.live.web.binding import bound_socket
-from nrc_tracer.live.web.messages import LARGEST_MESSAGE, BadMessage, Rate, read_message
+from nrc_tracer.live.web.messages import LARGEST_MESSAGE, BadMessage, Rate, check_new_value, read_message
 
 MOST_CLIENTS = 16
 """Largest number of pages that are connected at the same time."""
@@ -99,6 +99,7 @@ class GuardedServer(viser.infra.WebsockServer):
         self._page, self._compressed_page = page, gzip.compress(page)
         self._port = listener.getsockname()[1]
         self._next_client = 0
+        self.find_control: Callable[[int, str], Any] = lambda client, control: None
 
     def _background_worker(self, ready_sem: threading.Semaphore) -> None:
         """Serve until `stop`; viser's server calls this on a thread of its own."""
@@ -147,6 +148,9 @@ class GuardedServer(viser.infra.WebsockServer):
         is_compressed = "gzip" in request.headers.get("Accept-Encoding", "")
         body = self._compressed_page if is_compressed else self._page
         host = request.headers["Host"]
+        # Notebooks show the page in a frame, with the token in its path. Other pages could lure clicks
+        is_framed = self._access.page_path(request.path) != request.path.partition("?")[0]
+        frames = "" if is_framed else "; frame-ancestors 'none'"
         headers = _headers(
             ("Content-Type", "text/html; charset=utf-8"),
             ("Content-Length", str(len(body))),
@@ -156,7 +160,7 @@ class GuardedServer(viser.infra.WebsockServer):
                 "Content-Security-Policy",
                 "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob: data:; worker-src blob: data:; "
                 f"style-src 'unsafe-inline' blob: data:; img-src blob: data:; font-src blob: data:; "
-                f"connect-src blob: data: 'self' ws://{host} wss://{host}; base-uri 'none'; form-action 'none'",
+                f"connect-src blob: data: 'self' ws://{host} wss://{host}; base-uri 'none'; form-action 'none'{frames}",
             ),
         )
         if is_compressed:
@@ -205,6 +209,10 @@ class GuardedServer(viser.infra.WebsockServer):
             async for raw in connection:
                 rate.count()
                 message = read_message(raw)
+                if isinstance(message, viser_messages.GuiUpdateMessage):
+                    control = self.find_control(client.client_id, message.uuid)
+                    if control is not None and "value" in message.updates:
+                        check_new_value(message.updates["value"], control.value)
                 await self._handle_incoming_message(ClientId(client.client_id), message)
                 await client._handle_incoming_message(ClientId(client.client_id), message)
         except ConnectionClosed:
@@ -238,7 +246,12 @@ def start_server(
     page_file = Path(viser.__file__).parent / "client" / "build" / "index.html"
     page = page_file.read_text(encoding="utf-8").replace("<head>", f"<head>{head}", 1)
     page = page.replace("<title>Viser</title>", f"<title>{html.escape(title)}</title>", 1)
-    make = functools.partial(GuardedServer, access, listener, page.encode())
+    guards: list[GuardedServer] = []
+
+    def make(**arguments: Any) -> GuardedServer:
+        guards.append(GuardedServer(access, listener, page.encode(), **arguments))
+        return guards[-1]
+
     with _making, _replaced(viser.infra, "WebsockServer", make), _replaced(rich.get_console(), "quiet", True):
         server = viser.ViserServer(host=host, port=listener.getsockname()[1], label=label, verbose=False)
     # An outside service that would publish the page
@@ -247,6 +260,15 @@ def start_server(
     server._websock_server._broadcast_buffer.remove_from_buffer(
         lambda message: isinstance(message, viser_messages.BackgroundImageMessage)
     )
+
+    def find_control(client: int, control: str) -> Any:
+        """The control with this name, of one page or of all; None if there is none."""
+        pages = server.get_clients()
+        panels = [server.gui, *([pages[client].gui] if client in pages else [])]
+        found = (panel._gui_input_handle_from_uuid.get(control) for panel in panels)
+        return next((handle for handle in found if handle is not None), None)
+
+    guards[-1].find_control = find_control
     return server
 
 

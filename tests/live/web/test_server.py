@@ -289,6 +289,50 @@ def test_a_value_that_a_control_cannot_take_closes_its_connection(served):
     slider.remove()
 
 
+@pytest.mark.parametrize(
+    ("value", "fits"),
+    [
+        (0.25, True),
+        (True, False),
+        ("nan", False),
+        ("1e300", False),
+        ([1.0], False),
+    ],
+)
+def test_a_slider_takes_numbers_only(served, value, fits):
+    """viser would convert texts: the value could be NaN."""
+    slider = served.viser.gui.add_slider("Strength", 0.0, 1.0, 0.01, 0.5)
+    with served.connect() as connection:
+        connection.send(packed({"type": "GuiUpdateMessage", "uuid": slider._impl.uuid, "updates": {"value": value}}))
+        if fits:
+            wait_until(lambda: slider.value == value, "the slider's new value")
+        else:
+            assert closing(connection) == 1008
+            assert slider.value == 0.5
+    slider.remove()
+
+
+@pytest.mark.parametrize("value", [["9" * 40, "1", "1"], [1, 2], [256, 0, 0], [-1, 0, 0], [], 7])
+def test_a_colour_takes_three_bytes_only(served, value):
+    """Others would break the messages to all other pages."""
+    colour = served.viser.gui.add_rgb("Colour", (1, 2, 3))
+    with served.connect() as other, served.connect() as connection:
+        connection.send(packed({"type": "GuiUpdateMessage", "uuid": colour._impl.uuid, "updates": {"value": value}}))
+        assert closing(connection) == 1008
+        assert colour.value == (1, 2, 3)
+        other.send(packed({"type": "GuiUpdateMessage", "uuid": colour._impl.uuid, "updates": {"value": [4, 5, 6]}}))
+        wait_until(lambda: colour.value == (4, 5, 6), "the colour's new value")
+    colour.remove()
+
+
+def test_only_pages_with_the_token_in_their_path_may_be_framed(served):
+    """Notebooks need frames; other pages could lure clicks."""
+    for target, framed in ((f"/?token={served.access.token}", False), (f"/{served.access.token}/", True)):
+        status, fields, _ = served.get(target)
+        assert status == 200
+        assert ("frame-ancestors 'none'" in fields["content-security-policy"]) != framed
+
+
 def test_the_number_of_pages_is_bounded(served):
     wait_until(lambda: not served.viser._websock_server._live_connections, "the end of earlier connections")
     with contextlib.ExitStack() as stack:
