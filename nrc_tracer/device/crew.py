@@ -154,11 +154,11 @@ class Crew:
     They end when the crew is no longer in use.
 
     Args:
-        helpers: Number of threads.
+        helpers: Number of threads; fewer where the system allows no more.
     """
 
     def __init__(self, helpers: int) -> None:
-        self.helpers = helpers
+        self.helpers = helpers = min(helpers, MOST_ITEMS - 1)
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._memory = ctypes.create_string_buffer(8 * (_WORDS + 4 + MOST_ITEMS) + 64)
@@ -170,22 +170,28 @@ class Crew:
         _MODULE.load("cpu", 1)
         self._lead = Native([_record(_lead_kernel, box, helpers)])
         serve = Native([_record(_serve_kernel, box, item, 0) for item in range(1, helpers + 1)])
-        threads = [
-            threading.Thread(target=serve.run, args=(item,), name=f"nrc-crew-{item}", daemon=True)
-            for item in range(helpers)
-        ]
-        for thread in threads:
-            thread.start()
         self._job: tuple[Native, int] | None = None
-        weakref.finalize(self, _dismiss, box, self._memory, self._lead, threads, self._process)
+        started: list[threading.Thread] = []
+        weakref.finalize(self, _dismiss, box, self._memory, self._lead, started, self._process)
+        for item in range(helpers):
+            thread = threading.Thread(
+                target=_run_helper, args=(serve, item, self._memory), name=f"nrc-crew-{item}", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # the system's limit of threads is reached
+                break
+            started.append(thread)
+        self.helpers = len(started)
 
     def run(self, native: Native, items: int) -> None:
         """Run `items` items of a kernel, at most `helpers` + 1, or fewer if the threads are busy or come too late."""
-        if not self._lock.acquire(blocking=False) or self._process != os.getpid():
+        if self._process != os.getpid() or not self._lock.acquire(blocking=False):
             native.run(0)
             return
         try:
             if self._job is None or self._job[0] is not native or self._job[1] != items:
+                self._job = None  # until all of it is written, should Ctrl-C come
                 self._words[2], self._words[3] = native.function, native.bounds
                 for item in range(self.helpers + 1):
                     self._words[4 + item] = native.arguments[item] if item < items else 0
@@ -207,6 +213,12 @@ def _record(kernel: wp.Kernel, box: int, *numbers: int) -> wp.Launch:
 
 def _system_call_address() -> int:
     return ctypes.cast(ctypes.CDLL(None).syscall, ctypes.c_void_p).value or 0
+
+
+def _run_helper(native: Native, item: int, memory: object) -> None:
+    """Serve jobs on a thread, which keeps the mailbox in `memory` alive."""
+    native.run(item)
+    del memory
 
 
 def _dismiss(box: int, memory: object, lead: Native, threads: list[threading.Thread], process: int) -> None:

@@ -111,9 +111,9 @@ def _joined_cones(
     sine = np.sin(between)
     with np.errstate(divide="ignore", invalid="ignore"):
         axis = (np.sin(between - turn)[:, None] * a + np.sin(turn)[:, None] * b) / sine[:, None]
-    everywhere = (spread >= np.pi) | (sine < 1e-9)
+    everywhere = (spread >= np.pi) | (sine < 1e-6)
     axis[everywhere], spread[everywhere] = NO_AXIS, np.pi
     for inner_spread, outer, outer_spread in ((a_spread, b, b_spread), (b_spread, a, a_spread)):
         holds = np.minimum(between + inner_spread, np.pi) <= outer_spread + 1e-9
         axis[holds], spread[holds] = outer[holds], np.maximum(outer_spread, inner_spread)[holds]
-    return axis, spread
+    return axis / np.linalg.norm(axis, axis=1, keepdims=True), spread

@@ -191,7 +191,8 @@ class LightTable:
         records["part"][chosen] = part
         bounds = tree.bounds
         nodes = zero_structs(LightNode, len(bounds))
-        nodes["center"], nodes["axis"], nodes["intensity"] = bounds.center, bounds.axis, bounds.intensity
+        nodes["center"], nodes["axis"] = bounds.center, bounds.axis
+        nodes["intensity"] = bounds.intensity / bounds.intensity[0]  # only ratios matter
         nodes["radius"] = bounds.radius * (1.0 + ROUNDING) + np.abs(bounds.center).max(axis=1) * ROUNDING
         nodes["cos_spread"], nodes["sin_spread"] = np.cos(bounds.spread), np.sin(bounds.spread)
         nodes["cos_falloff"] = np.cos(bounds.falloff)
@@ -251,6 +252,7 @@ def _are_seconds(lights: LightBounds, numbers: np.ndarray, kinds: np.ndarray) ->
         return np.zeros(len(lights), bool)
     first, second = lights[:-1], lights[1:]
     fits = (np.diff(numbers) == 1) & (kinds[1:] == int(LightKind.TRIANGLE)) & (kinds[:-1] == int(LightKind.TRIANGLE))
+    fits &= np.minimum(first.intensity, second.intensity) >= 1e-6 * (first.intensity + second.intensity)
     fits &= (first.spread == 0.0) & (second.spread == 0.0)
     fits &= np.einsum("ij,ij->i", first.axis, second.axis) > 1.0 - 1e-6
     apart = np.abs(np.einsum("ij,ij->i", second.center - first.center, first.axis))

@@ -131,3 +131,21 @@ def test_after_a_fork_the_caller_does_all_the_work():
         job.run(crew, 2)
         os._exit(0 if (job.done.sum(axis=0) == 2).all() else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_crew_works_with_the_threads_that_the_system_allows(monkeypatch):
+    """Threads that cannot be started are done without."""
+    start, count = threading.Thread.start, iter(range(100))
+
+    def limited(thread):
+        if next(count) >= 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    crew = Crew(5)
+    assert crew.helpers == 2
+    job = Job(3)
+    for _ in range(20):
+        job.run(crew, 3)
+    assert (job.done.sum(axis=0) == 20).all()

@@ -11,10 +11,14 @@ from tests.tracer.kernels import wp
 
 def choices(on: DeviceScene, p, n, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of `count` lights chosen at `p` on the side of `n`, and the probability that came with each."""
-    numbers, chances = kernels.zeros(count, int), kernels.zeros(count, float)
-    u = kernels.array(kernels.uniform(rng, count, 2), wp.vec2)
-    inputs = [on.record, wp.vec3(*map(float, p)), wp.vec3(*map(float, n)), u, numbers, chances]
-    kernels.launch(kernels.choose_light_kernel, count, inputs)
+    return choices_by(on, p, n, kernels.uniform(rng, count, 2))
+
+
+def choices_by(on: DeviceScene, p, n, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same for given pairs of random numbers, [count, 2]."""
+    numbers, chances = kernels.zeros(len(u), int), kernels.zeros(len(u), float)
+    inputs = [on.record, wp.vec3(*map(float, p)), wp.vec3(*map(float, n)), kernels.array(u, wp.vec2), numbers, chances]
+    kernels.launch(kernels.choose_light_kernel, len(u), inputs)
     return numbers.numpy(), chances.numpy()
 
 

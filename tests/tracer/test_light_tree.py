@@ -10,7 +10,7 @@ from nrc_tracer.tracer import light_table
 from nrc_tracer.tracer.light_bounds import LightBounds
 from nrc_tracer.tracer.light_tree import build_light_tree
 from tests.tracer.chi_square import assert_counts
-from tests.tracer.light_choices import choices, probabilities
+from tests.tracer.light_choices import choices, choices_by, probabilities
 from tests.tracer.tiny_scenes import image_mean, on_device, rendered, scene, triangles
 
 
@@ -223,3 +223,15 @@ def test_half_a_million_emissive_triangles_load(rng, capsys):
     np.testing.assert_array_equal(np.sort(-1 - tree.first[leaves]), np.arange(count))
     assert int(tree.trails.max()).bit_length() < 64
     assert tree.bounds.intensity[0] == pytest.approx(lights.intensity.sum())
+
+
+@pytest.mark.parametrize("count", [1, 2, 37, 200])
+def test_the_last_random_numbers_choose_a_light_of_the_scene(count, rng):
+    """Rounding of numbers near 1 leads to no light beyond the last one."""
+    on = on_device(scene(lights=[PointLight(position=tuple(rng.normal(size=3))) for _ in range(count)]))
+    last = np.float32(1.0) - np.float32(2.0**-24)
+    u = np.array([(a, b) for a in (last, np.float32(0.9999999), 0.5) for b in (last, 0.0)], np.float32)
+    for p in rng.normal(size=(10, 3)) * 4.0:
+        numbers, chances = choices_by(on, p, np.zeros(3), u)
+        assert np.all((numbers >= 0) & (numbers < count))
+        assert np.all(np.isfinite(chances))

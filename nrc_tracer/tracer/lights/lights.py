@@ -51,12 +51,13 @@ def choose_light(lights: Lights, p: wp.vec3, n: wp.vec3, u: wp.vec2) -> LightCho
             choice.index = lights.listed[find_interval(lights.listed_cdf, 0, lights.listed_count, u[0])]
             choice.probability = lights.records[choice.index].probability
             return choice
-        u_tree = wp.float64(1.0) - (wp.float64(1.0) - u_tree) / wp.float64(1.0 - listed)
+        rest = wp.float64(1.0) - wp.float64(listed)
+        u_tree = wp.max(wp.float64(1.0) - (wp.float64(1.0) - u_tree) / rest, wp.float64(0.0))
     leaf = choose_leaf(lights.nodes, p, n, u_tree)
     if leaf.probability <= 0.0:
         return choice
     part = lights.records[leaf.light].part
-    choice.index = leaf.light + wp.where(leaf.rest < wp.float64(part), 0, 1)
+    choice.index = leaf.light + wp.where(part >= 1.0 or leaf.rest < wp.float64(part), 0, 1)
     light = lights.records[choice.index]
     choice.probability = leaf.probability * light.part * light.probability
     return choice

@@ -107,7 +107,7 @@ def choose_leaf(nodes: wp.array[LightNode], p: wp.vec3, n: wp.vec3, u: wp.float6
             choice.probability *= q
             first = nodes[first].first
         else:
-            choice.rest = (choice.rest - wp.float64(q)) / wp.float64(1.0 - q)
+            choice.rest = (choice.rest - wp.float64(q)) / (wp.float64(1.0) - wp.float64(q))
             choice.probability *= 1.0 - q
             first = nodes[first + 1].first
     choice.light = -1 - first
