@@ -105,6 +105,14 @@ def draw_records(
         features[i, column] = records.features[row, column]
 
 
+@wp.func
+def add_moments(value: wp.vec3, row: int, sums: wp.array[wp.vec3d], squares: wp.array[wp.vec3d]):
+    """Add a value and its square to the sums of a row, in double precision."""
+    x = wp.vec3d(wp.float64(value[0]), wp.float64(value[1]), wp.float64(value[2]))
+    sums[row] = sums[row] + x
+    squares[row] = squares[row] + wp.cw_mul(x, x)
+
+
 @wp.kernel(enable_backward=False)
 def add_samples(
     records: Records,
@@ -133,9 +141,7 @@ def add_samples(
     if records.status[path] == BROKEN or not all_finite(value):
         dropped[path] = dropped[path] + 1
         return
-    sample = wp.vec3d(wp.float64(value[0]), wp.float64(value[1]), wp.float64(value[2]))
-    sums[path] = sums[path] + sample
-    squares[path] = squares[path] + wp.cw_mul(sample, sample)
+    add_moments(value, path, sums, squares)
 
 
 @wp.kernel(enable_backward=False)
@@ -169,11 +175,7 @@ def add_samples_and_residuals(
     if records.status[path] == BROKEN or not all_finite(value) or not all_finite(residual):
         dropped[path] = dropped[path] + 1
         return
-    sample = wp.vec3d(wp.float64(value[0]), wp.float64(value[1]), wp.float64(value[2]))
-    sums[path] = sums[path] + sample
-    squares[path] = squares[path] + wp.cw_mul(sample, sample)
+    add_moments(value, path, sums, squares)
     if records.count[path] > 0 and records.status[path] != IN_CACHE:
-        r = wp.vec3d(wp.float64(residual[0]), wp.float64(residual[1]), wp.float64(residual[2]))
         half = half_of(number[0])
-        residuals.sums[half, path] = residuals.sums[half, path] + r
-        residuals.squares[half, path] = residuals.squares[half, path] + wp.cw_mul(r, r)
+        add_moments(residual, path, residuals.sums[half], residuals.squares[half])

@@ -171,7 +171,7 @@ def reproject(
     old: wp.array[wp.vec4],
     anchors: wp.array[wp.vec3],
 ):
-    """For the pixel `base + tid`, divide the new radiance by the albedo, and find light, count and anchor in the history."""
+    """Divide the new radiance of pixel `base + tid` by the albedo; look up its light, samples and anchor in the history."""
     pixel = base + wp.tid()
     found = wp.vec4(0.0)
     albedo = wp.vec3(1.0)

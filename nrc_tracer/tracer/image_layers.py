@@ -45,8 +45,8 @@ from nrc_tracer.tracer.layers import (
     MOST_CACHE_SAMPLES,
     MOST_SAMPLES,
     FirstHits,
+    launch_first_hits,
     make_layers,
-    trace_first_hits,
 )
 from nrc_tracer.tracer.path_inputs import PathInputs
 
@@ -146,4 +146,5 @@ class ImageLayers:
         samples = max(1, min(self._samples, most))
         width, height = self._inputs.size
         records = self._inputs.records
-        return trace_first_hits(self._launcher, *records, pixels=width * height, samples=samples), samples
+        found = launch_first_hits(self._launcher, *records, pixels=width * height, samples=samples)
+        return FirstHits.of(found), samples

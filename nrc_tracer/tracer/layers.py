@@ -65,6 +65,11 @@ class FirstHits:
     shape: np.ndarray
     material: np.ndarray
 
+    @classmethod
+    def of(cls, found: HitArrays) -> FirstHits:
+        """Copy what `launch_first_hits` has found from the device."""
+        return cls(**{field.name: getattr(found, field.name).numpy() for field in fields(cls)})
+
 
 @wp.func
 def lobe_albedo(lobe: Lobe) -> wp.vec3:
@@ -162,21 +167,6 @@ def first_hits(
     found.hits[pixel] = count
 
 
-def trace_first_hits(
-    launcher: Launcher,
-    scene: SceneRecord,
-    camera: CameraRecord,
-    film: FilmRecord,
-    settings: PathSettings,
-    *,
-    pixels: int,
-    samples: int,
-) -> FirstHits:
-    """Find the first hits of the first `samples` camera rays of every pixel."""
-    found = launch_first_hits(launcher, scene, camera, film, settings, pixels=pixels, samples=samples)
-    return FirstHits(**{field.name: getattr(found, field.name).numpy() for field in fields(FirstHits)})
-
-
 def launch_first_hits(
     launcher: Launcher,
     scene: SceneRecord,
@@ -187,7 +177,7 @@ def launch_first_hits(
     pixels: int,
     samples: int,
 ) -> HitArrays:
-    """As `trace_first_hits`, with the result on the device."""
+    """Find the first hits of the first `samples` camera rays of every pixel."""
     wp.load_module(__name__, device=launcher.device)
     found = HitArrays()
     for name in ("albedo", "normal", "position"):

@@ -138,7 +138,7 @@ def test_dropped_samples_count_for_nothing(estimate):
 
 @pytest.mark.parametrize("extent", [5, 64, 100, 1920])
 def test_divisions_are_shifted_evenly_at_every_size(extent):
-    """For blocks of every size above 2, the shifts in each direction are a third of the block apart, up to a pixel."""
+    """In each direction the shifts are spaced by a third of the block, to within a pixel, for every block size above 2."""
     steps = np.unique([above for above, _ in offsets(extent)])
     size = 4
     while size < extent:

@@ -141,7 +141,7 @@ def test_given_references_and_quiet(tmp_path, uncached, blank_figures):
 
 
 def test_a_cluster_renders_the_reference(tmp_path, uncached, blank_figures, monkeypatch):
-    """In whole blocks; the report names its nodes, and says that the other images come from one machine."""
+    """The nodes render the reference in whole blocks. The report names them, and says that one machine rendered the rest."""
     blank_figures()
 
     def advance(self, renderer, samples, show):

@@ -150,7 +150,7 @@ def test_a_spot_shines_within_its_cone_alone(rng):
 
 
 def test_light_below_the_horizon_is_not_chosen(rng):
-    """Of two equal lights on either side of a surface, the one on the side of the normal is chosen; without a normal either."""
+    """With a light above and an equal one below a surface, a normal selects the one on its side; without it both are chosen."""
     on = on_device(scene(lights=[PointLight(position=(0.0, 0.0, z)) for z in (1.0, -1.0)]))
     np.testing.assert_array_equal(probabilities(on, (0.0, 0.0, 0.0), (0.0, 0.0, 1.0)), [1.0, 0.0])
     np.testing.assert_array_equal(probabilities(on, (0.0, 0.0, 0.0), (0.0, 0.0, -1.0)), [0.0, 1.0])
