@@ -34,8 +34,9 @@ class Merged:
 def merge(paths: Sequence[Path], *, mixed: bool = False, progress: Callable[[int], object] | None = None) -> Merged:
     """Merge partial files, in any order, to one image.
 
-    The blocks are added in the order of their samples, so the image has the bits of one that was rendered in one place. In memory
-    are the sums of the film (49 bytes per pixel) and one strip of a block, however many files there are.
+    The blocks are added in the order of their samples, so the image has the bits of one that was rendered in one place. The sums
+    of the film (52 bytes per pixel) and one strip of a block are in memory, however many files there are; the image and its
+    error estimate come to them at the end.
 
     Args:
         paths: The files. Together they have every sample from the first on, and none twice.

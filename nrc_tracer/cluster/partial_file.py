@@ -268,6 +268,8 @@ class PartialFile:
         if digest(text) != metadata[_DIGEST]:
             raise self._damaged("its metadata is not what was written")
         about = msgspec.json.decode(text)
+        if not isinstance(about, dict):
+            raise self._damaged("its metadata is not an object")
         if about.get("format") != FORMAT:
             raise CheckpointError(f"{self.path}: {_kind(about.get('format'))}, not a partial file of a render")
         if about.get("version") != VERSION:

@@ -24,7 +24,8 @@ class Cluster:
 
     Attributes:
         address: `auto`, or an address of a Ray cluster, as `connected` takes it.
-        device: `cpu`, or None for a GPU where a node has one.
+        device: `cpu` or `cuda`, or None for a GPU where a node has one. The number in `cuda:1` is ignored: Ray gives each node
+            a GPU.
         threads: Threads on a node's CPU; None for as many as Ray counts CPUs there.
         mixed: Whether nodes that give samples with other bits may take part.
     """
@@ -40,7 +41,12 @@ class Cluster:
         Nodes have the driver's device and what intersects triangles there. Nodes that may give other bits choose for themselves.
         """
         if self.mixed:
-            return {"device": self.device, "accel": None, "threads": self.threads, "fingerprint": None}
+            return {
+                "device": self.device and self.device.partition(":")[0],
+                "accel": None,
+                "threads": self.threads,
+                "fingerprint": None,
+            }
         device = renderer.device.partition(":")[0]
         return {
             "device": device,
@@ -48,3 +54,8 @@ class Cluster:
             "threads": self.threads,
             "fingerprint": fingerprint(),
         }
+
+
+def _kind(device: str) -> str:
+    """A device's name without its number."""
+    return device.partition(":")[0]

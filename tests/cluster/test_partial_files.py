@@ -1,6 +1,8 @@
 """Partial files: merged in any order they are the image of one render; anything else is refused in one line."""
 
 import itertools
+import json
+import struct
 
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 
 from nrc_tracer.cluster.merge import merge
 from nrc_tracer.cluster.partial_file import PartialRender, write_partial
+from nrc_tracer.cluster.settings import Cluster
 from nrc_tracer.errors import CheckpointError
 from nrc_tracer.tracer import Renderer
+from nrc_tracer.tracer.scene_digests import digest
 from nrc_tracer.tracer.strips import Strip, StripTracer, strips_of
 from tests.tracer.test_determinism import room
 from tests.tracer.tiny_scenes import rendered
@@ -188,3 +192,21 @@ def test_other_files_are_refused(tmp_path):
     assert "cannot be read" in refusal([tmp_path / "none"])
     (tmp_path / "text").write_text("0123456789")
     assert "not a partial file" in refusal([tmp_path / "text"])
+
+
+@pytest.mark.parametrize("text", ["[]", "7", '"a"', "null", "{}"])
+def test_metadata_of_another_form_is_refused(tmp_path, text):
+    """A digest that matches does not make it a header."""
+    path = tmp_path / "a"
+    about = {"__metadata__": {"nrc_tracer": text, "digest": digest(text.encode())}}
+    encoded = json.dumps(about).encode()
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded)
+    assert refusal([path]).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda:1", "cuda"), ("cuda", "cuda"), ("cpu", "cpu"), (None, None)])
+def test_nodes_are_told_no_number_of_a_gpu(device, expected):
+    """Ray numbers the GPUs of a node; another number would name a GPU that the node does not see."""
+    renderer = Renderer(room(), device="cpu")
+    settings = Cluster("auto", device, mixed=True).node_settings(renderer, lambda: {})
+    assert settings["device"] == expected
