@@ -1,7 +1,8 @@
-"""Converts a loaded scene to the record that kernels read: geometry, materials, textures, lights, camera and film on a device."""
+"""Converts a loaded scene to the record that kernels read: geometry, materials, textures and lights on a device."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,17 +16,13 @@ from nrc_tracer.scene.coordinates import Box, box_of, placed_box, scene_origin
 from nrc_tracer.scene.geometry import place_mesh, tessellate
 from nrc_tracer.scene.instances import PlacedShape, file_mesh, geometry_size, placed_shapes
 from nrc_tracer.scene.memory import check_memory
-from nrc_tracer.scene.model import Camera, Film, GroupShape, Mesh, Orthographic, Scene, TriangleMesh
-from nrc_tracer.scene.transforms import matrix
+from nrc_tracer.scene.model import GroupShape, Mesh, Scene, TriangleMesh
 from nrc_tracer.tracer.accel.embree import EmbreeScene
-from nrc_tracer.tracer.accel.intersect import FAR, AccelHandles, SphereRecord
-from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
+from nrc_tracer.tracer.accel.intersect import AccelHandles, SphereRecord
 from nrc_tracer.tracer.interaction import HAS_COLOR, HAS_UV, INWARD, SMOOTH, ShapeRecord, Surfaces, TriangleRecord
-from nrc_tracer.tracer.light_table import LightTable
-from nrc_tracer.tracer.material_table import MaterialTable
 from nrc_tracer.tracer.scene_record import SceneRecord
-from nrc_tracer.tracer.texture_table import TextureTable
-from nrc_tracer.tracer.vocabulary import Accel, CameraKind, FilterKind
+from nrc_tracer.tracer.scene_tables import Outline, PlacedEmitter, SceneTables
+from nrc_tracer.tracer.vocabulary import Accel
 
 Result = TypeVar("Result")
 
@@ -39,13 +36,11 @@ class Emitter:
 
     Attributes:
         shape: Number of the shape.
-        emission: Its radiance: a number, a colour or the name of a texture.
         first: Number of its first triangle, or of its sphere.
         count: Number of its triangles; None for an analytic sphere.
     """
 
     shape: int
-    emission: float | tuple[float, float, float] | str
     first: int
     count: int | None
 
@@ -127,6 +122,20 @@ class Geometry:
         low, high = self.box()
         return 0.5 * (low + high), float(0.5 * np.linalg.norm(high - low)) or 1.0
 
+    def outline(self) -> Outline:
+        """What materials and lights need to know."""
+        emitters = []
+        for emitter in self.emitters:
+            if emitter.count is None:
+                sphere = self.spheres[emitter.first]
+                emitters.append(
+                    PlacedEmitter(emitter.shape, emitter.first, center=np.array(sphere.center), radius=sphere.radius)
+                )
+            else:
+                emitters.append(PlacedEmitter(emitter.shape, emitter.first, faces=self.emitting_faces(emitter)))
+        flags = np.array([record.flags for record in self.shapes], np.int32)
+        return Outline(self.origin, *self.bounds(), flags, tuple(emitters))
+
     def emitting_faces(self, emitter: Emitter) -> tuple[np.ndarray, np.ndarray]:
         """Corners of an emitter's triangles, float64 [count, 3, 3], and unit normals on the side that emits, [count, 3].
 
@@ -178,7 +187,7 @@ class Geometry:
         emission = placed.shape.emission
         if placed.sphere is not None:
             if emission is not None:
-                self.emitters.append(Emitter(number, emission, len(self.spheres), None))
+                self.emitters.append(Emitter(number, len(self.spheres), None))
             center, radius, inward = placed.sphere
             record.flags = int(INWARD) if inward else 0
             self.spheres.append(_sphere_record(number, center - self.origin, radius, placed.to_world[:3, :3]))
@@ -197,7 +206,7 @@ class Geometry:
             self._triangles.append(mesh.indices + np.int32(self._vertex_count))
             self._owners.append((number, count))
             if emission is not None:
-                self.emitters.append(Emitter(number, emission, self._triangle_count, count))
+                self.emitters.append(Emitter(number, self._triangle_count, count))
             self._vertex_count += len(mesh.positions)
             self._triangle_count += count
         self.shapes.append(record)
@@ -278,38 +287,51 @@ class DeviceScene:
     def __init__(self, scene: Scene, device: str, accel: Accel) -> None:
         check_memory(geometry_size(scene), accel.value, device, _free_memory(device))
         geometry = Geometry(scene)
+        self._device, self._outline = device, geometry.outline()
         self.origin = geometry.origin
         low, high = geometry.box()
         self.box = low + self.origin, high + self.origin
-        textures = TextureTable(scene)
-        materials = MaterialTable(scene, textures)
-        lights = LightTable(scene, textures, *geometry.bounds(), self.origin)
-        for emitter in geometry.emitters:
-            if emitter.count is None:
-                sphere = geometry.spheres[emitter.first]
-                number = lights.add_sphere(emitter.first, np.array(sphere.center), sphere.radius, emitter.emission)
-            else:
-                number = lights.add_triangles(emitter.first, *geometry.emitting_faces(emitter), emitter.emission)
-            geometry.shapes[emitter.shape].light = number
-        for light in scene.description.lights:
-            lights.add(light)
-        for shape, record in zip(geometry.placed, geometry.shapes, strict=True):
-            record.material = materials.index(shape.material)
-            # What neither material nor emission looks up is not fetched
-            if not (materials.needs_uv(shape.material) or isinstance(shape.emission, str)):
-                record.flags &= ~int(HAS_UV)
-            if not materials.needs_colors(shape.material):
-                record.flags &= ~int(HAS_COLOR)
-
+        tables = SceneTables(scene, geometry.placed, self._outline)
         self.record = SceneRecord()
         try:
             self.record.surfaces = geometry.upload(device)
-            self.record.textures = textures.upload(device)
-            self.record.materials = materials.upload(device)
-            self.record.lights = lights.upload(device)
+            self._dress(tables)
             self.record.accel = self._build_accel(geometry, device, accel)
         except (MemoryError, RuntimeError) as error:
             raise DeviceError(f"{device} has not enough memory for the scene: {error}") from error
+
+    def dressed(self, scene: Scene) -> DeviceScene:
+        """The same geometry with the materials, textures and lights of another scene; what they share stays in its memory.
+
+        Args:
+            scene: A scene of the same geometry, as `same_geometry` tells.
+
+        Raises:
+            SceneError: The scene contradicts itself.
+            DeviceError: The device has not enough memory.
+        """
+        placed = [each.shape for each in placed_shapes(scene.description)]
+        tables = SceneTables(scene, placed, self._outline, before=self._tables)
+        other = copy.copy(self)
+        other.record = SceneRecord()
+        other.record.accel, other.record.surfaces = self.record.accel, Surfaces()
+        for name in ("triangles", "normals", "uvs", "colors", "shapes"):
+            setattr(other.record.surfaces, name, getattr(self.record.surfaces, name))
+        try:
+            other._dress(tables)
+        except (MemoryError, RuntimeError) as error:
+            raise DeviceError(f"{self._device} has not enough memory for the scene: {error}") from error
+        return other
+
+    def _dress(self, tables: SceneTables) -> None:
+        """Copy materials, textures and lights to the device, and which of them each shape has."""
+        self._tables, record, device = tables, self.record, self._device
+        record.textures, record.materials, record.lights = tables.upload(device)
+        shapes = record.surfaces.shapes.numpy().copy()
+        count = len(tables.materials)
+        for name, values in (("material", tables.materials), ("light", tables.lights), ("flags", tables.flags)):
+            shapes[name][:count] = values
+        record.surfaces.shapes = wp.array(shapes, dtype=ShapeRecord, device=device)
 
     def _build_accel(self, geometry: Geometry, device: str, accel: Accel) -> AccelHandles:
         handles = AccelHandles()
@@ -338,45 +360,3 @@ class DeviceScene:
             handles.sphere_bvh = self._sphere_bvh.id
         handles.spheres = wp.array(geometry.spheres or [SphereRecord()], dtype=SphereRecord, device=device)
         return handles
-
-
-def camera_record(camera: Camera, film: Film, origin: np.ndarray) -> CameraRecord:
-    """The camera as kernels read it, with its position relative to the scene's `origin`."""
-    record = CameraRecord()
-    to_world = matrix(camera.to_world)
-    scales = np.linalg.norm(to_world[:3, :3], axis=0)
-    left, up, forward = (to_world[:3, i] / scales[i] for i in range(3))
-    record.origin, record.left = wp.vec3(*(to_world[:3, 3] - origin)), wp.vec3(*left)
-    record.up, record.forward = wp.vec3(*up), wp.vec3(*forward)
-    record.near, record.far = camera.near, camera.far or float(FAR)
-    aspect = film.height / film.width
-    if isinstance(camera, Orthographic):
-        record.kind = int(CameraKind.ORTHOGRAPHIC)
-        record.extent = wp.vec2(scales[0], aspect * scales[1])
-        return record
-    record.kind = int(CameraKind.PERSPECTIVE)
-    half = np.tan(np.radians(camera.fov) / 2.0)
-    axis = camera.fov_axis
-    if axis in ("smaller", "larger"):
-        axis = "y" if (axis == "smaller") == (film.height < film.width) else "x"
-    if axis == "y":
-        half /= aspect
-    elif axis == "diagonal":
-        half /= np.hypot(1.0, aspect)
-    record.extent = wp.vec2(half, half * aspect)
-    record.shift = wp.vec2(*camera.principal_point_offset)
-    record.aperture_radius, record.focus_distance = camera.aperture_radius, camera.focus_distance
-    return record
-
-
-def film_record(film: Film) -> FilmRecord:
-    """The film as kernels read it."""
-    record = FilmRecord()
-    record.size = wp.vec2(float(film.width), float(film.height))
-    record.crop_x, record.crop_y, record.crop_width, _ = film.crop or (0, 0, film.width, film.height)
-    kind = FilterKind[film.filter.upper()]
-    record.filter = int(kind)
-    default = {FilterKind.BOX: 0.5, FilterKind.TENT: 1.0, FilterKind.GAUSSIAN: 2.0}[kind]
-    record.filter_radius = film.filter_radius or default
-    record.filter_sigma = record.filter_radius / 4.0
-    return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,10 +49,7 @@ class EnvironmentTable:
         if pixels.dtype != np.float32:
             pixels = decode_srgb(pixels / np.iinfo(pixels.dtype).max)
         pixels = np.maximum(pixels, 0.0).astype(np.float32)
-        rotation = matrix(light.to_world)[:3, :3]
-        rotation = rotation / np.linalg.norm(rotation[:, 0])
-        if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4):
-            raise SceneError("an environment map can be rotated and mirrored, but not sheared or scaled unevenly")
+        rotation = _rotation(light)
         pole_to_pole = light.rows == "pole_to_pole" and len(pixels) > 1  # a single row is constant either way
         return cls(pixels, rotation, light.scale, *_density(pixels, pole_to_pole), pole_to_pole)
 
@@ -80,6 +78,51 @@ class EnvironmentTable:
         environment.to_local = wp.mat33(*self.rotation.T.ravel())
         environment.scale = self.scale
         return environment
+
+
+@dataclass(frozen=True)
+class UploadedEnvironment:
+    """An environment map on a device, which lights with another rotation or scale can use.
+
+    Attributes:
+        image: The image it was made from.
+        rows: The light's `rows`.
+        mean_luminance: Mean luminance over the sphere, before `scale`.
+        record: The map as kernels read it.
+    """
+
+    image: np.ndarray
+    rows: str
+    mean_luminance: float
+    record: Environment
+
+    def fits(self, light: EnvironmentMap, image: np.ndarray) -> bool:
+        """Whether a light has this image, placed in the same way."""
+        return image is self.image and light.rows == self.rows
+
+    def turned(self, light: EnvironmentMap) -> UploadedEnvironment:
+        """The same map in the same memory, with the rotation and the scale of a light that fits. Raises `SceneError`."""
+        record = Environment()
+        for name in _FIELDS:
+            setattr(record, name, getattr(self.record, name))
+        record.to_local, record.scale = wp.mat33(*_rotation(light).T.ravel()), light.scale
+        return dataclasses.replace(self, record=record)
+
+
+_FIELDS = (
+    *("width", "height", "bands", "row_shift", "texels"),
+    *("rows", "columns", "row_bits", "column_bits", "row_cdf", "column_cdf", "nodes", "corners"),
+)
+"""Fields of an environment's record that do not depend on its rotation and scale."""
+
+
+def _rotation(light: EnvironmentMap) -> np.ndarray:
+    """The matrix from directions of the map to world directions, shape [3, 3]. Raises `SceneError`."""
+    rotation = matrix(light.to_world)[:3, :3]
+    rotation = rotation / np.linalg.norm(rotation[:, 0])
+    if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4):
+        raise SceneError("an environment map can be rotated and mirrored, but not sheared or scaled unevenly")
+    return rotation
 
 
 def _density(pixels: np.ndarray, pole_to_pole: bool = False) -> tuple[EnvironmentTree, float]:

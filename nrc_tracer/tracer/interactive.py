@@ -11,6 +11,7 @@ from nrc_tracer.scene.model import Camera, Scene
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
 from nrc_tracer.tracer.choices import known_kind
 from nrc_tracer.tracer.film_sums import FilmSums
+from nrc_tracer.tracer.interaction import Surfaces
 from nrc_tracer.tracer.layers import HitArrays, launch_first_hits
 from nrc_tracer.tracer.path_inputs import CameraChoice
 from nrc_tracer.tracer.renderer import Renderer
@@ -100,6 +101,11 @@ class InteractiveRenderer(Renderer):
     def scene(self) -> Scene:
         """The scene, with triangles in place of neural shapes."""
         return self._inputs.scene
+
+    @property
+    def surfaces(self) -> Surfaces:
+        """The geometry as kernels read it."""
+        return self._inputs.records[0].surfaces
 
     @property
     def launcher(self) -> Launcher:

@@ -25,10 +25,10 @@ from nrc_tracer.scene.model import (
     SpotLight,
 )
 from nrc_tracer.scene.transforms import matrix
-from nrc_tracer.tracer.environment_table import EnvironmentTable
+from nrc_tracer.tracer.environment_table import EnvironmentTable, UploadedEnvironment
 from nrc_tracer.tracer.light_bounds import LightBounds
 from nrc_tracer.tracer.light_tree import build_light_tree
-from nrc_tracer.tracer.lights.light import LightRecord, Lights
+from nrc_tracer.tracer.lights.light import Environment, LightRecord, Lights
 from nrc_tracer.tracer.lights.tree import LightNode
 from nrc_tracer.tracer.texture_table import LUMINANCE, TextureTable, as_rgb
 from nrc_tracer.tracer.vocabulary import LightKind
@@ -58,11 +58,13 @@ class LightTable:
     center: np.ndarray
     radius: float
     origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    uploaded: UploadedEnvironment | None = None
+    """An environment map that is on the device already; after `upload`, the scene's."""
     _records: list[np.ndarray] = field(default_factory=list)  # an array of records for each emitter
     _powers: list[np.ndarray] = field(default_factory=list)
     _bounds: list[LightBounds] = field(default_factory=list)  # of local lights
     _local: list[np.ndarray] = field(default_factory=list)  # numbers of local lights
-    _environment: EnvironmentTable | None = None
+    _environment: EnvironmentTable | UploadedEnvironment | None = None
     _background: int = -1  # number of the light that escaping rays see
 
     def add_triangles(self, first: int, corners: np.ndarray, normals: np.ndarray, emission: float | tuple | str) -> int:
@@ -134,9 +136,12 @@ class LightTable:
                 power = np.pi * disk * self._luminance(light.radiance)
             case EnvironmentMap():
                 self._claim_background()
-                self._environment = EnvironmentTable.of(light, self.scene.images[light.file])
+                image = self.scene.images[light.file]
+                known = self.uploaded is not None and self.uploaded.fits(light, image)
+                table = self.uploaded.turned(light) if self.uploaded and known else EnvironmentTable.of(light, image)
+                self._environment = table
                 record = self._new(LightKind.ENVIRONMENT, 1.0)
-                power = np.pi * disk * self._environment.mean_luminance * light.scale
+                power = np.pi * disk * table.mean_luminance * light.scale
         self._append(record, power, bounds)
 
     def upload(self, device: str) -> Lights:
@@ -163,7 +168,7 @@ class LightTable:
         lights = Lights()
         lights.count = len(in_tree) + len(listed)
         lights.background = self._background
-        lights.environment = (self._environment or EnvironmentTable.black()).upload(device)
+        lights.environment = self._upload_environment(device)
         lights.records = wp.array(records, dtype=LightRecord, device=device)
         lights.listed = wp.array(np.append(listed, 0), dtype=int, device=device)
         lights.listed_cdf = wp.array(cdf, dtype=float, device=device)
@@ -198,6 +203,18 @@ class LightTable:
         nodes["cos_falloff"] = np.cos(bounds.falloff)
         nodes["first"] = np.where(tree.first < 0, -1 - chosen[first[np.maximum(-1 - tree.first, 0)]], tree.first)
         return nodes
+
+    def _upload_environment(self, device: str) -> Environment:
+        """The environment map on the device, where it may be already."""
+        table = self._environment
+        if isinstance(table, EnvironmentTable):
+            light = next(light for light in self.scene.description.lights if isinstance(light, EnvironmentMap))
+            record = table.upload(device)
+            image = self.scene.images[light.file]
+            table = UploadedEnvironment(image, light.rows, table.mean_luminance, record)
+        self.uploaded = table
+        self._environment = None  # its texels are not needed any more
+        return EnvironmentTable.black().upload(device) if table is None else table.record
 
     def _count(self) -> int:
         return sum(len(records) for records in self._records)

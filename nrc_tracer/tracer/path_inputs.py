@@ -13,11 +13,13 @@ from nrc_tracer.scene.film import resize_film
 from nrc_tracer.scene.model import Camera, Film, Scene, SceneDescription
 from nrc_tracer.scene.validate import validate_scene
 from nrc_tracer.tracer.camera import CameraRecord, FilmRecord
+from nrc_tracer.tracer.camera_records import camera_record, film_record
 from nrc_tracer.tracer.choices import known_kind, whole_number
-from nrc_tracer.tracer.device_scene import DeviceScene, camera_record, film_record
+from nrc_tracer.tracer.device_scene import DeviceScene
 from nrc_tracer.tracer.neural_shapes import with_triangles
 from nrc_tracer.tracer.scene_digests import scene_digests
 from nrc_tracer.tracer.scene_record import SceneRecord
+from nrc_tracer.tracer.scene_tables import same_geometry
 from nrc_tracer.tracer.transport import PathSettings
 from nrc_tracer.tracer.vocabulary import Accel, FilterKind, SamplerKind
 
@@ -75,7 +77,7 @@ class PathInputs:
         self.settings.rr_depth = scene.description.integrator.rr_depth
         self.set_seed(seed)
         self._choice = camera
-        self.set_scene(scene)
+        self._take_scene(scene, None)
 
     def set_seed(self, seed: SupportsIndex) -> None:
         """Take another seed, any integer: its lower 64 bits."""
@@ -104,11 +106,20 @@ class PathInputs:
         return other
 
     def set_scene(self, scene: Scene) -> None:
-        """Take another scene, and its camera unless another was chosen; after an error the scene is the one from before."""
+        """Take another scene, and its camera unless another was chosen; after an error the scene is the one from before.
+
+        Where only materials, textures, lights and emitted radiance differ, the geometry stays on the device as it is.
+        """
+        self._take_scene(scene, (self.scene, self._device_scene))
+
+    def _take_scene(self, scene: Scene, before: tuple[Scene, DeviceScene] | None) -> None:
         validate_scene(scene)
         camera = choose_camera(scene.description, self._choice)
         scene = with_triangles(scene, self._device, self._threads)
-        self._device_scene = DeviceScene(scene, self._device, self.accel)
+        if before is not None and same_geometry(before[0], scene):
+            self._device_scene = before[1].dressed(scene)
+        else:
+            self._device_scene = DeviceScene(scene, self._device, self.accel)
         self.scene, self.camera = scene, camera
         self._camera_record = camera_record(camera, self.film, self.origin)
         self._digests: dict[str, dict[str, str]] | None = None

@@ -98,6 +98,10 @@ class TextureTable:
         textures.decode = wp.array(table, dtype=float, device=device)
         return textures
 
+    def release(self) -> None:
+        """Release the texels, which are not needed any more once they are on a device."""
+        self._packed, self._floats = [], []
+
     def _add(self, texture: Texture) -> None:
         record = TextureRecord()
         record.factor = wp.vec3(*as_rgb(getattr(texture, "factor", 1.0)))

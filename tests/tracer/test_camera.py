@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nrc_tracer.scene.model import Film, LookAt, Orthographic, Perspective, Rotate, Scale, Translate
-from nrc_tracer.tracer.device_scene import camera_record, film_record
+from nrc_tracer.tracer.camera_records import camera_record, film_record
 from tests.tracer import kernels
 from tests.tracer.chi_square import assert_counts
 

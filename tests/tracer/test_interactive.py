@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.errors import SceneError
-from nrc_tracer.scene.model import LookAt, Perspective, Sphere
+from nrc_tracer.scene.model import (
+    Bitmap,
+    Checkerboard,
+    Conductor,
+    ConstantLight,
+    Diffuse,
+    EnvironmentMap,
+    LookAt,
+    Perspective,
+    Plastic,
+    PointLight,
+    Principled,
+    Rectangle,
+    Rotate,
+    Scale,
+    Sphere,
+    Translate,
+)
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.interactive import InteractiveRenderer
 from tests.tracer.cached_renders import niche
@@ -75,3 +93,64 @@ def test_a_crop_window_does_not_change_its_size():
     renderer = InteractiveRenderer(scene(Sphere(), crop=(1, 1, 4, 4)), device="cpu")
     with pytest.raises(SceneError, match="crop window"):
         renderer.look(width=16)
+
+
+def sunny(**changes):
+    """A textured plate and a glowing one under a sky, with changed materials, lights or shapes."""
+    parts = {
+        "shapes": (
+            Rectangle(material="plate", to_world=(Rotate(axis=(1, 0, 0), angle=-60.0),)),
+            Rectangle(material="lamp", emission=2.0, to_world=(Scale(0.3), Translate((0.5, 0.8, 0.3)))),
+            Sphere(center=(-0.5, 0.3, 0.3), radius=0.3, emission=(0.5, 0.1, 0.1)),
+        ),
+        "materials": {"plate": Diffuse(reflectance="squares"), "lamp": Plastic(alpha=0.2)},
+        "lights": (EnvironmentMap(file="sky"), PointLight(position=(0.0, 2.0, 2.0), intensity=3.0)),
+        "textures": {"squares": Checkerboard(color0=0.1), "sky": Bitmap(file="sky")},
+        **changes,
+    }
+    shapes = parts.pop("shapes")
+    return scene(*shapes, images={"sky": SKY}, **parts)
+
+
+SKY = np.random.default_rng(4).random((4, 8, 3), dtype=np.float32)
+
+BEFORE = sunny()
+GLOWING = BEFORE.description.shapes
+EDITS = {
+    "material": sunny(materials={"plate": Principled(base_color="sky", roughness=0.3), "lamp": Conductor(alpha=0.1)}),
+    "texture": sunny(textures={"squares": Checkerboard(color0=0.7), "sky": Bitmap(file="sky")}),
+    "light": sunny(lights=(EnvironmentMap(file="sky"), PointLight(position=(1.0, 2.0, 2.0), intensity=9.0))),
+    "sky": sunny(lights=(EnvironmentMap(file="sky", scale=3.0, to_world=(Rotate(axis=(0, 1, 0), angle=70.0),)),)),
+    "no sky": sunny(lights=()),
+    "emission": sunny(shapes=(GLOWING[0], replace(GLOWING[1], emission="squares"), replace(GLOWING[2], emission=7.0))),
+    "no emission": sunny(shapes=(GLOWING[0], replace(GLOWING[1], emission=None), GLOWING[2])),
+    "moved": sunny(shapes=(replace(GLOWING[0], to_world=()), *GLOWING[1:])),
+    "more": sunny(shapes=(*GLOWING, Rectangle(to_world=(Translate((0.0, 0.0, -1.0)),)))),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_scene_equals_a_new_one(name):
+    """Bit for bit, after the edit and after it is undone; what does not change stays on the device."""
+    renderer = InteractiveRenderer(BEFORE, device="cpu")
+    triangles = renderer.surfaces.triangles.ptr
+    for described in (EDITS[name], BEFORE):
+        renderer.update(described)
+        renderer.step(2)
+        fresh = Renderer(described, device="cpu")
+        fresh.step(2)
+        assert fresh.image().rgb.std() > 0.0
+        np.testing.assert_array_equal(renderer.image().rgb, fresh.image().rgb)
+    assert (renderer.surfaces.triangles.ptr == triangles) == (name not in ("no emission", "moved", "more"))
+
+
+def test_an_impossible_edit_changes_nothing():
+    """The renderer goes on with the scene from before."""
+    renderer = InteractiveRenderer(BEFORE, device="cpu")
+    for lights in ((EnvironmentMap(file="sky", to_world=(Scale((1.0, 2.0, 1.0)),)),), (ConstantLight(),) * 2):
+        with pytest.raises(SceneError):
+            renderer.update(sunny(lights=lights))
+    renderer.step(2)
+    fresh = Renderer(BEFORE, device="cpu")
+    fresh.step(2)
+    np.testing.assert_array_equal(renderer.image().rgb, fresh.image().rgb)
