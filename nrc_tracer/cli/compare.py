@@ -288,7 +288,7 @@ def _check_renderers(
 
 
 def _print_tables(tables: list[Table], data: dict[str, Any], report: Path) -> None:
-    """Print on stdout the tables, when uncached rendering overtakes, and where the report is."""
+    """Print on stdout the tables, their summary, and where the report is."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -297,6 +297,6 @@ def _print_tables(tables: list[Table], data: dict[str, Any], report: Path) -> No
     for table in tables:
         console.print(table)
         console.print()
-    for crossing in data["crossings"]:
-        console.print(f"uncached overtakes {crossing['setting']}: {crossing['words']}", markup=False, soft_wrap=True)
+    for sentence in data["summary"]:
+        console.print(sentence, markup=False, soft_wrap=True)
     console.print(f"report: {report}", markup=False, soft_wrap=True)

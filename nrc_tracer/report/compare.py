@@ -119,7 +119,8 @@ def write_report(
         OutputError: A file cannot be written.
     """
     say("writing the report", 1.0)
-    data = document(measured, reference, about, shots)
+    summary = answers(measured, shots.settings, shots.budgets)
+    data = document(measured, reference, about, shots) | {"summary": summary}
     _write(folder / "metrics.json", (json.dumps(data, indent=1) + "\n").encode())
     clean, settings = reference.mean, shots.settings
     shown = [
@@ -162,11 +163,12 @@ def write_report(
     page = Page(
         title=Path(about.scene).name,
         facts=_facts(reference, about),
-        answers=answers(measured, settings, shots.budgets),
+        answers=summary,
         warnings=about.warnings,
         measured=measured,
         settings=settings,
         budgets=shots.budgets,
+        shown=shown_budgets(shots.budgets),
         width=width,
         height=height,
         pictures=pictures,
@@ -189,32 +191,42 @@ def shown_budgets(budgets: Sequence[Budget]) -> list[Budget]:
 
 
 def answers(measured: Measured, settings: Sequence[Setting], budgets: Sequence[Budget]) -> list[str]:
-    """Return sentences on the errors relative to the first setting's at the longest budgets, and on when that overtakes."""
+    """Return sentences on errors of pixels, blocks and means at the longest budgets, and on when uncached rendering overtakes."""
     sentences = []
     for budget in shown_budgets(budgets):
         plain = measured.result(settings[0], budget)
         words = "samples" if budget.kind == "samples" else "time"
         for setting in settings[1:]:
             result = measured.result(setting, budget)
-            if result.rel_mse <= 0.0:
-                continue
-            ratio, margin = plain.rel_mse / result.rel_mse, _margin(plain, result)
-            if abs(ratio - 1.0) <= margin:
-                verdict = f"the same error as {settings[0].name}, within two standard errors"
-            elif ratio > 1.0:
-                verdict = f"an error {ratio:.3g} times smaller than {settings[0].name}"
-            else:
-                verdict = f"an error {1.0 / ratio:.3g} times larger than {settings[0].name}"
-            sentences.append(f"{setting.name} has, at equal {words} ({budget.name}), {verdict}.")
+            pixels, small, large = (
+                _compared(*((getattr(r, name), getattr(r, f"{name}_error")) for r in (plain, result)))
+                for name in ("rel_mse", "block_error_8", "block_error_32")
+            )
+            sentences.append(
+                f"{setting.name} at equal {words} ({budget.name}), compared with {settings[0].name}: relMSE of pixels {pixels}; "
+                f"error of means over 8 x 8 pixels {small}, over 32 x 32 pixels {large}. The image's mean is {_mean(result)}."
+            )
     sentences.extend(f"{settings[0].name} overtakes {c.setting.name}: {c.words}." for c in measured.crossings)
     return sentences
 
 
-def _margin(plain: Result, result: Result) -> float:
-    """Return two standard errors of the ratio of two errors."""
-    if not (plain.rel_mse > 0.0 and result.rel_mse > 0.0):
-        return 0.0
-    return 2.0 * float(np.hypot(plain.rel_mse_error / plain.rel_mse, result.rel_mse_error / result.rel_mse))
+def _compared(plain: tuple[float, float], other: tuple[float, float]) -> str:
+    """Return how an error compares with the plain one, each given with its standard error."""
+    if not (plain[0] > 0.0 and other[0] > 0.0):
+        return "not known"
+    ratio = plain[0] / other[0]
+    margin = 2.0 * ratio * float(np.hypot(plain[1] / plain[0], other[1] / other[0]))
+    if abs(ratio - 1.0) <= margin:
+        return "equal within two standard errors"
+    return f"{ratio:.3g} times smaller" if ratio > 1.0 else f"{1.0 / ratio:.3g} times larger"
+
+
+def _mean(result: Result) -> str:
+    """Return how much too bright an image is, with the standard error."""
+    bias, error = (100.0 * float(np.mean(values)) for values in (result.bias.channels, result.bias.channel_errors))
+    if abs(bias) <= 2.0 * error:
+        return f"right within its standard error of {error:.1g} %"
+    return f"{abs(bias):.2g} % too {'bright' if bias > 0 else 'dark'}, with a standard error of {error:.1g} %"
 
 
 def _facts(reference: Reference, about: Circumstances) -> list[tuple[str, str]]:
@@ -255,14 +267,15 @@ def _notes(reference: Reference, about: Circumstances, look: Look) -> list[str]:
         source,
         "relMSE is the mean of (x - r)\u00b2 / (r\u00b2 + 0.01 mean(r)\u00b2) over all pixels and channels, the sum of squared "
         "bias and variance. The squared bias is estimated without bias, by the mean of products of errors of different seeds, so "
-        "it may be below zero by chance; it is given with its standard error. The block error is the RMS relative error of the "
-        "means of blocks of 16 x 16 pixels.",
+        "it may be below zero by chance; it is given with its standard error. Block errors are RMS relative errors of the means "
+        "of blocks of pixels: noise averages out in them, light that is wrong in a whole region does not.",
         f"Every image has its own seed. The settings take turns, seed by seed ({about.seeds} images of each). Times are those of "
         "rendering, including warm-up and training of a cache, excluding loading and compilation. The convergence curves come "
         "from one additional run of each setting.",
-        "The time at which uncached rendering overtakes comes from a model: its error and the variance of the other setting fall "
-        "as 1 / t, and the squared bias of the other setting stays. Further training that reduces the bias makes the time "
-        "longer.",
+        "The time at which uncached rendering overtakes a setting whose bias stays comes from a model: the error of uncached "
+        "rendering and the variance of the other setting fall as 1 / t, and the squared bias of the other setting stays. Further "
+        "training that reduces the bias makes the time longer. Where the bias vanishes as samples come in (cached, unbiased), "
+        "there is no such time, and only a crossing of the measured curves is reported.",
         f"Images are shown with the tone mapping {look.tone} at an exposure of {look.exposure:g} stops. PSNR and SSIM are "
         "measured on tone-mapped images; FLIP is HDR-FLIP of the first seed.",
     ]

@@ -18,40 +18,43 @@ Line = tuple[Sequence[float], Sequence[float]]
 class Crossing:
     """The time from which uncached rendering has the smaller error.
 
-    The model: the uncached error falls as 1 / t from its measured value E_0 at time t_0; the other error is the sum of its
-    squared bias B^2, which stays, and its variance, which falls as 1 / t from V at time t. They are equal at
-    (E_0 t_0 - V t) / B^2. The model ignores that further training reduces the bias, which makes the time longer.
+    The model is for settings whose bias stays. The uncached error falls as 1 / t from its measured value E_0 at time t_0; the
+    other error is the sum of its squared bias B^2, which stays, and its variance, which falls as 1 / t from V at time t. They are
+    equal at (E_0 t_0 - V t) / B^2. The model ignores that further training reduces the bias, which makes the time longer.
 
     Attributes:
         setting: The setting that uncached rendering is compared with.
-        seconds: Time by the model; 0 if uncached rendering is ahead from the start, infinity if no bias was found.
-        at_least: Time by the model for a squared bias that is larger by two standard errors.
+        seconds: Time by the model; 0 if uncached rendering is ahead from the start, infinity if no bias was found. None where
+            the model does not hold, because the setting's bias vanishes as samples come in.
+        at_least: Time by the model for a squared bias that is larger by two standard errors; None without the model.
         measured: Time at which the measured curves cross last; None if they do not cross within their common range.
         range: First and last time that both curves cover; None if there is no such range.
     """
 
     setting: Setting
-    seconds: float
-    at_least: float
+    seconds: float | None
+    at_least: float | None
     measured: float | None
     range: tuple[float, float] | None
 
     @property
     def words(self) -> str:
         """The result as text."""
+        parts = []
         if self.seconds == 0.0:
-            text = "uncached is ahead at any time (model)"
-        elif math.isinf(self.seconds):
-            text = "never: no bias found"
-            text += f"; not before {_time(self.at_least)} (model)" if math.isfinite(self.at_least) else ""
-        else:
-            text = f"after {_time(self.seconds)} (model)"
-            text += f", not before {_time(self.at_least)}" if self.at_least < 0.95 * self.seconds else ""
+            parts.append("uncached is ahead at any time (model)")
+        elif self.seconds is not None and self.at_least is not None:
+            unknown = math.isinf(self.seconds)
+            parts.append("never: no bias found" if unknown else f"after {_time(self.seconds)} (model)")
+            if unknown and math.isfinite(self.at_least):
+                parts.append(f"not before {_time(self.at_least)} (model)")
+            elif not unknown and self.at_least < 0.95 * self.seconds:
+                parts[-1] += f", not before {_time(self.at_least)}"
         if self.measured is not None:
-            text += f"; the curves cross at {_time(self.measured)}"
+            parts.append(f"the curves cross at {_time(self.measured)}")
         elif self.range is not None:
-            text += f"; the curves do not cross from {_time(self.range[0])} to {_time(self.range[1])}"
-        return text
+            parts.append(f"the curves do not cross from {_time(self.range[0])} to {_time(self.range[1])}")
+        return "; ".join(parts)
 
 
 def find_crossing(
@@ -65,8 +68,11 @@ def find_crossing(
     seconds: float,
     plain_curve: Line = ((), ()),
     curve: Line = ((), ()),
-) -> Crossing:
-    """Find when uncached rendering overtakes, by the model of `Crossing` and from measured curves.
+) -> Crossing | None:
+    """Find when uncached rendering overtakes, from measured curves and, if the setting's bias stays, by the model of `Crossing`.
+
+    Returns:
+        The time; None if the setting's bias vanishes and the curves do not cross, so that there is no time to name.
 
     Args:
         setting: The setting that uncached rendering is compared with.
@@ -79,6 +85,9 @@ def find_crossing(
         plain_curve: Measured errors of uncached rendering.
         curve: Measured errors of the setting.
     """
+    measured, covered = _measured(plain_curve, curve)
+    if not setting.is_biased:
+        return None if measured is None else Crossing(setting, None, None, measured, covered)
     lead = plain_error * plain_seconds - variance * seconds
 
     def by_model(bias: float) -> float:
@@ -89,7 +98,6 @@ def find_crossing(
     # A bias below two standard errors may be zero
     found = squared_bias if squared_bias > 2.0 * squared_bias_error else 0.0
     at_least = by_model(max(squared_bias, 0.0) + 2.0 * squared_bias_error)
-    measured, covered = _measured(plain_curve, curve)
     return Crossing(setting, by_model(found), at_least, measured, covered)
 
 

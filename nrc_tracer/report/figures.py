@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, which colour-blind readers can distinguish, in an order that suits both backgrounds
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKERS = "osD^vPX"
+LINES = ("solid", "dashed", "dashdot")
+"""Styles of lines: another one for every seven curves, whose colours repeat."""
 INK = {"light": "#1c1c1e", "dark": "#e6e6ea"}
 GROUND = {"light": "#ffffff", "dark": "#1b1d22"}
 THEMES = ("light", "dark")
+PAGE_WIDTH = 11.5
+"""Width of figures that fill a page [inches]."""
+DOTS_PER_INCH = 160
 
 
 def check_figures() -> None:
@@ -37,9 +42,11 @@ def check_figures() -> None:
 
 def convergence(measured: Measured, *, theme: str = "light") -> bytes:
     """Draw relMSE over time and over samples, log-log, with slopes; return a PNG file."""
-    figure, (left, right) = _figure(theme, (10.0, 4.2), columns=2)
+    crowded = len(measured.curves) > 5  # the legend would hide the curves
+    figure, (left, right) = _figure(theme, (10.0, 4.2 + (0.25 * len(measured.curves) if crowded else 0.0)), columns=2)
     for number, curve in enumerate(measured.curves):
         style = {"color": COLORS[number % 7], "marker": MARKERS[number % 7], "markersize": 4, "linewidth": 1.6}
+        style["linestyle"] = LINES[number // 7 % len(LINES)]
         ending = "" if curve.slope is None else f"  (slope {curve.slope:.2f})"
         for axes, values in ((left, curve.seconds), (right, curve.samples)):
             points = [(x, y) for x, y in zip(values, curve.errors, strict=True) if x > 0 and y > 0]
@@ -49,16 +56,30 @@ def convergence(measured: Measured, *, theme: str = "light") -> bytes:
         axes.set(xscale="log", yscale="log", xlabel=name)
         _log_ticks(axes)
         _guide(axes, theme)
-        if axes.get_legend_handles_labels()[0]:
+        if axes.get_legend_handles_labels()[0] and not crowded:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK[theme], loc="best")
     left.set_ylabel("relMSE")
+    if crowded:
+        entries = right.get_legend_handles_labels()
+        figure.legend(*entries, loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK[theme])
     return _png(figure)
 
 
 def parts(measured: Measured, settings: Sequence[Setting], budgets: Sequence[Budget], *, theme: str = "light") -> bytes:
-    """Draw squared bias and variance of every setting side by side, one panel per budget; return a PNG file."""
-    figure, panels = _figure(theme, (max(4.2, 3.6 * len(budgets)), 3.6), columns=len(budgets), share_y=True)
-    panels = np.atleast_1d(panels)
+    """Draw squared bias and variance of every setting side by side, one panel per budget; return a PNG file.
+
+    Panels are as wide as their settings need, with as many in a row as fit a page.
+    """
+    width = max(3.6, 1.1 * len(settings))
+    columns = min(len(budgets), max(1, int(PAGE_WIDTH // width)))
+    rows = -(-len(budgets) // columns)
+    figure, panels = _figure(
+        theme, (max(4.8, width * columns), 3.2 * rows + 0.4), columns=columns, rows=rows, share_y=True
+    )
+    panels = np.atleast_1d(panels).ravel()
+    for empty in panels[len(budgets) :]:
+        empty.set_axis_off()
+    panels = panels[: len(budgets)]
     smallest = min((r.variance for r in measured.results if r.variance > 0), default=1e-6) / 100.0
     place = np.arange(len(settings))
     for axes, budget in zip(panels, budgets, strict=True):
@@ -79,7 +100,8 @@ def parts(measured: Measured, settings: Sequence[Setting], budgets: Sequence[Bud
         axes.set_xticks(place, [s.name.replace(", ", ",\n") for s in settings], fontsize=8)
     tallest = max((max(r.variance, r.squared_bias) for r in measured.results), default=1.0)
     panels[0].set_ylim(smallest, max(2.0 * tallest, 10.0 * smallest))
-    panels[0].set_ylabel("relative squared error")
+    for first in panels[::columns]:
+        first.set_ylabel("relative squared error")
     figure.legend(
         *panels[0].get_legend_handles_labels(),
         loc="outside lower center",
@@ -153,7 +175,7 @@ def _figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, dpi=160, layout="constrained", facecolor=GROUND[theme])
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained", facecolor=GROUND[theme])
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, sharey=share_y)
     for one in np.atleast_1d(axes).flat:

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from html import escape
 from importlib import resources
 
+from nrc_tracer.report.bias_table import bias_maps, bias_table
 from nrc_tracer.report.measure import Measured
-from nrc_tracer.report.pictures import Crop, data_uri
+from nrc_tracer.report.pictures import Crop, data_uri, png_width
 from nrc_tracer.report.settings import Budget, Setting
-from nrc_tracer.report.table import COLUMNS, known_columns, rows
+from nrc_tracer.report.table import COLUMNS, DETAILS, details, known_columns, rows
+
+PIXELS_PER_POINT = 1.6
+"""Pixels of a figure per CSS pixel at its largest: figures are drawn for displays with more than one."""
 
 Themed = dict[str, bytes]
 """A figure's PNG files by theme, `light` and `dark`."""
@@ -44,6 +48,7 @@ class Page:
         measured: The numbers.
         settings: The settings in the order of tables; the others are compared with the first.
         budgets: The budgets in the order of tables.
+        shown: The budgets whose images and biases are shown.
         width: Width of the images [pixels].
         height: Height of the images [pixels].
         pictures: The reference, then the rendered images.
@@ -63,6 +68,7 @@ class Page:
     measured: Measured
     settings: Sequence[Setting]
     budgets: Sequence[Budget]
+    shown: Sequence[Budget]
     width: int
     height: int
     pictures: Sequence[CaptionedImage]
@@ -96,6 +102,11 @@ def write_page(page: Page) -> str:
         _themed(page.figures["convergence"], "relMSE over time and over samples"),
         "<h2>Bias and variance</h2>",
         _themed(page.figures["parts"], "Squared bias and variance of each setting"),
+        "<p>How much too bright (+) or too dark (-) the mean over all seeds is, with its standard error: the whole image by "
+        "channel, then each region. Coloured regions differ from the reference by more than two standard errors, red ones are "
+        "too bright; the deepest colours stand for 10 % and more.</p>",
+        bias_table(page.measured, page.settings, page.shown),
+        bias_maps(page.measured, page.settings, page.shown),
         "<h2>Errors</h2>",
         "<p>The relative error of each pixel, with the same scale for all images.</p>",
         _themed(page.figures["error legend"], "Colour scale of the error maps", "legend"),
@@ -166,30 +177,35 @@ def _stage(page: Page) -> str:
 
 
 def _table(page: Page, budget: Budget) -> str:
-    """Return the table of a budget; the smallest relMSE is marked."""
-    cells = rows(page.measured, page.settings, budget)
-    kept = known_columns(cells)
+    """Return the tables of a budget, errors and details; the smallest relMSE is marked."""
     results = [page.measured.result(setting, budget) for setting in page.settings]
     best = min(range(len(results)), key=lambda i: results[i].rel_mse)
-    relmse = next(i for i, (name, _) in enumerate(COLUMNS) if name == "relMSE")
-    head = "".join(f'<th title="{escape(COLUMNS[i][1])}">{escape(COLUMNS[i][0])}</th>' for i in kept)
+    errors = _cells(COLUMNS, rows(page.measured, page.settings, budget), (best, "relMSE"))
+    rest = _cells(DETAILS, details(page.measured, page.settings, budget))
+    kind = "Equal samples" if budget.kind == "samples" else "Equal time"
+    return f"<h3>{kind}: {escape(budget.name)}</h3>{errors}<details><summary>Other measures, and costs</summary>{rest}</details>"
+
+
+def _cells(
+    columns: Sequence[tuple[str, str]], cells: Sequence[Sequence[str]], best: tuple[int, str] | None = None
+) -> str:
+    """Return a table without columns that have no values; `best` is the row and the column of a cell to be marked."""
+    kept = known_columns(cells)
+    head = "".join(f'<th title="{escape(columns[i][1])}">{escape(columns[i][0])}</th>' for i in kept)
     lines = []
     for number, row in enumerate(cells):
-        marked = [' class="best"' if (number, i) == (best, relmse) else "" for i in kept]
+        marked = [' class="best"' if (number, columns[i][0]) == best else "" for i in kept]
         lines.append("".join(f"<td{mark}>{escape(row[i])}</td>" for mark, i in zip(marked, kept, strict=True)))
-    kind = "Equal samples" if budget.kind == "samples" else "Equal time"
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return (
-        f'<h3>{kind}: {escape(budget.name)}</h3><div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _themed(files: Themed, words: str, kind: str = "") -> str:
     """Return a figure in the theme of the reader's browser."""
+    size = f' style="max-width:{png_width(files["light"]) / PIXELS_PER_POINT:.0f}px"'
     dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(files["dark"])}">'
     mark = f' class="{kind}"' if kind else ""
-    return f'<picture{mark}>{dark}<img{mark} src="{data_uri(files["light"])}" alt="{escape(words)}"></picture>'
+    return f'<picture{mark}{size}>{dark}<img{mark} src="{data_uri(files["light"])}" alt="{escape(words)}"></picture>'
 
 
 def _grid(pictures: Sequence[CaptionedImage], kind: str) -> str:

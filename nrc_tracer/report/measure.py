@@ -11,6 +11,7 @@ import numpy as np
 
 from nrc_tracer.imaging import bias_and_variance, block_error, flip, psnr, rel_mse, ssim, tone_map
 from nrc_tracer.imaging.tonemap import Tone
+from nrc_tracer.report.bias import Bias, measure_bias
 from nrc_tracer.report.crossing import Crossing, find_crossing, slope
 from nrc_tracer.report.references import Reference
 from nrc_tracer.report.settings import Budget, Setting
@@ -55,6 +56,12 @@ class Result:
         squared_bias_error: Standard error of `squared_bias`.
         variance: Relative variance of one image.
         block_error: RMS relative error of the means of blocks of 16 x 16 pixels.
+        block_error_8: The same for blocks of 8 x 8 pixels.
+        block_error_8_error: Standard error of `block_error_8`, over seeds.
+        block_error_32: The same for blocks of 32 x 32 pixels.
+        block_error_32_error: Standard error of `block_error_32`, over seeds.
+        bias: How much too bright the images are, per channel and per region.
+        uncorrected_bias: The same before the correction of the images; None if they have none.
         psnr: PSNR of the tone-mapped image [dB].
         ssim: SSIM of the tone-mapped image.
         flip: HDR-FLIP of the first seed's image.
@@ -79,6 +86,12 @@ class Result:
     squared_bias_error: float
     variance: float
     block_error: float
+    block_error_8: float
+    block_error_8_error: float
+    block_error_32: float
+    block_error_32_error: float
+    bias: Bias
+    uncorrected_bias: Bias | None
     psnr: float
     ssim: float
     flip: float
@@ -117,7 +130,7 @@ class Measured:
     Attributes:
         results: The results of all settings at all budgets.
         curves: The convergence of each setting.
-        crossings: For each setting with a cache, when uncached rendering overtakes it.
+        crossings: When uncached rendering overtakes settings with a cache, as far as it does.
     """
 
     results: tuple[Result, ...]
@@ -150,7 +163,7 @@ def measure(shots: Shots, reference: Reference, look: Look, *, say: Say = silent
     plain, longest = shots.settings[0], longest_budget(shots.budgets)
     at = {result.setting: result for result in results if result.budget == longest}
     lines = {curve.setting: curve for curve in curves}
-    crossings = tuple(
+    crossings = [
         find_crossing(
             setting,
             plain_error=at[plain].rel_mse,
@@ -164,8 +177,8 @@ def measure(shots: Shots, reference: Reference, look: Look, *, say: Say = silent
         )
         for setting in shots.settings
         if setting.mode != "off"
-    )
-    return Measured(tuple(results), curves, crossings)
+    ]
+    return Measured(tuple(results), curves, tuple(crossing for crossing in crossings if crossing is not None))
 
 
 def check_control(measured: Measured) -> str | None:
@@ -196,7 +209,8 @@ def _measure(
     pixels = images[0].shape[0] * images[0].shape[1]
     level = float(np.mean(reference.mean, dtype=np.float64))
     mapped = [look(image) for image in images]
-    blocks = [block_error(image, first, second) for image in images]
+    blocks = {size: _block_error([block_error(x, first, second, size=size) for x in images]) for size in (8, 16, 32)}
+    before = [shot.uncorrected for shot in shots if shot.uncorrected is not None]
     return Result(
         setting=setting,
         budget=budget,
@@ -210,7 +224,13 @@ def _measure(
         squared_bias=parts.squared_bias,
         squared_bias_error=parts.squared_bias_error,
         variance=parts.variance,
-        block_error=math.sqrt(_average(np.square(blocks))),
+        block_error=blocks[16][0],
+        block_error_8=blocks[8][0],
+        block_error_8_error=blocks[8][1],
+        block_error_32=blocks[32][0],
+        block_error_32_error=blocks[32][1],
+        bias=measure_bias(images, reference),
+        uncorrected_bias=measure_bias(before, reference) if len(before) == len(images) else None,
         psnr=_average(psnr(image, shown) for image in mapped),
         ssim=_average(ssim(image, shown) for image in mapped),
         flip=flip(images[0], reference.mean),
@@ -231,6 +251,14 @@ def _curve(setting: Setting, points: Sequence[Shot], reference: Reference) -> Cu
     return Curve(
         setting, samples, tuple(point.seconds for point in points), errors, slope(samples[later:], errors[later:])
     )
+
+
+def _block_error(errors: Sequence[float]) -> tuple[float, float]:
+    """Return the root mean square of the errors of all seeds, and its standard error."""
+    squares = np.square(errors)
+    root = math.sqrt(float(np.mean(squares)))
+    spread = float(np.std(squares, ddof=1)) / math.sqrt(len(squares))
+    return root, spread / (2.0 * root) if root > 0.0 else 0.0
 
 
 def _average(values: Iterable[Any]) -> float:

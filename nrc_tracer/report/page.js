@@ -70,8 +70,12 @@
   }
 
   function resize() {
-    const wide = canvas.clientWidth;
-    const high = Math.min(wide * height / width, innerHeight * 0.78);
+    // As large as the page and the window allow, in the proportions of the image: a portrait picture is not as wide as the page
+    const frame = getComputedStyle(canvas.parentElement);
+    const room = canvas.parentElement.clientWidth - parseFloat(frame.paddingLeft) - parseFloat(frame.paddingRight);
+    const high = Math.min(room * height / width, innerHeight * 0.78);
+    const wide = high * width / height;
+    canvas.style.width = `${wide}px`;
     canvas.style.height = `${high}px`;
     canvas.width = Math.round(wide * devicePixelRatio);
     canvas.height = Math.round(high * devicePixelRatio);

@@ -14,6 +14,8 @@ ERROR_RANGE = (0.01, 3.0)
 """Relative errors at the ends of the error maps' logarithmic scale."""
 BIAS_RANGE = 0.5
 """Signed relative error at the ends of the bias maps' linear scale."""
+REGION_RANGE = 0.1
+"""Signed relative error of a region at the ends of its linear colour scale."""
 ERROR_COLORS, BIAS_COLORS = "inferno", "RdBu_r"
 
 
@@ -47,6 +49,11 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
+def png_width(png: bytes) -> int:
+    """Return the width of a PNG file [pixels]."""
+    return int.from_bytes(png[16:20], "big")
+
+
 def error_map(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return the relative error of each pixel in colours, on the logarithmic scale `ERROR_RANGE`; float [height, width, 3]."""
     size = np.sqrt(np.mean(np.square(relative_errors(image, reference)), axis=2))
@@ -61,6 +68,12 @@ def bias_map(images: list[np.ndarray], reference: np.ndarray) -> np.ndarray:
     blocks = block_sums(error, 4) / block_sums(np.ones_like(error), 4)
     spread = np.repeat(np.repeat(blocks, 4, axis=0), 4, axis=1)[: error.shape[0], : error.shape[1], 0]
     return _colors(BIAS_COLORS, spread / (2.0 * BIAS_RANGE) + 0.5)
+
+
+def region_color(bias: float) -> str:
+    """Return the colour of a region's relative error, on the linear scale `REGION_RANGE`, as `#rrggbb`."""
+    red, green, blue = eight_bits(_colors(BIAS_COLORS, np.array([bias / (2.0 * REGION_RANGE) + 0.5])))[0].tolist()
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def _colors(name: str, values: np.ndarray) -> np.ndarray:

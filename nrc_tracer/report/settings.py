@@ -9,6 +9,9 @@ from typing import Literal
 MODES = {"off": "uncached", "on": "cached", "raw": "uncorrected", "unbiased": "unbiased", "view": "view"}
 """Names of the modes in tables and figures."""
 
+BIASED_MODES = frozenset({"raw", "view"})
+"""Modes whose bias stays however many samples there are; that of the others vanishes or never was."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -23,6 +26,11 @@ class Setting:
     mode: str
     encoding: str | None = None
     name: str = "uncached"
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether its images keep a bias however many samples there are."""
+        return self.mode in BIASED_MODES
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Shot:
         seed: Seed of its random numbers.
         dropped: Number of samples that were left out because they were not finite.
         cache: The renderer's report about its cache and its paths; empty if there is none.
+        uncorrected: The same image before its correction, in the shape of `rgb`; None if it has none.
     """
 
     rgb: np.ndarray
@@ -46,6 +47,7 @@ class Shot:
     seed: int
     dropped: int = 0
     cache: dict[str, Any] = field(default_factory=dict)
+    uncorrected: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +155,8 @@ def _shot(renderer: Renderer, seed: int) -> Shot:
     seconds = renderer.seconds + clock.perf_counter() - start  # the correction of a cached image takes time
     report = getattr(renderer, "cache_report", None)
     cache = (report() or {}) if callable(report) else {}
-    return Shot(image.rgb, renderer.samples, seconds, seed, image.dropped, dict(cache))
+    before = renderer.moments()[0].astype(np.float32) if "correction" in cache else None
+    return Shot(image.rgb, renderer.samples, seconds, seed, image.dropped, dict(cache), before)
 
 
 class _Watch:

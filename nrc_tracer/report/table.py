@@ -19,11 +19,21 @@ COLUMNS = (
     ("spp", "Samples per pixel"),
     ("time", "Time of rendering, including warm-up and training of the cache"),
     ("relMSE", "Relative squared error over all pixels; in brackets, how many times smaller it is than uncached"),
-    ("trimmed", "relMSE without the worst 0.1 % of the pixels"),
+    (
+        "8 x 8",
+        "RMS relative error of the means of blocks of 8 x 8 pixels, in which little noise hides errors of the light",
+    ),
+    ("32 x 32", "RMS relative error of the means of blocks of 32 x 32 pixels"),
+    ("mean", "Mean of the image divided by the mean of the reference"),
     ("bias\u00b2", "Squared bias with its standard error: the part of the error that more samples do not reduce"),
     ("variance", "The part of the error that more samples reduce"),
-    ("mean", "Mean of the image divided by the mean of the reference"),
-    ("blocks", "RMS relative error of the means of blocks of 16 x 16 pixels"),
+)
+"""Names of the columns on errors, and what they hold."""
+
+DETAILS = (
+    COLUMNS[0],
+    ("trimmed", "relMSE without the worst 0.1 % of the pixels"),
+    ("16 x 16", "RMS relative error of the means of blocks of 16 x 16 pixels"),
     ("PSNR", "PSNR of the tone-mapped image [dB]; higher is better"),
     ("FLIP", "HDR-FLIP of the first seed; lower is better"),
     ("SSIM", "SSIM of the tone-mapped image; 1 is best"),
@@ -31,7 +41,7 @@ COLUMNS = (
     ("path", "Mean length of a path"),
     ("trace/query/train", "Fractions of the time for tracing, queries and training"),
 )
-"""Names of the columns, and what they hold."""
+"""Names of the columns on other measures and on costs, and what they hold."""
 
 
 def rows(measured: Measured, settings: Sequence[Setting], budget: Budget) -> list[tuple[str, ...]]:
@@ -40,27 +50,36 @@ def rows(measured: Measured, settings: Sequence[Setting], budget: Budget) -> lis
     return [_row(measured.result(setting, budget), plain) for setting in settings]
 
 
+def details(measured: Measured, settings: Sequence[Setting], budget: Budget) -> list[tuple[str, ...]]:
+    """Return the cells of a budget's second table, one row per setting, in the order of `DETAILS`."""
+    return [_detail_row(measured.result(setting, budget)) for setting in settings]
+
+
 def known_columns(cells: Sequence[Sequence[str]]) -> list[int]:
     """Return the indices of the columns that have a value in any row."""
-    return [i for i in range(len(COLUMNS)) if any(row[i] != "-" for row in cells)]
+    return [i for i in range(len(cells[0])) if any(row[i] != "-" for row in cells)]
 
 
 def terminal_tables(measured: Measured, settings: Sequence[Setting], budgets: Sequence[Budget]) -> list[Table]:
-    """Return a table per budget for a terminal, without columns that have no values."""
+    """Return two tables per budget for a terminal, errors and details, without columns that have no values."""
     from rich.markup import escape
     from rich.table import Table
 
     tables = []
     for budget in budgets:
-        cells = rows(measured, settings, budget)
-        kept = known_columns(cells)
         kind = "equal samples" if budget.kind == "samples" else "equal time"
-        table = Table(title=f"{kind}: {budget.name}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for i in kept:
-            table.add_column(COLUMNS[i][0], justify="left" if i == 0 else "right", header_style="bold", no_wrap=True)
-        for row in cells:
-            table.add_row(*(escape(row[i]) for i in kept))
-        tables.append(table)
+        parts = ((COLUMNS, rows, f"{kind}: {budget.name}"), (DETAILS, details, None))
+        for columns, cells_of, title in parts:
+            cells = cells_of(measured, settings, budget)
+            kept = known_columns(cells)
+            table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+            for i in kept:
+                table.add_column(
+                    columns[i][0], justify="left" if i == 0 else "right", header_style="bold", no_wrap=True
+                )
+            for row in cells:
+                table.add_row(*(escape(row[i]) for i in kept))
+            tables.append(table)
     return tables
 
 
@@ -84,17 +103,26 @@ def _row(result: Result, plain: Result) -> tuple[str, ...]:
     """Return the cells of a row; `plain` is the result that it is compared with."""
     ratio = plain.rel_mse / result.rel_mse if result.rel_mse > 0.0 else math.nan
     times = f" ({ratio:.2g}x)" if result is not plain and math.isfinite(ratio) else ""
-    shares = [result.shares.get(name) for name in ("trace", "query", "train")]
-    known = any(share is not None for share in shares)
     return (
         result.setting.name,
         f"{result.samples:.4g}",
         f"{result.seconds:.3g} s",
         f"{result.rel_mse:.3g}{times}",
-        f"{result.rel_mse_trimmed:.3g}",
+        f"{100 * result.block_error_8:.3g} %",
+        f"{100 * result.block_error_32:.3g} %",
+        _number(result.mean, ".3f"),
         f"{result.squared_bias:.2g} \u00b1 {result.squared_bias_error:.1g}",
         f"{result.variance:.3g}",
-        _number(result.mean, ".3f"),
+    )
+
+
+def _detail_row(result: Result) -> tuple[str, ...]:
+    """Return the cells of a row of the second table."""
+    shares = [result.shares.get(name) for name in ("trace", "query", "train")]
+    known = any(share is not None for share in shares)
+    return (
+        result.setting.name,
+        f"{result.rel_mse_trimmed:.3g}",
         f"{100 * result.block_error:.3g} %",
         _number(result.psnr, ".2f"),
         _number(result.flip, ".4f"),

@@ -68,8 +68,7 @@ def test_from_scene_to_report(tmp_path, uncached, blank_figures):
         "equal samples: 2 spp",
         "equal samples: 4 spp",
         "equal time: 0.2 s",
-        "unbiased",
-        "uncached overtakes cached",
+        "unbiased at equal time (0.2 s), compared with uncached: relMSE of pixels",
     ):
         assert words in result.stdout
     assert result.stdout.splitlines()[-1] == f"report: {tmp_path / 'out' / 'report.html'}"
@@ -87,12 +86,12 @@ def test_from_scene_to_report(tmp_path, uncached, blank_figures):
 
     # A second run finds the reference again, and --json prints what the file contains
     blank_figures()
-    modes = ("--cache", "on,unbiased,view")
+    modes = ("--cache", "raw,unbiased,view")
     again = _compare(BOX, "-o", tmp_path / "two", *SMALL, "--spp", 1, "--reference-error", 0.3, "--json", *modes)
     data = json.loads(again.stdout)
     assert data == json.loads((tmp_path / "two" / "metrics.json").read_text())
     assert data["reference"]["reused"]
-    assert [c["setting"] for c in data["crossings"]] == ["cached", "unbiased", "view"]
+    assert [c["setting"] for c in data["crossings"]] == ["uncorrected", "view"]
     assert list((tmp_path / "nrc-references").iterdir()) == stored
 
 

@@ -10,8 +10,8 @@ from nrc_tracer.report.settings import make_settings
 SIZE = (24, 32)
 TRUTH = 1.0 + 0.5 * np.sin(np.arange(SIZE[0] * SIZE[1] * 3) * 0.05).reshape(*SIZE, 3)
 # Relative bias, standard deviation of a sample, seconds per sample, seconds of warm-up
-KINDS = {"off": (0.0, 1.0, 0.01, 0.0), "on": (0.05, 0.25, 0.02, 0.1), "unbiased": (0.0, 1.1, 0.02, 0.1)}
-SETTINGS = make_settings()
+KINDS = {"off": (0.0, 1.0, 0.01, 0.0), "raw": (0.05, 0.25, 0.02, 0.1), "unbiased": (0.0, 1.1, 0.02, 0.1)}
+SETTINGS = make_settings(modes=("raw", "unbiased"))
 
 
 def expected(relative_square: float) -> float:

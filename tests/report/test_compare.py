@@ -102,7 +102,7 @@ def test_the_script_uses_elements_that_exist(text, page):
     assert all(image["id"] in ids for image in data["images"])
     assert set(re.findall(r'getElementById\("([\w-]+)"\)', text)) <= set(ids)
     assert (data["width"], data["height"]) == (WIDTH, HEIGHT)
-    assert [data["images"][data[side]]["name"] for side in ("left", "right")] == ["uncached, 4 s", "cached, 4 s"]
+    assert [data["images"][data[side]]["name"] for side in ("left", "right")] == ["uncached, 4 s", "uncorrected, 4 s"]
     for crop in data["crops"]:
         assert 0 <= crop["x"] <= WIDTH - crop["side"]
     canvases = [canvas for canvas in page.all("canvas") if "data-crop" in canvas]
@@ -124,8 +124,11 @@ def test_text_is_escaped_and_numbers_are_shown(text, page, measured):
     for result in measured.results:
         assert any(cell.startswith(f"{result.rel_mse:.3g}") for cell in cells)
     sentences = [t for tag, t in page.texts if tag == "li"]
-    assert any(sentence.startswith("cached has, at equal samples (64 spp), ") for sentence in sentences)
-    assert any(sentence.startswith("uncached overtakes cached: after ") for sentence in sentences)
+    assert any(
+        sentence.startswith("uncorrected at equal samples (64 spp), compared with uncached: relMSE")
+        for sentence in sentences
+    )
+    assert any(sentence.startswith("uncached overtakes uncorrected: after ") for sentence in sentences)
 
 
 def test_metrics_and_images(folder, measured, shots, reference):
@@ -139,7 +142,7 @@ def test_metrics_and_images(folder, measured, shots, reference):
     images = {path.name for path in (folder / "images").iterdir()}
     assert images == {"reference.exr"} | {f"{s.name}-{b}.exr" for s in SETTINGS for b in ("64-spp", "4-s")}
     first = shots.images[SETTINGS[1], BUDGETS[0]][0].rgb
-    assert np.array_equal(read_image(folder / "images" / "cached-64-spp.exr"), first)
+    assert np.array_equal(read_image(folder / "images" / "uncorrected-64-spp.exr"), first)
 
 
 def test_figures_are_not_blank(folder):

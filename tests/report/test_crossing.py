@@ -8,7 +8,7 @@ import pytest
 from nrc_tracer.report.crossing import find_crossing, slope
 from nrc_tracer.report.settings import Setting
 
-CACHED = Setting("on", "hash", "cached")
+CACHED = Setting("raw", "hash", "uncorrected")
 BIAS, VARIANCE, PLAIN = 0.01, 0.05, 0.4  # The errors at one second; they are equal where 0.01 t + 0.05 = 0.4, at 35 s
 
 
@@ -55,6 +55,19 @@ def test_the_crossing_of_measured_curves(points):
     short = times[times < 20.0]
     found = _find(plain_curve=(short, PLAIN / short), curve=(short, BIAS + VARIANCE / short))
     assert found.measured is None
+
+
+def test_a_bias_that_vanishes_has_no_crossing_by_the_model():
+    """Only a crossing of the measured curves counts where more samples remove the bias."""
+    corrected, times = Setting("on", "hash", "cached"), np.geomspace(1.0, 128.0, 9)
+    common = {"plain_error": PLAIN, "plain_seconds": 1.0, "squared_bias": BIAS, "squared_bias_error": 0.0}
+    values = {**common, "variance": VARIANCE, "seconds": 1.0}
+    assert find_crossing(corrected, **values) is None
+    crossing = {"plain_curve": (times, PLAIN / times), "curve": (times, BIAS + VARIANCE / times)}
+    found = find_crossing(corrected, **values, **crossing)
+    assert (found.seconds, found.at_least) == (None, None)
+    assert found.measured == pytest.approx(35.0, rel=0.05)
+    assert found.words.startswith("the curves cross at 3")
 
 
 def test_slopes():
