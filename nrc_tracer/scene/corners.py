@@ -21,6 +21,7 @@ def unify_corners(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         absent = np.full_like(rows, -1)
         return np.column_stack((rows, absent if vt.max() < 0 else rows, absent if vn.max() < 0 else rows)), v
     key = v * (vt.max() + 2) + vt + 1
-    _, key = np.unique(key, return_inverse=True)  # so that the product below cannot overflow
+    if (int(v.max()) + 1) * (int(vt.max()) + 2) * (int(vn.max()) + 2) >= 2**62:
+        _, key = np.unique(key, return_inverse=True)  # so that the product below cannot overflow
     _, first, vertex_of_corner = np.unique(key * (vn.max() + 2) + vn + 1, return_index=True, return_inverse=True)
     return corners[first], vertex_of_corner

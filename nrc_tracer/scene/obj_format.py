@@ -7,20 +7,17 @@ The names of materials are kept; groups, lines and curves are skipped.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from nrc_tracer.errors import SceneError
-from nrc_tracer.scene.corners import unify_corners
-from nrc_tracer.scene.geometry import smooth_normals
 from nrc_tracer.scene.model import TriangleMesh
 from nrc_tracer.scene.number_text import NUMBER, parse_numbers
-from nrc_tracer.scene.polygons import POINT_CLOUD, triangulate
-from nrc_tracer.scene.positions import stored_positions
-from nrc_tracer.scene.vertex_colors import decode_srgb, linear_colors
+from nrc_tracer.scene.obj_pools import WIDTHS, ObjMesh, ObjPools, assemble
+from nrc_tracer.scene.obj_runs import Runs, read_runs
 
 BLOCK = 1 << 25
 """Size of a block [bytes]. The memory in use is about ten times as large."""
@@ -30,65 +27,12 @@ SPACE[list(b" \t\r\n\v\f\0")] = True
 CONTINUED = b" \v"
 """Replacement for the end of a line that continues on the next: a blank that still counts as a line."""
 KINDS = {"v": b"v ", "vt": b"vt", "vn": b"vn", "f": b"f "}
-WIDTHS = {"v": 3, "vt": 2, "vn": 3}
 HASH = b"\x1f"
 """Replacement for a # inside a name, where it does not begin a comment."""
 MAX_MATERIALS = 65536
 """Largest accepted number of materials named in a file."""
 MAX_LIBRARIES = 256
 """Largest accepted number of material libraries named in a file."""
-
-
-@dataclass(frozen=True)
-class ObjMesh:
-    """The faces of an OBJ file, and the materials that it names.
-
-    Attributes:
-        mesh: All faces.
-        materials: The names after `usemtl`, in the order of their first use.
-        material_of: Index into `materials` of each triangle, -1 before the first `usemtl`, shape [triangle_count], int32.
-        libraries: The text after each `mtllib`, with the number of its first line.
-        smoothing: Smoothing group of each triangle, shape [triangle_count], int32: 0 after `s off`, 1 where there is no `s`.
-        without_normal: Whether each vertex has no usable `vn`, shape [vertex_count].
-    """
-
-    mesh: TriangleMesh
-    materials: tuple[str, ...]
-    material_of: np.ndarray
-    libraries: dict[str, int]
-    smoothing: np.ndarray
-    without_normal: np.ndarray
-
-
-@dataclass
-class _Pools:
-    """The definitions in the lines read so far, one array per block.
-
-    Attributes:
-        values: Rows of v, vt and vn, shape [count, width].
-        colors: Colours of the rows of v, shape [count, 3]; None for a block without colours.
-        counts: Number of rows of each kind.
-        corners: Rows of v, vt and vn of each corner of each face, shape [corner_count, 3], -1 if absent.
-        sizes: Number of corners of each face.
-        materials: Numbers of the names after `usemtl`.
-        current: Number of the current material, -1 before the first `usemtl`.
-        material_of: Number of the material of each face.
-        libraries: The text after each `mtllib`, with the number of its first line.
-        group: Current smoothing group.
-        smoothing: Smoothing group of each face.
-    """
-
-    values: dict[str, list[np.ndarray]] = field(default_factory=lambda: {kind: [] for kind in WIDTHS})
-    colors: list[np.ndarray | None] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WIDTHS, 0))
-    corners: list[np.ndarray] = field(default_factory=list)
-    sizes: list[np.ndarray] = field(default_factory=list)
-    materials: dict[str, int] = field(default_factory=dict)
-    current: int = -1
-    material_of: list[np.ndarray] = field(default_factory=list)
-    libraries: dict[str, int] = field(default_factory=dict)
-    group: int = 1
-    smoothing: list[np.ndarray] = field(default_factory=list)
 
 
 def read_obj(path: Path) -> TriangleMesh:
@@ -110,7 +54,7 @@ def read_obj_with_materials(path: Path) -> ObjMesh:
     Raises:
         SceneError: As `read_obj`, or the file names too many materials or libraries.
     """
-    pools = _Pools()
+    pools = ObjPools()
     line = 1
     with path.open("rb") as stream:
         rest = b""
@@ -118,17 +62,18 @@ def read_obj_with_materials(path: Path) -> ObjMesh:
             block = rest + block
             end = block.rfind(b"\n") + 1
             block, rest = block[:end], block[end:]
-            if block.rstrip(b"\r\n").endswith(b"\\"):  # the last line continues in the next block
+            if block[-3:].rstrip(b"\r\n").endswith(b"\\"):  # the last line continues in the next block
                 block, rest = b"", block + rest
             line = _read_block(path, block, line, pools)
-        _read_block(path, rest + b"\n", line, pools)
-    mesh, without_normal = _assemble(path, pools)
+        if rest:
+            _read_block(path, rest + b"\n", line, pools)
+    mesh, without_normal = assemble(path, pools)
     triangles = np.maximum(np.concatenate(pools.sizes) - 2, 0)
     material_of, smoothing = (np.repeat(np.concatenate(of), triangles) for of in (pools.material_of, pools.smoothing))
     return ObjMesh(mesh, tuple(pools.materials), material_of, pools.libraries, smoothing, without_normal)
 
 
-def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int:
+def _read_block(path: Path, block: bytes, first_line: int, pools: ObjPools) -> int:
     """Add the definitions in a block of whole lines, and return the number of the line after it."""
     next_line = first_line + block.count(b"\n")
     # Blank out comments and the marks of continued lines
@@ -140,9 +85,83 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
     if b"\\" in block:
         block = re.sub(rb"\\\r?\n", CONTINUED, block)
         block += b"" if block.endswith(b"\n") else b"\n"
+    if block:
+        runs = read_runs(block)
+        if runs is None:
+            _read_tokens(path, block, first_line, pools)
+        else:
+            _add_runs(path, block, first_line, runs, pools)
+    return next_line
+
+
+def _add_runs(path: Path, block: bytes, first_line: int, runs: Runs, pools: ObjPools) -> None:
+    """Add the definitions in a block that is parsed already."""
     data = np.frombuffer(block, dtype=np.uint8)
-    if not len(data):
-        return next_line
+    first, second = data[runs.line_starts[runs.others]], data[runs.line_starts[runs.others] + 1]
+    where = _Lines(path, block, runs.others, runs.line_starts, runs.line_ends, first_line)
+    named = runs.others[(first == ord("u")) | (first == ord("m"))]
+    changes = _read_changes(where, named, runs.others[(first == ord("s")) & SPACE[second]], pools)
+    for kind, rows in runs.values.items():
+        if not len(rows):
+            continue
+        kept = np.zeros((len(rows), WIDTHS[kind]))
+        width = min(rows.shape[1], WIDTHS[kind])
+        kept[:, :width] = rows[:, :width]
+        pools.values[kind].append(kept)
+        pools.counts[kind] += len(rows)
+        if kind == "v":
+            pools.colors.append(rows[:, 3:6].copy() if rows.shape[1] >= 6 else None)
+    if len(runs.corners):
+        pools.corners.append(runs.corners)
+        pools.sizes.append(runs.sizes)
+        pools.material_of.append(changes.materials(runs.face_lines))
+        pools.smoothing.append(changes.smoothing(runs.face_lines))
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """Where the material and the smoothing group change in a block: lines, and the numbers before the first and after each."""
+
+    switches: np.ndarray
+    numbers: np.ndarray
+    group_lines: np.ndarray
+    groups: np.ndarray
+
+    def materials(self, lines: np.ndarray) -> np.ndarray:
+        """Number of the material of the faces in `lines`."""
+        return self.numbers[np.searchsorted(self.switches, lines)]
+
+    def smoothing(self, lines: np.ndarray) -> np.ndarray:
+        """Smoothing group of the faces in `lines`."""
+        return self.groups[np.searchsorted(self.group_lines, lines)]
+
+
+def _read_changes(where: _Lines, named: np.ndarray, group_lines: np.ndarray, pools: ObjPools) -> _Changes:
+    """Read the lines that begin with `usemtl` or `mtllib`, among others, and those that begin with `s`."""
+    block, starts, ends = where.block, where.line_starts, where.line_ends
+    switches, numbers = [], [pools.current]
+    for row in named:
+        words = block[starts[row] : ends[row]].split(maxsplit=1)
+        name = words[1].strip().replace(HASH, b"#").decode("utf-8", "replace") if len(words) > 1 else ""
+        if words[0] == b"mtllib" and name:
+            if name not in pools.libraries:
+                pools.libraries[name] = where.number(row)
+            if len(pools.libraries) > MAX_LIBRARIES:
+                raise SceneError(f"{where.path}: more than {MAX_LIBRARIES} material libraries are named; use fewer")
+        elif words[0] == b"usemtl":
+            switches.append(row)
+            numbers.append(pools.materials.setdefault(name, len(pools.materials)) if name else -1)
+            if len(pools.materials) > MAX_MATERIALS:
+                raise SceneError(f"{where.path}: more than {MAX_MATERIALS} materials are named; use fewer")
+    pools.current = numbers[-1]
+    groups = [pools.group, *(_smoothing_group(block[starts[row] : ends[row]]) for row in group_lines)]
+    pools.group = groups[-1]
+    return _Changes(np.array(switches, np.int64), np.array(numbers, np.int32), group_lines, np.array(groups, np.int32))
+
+
+def _read_tokens(path: Path, block: bytes, first_line: int, pools: ObjPools) -> None:
+    """Add the definitions in a block of any form, of which every word is looked at."""
+    data = np.frombuffer(block, dtype=np.uint8)
     space = SPACE[data]
     blanked = np.where(space, BLANK, data)
     line_ends = np.flatnonzero(data == ord("\n"))
@@ -157,30 +176,9 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
     long = ~space[np.minimum(first + 2, len(data) - 1)] & (second != ord(" "))
     code = np.where(long, 0, data[first].astype(np.int32) * 256 + second)
 
-    # Find where the material changes
-    switches, numbers = [], [pools.current]
-    candidates = line_of_first[long & ((second == ord("s")) | (second == ord("t")))]
-    for row in candidates if b"usemtl" in block or b"mtllib" in block else ():
-        words = block[line_starts[row] : line_ends[row]].split(maxsplit=1)
-        name = words[1].strip().replace(HASH, b"#").decode("utf-8", "replace") if len(words) > 1 else ""
-        if words[0] == b"mtllib" and name:
-            where = _Lines(path, block, candidates, line_starts, line_ends, first_line)
-            if name not in pools.libraries:
-                pools.libraries[name] = where.number(row)
-            if len(pools.libraries) > MAX_LIBRARIES:
-                raise SceneError(f"{path}: more than {MAX_LIBRARIES} material libraries are named; use fewer")
-        elif words[0] == b"usemtl":
-            switches.append(row)
-            numbers.append(pools.materials.setdefault(name, len(pools.materials)) if name else -1)
-            if len(pools.materials) > MAX_MATERIALS:
-                raise SceneError(f"{path}: more than {MAX_MATERIALS} materials are named; use fewer")
-    pools.current = numbers[-1]
-
-    # Find where the smoothing group changes
-    smoothing_rows = line_of_first[code == ord("s") * 256 + ord(" ")]
-    smoothing = [pools.group]
-    smoothing += [_smoothing_group(block[line_starts[row] : line_ends[row]]) for row in smoothing_rows]
-    pools.group = smoothing[-1]
+    named = line_of_first[long & ((second == ord("s")) | (second == ord("t")))]
+    group_lines = line_of_first[code == ord("s") * 256 + ord(" ")]
+    changes = _read_changes(_Lines(path, block, named, line_starts, line_ends, first_line), named, group_lines, pools)
 
     face_rows: dict[str, np.ndarray] = {}
     lengths = line_ends - line_starts + 1
@@ -203,15 +201,12 @@ def _read_block(path: Path, block: bytes, first_line: int, pools: _Pools) -> int
         per_line = np.bincount(line_of_token[in_kind], minlength=len(line_ends))[lines]
         where = _Lines(path, block, lines, line_starts, line_ends, first_line)
         if kind == "f":
-            of = np.array(numbers, dtype=np.int32)[np.searchsorted(switches, lines)]
-            smooth = np.array(smoothing, dtype=np.int32)[np.searchsorted(smoothing_rows, lines)]
-            _read_faces(text, per_line, where, pools, face_rows, of, smooth)
+            _read_faces(text, per_line, where, pools, face_rows, changes)
         else:
             face_rows[kind] = lines
             _read_rows(kind, text, per_line, where, pools)
     for kind in WIDTHS:
         pools.counts[kind] += len(face_rows[kind])
-    return next_line
 
 
 def _smoothing_group(line: bytes) -> int:
@@ -245,7 +240,7 @@ class _Lines:
         return self.first_line + before.count(b"\n") + before.count(CONTINUED)
 
 
-def _read_rows(kind: str, text: bytes, per_line: np.ndarray, where: _Lines, pools: _Pools) -> None:
+def _read_rows(kind: str, text: bytes, per_line: np.ndarray, where: _Lines, pools: ObjPools) -> None:
     width = WIDTHS[kind]
     needed = 1 if kind == "vt" else width  # a texture coordinate may have only u
     if np.any(per_line < needed):
@@ -292,10 +287,9 @@ def _read_faces(
     text: bytes,
     sizes: np.ndarray,
     where: _Lines,
-    pools: _Pools,
+    pools: ObjPools,
     definitions: dict[str, np.ndarray],
-    material_of: np.ndarray,
-    smoothing: np.ndarray,
+    changes: _Changes,
 ) -> None:
     if not sizes.sum():
         return
@@ -308,7 +302,7 @@ def _read_faces(
     data = np.frombuffer(text, dtype=np.uint8)
     blank = data == ord(" ")
     starts = np.flatnonzero(~blank & np.concatenate(([True], blank[:-1])))
-    slashes = np.add.reduceat(data == ord("/"), starts, dtype=np.int64)
+    slashes = np.diff(np.searchsorted(np.flatnonzero(data == ord("/")), np.append(starts, len(data))))
     face_of_corner = np.repeat(np.arange(len(sizes)), sizes)
     values = parse_numbers(text.replace(b"/", b" "), np.int64)
     if values is None or len(values) != np.sum(slashes + 1) or np.any(slashes > 2):
@@ -332,8 +326,8 @@ def _read_faces(
         corners[:, column] = rows
     pools.corners.append(corners)
     pools.sizes.append(sizes)
-    pools.material_of.append(material_of)
-    pools.smoothing.append(smoothing)
+    pools.material_of.append(changes.materials(where.lines))
+    pools.smoothing.append(changes.smoothing(where.lines))
 
 
 def _first_malformed_face(text: bytes, sizes: np.ndarray) -> int:
@@ -342,50 +336,3 @@ def _first_malformed_face(text: bytes, sizes: np.ndarray) -> int:
         if not all(re.fullmatch(rb"[+-]?\d+(/[+-]?\d+){0,2}", token) for token in tokens[end - sizes[row] : end]):
             return row
     return 0
-
-
-def _assemble(path: Path, pools: _Pools) -> tuple[TriangleMesh, np.ndarray]:
-    """Return the mesh, and whether each vertex has no `vn`."""
-    corners = np.concatenate(pools.corners) if pools.corners else np.zeros((0, 3), dtype=np.int64)
-    sizes = np.concatenate(pools.sizes) if pools.sizes else np.zeros(0, dtype=np.int64)
-    for column, (kind, count) in enumerate(pools.counts.items()):
-        if len(corners) and corners[:, column].max() >= count:
-            raise SceneError(f"{path}: a face uses {kind} {corners[:, column].max() + 1}, and there are only {count}")
-    values = {kind: np.concatenate([np.zeros((0, WIDTHS[kind])), *rows]) for kind, rows in pools.values.items()}
-    try:
-        triangles = triangulate(sizes, values["v"][corners[:, 0]])
-    except SceneError as error:
-        raise SceneError(f"{path}: {error}") from error
-    if not len(triangles):
-        cloud = pools.counts["v"] and not len(sizes)
-        raise SceneError(f"{path}: no triangles in the file" + (f". {POINT_CLOUD}" if cloud else ""))
-    vertices, vertex_of_corner = unify_corners(corners)
-    positions = stored_positions(values["v"])
-    if not np.all(np.isfinite(positions)):
-        raise SceneError(f"{path}: a vertex position is beyond the range of float32")
-    indices = vertex_of_corner[triangles]
-    v, vt, vn = vertices.T
-
-    uvs = None
-    if np.any(vt >= 0):
-        uvs = np.zeros((len(vertices), 2), dtype=np.float32)
-        with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which is refused later
-            uvs[vt >= 0] = values["vt"][vt[vt >= 0]]
-    normals = np.zeros((len(vertices), 3))
-    normals[vn >= 0] = values["vn"][vn[vn >= 0]]
-    with np.errstate(over="ignore"):
-        lengths = np.linalg.norm(normals, axis=1)
-    absent = ~(np.isfinite(lengths) & (lengths > 0.0))
-    normals[absent], lengths[absent] = 0.0, 1.0
-    normals = (normals / lengths[:, None]).astype(np.float32)
-    if np.any(absent):
-        normals[absent] = smooth_normals(positions, v[indices])[v[absent]]
-    colors = None
-    if any(part is not None for part in pools.colors):
-        parts = [
-            np.ones_like(rows) if part is None else part
-            for rows, part in zip(pools.values["v"], pools.colors, strict=True)
-        ]
-        colors = linear_colors([*decode_srgb(np.concatenate(parts)).T])[v]
-    mesh = TriangleMesh(positions[v], indices.astype(np.int32), normals, uvs, colors, bool(np.all(absent)))
-    return mesh, absent
