@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from nrc_tracer.errors import SceneError, SceneWarning
 from nrc_tracer.imaging import read_image
@@ -22,6 +25,8 @@ from nrc_tracer.scene.model import Mesh, Scene, SceneDescription, TriangleMesh
 from nrc_tracer.scene.neural_sdf import read_sdf_snapshot
 from nrc_tracer.scene.validate import image_files, mesh_files, shapes_with_places, snapshot_files, validate
 
+DECODERS = 4
+"""Largest number of images that are decoded at once."""
 SUPPORTED = ".json, .xml, .glb, .gltf, .obj, .ply, .stl"
 
 
@@ -60,10 +65,12 @@ def load_scene(
     folder = path.parent
     attributes = _attributes(description)
     meshes, images, snapshots = dict(scene.meshes), dict(scene.images), dict(scene.snapshots)
-    for place, name in mesh_files(description):
-        if name not in meshes:
-            with _at(path, place, mesh_path(folder / name)):
-                meshes[name] = load_mesh(folder / name, attributes.get(name, ()))
+    decoding = _Decoding(folder, (name for _, name in image_files(description) if name not in images))
+    with decoding:  # images are decoded on other threads while meshes are read on this one
+        for place, name in mesh_files(description):
+            if name not in meshes:
+                with _at(path, place, mesh_path(folder / name)):
+                    meshes[name] = load_mesh(folder / name, attributes.get(name, ()))
     missing = tuple(_missing_attributes(description, meshes))
     _announce(path, missing, strict)
     if path.suffix.lower() == ".xml":
@@ -77,11 +84,35 @@ def load_scene(
             images[name] = sky_pixels()
         elif name not in images:
             with _at(path, place, folder / name):
-                images[name] = read_image(folder / name)
+                images[name] = decoding.image(name)
     scene = replace(scene, description=description, meshes=meshes, images=images, snapshots=snapshots, source=path)
     rough = coordinate_warnings(scene)
     _announce(path, rough, strict)
     return replace(scene, warnings=(*messages, *missing, *rough))
+
+
+class _Decoding:
+    """Decodes images on threads of its own while its block runs.
+
+    Args:
+        folder: The folder that names are relative to.
+        names: The names of the images.
+    """
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self._folder, self._names = folder, sorted({*names} - {SOFT_SKY})
+        self._pool = ThreadPoolExecutor(max_workers=DECODERS)
+        self._found: dict[str, Future[np.ndarray]] = {}
+
+    def __enter__(self) -> None:
+        self._found = {name: self._pool.submit(read_image, self._folder / name) for name in self._names}
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+
+    def image(self, name: str) -> np.ndarray:
+        """The pixels of an image. Raises what `read_image` raised."""
+        return self._found[name].result()
 
 
 def _announce(path: Path, messages: Sequence[str], strict: bool) -> None:

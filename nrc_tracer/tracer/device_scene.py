@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,6 +21,7 @@ from nrc_tracer.scene.memory import check_memory
 from nrc_tracer.scene.model import GroupShape, Mesh, Scene, TriangleMesh
 from nrc_tracer.tracer.accel.embree import EmbreeScene
 from nrc_tracer.tracer.accel.intersect import AccelHandles, SphereRecord
+from nrc_tracer.tracer.environment_table import environment_beside
 from nrc_tracer.tracer.interaction import HAS_COLOR, HAS_UV, INWARD, SMOOTH, ShapeRecord, Surfaces, TriangleRecord
 from nrc_tracer.tracer.scene_record import SceneRecord
 from nrc_tracer.tracer.scene_tables import Outline, PlacedEmitter, SceneTables
@@ -249,10 +252,17 @@ def _free_memory(device: str) -> int | None:
 def face_normals(positions: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Unit normals of triangles, shape [count, 3], float64; zero for triangles without area."""
     # In float64: in float32 the products of long edges overflow, and those of slivers have few digits
-    corners = positions[triangles].astype(np.float64)
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], axis=1)
-    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    return normals / np.where(lengths > 0.0, lengths, 1.0)
+    corner, a, b = (positions.take(column, axis=0).astype(np.float64) for column in triangles.T)
+    a -= corner
+    b -= corner
+    normals = np.empty((len(triangles), 3))
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        np.subtract(a[:, j] * b[:, k], a[:, k] * b[:, j], out=normals[:, i])
+    x, y, z = normals.T
+    lengths = np.sqrt(x * x + y * y + z * z)
+    lengths[~(lengths > 0.0)] = 1.0
+    normals /= lengths[:, None]
+    return normals
 
 
 def is_flat(mesh: TriangleMesh) -> bool:
@@ -286,19 +296,28 @@ class DeviceScene:
 
     def __init__(self, scene: Scene, device: str, accel: Accel) -> None:
         check_memory(geometry_size(scene), accel.value, device, _free_memory(device))
-        geometry = Geometry(scene)
-        self._device, self._outline = device, geometry.outline()
-        self.origin = geometry.origin
-        low, high = geometry.box()
-        self.box = low + self.origin, high + self.origin
-        tables = SceneTables(scene, geometry.placed, self._outline)
-        self.record = SceneRecord()
-        try:
-            self.record.surfaces = geometry.upload(device)
+        self._device, self.record = device, SceneRecord()
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            environment = environment_beside(scene, beside)
+            geometry = Geometry(scene)
+            self._outline = geometry.outline()
+            self.origin = geometry.origin
+            low, high = geometry.box()
+            self.box = low + self.origin, high + self.origin
+            with self._memory():
+                self.record.surfaces = geometry.upload(device)
+                self.record.accel = self._build_accel(geometry, device, accel)
+            tables = SceneTables(scene, geometry.placed, self._outline, environment=environment)
+        with self._memory():
             self._dress(tables)
-            self.record.accel = self._build_accel(geometry, device, accel)
+
+    @contextlib.contextmanager
+    def _memory(self) -> Iterator[None]:
+        """Turn the errors of a device that has not enough memory into `DeviceError`s."""
+        try:
+            yield
         except (MemoryError, RuntimeError) as error:
-            raise DeviceError(f"{device} has not enough memory for the scene: {error}") from error
+            raise DeviceError(f"{self._device} has not enough memory for the scene: {error}") from error
 
     def dressed(self, scene: Scene) -> DeviceScene:
         """The same geometry with the materials, textures and lights of another scene; what they share stays in its memory.
@@ -317,10 +336,8 @@ class DeviceScene:
         other.record.accel, other.record.surfaces = self.record.accel, Surfaces()
         for name in ("triangles", "normals", "uvs", "colors", "shapes"):
             setattr(other.record.surfaces, name, getattr(self.record.surfaces, name))
-        try:
+        with self._memory():
             other._dress(tables)
-        except (MemoryError, RuntimeError) as error:
-            raise DeviceError(f"{self._device} has not enough memory for the scene: {error}") from error
         return other
 
     def _dress(self, tables: SceneTables) -> None:

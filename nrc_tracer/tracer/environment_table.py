@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,9 @@ import warp as wp
 from nrc_tracer.device.structs import zero_structs
 from nrc_tracer.errors import SceneError
 from nrc_tracer.imaging.tonemap import decode_srgb
-from nrc_tracer.scene.model import EnvironmentMap
+from nrc_tracer.scene.model import EnvironmentMap, Scene
 from nrc_tracer.scene.transforms import matrix
-from nrc_tracer.tracer.environment_tree import EnvironmentTree, build_tree
+from nrc_tracer.tracer.environment_tree import EnvironmentTree, build_tree, in_row_blocks
 from nrc_tracer.tracer.lights.light import Environment, EnvironmentNode
 from nrc_tracer.tracer.texture_table import LUMINANCE, to_rgb
 
@@ -125,10 +126,23 @@ def _rotation(light: EnvironmentMap) -> np.ndarray:
     return rotation
 
 
+def environment_beside(scene: Scene, pool: Executor) -> Future[EnvironmentTable] | None:
+    """Begin to make the tables of a scene's environment map on another thread; None for a scene without one."""
+    for light in scene.description.lights:
+        if isinstance(light, EnvironmentMap):
+            return pool.submit(EnvironmentTable.of, light, scene.images[light.file])
+    return None
+
+
 def _density(pixels: np.ndarray, pole_to_pole: bool = False) -> tuple[EnvironmentTree, float]:
     """The density of sampling a map, and its mean luminance over the sphere. Values that are not finite count as black."""
-    luminance = np.nan_to_num(pixels @ LUMINANCE, nan=0.0, posinf=0.0, neginf=0.0)
-    corners = quarter_corners(luminance.astype(np.float64), pole_to_pole)
+    luminance = np.empty(pixels.shape[:2])
+
+    def take(begin: int, end: int) -> None:
+        luminance[begin:end] = np.nan_to_num(pixels[begin:end] @ LUMINANCE, nan=0.0, posinf=0.0, neginf=0.0)
+
+    in_row_blocks(take, len(pixels))
+    corners = quarter_corners(luminance, pole_to_pole)
     corners *= np.sin(np.linspace(0.0, np.pi, len(corners)))[:, None]
     across = corners[:, :-1].mean(axis=1)  # the trapezoidal rule turns these into the mean over the sphere
     return build_tree(corners), float(across.sum() / np.sin(np.linspace(0.0, np.pi, len(corners))).sum())
@@ -149,10 +163,18 @@ def quarter_corners(luminance: np.ndarray, pole_to_pole: bool = False) -> np.nda
     corners = np.empty((2 * (height - pole_to_pole) + 1, 2 * width + 1))
     # Along the rows of texels, then between them
     rows = corners[::2] if pole_to_pole else corners[1::2]
-    rows[:, 1::2] = luminance
-    rows[:, 2:-1:2] = 0.5 * (luminance[:, :-1] + luminance[:, 1:])
-    rows[:, 0] = rows[:, -1] = 0.5 * (luminance[:, 0] + luminance[:, -1])
     between = corners[1::2] if pole_to_pole else corners[2:-1:2]
-    between[:] = 0.5 * (rows[:-1] + rows[1:])
+
+    def across(begin: int, end: int) -> None:
+        values, row = luminance[begin:end], rows[begin:end]
+        row[:, 1::2] = values
+        row[:, 2:-1:2] = 0.5 * (values[:, :-1] + values[:, 1:])
+        row[:, 0] = row[:, -1] = 0.5 * (values[:, 0] + values[:, -1])
+
+    def down(begin: int, end: int) -> None:
+        np.multiply(0.5, rows[begin:end] + rows[begin + 1 : end + 1], out=between[begin:end])
+
+    in_row_blocks(across, height)
+    in_row_blocks(down, height - 1)
     corners[0], corners[-1] = rows[0], rows[-1]
     return corners

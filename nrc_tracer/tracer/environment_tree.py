@@ -7,6 +7,9 @@ which the density is bilinear as the luminance is.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +25,10 @@ MAX_CELLS = 1 << 18
 EXCESS = 0.001
 """Relative variance of luminance over density below which no cell is cut."""
 
-_ROWS = 8
+_ROWS = 32
 """Number of rows of texels that are integrated at a time."""
+THREADS = min(os.cpu_count() or 1, 8)
+"""Number of threads that integrate."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,15 @@ def build_tree(corners: np.ndarray, *, excess: float = EXCESS, max_cells: int = 
     return nodes.tree()
 
 
+def in_row_blocks(work: Callable[[int, int], None], rows: int) -> None:
+    """Call `work(begin, end)` for a few rows of an image at a time, which stay in the processor's caches, on several threads."""
+    begins = range(0, rows, _ROWS)
+    ends = (min(begin + _ROWS, rows) for begin in begins)
+    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+        for _ in pool.map(work, begins, ends):
+            pass
+
+
 class _Image:
     """Integrals over boxes of an image.
 
@@ -82,16 +96,22 @@ class _Image:
 
     def __init__(self, corners: np.ndarray) -> None:
         # Only ratios matter. Relative to the largest value, squares fit into float32, which halves the traffic of large maps
-        self.corners = (corners * (1.0 / (corners.max() or 1.0))).astype(np.float32)
+        self.corners = np.empty(corners.shape, np.float32)
         self.height, self.width = (n // 2 for n in self.corners.shape)
         self.sums = np.zeros((2, self.height + 1, self.width + 1))
-        for begin in range(0, self.height, _ROWS):  # a few rows at a time stay in the processor's caches
-            end = min(begin + _ROWS, self.height)
-            for moment, sums in zip(_moments(*_ends(self.corners[2 * begin : 2 * end + 1])), self.sums, strict=True):
+        scale = 1.0 / (corners.max() or 1.0)
+
+        def take(begin: int, end: int) -> None:
+            rows = slice(2 * begin, 2 * end + 1)  # the last is the first of the next rows, with the same values
+            self.corners[rows] = corners[rows] * scale
+            for moment, sums in zip(_moments(*_ends(self.corners[rows])), self.sums, strict=True):
                 quarters = moment.reshape(end - begin, 2, self.width, 2)
                 pairs = quarters[:, 0] + quarters[:, 1]
-                sums[begin + 1 : end + 1, 1:] = 0.25 * (pairs[..., 0] + pairs[..., 1])
-        np.cumsum(self.sums, axis=2, out=self.sums)
+                added = sums[begin + 1 : end + 1, 1:]
+                added[:] = 0.25 * (pairs[..., 0] + pairs[..., 1])
+                np.cumsum(added, axis=1, out=added)
+
+        in_row_blocks(take, self.height)
         np.cumsum(self.sums, axis=1, out=self.sums)
 
     def crosses(self, boxes: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ alone would starve a lamp in a room whose scene has a bright sky outside.
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,6 +61,8 @@ class LightTable:
     origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
     uploaded: UploadedEnvironment | None = None
     """An environment map that is on the device already; after `upload`, the scene's."""
+    prepared: Future[EnvironmentTable] | None = None
+    """The tables of the scene's environment map, if another thread makes them."""
     _records: list[np.ndarray] = field(default_factory=list)  # an array of records for each emitter
     _powers: list[np.ndarray] = field(default_factory=list)
     _bounds: list[LightBounds] = field(default_factory=list)  # of local lights
@@ -138,7 +141,11 @@ class LightTable:
                 self._claim_background()
                 image = self.scene.images[light.file]
                 known = self.uploaded is not None and self.uploaded.fits(light, image)
-                table = self.uploaded.turned(light) if self.uploaded and known else EnvironmentTable.of(light, image)
+                table: EnvironmentTable | UploadedEnvironment
+                if self.uploaded and known:
+                    table = self.uploaded.turned(light)
+                else:
+                    table = EnvironmentTable.of(light, image) if self.prepared is None else self.prepared.result()
                 self._environment = table
                 record = self._new(LightKind.ENVIRONMENT, 1.0)
                 power = np.pi * disk * table.mean_luminance * light.scale

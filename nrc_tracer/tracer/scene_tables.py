@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from nrc_tracer.scene.model import GroupShape, Instance, Scene, Shape
 from nrc_tracer.tracer.bsdf.lobe import Materials
+from nrc_tracer.tracer.environment_table import EnvironmentTable
 from nrc_tracer.tracer.interaction import HAS_COLOR, HAS_UV
 from nrc_tracer.tracer.light_table import LightTable
 from nrc_tracer.tracer.lights.light import Lights
@@ -65,6 +67,7 @@ class SceneTables:
         placed: Its shapes, instances one by one.
         outline: What they depend on in its geometry.
         before: The tables of the scene before an edit, on the same device: textures and environment maps that are the same stay.
+        environment: The tables of its environment map, if another thread makes them.
 
     Attributes:
         materials: Number of each shape's material, int32 [shapes].
@@ -76,7 +79,13 @@ class SceneTables:
     """
 
     def __init__(
-        self, scene: Scene, placed: Sequence[GroupShape], outline: Outline, *, before: SceneTables | None = None
+        self,
+        scene: Scene,
+        placed: Sequence[GroupShape],
+        outline: Outline,
+        *,
+        before: SceneTables | None = None,
+        environment: Future[EnvironmentTable] | None = None,
     ) -> None:
         self._scene = scene
         self._uploaded: Textures | None = None
@@ -88,7 +97,7 @@ class SceneTables:
         self._material_table = MaterialTable(scene, self._textures)
         known = None if before is None else before._light_table.uploaded
         self._light_table: LightTable = LightTable(
-            scene, self._textures, outline.center, outline.radius, outline.origin, uploaded=known
+            scene, self._textures, outline.center, outline.radius, outline.origin, uploaded=known, prepared=environment
         )
         self.lights = np.full(len(placed), -1, np.int32)
         for emitter in outline.emitters:
