@@ -11,7 +11,8 @@ import numpy as np
 from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.files.reading import reading
 from nrc_tracer.scene.model import TriangleMesh
-from nrc_tracer.scene.obj_format import ObjMesh, read_obj, read_obj_with_materials
+from nrc_tracer.scene.obj_format import read_obj, read_obj_with_materials
+from nrc_tracer.scene.obj_pools import ObjMesh
 from nrc_tracer.scene.ply_format import read_ply
 from nrc_tracer.scene.serialized_format import read_serialized
 from nrc_tracer.scene.stl_format import read_stl

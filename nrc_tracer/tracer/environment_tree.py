@@ -96,8 +96,8 @@ class _Image:
 
     def __init__(self, corners: np.ndarray) -> None:
         # Only ratios matter. Relative to the largest value, squares fit into float32, which halves the traffic of large maps
-        self.corners = np.empty(corners.shape, np.float32)
-        self.height, self.width = (n // 2 for n in self.corners.shape)
+        self.corners: np.ndarray = np.empty(corners.shape, np.float32)
+        self.height, self.width = corners.shape[0] // 2, corners.shape[1] // 2
         self.sums = np.zeros((2, self.height + 1, self.width + 1))
         scale = 1.0 / (corners.max() or 1.0)
 
