@@ -52,6 +52,8 @@ class EnvironmentTable:
         pixels = np.maximum(pixels, 0.0).astype(np.float32)
         rotation = _rotation(light)
         pole_to_pole = light.rows == "pole_to_pole" and len(pixels) > 1  # a single row is constant either way
+        if pole_to_pole and len(pixels) == 2:  # Mitsuba, whose rows these are, needs three and repeats the last
+            pixels = np.concatenate((pixels, pixels[-1:]))
         return cls(pixels, rotation, light.scale, *_density(pixels, pole_to_pole), pole_to_pole)
 
     @classmethod

@@ -36,7 +36,6 @@ SENSOR = '<sensor type="perspective"/>'
         ('<shape type="sphere"><point name="center" x="1"/></shape>', "center needs x, y and z"),
         ('<shape type="sphere"><point name="center" value="1 2"/></shape>', "must have 1 or 3 numbers, not 2"),
         ('<shape type="sphere"><boolean name="flip_normals" value="1"/></shape>', 'must be "true" or "false"'),
-        ('<shape type="sphere"><float name="a" value="1"/><float name="a" value="1"/></shape>', 'has "a" twice'),
         ('<shape type="sphere" id="a"/><shape type="cube" id="a"/>', 'the id "a" is taken by'),
         ('<shape type="sphere"><transform name="to_world"><matrix value="1 2 3"/></transform></shape>', "not 3"),
         ('<shape type="sphere"><transform name="to_world"><scale value="0"/></transform></shape>', "singular"),

@@ -138,6 +138,50 @@ def test_the_bsdfs_in_an_unknown_one_are_kept(read):
         assert mean(found) == pytest.approx(expected)
 
 
+RED = '<rgb name="reflectance" value="1 0 0"/>'
+GREEN = '<texture type="checkerboard" name="reflectance" id="squares"/>'
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (RED + '<rgb name="reflectance" value="0.5"/>', 0.5),
+        (RED + GREEN, "squares"),
+        (GREEN + RED, (1.0, 0.0, 0.0)),
+        ('<texture type="checkerboard" name="reflectance" id="other"/>' + GREEN, "squares"),
+        ('<ref name="reflectance" id="gone_later"/>' + RED, (1.0, 0.0, 0.0)),
+        (RED + '<ref name="reflectance" id="gone_later"/>', "gone_later"),
+    ],
+)
+def test_of_a_parameter_given_twice_the_last_value_is_used(read, given, expected):
+    """As in Mitsuba 0.6; later versions refuse such a file."""
+    top = '<texture type="checkerboard" id="gone_later"/>'
+    description, warnings = read(top + sphere(f'<bsdf type="diffuse">{given}</bsdf>'))
+    found = description.materials[description.shapes[0].material]
+    assert found == Diffuse(reflectance=expected, two_sided=False)
+    assert warnings == ('scene.xml:2: bsdf "diffuse" has "reflectance" twice (also in line 2); the last one is used',)
+
+
+def test_nested_objects_may_share_a_name(read):
+    """The materials of a mixture are no values of one parameter."""
+    parts = '<bsdf type="diffuse" name="bsdf"/><bsdf type="plastic" name="bsdf"/>'
+    found, _, _ = material(read, f'<bsdf type="blendbsdf"><float name="weight" value="0.5"/>{parts}</bsdf>')
+    assert isinstance(found, Blend)
+    assert len(set(found.materials)) == 2
+
+
+@pytest.mark.parametrize("plugin", ["roughconductor", "roughdielectric", "roughplastic"])
+@pytest.mark.parametrize("distribution", ["phong", "as"])
+def test_distributions_of_older_formats_become_beckmann(read, plugin, distribution):
+    """Their roughness was made to match that of Beckmann's distribution."""
+    xml = f'<bsdf type="{plugin}"><string name="distribution" value="{distribution}"/><float name="alpha" value="0.2"/></bsdf>'
+    found, _, warnings = material(read, xml, "0.6.0")
+    assert (found.distribution, found.alpha) == ("beckmann", 0.2)
+    assert warnings == (
+        f'scene.xml:2: bsdf "{plugin}": distribution "{distribution}" is not supported; beckmann is used',
+    )
+
+
 def test_hints_have_no_empty_names(read):
     """The list of known names in a warning omits children without a name, such as a bump map's texture."""
     _, _, warnings = material(

@@ -34,6 +34,8 @@ def with_map(pixels, **options):
 
 def bilinear(pixels, w, rows="centered"):
     """The map in local directions: u = atan2(x, -z) / 2 pi, v = acos(y) / pi, bilinear, clamped at the poles."""
+    if rows == "pole_to_pole" and len(pixels) == 2:
+        pixels = pixels[[0, 1, 1]]  # as in Mitsuba
     height, width, _ = pixels.shape
     u, v = np.arctan2(w[:, 0], -w[:, 2]) / (2.0 * np.pi), np.arccos(np.clip(w[:, 1], -1.0, 1.0)) / np.pi
     x, y = u * width - 0.5, v * height - 0.5 if rows == "centered" else v * (height - 1)
@@ -81,6 +83,15 @@ def test_look_up_is_bilinear_in_local_directions(to_world, rows, rng):
     expected = 2.5 * bilinear(pixels, local, rows)
     # The azimuth is off by eps / sin(theta) of a turn of 10 texels
     np.testing.assert_allclose(emission(on, (0, 0, 0), w)[inner, :3], expected[inner], atol=2.5 * 10 * 8 * EPS / 0.0175)
+
+
+def test_two_rows_from_pole_to_pole_are_three(rng):
+    """Mitsuba, whose rows these are, needs at least three rows, and repeats the last one of two."""
+    pixels, w = rng.random((2, 4, 3)).astype(np.float32), random_directions(rng, 500)
+    found, expected = (
+        emission(with_map(rows, rows="pole_to_pole"), (0, 0, 0), w) for rows in (pixels, pixels[[0, 1, 1]])
+    )
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("to_world", [(), TURNED], ids=["plain", "turned"])

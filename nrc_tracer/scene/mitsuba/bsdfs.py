@@ -53,6 +53,9 @@ REFLECTANCES = (
 )
 """Parameters that give a bsdf of an unknown kind its colour, the best one first."""
 
+OLDER_DISTRIBUTIONS = ("phong", "as")
+"""Distributions of microfacets in the formats 0.x, where alpha means about what it does for Beckmann's."""
+
 
 @dataclass
 class BsdfReader:
@@ -345,6 +348,11 @@ class BsdfReader:
         if not rough:
             return "ggx"  # unused
         node.ignore("sample_visible")
+        given = node.properties.get("distribution")
+        if given is not None and str(given.value).lower() in OLDER_DISTRIBUTIONS:
+            node.ignore("distribution")
+            self.document.warn(given.place, f'{node}: distribution "{given.value}" is not supported; beckmann is used')
+            return "beckmann"
         return node.choice("distribution", "beckmann", ("beckmann", "ggx"))
 
     def _roughness(self, node: Node) -> Scalar | tuple[Scalar, Scalar]:

@@ -18,8 +18,7 @@ from nrc_tracer.errors import SceneError, nearest
 from nrc_tracer.files.reading import reading
 from nrc_tracer.scene.mitsuba import values
 from nrc_tracer.scene.mitsuba.node import Flat, Node, Place, Property, Wavelengths
-from nrc_tracer.scene.mitsuba.sky.bake import SUN_APERTURE
-from nrc_tracer.scene.model import Matrix, Scale, Translate
+from nrc_tracer.scene.mitsuba.older_formats import upgrade
 
 MAX_INCLUDES = 16
 """Largest number of files that include each other."""
@@ -70,6 +69,10 @@ class Document:
         for name, place in node.unknown():
             self.warn(place, f'{node} has no parameter "{name}"{nearest(name, node.known)}; it is ignored')
 
+    def warn_twice(self, node: Node, name: str, first: Place, last: Place) -> None:
+        """Warn about a parameter that is given twice."""
+        self.warn(last, f'{node} has "{name}" twice (also in line {first.line}); the last one is used')
+
     def resolve(self, node: Node) -> Node:
         """Follow a reference; any other node is returned unchanged.
 
@@ -94,10 +97,12 @@ class Document:
         return [child for child in resolved if child.tag == tag]
 
     def child(self, node: Node, name: str) -> Node | None:
-        """Return the child that is the value of a parameter, with a reference followed."""
+        """Return the child that is the value of a parameter, with a reference followed; of several, the last, with a warning."""
         node.known.add(name)
-        found = next((child for child in node.children if child.name == name), None)
-        return None if found is None else self.resolve(found)
+        found = [child for child in node.children if child.name == name]
+        if len(found) > 1:
+            self.warn_twice(node, name, found[0].place, found[-1].place)
+        return self.resolve(found[-1]) if found else None
 
     def file_name(self, node: Node, name: str = "filename") -> str:
         """Return a file name relative to the main file's folder, or an absolute one.
@@ -128,7 +133,7 @@ def read_document(path: Path, parameters: Mapping[str, str] | None = None) -> Do
         parameters: Values for `$name`s, which override the <default>s of the file.
 
     Raises:
-        SceneError: A file is missing or malformed, an id or a property is defined twice, or a given parameter is not used.
+        SceneError: A file is missing or malformed, an id is defined twice, or a given parameter is not used.
     """
     document = Document(path, Node("scene", "", "", "", Place(path, 1)))
     given = dict(parameters or {})
@@ -202,7 +207,7 @@ class _Parser:
             if isinstance(child.tag, str):
                 self._child(node, child, Place(place.file, child.sourceline or place.line))
         if self.major < 3:
-            _upgrade(node)
+            upgrade(node)
         return node
 
     def _child(self, node: Node, element: etree._Element, place: Place) -> None:
@@ -214,10 +219,14 @@ class _Parser:
         if not is_object and tag != "transform" and any(isinstance(child.tag, str) for child in element):
             place.fail(f"<{tag}> cannot contain other elements")
         if is_object:
-            node.children.append(self._object(element, place))
+            child = self._object(element, place)
+            self._drop_earlier(node, child.name, place, also_children=False)
+            node.children.append(child)
         elif tag == "ref":
             self._check(element, attributes, place, {"id", "name"}, {"id"})
-            node.children.append(Node("ref", "", attributes["id"], self._name(attributes), place))
+            name = self._name(attributes)
+            self._drop_earlier(node, name, place, also_children=False)
+            node.children.append(Node("ref", "", attributes["id"], name, place))
         elif tag == "default":
             self._check(element, attributes, place, {"name", "value"}, {"name", "value"})
             self.names.add(attributes["name"])
@@ -240,9 +249,21 @@ class _Parser:
         else:
             item = Property(tag, self._value(element, attributes, place), place)
             name = self._name(attributes)
-            if name in node.properties:
-                place.fail(f'{node} has "{name}" twice (also in line {node.properties[name].place.line})')
+            self._drop_earlier(node, name, place, also_children=True)
             node.properties[name] = item
+
+    def _drop_earlier(self, node: Node, name: str, place: Place, *, also_children: bool) -> None:
+        """Remove the value that a parameter of a plugin has already, with a warning: it is given once more at `place`.
+
+        The formats 0.x use the last value, and format 3 refuses the file. Several nested objects may have one name, such as the
+        materials of a mixture, so `Document.child` decides about those.
+        """
+        earlier = [node.properties.pop(name).place] if name in node.properties else []
+        if also_children:
+            earlier += [child.place for child in node.children if child.name == name]
+            node.children = [child for child in node.children if child.name != name]
+        if earlier:
+            self.document.warn_twice(node, name, earlier[0], place)
 
     def _value(self, element: etree._Element, attributes: dict[str, str], place: Place) -> Any:
         """Parse the value of a property."""
@@ -363,37 +384,3 @@ def _parse(path: Path) -> etree._Element:
     if root.getroottree().docinfo.doctype:
         raise SceneError(f"{path}: a document type (<!DOCTYPE>) is not allowed in a scene file")
     return root
-
-
-def _upgrade(node: Node) -> None:
-    """Convert properties whose meaning, not only their spelling, has changed since formats 0.5 and 0.6."""
-    items = node.properties
-    if node.plugin == "diffuse" and "diffuse_reflectance" in items:
-        items["reflectance"] = items.pop("diffuse_reflectance")
-    for child in node.children:
-        if node.plugin == "diffuse" and child.name == "diffuse_reflectance":
-            child.name = "reflectance"
-    if node.tag == "emitter" and node.plugin in ("sunsky", "sky", "sun"):
-        _upgrade_sky(items, node.place)
-    names = ("uoffset", "voffset", "uscale", "vscale")
-    if node.tag == "texture" and any(name in items and items[name].tag == "float" for name in names):
-        place = next(items[name].place for name in names if name in items)
-        number = {name: items.pop(name).value if name in items else float(name.endswith("scale")) for name in names}
-        steps = (
-            Translate(value=(number["uoffset"], number["voffset"], 0.0)),
-            Scale(value=(number["uscale"], number["vscale"], 1.0)),
-        )
-        items["to_uv"] = Property("transform", steps, place)
-
-
-def _upgrade_sky(items: dict[str, Property], place: Place) -> None:
-    """Convert a sky of formats 0.5 and 0.6, which have y up and south along +z, and state the size of the sun as a factor."""
-    frame = Matrix(value=((0.0, -1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)))
-    given = items.get("to_world")
-    if given is None or given.tag == "transform":
-        items["to_world"] = Property(
-            "transform", (frame, *(given.value if given else ())), given.place if given else place
-        )
-    if "sun_radius_scale" in items and items["sun_radius_scale"].tag == "float":
-        factor = items.pop("sun_radius_scale")
-        items["sun_aperture"] = Property("float", SUN_APERTURE * factor.value, factor.place)

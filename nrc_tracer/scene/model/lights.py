@@ -49,7 +49,8 @@ class EnvironmentMap(Model, tag="environment"):
     width from the left, as in Mitsuba: u = atan2(x, -z) / 2 pi, v = acos(y) / pi.
 
     `rows` states where the image's rows lie: `centered` in equal bands of the polar angle, as usual, or `pole_to_pole`, with the
-    first row at one pole and the last row at the other one, as in Mitsuba. Columns are always centered.
+    first row at one pole and the last row at the other one, as in Mitsuba, which repeats the last one of only two rows. Columns
+    are always centered.
     """
 
     file: str
