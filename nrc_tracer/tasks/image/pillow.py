@@ -1,7 +1,7 @@
 """JPEG, PNG, BMP, TGA, WebP, GIF and rare kinds of TIFF through Pillow, or through pyvips where Pillow takes too much memory.
 
 Pillow always decodes a whole image, with four bytes per colour pixel; no option makes it stream. So the size in the header is
-compared with the memory budget first, and larger images need pyvips, which streams.
+compared with the memory budget first, and larger images need pyvips, which streams all formats but a few.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from nrc_tracer.tasks.image.decoded import Decoder, check_size
 from nrc_tracer.tasks.image.memory import format_size
 
 FORMATS = ("PNG", "JPEG", "BMP", "TGA", "WEBP", "GIF")
+WHOLE = ("GIF", "WEBP")
+"""Formats that libvips, too, decodes as a whole, whatever the budget. Its decoder of GIF ends the process if memory runs out."""
 BAND_PIXELS = 2**22
 """Approximate number of pixels per block."""
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I": 4, "F": 4}
@@ -37,7 +39,7 @@ def open_with_pillow(
         notes: Remarks for the user, to which others are added.
 
     Raises:
-        DataError: The file is not an image, or decoding it exceeds the budget and pyvips is not installed.
+        DataError: The file is not an image, or decoding it exceeds the budget, and pyvips is not installed or cannot help.
     """
     import PIL.Image
 
@@ -52,6 +54,11 @@ def open_with_pillow(
     needed = width * height * _BYTES.get(image.mode, 4)
     if needed > memory:
         image.close()
+        if image.format in WHOLE:
+            raise DataError(
+                f"{name}: {width} x {height} pixels take {format_size(needed)} to decode, as a {image.format} is decoded as a "
+                f"whole, but only {format_size(memory)} may be used; give a larger --memory, or convert it to TIFF or PNG"
+            )
         decoder = _open_with_vips(path, name, width, height, needed, memory)
         decoder.orientation = orientation
         return decoder

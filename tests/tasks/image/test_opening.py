@@ -259,6 +259,24 @@ def test_pyvips_decodes_in_strips(tmp_path, monkeypatch):
         open_source(tmp_path / "b.png", 1000)
 
 
+@pytest.mark.parametrize("kind", ["GIF", "WEBP"])
+def test_formats_that_are_decoded_as_a_whole_keep_to_the_budget(tmp_path, kind):
+    """They are refused above it, also where pyvips is installed: libvips does not decode them in strips."""
+    PIL.Image.fromarray(_pixels(np.uint8)).convert("P" if kind == "GIF" else "RGB").save(tmp_path / "a", kind)
+    with pytest.raises(DataError, match=f"as a {kind} is decoded as a whole"):
+        open_source(tmp_path / "a", 1000)
+
+
+def test_a_small_gif_with_a_huge_canvas_is_refused(tmp_path):
+    """libvips would allocate 17 GB for these 43 bytes, and end the process where it cannot."""
+    PIL.Image.new("P", (1, 1)).save(tmp_path / "a.gif")
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    data[6:10] = b"\xff" * 4
+    (tmp_path / "a.gif").write_bytes(data)
+    with pytest.raises(DataError, match="65535 x 65535 pixels take"):
+        open_source(tmp_path / "a.gif", GIB)
+
+
 def test_the_limit_of_pillow_is_restored(tmp_path, monkeypatch):
     """Pillow's limit on pixels is lifted only during the call."""
     monkeypatch.setitem(sys.modules, "pyvips", None)
