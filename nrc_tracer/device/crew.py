@@ -11,6 +11,7 @@ first item alone does all the work if no other one comes**.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import platform
@@ -27,6 +28,9 @@ FUTEX = {"x86_64": 202, "aarch64": 98}
 
 MOST_ITEMS = 256
 """Largest number of items of a job."""
+
+LONGEST_JOB = 5.0
+"""Longest time for which the interpreter's exit waits for a job, or for a thread to end [s]."""
 
 _WORDS = 32
 """The place of the 64-bit words of a mailbox, after its counters [64-bit words]."""
@@ -151,7 +155,7 @@ class Native:
 class Crew:
     """Threads that run the items of one job at a time, beside the caller's thread. See the module.
 
-    They end when the crew is no longer in use.
+    They end when the crew is no longer in use, or at the interpreter's exit.
 
     Args:
         helpers: Number of threads; fewer where the system allows no more.
@@ -171,8 +175,11 @@ class Crew:
         self._lead = Native([_record(_lead_kernel, box, helpers)])
         serve = Native([_record(_serve_kernel, box, item, 0) for item in range(1, helpers + 1)])
         self._job: tuple[Native, int] | None = None
-        started: list[threading.Thread] = []
-        weakref.finalize(self, _dismiss, box, self._memory, self._lead, started, self._process)
+        self._started = started = list[threading.Thread]()
+        self._box = box
+        self._finalizer = weakref.finalize(self, _dismiss, box, self._memory, self._lead, self._process)
+        self._finalizer.atexit = False  # `close` does its work, once no job is under way
+        _crews.add(self)
         for item in range(helpers):
             thread = threading.Thread(
                 target=_run_helper, args=(serve, item, self._memory), name=f"nrc-crew-{item}", daemon=True
@@ -200,6 +207,26 @@ class Crew:
         finally:
             self._lock.release()
 
+    def close(self) -> None:
+        """End the threads once the job that is under way is done. Later jobs are done by their callers alone."""
+        if self._process != os.getpid() or not self._lock.acquire(timeout=LONGEST_JOB):
+            return
+        self._finalizer.detach()
+        _dismiss(self._box, self._memory, self._lead, self._process)  # the lock is kept
+        for thread in self._started:
+            thread.join(timeout=LONGEST_JOB)
+
+
+_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
+"""All crews."""
+
+
+@atexit.register
+def _close_all() -> None:
+    """End all threads, before the native code that they run is unloaded."""
+    for crew in list(_crews):
+        crew.close()
+
 
 @cache
 def has_crews() -> bool:
@@ -221,13 +248,14 @@ def _run_helper(native: Native, item: int, memory: object) -> None:
     del memory
 
 
-def _dismiss(box: int, memory: object, lead: Native, threads: list[threading.Thread], process: int) -> None:
-    """End the threads of a crew, whose mailbox is at `box` in `memory`."""
+def _dismiss(box: int, memory: object, lead: Native, process: int) -> None:
+    """Tell the threads of a crew, whose mailbox is at `box` in `memory`, to end.
+
+    Does not wait for them: a garbage collection may call this on any thread, with locks that a thread needs in order to end.
+    """
     if process != os.getpid():  # after a fork there are no threads
         return
     ctypes.c_uint64.from_address(box + 8 * (_WORDS + 4)).value = 0  # no item
     ctypes.c_int32.from_address(box + 4 * 48).value = 1
     lead.run(0)
-    for thread in threads:
-        thread.join()
     del memory

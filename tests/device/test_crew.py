@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -119,6 +121,53 @@ def test_the_threads_end_with_the_last_reference_to_their_launcher():
     for thread in own:
         thread.join(timeout=30)
         assert not thread.is_alive()
+
+
+def test_a_collection_waits_for_no_thread():
+    """It may come while its thread holds a lock that other threads need in order to end."""
+    ended = threading.Event()
+
+    def collect():
+        crew = Crew(1)
+        Job(2).run(crew, 2)
+        with threading._active_limbo_lock:
+            del crew
+            gc.collect()
+        ended.set()
+
+    threading.Thread(target=collect, daemon=True).start()
+    assert ended.wait(timeout=60)
+
+
+AT_EXIT = """
+import atexit, threading, time
+
+def report():  # after all that is registered later
+    before = job.done.sum(axis=0).min()
+    time.sleep(0.05)
+    print(sum("nrc-crew" in t.name for t in threading.enumerate()), before < job.done.sum(axis=0).min())
+
+atexit.register(report)
+from nrc_tracer.device.crew import Crew
+from nrc_tracer.device.launch import initialize
+from tests.device.test_crew import Job
+initialize()
+crew, job = Crew(3), Job(4)
+
+def work():
+    while True:
+        job.run(crew, 4)
+
+threading.Thread(target=work, daemon=True).start()
+while job.done.sum() < 100_000:
+    time.sleep(0.01)
+"""
+
+
+def test_threads_end_at_exit_while_a_daemon_works():
+    """Its jobs go on without them until the process ends."""
+    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 True\n", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
