@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from nrc_tracer.scene.enclosure import glowing_enclosure
 from nrc_tracer.scene.fitted import Part, fitted_camera, soft_sky
 from nrc_tracer.scene.gltf.cameras import DEFAULT_ASPECT, film_of, read_camera
 from nrc_tracer.scene.gltf.document import Document
@@ -37,6 +38,9 @@ SAME_SIZE = 0.01
 INSTANCED = 256
 """Number of triangles from which on a mesh of several nodes is instanced; smaller ones are repeated."""
 
+MOST_NAMES = 4
+"""Largest number of shapes that a note names."""
+
 
 class GltfScene(NamedTuple):
     """The result of `read_gltf`.
@@ -61,8 +65,9 @@ def read_gltf(path: str | Path) -> GltfScene:
     """Read a glTF 2.0 file, JSON or GLB, with the buffers and images in it and beside it.
 
     The default scene is read: its cameras, its lights (and the environment map NAME.sky.exr beside the file), and its meshes. A
-    large mesh is instanced if several nodes share it. A scene without a camera gets a fitted one, and a scene that its own light
-    does not light (`is_lit`) gets a soft sky. Animations, skins and morph targets are left out: meshes have their modelled shape.
+    large mesh is instanced if several nodes share it. A scene without a camera gets a fitted one. A scene that its own light
+    does not light (`is_lit`) gets a soft sky; where the scene shuts the sky out, the shapes around it glow (`glowing_enclosure`).
+    Animations, skins and morph targets are left out: meshes have their modelled shape.
 
     Raises:
         SceneError: Something is missing, malformed, or requires an extension that is not supported; the message has file and
@@ -119,11 +124,22 @@ def read_gltf(path: str | Path) -> GltfScene:
         shapes=tuple(shapes),
         lights=tuple(lights),
     )
-    if not is_lit(Scene(description, meshes.meshes, images.images)):
+    scene = Scene(description, meshes.meshes, images.images)
+    if not is_lit(scene):
         emitting = any(primitive.material.emission is not None for index in placed for primitive in meshes.read(index))
         why = "the file's own light does not light the scene" if lights or emitting else "there is no light"
-        description = msgspec.structs.replace(description, lights=(*lights, soft_sky()))
-        notes.append(f"{document.path}: {why}; a soft sky was added")
+        enclosure = glowing_enclosure(scene) if cameras else None  # a fitted camera stands under the sky
+        if enclosure is None:
+            description = msgspec.structs.replace(description, lights=(*lights, soft_sky()))
+            notes.append(f"{document.path}: {why}; a soft sky was added")
+        else:
+            description = enclosure.description
+            around = ", ".join(f'"{name}"' for name in enclosure.names[:MOST_NAMES])
+            more = f" and {len(enclosure.names) - MOST_NAMES} more" if len(enclosure.names) > MOST_NAMES else ""
+            notes.append(
+                f"{document.path}: {why}, and a sky would not reach what the camera sees; the shapes around it ({around}{more}) "
+                "glow in their own colours"
+            )
     return GltfScene(description, meshes.meshes, images.images, tuple(document.warnings), tuple(notes))
 
 
