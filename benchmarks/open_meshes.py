@@ -1,9 +1,8 @@
 """Holes in the decoded surfaces of public meshes that are open or broken: edges without exactly two triangles.
 
-    python -m benchmarks.open_meshes FOLDER_OR_FILE... [--cells 64 192 256 512] [--finest 3] [--steps 400] [--json FILE]
+    python -m benchmarks.open_meshes FOLDER_OR_FILE... [--cells 64 192 256 512] [--steps 400] [--json FILE]
 
-Each mesh is learnt briefly, and its surface is extracted with several numbers of cells; `--finest` limits how many meshes are
-extracted with the largest one.
+Each mesh is learnt briefly, and its surface is extracted with several numbers of cells.
 """
 
 from __future__ import annotations
@@ -63,7 +62,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--cells", nargs="+", type=int, default=[64, 192, 256, 512])
-    parser.add_argument("--finest", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -71,9 +69,8 @@ def main() -> None:
     results: list[dict] = []
     print(f"{'mesh':<24}{'triangles':>10}{'open edges':>12}   open edges of the surface")
     for path in mesh_files(arguments.paths):
-        cells = arguments.cells if len(results) < arguments.finest else arguments.cells[:-1]
         try:
-            result = measure(path, cells, arguments.steps)
+            result = measure(path, arguments.cells, arguments.steps)
         except DataError as error:  # such as a flat mesh, which has no inside
             print(f"{path.name:<24}{error}", flush=True)
             continue
