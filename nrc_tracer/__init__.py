@@ -20,7 +20,7 @@ from nrc_tracer.version import __version__
 
 if TYPE_CHECKING:
     from nrc_tracer import tasks
-    from nrc_tracer.cache import RadianceCache
+    from nrc_tracer.cache import RadianceCache, VoxelCache
     from nrc_tracer.imaging import Image, read_image, rel_mse
     from nrc_tracer.live.viewing import view
     from nrc_tracer.scene.json_format import write_json
@@ -42,6 +42,7 @@ __all__ = [
     "SceneDescription",
     "SceneError",
     "SceneWarning",
+    "VoxelCache",
     "__version__",
     "load_scene",
     "read_image",
@@ -58,6 +59,7 @@ _HOMES = {
     "Renderer": "nrc_tracer.tracer",
     "Scene": "nrc_tracer.scene.model",
     "SceneDescription": "nrc_tracer.scene.model",
+    "VoxelCache": "nrc_tracer.cache",
     "load_scene": "nrc_tracer.scene.load",
     "read_image": "nrc_tracer.imaging",
     "rel_mse": "nrc_tracer.imaging",

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nrc_tracer.cache.cache import RadianceCache
     from nrc_tracer.cache.options import CacheOptions
+    from nrc_tracer.cache.voxel_cache import VoxelCache, VoxelOptions
 
-__all__ = ["CacheOptions", "RadianceCache"]
+__all__ = ["CacheOptions", "RadianceCache", "VoxelCache", "VoxelOptions"]
 
-_HOMES = {"CacheOptions": "options", "RadianceCache": "cache"}
+_HOMES = {
+    "CacheOptions": "options",
+    "RadianceCache": "cache",
+    "VoxelCache": "voxel_cache",
+    "VoxelOptions": "voxel_cache",
+}
 
 
 def __getattr__(name: str) -> Any:

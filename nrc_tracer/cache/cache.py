@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from nrc_tracer.cache.cache_file import IN_MEMORY, CacheFile, CacheMetadata, read_cache_file
+from nrc_tracer.cache.cache_file import IN_MEMORY, CacheFile, CacheMetadata, StoredCache, read_cache_file
 from nrc_tracer.cache.features import DIFFUSE, SPECULAR
 from nrc_tracer.cache.network import Network, network_config
 from nrc_tracer.cache.options import CacheOptions
@@ -28,6 +28,7 @@ from nrc_tracer.cache.state import CacheState, ImageState
 from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.errors import CacheError
 from nrc_tracer.nn import Model, Trainer, load_training, save_training
+from nrc_tracer.nn.snapshot_format import SnapshotBytes
 from nrc_tracer.nn.snapshot_writing import inference_to_bytes, training_to_bytes
 from nrc_tracer.nn.training_counters import TrainingCounters
 
@@ -93,19 +94,15 @@ class RadianceCache:
             ConfigError, CacheError: The configuration is not one of a cache, or the cache is on another device.
             DeviceError: The device or the backend is not available.
         """
-        low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
         if self._file is not None:
             self._network, self._file = self._load_network(self._file, device, threads), None
-        fits = bool(np.all(low >= self.low) and np.all(high <= self.low + self.size))
-        if self._network is not None and fits:
+        if self._network is not None and self._holds(low, high):
             if self.model.device != find_torch_device(device):
                 raise CacheError(
                     f"the cache is on {self.model.device}; save it, and load it for a renderer on {device}"
                 )
             return True
-        extent = float(np.max(high - low)) or 1.0
-        self.size = extent * (1.0 + 2.0 * MARGIN)
-        self.low = 0.5 * (low + high) - 0.5 * self.size
+        self._enclose(low, high)
         config, precision = network_config(self.options, self.size), self.options.precision
         self._network = Network.build(
             self.options, config, device=device, threads=threads, seed=seed, precision=precision
@@ -113,6 +110,20 @@ class RadianceCache:
         self.gain = self.scale = 0.0
         self.state = CacheState()
         return False
+
+    def _holds(self, low: ArrayLike, high: ArrayLike) -> bool:
+        """Whether the cache's cube holds a scene with these corners."""
+        return bool(np.all(np.asarray(low) >= self.low) and np.all(np.asarray(high) <= self.low + self.size))
+
+    def _enclose(self, low: ArrayLike, high: ArrayLike) -> None:
+        """Take the cube around a scene with these corners."""
+        low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+        extent = float(np.max(high - low)) or 1.0
+        self.size = extent * (1.0 + 2.0 * MARGIN)
+        self.low = 0.5 * (low + high) - 0.5 * self.size
+
+    def look_from(self, eye: ArrayLike) -> None:
+        """Take note of the camera's position [scene units], before an image; a network does not depend on it."""
 
     @property
     def is_begun(self) -> bool:
@@ -138,6 +149,19 @@ class RadianceCache:
     def is_trained(self) -> bool:
         """Whether the cache has taken a training step."""
         return self.is_begun and self.trainer.steps > 0
+
+    def numbers(self) -> dict[str, Any]:
+        """Statistics of the network for reports, as JSON data."""
+        trainer = self.trainer
+        return {
+            "encoding": self.options.encoding,
+            "training_steps": trainer.steps,
+            "skipped_steps": trainer.skipped_steps,
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """The properties of the network that determine an image's bits, besides the options."""
+        return {"precision": self.model.precision, "form": self.model.form}
 
     def load_kernels(self) -> None:
         """Load the network's kernels, compiling them on the first run, by a step of another network with its configuration."""
@@ -307,8 +331,12 @@ class RadianceCache:
         cache._file = file
         return cache
 
+    def read_bytes(self, data: bytes) -> StoredCache:
+        """Read what `to_bytes` has written. Raises `CacheError` or `SnapshotError`."""
+        return read_cache_file(SnapshotBytes(IN_MEMORY, data))
+
     def restore(
-        self, file: CacheFile, *, device: str | torch.device, threads: int | None, training: bool = True
+        self, file: StoredCache, *, device: str | torch.device, threads: int | None, training: bool = True
     ) -> None:
         """Continue from a cache with the same options, to the same bits; on an error nothing has changed.
 
@@ -320,7 +348,10 @@ class RadianceCache:
 
         Raises:
             SnapshotError: The training of its network is damaged.
+            CacheError: It is a cache of another kind.
         """
+        if not isinstance(file, CacheFile):
+            raise CacheError("radiance cache: its network is missing")
         self._network, self._file = self._load_network(file, device, threads, training=training), None
         self._take_over(file.metadata)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
+from torch import Tensor
 
 from nrc_tracer.cache.features import FEATURES
 from nrc_tracer.cache.options import CacheOptions
@@ -54,6 +55,18 @@ class CacheMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     version: int = VERSION
 
 
+class StoredCache(Protocol):
+    """The contents of any cache's file: what `RadianceCache.read_bytes` returns and `RadianceCache.restore` takes."""
+
+    @property
+    def image(self) -> ImageState | None:
+        """The state of an image, in a checkpoint."""
+
+    @property
+    def extra(self) -> dict[str, Tensor]:
+        """Further tensors that were stored with the cache."""
+
+
 @dataclass(frozen=True)
 class CacheFile:
     """A file that was read.
@@ -67,6 +80,16 @@ class CacheFile:
     source: Path | SnapshotBytes
     metadata: CacheMetadata
     snapshot: Snapshot
+
+    @property
+    def image(self) -> ImageState | None:
+        """The state of an image, in a checkpoint."""
+        return self.metadata.image
+
+    @property
+    def extra(self) -> dict[str, Tensor]:
+        """Further tensors that were stored with the cache."""
+        return self.snapshot.extra
 
 
 def read_cache_file(source: Path | SnapshotBytes) -> CacheFile:

@@ -18,7 +18,6 @@ from nrc_tracer.cache import schedule
 from nrc_tracer.cache.assembly import propagate_targets
 from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.cache import RadianceCache
-from nrc_tracer.cache.cache_file import IN_MEMORY, read_cache_file
 from nrc_tracer.cache.correction_kernels import join_blocks
 from nrc_tracer.cache.held_out import HeldOut
 from nrc_tracer.cache.image_correction import ImageCorrection
@@ -45,7 +44,6 @@ from nrc_tracer.cache.tiles import choose_tiles
 from nrc_tracer.cache.training import Training, training_path_count
 from nrc_tracer.device.recording import Stopwatch
 from nrc_tracer.device.torch_launcher import single_threaded_torch
-from nrc_tracer.nn.snapshot_format import SnapshotBytes
 
 CPU_STEPS, CUDA_STEPS = 8, 4
 """Default number of optimizer steps in a training frame."""
@@ -100,6 +98,7 @@ class CachedFrames:
     def reset(self) -> None:
         """Begin a new image, after a change of camera, seed or scene; the cache stays as it is."""
         self._recorded_rendering = self._recorded_training = None
+        self.cache.look_from(self.source.eye)
         self.image.begin_image()
         if self.correction is not None:
             self.correction.clear()
@@ -301,14 +300,14 @@ class CachedFrames:
         Raises:
             CacheError, SnapshotError: The bytes are damaged or not a cache.
         """
-        file = read_cache_file(SnapshotBytes(IN_MEMORY, data))
-        extra = file.snapshot.extra
+        file = self.cache.read_bytes(data)
+        extra = file.extra
         paths = {name: tensor for name, tensor in extra.items() if not Residuals.is_name(name)}
         held_out = HeldOut.from_tensors(paths, self.device)
         if self.correction is not None:
             self.correction.residuals.check(extra)
         self.cache.restore(file, device=self.device, threads=self.source.launcher.threads)
-        self._probes.held_out, self.image = held_out, file.metadata.image or ImageState()
+        self._probes.held_out, self.image = held_out, file.image or ImageState()
         if self.correction is not None:
             self.correction.assign(extra)
 
@@ -327,11 +326,9 @@ class CachedFrames:
         """The properties of the cache that determine the image's bits, besides those of the tracer and the renderer."""
         code = [kernel.module.get_module_hash().hex()[:16] for kernel in self._kernels()]
         options = msgspec.to_builtins(self.cache.options)
-        model = self.cache.model
         return {
             "mode": self.mode.value,
-            "precision": model.precision,
-            "form": model.form,
+            **self.cache.identity(),
             "kernels": code,
             **options,
         }
@@ -347,7 +344,8 @@ class CachedFrames:
 
         * `bias` and `bias_error`: relative bias of its predictions at the ends of paths, weighted as in the image, and the
           standard error of that estimate; above 0 the cache is too bright, None without light;
-        * `warm_up_frames`, `warm_up_seconds`; `frames` with those after it; `training_steps` and `skipped_steps`;
+        * `warm_up_frames`, `warm_up_seconds`; `frames` with those after it;
+        * `training_steps` and `skipped_steps` of a network, or `records` and `voxels`;
         * `seconds`: time spent on tracing, queries, training and measuring;
         * `mean_path_length`, `mean_query_depth`, `queries_per_path`; `bad_records`, which were not finite and so dropped;
         * in mode `unbiased`: `continue_probability`, and the variances and costs that it comes from.
@@ -356,7 +354,7 @@ class CachedFrames:
         state, bias, paths = cache.state, self._probes.bias(), max(image.paths, 1)
         report = {
             "mode": self.mode.value,
-            "encoding": cache.options.encoding,
+            **cache.numbers(),
             "frames": state.frame,
             "warm_up_frames": state.warm_up_frames,
             "warm_up_seconds": state.warm_up_seconds,
@@ -368,8 +366,6 @@ class CachedFrames:
             "mean_query_depth": image.query_vertices / max(image.queries, 1),
             "queries_per_path": image.queries / paths,
             "bad_records": state.bad_records,
-            "training_steps": cache.trainer.steps,
-            "skipped_steps": cache.trainer.skipped_steps,
             "gain": cache.gain,
         }
         if image.continue_probability is not None:

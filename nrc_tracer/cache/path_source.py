@@ -61,6 +61,10 @@ class PathSource(Protocol):
     def origin(self) -> np.ndarray:
         """The point of world space that is the origin of the paths' positions, float64 [3]."""
 
+    @property
+    def eye(self) -> np.ndarray:
+        """The camera's position in world space, float64 [3]."""
+
     def seed(self, stream: int) -> int:
         """The 64-bit seed of a stream."""
 

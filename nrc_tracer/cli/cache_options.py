@@ -17,7 +17,7 @@ from nrc_tracer.cli.values import POSITIVE, Several, distinct, json_pairs
 if TYPE_CHECKING:
     from nrc_tracer.cache import RadianceCache
 
-MODES = ("on", "raw", "unbiased", "view")
+MODES = ("on", "raw", "voxel", "unbiased", "view")
 ENCODINGS = ("hash", "triangle-wave")
 
 SETTINGS = {
@@ -33,12 +33,14 @@ RARE_SETTINGS = (
     *("warm_up_unbiased", "correction", "factorize", "average", "backend", "precision", "deterministic", "fused"),
 )
 """The other settings of `CacheOptions`, for `--cache-option`."""
+VOXEL_SETTINGS = ("voxel_angle", "most_count", "least_count")
+"""The settings of `VoxelOptions` alone, for `--cache-option`."""
 
 _MODE_HELP = (
-    "How the neural radiance cache is used, which is trained while it renders. on: half of the paths end in it, and what the "
-    "others find corrects the image, whose bias vanishes as samples come in. raw: all paths end in it, without correction; the "
-    "bias is measured and printed. unbiased: some paths continue, and correct each sample. view: show what the cache has "
-    "learned."
+    "How the radiance cache is used, which is trained while it renders. on: half of the paths end in it, and what the others "
+    "find corrects the image, whose bias vanishes as samples come in. raw: all paths end in it, without correction; the bias is "
+    "measured and printed. voxel: as raw, with mean radiance in voxels in place of a network. unbiased: some paths continue, and "
+    "correct each sample. view: show what the cache has learned."
 )
 
 _setting_options = (
@@ -74,7 +76,8 @@ _setting_options = (
             "--nn-backend": "backend={}",
             "--deterministic": "deterministic=true",
         },
-        help=f"Another setting of nrc_tracer.CacheOptions: {', '.join(RARE_SETTINGS)}. May be repeated.",
+        help=f"Another setting of nrc_tracer.CacheOptions: {', '.join(RARE_SETTINGS)}. With voxel, of nrc_tracer.VoxelOptions: "
+        f"{', '.join(VOXEL_SETTINGS)}. May be repeated.",
     ),
 )
 
@@ -84,7 +87,7 @@ class CacheChoice:
     """The options for the cache of a command.
 
     Attributes:
-        mode: `off`, `on`, `unbiased` or `view`.
+        mode: `off`, `on`, `raw`, `voxel`, `unbiased` or `view`.
         settings: Settings of the cache that were given, as JSON data, by the names that `CacheOptions` has for them.
         load: File of a saved cache to start with.
         save: File to save the cache to.
@@ -98,7 +101,7 @@ class CacheChoice:
     @property
     def renderer_mode(self) -> str:
         """The mode for a renderer, which has one even without a cache."""
-        return "on" if self.mode == "off" else self.mode
+        return {"off": "on", "voxel": "raw"}.get(self.mode, self.mode)
 
     def make(self) -> RadianceCache | None:
         """Make or load the cache; None if there is to be none.
@@ -109,10 +112,11 @@ class CacheChoice:
         """
         if self.mode == "off":
             return None
-        from nrc_tracer.cache import RadianceCache
+        from nrc_tracer.cache import RadianceCache, VoxelCache
 
-        check_settings(self.settings)
-        return RadianceCache(**self.settings) if self.load is None else RadianceCache.load(self.load, **self.settings)
+        check_settings(self.settings, voxels=self.mode == "voxel")
+        kind = VoxelCache if self.mode == "voxel" else RadianceCache
+        return kind(**self.settings) if self.load is None else kind.load(self.load, **self.settings)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class CacheComparison:
     """The options for the caches of a comparison, which has every mode with every encoding.
 
     Attributes:
-        modes: Some of `on`, `unbiased` and `view`.
+        modes: Some of `on`, `raw`, `voxel`, `unbiased` and `view`.
         encodings: Some of `hash` and `triangle-wave`.
         settings: Settings that all caches share, as in `CacheChoice`.
     """
@@ -128,6 +132,34 @@ class CacheComparison:
     modes: tuple[str, ...]
     encodings: tuple[str, ...]
     settings: dict[str, Any]
+
+    def check(self) -> None:
+        """Raise `CacheError` for a setting that no cache of the comparison has, or whose value has the wrong type or range."""
+        from nrc_tracer.cache import VoxelOptions
+
+        if "voxel" not in self.modes:
+            check_settings(self.settings)
+            return
+        unknown = {name: x for name, x in self.settings.items() if name not in VoxelOptions.__struct_fields__}
+        check_settings(unknown, voxels=True)
+        for voxels in (False, True):
+            check_settings(self.settings_of(voxels=voxels), voxels=voxels)
+
+    def settings_of(self, *, voxels: bool) -> dict[str, Any]:
+        """The settings that a cache of voxels, or one with a network, has; voxels have none of a network's."""
+        from nrc_tracer.cache import CacheOptions, VoxelOptions
+
+        known = set(VoxelOptions.__struct_fields__) - set(VoxelOptions.OF_NETWORKS)
+        names = known if voxels else set(CacheOptions.__struct_fields__)
+        return {name: value for name, value in self.settings.items() if name in names}
+
+    def make(self, mode: str, encoding: str | None) -> tuple[RadianceCache, str]:
+        """Make a new cache for a mode of the comparison; return it with the mode for a renderer."""
+        from nrc_tracer.cache import RadianceCache, VoxelCache
+
+        if mode == "voxel":
+            return VoxelCache(**self.settings_of(voxels=True)), "raw"
+        return RadianceCache(**{"encoding": encoding, **self.settings_of(voxels=False)}), mode
 
 
 def _cache_options(default: str) -> Decorator:
@@ -216,20 +248,19 @@ def cache_comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def check_settings(settings: dict[str, Any]) -> None:
-    """Raise `CacheError` for a setting that `CacheOptions` does not have, or whose value has the wrong type or range."""
+def check_settings(settings: dict[str, Any], *, voxels: bool = False) -> None:
+    """Raise `CacheError` for a setting that a cache does not have, or whose value has the wrong type or range."""
     import msgspec
 
-    from nrc_tracer.cache import CacheOptions
+    from nrc_tracer.cache import CacheOptions, VoxelOptions
     from nrc_tracer.errors import CacheError, nearest
 
+    kind = VoxelOptions if voxels else CacheOptions
     for name in settings:
-        if name not in CacheOptions.__struct_fields__:
-            raise CacheError(
-                f'--cache-option: a cache has no setting "{name}"{nearest(name, CacheOptions.__struct_fields__)}'
-            )
+        if name not in kind.__struct_fields__:
+            raise CacheError(f'--cache-option: a cache has no setting "{name}"{nearest(name, kind.__struct_fields__)}')
     try:
-        msgspec.convert(settings, CacheOptions)
+        msgspec.convert(settings, kind)
     except msgspec.ValidationError as error:
         raise CacheError(f"a setting of the cache has the wrong type: {error}") from error
 
@@ -254,7 +285,7 @@ def _choice(values: dict[str, Any]) -> CacheChoice:
         files = {"cache_load": load, "cache_save": save}
         names = [*given, *(name for name, file in files.items() if file is not None)]
         if names:
-            raise click.UsageError(f"{_as_typed(names[0])} needs --cache on, raw, unbiased or view.")
+            raise click.UsageError(f"{_as_typed(names[0])} needs --cache on, raw, voxel, unbiased or view.")
     if "cache_freeze" in given and load is None:
         raise click.UsageError("--cache-freeze needs --cache-load: a cache that was never trained shows nothing.")
     settings = _settings(given)

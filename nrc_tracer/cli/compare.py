@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nrc_tracer.cli.cache_options import CacheComparison, cache_comparison_options, check_settings
+from nrc_tracer.cli.cache_options import CacheComparison, cache_comparison_options
 from nrc_tracer.cli.cluster import ClusterOptions, cluster_options
 from nrc_tracer.cli.command import command, option, under
 from nrc_tracer.cli.compare_reference import ReferenceOptions, check_reference, make_reference, reference_options
@@ -193,7 +193,7 @@ def _compare(options: CompareOptions) -> tuple[dict[str, Any], list[Table]]:
     from nrc_tracer.report.table import terminal_tables
 
     check_reference(options.reference, options.cluster)
-    check_settings(options.cache.settings)
+    options.cache.check()
     scene = options.loading.load(options.scene)
     folder = options.folder
     prepare_folder(folder)
@@ -258,10 +258,8 @@ def renderer_maker(scene: Scene, options: CompareOptions) -> Callable[[Setting, 
     def make(setting: Setting, seed: int) -> Renderer:
         cached: dict[str, Any] = {}
         if setting.mode != "off":
-            from nrc_tracer.cache import RadianceCache
-
-            cache = RadianceCache(**{"encoding": setting.encoding, **options.cache.settings})
-            cached = {"cache": cache, "cache_mode": setting.mode}
+            cache, mode = options.cache.make(setting.mode, setting.encoding)
+            cached = {"cache": cache, "cache_mode": mode}
         return Renderer(
             scene,
             seed=seed,

@@ -184,6 +184,8 @@ def render(
     )
     asked = RenderOptions(scene=scene, outputs=outputs, checkpoints=checkpoints, **options)
     given |= {"--layers": asked.with_layers, "--denoise": asked.denoise, "--cluster": asked.cluster.cluster is not None}
+    if asked.cluster.cluster is not None and asked.cache.mode == "voxel":
+        raise click.UsageError("--cluster renders with the caches of networks alone; use --cache on or raw.")
     part = check_part(samples, partial, asked, given)
     run_reporting(
         lambda: run_render(asked) if part is None else run_partial(asked, part), as_json=asked.messages.as_json

@@ -6,10 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-MODES = {"off": "uncached", "on": "cached", "raw": "uncorrected", "unbiased": "unbiased", "view": "view"}
+MODES = {
+    "off": "uncached",
+    "on": "cached",
+    "raw": "uncorrected",
+    "voxel": "voxels",
+    "unbiased": "unbiased",
+    "view": "view",
+}
 """Names of the modes in tables and figures."""
 
-BIASED_MODES = frozenset({"raw", "view"})
+BIASED_MODES = frozenset({"raw", "voxel", "view"})
 """Modes whose bias stays however many samples there are; that of the others vanishes or never was."""
 
 
@@ -18,8 +25,9 @@ class Setting:
     """A way to render.
 
     Attributes:
-        mode: `off` is plain path tracing; `on`, `raw`, `unbiased` and `view` are the modes of the radiance cache.
-        encoding: Encoding of the cache's network; None without a cache.
+        mode: `off` is plain path tracing; `on`, `raw`, `unbiased` and `view` are the modes of the radiance cache, and `voxel` is
+            `raw` with a cache of voxels.
+        encoding: Encoding of the cache's network; None without one.
         name: Name in tables and figures.
     """
 
@@ -53,7 +61,7 @@ def make_settings(
 
     Args:
         encodings: Encodings of the cache.
-        modes: Modes of the cache: some of `on`, `raw`, `unbiased` and `view`.
+        modes: Modes of the cache: some of `on`, `raw`, `voxel`, `unbiased` and `view`. Voxels have no encoding, and come last.
     """
     encodings = tuple(dict.fromkeys(encodings))
     several = len(encodings) > 1
@@ -61,5 +69,7 @@ def make_settings(
         Setting(mode, encoding, f"{MODES[mode]}, {encoding}" if several else MODES[mode])
         for encoding in encodings
         for mode in modes
+        if mode != "voxel"
     ]
-    return (Setting("off"), *cached)
+    voxels = [Setting("voxel", None, MODES["voxel"])] if "voxel" in modes else []
+    return (Setting("off"), *cached, *voxels)

@@ -41,6 +41,11 @@ class CutTracer:
         """The point of world space that is the origin of the paths' positions, float64 [3]."""
         return self._inputs.origin
 
+    @property
+    def eye(self) -> np.ndarray:
+        """The camera's position in world space, float64 [3]."""
+        return self.origin + np.array(self._inputs.records[1].origin, np.float64)
+
     def in_rows(self, first: int, rows: int) -> CutTracer:
         """The same for rows `first` .. `first + rows - 1` of the image alone."""
         part = copy.copy(self)

@@ -46,6 +46,25 @@ def test_a_loaded_cache_needs_no_warm_up(room, tmp_path):
     assert (report["warm_up_frames"], report["seconds"]["train"]) == (4, 0.0)
 
 
+def test_voxels_render_report_and_are_saved(room, tmp_path):
+    """`--cache voxel` is `raw` without a network; a file of voxels is no file of a network, and the reverse."""
+    file = tmp_path / "room.voxels"
+    options = ("--cache", "voxel", "--cache-option", "voxel_angle=0.1", "--json")
+    result = run(room, *options, "--cache-train-frames", 4, "--cache-save", file, "-o", tmp_path / "a.exr")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)["cache"]
+    assert (report["mode"], report["encoding"], report["warm_up_frames"]) == ("raw", "voxel", 4)
+    assert report["voxels"] > 100
+    assert "training_steps" not in report
+    loaded = run(room, "--cache", "voxel", "--cache-load", file, "--cache-freeze", "-o", tmp_path / "b.exr", "--json")
+    assert loaded.exit_code == 0, loaded.stderr
+    again = json.loads(loaded.stdout)["cache"]
+    assert (again["records"], again["seconds"]["train"]) == (report["records"], 0.0)
+    wrong = run(room, "--cache", "raw", "--cache-load", file, "-o", tmp_path / "c.exr")
+    assert wrong.exit_code == 1
+    assert not (tmp_path / "c.exr").exists()
+
+
 def test_a_custom_configuration(room, tmp_path):
     config = tmp_path / "small.json"
     config.write_text(
@@ -69,13 +88,20 @@ def test_a_custom_configuration(room, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--cache-encoding", "hash"), 2, "--cache-encoding needs --cache on, raw, unbiased or view."),
+        (("--cache-encoding", "hash"), 2, "--cache-encoding needs --cache on, raw, voxel, unbiased or view."),
         (("--cache", "on", "--cache-freeze"), 2, "--cache-freeze needs --cache-load"),
         (("--cache", "on", "--cache-load", "nowhere"), 1, "nowhere: cannot be read"),
         (("--cache", "on", "--noise", "0.1"), 1, "not noise alone"),
         (("--cache", "on", "--cache-save", "no/where"), 1, 'there is no folder "no"'),
         (("--cache", "on", "--cache-option", "backend=tinycudann"), 1, "tinycudann"),
         (("--cache", "on", "--cache-spread", "-1"), 2, "--cache-spread"),
+        (("--cache", "on", "--cache-option", "voxel_angle=0.1"), 1, 'a cache has no setting "voxel_angle"'),
+        (
+            ("--cache", "voxel", "--cache-encoding", "hash", "--cache-option", "steps=4"),
+            1,
+            "steps: voxels have no network",
+        ),
+        (("--cache", "voxel", "--cluster", "auto"), 2, "--cluster renders with the caches of networks alone"),
     ],
 )
 def test_invalid_options_are_refused(room, arguments, code, message, tmp_path):

@@ -161,7 +161,12 @@ def test_a_cluster_renders_the_reference(tmp_path, uncached, blank_figures, monk
 
 def test_with_the_radiance_cache(tmp_path, blank_figures):
     blank_figures()
-    learning = [word for value in ("train_frames=2", "records=500", "steps=1") for word in ("--cache-option", value)]
+    learning = [
+        word
+        for value in ("train_frames=2", "records=500", "steps=1", "most_count=64")
+        for word in ("--cache-option", value)
+    ]
+    learning += ["--cache", "on,voxel,unbiased"]
     result = _compare(BOX, "-o", tmp_path / "out", *SMALL, "--spp", 4, "--reference-error", 0.3, "--json", *learning)
     assert result.exit_code == 0, result.output
     data = json.loads(result.stdout)
@@ -172,7 +177,9 @@ def test_with_the_radiance_cache(tmp_path, blank_figures):
     assert sum(cached["shares"].values()) == pytest.approx(1.0)
     assert cached["shares"]["train"] > 0.0
     assert cached["rel_mse"] == pytest.approx(cached["squared_bias"] + cached["variance"])
-    assert [r["setting"] for r in data["reports"]][-2:] == ["cached", "unbiased"]
+    assert [r["setting"] for r in data["reports"]][-3:] == ["cached", "unbiased", "voxels"]
+    assert [r["report"]["encoding"] for r in data["reports"]] == ["hash", "hash", "voxel"]
+    assert cached["uncorrected_bias"] is not None
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ def test_settings():
     assert [s.name for s in make_settings()] == ["uncached", "cached", "unbiased"]
     both = make_settings(("hash", "triangle-wave", "hash"), ("on", "unbiased", "view"))
     assert [s.name for s in both][:2] == ["uncached", "cached, hash"]
+    rivals = make_settings(("hash", "triangle-wave"), ("voxel", "raw"))
+    assert [s.name for s in rivals] == ["uncached", "uncorrected, hash", "uncorrected, triangle-wave", "voxels"]
+    assert [s.is_biased for s in rivals] == [False, True, True, True]
     assert [(s.mode, s.encoding) for s in both[4:]] == [(m, "triangle-wave") for m in ("on", "unbiased", "view")]
 
 

@@ -8,6 +8,7 @@ import warp as wp
 
 import nrc_tracer.cache.assembly
 import nrc_tracer.cache.tiles
+import nrc_tracer.cache.voxel_table
 import nrc_tracer.tracer.cut_path
 import nrc_tracer.tracer.film_sums
 import nrc_tracer.tracer.layers
@@ -50,8 +51,9 @@ def test_paths_compile_for_cuda(module, kernel, arch, tmp_path, capsys):
             [b"list_marked", b"gather_ends", b"propagate_targets", b"draw_records", b"add_samples"],
         ),
         (nrc_tracer.cache.tiles, [b"choose_tiles"]),
+        (nrc_tracer.cache.voxel_table, [b"find_voxels", b"add_records", b"move_entries", b"look_up"]),
     ],
-    ids=["layers", "film_sums", "assembly", "tiles"],
+    ids=["layers", "film_sums", "assembly", "tiles", "voxels"],
 )
 def test_kernels_around_paths_compile_for_cuda(module, kernels, arch, tmp_path):
     code = compile_for_cuda(module, arch, tmp_path).read_bytes()
