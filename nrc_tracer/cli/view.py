@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shlex
@@ -45,12 +46,12 @@ PORT = 8080
 
 @dataclasses.dataclass(frozen=True)
 class PageOptions:
-    """Where and how the page is served.
+    """Where the page is served, and how fast.
 
     Attributes:
         host: Name or address to listen at.
         port: Port; 0 for any free one.
-        fps: Goal while a camera moves [1/s].
+        fps: Number of frames per second to aim at while a camera moves.
     """
 
     host: str
@@ -82,7 +83,7 @@ class PageOptions:
             default="127.0.0.1",
             show_default=True,
             metavar="NAME",
-            help="Name or address of this machine to listen at. 0.0.0.0 lets other machines in, with the link's token.",
+            help="Name or address of this machine to listen at. With 0.0.0.0, other machines with the link can open the page.",
         ),
         option(
             "--port",
@@ -126,30 +127,37 @@ def view(
     tracing: TracerOptions,
     quiet: bool,
 ) -> None:
-    from nrc_tracer.live.viewing import check_viewer, view
+    from nrc_tracer.live.viewing import check_viewer, show_scene
 
     check_viewer()
-    warn = Warnings()
-    loaded = loading.load(scene)
-    warn.of_scene(loaded)
-    for note in () if quiet else loaded.notes:
-        click.echo(f"note: {note}", err=True)
-    radiance_cache = cache.make()
-    if radiance_cache is not None and max_depth is None:
-        max_depth = -1  # the cache adds the light of paths of all lengths
-    with announced(COMPILING, quiet=quiet):
-        viewer = view(
-            loaded,
-            cache=radiance_cache,
-            host=page.host,
-            port=page.port,
-            frames_per_second=page.fps,
-            samples=spp,
-            max_depth=max_depth,
-            sampler=sampler,
-            **dataclasses.asdict(film),
-            **dataclasses.asdict(tracing),
-        )
+    from nrc_tracer.live.web.binding import bound_socket
+
+    with contextlib.ExitStack() as undo:
+        # A port in use is reported at once, not after a large scene has been loaded
+        listener = undo.enter_context(contextlib.closing(bound_socket(page.host, page.port)))
+        warn = Warnings()
+        loaded = loading.load(scene)
+        warn.of_scene(loaded)
+        for note in () if quiet else loaded.notes:
+            click.echo(f"note: {note}", err=True)
+        radiance_cache = cache.make()
+        if radiance_cache is not None and max_depth is None:
+            max_depth = -1  # paths that end in the cache have no largest depth
+        with announced(COMPILING, quiet=quiet):
+            viewer = show_scene(
+                loaded,
+                listener,
+                cache=radiance_cache,
+                cache_mode=cache.renderer_mode,
+                host=page.host,
+                frames_per_second=page.fps,
+                samples=spp,
+                max_depth=max_depth,
+                sampler=sampler,
+                **dataclasses.asdict(film),
+                **dataclasses.asdict(tracing),
+            )
+        undo.pop_all()  # the viewer closes the socket from now on
     with viewer, noted_termination() as terminated:
         for line in address_lines(viewer, dict(os.environ)):
             click.echo(line)
@@ -164,11 +172,15 @@ def view(
 
 
 def address_lines(viewer: Viewer, environment: dict[str, str]) -> list[str]:
-    """What is printed about the address of a viewer: the link, who can reach it, and the tunnel where the user came by ssh."""
+    """The lines that are printed about a viewer's address.
+
+    The first is the link. A warning follows if other machines can reach it, and the command that opens a tunnel if the user is
+    logged in by ssh.
+    """
     lines = [viewer.url]
     if not viewer.is_local:
         lines.append(
-            f"every machine that can reach {viewer.host or 'this one'} can open this link, and the connection is not encrypted"
+            f"every machine that can reach {viewer.host or 'this one'} can open this link; the connection is not encrypted"
         )
     words = environment.get("SSH_CONNECTION", "").split()
     if len(words) == 4 and viewer.is_local:
@@ -177,5 +189,5 @@ def address_lines(viewer: Viewer, environment: dict[str, str]) -> list[str]:
         target = shlex.quote(f"{user}@{server}" if user else server)
         other_port = [] if port == "22" else ["-p", shlex.quote(port)]
         tunnel = " ".join(["ssh", "-N", "-L", f"{viewer.port}:127.0.0.1:{viewer.port}", *other_port, target])
-        lines.append(f"from the machine that you sit at, first run: {tunnel}")
+        lines.append(f"to open it on your own machine, first run there: {tunnel}")
     return lines

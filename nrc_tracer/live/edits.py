@@ -14,11 +14,11 @@ from nrc_tracer.scene.model import Color, Light, Material, SceneDescription, Tra
 
 @runtime_checkable
 class SceneEdit(Protocol):
-    """An edit of a scene: an `Edit` that sessions of scenes understand."""
+    """An edit of a scene: an `Edit` that `SceneWorld` understands."""
 
     @property
     def target(self) -> Hashable:
-        """What it changes."""
+        """The part of the scene that changes."""
 
     def apply(self, description: SceneDescription) -> SceneDescription:
         """The scene after the edit. Raises `SceneError` if there is no such part."""
@@ -119,6 +119,28 @@ class MoveShape:
         """The edit that moves the shape back to its present place."""
         _item("shape", self.index, len(description.shapes))
         return MoveShape(self.index, description.shapes[self.index].to_world)
+
+
+@dataclass(frozen=True)
+class SetCache:
+    """Change how the radiance cache is used and learns. It is no `SceneEdit`: the scene stays as it is.
+
+    Attributes:
+        encoding: Encoding of positions, `hash` or `triangle-wave`. Another one begins with a new cache.
+        spread: A path ends where its footprint is this many times that of its first vertex.
+        is_frozen: Whether the cache learns no more.
+        generation: Any other number begins with a new cache, which has learnt nothing.
+    """
+
+    encoding: str
+    spread: float
+    is_frozen: bool = False
+    generation: int = 0
+
+    @property
+    def target(self) -> Hashable:
+        """The cache."""
+        return "cache"
 
 
 def _with_shape(description: SceneDescription, index: int, **changes: object) -> SceneDescription:

@@ -94,6 +94,10 @@ class Frames:
         self._reprojection = Reprojection(renderer.launcher)
         self._keeps: wp.array | None = None
 
+    def settle(self, view: View) -> None:
+        """Let the renderer's image be that of a view, with at least one sample: a moving frame may have replaced it."""
+        self._accumulate(view, Budget(view.width, view.height, seconds=0.0), Stages())
+
     def forget(self) -> None:
         """Begin anew after a change of the scene: neither samples nor history are kept."""
         self._still = self._keeps = None

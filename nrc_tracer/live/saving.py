@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -31,6 +33,8 @@ class SavedFile(NamedTuple):
 def save_picture(world: World, client: str, view: View, kind: Literal["png", "exr"], name: str) -> SavedFile:
     """The picture that a client has, from all samples so far, as `nrc-tracer render` writes it.
 
+    While the camera moves there are no such samples: one is taken.
+
     Args:
         world: The world, which must be a scene.
         client: The client.
@@ -45,8 +49,9 @@ def save_picture(world: World, client: str, view: View, kind: Literal["png", "ex
     from nrc_tracer.tracer.layers import LAYERS
 
     frames = _scene_world(world).frames(client)
-    if frames is None or frames.renderer.samples == 0:
+    if frames is None:
         raise NrcError("there is no picture to save yet; wait for the first one")
+    frames.settle(view)
     renderer = frames.renderer
     image = renderer.image()
     with tempfile.TemporaryDirectory() as folder:
@@ -56,6 +61,20 @@ def save_picture(world: World, client: str, view: View, kind: Literal["png", "ex
         else:
             write_layers(file, image.rgb, renderer.layers(LAYERS))
         return SavedFile(f"{name}-{renderer.samples}spp.{kind}", file.read_bytes())
+
+
+def save_cache(world: World, name: str) -> SavedFile:
+    """The radiance cache with all that it has learnt, for `--cache-load`.
+
+    Raises:
+        NrcError: The scene is shown without a cache.
+    """
+    cache = _scene_world(world).renderer.cache
+    if cache is None:
+        raise NrcError("this scene is shown without a radiance cache, so there is none to save")
+    with tempfile.TemporaryDirectory() as folder:
+        file = cache.save(Path(folder) / "cache.safetensors")
+        return SavedFile(f"{name}-cache.safetensors", file.read_bytes())
 
 
 def save_scene(world: World, view: View, name: str) -> SavedFile:
@@ -68,6 +87,48 @@ def save_scene(world: World, view: View, name: str) -> SavedFile:
         file = Path(folder) / "scene.json"
         write_json(replace(description, camera=view.camera, film=film), file)
         return SavedFile(f"{name}.json", file.read_bytes())
+
+
+@dataclass(frozen=True)
+class Saving:
+    """A kind of file that a page offers.
+
+    Attributes:
+        label: Label of its button.
+        hint: What the file contains.
+        save: Makes the file, from the world, the client, its view and the name of what is shown.
+    """
+
+    label: str
+    hint: str
+    save: Callable[[World, str, View, str], SavedFile]
+
+
+SCENE_SAVINGS = (
+    Saving(
+        "PNG",
+        "The picture with this exposure and tone, from all samples so far",
+        lambda world, client, view, name: save_picture(world, client, view, "png", name),
+    ),
+    Saving(
+        "EXR",
+        "Linear radiance and all layers",
+        lambda world, client, view, name: save_picture(world, client, view, "exr", name),
+    ),
+    Saving(
+        "Scene",
+        "JSON, with this camera and all changes; render it to get the same picture",
+        lambda world, client, view, name: save_scene(world, view, name),
+    ),
+)
+"""What can be saved of a scene."""
+
+CACHE_SAVING = Saving(
+    "Cache",
+    "The radiance cache with all that it has learnt, for --cache-load",
+    lambda world, client, view, name: save_cache(world, name),
+)
+"""The same for the radiance cache."""
 
 
 def can_denoise() -> bool:

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsIndex
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from nrc_tracer.errors import NrcError
-from nrc_tracer.live.edits import SceneEdit
+from nrc_tracer.live.edits import SceneEdit, SetCache
 from nrc_tracer.live.frames import Frames
 from nrc_tracer.live.picture import Picture
 from nrc_tracer.live.view import PictureMode, View
 from nrc_tracer.live.world import Budget, Edit
-from nrc_tracer.scene.model import Scene
+from nrc_tracer.scene.model import Camera, Perspective, Scene
 from nrc_tracer.tracer.interactive import InteractiveRenderer
 from nrc_tracer.tracer.layers import CACHE_LAYERS, LAYERS
 from nrc_tracer.tracer.path_inputs import CameraChoice
@@ -44,6 +44,7 @@ class SceneWorld:
     Args:
         scene: The scene.
         cache: A radiance cache, which learns while frames are drawn.
+        cache_mode: The mode of the first view, if there is a cache.
         device, threads, accel, seed, camera, width, height, max_depth, sampler, filter: As for `Renderer`.
 
     Raises:
@@ -55,6 +56,7 @@ class SceneWorld:
         scene: Scene,
         *,
         cache: RadianceCache | None = None,
+        cache_mode: str = "on",
         device: str | None = None,
         threads: SupportsIndex | None = None,
         accel: str | None = None,
@@ -85,14 +87,15 @@ class SceneWorld:
         )
         self._films: dict[str, _Film] = {}
         self._learns_from: View | None = None
-        mode = PictureMode.OFF if cache is None else PictureMode.ON
+        mode = PictureMode.OFF if cache is None else PictureMode(cache_mode)
+        self._generation = 0
         self._start = View(self.renderer.camera, self.renderer.width, self.renderer.height, mode)
 
     # What sessions use
 
     @property
     def start(self) -> View:
-        """The scene's camera and size; with the cache if there is one."""
+        """The scene's camera and size; with the cache if there is one, in the mode that was asked for."""
         return self._start
 
     @property
@@ -145,8 +148,11 @@ class SceneWorld:
         """Change the scene.
 
         Raises:
-            NrcError: It is no `SceneEdit`, or the scene would not be valid; nothing has changed.
+            NrcError: It is neither a `SceneEdit` nor a `SetCache`, or its result would not be valid; nothing has changed.
         """
+        if isinstance(edit, SetCache):
+            self._set_cache(edit)
+            return
         if not isinstance(edit, SceneEdit):
             raise NrcError(f"a scene cannot be changed by {type(edit).__name__}")
         scene = dataclasses.replace(self._scene, description=edit.apply(self._scene.description))
@@ -156,6 +162,28 @@ class SceneWorld:
             for renderer in {film.frames.renderer, film.frames.mover}:
                 renderer.follow(self.renderer)
             film.frames.forget()
+
+    def _set_cache(self, edit: SetCache) -> None:
+        """Change the options of the cache, or begin with a new one; frames are drawn anew."""
+        from nrc_tracer.cache import RadianceCache
+        from nrc_tracer.cache.options import CacheOptions
+
+        old = self.renderer.cache
+        if old is None:
+            raise NrcError("this scene is shown without a radiance cache")
+        # Built from all values, so that their ranges are checked
+        changes = {"encoding": edit.encoding, "spread": edit.spread, "freeze": edit.is_frozen}
+        if edit.encoding != old.options.encoding:
+            changes["config"] = None  # it has an encoding of its own
+        options = CacheOptions(**{**asdict(old.options), **changes})
+        is_new = edit.encoding != old.options.encoding or edit.generation != self._generation
+        if options.freeze and (is_new or not self._is_warm):
+            raise NrcError("the cache has learnt too little to be frozen; wait for the end of its warm-up")
+        if not is_new:
+            old.options = options
+        self.renderer = self.renderer.sibling(cache=RadianceCache(options) if is_new else old)
+        self._generation = edit.generation
+        self._films.clear()
 
     def forget(self, client: str) -> None:
         """Release the film of a client."""
@@ -178,7 +206,24 @@ class SceneWorld:
         """The scene with all edits so far."""
         return self._scene
 
+    def point_at(self, view: View, x: float, y: float) -> tuple[float, float, float] | None:
+        """The surface point that a view shows at a place of its picture, in world space; see `Pickable`."""
+        eye = self.renderer.sibling()
+        eye.look(_pinhole(view.camera), width=view.width, height=view.height)
+        hits = eye.first_hits()
+        column, row = (min(max(int(share * side), 0), side - 1) for share, side in ((x, view.width), (y, view.height)))
+        pixel = row * view.width + column
+        if not hits.hits.numpy()[pixel]:
+            return None
+        px, py, pz = (float(value) for value in hits.position.numpy()[pixel] + eye.origin)
+        return px, py, pz
+
     def frames(self, client: str) -> Frames | None:
         """The frames of a client, whose renderer has its image and layers; None before its first frame."""
         film = self._films.get(client)
         return None if film is None else film.frames
+
+
+def _pinhole(camera: Camera) -> Camera:
+    """A camera without blur, so that its pixels show one point each."""
+    return replace(camera, aperture_radius=0.0) if isinstance(camera, Perspective) else camera

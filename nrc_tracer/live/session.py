@@ -14,14 +14,16 @@ would never see one. Each client has at most one picture under way: the next is 
 from __future__ import annotations
 
 import enum
+import logging
 import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from nrc_tracer.errors import NrcError, one_line
+from nrc_tracer.live.listener import Listener
 from nrc_tracer.live.picture import Picture
 from nrc_tracer.live.resolution import LEAST_PIXELS, MovingSize
 from nrc_tracer.live.turns import Client, Shares, Task
@@ -45,6 +47,11 @@ MOVING_SHARE, RESTING_SHARE = 0.5, 0.1
 MOST_EDITS = 256
 """Largest number of edits, of different targets, that wait for the next frame."""
 
+FAILURE_SECONDS = 1.0
+"""Time for which a session rests after an error that neither a frame, an edit nor a call accounts for [s]."""
+
+_log = logging.getLogger(__name__)
+
 
 class State(str, enum.Enum):
     """What a session is doing."""
@@ -59,21 +66,11 @@ class State(str, enum.Enum):
         return self.value
 
 
-class Listener(Protocol):
-    """Receives pictures. Its methods are called on the session's thread and must return soon."""
-
-    def show(self, client: str, number: int, picture: Picture) -> None:
-        """Take a picture for a client, who gets the next after `Session.acknowledge(client, number)`."""
-
-    def fail(self, client: str, message: str) -> None:
-        """Take the message of an error that occurred while drawing for a client, or while making an edit (client `""`)."""
-
-
 class Session:
     """Draws a world for clients.
 
-    `look`, `forget`, `acknowledge`, `edit`, `ask`, `state` and `close` may be called from any thread. `step` draws, on the thread
-    that `start` begins, or on the caller's in tests.
+    `look`, `restart`, `forget`, `acknowledge`, `edit`, `ask`, `state` and `close` may be called from any thread. `step` draws, on
+    the thread that `start` begins, or on the caller's thread in tests.
 
     Args:
         world: What is drawn. Only the session's thread uses it.
@@ -100,7 +97,7 @@ class Session:
         self._changed = threading.Condition()  # guards what follows
         self._clients: dict[str, Client] = {}
         self._gone: list[str] = []
-        self._edits: dict[Hashable, Edit] = {}
+        self._edits: dict[Hashable, tuple[Edit, Callable[[], None] | None]] = {}
         self._tasks: list[Task] = []
         self._is_closed = self._has_news = self._is_interrupted = self._is_training = False
 
@@ -126,6 +123,15 @@ class Session:
                 known.begin(self._now() if moves else known.changed)
                 self._notify(interrupts=moves)
 
+    def restart(self, client: str) -> None:
+        """Drop what has accumulated for a client and begin its picture again. Unknown clients are ignored."""
+        with self._changed:
+            known = self._clients.get(client)
+            if known is not None:
+                self._gone.append(client)
+                known.begin(self._now())
+                self._notify(interrupts=True)
+
     def forget(self, client: str) -> None:
         """Forget a client, who has gone, and release what is kept for it."""
         with self._changed:
@@ -141,8 +147,12 @@ class Session:
                 known.under_way = None
                 self._notify()
 
-    def edit(self, edit: Edit) -> None:
+    def edit(self, edit: Edit, failed: Callable[[], None] | None = None) -> None:
         """Change the world before the next frame. An earlier edit of the same target that still waits is dropped.
+
+        Args:
+            edit: The change.
+            failed: Called on the session's thread if the world refuses the change; must return soon.
 
         Raises:
             NrcError: Too many edits wait.
@@ -150,11 +160,15 @@ class Session:
         with self._changed:
             if edit.target not in self._edits and len(self._edits) >= MOST_EDITS:
                 raise NrcError(f"{MOST_EDITS} edits wait for the next frame already; send fewer at a time")
-            self._edits[edit.target] = edit
+            self._edits[edit.target] = edit, failed
             self._notify(interrupts=True)
 
-    def ask(self, function: Callable[[World], Result]) -> Future[Result]:
+    def ask(self, function: Callable[[World], Result], *, redraws: bool = True) -> Future[Result]:
         """Call a function with the world between two frames, on the session's thread.
+
+        Args:
+            function: The function.
+            redraws: Whether pictures that are complete are drawn again, as the function may have changed the world.
 
         Returns:
             The future of its result. It is cancelled if the session is closed first.
@@ -164,7 +178,7 @@ class Session:
             if self._is_closed:
                 future.cancel()
             else:
-                self._tasks.append(Task(function, future))
+                self._tasks.append(Task(function, future, redraws))
                 self._notify()
         return future
 
@@ -223,9 +237,32 @@ class Session:
 
     def _run(self) -> None:
         while not self._is_closed:
-            if not self.step():
+            try:
+                has_worked = self.step()
+            except Exception as error:  # without this the thread would end, and all pages would wait for ever
+                self._fail("", one_line(error))
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_closed, FAILURE_SECONDS)
+                continue
+            if not has_worked:
                 with self._changed:
                     self._changed.wait_for(lambda: self._has_news or self._is_closed)
+
+    def _fail(self, client: str, message: str) -> None:
+        """Tell the listener about an error. An error of the listener itself is logged."""
+        try:
+            self._listener.fail(client, message)
+        except Exception as error:
+            _log.warning('the message "%s" could not be shown: %s', message, one_line(error))
+
+    def _show(self, name: str, client: Client, number: int, picture: Picture) -> None:
+        """Give the listener a picture. If it raises, the client gets no more pictures until its next change."""
+        try:
+            self._listener.show(name, number, picture)
+        except Exception as error:
+            with self._changed:
+                client.under_way, client.is_complete = None, True
+            self._fail(name, f"a picture could not be shown: {one_line(error)}")
 
     def step(self) -> bool:
         """Make the waiting edits and calls, then draw one frame or train for the time of one; return whether there was work."""
@@ -248,14 +285,16 @@ class Session:
             tasks, self._tasks = self._tasks, []
         for name in gone:
             self._world.forget(name)
-        for edit in edits.values():
+        for edit, failed in edits.values():
             try:
                 self._world.edit(edit)
             except Exception as error:
-                self._listener.fail("", one_line(error))
+                if failed is not None:
+                    failed()
+                self._fail("", one_line(error))
         for task in tasks:
             task.run(self._world)
-        if edits or tasks:
+        if edits or any(task.redraws for task in tasks):
             self._training_failed = False
             with self._changed:
                 for client in self._clients.values():
@@ -288,7 +327,7 @@ class Session:
             self._world.advance(self._frame_seconds)
         except Exception as error:
             self._training_failed = True  # until the next edit or call: it would only fail again
-            self._listener.fail("", f"training has stopped: {one_line(error)}")
+            self._fail("", f"training has stopped: {one_line(error)}")
         self._shares.training += self._now() - start
         with self._changed:
             for client in self._clients.values():
@@ -324,9 +363,9 @@ class Session:
                     client.is_complete = picture.is_complete or enough
             number = self._number
         if message is not None:
-            self._listener.fail(name, message)
+            self._fail(name, message)
         elif picture is not None and not outdated:
-            self._listener.show(name, number, picture)
+            self._show(name, client, number, picture)
 
     def _budget(self, name: str, client: Client, moving: bool, start: float) -> Budget:
         view = client.view

@@ -61,10 +61,10 @@ class Shares:
 
 
 class Task:
-    """A function that waits to be called with the world, and its future."""
+    """A function that waits to be called with the world, its future, and whether pictures are drawn again after it."""
 
-    def __init__(self, function: Callable[[World], Result], future: Future[Result]) -> None:
-        self._function, self.future = function, future
+    def __init__(self, function: Callable[[World], Result], future: Future[Result], redraws: bool) -> None:
+        self._function, self.future, self.redraws = function, future, redraws
 
     def run(self, world: World) -> None:
         if not self.future.set_running_or_notify_cancel():

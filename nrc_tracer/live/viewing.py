@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nrc_tracer.errors import NrcError
 
 if TYPE_CHECKING:
+    import viser
+
+    from nrc_tracer.live.session import Session
     from nrc_tracer.live.web.viewer import Viewer
     from nrc_tracer.scene.model import Scene
 
@@ -16,6 +20,7 @@ def view(
     scene: Scene | str | Path,
     *,
     cache: Any = None,
+    cache_mode: str = "on",
     host: str = "127.0.0.1",
     port: int = 0,
     frames_per_second: float = 20.0,
@@ -27,6 +32,7 @@ def view(
     Args:
         scene: A scene, or the file of one.
         cache: A `RadianceCache`, which learns while the scene is shown; None for path tracing only.
+        cache_mode: The mode in which the page starts, if there is a cache: `on`, `raw`, `unbiased` or `view`.
         host: Name or address to listen at. Everybody who can reach it, and has the link, can watch.
         port: Port; 0 for any free one.
         frames_per_second: Goal while a camera moves [1/s].
@@ -40,26 +46,68 @@ def view(
         NrcError: The extra `viewer` is not installed, the port is in use, or the scene cannot be loaded or rendered.
     """
     check_viewer()
+    from nrc_tracer.live.web.binding import bound_socket
+    from nrc_tracer.scene.load import load_scene
+
+    listener = bound_socket(host, port)  # before the scene is loaded, which may take long
+    try:
+        loaded = load_scene(scene) if isinstance(scene, str | Path) else scene
+        return show_scene(
+            loaded,
+            listener,
+            cache=cache,
+            cache_mode=cache_mode,
+            host=host,
+            frames_per_second=frames_per_second,
+            samples=samples,
+            **renderer_options,
+        )
+    except BaseException:
+        listener.close()
+        raise
+
+
+def show_scene(
+    scene: Scene,
+    listener: socket.socket,
+    *,
+    cache: Any,
+    cache_mode: str,
+    host: str,
+    frames_per_second: float,
+    samples: int | None,
+    **renderer_options: Any,
+) -> Viewer:
+    """Show a scene that is loaded, at a socket that is bound; see `view`. After an error the socket is the caller's to close."""
+    from nrc_tracer.live.saving import CACHE_SAVING, SCENE_SAVINGS
     from nrc_tracer.live.scene_world import SceneWorld
+    from nrc_tracer.live.web.cache_panel import CachePanel
     from nrc_tracer.live.web.scene_panel import ScenePanel
     from nrc_tracer.live.web.viewer import Viewer
-    from nrc_tracer.scene.load import load_scene
     from nrc_tracer.scene.summary import scene_bounds
 
-    if isinstance(scene, str | Path):
-        scene = load_scene(scene)
-    world = SceneWorld(scene, cache=cache, **renderer_options)
+    world = SceneWorld(scene, cache=cache, cache_mode=cache_mode, **renderer_options)
     world.renderer.compile()
+
+    def add_panels(server: viser.ViserServer, group: viser.GuiTabGroupHandle, session: Session) -> None:
+        ScenePanel(world.scene).add(server, group, session)
+        if cache is not None:
+            CachePanel(cache.options).add(server, group, session)
+
+    savings = SCENE_SAVINGS if cache is None else (*SCENE_SAVINGS, CACHE_SAVING)
     return Viewer(
         world,
         name=scene.source.stem if scene.source else "scene",
         host=host,
-        port=port,
+        port=listener.getsockname()[1],
+        listener=listener,
         frames_per_second=frames_per_second,
         samples=samples,
         bounds=scene_bounds(scene),
         resolution="half" if world.renderer.device == "cpu" else "full",
-        add_panel=ScenePanel(world.scene.description).add,
+        savings=savings,
+        denoised=True,
+        add_panel=add_panels,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from nrc_tracer.live.picture import Picture
 from nrc_tracer.live.view import PictureMode, View
@@ -17,14 +17,14 @@ def never() -> bool:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a frame may cost.
+    """How large a frame is, and how long it may take.
 
     Attributes:
         width, height: Size to draw at [pixels]; below the view's size while the camera moves.
-        is_moving: Whether the camera moves. Then the frame is drawn as fast as possible, and may use what earlier frames found.
-        seconds: Time to aim at [s].
-        most_samples: Samples per pixel after which a still picture is complete; None for ever.
-        interrupted: Whether the frame has become useless because a client's view has changed meanwhile. Asked between passes.
+        is_moving: Whether the camera moves. Such a frame should be fast, and may be averaged with earlier frames.
+        seconds: Time that the frame should take [s].
+        most_samples: Samples per pixel after which a still picture is complete; None if it is never complete.
+        interrupted: Returns whether the frame is no longer needed, because a client's view has changed. Called between passes.
     """
 
     width: int
@@ -36,11 +36,11 @@ class Budget:
 
 
 class Edit(Protocol):
-    """A change of a world. Before it is made, a later edit of the same target replaces it."""
+    """A change of a world. A later edit of the same target replaces an edit that has not been made yet."""
 
     @property
     def target(self) -> Hashable:
-        """What it changes."""
+        """The part of the world that changes."""
 
 
 class World(Protocol):
@@ -52,7 +52,7 @@ class World(Protocol):
 
     @property
     def modes(self) -> Sequence[PictureMode]:
-        """Modes that pictures can be drawn in."""
+        """The modes in which pictures can be drawn."""
 
     @property
     def layers(self) -> Sequence[str]:
@@ -79,4 +79,17 @@ class World(Protocol):
         """
 
     def forget(self, client: str) -> None:
-        """Release what is kept for a client. A client that is not known is ignored."""
+        """Release what is kept for a client. Unknown clients are ignored."""
+
+
+@runtime_checkable
+class Pickable(Protocol):
+    """A world with surfaces. Its method is called on the session's thread."""
+
+    def point_at(self, view: View, x: float, y: float) -> tuple[float, float, float] | None:
+        """The surface point that a view shows at a place of its picture, in world space; None if it shows none there.
+
+        Args:
+            view: The view.
+            x, y: The place, as fractions of the picture's width and height from its upper left corner.
+        """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, SupportsIndex
 
+import numpy as np
+
 from nrc_tracer.cache.mode import CacheMode
 from nrc_tracer.device.launch import Launcher
 from nrc_tracer.scene.model import Camera, Scene
@@ -106,6 +108,11 @@ class InteractiveRenderer(Renderer):
     def surfaces(self) -> Surfaces:
         """The geometry as kernels read it."""
         return self._inputs.records[0].surfaces
+
+    @property
+    def origin(self) -> np.ndarray:
+        """The point of world space that is the origin of all positions on the device, float64 [3]."""
+        return self._inputs.origin
 
     @property
     def launcher(self) -> Launcher:

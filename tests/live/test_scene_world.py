@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 
 import msgspec
 import numpy as np
+import PIL.Image
 import pytest
 
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.errors import NrcError
-from nrc_tracer.live.edits import MoveShape, SetEmission, SetLight, SetMaterial
+from nrc_tracer.live.edits import MoveShape, SetCache, SetEmission, SetLight, SetMaterial
+from nrc_tracer.live.saving import save_picture
 from nrc_tracer.live.scene_world import SceneWorld
 from nrc_tracer.live.session import Session
-from nrc_tracer.live.view import PictureMode
-from nrc_tracer.scene.model import Diffuse, PointLight, Translate
+from nrc_tracer.live.view import PictureMode, View
+from nrc_tracer.scene.model import Diffuse, LookAt, Perspective, PointLight, Sphere, Translate
 from nrc_tracer.tracer import Renderer
 from tests.live.rooms import HEIGHT, WIDTH, camera, moving, room, still, view
 from tests.live.stand_ins import FakeEdit, Screen
+from tests.tracer.tiny_scenes import scene
 
 LAMP = 6
 """Number of the glowing ball."""
@@ -131,6 +135,64 @@ def test_the_cache_learns_while_cameras_move():
     assert cache.trainer.steps > steps  # it adapts before it is shown
     assert cache.state.warm_up_frames == 16
     assert world.draw("a", view(6, mode=PictureMode.UNBIASED), still(2)).samples == 2
+
+
+def test_the_cache_is_frozen_and_begun_anew():
+    """A frozen one learns nothing; another encoding or a wish begins with one that has learnt nothing."""
+    cache = RadianceCache(records=512, train_every=1, train_frames=2)
+    world = SceneWorld(room(), device="cpu", cache=cache, cache_mode="raw")
+    seen = view(mode=PictureMode.RAW)
+    assert world.start.mode is PictureMode.RAW
+    with pytest.raises(NrcError, match="learnt too little"):
+        world.edit(SetCache("hash", 0.01, is_frozen=True))
+    world.draw("a", seen, moving())
+    world.advance(10.0)
+    world.edit(SetCache("hash", 0.02, is_frozen=True))
+    steps = cache.trainer.steps
+    for number in range(3):
+        world.draw("a", seen, still(2 + number))
+    assert cache.trainer.steps == steps > 0
+    assert cache.options.spread == 0.02
+    world.edit(SetCache("hash", 0.02))
+    world.draw("a", seen, still(2))
+    assert cache.trainer.steps > steps
+
+    for edit in (SetCache("hash", 0.02, generation=1), SetCache("triangle-wave", 0.02, generation=1)):
+        world.edit(edit)
+        fresh = world.renderer.cache
+        assert fresh is not cache
+        assert not fresh.is_trained
+        assert fresh.options.encoding == edit.encoding
+        world.draw("a", seen, moving())
+        world.advance(10.0)
+        assert world.draw("a", seen, still(2)).samples == 2
+        assert fresh.trainer.steps > 0
+    with pytest.raises(NrcError, match="spread"):
+        world.edit(SetCache("hash", -1.0, generation=1))
+    with pytest.raises(NrcError, match="without a radiance cache"):
+        SceneWorld(room(), device="cpu").edit(SetCache("hash", 0.01))
+
+
+def test_points_of_surfaces_are_found():
+    """The ball in the middle of the picture; nothing where rays escape."""
+    world = SceneWorld(scene(Sphere(radius=0.5)), device="cpu")
+    seen = View(
+        Perspective(to_world=(LookAt((0.0, 0.0, 4.0), (0.0, 0.0, 0.0)),), fov=30.0, aperture_radius=0.3), 65, 65
+    )
+    np.testing.assert_allclose(world.point_at(seen, 0.5, 0.5), (0.0, 0.0, 0.5), atol=0.03)
+    assert world.point_at(seen, 0.0, 0.0) is None
+    assert world.point_at(seen, 5.0, -1.0) is None  # the upper right corner
+
+
+def test_a_picture_saved_while_the_camera_moves_has_the_size_of_the_view():
+    """A moving frame, which is smaller, may be all that there is."""
+    world = SceneWorld(room(), device="cpu")
+    with pytest.raises(NrcError, match="no picture"):
+        save_picture(world, "a", view(), "png", "room")
+    world.draw("a", view(), moving(32, 18))
+    saved = save_picture(world, "a", view(), "png", "room")
+    assert saved.name == "room-1spp.png"
+    assert PIL.Image.open(io.BytesIO(saved.data)).size == (WIDTH, HEIGHT)
 
 
 def test_a_session_of_a_scene_ends_with_the_render():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import CancelledError
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from nrc_tracer.errors import NrcError
 from nrc_tracer.live.resolution import MovingSize
 from nrc_tracer.live.session import MOST_EDITS, REST_SECONDS, Session, State
-from tests.live.stand_ins import FakeEdit, make_session, view
+from tests.live.stand_ins import Clock, FakeEdit, FakeWorld, Screen, make_session, view
 
 
 def rest(session, clock):
@@ -174,6 +175,105 @@ def test_errors_become_messages():
     session.edit(FakeEdit("lamp", "bad"))
     session.step()
     assert screen.messages[-1] == ("", "a bad edit")
+
+
+def test_a_listener_that_raises_ends_nothing(caplog):
+    """Its client gets no more pictures until its next change, and the others go on."""
+    session, _world, screen, _ = make_session()
+    shown = screen.show
+
+    def show(client, number, picture):
+        if client == "a":
+            raise RuntimeError("no screen")
+        shown(client, number, picture)
+
+    screen.show = show
+    session.look("a", view())
+    session.step()
+    assert screen.messages == [("a", "a picture could not be shown: no screen")]
+    assert not session.step()
+    session.look("b", view())
+    session.step()
+    assert [client for client, _, _ in screen.pictures] == ["b"]
+    screen.show = shown
+    session.look("a", view(fov=50.0))
+    session.step()
+    assert [client for client, _, _ in screen.pictures] == ["b", "a"]
+
+    screen.fail = show  # of another number of arguments
+    session.edit(FakeEdit("lamp", "bad"))
+    session.step()
+    assert "a bad edit" in caplog.text
+
+
+def test_the_thread_survives_what_nothing_accounts_for():
+    """An error of the world beside a frame becomes a message, and pictures follow."""
+    world, screen = FakeWorld(Clock()), Screen()
+    errors = [RuntimeError("lost")]
+
+    def forget(client):
+        if errors:
+            raise errors.pop()
+
+    world.forget = forget
+    with Session(world, screen, samples=3) as session:
+        screen.session = session
+        session.look("gone", view())
+        session.forget("gone")
+        session.look("a", view())
+        deadline = time.monotonic() + 60.0
+        while not (screen.messages and screen.pictures):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert screen.messages[0] == ("", "lost")
+
+
+def test_a_client_that_starts_anew_begins_fast():
+    """What it has is released, and its first frame is a moving one."""
+    session, world, _, clock = make_session()
+    session.look("a", view())
+    rest(session, clock)
+    session.step()
+    clock.wait(100.0)
+    session.step()
+    assert world.drawn[-1][2].seconds > 0.5  # after a long rest
+    session.restart("a")
+    session.restart("nobody")
+    session.step()
+    assert world.forgotten == ["a"]
+    assert world.drawn[-1][2].is_moving
+    clock.wait(1.0)
+    session.step()
+    assert world.drawn[-1][2].seconds < 0.1
+
+
+def test_who_made_an_edit_is_told_that_it_failed():
+    """Only of the edit that was made, not of one that it has replaced."""
+    session, world, _, _ = make_session()
+    told = []
+    session.edit(FakeEdit("lamp", "bad"), lambda: told.append("first"))
+    session.edit(FakeEdit("lamp", "bad"), lambda: told.append("second"))
+    session.edit(FakeEdit("wall", "good"), lambda: told.append("third"))
+    session.step()
+    assert told == ["second"]
+    assert [edit.value for edit in world.edits] == ["good"]
+
+
+def test_a_call_that_changes_nothing_draws_nothing():
+    """Pictures that are complete stay so."""
+    session, world, _, clock = make_session(samples=1)
+    session.look("a", view())
+    rest(session, clock)
+    session.step()
+    drawn = len(world.drawn)
+    future = session.ask(lambda world: 7, redraws=False)
+    session.step()
+    assert future.result(timeout=0) == 7
+    assert len(world.drawn) == drawn
+    session.ask(lambda world: 7)
+    session.step()
+    session.step()
+    assert len(world.drawn) == drawn + 1
 
 
 def test_edits_are_made_before_the_next_frame():

@@ -36,13 +36,20 @@ class Pose:
     fov: float
 
 
-def pose_of(camera: Camera, aspect: float, bounds: tuple[np.ndarray, np.ndarray] | None = None) -> Pose:
+def pose_of(
+    camera: Camera,
+    aspect: float,
+    bounds: tuple[np.ndarray, np.ndarray] | None = None,
+    center: tuple[float, float, float] | None = None,
+) -> Pose:
     """The place of a scene's camera.
 
     Args:
         camera: The camera.
         aspect: Width over height of its pictures.
         bounds: Lowest and highest corner of the scene, near whose middle it orbits; None if there is nothing.
+        center: The surface point at the centre of its picture, which it orbits about instead; None if there is none. In a closed
+            room the middle of the scene may lie behind a wall.
     """
     to_world = matrix(camera.to_world)
     position, forward, up = to_world[:3, 3], _unit(to_world[:3, 2]), _unit(to_world[:3, 1])
@@ -51,8 +58,10 @@ def pose_of(camera: Camera, aspect: float, bounds: tuple[np.ndarray, np.ndarray]
         low, high = bounds
         size = float(np.linalg.norm(high - low)) or 1.0
         distance = max(float(((low + high) / 2 - position) @ forward), 0.05 * size)
+    if center is not None:
+        distance = float((np.asarray(center) - position) @ forward) or distance
     look_at = position + distance * forward
-    return Pose(_triple(position), _triple(look_at), _triple(up), math.radians(vertical_fov(camera, aspect)))
+    return Pose(triple(position), triple(look_at), triple(up), math.radians(vertical_fov(camera, aspect)))
 
 
 def vertical_fov(camera: Camera, aspect: float) -> float:
@@ -80,7 +89,11 @@ def camera_of(
         position: Where it is.
         fov: Its vertical field of view [radians].
     """
-    rotation = rotation_matrix(wxyz)
+    return _camera(start, rotation_matrix(wxyz), position, fov)
+
+
+def _camera(start: Camera, rotation: np.ndarray, position: tuple[float, ...] | np.ndarray, fov: float) -> Perspective:
+    """A scene's camera whose local axes +x to the right, +y down and +z forward are the columns of `rotation`."""
     to_world = np.eye(4)
     mirrored = np.linalg.det(matrix(start.to_world)[:3, :3]) < 0.0
     to_world[:3, 0] = rotation[:, 0] if mirrored else -rotation[:, 0]
@@ -91,6 +104,14 @@ def camera_of(
     base = start if isinstance(start, Perspective) else Perspective()
     to_world_steps = (Matrix((first, second, third, last)),)
     return replace(base, to_world=to_world_steps, fov=math.degrees(fov), fov_axis="y")
+
+
+def posed_camera(start: Camera, pose: Pose) -> Perspective:
+    """A scene's camera at a pose; see `camera_of`."""
+    forward = _unit(np.asarray(pose.look_at) - np.asarray(pose.position))
+    right = np.cross(forward, np.asarray(pose.up))
+    right = _unit(right) if np.linalg.norm(right) > 1e-9 else _unit(np.cross(forward, np.roll(forward, 1)))
+    return _camera(start, np.stack([right, np.cross(forward, right), forward], axis=1), pose.position, pose.fov)
 
 
 def rotation_matrix(wxyz: tuple[float, ...] | np.ndarray) -> np.ndarray:
@@ -111,7 +132,7 @@ def world_up(camera: Camera) -> tuple[float, float, float]:
     axis = np.zeros(3)
     largest = int(np.argmax(np.abs(up)))
     axis[largest] = np.sign(up[largest])
-    return _triple(axis)
+    return triple(axis)
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
@@ -123,6 +144,7 @@ def _row(values: np.ndarray) -> Row:
     return x, y, z, w
 
 
-def _triple(vector: np.ndarray) -> tuple[float, float, float]:
+def triple(vector: np.ndarray) -> tuple[float, float, float]:
+    """A vector as three numbers of Python."""
     x, y, z = (float(value) for value in vector)
     return x, y, z

@@ -16,6 +16,15 @@ MODE_LABELS = {
     PictureMode.VIEW: "view: the cache's predictions",
 }
 
+DENOISED = "denoised, "
+"""Beginning of the labels of denoised pictures."""
+
+DENOISED_MODES = (PictureMode.OFF, PictureMode.ON, PictureMode.RAW)
+"""Modes that are offered denoised."""
+
+KEPT = "kept picture"
+"""The choice of a picture that the user has kept, for the second view."""
+
 LAYER = "layer: "
 """Beginning of the labels of layers."""
 
@@ -33,15 +42,25 @@ class Shown:
     Attributes:
         mode: How radiance is estimated.
         layer: Name of the layer that is shown instead; None for the picture.
+        denoise: Whether noise is removed by Open Image Denoise.
     """
 
     mode: PictureMode
     layer: str | None = None
+    denoise: bool = False
 
 
-def shown_labels(modes: Sequence[PictureMode], layers: Sequence[str]) -> dict[str, Shown]:
-    """All that a view may show, by label. Layers are those of the first mode, except for layers of the cache."""
+def shown_labels(modes: Sequence[PictureMode], layers: Sequence[str], *, denoised: bool = False) -> dict[str, Shown]:
+    """All that a view may show, by label.
+
+    Args:
+        modes: The modes. Layers are those of the first one, except for layers of the cache.
+        layers: The layers.
+        denoised: Whether there are denoised pictures.
+    """
     found = {MODE_LABELS[mode]: Shown(mode) for mode in modes}
+    if denoised:
+        found |= {f"{DENOISED}{MODE_LABELS[m]}": Shown(m, denoise=True) for m in modes if m in DENOISED_MODES}
     with_cache = next((mode for mode in modes if mode is not PictureMode.OFF), modes[0])
     for layer in layers:
         is_of_cache = layer in CACHE_LAYERS

@@ -12,13 +12,13 @@ from viser import _messages as viser_messages
 from viser.infra import Message
 
 LARGEST_MESSAGE = 64 * 1024
-"""Size of the largest message that a page may send [bytes]."""
+"""Largest size of a message from a page [bytes]."""
 
 MESSAGES_PER_SECOND = 400.0
-"""Number of messages per second that a page may send for long; viser's page sends at most 50 for each thing that is dragged."""
+"""Number of messages per second that a page may send in the long run; viser's page sends at most 50 for what is dragged."""
 
 BURST = 1200.0
-"""Number of messages that a page may send at once."""
+"""Number of messages that a page may send at once, beyond that rate."""
 
 LONGEST_TEXT = 4096
 """Largest number of characters of a text from a page."""
@@ -61,10 +61,10 @@ class Rate:
 
 
 def read_message(raw: str | bytes) -> Message:
-    """Decode and check a message of a page.
+    """Decode and check a message from a page.
 
     Raises:
-        BadMessage: The message is malformed, or not one of those that the viewer's page sends.
+        BadMessage: The message is malformed, or of a kind that the viewer's page does not send.
     """
     if not isinstance(raw, bytes):
         raise BadMessage("a message must be binary")
@@ -82,20 +82,19 @@ def read_message(raw: str | bytes) -> Message:
 
 
 def _check_camera(message: Any) -> None:
-    for name, length in (("wxyz", 4), ("position", 3), ("look_at", 3), ("up_direction", 3)):
-        _check_numbers(getattr(message, name), length)
+    _check_pose(message)
+    for direction in (message.look_at, message.up_direction):
+        _check_numbers(direction, 3)
     _check_numbers((message.fov, message.near, message.far), 3)
     if not 0.0 < message.fov < math.pi:
         raise BadMessage("a field of view must lie between 0 and 180 degrees")
-    if not 0.5 < math.hypot(*message.wxyz) < 2.0:
-        raise BadMessage("a rotation must be a unit quaternion")
     for side in (message.image_width, message.image_height):
         if not (isinstance(side, int) and 0 <= side <= LARGEST_WINDOW):
             raise BadMessage("a window's size is out of range")
 
 
 def _check_update(message: Any) -> None:
-    """Check the new value of a control. Whether it is one of those that the control offers is checked where it is used."""
+    """Check the new value of a control. Whether the control offers this value is checked where the value is used."""
     if not isinstance(message.uuid, str) or not isinstance(message.updates, dict):
         raise BadMessage("an update needs a control and its values")
     if not set(message.updates) <= {"value"}:
@@ -105,12 +104,12 @@ def _check_update(message: Any) -> None:
 
 
 def check_new_value(value: Any, present: Any) -> None:
-    """Check that a control can take a new value from a page, whose type must be that of the present one.
+    """Check a new value of a control, which comes from a page: its type must be that of the present value.
 
-    viser converts values instead: text to numbers, which may then be NaN or too large for its messages to other pages.
+    viser alone would convert it: text becomes a number, which may be NaN or too large for the messages to other pages.
 
     Raises:
-        BadMessage: It cannot.
+        BadMessage: The control cannot take the value.
     """
     if isinstance(present, tuple | list):
         fits = isinstance(value, tuple | list) and len(value) == len(present)
@@ -131,6 +130,19 @@ def _check_any(message: Any) -> None:
     """Check the fields of a message of numbers and texts."""
     for field in dataclasses.fields(message):
         _check_value(getattr(message, field.name))
+
+
+def _check_gizmo(message: Any) -> None:
+    _check_any(message)
+    _check_pose(message)
+
+
+def _check_pose(message: Any) -> None:
+    """Check a rotation and a position."""
+    _check_numbers(message.wxyz, 4)
+    _check_numbers(message.position, 3)
+    if not 0.5 < math.hypot(*message.wxyz) < 2.0:
+        raise BadMessage("a rotation must be a unit quaternion")
 
 
 def _check_value(value: Any, depth: int = 0) -> None:
@@ -161,6 +173,6 @@ _CHECKS: dict[type, Callable[[Any], None]] = {
     viser_messages.GuiUpdateMessage: _check_update,
     viser_messages.ScenePointerMessage: _check_any,
     viser_messages.TransformControlsDragStartMessage: _check_any,
-    viser_messages.TransformControlsUpdateMessage: _check_any,
+    viser_messages.TransformControlsUpdateMessage: _check_gizmo,
     viser_messages.TransformControlsDragEndMessage: _check_any,
 }

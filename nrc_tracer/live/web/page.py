@@ -1,8 +1,9 @@
-"""One page: its controls, its camera, and the views that it asks a session for."""
+"""One page: its controls, and the views that it asks a session for. Its camera tab is `CameraPanel`."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -14,27 +15,27 @@ import viser
 from nrc_tracer.errors import NrcError, one_line
 from nrc_tracer.imaging.tonemap import TONES
 from nrc_tracer.live.picture import Picture
-from nrc_tracer.live.saving import SavedFile, save_picture, save_scene
+from nrc_tracer.live.saving import SavedFile, Saving
 from nrc_tracer.live.session import Session
+from nrc_tracer.live.video import VIDEO_RATE, make_video
 from nrc_tracer.live.view import View
-from nrc_tracer.live.web.cameras import Pose, camera_of
-from nrc_tracer.live.web.choices import NOTHING, RESOLUTIONS, film_size
-from nrc_tracer.live.web.controls import set_value
+from nrc_tracer.live.web.camera_panel import CameraPanel
+from nrc_tracer.live.web.cameras import Pose, posed_camera
+from nrc_tracer.live.web.choices import KEPT, NOTHING, RESOLUTIONS, Shown, film_size
+from nrc_tracer.live.web.flights import flight_seconds, pose_at
+from nrc_tracer.live.web.notices import Notices
+from nrc_tracer.live.web.plots import Plots
 from nrc_tracer.live.web.sending import Sender
 from nrc_tracer.live.web.statistics import FrameRate, statistics_html
-from nrc_tracer.live.world import World
 
 STATISTICS_SECONDS = 0.25
 """Shortest time between two updates of the statistics while something moves [s]."""
 
-MOST_BOOKMARKS = 32
-"""Largest number of views that a page remembers."""
-
-SMALLEST_FOV, LARGEST_FOV = 1.0, 150.0
-"""Range of the page's vertical field of view [degrees]."""
-
 OTHER = "/other"
 """End of the session's name for a page's second view."""
+
+VIDEO = "/video"
+"""End of the session's name for the video that a page renders."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,20 @@ class PageOptions:
     Attributes:
         name: Name of what is shown, for file names.
         start: The first view.
-        pose: The place of its camera.
+        pose: The pose of its camera.
         labels: All that a view may show, by label: see `shown_labels`.
         resolution: Label of the first resolution.
-        most_pixels: Largest number of pixels of a still picture.
-        can_denoise: Whether Open Image Denoise is installed.
+        most_pixels: Returns the largest number of pixels of a still picture, which depends on the number of pages.
+        savings: The kinds of files that can be saved.
     """
 
     name: str
     start: View
     pose: Pose
-    labels: dict[str, Any]
+    labels: dict[str, Shown]
     resolution: str
-    most_pixels: int
-    can_denoise: bool
+    most_pixels: Callable[[], int]
+    savings: tuple[Saving, ...]
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,27 @@ class Page:
         options: What all pages share.
         tabs: Where the controls go.
         executor: Runs encoding and saving.
+        address: Address of the page, as its browser has it.
+        label: Label of what it shows first; that of `options.start` if there is no such label.
     """
 
     def __init__(
-        self, client: viser.ClientHandle, session: Session, options: PageOptions, tabs: Tabs, executor: Executor
+        self,
+        client: viser.ClientHandle,
+        session: Session,
+        options: PageOptions,
+        tabs: Tabs,
+        executor: Executor,
+        *,
+        address: str = "",
+        label: str = "",
     ) -> None:
         self.name = str(client.client_id)
         self._client, self._session, self._options, self._executor = client, session, options, executor
+        self._address = address
         self._rate, self._told = FrameRate(), 0.0
         self._is_saving = self._has_left = False
-        self._bookmarks: dict[str, Pose] = {}
+        self._notices = Notices()
         self._sender = Sender(
             self._send,
             session.acknowledge,
@@ -95,9 +107,19 @@ class Page:
             lambda error: self.fail(one_line(error)),
         )
         with tabs.picture:
-            self._add_picture_controls()
+            self._add_picture_controls(label)
         with tabs.camera:
-            self._add_camera_controls()
+            self._camera = CameraPanel(
+                client,
+                session,
+                options.start.camera,
+                options.pose,
+                look=self.look,
+                fail=self.fail,
+                view=lambda: self.view,
+                page=lambda: (self._address, self._shown.value),
+                save_video=self._save_video,
+            )
 
         @client.camera.on_update
         async def _(_: viser.CameraHandle) -> None:
@@ -109,11 +131,16 @@ class Page:
 
     def show(self, view: str, number: int, picture: Picture) -> None:
         """Send a picture of one of the page's views."""
-        self._sender.take(view, number, picture, is_main=view == self.name)
+        is_main = view == self.name
+        if not is_main and not _shows(picture.view, self._options.labels.get(self._compared.value)):
+            self._session.acknowledge(view, number)  # it shows what the user has meanwhile replaced
+            return
+        self._sender.take(view, number, picture, is_main=is_main)
 
     def fail(self, message: str) -> None:
-        """Show an error."""
-        self._client.add_notification("Error", message, color="red", auto_close_seconds=15.0)
+        """Show an error, unless it was shown a moment ago or there were many."""
+        if self._notices.is_due(message):
+            self._client.add_notification("Error", message, color="red", auto_close_seconds=15.0)
 
     # Views
 
@@ -136,6 +163,7 @@ class Page:
     def leave(self) -> None:
         """Forget the page, which has gone."""
         self._has_left = True
+        self._camera.leave()
         self._session.forget(self.name)
         self._session.forget(self.name + OTHER)
 
@@ -144,18 +172,17 @@ class Page:
         shown = self._options.labels.get(label) or self._options.labels[self._shown.initial_value]
         factor = RESOLUTIONS.get(self._resolution.value, 1.0)
         window = (handle.image_width or start.width, handle.image_height or start.height)
-        width, height = film_size(window, factor, self._options.most_pixels)
+        width, height = film_size(window, factor, self._options.most_pixels())
         tone = self._tone.value if self._tone.value in TONES else start.tone
-        fov = min(max(handle.fov, math.radians(SMALLEST_FOV)), math.radians(LARGEST_FOV))
         return View(
-            camera_of(start.camera, handle.wxyz, handle.position, fov),
+            self._camera.camera,
             width,
             height,
             mode=shown.mode,
             layer=shown.layer,
             exposure=min(max(float(self._exposure.value), -10.0), 10.0),
             tone=tone,  # type: ignore[arg-type]  # it is one of TONES
-            denoise=bool(self._denoise.value) and self._options.can_denoise,
+            denoise=shown.denoise,
         )
 
     def _send(self, frame: Any) -> None:
@@ -163,8 +190,9 @@ class Page:
         self._client.flush()
 
     def _tell(self, picture: Picture, encode_ms: float) -> None:
-        """Update the statistics."""
+        """Update the statistics and the plots."""
         self._rate.count()
+        self._plots.add(picture)
         now = time.monotonic()
         if picture.is_final or now - self._told >= STATISTICS_SECONDS:
             self._told = now
@@ -172,49 +200,45 @@ class Page:
 
     # Controls
 
-    def _add_picture_controls(self) -> None:
+    def _add_picture_controls(self, label: str) -> None:
         gui, options = self._client.gui, self._options
         labels = tuple(options.labels)
-        first = next(
+        first = (
             label
-            for label, shown in options.labels.items()
-            if (shown.mode, shown.layer) == (options.start.mode, options.start.layer)
+            if label in labels
+            else next(text for text, shown in options.labels.items() if _is_start(shown, options))
         )
         self._shown = _Dropdown(
             gui.add_dropdown("Show", labels, initial_value=first, hint="How the picture is made, or a layer"), first
         )
         self._compared = _Dropdown(
             gui.add_dropdown(
-                "Beside", (NOTHING, *labels), initial_value=NOTHING, hint="A second view, right of the divider"
+                "Beside", (NOTHING, KEPT, *labels), initial_value=NOTHING, hint="A second view, right of the divider"
             ),
             NOTHING,
         )
         self._divider = gui.add_slider("Divider (%)", 0.0, 100.0, 0.5, 50.0, visible=False)
         self._exposure = gui.add_slider("Exposure (stops)", -10.0, 10.0, 0.1, round(options.start.exposure, 1))
         self._tone = gui.add_dropdown("Tone", TONES, initial_value=options.start.tone)
-        self._denoise = gui.add_checkbox(
-            "Denoise", False, disabled=not options.can_denoise, hint="Open Image Denoise, of the extra denoise"
-        )
         self._resolution = gui.add_dropdown(
             "Resolution",
             tuple(RESOLUTIONS),
             initial_value=options.resolution,
-            hint="Size of the still picture against the window",
+            hint="Size of the still picture, relative to the window",
         )
         self._statistics = gui.add_html("")
         anew = gui.add_button("Start anew", icon=viser.Icon.REFRESH, hint="Drop all samples and begin again")
+        keep = gui.add_button(
+            "Keep this picture", icon=viser.Icon.PHOTO_CHECK, hint=f'Compare later pictures with it: Beside, "{KEPT}"'
+        )
+        self._plots = Plots(self._client, gui.add_folder("Plots", expand_by_default=False))
         with gui.add_folder("Save"):
-            png = gui.add_button(
-                "PNG", icon=viser.Icon.PHOTO_DOWN, hint="The picture as it is shown, from all samples so far"
-            )
-            exr = gui.add_button("EXR", icon=viser.Icon.PHOTO_DOWN, hint="Linear radiance and all layers")
-            scene = gui.add_button(
-                "Scene",
-                icon=viser.Icon.FILE_DOWNLOAD,
-                hint="JSON, with this camera and all changes; render it to get the same picture",
-            )
+            for saving in options.savings:
+                button = gui.add_button(saving.label, icon=viser.Icon.DOWNLOAD, hint=saving.hint)
+                self._saves(button, saving)
+        light = gui.add_checkbox("Light page", False)
 
-        for handle in (self._shown.handle, self._exposure, self._tone, self._denoise, self._resolution):
+        for handle in (self._shown.handle, self._exposure, self._tone, self._resolution):
 
             @handle.on_update
             async def _(_: Any) -> None:
@@ -222,14 +246,7 @@ class Page:
 
         @self._compared.handle.on_update
         async def _(_: Any) -> None:
-            is_split = self._compared.value in labels
-            self._divider.visible = is_split
-            if is_split:
-                self._sender.divide(self._divider.value / 100.0)
-            else:
-                self._session.forget(self.name + OTHER)
-                self._sender.drop_other()
-            self.look()
+            self._compare()
 
         @self._divider.on_update
         async def _(_: Any) -> None:
@@ -237,13 +254,35 @@ class Page:
 
         @anew.on_click
         async def _(_: Any) -> None:
-            self._start_anew()
+            self._session.restart(self.name)
+            self._session.restart(self.name + OTHER)
 
-        self._saves(png, lambda world, view: save_picture(world, self.name, view, "png", options.name))
-        self._saves(exr, lambda world, view: save_picture(world, self.name, view, "exr", options.name))
-        self._saves(scene, lambda world, view: save_scene(world, view, options.name))
+        @keep.on_click
+        async def _(_: Any) -> None:
+            if self._sender.keep() and self._compared.value == KEPT:
+                self._sender.show_kept()
 
-    def _saves(self, button: viser.GuiButtonHandle, save: Callable[[World, View], SavedFile]) -> None:
+        @light.on_update
+        async def _(_: Any) -> None:
+            gui.configure_theme(show_share_button=False, show_logo=False, dark_mode=not light.value)
+
+    def _compare(self) -> None:
+        """Show beside the main view what the user has chosen."""
+        label = self._compared.value
+        is_view = label in self._options.labels
+        self._divider.visible = is_view or label == KEPT
+        self._sender.divide(self._divider.value / 100.0)
+        if not is_view:
+            self._session.forget(self.name + OTHER)
+        if label == KEPT:
+            self._sender.show_kept()
+        else:
+            self._sender.drop_other()
+        self.look()
+
+    # Files
+
+    def _saves(self, button: viser.GuiButtonHandle, saving: Saving) -> None:
         """Let a button save what the page shows when it is clicked; one file at a time."""
 
         @button.on_click
@@ -251,8 +290,9 @@ class Page:
             if self._is_saving:
                 return
             self._is_saving = True
-            view = self.view
-            self._session.ask(lambda world: save(world, view)).add_done_callback(self._download)
+            view, name = self.view, self._options.name
+            future = self._session.ask(lambda world: saving.save(world, self.name, view, name), redraws=False)
+            future.add_done_callback(self._download)
 
     def _download(self, saved: Future[SavedFile]) -> None:
         self._is_saving = False
@@ -265,73 +305,49 @@ class Page:
         file = saved.result()
         self._executor.submit(self._client.send_file_download, file.name, file.data, save_immediately=True)
 
-    def _start_anew(self) -> None:
-        names = (self.name, self.name + OTHER)
+    def _save_video(self, poses: list[Pose], samples: int) -> None:
+        """Render a flight on a thread of its own, and let the browser download it."""
+        if self._is_saving:
+            self.fail("a file is being saved already; wait for its end")
+            return
+        self._is_saving = True
+        start, view = self._options.start.camera, self.view
+        count = max(int(flight_seconds(poses) * VIDEO_RATE), 2)
+        cameras = [self._camera.with_lens(posed_camera(start, pose_at(poses, i / VIDEO_RATE))) for i in range(count)]
+        views = [dataclasses.replace(view, camera=camera) for camera in cameras]
+        threading.Thread(target=self._render_video, args=(views, samples), name="video", daemon=True).start()
 
-        def forget(world: World) -> None:
-            for name in names:
-                world.forget(name)
-
-        self._session.ask(forget)
-
-    def _add_camera_controls(self) -> None:
-        gui, pose = self._client.gui, self._options.pose
-        home = gui.add_button("Start view", icon=viser.Icon.HOME_MOVE)
-        fov = gui.add_slider(
-            "Field of view (°)",
-            SMALLEST_FOV,
-            LARGEST_FOV,
-            0.1,
-            round(min(max(math.degrees(pose.fov), SMALLEST_FOV), LARGEST_FOV), 1),
-            hint="Vertical",
+    def _render_video(self, views: list[View], samples: int) -> None:
+        notice = self._client.add_notification(
+            "Video", f"0 of {len(views)} frames", loading=True, with_close_button=False
         )
-        with gui.add_folder("Bookmarks"):
-            remember = gui.add_button("Remember this view", icon=viser.Icon.BOOKMARK)
-            bookmarks = gui.add_dropdown("Go to", (NOTHING,), initial_value=NOTHING)
-        link = gui.add_text("Link", "", hint="Opens the viewer with this camera, in a browser that it has let in")
-        copy = gui.add_button("Write the link", icon=viser.Icon.LINK)
+        done = 0
 
-        @home.on_click
-        async def _(_: Any) -> None:
-            set_value(fov, round(math.degrees(pose.fov), 1))
-            self._go(pose)
+        def go_on() -> bool:
+            nonlocal done
+            notice.body = f"{done} of {len(views)} frames"
+            done += 1
+            return not self._has_left
 
-        @fov.on_update
-        async def _(_: Any) -> None:
-            self._client.camera.fov = math.radians(min(max(float(fov.value), SMALLEST_FOV), LARGEST_FOV))
-            self.look()
+        try:
+            data = make_video(self._session, self.name + VIDEO, views, samples, go_on)
+            if data is not None:
+                self._client.send_file_download(f"{self._options.name}.mp4", data, save_immediately=True)
+        except Exception as error:
+            self.fail(f"the video could not be made: {one_line(error)}")
+        finally:
+            self._is_saving = False
+            notice.remove()
 
-        @remember.on_click
-        async def _(_: Any) -> None:
-            if len(self._bookmarks) < MOST_BOOKMARKS:
-                self._bookmarks[f"view {len(self._bookmarks) + 1}"] = self._pose()
-                bookmarks.options = (NOTHING, *self._bookmarks)
 
-        @bookmarks.on_update
-        async def _(_: Any) -> None:
-            if bookmarks.value in self._bookmarks:
-                self._go(self._bookmarks[bookmarks.value])
+def _is_start(shown: Shown, options: PageOptions) -> bool:
+    start = options.start
+    return (shown.mode, shown.layer, shown.denoise) == (start.mode, start.layer, start.denoise)
 
-        @copy.on_click
-        async def _(_: Any) -> None:
-            set_value(link, link_parameters(self._pose()))
 
-    def _pose(self) -> Pose:
-        camera = self._client.camera
-        position, look_at, up = (
-            (float(x), float(y), float(z)) for x, y, z in (camera.position, camera.look_at, camera.up_direction)
-        )
-        return Pose(position, look_at, up, float(camera.fov))
-
-    def _go(self, pose: Pose) -> None:
-        """Move the page's camera."""
-        camera = self._client.camera
-        with self._client.atomic():
-            camera.up_direction = pose.up
-            camera.position = pose.position
-            camera.look_at = pose.look_at
-            camera.fov = pose.fov
-        self.look()
+def _shows(view: View, shown: Shown | None) -> bool:
+    """Whether a view shows what was chosen."""
+    return shown is not None and (view.mode, view.layer, view.denoise) == (shown.mode, shown.layer, shown.denoise)
 
 
 class _Dropdown:
@@ -343,14 +359,3 @@ class _Dropdown:
     @property
     def value(self) -> str:
         return str(self.handle.value)
-
-
-def link_parameters(pose: Pose) -> str:
-    """The end of a link to the page with this camera."""
-    parts = {
-        "initialCameraPosition": pose.position,
-        "initialCameraLookAt": pose.look_at,
-        "initialCameraUp": pose.up,
-        "initialCameraFov": (pose.fov,),
-    }
-    return "?" + "&".join(f"{name}={','.join(f'{value:.6g}' for value in values)}" for name, values in parts.items())

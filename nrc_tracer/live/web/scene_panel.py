@@ -1,10 +1,10 @@
-"""The tab of a scene: its lights and materials, undo. All pages share it."""
+"""The tab of a scene: its lights and materials, moving, undo. All pages share it."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +13,12 @@ from msgspec.structs import replace
 
 from nrc_tracer.errors import NrcError
 from nrc_tracer.live.edits import SceneEdit, SetEmission, SetLight, SetMaterial
+from nrc_tracer.live.scene_world import SceneWorld
 from nrc_tracer.live.session import Session
 from nrc_tracer.live.web.controls import set_value
+from nrc_tracer.live.web.editor import Editor
+from nrc_tracer.live.web.move_panel import MovePanel
+from nrc_tracer.live.world import World
 from nrc_tracer.scene.model import (
     Conductor,
     ConstantLight,
@@ -27,15 +31,10 @@ from nrc_tracer.scene.model import (
     PointLight,
     Principled,
     Rotate,
+    Scene,
     SceneDescription,
     SpotLight,
 )
-
-MOST_UNDO = 200
-"""Largest number of changes that can be undone."""
-
-SAME_CHANGE_SECONDS = 1.0
-"""Time within which changes of the same thing are undone together [s]."""
 
 COLOR_FIELDS: dict[type, str] = {
     Diffuse: "reflectance",
@@ -62,77 +61,40 @@ POWER_FIELDS: dict[type, str] = {
 """The field of a light that is its colour and strength."""
 
 
-class Editor:
-    """Makes changes and undoes them.
-
-    Args:
-        description: The scene before all changes.
-        make: Makes a change in the session's world.
-        now: The clock [s].
-    """
-
-    def __init__(
-        self,
-        description: SceneDescription,
-        make: Callable[[SceneEdit], None],
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.description, self._make, self._now = description, make, now
-        self._undone_by: list[SceneEdit] = []
-        self._last: tuple[Any, float] | None = None
-
-    def change(self, edit: SceneEdit) -> None:
-        """Make a change. Changes of the same thing in quick succession are undone together. Raises `SceneError`."""
-        inverse, now = edit.inverse(self.description), self._now()
-        self.description = edit.apply(self.description)
-        is_same = self._last is not None and self._last[0] == edit.target and now - self._last[1] < SAME_CHANGE_SECONDS
-        if not is_same:
-            self._undone_by = [*self._undone_by[1 - MOST_UNDO :], inverse]
-        self._last = (edit.target, now)
-        self._make(edit)
-
-    def undo(self) -> bool:
-        """Undo the last change; return whether there was one."""
-        if not self._undone_by:
-            return False
-        edit, self._last = self._undone_by.pop(), None
-        self.description = edit.apply(self.description)
-        self._make(edit)
-        return True
-
-
 class ScenePanel:
     """The tab of a scene.
 
     Args:
-        description: The scene.
+        scene: The scene.
     """
 
-    def __init__(self, description: SceneDescription) -> None:
-        self._start = description
+    def __init__(self, scene: Scene) -> None:
+        self._scene, self._start = scene, scene.description
         self._fills: list[Callable[[], None]] = []
 
-    def add(self, gui: viser.GuiApi, group: viser.GuiTabGroupHandle, session: Session) -> None:
+    def add(self, server: viser.ViserServer, group: viser.GuiTabGroupHandle, session: Session) -> None:
         """Add the tab to the panel of all pages."""
-        self._gui = gui
-        self._editor = Editor(self._start, session.edit)
+        self._gui, self._session = server.gui, session
+        self._editor = Editor(self._start, lambda edit: session.edit(edit, self._refused))
+        self._move = MovePanel(self._scene, lambda: self._editor.description, self._change)
         with group.add_tab("Scene", viser.Icon.BULB):
-            undo = gui.add_button(
-                "Undo", icon=viser.Icon.ARROW_BACK_UP, hint="Undo the last change of lights and materials"
-            )
+            undo = self._gui.add_button("Undo", icon=viser.Icon.ARROW_BACK_UP, hint="Undo the last change of the scene")
             lights = _light_names(self._start)
             if lights:
-                with gui.add_folder("Lights"):
+                with self._gui.add_folder("Lights"):
                     self._add_lights(lights)
             materials = [name for name, material in self._start.materials.items() if type(material) in COLOR_FIELDS]
             if materials:
-                with gui.add_folder("Materials"):
+                with self._gui.add_folder("Materials"):
                     self._add_materials(materials)
+            self._move.add(server)
 
         @undo.on_click
         async def _(_: Any) -> None:
-            if self._editor.undo():
-                self._fill()
+            with contextlib.suppress(NrcError):
+                if self._editor.undo():
+                    self._fill()
+                    self._move.follow()
 
     def _fill(self) -> None:
         """Show the present values of what is chosen."""
@@ -143,7 +105,17 @@ class ScenePanel:
         try:
             self._editor.change(edit)
         except NrcError:
-            self._fill()  # a value that the page cannot have offered
+            self._fill()  # a value that the page cannot have offered, or too many at once
+
+    def _refused(self) -> None:
+        """Show the world's scene again, in which a change was impossible. Called on the session's thread."""
+        self._session.ask(self._follow, redraws=False)
+
+    def _follow(self, world: World) -> None:
+        assert isinstance(world, SceneWorld)
+        self._editor.follow(world.scene.description)
+        self._fill()
+        self._move.follow()
 
     def _on_update(self, handle: Any, change: Callable[[], None]) -> None:
         @handle.on_update
@@ -169,13 +141,13 @@ class ScenePanel:
             is_map = isinstance(light, EnvironmentMap)
             color.visible, turn.visible = not is_map, is_map
             value, first = (_power(description, kind, index) for description in (self._editor.description, self._start))
-            set_value(strength, round(min(max(math.log2(max(max(value), 1e-9) / max(max(first), 1e-9)), -8.0), 8.0), 1))
+            set_value(strength, round(min(max(math.log2(max(max(value), 1e-9) / _strength(first)), -8.0), 8.0), 1))
             set_value(color, _display(value))
 
         def change() -> None:
             kind, index = target()
             first = _power(self._start, kind, index)
-            power = max(first) * 2.0 ** min(max(float(strength.value), -8.0), 8.0)
+            power = _strength(first) * 2.0 ** min(max(float(strength.value), -8.0), 8.0)
             self._change(_powered(self._editor.description, self._start, kind, index, power, color.value, turn.value))
 
         self._fills.append(fill)
@@ -246,7 +218,7 @@ def _light_names(description: SceneDescription) -> dict[str, tuple[str, int]]:
     for index, shape in enumerate(description.shapes):
         emission = getattr(shape, "emission", None)
         if emission is not None and not isinstance(emission, str):
-            found[f"shape {index}"] = ("emission", index)
+            found[f"{shape.name} ({index})" if shape.name else f"shape {index}"] = ("emission", index)
     return found
 
 
@@ -289,9 +261,16 @@ def _rgb(value: Any) -> tuple[float, float, float]:
     return float(red), float(green), float(blue)
 
 
+def _strength(power: tuple[float, float, float]) -> float:
+    """The strength of a light that 0 stops stand for: its first one, or 1 for a light that was off."""
+    return max(power) or 1.0
+
+
 def _display(value: tuple[float, float, float]) -> tuple[int, int, int]:
-    """The colour of a light, without its strength, in sRGB."""
-    brightest = max(value) or 1.0
+    """The colour of a light, without its strength, in sRGB; white for a light that is off."""
+    brightest = max(value)
+    if brightest <= 0.0:
+        return 255, 255, 255
     return _encoded(tuple(part / brightest for part in value))
 
 

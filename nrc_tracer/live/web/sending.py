@@ -49,6 +49,7 @@ class Sender:
         self._lock = threading.Lock()
         self._main: Picture | None = None
         self._other: Picture | None = None
+        self._kept: Picture | None = None
         self._unacknowledged: list[tuple[str, int]] = []
         self._divider = 0.5
         self._is_under_way = self._is_stale = False
@@ -70,9 +71,21 @@ class Sender:
         self._refresh()
 
     def drop_other(self) -> None:
-        """Show the main view alone."""
+        """Show the main view alone, until the next picture of the other view."""
         with self._lock:
             self._other = None
+        self._refresh()
+
+    def keep(self) -> bool:
+        """Keep the main view's newest picture for `show_kept`; return whether there is one."""
+        with self._lock:
+            self._kept = self._main
+            return self._kept is not None
+
+    def show_kept(self) -> None:
+        """Show the picture that was kept as the other view."""
+        with self._lock:
+            self._other = self._kept
         self._refresh()
 
     def _refresh(self) -> None:
@@ -93,7 +106,7 @@ class Sender:
         try:
             start = time.perf_counter()
             pixels = main.pixels if other is None else divided(main.pixels, other.pixels, divider)
-            is_final = main.is_final and (other is None or other.is_final)
+            is_final = main.is_final and (other is None or other is self._kept or other.is_final)
             kind: Literal["jpeg", "png"] = "png" if is_final else "jpeg"
             frame = Frame(kind, encoded(pixels, kind), functools.partial(self._arrived, acknowledged))
             self._sent(main, 1e3 * (time.perf_counter() - start))

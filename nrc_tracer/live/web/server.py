@@ -89,8 +89,8 @@ class GuardedServer(viser.infra.WebsockServer):
     Args:
         access: Which requests are answered.
         listener: A socket that is bound already.
-        page: The page that is served.
-        arguments: Those of viser's own server.
+        page: The HTML that is served.
+        arguments: The arguments of viser's own server.
     """
 
     def __init__(self, access: Access, listener: socket.socket, page: bytes, **arguments: Any) -> None:
@@ -227,7 +227,14 @@ class GuardedServer(viser.infra.WebsockServer):
 
 
 def start_server(
-    host: str, port: int, *, label: str, access: Access, title: str = "nrc_tracer", head: str = ""
+    host: str,
+    port: int,
+    *,
+    label: str,
+    access: Access,
+    title: str = "nrc_tracer",
+    head: str = "",
+    listener: socket.socket | None = None,
 ) -> viser.ViserServer:
     """Start viser's server, guarded.
 
@@ -238,11 +245,12 @@ def start_server(
         access: Which requests are answered.
         title: Title of the browser's window.
         head: HTML that is put before everything else in the page's head.
+        listener: A socket that is bound to the host and the port already, as `bound_socket` returns it.
 
     Raises:
         NrcError: The port is in use, or the host is not an address of this machine.
     """
-    listener = bound_socket(host, port)
+    listener = bound_socket(host, port) if listener is None else listener
     page_file = Path(viser.__file__).parent / "client" / "build" / "index.html"
     page = page_file.read_text(encoding="utf-8").replace("<head>", f"<head>{head}", 1)
     page = page.replace("<title>Viser</title>", f"<title>{html.escape(title)}</title>", 1)
@@ -270,6 +278,27 @@ def start_server(
 
     guards[-1].find_control = find_control
     return server
+
+
+def origin_of(server: viser.ViserServer, client: int) -> str:
+    """The origin of a page, such as `http://127.0.0.1:8080`, as its browser has it; empty if it has not said so."""
+    return _request_headers(server, client).get("Origin", "")
+
+
+def cookie_of(server: viser.ViserServer, client: int, name: str) -> str:
+    """The value of a cookie that a page had when it connected; empty if it had none."""
+    for header in _request_headers(server, client).get_all("Cookie"):
+        for part in header.split(";"):
+            key, _, value = part.strip().partition("=")
+            if key == name:
+                return value
+    return ""
+
+
+def _request_headers(server: viser.ViserServer, client: int) -> Headers:
+    connection = server._websock_server._live_connections.get(ClientId(client))
+    request = getattr(connection, "request", None)
+    return Headers() if request is None else request.headers
 
 
 @contextlib.contextmanager

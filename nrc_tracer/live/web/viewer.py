@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import html
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import viser
 
 from nrc_tracer.live.picture import Picture
+from nrc_tracer.live.saving import Saving, can_denoise
 from nrc_tracer.live.session import Session
 from nrc_tracer.live.view import View
 from nrc_tracer.live.web.access import Access, is_loopback
 from nrc_tracer.live.web.cameras import pose_of, world_up
 from nrc_tracer.live.web.choices import shown_labels
 from nrc_tracer.live.web.page import OTHER, Page, PageOptions, Tabs
-from nrc_tracer.live.web.server import start_server
-from nrc_tracer.live.world import World
+from nrc_tracer.live.web.server import cookie_of, origin_of, start_server
+from nrc_tracer.live.world import Pickable, World
 
-HIDE_TOKEN = """
+SHOW_COOKIE = "nrc_tracer_show"
+"""Name of the cookie by which a page tells its websocket what its link asks for."""
+
+HEAD = """
 <script>
-  // The cookie has let this browser in: the token need not stay in the address bar, the history and screenshots
   (() => {
+    // The cookie has let this browser in: the token need not stay in the address bar, the history and screenshots
     const query = window.location.search.slice(1).split("&").filter((part) => part && !part.startsWith("token="));
+    // viser's page does not hand the query on to its websocket
+    const show = query.find((part) => part.startsWith("show="));
+    document.cookie = `nrc_tracer_show=${show ? show.slice(5) : ""}; Path=/; SameSite=Strict; Max-Age=${show ? 60 : 0}`;
     window.history.replaceState(null, "", window.location.pathname + (query.length ? "?" + query.join("&") : ""));
   })();
 </script>
@@ -34,6 +43,11 @@ HIDE_TOKEN = """
 
 MOST_PIXELS = 4096 * 2160
 """Largest number of pixels of a still picture."""
+
+MOST_PIXELS_TOGETHER = 2 * MOST_PIXELS
+"""Largest number of pixels of all still pictures together, which bounds the memory of many pages."""
+
+AddPanel = Callable[[viser.ViserServer, viser.GuiTabGroupHandle, Session], None]
 
 
 class Viewer:
@@ -44,11 +58,14 @@ class Viewer:
         name: Its name.
         host: Name or address to listen at.
         port: Port; 0 for any free one.
+        listener: A socket that is bound to the host and the port already, as `bound_socket` returns it; closed after an error.
         frames_per_second: Goal while a camera moves [1/s].
         samples: Samples per pixel after which a still picture is complete; None for ever.
         bounds: Lowest and highest corner of the scene, for the point that cameras orbit about.
         resolution: Label of the resolution that pages start with.
-        add_panel: Adds a tab of controls that all pages share.
+        savings: The kinds of files that pages can save.
+        denoised: Whether pages offer denoised pictures, where Open Image Denoise is installed.
+        add_panel: Adds tabs of controls that all pages share.
 
     Raises:
         NrcError: The port is in use, or the host is not an address of this machine.
@@ -61,41 +78,50 @@ class Viewer:
         name: str,
         host: str,
         port: int,
+        listener: socket.socket | None = None,
         frames_per_second: float = 20.0,
         samples: int | None = None,
         bounds: tuple[np.ndarray, np.ndarray] | None = None,
         resolution: str = "full",
-        add_panel: Callable[[viser.GuiApi, Any, Session], None] | None = None,
+        savings: Sequence[Saving] = (),
+        denoised: bool = False,
+        add_panel: AddPanel | None = None,
     ) -> None:
-        from nrc_tracer.live.saving import can_denoise
-
         start = world.start
         self._access = Access(host)
-        pose = pose_of(start.camera, start.width / start.height, bounds)
+        center = world.point_at(start, 0.5, 0.5) if isinstance(world, Pickable) else None
+        pose = pose_of(start.camera, start.width / start.height, bounds, center)
         self._options = PageOptions(
             name=name,
             start=start,
             pose=pose,
-            labels=shown_labels(world.modes, world.layers),
+            labels=shown_labels(world.modes, world.layers, denoised=denoised and can_denoise()),
             resolution=resolution,
-            most_pixels=MOST_PIXELS,
-            can_denoise=can_denoise(),
+            most_pixels=self._most_pixels,
+            savings=tuple(savings),
         )
         self._pages: dict[str, Page] = {}
         self._lock = threading.Lock()
         self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="page")
         title = f"{name} - nrc_tracer"
-        self._server = start_server(host, port, label=name, access=self._access, title=title, head=HIDE_TOKEN)
-        self.host, self.port = host, self._server.get_port()
-        self._session = Session(world, self, frames_per_second=frames_per_second, samples=samples)
-        self._set_up(pose, world_up(start.camera), add_panel)
-        self._session.start()
+        self._server = start_server(
+            host, port, label=name, access=self._access, title=title, head=HEAD, listener=listener
+        )
+        try:
+            self.host, self.port = host, self._server.get_port()
+            self._session = Session(world, self, frames_per_second=frames_per_second, samples=samples)
+            self._set_up(pose, world_up(start.camera), add_panel)
+            self._session.start()
+        except BaseException:
+            self._server.stop()
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            raise
 
     def _set_up(
         self,
         pose: Any,
         up: tuple[float, float, float],
-        add_panel: Callable[[viser.GuiApi, Any, Session], None] | None,
+        add_panel: AddPanel | None,
     ) -> None:
         server = self._server
         server.scene.set_up_direction(up)
@@ -111,13 +137,28 @@ class Viewer:
             picture=group.add_tab("Picture", viser.Icon.PHOTO), camera=group.add_tab("Camera", viser.Icon.CAMERA)
         )
         if add_panel is not None:
-            add_panel(server.gui, group, self._session)
+            add_panel(server, group, self._session)
 
         @server.on_client_connect
         async def _(client: viser.ClientHandle) -> None:
-            page = Page(client, self._session, self._options, self._tabs, self._executor)
+            name = str(client.client_id)
+            try:
+                page = Page(
+                    client,
+                    self._session,
+                    self._options,
+                    self._tabs,
+                    self._executor,
+                    address=f"{origin_of(server, client.client_id) or self._origin}/",
+                    label=unquote(cookie_of(server, client.client_id, SHOW_COOKIE)),
+                )
+            except BaseException:  # it may have asked for pictures already
+                self._session.forget(name)
+                self._session.forget(name + OTHER)
+                raise
             with self._lock:
-                self._pages[page.name] = page
+                self._pages[name] = page
+            self._share_memory()
 
         @server.on_client_disconnect
         async def _(client: viser.ClientHandle) -> None:
@@ -125,6 +166,18 @@ class Viewer:
                 page = self._pages.pop(str(client.client_id), None)
             if page is not None:
                 page.leave()
+                self._share_memory()
+
+    def _most_pixels(self) -> int:
+        """Largest number of pixels of a picture, of which each page may have two."""
+        return min(MOST_PIXELS, MOST_PIXELS_TOGETHER // (2 * max(self.pages, 1)))
+
+    def _share_memory(self) -> None:
+        """Let all pages choose the size of their pictures again, after the number of pages has changed."""
+        with self._lock:
+            pages = list(self._pages.values())
+        for page in pages:
+            page.look()
 
     # What the session calls, on its thread
 
@@ -155,7 +208,11 @@ class Viewer:
     @property
     def url(self) -> str:
         """The link that opens the page, with the token."""
-        return f"http://{self._authority}/?token={self._access.token}"
+        return f"{self._origin}/?token={self._access.token}"
+
+    @property
+    def _origin(self) -> str:
+        return f"http://{self._authority}"
 
     @property
     def pages(self) -> int:
@@ -188,7 +245,7 @@ class Viewer:
 
     def _repr_html_(self) -> str:
         """The page in a frame, for notebooks. Browsers send no cookies from frames, so the token is in the path."""
-        source = html.escape(f"http://{self._authority}/{self._access.token}/", quote=True)
+        source = html.escape(f"{self._origin}/{self._access.token}/", quote=True)
         return f'<iframe src="{source}" width="100%" height="600" style="border:0" allowfullscreen></iframe>'
 
     @property

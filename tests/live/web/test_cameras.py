@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nrc_tracer.live.web.cameras import camera_of, pose_of, rotation_matrix, vertical_fov, world_up
+from nrc_tracer.live.web.cameras import camera_of, pose_of, posed_camera, rotation_matrix, vertical_fov, world_up
+from nrc_tracer.live.web.flights import SECONDS_PER_POSE, flight_seconds, pose_at
 from nrc_tracer.scene.model import LookAt, Orthographic, Perspective, Scale
 from nrc_tracer.scene.transforms import matrix
 
@@ -84,3 +85,30 @@ def test_rotations_agree_with_scipy():
     for wxyz in rng.normal(size=(8, 4)):
         w, x, y, z = wxyz
         np.testing.assert_allclose(rotation_matrix(wxyz), Rotation.from_quat([x, y, z, w]).as_matrix(), atol=1e-12)
+
+
+def test_a_page_orbits_about_the_surface_at_its_centre_if_there_is_one():
+    """In a closed room the middle of the scene may lie behind a wall."""
+    camera = Perspective(to_world=(LookAt((0.0, 0.0, 5.0), (0.0, 0.0, 0.0)),))
+    np.testing.assert_allclose(pose_of(camera, 1.0, BOUNDS, (0.0, 0.0, 4.5)).look_at, (0.0, 0.0, 4.5), atol=1e-12)
+
+
+def test_a_camera_at_a_pose_is_that_of_the_page_there():
+    start = Perspective(to_world=(LookAt((2.0, 3.0, -4.0), (0.3, 0.2, 0.0), (0.3, 1.0, 0.1)),), fov=40.0, fov_axis="y")
+    pose = pose_of(start, 16 / 9, BOUNDS)
+    np.testing.assert_allclose(matrix(posed_camera(start, pose).to_world), matrix(start.to_world), atol=1e-9)
+
+
+def test_a_flight_passes_through_its_poses_without_a_jump():
+    cameras = [Perspective(to_world=(LookAt((x, x * x, 5.0), (0.0, 0.0, x)),), fov=30.0 + x) for x in (0.0, 1.0, 3.0)]
+    poses = [pose_of(camera, 1.0) for camera in cameras]
+    assert flight_seconds(poses) == 2 * SECONDS_PER_POSE
+    for number, pose in enumerate(poses):
+        found = pose_at(poses, number * SECONDS_PER_POSE)
+        np.testing.assert_allclose(found.position, pose.position, atol=1e-12)
+        assert math.isclose(found.fov, pose.fov)
+    assert pose_at(poses, 1e9) == pose_at(poses, flight_seconds(poses))
+    assert pose_at(poses[:1], 1.0).position == poses[0].position
+    times = np.linspace(0.0, flight_seconds(poses), 200)
+    steps = np.linalg.norm(np.diff([pose_at(poses, time).position for time in times], axis=0), axis=1)
+    assert steps.max() < 4.0 * np.median(steps)

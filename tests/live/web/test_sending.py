@@ -9,6 +9,8 @@ import pytest
 from nrc_tracer.live.picture import Picture, Statistic
 from nrc_tracer.live.view import View
 from nrc_tracer.live.web.choices import film_size
+from nrc_tracer.live.web.notices import Notices
+from nrc_tracer.live.web.plots import MOST_POINTS, History
 from nrc_tracer.live.web.sending import DIVIDER_COLOR, Sender, divided, encoded
 from nrc_tracer.live.web.statistics import FrameRate, statistics_html
 from nrc_tracer.scene.model import Perspective
@@ -105,6 +107,44 @@ def test_the_other_view_is_right_of_the_divider_until_it_is_dropped():
     receiver.sender.drop_other()
     receiver.executor.run()
     assert np.all(_pixels(receiver.frames[-1]) == 0)
+
+
+def test_a_kept_picture_stays_beside_later_ones():
+    receiver = Receiver()
+    assert not receiver.sender.keep()
+    receiver.take(1, 100, is_final=True)
+    receiver.arrive()
+    assert receiver.sender.keep()
+    receiver.take(2, 200, is_final=True)
+    receiver.arrive()
+    receiver.sender.show_kept()
+    receiver.executor.run()
+    assert receiver.frames[-1].format == "png"
+    pixels = _pixels(receiver.frames[-1])
+    assert pixels[5, 5, 0] == 200
+    assert pixels[5, 60, 0] == 100
+
+
+def test_errors_are_not_repeated_and_not_many():
+    clock = [0.0]
+    notices = Notices(lambda: clock[0])
+    assert notices.is_due("a")
+    assert not notices.is_due("a")
+    assert [notices.is_due(str(number)) for number in range(4)] == [True, True, False, False]
+    clock[0] += 11.0
+    assert notices.is_due("a")
+
+
+def test_plots_keep_a_bounded_number_of_points_over_all_the_time():
+    history = History()
+    for second in range(5000):
+        history.add(float(second), 2.0 * second)
+    times, values = history.arrays()
+    assert 200 <= len(times) <= MOST_POINTS
+    assert times[0] < 20
+    assert times[-1] > 4900
+    np.testing.assert_array_equal(values, 2.0 * times)
+    assert np.diff(times).max() < 50
 
 
 def test_an_error_of_encoding_is_told_and_the_next_picture_is_sent():

@@ -230,6 +230,17 @@ BAD = {
     "short": packed({**CAMERA, "wxyz": [1.0, 0.0]}),
     "no rotation": packed({**CAMERA, "wxyz": [0.0, 0.0, 0.0, 0.0]}),
     "words": packed({**CAMERA, "look_at": ["a", "b", "c"]}),
+    "gizmo": packed(
+        {"type": "TransformControlsUpdateMessage", "name": "/gizmo", "wxyz": [0.0] * 4, "position": [0.0] * 3}
+    ),
+    "long gizmo": packed(
+        {
+            "type": "TransformControlsUpdateMessage",
+            "name": "/gizmo",
+            "wxyz": [1.0, 0.0, 0.0, 0.0],
+            "position": [0.0] * 9,
+        }
+    ),
     "field of view": packed({**CAMERA, "fov": 7.0}),
     "window": packed({**CAMERA, "image_width": 10**9}),
     "deep": b"\x91" * 5000 + b"\x00",
