@@ -79,6 +79,7 @@ def show_scene(
     **renderer_options: Any,
 ) -> Viewer:
     """Show a scene that is loaded, at a socket that is bound; see `view`. After an error the socket is the caller's to close."""
+    from nrc_tracer.cache import CacheOptions, RadianceCache
     from nrc_tracer.live.saving import CACHE_SAVING, SCENE_SAVINGS
     from nrc_tracer.live.scene_world import SceneWorld
     from nrc_tracer.live.web.cache_panel import CachePanel
@@ -91,7 +92,7 @@ def show_scene(
 
     def add_panels(server: viser.ViserServer, group: viser.GuiTabGroupHandle, session: Session) -> None:
         ScenePanel(world.scene).add(server, group, session)
-        if cache is not None:
+        if isinstance(cache, RadianceCache) and isinstance(cache.options, CacheOptions):
             CachePanel(cache.options).add(server, group, session)
 
     savings = SCENE_SAVINGS if cache is None else (*SCENE_SAVINGS, CACHE_SAVING)
