@@ -65,6 +65,7 @@ class CompareOptions:
     seed: int
     max_depth: int
     sampler: str | None
+    denoise: bool
     film: FilmOptions
     cache: CacheComparison
     reference: ReferenceOptions
@@ -156,6 +157,12 @@ class CompareOptions:
     ),
     max_depth_option(default=-1, show_default=True),
     sampler_option,
+    option(
+        "--denoise",
+        is_flag=True,
+        help="Also compare images of the modes off, on and raw after Open Image Denoise, rendered in the time that it leaves. "
+        "Needs the extra `denoise`; without it a warning says that they are left out.",
+    ),
 )
 @film_options
 @cache_comparison_options
@@ -199,7 +206,8 @@ def _compare(options: CompareOptions) -> tuple[dict[str, Any], list[Table]]:
     prepare_folder(folder)
     warn, quiet = Warnings(), options.messages.quiet
     warn.of_scene(scene)
-    settings = make_settings(options.cache.encodings, modes=options.cache.modes)
+    denoised = options.denoise and _can_denoise(warn)
+    settings = make_settings(options.cache.encodings, modes=options.cache.modes, denoised=denoised)
     make_renderer = renderer_maker(scene, options)
     plain = _check_renderers(settings, make_renderer, options.seed)
     if plain.notice:
@@ -249,6 +257,19 @@ def _compare(options: CompareOptions) -> tuple[dict[str, Any], list[Table]]:
             with leaving(f"the report in {folder} is incomplete"):
                 data = write_report(folder, shots, measured, reference, look, about, say=say)
     return data, terminal_tables(measured, settings, shots.budgets)
+
+
+def _can_denoise(warn: Warnings) -> bool:
+    """Return whether Open Image Denoise is installed; warn if it is not."""
+    from nrc_tracer.errors import DeviceError
+    from nrc_tracer.imaging import check_denoiser
+
+    try:
+        check_denoiser()
+    except DeviceError as error:
+        warn(f"denoised images are left out: {error}")
+        return False
+    return True
 
 
 def renderer_maker(scene: Scene, options: CompareOptions) -> Callable[[Setting, int], Renderer]:

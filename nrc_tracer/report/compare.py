@@ -177,7 +177,7 @@ def write_report(
         errors=errors,
         biases=biases,
         figures=drawn,
-        notes=_notes(reference, about, look),
+        notes=_notes(reference, about, look, settings),
         data=data,
     )
     _write(folder / "report.html", write_page(page).encode())
@@ -246,7 +246,7 @@ def _facts(reference: Reference, about: Circumstances) -> list[tuple[str, str]]:
     ]
 
 
-def _notes(reference: Reference, about: Circumstances, look: Look) -> list[str]:
+def _notes(reference: Reference, about: Circumstances, look: Look, settings: Sequence[Setting]) -> list[str]:
     """Return paragraphs on how the numbers and images were made."""
     error = reference.error
     if error is None:
@@ -262,6 +262,11 @@ def _notes(reference: Reference, about: Circumstances, look: Look) -> list[str]:
         source += (
             f" The reference was rendered by {count} of a cluster ({', '.join(reference.nodes)}). All images that are compared "
             "with it were rendered by one machine, so that their times are comparable."
+        )
+    if any(setting.denoised for setting in settings):
+        source += (
+            " Denoised images are rendered in the time that denoising leaves. Open Image Denoise is guided by albedo and "
+            "normals; its bias becomes smaller as samples come in."
         )
     return [
         source,

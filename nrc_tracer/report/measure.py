@@ -176,7 +176,7 @@ def measure(shots: Shots, reference: Reference, look: Look, *, say: Say = silent
             curve=(lines[setting].seconds, lines[setting].errors),
         )
         for setting in shots.settings
-        if setting.mode != "off"
+        if setting.mode != "off" and not setting.denoised
     ]
     return Measured(tuple(results), curves, tuple(crossing for crossing in crossings if crossing is not None))
 
@@ -187,7 +187,8 @@ def check_control(measured: Measured) -> str | None:
     The noise of two references cancels in (x - r1)(x - r2), but not in the division by their mean. The remaining error is of
     fourth order: small for the requested reference error, but not for ten times that.
     """
-    plain = [r for r in measured.results if r.setting.mode == "off" and r.squared_bias > 4.0 * r.squared_bias_error]
+    uncached = [r for r in measured.results if r.setting.mode == "off" and not r.setting.denoised]
+    plain = [r for r in uncached if r.squared_bias > 4.0 * r.squared_bias_error]
     if not plain:
         return None
     floor = max(result.squared_bias for result in plain)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 MODES = {
@@ -19,6 +19,9 @@ MODES = {
 BIASED_MODES = frozenset({"raw", "voxel", "view"})
 """Modes whose bias stays however many samples there are; that of the others vanishes or never was."""
 
+DENOISED_MODES = frozenset({"off", "on", "raw"})
+"""Modes whose images are also compared after denoising, where that is asked for."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -29,11 +32,13 @@ class Setting:
             `raw` with a cache of voxels.
         encoding: Encoding of the cache's network; None without one.
         name: Name in tables and figures.
+        denoised: Whether Open Image Denoise removes noise from the images, within the same time.
     """
 
     mode: str
     encoding: str | None = None
     name: str = "uncached"
+    denoised: bool = False
 
     @property
     def is_biased(self) -> bool:
@@ -55,13 +60,14 @@ class Budget:
 
 
 def make_settings(
-    encodings: Sequence[str] = ("hash",), modes: Sequence[str] = ("on", "unbiased")
+    encodings: Sequence[str] = ("hash",), modes: Sequence[str] = ("on", "unbiased"), *, denoised: bool = False
 ) -> tuple[Setting, ...]:
     """Return uncached rendering, and every mode of a cache with every encoding.
 
     Args:
         encodings: Encodings of the cache.
-        modes: Modes of the cache: some of `on`, `raw`, `voxel`, `unbiased` and `view`. Voxels have no encoding, and come last.
+        modes: Modes of the cache: some of `on`, `raw`, `voxel`, `unbiased` and `view`. Voxels have no encoding.
+        denoised: Whether uncached, uncorrected and corrected rendering are also compared with denoised images.
     """
     encodings = tuple(dict.fromkeys(encodings))
     several = len(encodings) > 1
@@ -72,4 +78,10 @@ def make_settings(
         if mode != "voxel"
     ]
     voxels = [Setting("voxel", None, MODES["voxel"])] if "voxel" in modes else []
-    return (Setting("off"), *cached, *voxels)
+    settings = (Setting("off"), *cached, *voxels)
+    if not denoised:
+        return settings
+    return (
+        *settings,
+        *(replace(s, name=f"{s.name}, denoised", denoised=True) for s in settings if s.mode in DENOISED_MODES),
+    )

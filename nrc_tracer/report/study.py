@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nrc_tracer.errors import NrcError
+from nrc_tracer.imaging import denoise
 from nrc_tracer.report.settings import Budget, Setting
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Shots:
         settings: The settings in the order of tables; the others are compared with the first.
         budgets: The budgets in the order of tables.
         images: For each setting and budget, one image per seed.
-        curves: For each setting, images of one long run at increasing numbers of samples.
+        curves: For each setting without denoising, images of one long run at increasing numbers of samples.
     """
 
     settings: tuple[Setting, ...]
@@ -81,6 +82,7 @@ def shoot(
 
     Every image has its own seed. All settings are rendered with one seed after the other, so that other work of the machine
     affects all settings alike. Each setting first renders one sample that is not measured, because first launches are slow.
+    Where images are denoised, rendering has only that part of a time that denoising leaves.
 
     Args:
         settings: What to compare.
@@ -103,7 +105,8 @@ def shoot(
         spend = run
     settings, budgets = tuple(settings), tuple(budgets)
     longest = longest_budget(budgets)
-    total = len(settings) * (len(budgets) * seeds + 2)
+    traced = [setting for setting in settings if not setting.denoised]
+    total = len(settings) * (len(budgets) * seeds + 1) + len(traced)
     done = 0
 
     def ready(setting: Setting, what: str) -> Renderer:
@@ -114,19 +117,23 @@ def shoot(
         done, seed = done + 1, seed + 1
         return renderer
 
+    denoising: dict[Setting, float] = {}
     for setting in settings:
-        ready(setting, "first launch").step(1)
+        renderer = ready(setting, "first launch")
+        renderer.step(1)
+        if setting.denoised:
+            denoising[setting] = _denoising_seconds(renderer)
     images: dict[tuple[Setting, Budget], list[Shot]] = {(s, b): [] for s in settings for b in budgets}
     for replicate in range(seeds):
         for budget in budgets:
             for setting in settings:
                 renderer = ready(setting, f"{budget.name}, seed {replicate + 1} of {seeds}")
-                _spend(spend, renderer, budget)
+                _spend(spend, renderer, budget, less=denoising.get(setting, 0.0))
                 if renderer.samples == 0:
                     raise NrcError(f"{setting.name} finished no sample within {budget.name}; give it more")
-                images[setting, budget].append(_shot(renderer, seed - 1))
+                images[setting, budget].append(_shot(renderer, seed - 1, denoised=setting.denoised))
     curves = {}
-    for setting in settings:
+    for setting in traced:
         watch = _Watch(seed)
         renderer = ready(setting, f"{longest.name}, convergence")
         _spend(spend, renderer, longest, watch)
@@ -141,22 +148,44 @@ def longest_budget(budgets: Sequence[Budget]) -> Budget:
     return max(times or budgets, key=lambda budget: budget.value)
 
 
-def _spend(run: Run, renderer: Renderer, budget: Budget, progress: Callable[[Renderer], None] | None = None) -> None:
-    """Render until the budget is spent."""
-    spp, time = (int(budget.value), None) if budget.kind == "samples" else (None, budget.value)
+def _spend(
+    run: Run,
+    renderer: Renderer,
+    budget: Budget,
+    progress: Callable[[Renderer], None] | None = None,
+    *,
+    less: float = 0.0,
+) -> None:
+    """Render until the budget is spent; of a time, `less` seconds are left."""
+    spp, time = (int(budget.value), None) if budget.kind == "samples" else (None, max(budget.value - less, 1e-3))
     if not run(renderer, spp=spp, time=time, progress=progress):
         raise KeyboardInterrupt
 
 
-def _shot(renderer: Renderer, seed: int) -> Shot:
+def _denoised(renderer: Renderer, rgb: np.ndarray) -> np.ndarray:
+    """Return a renderer's image without its noise, guided by what the camera sees first."""
+    return denoise(rgb, **renderer.layers(("albedo", "normal")))
+
+
+def _denoising_seconds(renderer: Renderer) -> float:
+    """Return the time that denoising takes once Open Image Denoise is loaded."""
+    rgb = renderer.image().rgb
+    _denoised(renderer, rgb)
+    start = clock.perf_counter()
+    _denoised(renderer, rgb)
+    return clock.perf_counter() - start
+
+
+def _shot(renderer: Renderer, seed: int, *, denoised: bool = False) -> Shot:
     """Return a renderer's image and its cost."""
     start = clock.perf_counter()
     image = renderer.image()
+    rgb = _denoised(renderer, image.rgb) if denoised else image.rgb
     seconds = renderer.seconds + clock.perf_counter() - start  # the correction of a cached image takes time
     report = getattr(renderer, "cache_report", None)
     cache = (report() or {}) if callable(report) else {}
-    before = renderer.moments()[0].astype(np.float32) if "correction" in cache else None
-    return Shot(image.rgb, renderer.samples, seconds, seed, image.dropped, dict(cache), before)
+    before = renderer.moments()[0].astype(np.float32) if "correction" in cache and not denoised else None
+    return Shot(rgb, renderer.samples, seconds, seed, image.dropped, dict(cache), before)
 
 
 class _Watch:

@@ -251,3 +251,17 @@ def test_missing_packages_are_named_before_the_work_starts(tmp_path, monkeypatch
     assert result.exit_code == 1
     assert "pip install 'nrc-tracer[report]'" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("uncached")
+def test_without_open_image_denoise_denoised_images_are_left_out_with_a_line(tmp_path, blank_figures, monkeypatch):
+    blank_figures()
+    monkeypatch.setitem(sys.modules, "pyoidn", None)
+    quick = (*SMALL, "--spp", 1, "--reference-error", 0.3, "--denoise", "--json")
+    result = _compare(BOX, "-o", tmp_path / "out", *quick)
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    assert [r["setting"]["name"] for r in data["results"]] == ["uncached", "cached", "unbiased"]
+    words = "denoised images are left out: Open Image Denoise cannot be loaded"
+    assert words in result.stderr
+    assert any(words in warning for warning in data["warnings"])

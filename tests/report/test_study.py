@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nrc_tracer.errors import NrcError
-from nrc_tracer.report.measure import check_control
+from nrc_tracer.report import study
+from nrc_tracer.report.measure import Look, check_control, measure
 from nrc_tracer.report.settings import Budget, Setting, make_settings
 from nrc_tracer.report.study import shoot
 from nrc_tracer.report.table import as_document, rows, terminal_tables
@@ -83,8 +84,6 @@ def test_uncached_overtakes_at_the_expected_time(measured):
 def test_a_reference_that_is_too_noisy_is_reported(shots, reference):
     import dataclasses
 
-    from nrc_tracer.report.measure import Look, measure
-
     assert check_control(measure(shots, reference, Look())) is None
     rng = np.random.default_rng(0)
     draw = lambda: (reference.mean * rng.gamma(0.3, 1 / 0.3, reference.mean.shape)).astype(np.float32)  # noqa: E731
@@ -122,3 +121,38 @@ def test_a_run_in_progress_is_announced():
     setting = Setting("off")
     shoot([setting], BUDGETS[:1], lambda s, seed: StandIn("off", seed), seeds=2, run=run, say=lambda *a: said.append(a))
     assert [share for _, share in said] == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])
+
+
+def test_denoised_images_are_rendered_in_the_time_that_denoising_leaves(monkeypatch, reference):
+    """They have no curve and no crossing, and uncached rendering is not blamed for their bias."""
+    settings = make_settings(modes=("raw", "unbiased"), denoised=True)
+    assert [s.name for s in settings] == [
+        "uncached",
+        "uncorrected",
+        "unbiased",
+        "uncached, denoised",
+        "uncorrected, denoised",
+    ]
+    seen = []
+
+    def denoise(rgb, *, albedo):
+        seen.append(albedo)
+        return 0.5 * rgb
+
+    class WithLayers(StandIn):
+        def layers(self, names):
+            assert names == ("albedo", "normal")
+            return {"albedo": self.samples}
+
+    monkeypatch.setattr(study, "denoise", denoise)
+    monkeypatch.setattr(study, "_denoising_seconds", lambda renderer: 1.0)
+    shots = shoot(settings, BUDGETS, lambda setting, seed: WithLayers(setting.mode, seed), seeds=2, seed=3, run=run)
+    assert [setting.denoised for setting in shots.curves] == [False] * 3
+    samples = {setting.name: shots.images[setting, BUDGETS[1]][0].samples for setting in settings}
+    assert (samples["uncached"], samples["uncached, denoised"]) == (400, 300)
+    assert all(shots.images[setting, BUDGETS[0]][0].samples == 64 for setting in settings)
+    assert sorted(set(seen)) == [64, 145, 300]  # 145 = (4 - 1 - 0.1 of warm-up) / 0.02
+    measured = measure(shots, reference, Look())
+    assert measured.result(settings[3], BUDGETS[1]).mean == pytest.approx(0.5, abs=0.01)
+    assert [crossing.setting.name for crossing in measured.crossings] == ["uncorrected"]
+    assert check_control(measured) is None
