@@ -217,7 +217,7 @@ def _compared(plain: tuple[float, float], other: tuple[float, float]) -> str:
     ratio = plain[0] / other[0]
     margin = 2.0 * ratio * float(np.hypot(plain[1] / plain[0], other[1] / other[0]))
     if abs(ratio - 1.0) <= margin:
-        return "equal within two standard errors"
+        return "not measurably different"
     return f"{ratio:.3g} times smaller" if ratio > 1.0 else f"{1.0 / ratio:.3g} times larger"
 
 
