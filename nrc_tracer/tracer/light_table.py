@@ -28,9 +28,9 @@ from nrc_tracer.scene.model import (
 from nrc_tracer.scene.transforms import matrix
 from nrc_tracer.tracer.environment_table import EnvironmentTable, UploadedEnvironment
 from nrc_tracer.tracer.light_bounds import LightBounds
-from nrc_tracer.tracer.light_tree import build_light_tree
+from nrc_tracer.tracer.light_tree import build_light_tree, widen
 from nrc_tracer.tracer.lights.light import Environment, LightRecord, Lights
-from nrc_tracer.tracer.lights.tree import LightNode
+from nrc_tracer.tracer.lights.tree import CHILDREN, FIELDS, LightNodes
 from nrc_tracer.tracer.texture_table import LUMINANCE, TextureTable, as_rgb
 from nrc_tracer.tracer.vocabulary import LightKind
 
@@ -168,9 +168,9 @@ class LightTable:
             cdf /= cdf[-1]
         records["probability"][listed] = np.diff(cdf)
         records["probability"][in_tree] = np.float32(1.0) - cdf[-1]
-        nodes = zero_structs(LightNode, 1)
+        bounds, children = np.zeros(CHILDREN * len(FIELDS), np.float32), np.full(CHILDREN, -1, np.int32)
         if len(in_tree):
-            nodes = self._build_tree(in_tree, records)
+            bounds, children = self._build_tree(in_tree, records)
 
         lights = Lights()
         lights.count = len(in_tree) + len(listed)
@@ -180,11 +180,13 @@ class LightTable:
         lights.listed = wp.array(np.append(listed, 0), dtype=int, device=device)
         lights.listed_cdf = wp.array(cdf, dtype=float, device=device)
         lights.listed_count = len(listed)
-        lights.nodes = wp.array(nodes, dtype=LightNode, device=device)
+        lights.nodes = LightNodes()
+        lights.nodes.bounds = wp.array(bounds, dtype=float, device=device)
+        lights.nodes.children = wp.array(children, dtype=int, device=device)
         return lights
 
-    def _build_tree(self, chosen: np.ndarray, records: np.ndarray) -> np.ndarray:
-        """Build a tree over local lights and return its nodes.
+    def _build_tree(self, chosen: np.ndarray, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Build a tree over local lights and return the bounds and the children of its nodes (see `LightNodes`).
 
         Args:
             chosen: Numbers of the lights, in order.
@@ -196,20 +198,24 @@ class LightTable:
         leaf = np.cumsum(~is_second) - 1  # of each light
         leaves = lights[first]
         leaves[leaf[second]] = lights[second - 1].joined(lights[second])
-        tree = build_light_tree(leaves)
+        tree = widen(build_light_tree(leaves))
         records["trail"][chosen] = tree.trails[leaf]
         part = (lights.intensity / leaves.intensity[leaf]).astype(np.float32)
         part[second] = np.float32(1.0) - part[second - 1]
         records["part"][chosen] = part
         bounds = tree.bounds
-        nodes = zero_structs(LightNode, len(bounds))
-        nodes["center"], nodes["axis"] = bounds.center, bounds.axis
-        nodes["intensity"] = bounds.intensity / bounds.intensity[0]  # only ratios matter
-        nodes["radius"] = bounds.radius * (1.0 + ROUNDING) + np.abs(bounds.center).max(axis=1) * ROUNDING
-        nodes["cos_spread"], nodes["sin_spread"] = np.cos(bounds.spread), np.sin(bounds.spread)
-        nodes["cos_falloff"] = np.cos(bounds.falloff)
-        nodes["first"] = np.where(tree.first < 0, -1 - chosen[first[np.maximum(-1 - tree.first, 0)]], tree.first)
-        return nodes
+        rounding = np.abs(bounds.center).max(axis=1) * ROUNDING
+        half = 0.5 * (bounds.high - bounds.low) * (1.0 + ROUNDING) + rounding[:, None]
+        radius = bounds.radius * (1.0 + ROUNDING) + rounding
+        spread = (np.cos(bounds.spread), np.sin(bounds.spread), np.cos(bounds.falloff))
+        intensity = bounds.intensity / lights.intensity.sum()  # only ratios matter
+        values = np.stack([*bounds.center.T, *half.T, *bounds.axis.T, radius, *spread, intensity], axis=1)
+        table = np.zeros((len(tree.children) // CHILDREN, len(FIELDS), CHILDREN), np.float32)
+        table[tree.place // CHILDREN, :, tree.place % CHILDREN] = values
+        children = tree.children.copy()
+        leaves = tree.place[children[tree.place] < 0]
+        children[leaves] = -1 - chosen[first[-1 - children[leaves]]]
+        return table.ravel(), children
 
     def _upload_environment(self, device: str) -> Environment:
         """The environment map on the device, where it may be already."""

@@ -8,6 +8,7 @@ import numpy as np
 import warp as wp
 
 from nrc_tracer.tracer.light_bounds import LightBounds
+from nrc_tracer.tracer.lights.tree import CHILD_BITS, CHILDREN
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 1})
 
@@ -227,6 +228,62 @@ def build_light_tree(lights: LightBounds) -> LightTree:
         nodes = begin + np.flatnonzero(~is_leaf[begin:end])
         bounds[nodes] = bounds[children[nodes]].joined(bounds[children[nodes] + 1])
     return LightTree(bounds, children, trails.numpy())
+
+
+@dataclass(frozen=True)
+class WideLightTree:
+    """A tree over lights whose nodes have up to eight children each, level by level. Node 0 is the root.
+
+    Attributes:
+        bounds: Bounds of all children of all nodes, one after the other.
+        place: Where each of them is: eight times the number of the node, plus the number of the child. [children], int64.
+        children: Number of each child as a node; of a single light -1 minus its number. [8 nodes], int32.
+        trails: The way from the root to each light, [lights], uint64: from the lowest bits on, the number of a child for each
+            node, in `CHILD_BITS` bits.
+    """
+
+    bounds: LightBounds
+    place: np.ndarray
+    children: np.ndarray
+    trails: np.ndarray
+
+
+def widen(tree: LightTree) -> WideLightTree:
+    """Leave out two of three levels of a binary tree: the children of a node are those that were up to three levels below it."""
+    nodes, paths = np.zeros(1, np.int64), np.zeros(1, np.uint64)  # the nodes of a level as nodes of the binary tree
+    chosen, places, numbers = [], [], []
+    trails = np.zeros(len(tree.trails), np.uint64)
+    made, shift = 0, 0
+    while len(nodes):
+        below = nodes[:, None]
+        for _ in range(CHILD_BITS):
+            below = _one_level_down(tree.first, below)
+        exists = below >= 0
+        child = np.cumsum(exists, axis=1) - 1
+        path = (paths[:, None] | child.astype(np.uint64) << np.uint64(shift))[exists]
+        places.append((CHILDREN * (made + np.arange(len(nodes)))[:, None] + child)[exists])
+        made += len(nodes)
+        below = below[exists]
+        chosen.append(below)
+        first = tree.first[below]
+        is_leaf = first < 0
+        trails[-1 - first[is_leaf]] = path[is_leaf]
+        numbers.append(np.where(is_leaf, first, made + np.cumsum(~is_leaf) - 1))
+        nodes, paths, shift = below[~is_leaf], path[~is_leaf], shift + CHILD_BITS
+    place = np.concatenate(places)
+    children = np.zeros(CHILDREN * made, np.int32)
+    children[place] = np.concatenate(numbers)
+    return WideLightTree(tree.bounds[np.concatenate(chosen)], place, children, trails)
+
+
+def _one_level_down(first: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """The children of nodes in pairs, shape [n, 2 k] for [n, k]. A leaf stays in the first of its pair; -1 stands for none."""
+    below = np.full((len(nodes), 2 * nodes.shape[1]), -1, np.int64)
+    child = first[np.maximum(nodes, 0)]
+    inner = (nodes >= 0) & (child >= 0)
+    below[:, ::2] = np.where(inner, child, nodes)
+    below[:, 1::2] = np.where(inner, child + 1, -1)
+    return below
 
 
 def _leaves(lights: LightBounds) -> Leaves:

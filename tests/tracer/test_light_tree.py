@@ -8,7 +8,8 @@ import pytest
 from nrc_tracer.scene.model import ConstantLight, Instance, PointLight, Rotate, Sphere, SpotLight, Translate
 from nrc_tracer.tracer import light_table
 from nrc_tracer.tracer.light_bounds import LightBounds
-from nrc_tracer.tracer.light_tree import build_light_tree
+from nrc_tracer.tracer.light_tree import build_light_tree, widen
+from nrc_tracer.tracer.lights.tree import CHILDREN
 from tests.tracer.chi_square import assert_counts
 from tests.tracer.light_choices import choices, choices_by, probabilities
 from tests.tracer.tiny_scenes import image_mean, on_device, rendered, scene, triangles
@@ -74,6 +75,31 @@ def test_trails_lead_to_their_lights(places):
             node, trail = tree.first[node] + (trail & 1), trail >> 1
         assert tree.first[node] == -1 - light
         assert trail == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 300])
+def test_wide_nodes_hold_what_lay_three_levels_below(count, rng):
+    """Children bound the lights below them, intensities of siblings sum to their parent's, and trails lead to the lights."""
+    lights, corners, _ = random_triangles(rng, count)
+    tree = widen(build_light_tree(lights))
+    bounds = {place: tree.bounds[slice(i, i + 1)] for i, place in enumerate(tree.place.tolist())}
+    for light, trail in enumerate(tree.trails.tolist()):
+        node = 0
+        while node >= 0:
+            child = CHILDREN * node + (trail & (CHILDREN - 1))
+            distance = np.linalg.norm(corners[light] - bounds[child].center, axis=1)
+            assert distance.max() <= bounds[child].radius[0] * (1.0 + 1e-12)
+            assert np.all(corners[light] >= bounds[child].low - 1e-12)
+            assert np.all(corners[light] <= bounds[child].high + 1e-12)
+            node, trail = int(tree.children[child]), trail >> 3
+        assert node == -1 - light
+        assert trail == 0
+    sums = np.bincount(tree.place // CHILDREN, tree.bounds.intensity)
+    assert sums[0] == pytest.approx(lights.intensity.sum())
+    for place, bound in bounds.items():
+        if tree.children[place] >= 0:
+            assert sums[tree.children[place]] == pytest.approx(bound.intensity[0])
+    assert len(sums) <= 1 + count // 2
 
 
 def many_lights(rng):
@@ -217,8 +243,10 @@ def test_half_a_million_emissive_triangles_load(rng, capsys):
     lights, *_ = random_triangles(rng, count)
     begin = time.perf_counter()
     tree = build_light_tree(lights)
+    wide = widen(tree)
     with capsys.disabled():
         print(f" {time.perf_counter() - begin:.1f} s", end="")
+    assert len(np.unique(wide.trails)) == count
     leaves = tree.first < 0
     np.testing.assert_array_equal(np.sort(-1 - tree.first[leaves]), np.arange(count))
     assert int(tree.trails.max()).bit_length() < 64

@@ -6,7 +6,7 @@ Every kind of light has a file with its `sample` function and, where a ray can h
 
 import warp as wp
 
-from nrc_tracer.tracer.lights.tree import LightNode
+from nrc_tracer.tracer.lights.tree import LightNodes
 from nrc_tracer.tracer.textures import Param
 from nrc_tracer.tracer.vocabulary import LightKind
 
@@ -74,7 +74,7 @@ class Lights:
     listed: wp.array[int]  # numbers of the lights with constant probabilities
     listed_cdf: wp.array[float]  # cumulative probabilities of the listed lights, from 0 on
     listed_count: int
-    nodes: wp.array[LightNode]
+    nodes: LightNodes
     background: int  # number of the light that escaping rays see; -1: none
     environment: Environment
 
