@@ -15,7 +15,14 @@ import nrc_tracer as nrc
 from nrc_tracer.imaging import tone_map
 
 FOLDER = Path(__file__).resolve().parent
-SAMPLES = {"cornell-box": 512, "door-ajar": 768, "many-lights": 192, "material-spheres": 768, "window-room": 160}
+SAMPLES = {
+    "cornell-box": 512,
+    "door-ajar": 768,
+    "many-lights": 192,
+    "material-spheres": 768,
+    "street": 384,
+    "window-room": 160,
+}
 """Samples per pixel of each picture."""
 MAX_BYTES = 240_000
 """Size of a file above which a palette is used [bytes]."""

@@ -9,7 +9,7 @@ import pytest
 import nrc_tracer as nrc
 
 SCENES = Path(__file__).resolve().parents[2] / "scenes"
-NAMES = ("cornell-box", "door-ajar", "many-lights", "material-spheres", "window-room")
+NAMES = ("cornell-box", "door-ajar", "many-lights", "material-spheres", "street", "window-room")
 LUMINANCE = np.array((0.2126, 0.7152, 0.0722))
 
 
@@ -106,10 +106,39 @@ def test_many_lights_has_many_lights_of_very_different_power():
     assert max(powers) > 1000.0 * min(powers)
 
 
+def test_the_street_equals_the_output_of_its_script(tmp_path):
+    street = _script("make_street")
+    assert street.write(tmp_path / "street.json").read_bytes() == (SCENES / "street.json").read_bytes()
+
+
+@pytest.mark.parametrize("lamps", [10_000, 100_000])
+def test_the_street_has_as_many_lamps_as_asked_for(lamps, tmp_path):
+    """Each window, of two triangles, and each triangle of a garland is a lamp; garlands of more lamps are as bright."""
+    street = _script("make_street")
+    path = street.write(tmp_path / "street.json", lamps)
+    description = nrc.load_scene(path, strict=True).description
+    windows, *garlands = (shape for shape in description.groups["piece"] if shape.emission is not None)
+    count = len(windows.indices) // 2 + sum(len(garland.indices) for garland in garlands)
+    assert count * sum(hasattr(shape, "group") for shape in description.shapes) == lamps
+    for garland, color in zip(garlands, street.COLORS, strict=True):
+        corners = np.array(garland.positions)[np.array(garland.indices)]
+        areas = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+        np.testing.assert_allclose(
+            areas.sum() * np.array(garland.emission), street.GARLAND_POWER * np.array(color), rtol=0.02
+        )
+
+
+def test_numbers_of_lamps_that_do_not_divide_are_refused():
+    with pytest.raises(SystemExit, match="multiple of 50"):
+        _script("make_street").street(10_001)
+
+
 def test_the_folder_stays_small():
     """This counts scenes, their scripts and pictures; the examples are separate scripts."""
     left_out = {"__pycache__", "examples"}
     files = [path for path in SCENES.rglob("*") if path.is_file() and not left_out & set(path.parts)]
     pictures = [path for path in files if path.suffix == ".png"]
-    assert sum(path.stat().st_size for path in files if path not in pictures) < 300_000
+    assert (
+        sum(path.stat().st_size for path in files if path not in pictures) < 335_000
+    )  # 30,000 of them for ten thousand lamps
     assert max(path.stat().st_size for path in pictures) < 250_000
