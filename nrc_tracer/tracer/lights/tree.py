@@ -81,12 +81,12 @@ class LeafChoice:
         const float ux = f[48 + k], uy = f[56 + k], uz = f[64 + k];
         const float radius = f[72 + k], cos_spread = f[80 + k], sin_spread = f[88 + k];
         const float d2 = x * x + y * y + z * z;
-        const float distance = __builtin_sqrtf(d2), margin = margin_of_rounding * distance;
+        const float distance = wp::sqrt(d2), margin = margin_of_rounding * distance;
 
         // Height of the point over the planes in which the lights may lie
         const float along = ux * x + uy * y + uz * z;
         const float across2 = d2 - along * along;
-        const float turned = along * cos_spread + __builtin_sqrtf(across2 > 0.f ? across2 : 0.f) * sin_spread;
+        const float turned = along * cos_spread + wp::sqrt(across2 > 0.f ? across2 : 0.f) * sin_spread;
         const float over = along < cos_spread * distance ? turned : distance;
         const float vx = ux < 0.f ? -ux : ux, vy = uy < 0.f ? -uy : uy, vz = uz < 0.f ? -uz : uz;
         const float thick = cos_spread * (vx * hx + vy * hy + vz * hz) + sin_spread * radius;
