@@ -25,6 +25,8 @@ COLMAP_FOLDERS = ("sparse", "dense", "colmap", "images", "text", "undistorted")
 """Folders with COLMAP's results that say nothing about what is photographed."""
 LISTED = 5
 """Number of missing files that a warning names."""
+FEW_PIXELS_TIME = 10.0
+"""Longest time in which a few pixels are scored where no whole photograph could be [s]."""
 
 
 @dataclass(frozen=True)
@@ -185,20 +187,24 @@ def _evaluate(task: NerfTask, watch: Callable[[float], bool], *, quick: bool, lo
     """
     from nrc_tracer.tasks.nerf import evaluation
 
-    if quick or not task.views.test:
-        return dict(task.score())
     start = clock.perf_counter()
 
     def ends(fraction: float) -> bool:
         return watch(fraction) or (longest is not None and clock.perf_counter() - start > longest)
 
-    found = task.evaluation.full(ends)
-    if not found:
-        return {**task.score(), "evaluated_pixels": evaluation.QUICK_WORDS}
+    found = task.evaluation.sampled(ends) if quick else task.evaluation.full(ends)
+    of_few_pixels = quick or not found
+    if not found and not quick:
+        start_of_few = clock.perf_counter()
+        found = task.evaluation.sampled(lambda _: clock.perf_counter() - start_of_few > FEW_PIXELS_TIME)
     scores: dict[str, Any] = dict(evaluation.summary(found))
     if len(found) < len(task.views.test):
         scores["evaluated_views"] = len(found)
-    return scores | {"views": [{"name": score.name, "psnr": score.psnr, "ssim": score.ssim} for score in found]}
+    if not of_few_pixels:
+        scores["views"] = [{"name": score.name, "psnr": score.psnr, "ssim": score.ssim} for score in found]
+    elif not quick and task.views.test:
+        scores["evaluated_pixels"] = evaluation.QUICK_WORDS
+    return scores
 
 
 def _data_line(task: NerfTask, path: Path) -> str:
@@ -228,6 +234,8 @@ def _warn(task: NerfTask, warn: Warnings) -> None:
 
 def _describe(scores: dict[str, Any]) -> str:
     """Put the scores into words."""
+    if scores.get("evaluated_views") == 0:
+        return "no held-out view could be scored in the time"
     if not any(key.startswith("psnr") for key in scores):
         return "no pixel was held out, so there is no score"
     units = {"psnr": " dB", "ssim": ""}

@@ -255,3 +255,12 @@ def test_an_evaluation_that_takes_too_long_is_cut_short(data, config, tmp_path):
     assert scores["evaluated_pixels"] == "every 16th in x and y"
     assert scores["psnr_black"] > 0.0
     assert "views" not in scores
+
+
+def test_a_quick_evaluation_keeps_to_its_time(data, config, tmp_path):
+    """It ends in the middle of a view, and what was not scored is said."""
+    arguments = ["--config", config, "--steps", 2, "--device", "cpu", "--snapshot", tmp_path / "a.safetensors"]
+    result = run("fit", "nerf", data, *arguments, "--evaluate", "quick", "--evaluate-time", 1e-9, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["scores"] == {"evaluated_views": 0}
+    assert "no held-out view could be scored in the time" in result.stderr

@@ -69,14 +69,29 @@ class Evaluation:
 
         Views whose masks leave none of these pixels are left out; the result is empty if all are.
         """
-        if not self.views:
-            return {}
+        return _means("psnr", [score.psnr for score in self.sampled()])
+
+    def sampled(self, watch: Callable[[float], bool] | None = None) -> list[ViewScore]:
+        """PSNR of every view, from every `QUICK_STEP`-th pixel in x and y.
+
+        Args:
+            watch: As for `full`.
+
+        Returns:
+            As for `full`.
+        """
         if self._kept is None:
             self._kept = [self._photograph(view, QUICK_STEP) for view in self.views]
-        scores = [
-            self._psnr(self.render(view, QUICK_STEP), *kept) for view, kept in zip(self.views, self._kept, strict=True)
-        ]
-        return _means("psnr", scores)
+        counts = [pixels.shape[0] * pixels.shape[1] for pixels, _ in self._kept]
+        scores: list[ViewScore] = []
+        done = 0
+        for view, kept, count in zip(self.views, self._kept, counts, strict=True):
+            rendered = self._watched(view, QUICK_STEP, done, sum(counts), watch)
+            if rendered is None:
+                break
+            done += count
+            scores.append(ViewScore(view.name, self._psnr(rendered, *kept), {}))
+        return scores
 
     def full(self, watch: Callable[[float], bool] | None = None) -> list[ViewScore]:
         """PSNR and SSIM of every view, over all pixels.
@@ -92,14 +107,8 @@ class Evaluation:
         done = 0
         for view in self.views:
             pixels, mask = self._photograph(view, 1)
-
-            def progress(rays: int, before: int = done) -> None:
-                if watch is not None and watch((before + rays) / total):
-                    raise _EndedEarly
-
-            try:
-                rendered = self.render(view, progress=progress)
-            except _EndedEarly:
+            rendered = self._watched(view, 1, done, total, watch)
+            if rendered is None:
                 break
             done += view.camera.width * view.camera.height
             similarity = {}
@@ -114,6 +123,20 @@ class Evaluation:
         """Render a view from the field, every `step`-th pixel in x and y. `progress` is called with the number of rays done."""
         rays = rays_of(view.camera, self.scale, self.offset, self.volume.launcher, step=step)
         return self.volume.render(rays.origins, rays.directions, progress=progress)
+
+    def _watched(
+        self, view: View, step: int, before: int, total: int, watch: Callable[[float], bool] | None
+    ) -> Rendered | None:
+        """Render a view after `before` of `total` pixels; None if `watch` ends the evaluation meanwhile."""
+
+        def progress(rays: int) -> None:
+            if watch is not None and watch((before + rays) / total):
+                raise _EndedEarly
+
+        try:
+            return self.render(view, step, progress=progress)
+        except _EndedEarly:
+            return None
 
     def _photograph(self, view: View, step: int) -> tuple[np.ndarray, np.ndarray | None]:
         mask = view.mask

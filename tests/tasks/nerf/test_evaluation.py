@@ -82,3 +82,16 @@ def test_fully_masked_views_are_left_out():
     assert only.quick() == {}
     assert set(summary(only.full())) == {"psnr"}
     assert summary(only.full()[:1]) == {}
+
+
+def test_sampled_scores_can_be_ended():
+    """Those of the views before the end are kept, and equal those of an evaluation that is not ended."""
+    judge = evaluation(ball_photographs(count=6, side=32, test=2, alpha=False))
+    fractions = []
+
+    def watch(fraction):
+        fractions.append(fraction)
+        return fraction > 0.5
+
+    assert judge.sampled(watch) == judge.sampled()[:1]
+    assert fractions[0] == 0.5
