@@ -150,3 +150,11 @@ def test_example_runs(path, tmp_path, monkeypatch):
 
 def test_every_example_has_small_arguments():
     assert {path.stem for path in EXAMPLES} == set(SMALL)
+
+
+def test_the_tests_that_hold_inputs_exist():
+    """Every test that the table of inputs names is in its file."""
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (REPOSITORY / "tests/README.md").read_text(encoding="utf-8"))
+    assert len(named) > 50
+    for file, test in named:
+        assert f"def {test}(" in (REPOSITORY / "tests" / file).read_text(encoding="utf-8"), (file, test)
