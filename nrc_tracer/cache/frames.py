@@ -45,11 +45,14 @@ from nrc_tracer.cache.training import Training, training_path_count
 from nrc_tracer.device.recording import Stopwatch
 from nrc_tracer.device.torch_launcher import single_threaded_torch
 
-CPU_STEPS, CUDA_STEPS = 8, 4
+CPU_STEPS, CUDA_STEPS = 24, 4
 """Default number of optimizer steps in a training frame."""
 
-CPU_RECORDS = 12288
-"""Default number of training records of a frame on the CPU, and its lower bound on CUDA."""
+CPU_RECORDS = 24576
+"""Default number of training records of a frame on the CPU."""
+
+LEAST_CUDA_RECORDS = 12288
+"""Lower bound of the default number of training records of a frame on CUDA."""
 
 CUDA_RECORDS, CUDA_PIXELS = 65536, 1920 * 1080
 """Default number of training records of a frame on CUDA at this number of pixels; fewer pixels have fewer in proportion."""
@@ -79,8 +82,9 @@ class CachedFrames:
         self._pixels = RecordBuffers.allocate(source.width * source.height, 1, self.device)
         options, on_cuda = cache.options, self.device.type == "cuda"
         self.steps = options.steps or (CUDA_STEPS if on_cuda else CPU_STEPS)
-        usual = CUDA_RECORDS * self._pixels.paths // CUDA_PIXELS if on_cuda else 0
-        self.records = options.records or min(max(usual, CPU_RECORDS), CUDA_RECORDS)
+        in_proportion = CUDA_RECORDS * self._pixels.paths // CUDA_PIXELS
+        on_gpu = min(max(in_proportion, LEAST_CUDA_RECORDS), CUDA_RECORDS)
+        self.records = options.records or (on_gpu if on_cuda else CPU_RECORDS)
 
         self._watch = Stopwatch(source.launcher)
         self._probes = Probes(cache, source, self._watch, twice=mode is CacheMode.UNBIASED)
@@ -150,7 +154,7 @@ class CachedFrames:
         """Train the cache until its measured bias is small, its budget is used up, or `stop` returns True.
 
         Args:
-            frames: Largest number of frames; 64 unless frames or seconds are given. The option `train_frames`
+            frames: Largest number of frames; 32 unless frames or seconds are given. The option `train_frames`
                 overrides both.
             seconds: Longest time [s].
             stop: Called after every frame; True ends the call.

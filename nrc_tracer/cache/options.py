@@ -29,16 +29,16 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         train_spread: c of the suffixes of training paths; `spread` unless given.
         feature_size: Smallest distance that the hash grid resolves [scene units]; the grid's own unless given.
         train_frames: Frames of the warm-up; unless given, until the measured bias is small or the budget is used up.
-        records: Training records of a frame; unless given, 12,288 on the CPU, and on CUDA 65,536 at 1920 x 1080 and in proportion
+        records: Training records of a frame; unless given, 24,576 on the CPU, and on CUDA 65,536 at 1920 x 1080 and in proportion
             to the pixels below that, but at least 12,288.
-        steps: Steps of the optimizer in a training frame; unless given, 8 on the CPU and 4 on CUDA.
+        steps: Steps of the optimizer in a training frame; unless given, 24 on the CPU and 4 on CUDA.
         train_every: After the warm-up, frames per training frame at eight pixels per record; at other ratios training stays in
             proportion to rendering.
         decay_frames: The learning rate of the n-th training frame is 1 / (1 + n / decay_frames) times the configuration's, at
             least a tenth of it; None keeps it constant.
         capacity: Largest number of vertices of a path that are recorded.
         unbiased: u: share of training suffixes that end by Russian roulette alone instead of in the cache, after the warm-up.
-        warm_up_unbiased: u during the warm-up.
+        warm_up_unbiased: u during the warm-up. Until the cache has seen light, and after a change of the scene, u is 1.
         correction: Share of the image's paths that continue beyond their end in the cache, to correct it; in mode `on`.
         factorize: Whether the network learns radiance divided by reflectance.
         average: Whether rendering uses the average of the weights over training.
@@ -63,7 +63,7 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     decay_frames: float | None = 16.0
     capacity: int = 16
     unbiased: float = 0.25
-    warm_up_unbiased: float = 1.0
+    warm_up_unbiased: float = 0.25
     correction: float = 0.5
     factorize: bool = True
     average: bool = True

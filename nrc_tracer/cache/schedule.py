@@ -21,11 +21,14 @@ from nrc_tracer.errors import CacheError
 MEASURE_EVERY = 4
 """Training frames per measurement, in the warm-up and in an adaptation."""
 
-SHORTEST_WARM_UP = 32
+SHORTEST_WARM_UP = 16
 """Smallest number of frames of a warm-up that ends by its measured bias; later training makes up for a shorter one."""
 
-USUAL_WARM_UP = 64
+USUAL_WARM_UP = 32
 """Largest number of frames of a warm-up that has no other budget."""
+
+SMALL_ESTIMATES = 2
+"""Consecutive small estimates of the bias that end a warm-up, each from all held-out paths so far."""
 
 ADAPTATION = 32
 """Frames after a change of the scene in which the cache trains every time, as in the warm-up."""
@@ -196,11 +199,19 @@ def _after_warm_up_training(state: CacheState, options: CacheOptions, known: Kno
         return EndWarmUp() if frames >= options.train_frames else EndFrame()
     if known.budget_is_over:
         return EndWarmUp()
-    if frames < SHORTEST_WARM_UP or frames % MEASURE_EVERY != 0:
+    first_estimate = SHORTEST_WARM_UP - (SMALL_ESTIMATES - 1) * MEASURE_EVERY
+    if frames < first_estimate or frames % MEASURE_EVERY != 0:
         return EndFrame()
     if known.bias is None:
         return EstimateBias()
-    return EndWarmUp() if known.bias.is_small else EndFrame()
+    return EndWarmUp() if _small_estimates(state, known) >= SMALL_ESTIMATES else EndFrame()
+
+
+def _small_estimates(state: CacheState, known: Known) -> int:
+    """Consecutive small estimates of the bias, with the one of this frame if there is one."""
+    if known.bias is None:
+        return state.small_estimates
+    return state.small_estimates + 1 if known.bias.is_small else 0
 
 
 def _in_image(state: CacheState, options: CacheOptions, known: Known, done: Done) -> Action:
@@ -208,7 +219,9 @@ def _in_image(state: CacheState, options: CacheOptions, known: Known, done: Done
         # Before rendering, for the image must not show predictions of another scene
         if state.frame % MEASURE_EVERY == 0 and not done.measured:
             return Measure()
-        return _training(state, known, options.warm_up_unbiased, Reason.ADAPTATION)
+        return _training(
+            state, known, 1.0, Reason.ADAPTATION
+        )  # the cache's own value is still that of the former scene
     if not done.rendered:
         return Render()
     if options.freeze or done.trained or state.credit < _train_every(state, options):
@@ -225,8 +238,12 @@ def _training(state: CacheState, known: Known, unbiased: float, reason: Reason) 
 
 
 def unbiased_share(state: CacheState, options: CacheOptions) -> float:
-    """Share of unbiased suffixes of a training frame after the warm-up: halved step by step down to the option `unbiased`."""
-    return max(options.unbiased, 0.5 ** (1 + state.unbiased_step // HALVING_STEPS))
+    """Share of unbiased suffixes of a training frame after the warm-up: halved step by step down to the option `unbiased`.
+
+    It begins with at most the share of the warm-up.
+    """
+    halved = 0.5 ** (1 + state.unbiased_step // HALVING_STEPS)
+    return max(options.unbiased, min(halved, options.warm_up_unbiased))
 
 
 def continue_probability(cost: SampleCost) -> float:
@@ -268,6 +285,8 @@ def state_after(state: CacheState, action: Action, options: CacheOptions, known:
         return begin_adaptation(state, known) if action.adapts else state
     if isinstance(action, EndFrame) and done.rendered and not options.freeze:
         return replace(state, frame=state.frame + 1)
+    if isinstance(action, EndFrame):
+        return replace(state, small_estimates=_small_estimates(state, known))
     return state
 
 

@@ -22,6 +22,7 @@ class CacheState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         late_frames: Training frames that the warm-up was short of, and that are still to be rendered between frames of the image.
         adapt_until: Index of the first frame after the adaptation to a changed scene.
         needs_scale: Whether the next training frame measures the radiance scale again, as the light may have changed.
+        small_estimates: Consecutive estimates of the bias in the warm-up that were small.
         credit: Rendering since the last training frame, in frames of eight pixels per training record.
         unbiased_step: Training frames since the warm-up or the last adaptation; decides the share of unbiased suffixes.
         learning_rate_step: Training frames since the first one or the last change of the scene; decides the learning rate.
@@ -36,6 +37,7 @@ class CacheState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     late_frames: Count = 0
     adapt_until: Count = 0
     needs_scale: bool = False
+    small_estimates: Count = 0
     credit: Amount = 0.0
     unbiased_step: Count = 0
     learning_rate_step: Count = 0

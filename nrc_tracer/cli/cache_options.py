@@ -63,7 +63,7 @@ _setting_options = (
         metavar="N",
         old={"--train-frames": "{}"},
         help="Frames of training before the first sample. Default: until the measured bias is small, for at most a quarter of "
-        "--time; without --time, for at most 64 frames or a quarter of --spp, whichever is more.",
+        "--time; without --time, for at most 32 frames or a quarter of --spp, whichever is more.",
     ),
     option(
         "--cache-option",

@@ -83,7 +83,7 @@ def result_line(summary: dict[str, Any]) -> str:
 
 
 def cache_line(summary: dict[str, Any]) -> str:
-    """Describe what the cache did: `cache: bias +0.4 % (+- 0.7 %); 64 frames of warm-up (2.3 s), 0.98 queries per path, ...`."""
+    """Describe what the cache did: `cache: bias +0.4 % (+- 0.7 %); 32 frames of warm-up (2.3 s), 0.98 queries per path, ...`."""
     report = summary["cache"]
     if report.get("continue_probability") == 1.0:
         return "cache: not used, because correcting it would cost more here than it saves; all paths were traced to their ends"

@@ -249,7 +249,7 @@ class Renderer:
         """Train the cache before the first sample, until its measured bias is small; without a cache there is nothing to do.
 
         Args:
-            frames: Largest number of frames; 64 unless frames or seconds are given. The cache's `train_frames` overrides both.
+            frames: Largest number of frames; 32 unless frames or seconds are given. The cache's `train_frames` overrides both.
             seconds: Longest time [s].
             stop: Called after every frame; True ends the call.
 

@@ -33,7 +33,7 @@ class WrongCache(RadianceCache):
 
 def wrong_cache(factor: float, offset: float = 0.0, **settings) -> WrongCache:
     """A cache whose wrong predictions do not enter its own training targets."""
-    cache = WrongCache(unbiased=1.0, **{"records": 1024, "train_frames": 4, **settings})
+    cache = WrongCache(unbiased=1.0, warm_up_unbiased=1.0, **{"records": 1024, "train_frames": 4, **settings})
     cache.factor, cache.offset = factor, offset
     return cache
 
