@@ -3,8 +3,8 @@
     python -m benchmarks.cache_bounds [--scenes NAME ...] [--samples 32] [--width 160] [--json FILE]
 
 Paths are cut where they end in the cache, and each is continued in several independent ways. All figures are for equal numbers of
-samples, so that no clock is read. Errors of pixels and of means over 8 x 8 pixels are relative to
-the squared level of tiles of 32 x 32 pixels. The rows of the table:
+samples, so that no clock is read. Errors of pixels and of means over 8 x 8 pixels are relative to the squared level of tiles of
+32 x 32 pixels. The rows of the table:
 
 * `path tracing`: the variance of paths that go on to their end.
 * `raw`: the variance of paths that end in a cache after 32 training frames, and its squared bias.
@@ -12,10 +12,11 @@ the squared level of tiles of 32 x 32 pixels. The rows of the table:
   the first part of the paths leaves; no cache removes it.
 * `perfect guide`: the variance of the same paths as `raw`, and what is left of the bias when the correction is shrunk ideally.
   The residuals of the paths that continue (share `--continued`) are divided into means over blocks of 1, 2, 4, ... pixels less
-  those over the next larger blocks. On each of these levels and in each tile, an oracle multiplies the details by the best
-  factor. It knows the mean square of their true values, d^2, and of their noise, v; the factor is d^2 / (d^2 + v), and leaves the
-  error d^2 v / (d^2 + v). So the row bounds what better factors can reach on this pyramid with this cache. Other pyramids, such
-  as those along edges or divided by an image that guides them, or a better cache may reach less.
+  those over the next larger blocks. On each of these levels, an oracle multiplies the details by the one factor that is best for
+  the whole image. It knows the mean square of their true values, d^2, and of their noise, v; the factor is d^2 / (d^2 + v), and
+  leaves the error d^2 v / (d^2 + v). So the row bounds what a better estimate of these factors can reach on this pyramid, with
+  this cache. Less may be left by factors that differ from place to place, by pyramids along edges or divided by an image that guides
+  them, and with a better cache.
 """
 
 from __future__ import annotations
@@ -124,10 +125,13 @@ def detail_noise(variance: np.ndarray, side: int) -> np.ndarray:
     return means(noise, TILE)
 
 
-def oracle(true_square: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Mean squared error that the best factor leaves of details with this mean square, seen with this noise."""
-    true_square = np.maximum(true_square, 0.0)
-    return np.divide(true_square * noise, true_square + noise, out=np.zeros_like(noise), where=noise > 0.0)
+def oracle(true_square: float, noise: float) -> float:
+    """Mean squared error that the best factor leaves of details with this mean square, seen with this noise.
+
+    An estimate of the mean square that is below 0 by chance counts as 0.
+    """
+    true_square = max(true_square, 0.0)
+    return true_square * noise / (true_square + noise) if noise > 0.0 else 0.0
 
 
 def judge(traced: Traced, samples: int, continued: float) -> dict[str, dict[str, float]]:
@@ -146,15 +150,15 @@ def judge(traced: Traced, samples: int, continued: float) -> dict[str, dict[str,
     side = 1
     while side <= TILE:
         square = means(details(traced.first, side) * details(traced.second, side), TILE)
-        remains = relative(oracle(square, detail_noise(residual_noise, side)))
+        remains = oracle(relative(square), relative(detail_noise(residual_noise, side)))
         for kind in ("pixels", "blocks") if side >= BLOCK else ("pixels",):
-            bias[kind] += relative(square)
+            bias[kind] += max(relative(square), 0.0)
             left[kind] += remains
         side *= 2
     variance = noise(traced.cached)
     return {
         "path tracing": noise(traced.whole),
-        "raw": {kind: variance[kind] + max(bias[kind], 0.0) for kind in variance},
+        "raw": {kind: variance[kind] + bias[kind] for kind in variance},
         "perfect cache": noise(traced.shared),
         "perfect guide": {kind: variance[kind] + left[kind] for kind in variance},
     }
@@ -167,7 +171,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[32, 256], help="samples per pixel of the images")
     parser.add_argument("--continued", type=float, default=0.5, help="share of the paths that continue")
     parser.add_argument(
-        "--paths", type=int, default=32, help="paths that are traced through each pixel, an even number"
+        "--paths", type=int, default=64, help="paths that are traced through each pixel, an even number"
     )
     parser.add_argument("--ways", type=int, default=4, help="continuations of each path")
     parser.add_argument("--width", type=int, default=160)
