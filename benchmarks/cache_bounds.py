@@ -15,8 +15,8 @@ samples, so that no clock is read. Errors of pixels and of means over 8 x 8 pixe
   those over the next larger blocks. On each of these levels, an oracle multiplies the details by the one factor that is best for
   the whole image. It knows the mean square of their true values, d^2, and of their noise, v; the factor is d^2 / (d^2 + v), and
   leaves the error d^2 v / (d^2 + v). So the row bounds what a better estimate of these factors can reach on this pyramid, with
-  this cache. Less may be left by factors that differ from place to place, by pyramids along edges or divided by an image that guides
-  them, and with a better cache.
+  this cache. Less may be left by factors that differ from place to place, by pyramids along edges or divided by an image that
+  guides them, and with a better cache.
 """
 
 from __future__ import annotations
