@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nrc_tracer.cli.addresses import PAGE, address_options
 from nrc_tracer.cli.command import Decorator, gathered, option, under
 from nrc_tracer.cli.fit_bar import EvaluationBar, FitBar
 from nrc_tracer.cli.options import (
@@ -59,6 +60,9 @@ class FitOptions:
     auto_resume: bool
     preview: Path | None
     preview_every: float
+    is_viewed: bool
+    host: str
+    port: int
     compute: ComputeOptions
     messages: Messages
     began: float = field(default_factory=clock.perf_counter, kw_only=True)
@@ -144,6 +148,17 @@ fit_options = gathered(
         resume_options("snapshot"),
         option("--preview", type=PATH, metavar="PNG", help="Picture of the current state, written while training."),
         every_option("--preview-every", "two previews", 15.0),
+    ),
+    under(
+        PAGE,
+        option(
+            "--view",
+            "is_viewed",
+            is_flag=True,
+            help="Show the model in the browser while it trains, and until Ctrl-C; it is scored after that. Needs the extra "
+            "viewer.",
+        ),
+        *address_options,
     ),
     compute_options,
     message_options(),
@@ -248,7 +263,7 @@ class _Run:
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed after the training, or twice; it names the snapshot if there is one.
         """
-        from nrc_tracer.tasks.training import train
+        from nrc_tracer.tasks.training import Training, train
 
         def watch(progress: TrainingProgress) -> bool:
             self._bar(progress)
@@ -259,10 +274,27 @@ class _Run:
         try:
             with noted_termination() as terminated, deferred_interrupt() as interrupted:
                 self._jobs.start()
-                with self._bar:
-                    progress = train(self._fit.task, steps=self.steps, seconds=self._options.seconds, watch=watch)
-                self._save()
-                finished = progress.finished and not (interrupted() or terminated())
+                if self._options.is_viewed:
+                    from nrc_tracer.cli.fit_view import train_in_browser
+
+                    training = Training(self._fit.task, steps=self.steps, seconds=self._options.seconds)
+                    address = self._options.host, self._options.port
+                    progress = train_in_browser(
+                        training,
+                        self._fit.name,
+                        address,
+                        messages=self._options.messages,
+                        bar=self._bar,
+                        watch=watch,
+                        is_ended=lambda: interrupted() or terminated(),
+                        save=self._save,
+                    )
+                    finished = progress.finished and not terminated()
+                else:
+                    with self._bar:
+                        progress = train(self._fit.task, steps=self.steps, seconds=self._options.seconds, watch=watch)
+                    self._save()
+                    finished = progress.finished and not (interrupted() or terminated())
             exit_code = 0 if finished else TERMINATED if terminated() else INTERRUPTED
             start = clock.perf_counter()
             if finished:

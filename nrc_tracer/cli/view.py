@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nrc_tracer.cli.addresses import PAGE, address_options
 from nrc_tracer.cli.cache_options import CacheChoice, live_cache_options
 from nrc_tracer.cli.command import command, gathered, option, under
 from nrc_tracer.cli.options import (
+    PATH,
     QUALITY,
     SCENE_FORMATS,
     FilmOptions,
@@ -24,7 +26,6 @@ from nrc_tracer.cli.options import (
     max_depth_option,
     quiet_option,
     sampler_option,
-    scene_argument,
     scene_options,
     spp_option,
     tracer_options,
@@ -36,13 +37,6 @@ from nrc_tracer.cli.values import POSITIVE
 
 if TYPE_CHECKING:
     from nrc_tracer.live.web.viewer import Viewer
-
-PAGE = "Page"
-"""Heading of the help page."""
-
-PORT = 8080
-"""Port unless another one is given."""
-
 
 @dataclasses.dataclass(frozen=True)
 class PageOptions:
@@ -60,38 +54,31 @@ class PageOptions:
 
 
 @command(
-    short_help="Show a scene in the browser while it renders.",
-    help=f"""Show SCENE ({SCENE_FORMATS}) in the browser while it renders.
+    short_help="Show a scene, a fitted model, an image or photographs in the browser.",
+    help=f"""Show PATH in the browser.
 
-    The command prints a link. The page moves the camera, changes lights and materials, compares the radiance cache with path
-    tracing, and saves pictures and the scene. Ctrl-C ends it. Needs the extra `viewer`.
+    PATH is a scene ({SCENE_FORMATS}), which is shown while it renders; a model that `nrc-tracer fit` has saved, or instant-ngp's
+    model of an image or a shape; an image of any size; or photographs with their cameras: a transforms.json, or a folder with
+    one or with a COLMAP model.
+
+    The command prints a link. The page of a scene moves the camera, changes lights and materials, compares the radiance cache
+    with path tracing, and saves pictures and the scene. The options of the camera, the cache, the scene and the tracer are for
+    scenes. Ctrl-C ends it. Needs the extra `viewer`.
     """,
     examples=(
         "nrc-tracer view scenes/door-ajar.json",
         "nrc-tracer view model.glb --environment sky --cache off",
         "nrc-tracer view scenes/door-ajar.json --port 0 --spp 1024",
+        "nrc-tracer view fox.safetensors",
     ),
 )
-@scene_argument
+@click.argument("path", metavar="PATH", type=PATH)
 @gathered(
     "page",
     PageOptions,
     under(
         PAGE,
-        option(
-            "--host",
-            default="127.0.0.1",
-            show_default=True,
-            metavar="NAME",
-            help="Name or address of this machine to listen at. With 0.0.0.0, other machines with the link can open the page.",
-        ),
-        option(
-            "--port",
-            type=click.IntRange(0, 65535),
-            default=PORT,
-            show_default=True,
-            help="Port to listen at; 0 takes any free one.",
-        ),
+        *address_options,
         option(
             "--fps",
             type=POSITIVE,
@@ -116,7 +103,7 @@ class PageOptions:
 @debug_option
 def view(
     *,
-    scene: Path,
+    path: Path,
     page: PageOptions,
     spp: int | None,
     max_depth: int | None,
@@ -127,16 +114,30 @@ def view(
     tracing: TracerOptions,
     quiet: bool,
 ) -> None:
-    from nrc_tracer.live.viewing import check_viewer, show_scene
+    from nrc_tracer.live.path_kinds import SCENE, kind_of
+    from nrc_tracer.live.viewing import check_viewer, show_scene, view
 
     check_viewer()
+    if kind_of(path) != SCENE:
+        with announced(COMPILING, quiet=quiet):
+            viewer = view(
+                path,
+                host=page.host,
+                port=page.port,
+                frames_per_second=page.fps,
+                samples=spp,
+                device=tracing.device,
+                threads=tracing.threads,
+            )
+        serve(viewer, quiet=quiet)
+        return
     from nrc_tracer.live.web.binding import bound_socket
 
     with contextlib.ExitStack() as undo:
         # A port in use is reported at once, not after a large scene has been loaded
         listener = undo.enter_context(contextlib.closing(bound_socket(page.host, page.port)))
         warn = Warnings()
-        loaded = loading.load(scene)
+        loaded = loading.load(path)
         warn.of_scene(loaded)
         for note in () if quiet else loaded.notes:
             click.echo(f"note: {note}", err=True)
@@ -158,6 +159,13 @@ def view(
                 **dataclasses.asdict(tracing),
             )
         undo.pop_all()  # the viewer closes the socket from now on
+    serve(viewer, quiet=quiet)
+    if radiance_cache is not None and cache.save is not None:
+        radiance_cache.save(cache.save)
+
+
+def serve(viewer: Viewer, *, quiet: bool) -> None:
+    """Print the address of a viewer, wait for Ctrl-C or SIGTERM, and close it, which ends its thread."""
     with viewer, noted_termination() as terminated:
         for line in address_lines(viewer, dict(os.environ)):
             click.echo(line)
@@ -166,9 +174,6 @@ def view(
         except KeyboardInterrupt:
             if not quiet:
                 click.echo("the viewer has ended", err=True)
-        viewer.close()  # which ends the thread that trains the cache
-        if radiance_cache is not None and cache.save is not None:
-            radiance_cache.save(cache.save)
 
 
 def address_lines(viewer: Viewer, environment: dict[str, str]) -> list[str]:

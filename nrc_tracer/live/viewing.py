@@ -1,4 +1,4 @@
-"""`nrc.view`: a scene in the browser."""
+"""`nrc.view`: a scene, a fitted model or a task in training in the browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def view(
-    scene: Scene | str | Path,
+    scene: Any,
     *,
     cache: Any = None,
     cache_mode: str = "on",
@@ -27,30 +27,40 @@ def view(
     samples: int | None = None,
     **renderer_options: Any,
 ) -> Viewer:
-    """Show a scene in the browser while it renders. In a notebook the result is the page itself.
+    """Show a scene in the browser while it renders, or a model while it trains. In a notebook the result is the page itself.
 
     Args:
-        scene: A scene, or the file of one.
+        scene: A scene; a fitted model or its `Fit`; a task of `nrc_tracer.tasks`, which trains until the viewer is closed; an
+            image as `Image` or array; or a file or folder: a scene, a snapshot, an image, or photographs with their cameras.
         cache: A `RadianceCache`, which learns while the scene is shown; None for path tracing only.
         cache_mode: The mode in which the page starts, if there is a cache: `on`, `raw`, `unbiased` or `view`.
         host: Name or address to listen at. Everybody who can reach it, and has the link, can watch.
         port: Port; 0 for any free one.
         frames_per_second: Goal while a camera moves [1/s].
         samples: Samples per pixel after which a still picture is complete; None for ever.
-        renderer_options: Options of `Renderer`, such as `device`, `threads`, `width` and `max_depth`.
+        renderer_options: Options of `Renderer`, such as `device`, `threads`, `width` and `max_depth`; `device` and `threads` also
+            for models that are loaded.
 
     Returns:
         The viewer, whose `url` is the link to open. `close` ends it.
 
     Raises:
-        NrcError: The extra `viewer` is not installed, the port is in use, or the scene cannot be loaded or rendered.
+        NrcError: The extra `viewer` is not installed, the port is in use, or what is to be shown cannot be loaded or rendered.
     """
     check_viewer()
+    from nrc_tracer.live.task_viewing import view_world, world_of
     from nrc_tracer.live.web.binding import bound_socket
     from nrc_tracer.scene.load import load_scene
 
     listener = bound_socket(host, port)  # before the scene is loaded, which may take long
     try:
+        device, threads = renderer_options.get("device"), renderer_options.get("threads")
+        world = world_of(scene, device=device, threads=threads)
+        if world is not None:
+            name = Path(scene).resolve().stem if isinstance(scene, str | Path) else "model"
+            return view_world(
+                world, name, listener, host=host, frames_per_second=frames_per_second, samples=samples
+            )
         loaded = load_scene(scene) if isinstance(scene, str | Path) else scene
         return show_scene(
             loaded,

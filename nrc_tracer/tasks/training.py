@@ -44,6 +44,53 @@ class TrainingProgress:
     interrupted: bool = False
 
 
+class Training:
+    """The training of a task, one step at a time.
+
+    Args:
+        task: The task.
+        steps: Number of steps to end at, including those of earlier runs.
+        seconds: Time at which it ends, counted as in `TrainingProgress`; it may be infinite.
+
+    Attributes:
+        progress: How far it is.
+    """
+
+    def __init__(self, task: Task, *, steps: int | None = None, seconds: float | None = None) -> None:
+        self.progress = TrainingProgress(task, task.number)
+        self._steps, self._seconds = steps, seconds
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there are enough steps, or the time is up; true if neither is given."""
+        if self._steps is None and self._seconds is None:
+            return True
+        return (self._steps is not None and self.progress.task.number >= self._steps) or (
+            self._seconds is not None and self.progress.seconds >= self._seconds
+        )
+
+    def step(self) -> None:
+        """Take one step, and count it and its time."""
+        progress = self.progress
+        start = clock.perf_counter()
+        loss = progress.task.step().detach()
+        if loss.is_cuda:
+            torch.cuda.synchronize(loss.device)
+        value = float(loss)
+        progress.seconds += clock.perf_counter() - start
+        progress.steps += 1
+        if math.isfinite(value):  # a skipped step's loss may not be
+            last = value if math.isnan(progress.loss) else progress.loss
+            progress.loss = last + (value - last) / min(progress.steps, LOSS_HORIZON)
+        progress.fraction = self._fraction()
+
+    def _fraction(self) -> float:
+        progress = self.progress
+        by_steps = 0.0 if self._steps is None else progress.steps / max(self._steps - progress.first, 1)
+        by_time = 0.0 if self._seconds is None else progress.seconds / self._seconds
+        return min(1.0, max(by_steps, by_time))
+
+
 def train(
     task: Task, *, steps: int | None = None, seconds: float | None = None, watch: Watch | None = None
 ) -> TrainingProgress:
@@ -59,40 +106,13 @@ def train(
         How far the training is. A first Ctrl-C ends the run after the current step, without an exception; a second one raises
         `KeyboardInterrupt` at once.
     """
-    progress = TrainingProgress(task, task.number)
+    training = Training(task, steps=steps, seconds=seconds)
+    progress = training.progress
     with deferred_interrupt() as interrupted:
         while not ((watch is not None and watch(progress)) or interrupted()):
-            if _is_done(progress, steps, seconds):
+            if training.is_done:
                 progress.finished = True
                 break
-            _step(progress)
-            progress.fraction = _fraction(progress, steps, seconds)
+            training.step()
         progress.interrupted = interrupted()
     return progress
-
-
-def _step(progress: TrainingProgress) -> None:
-    start = clock.perf_counter()
-    loss = progress.task.step().detach()
-    if loss.is_cuda:
-        torch.cuda.synchronize(loss.device)
-    value = float(loss)
-    progress.seconds += clock.perf_counter() - start
-    progress.steps += 1
-    if math.isfinite(value):  # a skipped step's loss may not be
-        last = value if math.isnan(progress.loss) else progress.loss
-        progress.loss = last + (value - last) / min(progress.steps, LOSS_HORIZON)
-
-
-def _is_done(progress: TrainingProgress, steps: int | None, seconds: float | None) -> bool:
-    if steps is None and seconds is None:
-        return True
-    return (steps is not None and progress.task.number >= steps) or (
-        seconds is not None and progress.seconds >= seconds
-    )
-
-
-def _fraction(progress: TrainingProgress, steps: int | None, seconds: float | None) -> float:
-    by_steps = 0.0 if steps is None else progress.steps / max(steps - progress.first, 1)
-    by_time = 0.0 if seconds is None else progress.seconds / seconds
-    return min(1.0, max(by_steps, by_time))

@@ -54,9 +54,9 @@ def test_every_page_has_a_description_and_examples(path):
         (("view",), ["Page", "Quality", "Camera", "Cache", "Scene", "Device", "General", "Examples"]),
         (("compare",), ["Output", "Quality", "Camera", "Cache", "Reference", "Scene", "Device", "General", "Examples"]),
         (("dataset",), ["Output", "Views", "Camera", "Quality", "Scene", "Device", "General", "Examples"]),
-        (("fit", "image"), ["Data", "Training", "Snapshot", "Device", "General", "Examples"]),
-        (("fit", "sdf"), ["Data", "Training", "Mesh", "Snapshot", "Device", "General", "Examples"]),
-        (("fit", "nerf"), ["Data", "Training", "Snapshot", "Device", "General", "Examples"]),
+        (("fit", "image"), ["Data", "Training", "Snapshot", "Page", "Device", "General", "Examples"]),
+        (("fit", "sdf"), ["Data", "Training", "Mesh", "Snapshot", "Page", "Device", "General", "Examples"]),
+        (("fit", "nerf"), ["Data", "Training", "Snapshot", "Page", "Device", "General", "Examples"]),
         (("decode", "image"), ["Output", "Device", "General", "Examples"]),
         (("decode", "sdf"), ["Output", "Mesh", "Camera", "Device", "General", "Examples"]),
         (("decode", "nerf"), ["Output", "Camera", "Mesh", "Device", "General", "Examples"]),
@@ -134,6 +134,7 @@ def _described(parameter):
 DIFFERENT = {
     "-o",  # several files, or one folder
     "--json",  # the report of doctor may go to a file
+    "--view",  # fit shows a page; decode takes the camera of a photograph
     "--background",  # only files can be transparent, and only training has random colours
 }
 

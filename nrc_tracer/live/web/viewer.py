@@ -20,7 +20,7 @@ from nrc_tracer.live.session import Session
 from nrc_tracer.live.view import View
 from nrc_tracer.live.web.access import Access, is_loopback
 from nrc_tracer.live.web.cameras import pose_of, world_up
-from nrc_tracer.live.web.choices import shown_labels
+from nrc_tracer.live.web.choices import Shown, shown_labels
 from nrc_tracer.live.web.page import OTHER, Page, PageOptions, Tabs
 from nrc_tracer.live.web.server import cookie_of, origin_of, start_server
 from nrc_tracer.live.world import Pickable, World
@@ -62,6 +62,9 @@ class Viewer:
         frames_per_second: Goal while a camera moves [1/s].
         samples: Samples per pixel after which a still picture is complete; None for ever.
         bounds: Lowest and highest corner of the scene, for the point that cameras orbit about.
+        labels: All that a view may show, by label; made of the world's modes and layers if None.
+        up: The direction about which cameras orbit; the axis that is vertical in the first view if None.
+        head: HTML for the page's head.
         resolution: Label of the resolution that pages start with.
         savings: The kinds of files that pages can save.
         denoised: Whether pages offer denoised pictures, where Open Image Denoise is installed.
@@ -82,6 +85,9 @@ class Viewer:
         frames_per_second: float = 20.0,
         samples: int | None = None,
         bounds: tuple[np.ndarray, np.ndarray] | None = None,
+        labels: dict[str, Shown] | None = None,
+        up: tuple[float, float, float] | None = None,
+        head: str = "",
         resolution: str = "full",
         savings: Sequence[Saving] = (),
         denoised: bool = False,
@@ -95,7 +101,7 @@ class Viewer:
             name=name,
             start=start,
             pose=pose,
-            labels=shown_labels(world.modes, world.layers, denoised=denoised and can_denoise()),
+            labels=labels or shown_labels(world.modes, world.layers, denoised=denoised and can_denoise()),
             resolution=resolution,
             most_pixels=self._most_pixels,
             savings=tuple(savings),
@@ -105,12 +111,12 @@ class Viewer:
         self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="page")
         title = f"{name} - nrc_tracer"
         self._server = start_server(
-            host, port, label=name, access=self._access, title=title, head=HEAD, listener=listener
+            host, port, label=name, access=self._access, title=title, head=HEAD + head, listener=listener
         )
         try:
             self.host, self.port = host, self._server.get_port()
             self._session = Session(world, self, frames_per_second=frames_per_second, samples=samples)
-            self._set_up(pose, world_up(start.camera), add_panel)
+            self._set_up(pose, up or world_up(start.camera), add_panel)
             self._session.start()
         except BaseException:
             self._server.stop()

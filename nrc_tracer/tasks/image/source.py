@@ -102,6 +102,24 @@ class Source:
                 out[top - y : bottom - y, left - x : right - x] = samples[:, :, : self.channels]
         return out
 
+    def at(self, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The samples of pixels inside the image, in native byte order.
+
+        Args:
+            columns, rows: Positions of the pixels, integers [N].
+
+        Returns:
+            Samples of shape [N, channels].
+        """
+        tile_x, x = np.divmod(columns.astype(np.int64), self.tile_width)
+        tile_y, y = np.divmod(rows.astype(np.int64), self.tile_height)
+        first = self.offsets[tile_y, tile_x] + (y * self.tile_width + x) * self.pixel_bytes
+        count = self.channels * self.dtype.itemsize
+        stored = np.empty((len(first), count), np.uint8)
+        for byte in range(count):
+            stored[:, byte] = self.buffer[first + byte]
+        return stored.view(self.dtype).astype(self.dtype.newbyteorder("="))
+
     def bands(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield all rows from the top, a few at a time: the first row's number and the samples [rows, width, channels]."""
         rows = max(1, BAND_PIXELS // self.width)

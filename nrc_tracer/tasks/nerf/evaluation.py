@@ -64,33 +64,41 @@ class Evaluation:
         """Names of the backgrounds of comparisons."""
         return tuple(BACKGROUNDS) if any(view.has_alpha for view in self.views) else ("black",)
 
-    def quick(self) -> dict[str, float]:
+    def quick(self, coarser: int = 1) -> dict[str, float]:
         """Mean PSNR in dB over the views, from every `QUICK_STEP`-th pixel in x and y: `psnr`, or by background if there are two.
 
         Views whose masks leave none of these pixels are left out; the result is empty if all are.
-        """
-        return _means("psnr", [score.psnr for score in self.sampled()])
 
-    def sampled(self, watch: Callable[[float], bool] | None = None) -> list[ViewScore]:
+        Args:
+            coarser: Compare only every `coarser`-th of these pixels in x and y.
+        """
+        return _means("psnr", [score.psnr for score in self.sampled(coarser=coarser)])
+
+    def sampled(self, watch: Callable[[float], bool] | None = None, *, coarser: int = 1) -> list[ViewScore]:
         """PSNR of every view, from every `QUICK_STEP`-th pixel in x and y.
 
         Args:
             watch: As for `full`.
+            coarser: Compare only every `coarser`-th of these pixels in x and y.
 
         Returns:
             As for `full`.
         """
         if self._kept is None:
             self._kept = [self._photograph(view, QUICK_STEP) for view in self.views]
-        counts = [pixels.shape[0] * pixels.shape[1] for pixels, _ in self._kept]
+        kept = [
+            (pixels[::coarser, ::coarser], None if mask is None else mask[::coarser, ::coarser])
+            for pixels, mask in self._kept
+        ]
+        counts = [pixels.shape[0] * pixels.shape[1] for pixels, _ in kept]
         scores: list[ViewScore] = []
         done = 0
-        for view, kept, count in zip(self.views, self._kept, counts, strict=True):
-            rendered = self._watched(view, QUICK_STEP, done, sum(counts), watch)
+        for view, compared, count in zip(self.views, kept, counts, strict=True):
+            rendered = self._watched(view, coarser * QUICK_STEP, done, sum(counts), watch)
             if rendered is None:
                 break
             done += count
-            scores.append(ViewScore(view.name, self._psnr(rendered, *kept), {}))
+            scores.append(ViewScore(view.name, self._psnr(rendered, *compared), {}))
         return scores
 
     def full(self, watch: Callable[[float], bool] | None = None) -> list[ViewScore]:

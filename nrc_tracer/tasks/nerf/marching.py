@@ -82,6 +82,7 @@ def march(
     origins: wp.array[wp.vec3],
     directions: wp.array[wp.vec3],
     jitter: wp.array[float],
+    stride: int,
     limit: int,
     numbers: wp.array[float],
     distances: wp.array2d[float],
@@ -129,7 +130,7 @@ def march(
             else:
                 distances[i, count] = t
                 count += 1
-                number += 1.0
+                number += float(stride)
                 t = distance_of(box, number + shift)
     numbers[ray] = number
     counts[i] = count
@@ -152,6 +153,7 @@ def gather(
     directions: wp.array[wp.vec3],
     distances: wp.array2d[float],
     ends: wp.array[int],
+    stride: int,
     x: wp.array2d[float],
     t: wp.array[float],
     steps: wp.array[float],
@@ -170,7 +172,7 @@ def gather(
             x[row, axis] = p[axis]
             x[row, 3 + axis] = 0.5 * direction[axis] + 0.5
         t[row] = distance
-        steps[row] = step_at(box, distance)
+        steps[row] = float(stride) * step_at(box, distance)
 
 
 @wp.kernel
@@ -254,6 +256,7 @@ class Marcher:
         jitter: Tensor,
         *,
         limit: int,
+        stride: int = 1,
         rays: Tensor | None = None,
         numbers: Tensor | None = None,
         most: int | None = None,
@@ -265,6 +268,7 @@ class Marcher:
             origins, directions: float32 [N, 3], directions of length 1.
             jitter: Shift of each ray's samples along its lattice, float32 [N], in [0, 1).
             limit: Most samples of one ray.
+            stride: Steps of the lattice from one sample to the next, all of which the sample stands for.
             rays: Numbers of the rays to march, int32 [M]; all if None.
             numbers: Lattice number at which each ray continues, float32 [N]; updated, to NEVER for rays that have left the box.
             most: Most samples of all rays: rays beyond those that fill it are omitted from the result.
@@ -278,7 +282,7 @@ class Marcher:
         distances = scratch[: len(rays) * limit].view(len(rays), limit)
         counts = torch.zeros(len(rays), dtype=torch.int32, device=device)
         both = [as_warp(origins, wp.vec3), as_warp(directions, wp.vec3)]
-        march_arguments = [as_warp(jitter), limit, as_warp(numbers), as_warp(distances), as_warp(counts)]
+        march_arguments = [as_warp(jitter), stride, limit, as_warp(numbers), as_warp(distances), as_warp(counts)]
         self._run(march, len(rays), [self._box, as_warp(words), as_warp(rays), *both, *march_arguments])
         ends = torch.cumsum(counts, 0, dtype=torch.int32)
         if most is not None:
@@ -286,7 +290,9 @@ class Marcher:
             rays, ends = rays[:kept], ends[:kept]
         samples = Samples.empty(rays, ends)
         rows = [as_warp(tensor) for tensor in (samples.x, samples.t, samples.steps)]
-        self._run(gather, len(rays), [self._box, as_warp(rays), *both, as_warp(distances), as_warp(ends), *rows])
+        self._run(
+            gather, len(rays), [self._box, as_warp(rays), *both, as_warp(distances), as_warp(ends), stride, *rows]
+        )
         self._scratch = scratch
         return samples
 

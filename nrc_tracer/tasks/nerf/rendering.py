@@ -60,26 +60,42 @@ class Volume:
         self.marcher = Marcher(space, launcher)
         self.compositor = Compositor(launcher)
 
-    def render(self, origins: Tensor, directions: Tensor, *, progress: Callable[[int], None] | None = None) -> Rendered:
+    def render(
+        self,
+        origins: Tensor,
+        directions: Tensor,
+        *,
+        words: Tensor | None = None,
+        least_transmittance: float = MIN_TRANSMITTANCE,
+        stride: int = 1,
+        progress: Callable[[int], None] | None = None,
+    ) -> Rendered:
         """What rays see.
 
         Args:
             origins, directions: Rays in unit-cube space, directions of length 1, float32 [N, 3].
+            words: Bits of the cells that are sampled, int32 (`OccupancyGrid.words`); those of the grid if None.
+            least_transmittance: Transmittance below which rays end.
+            stride: Steps of the rays' lattice from one sample to the next.
             progress: Called with the number of rays done.
         """
         size = BLOCK[self.launcher.torch_device.type]
+        words = self.grid.words if words is None else words
         parts = []
         with single_threaded_torch(self.launcher), torch.no_grad():
             for begin in range(0, max(len(origins), 1), size):
                 rows = slice(begin, begin + size)
-                parts.append(self._render(origins[rows].contiguous(), directions[rows].contiguous()))
+                ends = origins[rows].contiguous(), directions[rows].contiguous()
+                parts.append(self._render(words, *ends, least_transmittance, stride))
                 if progress is not None:
                     progress(min(begin + size, len(origins)))
         return Rendered(
             *(torch.cat([getattr(part, name) for part in parts]) for name in ("color", "alpha", "distance"))
         )
 
-    def _render(self, origins: Tensor, directions: Tensor) -> Rendered:
+    def _render(
+        self, words: Tensor, origins: Tensor, directions: Tensor, least_transmittance: float, stride: int
+    ) -> Rendered:
         count, device = len(origins), origins.device
         color, distance = torch.zeros(count, 3, device=device), torch.zeros(count, device=device)
         transmittance = torch.ones(count, device=device)
@@ -88,11 +104,11 @@ class Volume:
         while len(rays):
             limit = max(FEWEST, min(MOST, BATCH[device.type] // len(rays)))
             samples = self.marcher.march(
-                self.grid.words, origins, directions, jitter, limit=limit, rays=rays, numbers=numbers
+                words, origins, directions, jitter, limit=limit, stride=stride, rays=rays, numbers=numbers
             )
             self.compositor.accumulate(samples, self.model(samples.x), color, distance, transmittance)
             index = rays.long()
-            going = (transmittance[index] >= MIN_TRANSMITTANCE) & (numbers[index] < 0.5 * NEVER)
+            going = (transmittance[index] >= least_transmittance) & (numbers[index] < 0.5 * NEVER)
             rays = rays[going]
         alpha = 1.0 - transmittance
         return Rendered(color, alpha, distance / alpha.clamp(min=1e-6))

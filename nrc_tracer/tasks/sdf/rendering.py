@@ -139,21 +139,38 @@ def render(
         y = (down - 2.0 * (ys + 0.5)) / min(across, down) * tangent
         directions = x[:, None] * camera[0] + y[:, None] * camera[1] - camera[2]
         directions = directions / directions.norm(dim=1, keepdim=True)
-        level = ((ys + 0.5) / down)[:, None]
-        top, bottom = (torch.tensor(colour, device=device) for colour in BACKGROUND)
-        colours = top + (bottom - top) * level
-        _shade(shape, eye.expand_as(directions), directions, camera, colours)
+        colours = background((ys + 0.5) / down)
+        shade(shape, eye.expand_as(directions), directions, camera, colours)
         parts.append(colours.reshape(-1, samples, width, samples, 3).mean(dim=(1, 3)))
         if progress is not None:
             progress(min(first + rows, down) * across, down * across)
     return torch.cat(parts).cpu().numpy()
 
 
-def _shade(shape: DistanceField, origins: Tensor, directions: Tensor, camera: Tensor, colours: Tensor) -> None:
-    """Replace the background's colours by those of the surface points that rays hit."""
+def shade(
+    shape: DistanceField,
+    origins: Tensor,
+    directions: Tensor,
+    camera: Tensor,
+    colours: Tensor,
+    *,
+    hits: Tensor | None = None,
+    is_quick: bool = False,
+) -> None:
+    """Replace the background's colours by those of the surface points that rays hit.
+
+    Args:
+        shape: The shape.
+        origins, directions: Rays in the unit cube's space, directions of length 1, float32 [N, 3].
+        camera: Unit vectors to the right, up and backwards, [3, 3].
+        colours: Linear RGB of the background, [N, 3]; changed.
+        hits: Distances along the rays to the surface, infinite for rays that miss it, [N]; traced if None.
+        is_quick: Whether to leave out shadows and the darkening of creases.
+    """
     device = origins.device
     low, high = (torch.tensor(corner, dtype=torch.float32, device=device) for corner in shape.box)
-    hits = trace(shape.distance, origins, directions, *enter_box(origins, directions, low, high))
+    if hits is None:
+        hits = trace(shape.distance, origins, directions, *enter_box(origins, directions, low, high))
     seen = torch.nonzero(torch.isfinite(hits)).flatten()
     if not len(seen):
         return
@@ -164,16 +181,24 @@ def _shade(shape: DistanceField, origins: Tensor, directions: Tensor, camera: Te
     light = torch.tensor(KEY_FROM, device=device) @ camera
     light = (light / light.norm()).expand_as(points)
     facing = (normals * light).sum(dim=1)
-    above = points + OFFSET * normals
-    _, end = enter_box(above, light, low, high)
-    begin = torch.where(facing > 0.0, torch.full_like(end, OFFSET), end)
-    lit = facing.clamp_min(0.0) * unoccluded(shape.distance, above, light, begin, end, KEY_SHARPNESS)
+    lit = facing.clamp_min(0.0)
+    if not is_quick:
+        above = points + OFFSET * normals
+        _, end = enter_box(above, light, low, high)
+        begin = torch.where(facing > 0.0, torch.full_like(end, OFFSET), end)
+        lit = lit * unoccluded(shape.distance, above, light, begin, end, KEY_SHARPNESS)
 
     # Add the sky, by how far up the normal points and how open the surface is there
     zenith, ground, key, albedo = (torch.tensor(c, device=device) for c in (ZENITH, GROUND, KEY, ALBEDO))
     sky = ground + (zenith - ground) * (0.5 + 0.5 * (normals @ camera[1]))[:, None]
-    ambient = sky * openness(shape.distance, points, normals)[:, None]
+    ambient = sky if is_quick else sky * openness(shape.distance, points, normals)[:, None]
     colours[seen] = albedo * (key / math.pi * lit[:, None] + AMBIENT_STRENGTH * ambient)
+
+
+def background(levels: Tensor) -> Tensor:
+    """Linear RGB of the background, [N, 3], at heights in the picture from 0, its top, to 1, [N]."""
+    top, bottom = (torch.tensor(colour, device=levels.device) for colour in BACKGROUND)
+    return top + (bottom - top) * levels[:, None]
 
 
 def openness(distance: Callable[[Tensor], Tensor], points: Tensor, normals: Tensor) -> Tensor:
