@@ -38,6 +38,7 @@ from nrc_tracer.cli.values import POSITIVE
 if TYPE_CHECKING:
     from nrc_tracer.live.web.viewer import Viewer
 
+
 @dataclasses.dataclass(frozen=True)
 class PageOptions:
     """Where the page is served, and how fast.

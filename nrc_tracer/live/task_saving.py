@@ -25,9 +25,7 @@ def savings_of(world: TaskWorld) -> tuple[Saving, ...]:
     if world.training is not None:
         found.append(Saving("Snapshot", "The model and its training, for decode, view and fit --resume", save_snapshot))
     if isinstance(world, SdfWorld) or (isinstance(world, NerfWorld) and world.scene is not None):
-        found.append(
-            Saving("Mesh", f"The surface as .ply, {MESH_RESOLUTION} cells along its longest side", save_mesh)
-        )
+        found.append(Saving("Mesh", f"The surface as .ply, {MESH_RESOLUTION} cells along its longest side", save_mesh))
     return tuple(found)
 
 

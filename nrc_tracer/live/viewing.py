@@ -58,9 +58,7 @@ def view(
         world = world_of(scene, device=device, threads=threads)
         if world is not None:
             name = Path(scene).resolve().stem if isinstance(scene, str | Path) else "model"
-            return view_world(
-                world, name, listener, host=host, frames_per_second=frames_per_second, samples=samples
-            )
+            return view_world(world, name, listener, host=host, frames_per_second=frames_per_second, samples=samples)
         loaded = load_scene(scene) if isinstance(scene, str | Path) else scene
         return show_scene(
             loaded,
