@@ -59,7 +59,7 @@ def train_in_browser(
         raise
     with viewer:
         for line in address_lines(viewer, dict(os.environ)):
-            click.echo(line, err=messages.as_json)
+            click.echo(line, err=True)
         with bar:
             viewer.wait(lambda: is_ended() or world.is_over)
         if world.error is not None:

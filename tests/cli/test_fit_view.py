@@ -27,7 +27,7 @@ def started(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "nrc_tracer", *words],
         cwd=tmp_path,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -41,11 +41,13 @@ def started(tmp_path):
 
 def test_the_page_stays_until_ctrl_c_and_the_model_is_then_scored(started, tmp_path):
     """The link is printed, the page is served after the training too, and the snapshot has all steps."""
-    link = started.stdout.readline().strip()
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=\S+", link), link
+    link = None
     for line in started.stderr:
+        link = line.strip() if line.startswith("http") else link
         if "the training is complete" in line:
             break
+    assert link is not None
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=\S+", link)
     with urllib.request.urlopen(link, timeout=60) as page:
         assert b"ramp - nrc_tracer" in page.read()
     assert (tmp_path / "ramp.safetensors").exists()
