@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def started(tmp_path):
     """`fit image` of a small image with a page, which is killed if it does not end by itself."""
     pytest.importorskip("viser")
-    rows, columns = np.mgrid[:20, :30]
+    rows, _ = np.mgrid[:20, :30]
     PIL.Image.fromarray((rows * 12).astype(np.uint8)).save(tmp_path / "ramp.png")
     words = ["fit", "image", "ramp.png", "--steps", "5", "--batch", "1024", "--view", "--port", "0"]
     process = subprocess.Popen(
