@@ -133,6 +133,7 @@ def view(
         serve(viewer, quiet=quiet)
         return
     from nrc_tracer.live.web.binding import bound_socket
+    from nrc_tracer.live.web.tokens import secret_file, token_of
 
     with contextlib.ExitStack() as undo:
         # A port in use is reported at once, not after a large scene has been loaded
@@ -154,6 +155,8 @@ def view(
                 host=page.host,
                 frames_per_second=page.fps,
                 samples=spp,
+                # The pages of a viewer that is started again at its port find it again
+                token=token_of(page.host, page.port, secret_file()) if page.port else None,
                 max_depth=max_depth,
                 sampler=sampler,
                 **dataclasses.asdict(film),

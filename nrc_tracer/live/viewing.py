@@ -84,9 +84,13 @@ def show_scene(
     host: str,
     frames_per_second: float,
     samples: int | None,
+    token: str | None = None,
     **renderer_options: Any,
 ) -> Viewer:
-    """Show a scene that is loaded, at a socket that is bound; see `view`. After an error the socket is the caller's to close."""
+    """Show a scene that is loaded, at a socket that is bound; see `view`. After an error the socket is the caller's to close.
+
+    `token` is the secret that requests must carry; a random one if none is given.
+    """
     from nrc_tracer.cache import CacheOptions, RadianceCache
     from nrc_tracer.live.saving import CACHE_SAVING, SCENE_SAVINGS
     from nrc_tracer.live.scene_world import SceneWorld
@@ -117,6 +121,7 @@ def show_scene(
         savings=savings,
         denoised=True,
         add_panel=add_panels,
+        token=token,
     )
 
 

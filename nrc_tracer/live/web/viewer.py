@@ -69,6 +69,7 @@ class Viewer:
         savings: The kinds of files that pages can save.
         denoised: Whether pages offer denoised pictures, where Open Image Denoise is installed.
         add_panel: Adds tabs of controls that all pages share.
+        token: The secret that requests must carry; a random one if none is given.
 
     Raises:
         NrcError: The port is in use, or the host is not an address of this machine.
@@ -92,9 +93,10 @@ class Viewer:
         savings: Sequence[Saving] = (),
         denoised: bool = False,
         add_panel: AddPanel | None = None,
+        token: str | None = None,
     ) -> None:
         start = world.start
-        self._access = Access(host)
+        self._access = Access(host, token)
         center = world.point_at(start, 0.5, 0.5) if isinstance(world, Pickable) else None
         pose = pose_of(start.camera, start.width / start.height, bounds, center)
         self._options = PageOptions(
@@ -180,10 +182,12 @@ class Viewer:
 
     def _share_memory(self) -> None:
         """Let all pages choose the size of their pictures again, after the number of pages has changed."""
-        with self._lock:
-            pages = list(self._pages.values())
-        for page in pages:
+        for page in self._open_pages():
             page.look()
+
+    def _open_pages(self) -> list[Page]:
+        with self._lock:
+            return list(self._pages.values())
 
     # What the session calls, on its thread
 
@@ -197,12 +201,8 @@ class Viewer:
 
     def fail(self, client: str, message: str) -> None:
         """Show an error in a page, or in all pages if it is nobody's own."""
-        if client:
-            pages = [page for page in (self._page(client),) if page is not None]
-        else:
-            with self._lock:
-                pages = list(self._pages.values())
-        for page in pages:
+        own = self._page(client) if client else None
+        for page in self._open_pages() if not client else [own] if own is not None else []:
             page.fail(message)
 
     def _page(self, client: str) -> Page | None:
@@ -229,8 +229,7 @@ class Viewer:
     @property
     def views(self) -> list[View]:
         """What each open page shows, in the order in which they were opened."""
-        with self._lock:
-            return [page.view for page in self._pages.values()]
+        return [page.view for page in self._open_pages()]
 
     def wait(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Wait for Ctrl-C, or until `stop` returns true."""

@@ -1,0 +1,191 @@
+"""A viewer with websocket clients: many frames, clients that misbehave, slow connections, a server that is started again."""
+
+import contextlib
+import io
+import logging
+import socket
+import threading
+import time
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from benchmarks.page_client import PageClient
+from nrc_tracer.errors import NrcError
+from nrc_tracer.live.web.binding import bound_socket
+from nrc_tracer.live.web.cameras import pose_of
+from nrc_tracer.live.web.viewer import Viewer
+from nrc_tracer.scene.model import Perspective
+from tests.live.stand_ins import FakeWorld
+
+PATIENCE = 60.0
+SIZE = (64, 36)
+POSE = pose_of(Perspective(), SIZE[0] / SIZE[1])
+
+
+class Wait:
+    """A clock of a world whose frames take the time that they should."""
+
+    def wait(self, seconds):
+        time.sleep(0.002)
+
+
+def make_viewer(**options):
+    options = {"name": "test", "host": "127.0.0.1", "port": 0, "frames_per_second": 200.0, **options}
+    return Viewer(FakeWorld(Wait()), **options)
+
+
+def wait_until(condition, what):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.01)
+
+
+class Relay:
+    """Forwards bytes to a port at a limited rate, with a delay.
+
+    Args:
+        port: The port.
+        delay: Time that each piece of data takes [s].
+        rate: Largest number of bytes per second from the server.
+    """
+
+    def __init__(self, port, delay, rate):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._target, self._delay, self._rate = port, delay, rate
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                inner, _ = self._listener.accept()
+                outer = socket.create_connection(("127.0.0.1", self._target))
+                threading.Thread(target=self._copy, args=(inner, outer, None), daemon=True).start()
+                threading.Thread(target=self._copy, args=(outer, inner, self._rate), daemon=True).start()
+
+    def _copy(self, source, target, rate):
+        pieces, free = [], 0.0
+        arrived = threading.Condition()
+
+        def forward():
+            with contextlib.suppress(OSError):
+                while True:
+                    with arrived:
+                        arrived.wait_for(lambda: pieces)
+                        due, data = pieces.pop(0)
+                        arrived.notify_all()
+                    time.sleep(max(0.0, due - time.monotonic()))
+                    target.sendall(data)
+
+        threading.Thread(target=forward, daemon=True).start()
+        with contextlib.suppress(OSError):
+            while data := source.recv(4096):
+                now = time.monotonic()
+                free = max(free, now) + (len(data) / rate if rate else 0.0)
+                with arrived:
+                    arrived.wait_for(lambda: len(pieces) < 8)  # the buffers of a network are small
+                    pieces.append((free + self._delay, data))
+                    arrived.notify_all()
+
+    def close(self):
+        self._listener.close()
+
+
+def move_until(client, frames, number=0):
+    """Move the camera until so many pictures have arrived."""
+    deadline = time.monotonic() + PATIENCE
+    while len(client.arrivals) < frames:
+        assert time.monotonic() < deadline, "too few pictures arrived"
+        number += 1
+        client.turn(number % 90)
+        time.sleep(0.004)
+        del client.arrivals[:-frames]
+
+
+def test_clients_that_misbehave_disturb_no_other(caplog):
+    """One stops reading, one sends garbage, one disconnects in the middle of a frame; then all but one are forgotten."""
+    caplog.set_level(logging.WARNING)
+    with make_viewer() as viewer:
+        good, gone, bad = (PageClient(viewer.url, SIZE, POSE) for _ in range(3))
+        for client in (good, gone, bad):
+            move_until(client, 5)
+        gone._connection.socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(ConnectionClosed):
+            bad._connection.send(b"\xc1garbage")
+        wait_until(lambda: viewer.pages == 1, "the end of the bad connections")
+        move_until(good, 150)
+        assert len(viewer._session._clients) == 1
+        good.close()
+        wait_until(lambda: viewer.pages == 0, "the end of the good connection")
+        wait_until(lambda: not viewer._session._clients, "forgetting")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_slow_connection_gets_fewer_pictures_and_no_lag():
+    """Behind 80 ms and 0.5 Mbit/s each picture is of a camera that was current a moment before, however long it goes on."""
+    with make_viewer() as viewer:
+        relay = Relay(viewer.port, 0.08, 0.5e6 / 8)
+        client = PageClient(viewer.url.replace(str(viewer.port), str(relay.port)), SIZE, POSE)
+        assert client.wait(lambda c: c.arrivals, PATIENCE)
+        for number in range(150):
+            client.turn(number % 90)
+            time.sleep(0.01)
+        end = time.perf_counter()
+        time.sleep(1.0)
+        moving = client.since(end - 1.0)
+        client.close()
+        relay.close()
+    late = [arrival for arrival in moving if arrival.time > end + 0.9]
+    assert len(moving) < 150  # not a queue of all pictures
+    assert not [arrival for arrival in late if arrival.kind == "jpeg"]
+
+
+def test_a_page_finds_a_viewer_that_is_started_again():
+    """At the same port and with the same token the link opens the new one."""
+    first = make_viewer(token="t" * 32)
+    client = PageClient(first.url, SIZE, POSE)
+    assert client.wait(lambda c: c.arrivals, PATIENCE)
+    first.close()
+    with pytest.raises((ConnectionClosed, OSError)):
+        PageClient(first.url, SIZE, POSE)
+    with make_viewer(port=first.port, token="t" * 32) as second:
+        assert second.url == first.url
+        again = PageClient(first.url, SIZE, POSE)
+        assert again.wait(lambda c: c.arrivals, PATIENCE)
+        again.close()
+
+
+def test_a_failed_start_leaves_no_server():
+    def fail(*arguments):
+        raise NrcError("no panel")
+
+    listener = bound_socket("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    with pytest.raises(NrcError, match="no panel"):
+        make_viewer(listener=listener, add_panel=fail)
+    with pytest.raises(OSError), socket.create_connection(("127.0.0.1", port), timeout=5.0):
+        pass
+
+
+def test_many_pages_share_one_bound_of_memory():
+    """Pictures are at most as large as the number of pages allows."""
+    with make_viewer() as viewer:
+        large = (4000, 2100)
+        clients = [PageClient(viewer.url, large, POSE)]
+        wait_until(lambda: [view.width for view in viewer.views] == [4000], "the first view")
+        clients += [PageClient(viewer.url, large, POSE) for _ in range(3)]
+        wait_until(lambda: len(viewer.views) == 4, "all views")
+        wait_until(lambda: sum(2 * v.width * v.height for v in viewer.views) <= 2 * 4096 * 2160 * 1.01, "smaller views")
+        for client in clients:
+            client.close()
+
+
+def test_pictures_can_be_decoded():
+    with make_viewer() as viewer:
+        client = PageClient(viewer.url, SIZE, POSE)
+        assert client.wait(lambda c: c.arrivals, PATIENCE)
+        assert client.arrivals[0].pixels().shape == (36, 64, 3)
+        assert io.BytesIO(client.arrivals[0].data).read(2) == b"\xff\xd8"
+        client.close()
