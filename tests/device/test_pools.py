@@ -158,7 +158,7 @@ def test_threads_end_with_the_objects_they_worked_for(tmp_path, kind, threads, c
         ("model", 64, 100),
         ("trainer", 64, 60),
         ("task", 8, 10),
-        ("shape+photographs+broken_off+session", 8, 6),
+        ("shape+photographs+broken_off+session", 8, 4),
         ("viewer", 8, 16),
         ("cached", 8, 8),
     ],
