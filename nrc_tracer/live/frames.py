@@ -32,6 +32,9 @@ MOST_MOVING_SAMPLES = 8
 FIRST_MOVING_SEED = 2**32
 """Seed of the first moving frame. The following count up, so that frames differ in their noise."""
 
+PASS_SECONDS = 0.04
+"""Longest time that a pass of a still image aims at [s]: between passes a frame can be interrupted."""
+
 SETTLED_SAMPLES = 16
 """Samples per pixel of a still image below which it is averaged with the frames before it, so that it is not noisier."""
 
@@ -90,12 +93,14 @@ class Frames:
         self._seed, self._reprojects = seed, reprojects
         self.radiance: np.ndarray | None = None
         self._still: View | None = None  # the view whose samples are on the film
+        self._film_seconds = 0.0
         self._moving_seed = FIRST_MOVING_SEED
         self._reprojection = Reprojection(renderer.launcher)
         self._keeps: wp.array | None = None
 
     def settle(self, view: View) -> None:
         """Let the renderer's image be that of a view, with at least one sample: a moving frame may have replaced it."""
+        self._film_seconds = 0.0
         self._accumulate(view, Budget(view.width, view.height, seconds=0.0), Stages())
 
     def forget(self) -> None:
@@ -109,10 +114,11 @@ class Frames:
         if budget.is_moving and view.layer is None:
             radiance = self._draw_moving(view, budget, stages)
             return self._picture(view, self.mover, radiance, stages, is_final=False)
-        if not self._accumulate(view, budget, stages):
+        if not self._accumulate(view, budget, stages) or (self.renderer.samples > 1 and budget.interrupted()):
             return None
         with stages.time("film"):
             radiance = self.renderer.image().rgb
+        self._film_seconds = 1e-3 * stages.times["film"]
         samples = self.renderer.samples
         settles = samples < SETTLED_SAMPLES and samples != budget.most_samples and self._reprojection.has_history
         if settles and view.layer is None:
@@ -152,6 +158,7 @@ class Frames:
     def _accumulate(self, view: View, budget: Budget, stages: Stages) -> bool:
         """Add samples to the still image until the time is over; return False if something interrupted it."""
         renderer, start = self.renderer, time.perf_counter()
+        seconds = max(budget.seconds, self._film_seconds)  # the correction of a cached image takes long itself
         size = (budget.width, budget.height)
         if self._still is None or view.moves_from(self._still) or size != (renderer.width, renderer.height):
             renderer.look(view.camera, width=budget.width, height=budget.height, seed=self._seed)
@@ -160,10 +167,10 @@ class Frames:
         while renderer.samples < most:
             if budget.interrupted():
                 return False
-            left = budget.seconds - (time.perf_counter() - start)
+            left = seconds - (time.perf_counter() - start)
             if left <= 0.0 and renderer.samples > 0:
                 break
-            samples = 1 if renderer.samples == 0 else int(left / renderer.seconds_per_sample)
+            samples = 1 if renderer.samples == 0 else int(min(left, PASS_SECONDS) / renderer.seconds_per_sample)
             self._step(renderer, int(min(max(samples, 1), most - renderer.samples, renderer.samples or 1)), stages)
         return True
 
