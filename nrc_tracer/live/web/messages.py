@@ -33,6 +33,9 @@ LARGEST_WINDOW = 16384
 """Largest width and height of a page's window [pixels]."""
 
 
+# A page may leave while something is sent to it
+warnings.filterwarnings("ignore", message=r"Queued a \w+ on a closed connection")
+
 # A malformed message is reported by `BadMessage` alone
 warnings.filterwarnings("ignore", message=r"\[viser\] .* does not match annotation")
 

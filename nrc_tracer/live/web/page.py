@@ -191,6 +191,8 @@ class Page:
 
     def _tell(self, picture: Picture, encode_ms: float) -> None:
         """Update the statistics and the plots."""
+        if self._has_left:
+            return
         self._rate.count()
         self._plots.add(picture)
         now = time.monotonic()

@@ -14,6 +14,8 @@ from msgspec.structs import replace
 import nrc_tracer as nrc
 from nrc_tracer.cli import main
 from nrc_tracer.imaging import eight_bits, tone_map
+from nrc_tracer.live.viewing import show_scene
+from nrc_tracer.live.web.binding import bound_socket
 from nrc_tracer.scene.model import (
     Diffuse,
     Film,
@@ -205,3 +207,18 @@ def test_the_address_bar_does_not_keep_the_token(tab, viewer):
     assert "token" not in tab.url
     tab.reload()
     wait_for_samples(tab)
+
+
+def test_a_page_recovers_when_the_viewer_is_started_again(browser):
+    """At the same port, with the same token: as `nrc-tracer view` does."""
+    listener = bound_socket("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    options = {"cache": None, "cache_mode": "on", "host": "127.0.0.1", "frames_per_second": 10.0, "samples": SAMPLES}
+    with show_scene(Scene(ROOM), listener, token="t" * 32, **options) as first:
+        tab = open_tab(browser, first)
+        before = blocks(canvas(tab))
+    with show_scene(Scene(ROOM), bound_socket("127.0.0.1", port), token="t" * 32, **options) as second:
+        wait_until(lambda: second.pages == 1, "the page's return")
+        wait_for_samples(tab)
+        wait_until(lambda: np.abs(blocks(canvas(tab)) - before).mean() < 0.02, "the picture's return")
+        tab.context.close()

@@ -7,16 +7,23 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+import nrc_tracer as nrc
 from benchmarks.page_client import PageClient
 from nrc_tracer.errors import NrcError
 from nrc_tracer.live.web.binding import bound_socket
 from nrc_tracer.live.web.cameras import pose_of
 from nrc_tracer.live.web.viewer import Viewer
 from nrc_tracer.scene.model import Perspective
+from nrc_tracer.scene.transforms import matrix
+from tests.live.rooms import room
 from tests.live.stand_ins import FakeWorld
+
+LAMP = 6
+"""Number of the glowing ball of the room."""
 
 PATIENCE = 60.0
 SIZE = (64, 36)
@@ -180,6 +187,34 @@ def test_many_pages_share_one_bound_of_memory():
         wait_until(lambda: sum(2 * v.width * v.height for v in viewer.views) <= 2 * 4096 * 2160 * 1.01, "smaller views")
         for client in clients:
             client.close()
+
+
+def test_a_gizmo_moves_a_lamp_and_undo_moves_it_back():
+    """The scene, the picture and the gizmo follow."""
+    scene = room()
+    pose = pose_of(scene.description.camera, SIZE[0] / SIZE[1])
+    with nrc.view(scene, device="cpu", width=SIZE[0], height=SIZE[1], samples=8) as viewer:
+        session = viewer._session
+
+        def place():
+            return matrix(session.ask(lambda world: world.scene.description.shapes[LAMP].to_world).result(PATIENCE))
+
+        client = PageClient(viewer.url, SIZE, pose)
+        assert client.wait(lambda c: "Object" in c.controls and c.arrivals, PATIENCE)
+        before = place()
+        client.choose("Object", next(name for name in client.controls["Object"]["options"] if f"{LAMP}" in name))
+        assert client.wait(lambda c: "/gizmo" in c.controls, PATIENCE)
+        (gizmo,) = viewer._server.scene._handle_from_transform_controls_name.values()
+        pivot = gizmo.position.copy()
+        client.drag("/gizmo", pivot, "DragStart")
+        client.drag("/gizmo", np.add(pivot, (0.1, -0.2, 0.0)))
+        wait_until(lambda: not np.allclose(place(), before), "the lamp's move")
+        np.testing.assert_allclose(place()[:3, 3] - before[:3, 3], (0.1, -0.2, 0.0), atol=1e-6)
+        client.drag("/gizmo", pivot, "DragEnd")
+        client.choose("Undo", True)
+        wait_until(lambda: np.allclose(place(), before), "the lamp's return")
+        wait_until(lambda: np.allclose(gizmo.position, pivot), "the gizmo's return")
+        client.close()
 
 
 def test_pictures_can_be_decoded():
