@@ -95,6 +95,8 @@ class Relay:
                     arrived.wait_for(lambda: len(pieces) < 8)  # the buffers of a network are small
                     pieces.append((free + self._delay, data))
                     arrived.notify_all()
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
 
     def close(self):
         self._listener.close()
