@@ -95,6 +95,7 @@ def session():
 def viewer():
     with nrc.view(scene, width=8, height=8, threads=threads):
         pass
+    gc.collect()  # the page's panels and the server refer to each other
 
 def alive():
     return len(os.listdir("/proc/self/task"))
@@ -116,8 +117,7 @@ quiet = alive()
 for _ in range(3):
     work()
 gc.collect()
-if "viewer" not in kind:  # the server's own objects refer to each other
-    gc.disable()  # so that memory that only a collection frees would grow
+gc.disable()  # so that memory that only a collection frees would grow
 first = settled(quiet + threads)
 before, peak, sizes = memory(), 0, []
 for _ in range(count):
