@@ -28,6 +28,9 @@ from nrc_tracer.tasks.training import Training
 START_SIZE = 1280, 720
 """Size of the first view [pixels], before a page tells the size of its window."""
 
+EARLY = 8.0
+"""Time of training up to which the shape is drawn without shadows [s]."""
+
 CONTOUR = 0.025
 """Difference of the distance between two contour lines of a slice [unit cubes]."""
 
@@ -91,6 +94,7 @@ class SdfWorld(TaskWorld):
         return layer != "mesh"
 
     def painter(self, view: View, *, is_quick: bool) -> Painter:
+        is_quick = is_quick or self._is_early
         sight, shape = Sight(view), self.shape
         device = shape.device
         eye = ((sight.origin - shape.center) * shape.scale + 0.5).astype(np.float32)
@@ -115,6 +119,11 @@ class SdfWorld(TaskWorld):
             return colors.cpu().numpy()
 
         return paint
+
+    @property
+    def _is_early(self) -> bool:
+        """Whether the training has just begun: shadows of early shapes take long, and the shape itself matters more."""
+        return self.is_training and self.training is not None and self.training.progress.seconds < EARLY
 
     def colors(self, view: View, values: np.ndarray) -> np.ndarray:
         return encode_srgb(np.clip(values, 0.0, 1.0))

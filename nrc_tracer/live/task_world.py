@@ -37,11 +37,14 @@ TRAINING_PICTURE = 0.02, 0.1, 0.5
 MOVING_PICTURE = 0.24
 """Longest time that a picture takes while the camera moves, unless the frame rate allows more [s]. It is made smaller instead."""
 
-SCORE_SHARE = 0.25
-"""Largest fraction of the time of drawing that is spent on scores while the model trains."""
+SCORE_SHARE = 0.02
+"""Largest fraction of the time of training that is spent on scores, while somebody looks."""
 
-FIRST_SCORE = 5.0
+FIRST_SCORE = 8.0
 """Time of training before the first score [s]."""
+
+FIRST_STEPS = 12
+"""Number of steps before the first picture. Random models are slow to draw, and show nothing."""
 
 
 @dataclass
@@ -92,7 +95,8 @@ class TaskWorld(ABC):
         self._films: dict[str, _Film] = {}
         self._speeds: dict[Hashable, Speed] = {}
         self._version = 0
-        self._drawn_since_score, self._score_seconds = math.inf, 0.0
+        self._last_score, self._score_seconds = 0.0, 0.0  # time of training, and time that the score took [s]
+        self._is_watched = False
 
     # What models differ in
 
@@ -161,15 +165,16 @@ class TaskWorld(ABC):
         if view.layer is not None and view.layer not in self.layers:
             raise NrcError(f'there is no layer "{view.layer}"{nearest(view.layer, self.layers)}')
         film = self._films.setdefault(client, _Film())
-        stages, start = Stages(), self._now()
-        if budget.is_moving or (self.is_training and self.learns(view.layer)):
+        stages = Stages()
+        learns = self.is_training and self.learns(view.layer)
+        self._is_watched = True
+        if learns and self.training is not None and self.training.progress.steps < FIRST_STEPS:
+            return None
+        if budget.is_moving or learns:
             film.refinement = film.key = None
             picture = self._whole(view, budget, stages)
         else:
             picture = self._refined(film, view, budget, stages)
-        self._drawn_since_score += self._now() - start
-        if self.is_training and not budget.is_moving and picture is not None:
-            self._score_if_due()
         film.shown = picture or film.shown
         return picture
 
@@ -192,7 +197,8 @@ class TaskWorld(ABC):
         progress = training.progress
         if math.isfinite(progress.loss):
             self.loss.add(progress.seconds, progress.loss)
-        if not self.is_training:
+        is_due = self._score_seconds <= SCORE_SHARE * (progress.seconds - self._last_score)
+        if self.is_over or (self._is_watched and progress.seconds >= FIRST_SCORE and is_due):
             self.take_score()
         self.heard()
 
@@ -226,7 +232,8 @@ class TaskWorld(ABC):
         scores = self.find_scores(self.training.progress.task)
         if scores:
             self.score.add(self.training.progress.seconds, self.written_score(next(iter(scores.values()))), always=True)
-        self._score_seconds, self._drawn_since_score = self._now() - start, 0.0
+        self._score_seconds, self._last_score = self._now() - start, self.training.progress.seconds
+        self._is_watched = False
 
     def find_scores(self, task: Task) -> Mapping[str, float]:
         """The scores of a task, of which the first is shown; quickly, as the training waits for them."""
@@ -235,13 +242,6 @@ class TaskWorld(ABC):
     def written_score(self, score: float) -> float:
         """A score of the task in `score_unit`."""
         return score
-
-    def _score_if_due(self) -> None:
-        assert self.training is not None
-        if self.training.progress.seconds < FIRST_SCORE:
-            return
-        if self._score_seconds <= SCORE_SHARE * self._drawn_since_score:
-            self.take_score()
 
     # Drawing
 

@@ -19,6 +19,7 @@ from nrc_tracer.live.session import REST_SECONDS, Session, State
 from nrc_tracer.live.sight import Sight, camera_at
 from nrc_tracer.live.task_edits import ChoosePhotograph, Pause, SetCrop, SetSlice
 from nrc_tracer.live.task_viewing import training_world, world_of
+from nrc_tracer.live.task_world import FIRST_STEPS
 from nrc_tracer.live.view import View
 from nrc_tracer.live.world import Budget
 from nrc_tracer.nn.instant_ngp import write_ingp
@@ -310,7 +311,7 @@ def test_a_session_trains_draws_pauses_and_completes():
     """The states follow the training: it yields to a moving camera, ends when it is paused, and the picture then completes."""
     clock = Clock()
     task = ImageTask(array_source(picture()), batch=2**10)
-    training = Training(task, steps=12)
+    training = Training(task, steps=60)
     world = ImageWorld.of_task(task, training)
     step = training.step
 
@@ -322,19 +323,27 @@ def test_a_session_trains_draws_pauses_and_completes():
         clock.wait(0.01)  # drawing takes time too
         return values[:, :, :3]
 
-    training.step, world.colors = timed, colors
+    def draw(*arguments):
+        clock.wait(1e-6)
+        return drawn(*arguments)
+
+    drawn = world.draw
+    training.step, world.colors, world.draw = timed, colors, draw
     world._now = clock
     session, screen = make_session(world, clock)
     session.look("a", small(world))
     assert session.step()
-    assert screen.pictures[-1][2].statistics["step"].value == 0.0
-    clock.wait(2 * REST_SECONDS)
+    assert screen.pictures == []  # a random model shows nothing
     heard = []
     world.heard = lambda: heard.append(training.progress.steps)
+    while not screen.pictures:
+        assert session.step()
+    assert training.progress.steps >= FIRST_STEPS
+    clock.wait(2 * REST_SECONDS)
     for _ in range(6):
         session.step()
     assert session.state is State.TRAINING
-    assert training.progress.steps > 0
+    assert 2 * FIRST_STEPS > training.progress.steps > FIRST_STEPS
     session.edit(Pause(True))
     session.step()
     clock.wait(2 * REST_SECONDS)
@@ -347,13 +356,13 @@ def test_a_session_trains_draws_pauses_and_completes():
     assert last.is_complete
     assert last.is_final
     session.edit(Pause(False))
-    for _ in range(100):
+    for _ in range(300):
         session.step()
         clock.wait(0.01)
-    assert training.progress.steps == 12
+    assert training.progress.steps == 60
     assert not world.is_training
     assert world.is_over
-    assert heard[-1] == 12
+    assert heard[-1] == 60
     assert world.score.last > 3.0
     assert screen.messages == []
 
