@@ -17,7 +17,7 @@ other.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +37,12 @@ CAUTION = (2.0, 1.75, 1.5, 1.25, 1.0)
 """Factors of the noise in an estimate of signal, from groups of single pixels to larger ones; the last is for all others.
 
 The noise of few pixels is measured on few residuals, which mostly show too little of it."""
+
+FEW_BLOCKS = 4096
+"""Largest number of blocks that one thread works on alone: sharing them would take longer."""
+
+LAUNCHED_BLOCKS = 2**16
+"""Largest number of blocks per launch on the CPU."""
 
 Offset = tuple[int, int]
 """Rows and columns by which a division is shifted up and left."""
@@ -163,15 +169,23 @@ class _Estimate:
         groups = Groups()
         groups.above, groups.left = parity
         groups.energy, groups.noise, groups.factors = (wp.from_torch(x) for x in (energy, noise, factors))
-        small, large, run = level.record(), larger.record(), self._launcher.run
-        run(join_blocks, count, lambda base: [small, large, groups, base])
+        small, large = level.record(), larger.record()
+        self._run(join_blocks, count, lambda base: [small, large, groups, base])
         if min(self._shares) > 0.0:
             caution, shares = wp.float64(CAUTION[min(depth, len(CAUTION) - 1)]), wp.vec2d(*self._shares)
             size = larger.height, larger.width
-            run(shrink_details, count, lambda base: [*size, caution, shares, groups, base])
+            self._run(shrink_details, count, lambda base: [*size, caution, shares, groups, base])
         means, out = as_warp(self.of(larger, offsets, depth + 1), wp.vec3d), as_warp(values, wp.vec3d)
         before = [small, large, groups, means, wp.float64(weight)]
-        run(add_details, level.height * level.width, lambda base: [*before, base, out])
+        self._run(add_details, level.height * level.width, lambda base: [*before, base, out])
+
+    def _run(self, kernel: wp.Kernel, count: int, arguments: Callable[[int], list]) -> None:
+        """Run a kernel, on this thread alone if there are few items: an image takes hundreds of launches."""
+        launcher = self._launcher
+        if launcher.device.is_cuda or count > FEW_BLOCKS:
+            launcher.run(kernel, count, arguments, block_size=LAUNCHED_BLOCKS)
+        else:
+            wp.launch(kernel, dim=count, inputs=arguments(0), device=launcher.device)
 
 
 def offsets(extent: int) -> list[Offset]:

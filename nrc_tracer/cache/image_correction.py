@@ -28,11 +28,12 @@ class ImageCorrection:
         self._source = source
         self.residuals = Residuals.zeros(source.width * source.height, source.launcher.torch_device)
         self._last: tuple[int, Correction] | None = None  # with the number of samples that it is for
+        self._guide: tuple[int, np.ndarray] | None = None  # with the number of samples that it comes from
 
     def clear(self) -> None:
         """Begin a new image."""
         self.residuals.clear()
-        self._last = None
+        self._last = self._guide = None
 
     def add(self, residuals: np.ndarray) -> None:
         """Add the residuals of a block that was traced elsewhere: sums and squares, float64 [2, 2, height, width, 3]."""
@@ -44,6 +45,17 @@ class ImageCorrection:
         """Continue from the tensors of residuals in a file, which `Residuals.check` has accepted."""
         self.residuals.assign(tensors)
         self._last = None
+
+    def guide(self, samples: int, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """What the correction is expected to be proportional to, float64 [pixels, 3].
+
+        Args:
+            samples: Number of the image's samples that it comes from.
+            make: Makes it from them, if it is not known yet.
+        """
+        if self._guide is None or self._guide[0] != samples:
+            self._guide = samples, make()
+        return self._guide[1]
 
     def estimate(self, samples: int, dropped: np.ndarray, guide: Callable[[], np.ndarray]) -> Correction:
         """What the image lacks: see `estimate_correction`.

@@ -133,7 +133,8 @@ class ImageLayers:
         """
         if frames is None or frames.correction is None or not self._samples:
             return None
-        return frames.correction.estimate(self._samples, dropped, self._guide)
+        correction, samples = frames.correction, min(self._samples, GUIDE_SAMPLES)
+        return correction.estimate(self._samples, dropped, lambda: correction.guide(samples, self._guide))
 
     def _guide(self) -> np.ndarray:
         hits, samples = self._first_hits(GUIDE_SAMPLES)

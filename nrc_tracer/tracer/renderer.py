@@ -13,6 +13,7 @@ import numpy as np
 import warp as wp
 
 from nrc_tracer.cache.mode import CacheMode
+from nrc_tracer.cache.nonnegative import without_negatives
 from nrc_tracer.device.launch import Launcher, initialize
 from nrc_tracer.device.render_device import find_render_device
 from nrc_tracer.errors import CheckpointError, NrcError
@@ -387,9 +388,8 @@ class Renderer:
 
     def image(self) -> Image:
         """The image of all samples so far; in mode `on` of a cache with its correction, and not below 0."""
-        mean, correction = self.moments()[0], self._correction()
-        if correction is not None:
-            mean = np.maximum(mean + correction.values, 0.0)
+        mean, found = self.moments()[0], self._correction()
+        mean = mean if found is None else without_negatives(mean + found.values)
         return Image(mean.astype(np.float32), samples=self.samples, dropped=self.dropped)
 
     def _correction(self) -> Correction | None:
