@@ -53,6 +53,7 @@ class SdfWorld(TaskWorld):
 
     score_name = "IoU"
     score_unit = "%"
+    first_steps = 40  # rays take far fewer steps to the surface of a shape than through random distances
 
     def __init__(
         self,

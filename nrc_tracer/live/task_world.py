@@ -71,12 +71,14 @@ class TaskWorld(ABC):
         loss: Loss over time.
         score: The score over time, in `score_unit`.
         score_name, score_unit: What is scored.
+        first_steps: Number of steps before the first picture.
         error: The error that has ended the training, if one has.
         heard: Called on the session's thread when there is news of the training; may be replaced.
     """
 
     score_name: ClassVar[str] = "PSNR"
     score_unit: ClassVar[str] = "dB"
+    first_steps: ClassVar[int] = FIRST_STEPS
 
     def __init__(
         self,
@@ -168,7 +170,7 @@ class TaskWorld(ABC):
         stages = Stages()
         learns = self.is_training and self.learns(view.layer)
         self._is_watched = True
-        if learns and self.training is not None and self.training.progress.steps < FIRST_STEPS:
+        if learns and self.training is not None and self.training.progress.steps < self.first_steps:
             return None
         if budget.is_moving or learns:
             film.refinement = film.key = None
