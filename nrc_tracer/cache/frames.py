@@ -45,8 +45,11 @@ from nrc_tracer.cache.training import Training, training_path_count
 from nrc_tracer.device.recording import Stopwatch
 from nrc_tracer.device.torch_launcher import single_threaded_torch
 
-CPU_STEPS, CUDA_STEPS = 24, 4
-"""Default number of optimizer steps in a training frame."""
+CUDA_STEPS = 4
+"""Default number of optimizer steps in a training frame on CUDA."""
+
+CPU_STEP, LEAST_CPU_STEPS = 1024, 8
+"""Records of an optimizer step on the CPU, and smallest number of steps in a training frame, by default."""
 
 CPU_RECORDS = 24576
 """Default number of training records of a frame on the CPU."""
@@ -81,10 +84,10 @@ class CachedFrames:
         self.device = source.launcher.torch_device
         self._pixels = RecordBuffers.allocate(source.width * source.height, 1, self.device)
         options, on_cuda = cache.options, self.device.type == "cuda"
-        self.steps = options.steps or (CUDA_STEPS if on_cuda else CPU_STEPS)
         in_proportion = CUDA_RECORDS * self._pixels.paths // CUDA_PIXELS
         on_gpu = min(max(in_proportion, LEAST_CUDA_RECORDS), CUDA_RECORDS)
         self.records = options.records or (on_gpu if on_cuda else CPU_RECORDS)
+        self.steps = options.steps or (CUDA_STEPS if on_cuda else max(LEAST_CPU_STEPS, self.records // CPU_STEP))
 
         self._watch = Stopwatch(source.launcher)
         self._probes = Probes(cache, source, self._watch, twice=mode is CacheMode.UNBIASED)

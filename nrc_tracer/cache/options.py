@@ -31,7 +31,8 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         train_frames: Frames of the warm-up; unless given, until the measured bias is small or the budget is used up.
         records: Training records of a frame; unless given, 24,576 on the CPU, and on CUDA 65,536 at 1920 x 1080 and in proportion
             to the pixels below that, but at least 12,288.
-        steps: Steps of the optimizer in a training frame; unless given, 24 on the CPU and 4 on CUDA.
+        steps: Steps of the optimizer in a training frame; unless given, 4 on CUDA, and on the CPU one per 1,024 records but at
+            least 8.
         train_every: After the warm-up, frames per training frame at eight pixels per record; at other ratios training stays in
             proportion to rendering.
         decay_frames: The learning rate of the n-th training frame is 1 / (1 + n / decay_frames) times the configuration's, at

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from nrc_tracer.cache import RadianceCache
-from nrc_tracer.cache.frames import CPU_STEPS
 from nrc_tracer.errors import CheckpointError
 from nrc_tracer.tracer import Renderer
 from nrc_tracer.tracer.checkpoint import Identity
@@ -46,7 +45,7 @@ def test_threads_blocks_and_steps_change_no_bit(mode):
     reference = rendered(mode, SAMPLES, threads=1)
     assert reference.dropped == 0
     assert reference.cache_report()["queries_per_path"] > 0.1
-    assert reference.cache.trainer.steps == (4 + SAMPLES // 2) * CPU_STEPS
+    assert reference.cache.trainer.steps == 4 * 8 + SAMPLES // 2 * 8
     for split, options in (
         ((3, 3), {"threads": 2, "block_size": 10_000}),
         ((1,) * SAMPLES, {"threads": 3, "block_size": 37}),
@@ -61,7 +60,7 @@ def test_an_image_of_more_pixels_than_a_block_of_the_network():
         rendered("view", 2, threads=threads, cache=small_cache(records=2560, train_every=1), **options)
         for threads in (1, 2)
     )
-    assert one.cache.trainer.steps == (4 + 2) * CPU_STEPS
+    assert one.cache.trainer.steps == (4 + 2) * 8
     assert_same(one, two)
 
 
