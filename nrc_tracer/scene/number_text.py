@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 
 import numpy as np
 
@@ -12,10 +11,21 @@ NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infin
 
 
 def parse_numbers(text: bytes, dtype: type = np.float64) -> np.ndarray | None:
-    """Parse numbers separated by blanks and line ends; None if one of them is malformed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            return np.fromstring(text, dtype=dtype, sep=" ")
-        except (DeprecationWarning, ValueError):
-            return None
+    """Parse numbers separated by blanks and line ends; None if one of them is malformed.
+
+    Warning filters stay as they are, because they apply to all threads of the process.
+    """
+    # NumPy stops at a malformed number. The number at the end shows whether it came as far.
+    text += b" 0"
+    try:
+        numbers = np.fromstring(text, dtype=dtype, sep=" ")
+    except (DeprecationWarning, ValueError):  # where warnings are errors, and in later versions of NumPy
+        return None
+    return numbers[:-1] if len(numbers) == _count_words(text) else None
+
+
+def _count_words(text: bytes) -> int:
+    """Return the number of words, separated by the six blanks of ASCII, in a text that is not empty."""
+    codes = np.frombuffer(text, np.uint8)
+    blank = (codes - np.uint8(ord("\t")) <= ord("\r") - ord("\t")) | (codes == ord(" "))
+    return int(np.count_nonzero(blank[:-1] & ~blank[1:])) + int(not blank[0])
