@@ -42,14 +42,13 @@ class Cluster:
         """
         if self.mixed:
             return {
-                "device": self.device and self.device.partition(":")[0],
+                "device": self.device and _kind(self.device),
                 "accel": None,
                 "threads": self.threads,
                 "fingerprint": None,
             }
-        device = renderer.device.partition(":")[0]
         return {
-            "device": device,
+            "device": _kind(renderer.device),
             "accel": renderer.accel.value,
             "threads": self.threads,
             "fingerprint": fingerprint(),

@@ -175,6 +175,33 @@ def test_a_spot_shines_within_its_cone_alone(rng):
     np.testing.assert_array_equal(probabilities(on, (0.1, 0.0, 0.0), (0.0, 0.0, 0.0)), [0.0, 1.0])
 
 
+@pytest.mark.parametrize("tilt", [0.0, 20.0])
+def test_every_spot_of_a_row_can_be_chosen_where_it_shines(tilt, rng):
+    """Flat groups of narrow cones: the points below a row of spots, its ends among them, and points anywhere around."""
+    places = np.column_stack([(np.arange(64) - 31.5) * 1.25, np.zeros(64), np.full(64, 1.5)])
+    angles = 180.0 + tilt * rng.uniform(-1.0, 1.0, 64)
+    spots = [
+        SpotLight(
+            to_world=(Rotate(axis=(1.0, 0.0, 0.0), angle=float(angle)), Translate(tuple(place))),
+            cutoff_angle=30.0,
+            beam_width=0.0,
+        )
+        for place, angle in zip(places.tolist(), angles, strict=True)
+    ]
+    on = on_device(scene(lights=spots))
+    turned = np.radians(angles)
+    axes = np.column_stack([np.zeros(64), -np.sin(turned), np.cos(turned)])
+    below = np.column_stack([rng.uniform(-41, 41, 100), rng.uniform(-0.8, 0.8, 100), np.zeros(100)])
+    lit = 0
+    for p in np.concatenate([below, rng.uniform((-45, -3, -3), (45, 3, 3), (100, 3))]):
+        way = p - places
+        cosine = np.einsum("ij,ij->i", axes, way) / np.linalg.norm(way, axis=1)
+        shines = cosine > np.cos(np.radians(29.9))
+        assert np.all(probabilities(on, p, (0.0, 0.0, 0.0))[shines] > 0.0)
+        lit += shines.sum()
+    assert lit > 100
+
+
 def test_light_below_the_horizon_is_not_chosen(rng):
     """With a light above and an equal one below a surface, a normal selects the one on its side; without it both are chosen."""
     on = on_device(scene(lights=[PointLight(position=(0.0, 0.0, z)) for z in (1.0, -1.0)]))
@@ -203,18 +230,23 @@ def test_stratified_numbers_give_stratified_lights():
 
 
 def street_lamps(rng):
-    """A floor under forty small lamps of all local kinds but spots."""
+    """A floor under forty small lamps of all local kinds."""
     floor = triangles([[-3, -3, 0], [3, -3, 0], [3, 3, 0], [-3, 3, 0]], [[0, 1, 2], [0, 2, 3]])
     shapes, lights = [floor], []
     for i in range(40):
         x, y, z = (float(v) for v in rng.uniform((-2, -2, 0.2), (2, 2, 1.5)))
-        if i % 3 == 0:
+        if i % 4 == 0:
             shapes.append(Sphere(center=(x, y, z), radius=0.05, emission=float(rng.uniform(1, 20))))
-        elif i % 3 == 1:
+        elif i % 4 == 1:
             corners = [[x, y, z], [x, y + 0.1, z], [x + 0.1, y + 0.1, z], [x + 0.1, y, z]]
             shapes.append(triangles(corners, [[0, 1, 2], [0, 2, 3]], emission=float(rng.uniform(1, 20))))
-        else:
+        elif i % 4 == 2:
             lights.append(PointLight(position=(x, y, z), intensity=float(rng.uniform(0.01, 0.2))))
+        else:
+            down = (Rotate(axis=(1.0, 0.0, 0.0), angle=180.0), Translate((x, y, z)))
+            lights.append(
+                SpotLight(to_world=down, intensity=float(rng.uniform(0.1, 1.0)), cutoff_angle=40.0, beam_width=0.0)
+            )
     return scene(*shapes, lights=[*lights, ConstantLight(radiance=0.02)], film=(24, 24), max_depth=4)
 
 

@@ -94,7 +94,8 @@ class LeafChoice:
         const float top = over + reach > 0.f ? over + reach : 0.f;
         const float mean = over < reach ? 0.25f * top * top / (reach > 1e-30f ? reach : 1e-30f) : over;
         float height = mean + top_over_lights * (top - mean);
-        height = over + 2.f * reach <= f[96 + k] * distance ? 0.f : height;
+        // A light may be nearer than the middle by the radius: from there its cone is seen at the smallest angle
+        height = over + reach <= f[96 + k] * (distance - radius) ? 0.f : height;
 
         // Height of the lights over the surface
         const float box = ax * hx + ay * hy + az * hz;
