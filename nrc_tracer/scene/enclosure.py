@@ -6,6 +6,7 @@ as they would be under the sky.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -37,8 +38,12 @@ LEAVING = 4
 """Number of rays that leave each point that the camera sees, in directions of equal cosine-weighted density."""
 MOST_TRIANGLES = 2_000_000
 """Most triangles, after instancing, of a scene that is examined; the sky is thought to reach larger ones."""
-BLOCK = 4096
-"""Number of triangles that are intersected at a time."""
+MOST_TESTS = 4_000_000
+"""Most tests of a ray with a triangle for one set of rays; the sky is thought to reach scenes that need more."""
+BLOCK = 256
+"""Number of triangles, successive in their files, that are intersected at a time by the rays that meet their bounding box."""
+MOST_LAYERS = 3
+"""Most layers of shapes, from the outermost inwards, that are tried; a wall whose skins are two shapes has two."""
 
 
 class Enclosure(NamedTuple):
@@ -95,20 +100,66 @@ def glowing_enclosure(scene: Scene) -> Enclosure | None:
     rng = np.random.default_rng(0)
     origins, directions = _camera_rays(scene.description, rng)
     # A few rays at first, as one of them reaches the sky in most scenes
+    parts = []
     for part in (slice(0, 4), slice(4, SEEN)):
-        if not _hits(origins[part], directions[part], triangles.corners).found.all():
+        met = _hits(origins[part], directions[part], triangles.corners)
+        if met is None or not met.found.all():
             return None
-    seen = _hits(origins, directions, triangles.corners)
+        parts.append(met)
+    seen = _Hits(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     points = origins + seen.nearest[:, None] * directions
     leaving = _leaving_rays(directions, _normals(triangles.corners[seen.first]), rng)
     points = np.repeat(points, LEAVING, axis=0)
     points += 1e-4 * np.repeat(seen.nearest, LEAVING)[:, None] * leaving
     hits = _hits(points, leaving, triangles.corners)
-    if np.mean(~hits.found) >= LEAST:
+    if hits is None or np.mean(~hits.found) >= LEAST:
         return None
-    above = hits.found & (leaving[:, 1] > 0.0)  # in the way of the brighter half of the sky
-    last, facing = hits.last[above], np.sum(_normals(triangles.corners[hits.last[above]]) * leaving[above], axis=-1)
-    return _glowing(scene, placed, triangles.shapes[last], facing)
+    sides = _glowing_sides(points, leaving, hits, triangles, placed)
+    return None if sides is None else _glowing(scene, placed, sides)
+
+
+def _glowing_sides(
+    points: np.ndarray, leaving: np.ndarray, hits: _Hits, triangles: _Triangles, placed: list[PlacedShape]
+) -> dict[int, bool] | None:
+    """Return which shapes shall glow, and whether their normals must be turned round; None if none of them lights the points.
+
+    These are the shapes that rays to the upper half of the sky meet last. If their glowing sides are hidden from the points, as
+    those of the outer skins of walls are, the next shapes inwards are tried.
+    """
+    left = triangles
+    for _ in range(MOST_LAYERS):
+        last = hits if left is triangles else _hits(points, leaving, left.corners)
+        if last is None:
+            return None
+        above = last.found & (leaving[:, 1] > 0.0)  # in the way of the brighter half of the sky
+        met = left.shapes[last.last]
+        sides = {}
+        for number in np.unique(met[above]).tolist():
+            rays = above & (met == number)
+            corners = triangles.corners[triangles.shapes == number]
+            inner = _hits(points[rays], leaving[rays], corners)  # a wall of two skins glows with the inner one
+            if inner is None:
+                return None
+            facing = np.sum(_normals(corners[inner.first]) * leaving[rays], axis=-1) * _handedness(placed[number])
+            if placed[number].shape is placed[number].prototype:  # meshes in instances may not emit
+                sides[number] = bool(np.mean(facing > 0.0) > 0.5)
+        first = triangles.shapes[hits.first]
+        facing = np.sum(_normals(triangles.corners[hits.first]) * leaving, axis=-1)
+        lit = np.zeros(len(leaving), bool)
+        for number, turned in sides.items():
+            lit |= hits.found & (first == number) & ((facing * _handedness(placed[number]) > 0.0) == turned)
+        if np.mean(lit) >= LEAST:
+            return sides
+        keep = ~np.isin(left.shapes, met[above])
+        left = _Triangles(left.corners[keep], left.shapes[keep])
+        if not len(left.shapes):
+            break
+    return None
+
+
+def _handedness(placed: PlacedShape) -> float:
+    """Return -1 for a mirrored shape, whose normals the tracer keeps outwards though its triangles turn round, and else 1."""
+    return -1.0 if np.linalg.det(placed.to_world[:3, :3]) < 0.0 else 1.0
 
 
 def _opaque(placed: list[PlacedShape], scene: Scene) -> _Triangles | None:
@@ -165,17 +216,23 @@ def _leaving_rays(arriving: np.ndarray, normals: np.ndarray, rng: np.random.Gene
     return leaving / np.linalg.norm(leaving, axis=-1, keepdims=True)
 
 
-def _hits(origins: np.ndarray, directions: np.ndarray, corners: np.ndarray) -> _Hits:
-    """Intersect rays with triangles (Moeller and Trumbore, *Fast, Minimum Storage Ray/Triangle Intersection*, 1997)."""
+def _hits(origins: np.ndarray, directions: np.ndarray, corners: np.ndarray) -> _Hits | None:
+    """Intersect rays with triangles; None if that takes more than `MOST_TESTS` tests.
+
+    The test is that of Moeller and Trumbore, *Fast, Minimum Storage Ray/Triangle Intersection*, 1997.
+    """
     count = len(origins)
-    nearest, opposite = (
-        np.full(count, np.inf),
-        np.full(count, np.inf),
-    )  # the farthest is the nearest of negative distances
+    # The farthest is the nearest of negative distances
+    nearest, opposite = np.full(count, np.inf), np.full(count, np.inf)
     first, last = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    o, d = origins[:, None], directions[:, None]
-    for begin in range(0, len(corners), BLOCK):
-        a, b, c = np.moveaxis(corners[None, begin : begin + BLOCK], 2, 0)
+    tests = 0
+    for begin, rays in _blocks_met(origins, directions, corners):
+        block = corners[begin : begin + BLOCK]
+        tests += len(rays) * len(block)
+        if tests > MOST_TESTS:
+            return None
+        o, d = origins[rays, None], directions[rays, None]
+        a, b, c = np.moveaxis(block[None], 2, 0)
         across, along = b - a, c - a
         normal = np.cross(d, along)
         determinant = np.sum(normal * across, axis=-1)
@@ -186,43 +243,52 @@ def _hits(origins: np.ndarray, directions: np.ndarray, corners: np.ndarray) -> _
         v = np.sum(d * turned, axis=-1) * inverse
         t = np.sum(along * turned, axis=-1) * inverse
         meets = (determinant != 0.0) & (u >= 0.0) & (v >= 0.0) & (u + v <= 1.0) & (t > 0.0)
-        _keep_nearest(np.where(meets, t, np.inf), begin, nearest, first)
-        _keep_nearest(np.where(meets, -t, np.inf), begin, opposite, last)
+        _keep_nearest(np.where(meets, t, np.inf), begin, rays, nearest, first)
+        _keep_nearest(np.where(meets, -t, np.inf), begin, rays, opposite, last)
     return _Hits(np.isfinite(nearest), nearest, first, last)
 
 
-def _keep_nearest(distances: np.ndarray, begin: int, nearest: np.ndarray, index: np.ndarray) -> None:
-    """Update the nearest distance of each ray, and the triangle there, by the distances of a block, shape [rays, triangles]."""
+def _blocks_met(origins: np.ndarray, directions: np.ndarray, corners: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield where each block of triangles begins and the numbers of the rays that meet its bounding box, if there are any."""
+    begins = np.arange(0, len(corners), BLOCK)
+    lows = np.minimum.reduceat(corners.min(axis=1), begins)
+    highs = np.maximum.reduceat(corners.max(axis=1), begins)
+    margin = 1e-9 * max(np.abs(lows).max(), np.abs(highs).max(), np.abs(origins).max(initial=0.0))  # for rounding
+    inverse = 1.0 / np.where(np.abs(directions) < 1e-30, 1e-30, directions)
+    for begin, low, high in zip(begins.tolist(), lows - margin, highs + margin, strict=True):
+        to_low, to_high = (low - origins) * inverse, (high - origins) * inverse
+        enter, leave = np.minimum(to_low, to_high).max(axis=-1), np.maximum(to_low, to_high).min(axis=-1)
+        rays = np.flatnonzero((enter <= leave) & (leave >= 0.0))
+        if len(rays):
+            yield begin, rays
+
+
+def _keep_nearest(distances: np.ndarray, begin: int, rays: np.ndarray, nearest: np.ndarray, index: np.ndarray) -> None:
+    """Update the nearest distance of some rays, and the triangle there, by the distances of a block, shape [rays, triangles]."""
     here = np.argmin(distances, axis=1)
     value = distances[np.arange(len(distances)), here]
-    better = value < nearest
-    nearest[better], index[better] = value[better], begin + here[better]
+    better = value < nearest[rays]
+    nearest[rays[better]], index[rays[better]] = value[better], begin + here[better]
 
 
-def _glowing(scene: Scene, placed: list[PlacedShape], met: np.ndarray, facing: np.ndarray) -> Enclosure | None:
-    """Return the scene in which the shapes that rays met last glow on the side that most rays met; None if there are none.
+def _glowing(scene: Scene, placed: list[PlacedShape], sides: dict[int, bool]) -> Enclosure:
+    """Return the scene in which shapes glow.
 
     Args:
         scene: The scene.
         placed: Its placed shapes.
-        met: The number of the placed shape that each ray met last, shape [rays].
-        facing: The cosine between each ray and the normal there, shape [rays].
+        sides: The numbers of the placed shapes that glow, and whether their normals are turned round. None is in a group.
     """
     description = scene.description
     textures, shapes = dict(description.textures), list(description.shapes)
     radiance = float(sky_pixels(16).mean())
     names = []
-    for number in np.unique(met).tolist():
+    for number, turned in sides.items():
         shape = placed[number].shape
-        index = next((i for i, other in enumerate(shapes) if other is shape), None)
-        if index is None:  # in an instance, whose meshes may not emit
-            continue
+        index = next(i for i, other in enumerate(shapes) if other is shape)
         color = _scaled(_own_color(shape.material, description), radiance, textures)
-        turned = bool(np.mean(facing[met == number] > 0.0) > 0.5)
         shapes[index] = msgspec.structs.replace(shapes[index], emission=color, flip_normals=turned)
         names.append(shape.name)
-    if not names:
-        return None
     changed = msgspec.structs.replace(description, textures=textures, shapes=tuple(shapes))
     return Enclosure(changed, tuple(dict.fromkeys(names)))
 

@@ -18,7 +18,7 @@ def parse_numbers(text: bytes, dtype: type = np.float64) -> np.ndarray | None:
     # NumPy stops at a malformed number. The number at the end shows whether it came as far.
     text += b" 0"
     try:
-        numbers = np.fromstring(text, dtype=dtype, sep=" ")
+        numbers: np.ndarray = np.fromstring(text, dtype=dtype, sep=" ")
     except (DeprecationWarning, ValueError):  # where warnings are errors, and in later versions of NumPy
         return None
     return numbers[:-1] if len(numbers) == _count_words(text) else None

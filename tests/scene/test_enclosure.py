@@ -5,6 +5,7 @@ import pytest
 from gltf_files import QUAD_INDICES, GltfFile, sphere
 
 import nrc_tracer as nrc
+from nrc_tracer.scene import enclosure
 from nrc_tracer.scene.enclosure import _hits
 from nrc_tracer.scene.fitted import SOFT_SKY, sky_pixels
 from nrc_tracer.scene.load import load_scene
@@ -104,6 +105,61 @@ def test_a_sky_that_is_seen_is_kept(tmp_path, around, looks):
         camera(file, looks)
     _, has_sky, glowing = read(file, tmp_path)
     assert (has_sky, glowing) == (True, [])
+
+
+def rooms(file: GltfFile, walls: str, scale: list[int]) -> None:
+    """Add spherical walls: a single skin, or an inner and an outer skin that face away from the wall, as one mesh or as two."""
+    positions, indices = sphere(12)
+    inner, outer = indices[:, ::-1], indices + len(positions)
+    both = np.concatenate((2.0 * positions, 2.2 * positions))
+    parts = {
+        "thin": [inner],
+        "outwards": [indices],
+        "one mesh": [np.concatenate((inner, outer))],
+        "two meshes": [outer, inner],
+    }
+    material = file.add("materials", **GREY)
+    for part in parts[walls]:
+        file.node(mesh=file.mesh(both, part.ravel(), {"material": material}), scale=scale)
+
+
+@pytest.mark.parametrize("scale", [[1, 1, 1], [-1, 1, 1]], ids=["upright", "mirrored"])
+@pytest.mark.parametrize("walls", ["thin", "outwards", "one mesh", "two meshes"])
+def test_walls_glow_towards_the_camera(tmp_path, walls, scale):
+    """Thick and mirrored walls glow with the skin that the camera sees."""
+    file = GltfFile()
+    rooms(file, walls, scale)
+    floor(file)
+    camera(file, 1.0)
+    scene, has_sky, glowing = read(file, tmp_path)
+    assert not has_sky
+    assert len(glowing) == 1
+    pixels = nrc.render(scene, width=8, height=8, spp=4, max_depth=1, threads=1).rgb
+    np.testing.assert_allclose(pixels[0], SKY, rtol=1e-4)
+
+
+def test_a_sky_is_added_where_only_hidden_shapes_could_glow(tmp_path, monkeypatch):
+    """An outer skin alone would leave the room black."""
+    monkeypatch.setattr(enclosure, "MOST_LAYERS", 1)
+    file = GltfFile()
+    rooms(file, "two meshes", [1, 1, 1])
+    camera(file, 1.0)
+    _, has_sky, glowing = read(file, tmp_path)
+    assert (has_sky, glowing) == (True, [])
+
+
+def test_little_is_tested_in_a_large_room():
+    """Rays are tested against the triangles near them, and no longer than a limit allows."""
+    positions, indices = sphere(400)
+    corners = positions[indices]
+    rng = np.random.default_rng(1)
+    directions = rng.normal(size=(64, 3))
+    hits = _hits(np.zeros((64, 3)), directions, corners)
+    tested = sum(len(rays) for _, rays in enclosure._blocks_met(np.zeros((64, 3)), directions, corners))
+    assert hits.found.all()
+    assert tested * enclosure.BLOCK < 0.2 * 64 * len(corners)
+    tangle = rng.normal(size=(100_000, 3, 3))
+    assert _hits(np.zeros((64, 3)), directions, tangle) is None
 
 
 def test_rays_and_triangles_meet():
