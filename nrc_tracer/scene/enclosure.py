@@ -41,7 +41,7 @@ MOST_TRIANGLES = 2_000_000
 MOST_TESTS = 4_000_000
 """Most tests of a ray with a triangle for one set of rays; the sky is thought to reach scenes that need more."""
 BLOCK = 256
-"""Number of triangles, successive in their files, that are intersected at a time by the rays that meet their bounding box."""
+"""Number of neighbouring triangles that are intersected at a time by the rays that meet their bounding box."""
 MOST_LAYERS = 3
 """Most layers of shapes, from the outermost inwards, that are tried; a wall whose skins are two shapes has two."""
 
@@ -169,9 +169,22 @@ def _opaque(placed: list[PlacedShape], scene: Scene) -> _Triangles | None:
         mesh = file_mesh(each.shape, scene.meshes)
         if mesh is not None and not _is_clear(each.shape.material, scene.description):
             world = mesh.positions.astype(np.float64) @ each.to_world[:3, :3].T + each.to_world[:3, 3]
-            corners.append(world[mesh.indices])
+            corners.append(_grouped(world[mesh.indices]))
             shapes.append(np.full(len(mesh.indices), number))
     return _Triangles(np.concatenate(corners), np.concatenate(shapes)) if corners else None
+
+
+def _grouped(corners: np.ndarray) -> np.ndarray:
+    """Return triangles in Morton order of their middles, so that the bounding boxes of blocks are small."""
+    if len(corners) <= BLOCK:
+        return corners
+    middles = corners.mean(axis=1)
+    low = middles.min(axis=0)
+    cells = (1023.0 / max(np.ptp(middles, axis=0).max(), 1e-300) * (middles - low)).astype(np.uint32)
+    for shift, mask in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):  # two zeros between bits
+        cells = (cells | (cells << np.uint32(shift))) & np.uint32(mask)
+    order = np.argsort(cells[:, 0] | (cells[:, 1] << np.uint32(1)) | (cells[:, 2] << np.uint32(2)))
+    return corners[order]
 
 
 def _is_clear(name: str | None, description: SceneDescription) -> bool:
