@@ -110,7 +110,11 @@ def posed_camera(start: Camera, pose: Pose) -> Perspective:
     """A scene's camera at a pose; see `camera_of`."""
     forward = _unit(np.asarray(pose.look_at) - np.asarray(pose.position))
     right = np.cross(forward, np.asarray(pose.up))
-    right = _unit(right) if np.linalg.norm(right) > 1e-9 else _unit(np.cross(forward, np.roll(forward, 1)))
+    right = (
+        _unit(right)
+        if np.linalg.norm(right) > 1e-9
+        else _unit(np.cross(forward, np.eye(3)[np.argmin(np.abs(forward))]))
+    )
     return _camera(start, np.stack([right, np.cross(forward, right), forward], axis=1), pose.position, pose.fov)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nrc_tracer.live.web.cameras import camera_of, pose_of, posed_camera, rotation_matrix, vertical_fov, world_up
+from nrc_tracer.live.web.cameras import Pose, camera_of, pose_of, posed_camera, rotation_matrix, vertical_fov, world_up
 from nrc_tracer.live.web.flights import SECONDS_PER_POSE, flight_seconds, pose_at
 from nrc_tracer.scene.model import LookAt, Orthographic, Perspective, Scale
 from nrc_tracer.scene.transforms import matrix
@@ -112,3 +112,25 @@ def test_a_flight_passes_through_its_poses_without_a_jump():
     times = np.linspace(0.0, flight_seconds(poses), 200)
     steps = np.linalg.norm(np.diff([pose_at(poses, time).position for time in times], axis=0), axis=1)
     assert steps.max() < 4.0 * np.median(steps)
+
+
+def test_a_flight_does_not_leave_the_fields_of_view_of_its_poses():
+    """The curve through the poses would overshoot."""
+    for fovs in ((5.0, 5.0, 100.0), (50.0, 150.0, 150.0, 50.0)):
+        poses = [Pose((float(i), 0.0, 0.0), (float(i), 0.0, 5.0), (0.0, 1.0, 0.0), fov) for i, fov in enumerate(fovs)]
+        found = [pose_at(poses, seconds).fov for seconds in np.linspace(0.0, flight_seconds(poses), 50)]
+        assert min(found) == min(fovs)
+        assert max(found) == max(fovs)
+
+
+def test_a_flight_between_opposite_views_has_a_direction_everywhere():
+    """The camera and its orbit centre change places, and meet in the middle; `up` is reversed too."""
+    poses = [
+        Pose((0.0, 0.0, 2.0), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), 1.0),
+        Pose((0.0, 0.0, 0.0), (0.0, 0.0, 2.0), (0.0, -1.0, 0.0), 1.0),
+    ]
+    for seconds in np.linspace(0.0, flight_seconds(poses), 31):
+        pose = pose_at(poses, seconds)
+        assert np.linalg.norm(np.subtract(pose.look_at, pose.position)) >= 0.2 - 1e-9
+        assert np.linalg.norm(pose.up) == pytest.approx(1.0)
+        assert np.isfinite(matrix(posed_camera(Perspective(), pose).to_world)).all()
