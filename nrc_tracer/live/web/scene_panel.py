@@ -143,6 +143,7 @@ class ScenePanel:
             value, first = (_power(description, kind, index) for description in (self._editor.description, self._start))
             set_value(strength, round(min(max(math.log2(max(max(value), 1e-9) / _strength(first)), -8.0), 8.0), 1))
             set_value(color, _display(value))
+            set_value(turn, _rotation(self._start, light, index))
 
         def change() -> None:
             kind, index = target()
@@ -252,6 +253,14 @@ def _powered(
         turned = (Rotate((0.0, 1.0, 0.0), min(max(float(angle), -180.0), 180.0)), *first.to_world)
         return SetLight(index, replace(light, scale=power, to_world=turned))
     return SetLight(index, replace(light, **{POWER_FIELDS[type(light)]: value}))
+
+
+def _rotation(start: SceneDescription, light: Light | None, index: int) -> float:
+    """The rotation that `_powered` has given to an environment map, in degrees; 0 for other lights."""
+    if not isinstance(light, EnvironmentMap) or light.to_world == getattr(start.lights[index], "to_world", ()):
+        return 0.0
+    first = light.to_world[0]
+    return float(first.angle) if isinstance(first, Rotate) else 0.0
 
 
 def _rgb(value: Any) -> tuple[float, float, float]:
