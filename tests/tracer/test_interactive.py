@@ -133,7 +133,7 @@ EDITS = {
 def test_an_edited_scene_equals_a_new_one(name):
     """Bit for bit, after the edit and after it is undone; what does not change stays on the device."""
     renderer = InteractiveRenderer(BEFORE, device="cpu")
-    triangles = renderer.surfaces.triangles.ptr
+    triangles = renderer.surfaces.triangles  # held, so that no other array gets its address
     for described in (EDITS[name], BEFORE):
         renderer.update(described)
         renderer.step(2)
@@ -141,7 +141,7 @@ def test_an_edited_scene_equals_a_new_one(name):
         fresh.step(2)
         assert fresh.image().rgb.std() > 0.0
         np.testing.assert_array_equal(renderer.image().rgb, fresh.image().rgb)
-    assert (renderer.surfaces.triangles.ptr == triangles) == (name not in ("no emission", "moved", "more"))
+    assert (renderer.surfaces.triangles.ptr == triangles.ptr) == (name not in ("no emission", "moved", "more"))
 
 
 def test_an_impossible_edit_changes_nothing():
