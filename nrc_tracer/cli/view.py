@@ -37,6 +37,7 @@ from nrc_tracer.cli.values import POSITIVE
 
 if TYPE_CHECKING:
     from nrc_tracer.live.web.viewer import Viewer
+    from nrc_tracer.live.world import World
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,8 +165,16 @@ def view(
             )
         undo.pop_all()  # the viewer closes the socket from now on
     serve(viewer, quiet=quiet)
-    if radiance_cache is not None and cache.save is not None:
-        radiance_cache.save(cache.save)
+    if cache.save is not None:
+        save_cache(viewer.world, cache.save)
+
+
+def save_cache(world: World, path: Path) -> None:
+    """Save the radiance cache that a scene is shown with now, which a page may have begun anew; nothing without a cache."""
+    from nrc_tracer.live.scene_world import SceneWorld
+
+    if isinstance(world, SceneWorld) and world.renderer.cache is not None:
+        world.renderer.cache.save(path)
 
 
 def serve(viewer: Viewer, *, quiet: bool) -> None:

@@ -336,7 +336,7 @@ class Session:
     def _draw(self, name: str, client: Client) -> None:
         with self._changed:
             client.turn = self._turn = self._turn + 1
-            view, start = client.view, self._now()
+            view, start, generation = client.view, self._now(), client.generation
             moving = self._moves(client)
             budget = self._budget(name, client, moving, start)
         picture = message = None
@@ -352,19 +352,23 @@ class Session:
                 return
             if moving and picture is not None:
                 client.size.measured(budget.width, budget.height, seconds)
-            if message is not None and client.view == view:
+            is_current = client.generation == generation  # or its picture has begun anew during the frame
+            if message is not None and is_current:
                 client.is_complete = True  # until the next change: it would only fail again
             outdated = client.view.moves_from(view) and not moving
-            if picture is not None and not outdated:
+            if picture is not None and is_current and not moving:
+                client.samples = picture.samples
+                enough = self._most_samples is not None and picture.samples >= self._most_samples
+                client.is_complete = picture.is_complete or enough
+            is_shown = picture is not None and not outdated and picture is not client.shown
+            if is_shown:
                 client.under_way = self._number = self._number + 1
-                if client.view == view and not moving:
-                    client.samples = picture.samples
-                    enough = self._most_samples is not None and picture.samples >= self._most_samples
-                    client.is_complete = picture.is_complete or enough
+                if is_current:
+                    client.shown = picture
             number = self._number
         if message is not None:
             self._fail(name, message)
-        elif picture is not None and not outdated:
+        elif picture is not None and is_shown:
             self._show(name, client, number, picture)
 
     def _budget(self, name: str, client: Client, moving: bool, start: float) -> Budget:

@@ -95,7 +95,7 @@ class TaskWorld(ABC):
         self.error: Exception | None = None
         self.is_paused = self._has_ended = False
         self._films: dict[str, _Film] = {}
-        self._speeds: dict[Hashable, Speed] = {}
+        self._speeds: dict[tuple[str | None, bool], Speed] = {}
         self._version = 0
         self._last_score, self._score_seconds = 0.0, 0.0  # time of training, and time that the score took [s]
         self._is_watched = False
@@ -159,7 +159,7 @@ class TaskWorld(ABC):
         return self.training is None or self._has_ended or self.training.is_done
 
     def draw(self, client: str, view: View, budget: Budget) -> Picture | None:
-        """Draw a frame for a client; None if it was interrupted, or needs more time.
+        """Draw a frame for a client; None if it was interrupted, or needs more time. A complete picture is returned again.
 
         Raises:
             NrcError: There is no such layer.
@@ -248,7 +248,7 @@ class TaskWorld(ABC):
     # Drawing
 
     def _speed(self, layer: str | None, is_quick: bool) -> Speed:
-        return self._speeds.setdefault((self.painted(layer), is_quick), Speed(self._now))
+        return self._speeds.setdefault((layer, is_quick), Speed(self._now))
 
     def _whole(self, view: View, budget: Budget, stages: Stages) -> Picture | None:
         """Paint a picture of one sample per pixel."""
@@ -294,9 +294,10 @@ class TaskWorld(ABC):
             painter = self.painter(view, is_quick=False)
             speed.find(painter)
             has_changed = refinement.add(painter, budget.seconds, budget.interrupted)
-        is_other = film.shown is None or film.shown.view != view
-        if refinement.picture is None or not (has_changed or (is_other and refinement.is_complete)):
+        if refinement.picture is None or not (has_changed or refinement.is_complete):
             return None
+        if not has_changed and film.shown is not None and film.shown.view == view:
+            return film.shown  # the complete picture, once more
         samples = refinement.samples
         return self._picture(
             view,

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
+from nrc_tracer.live.picture import Picture
 from nrc_tracer.live.resolution import MovingSize
 from nrc_tracer.live.view import View
 from nrc_tracer.live.world import World
@@ -27,6 +28,8 @@ class Client:
         rested: Time when frames at full size began to accumulate [s].
         samples: Samples per pixel at full size so far.
         is_complete: Whether it needs no more frames until something changes.
+        generation: Number of times that its picture has begun anew.
+        shown: The picture that it received last since then.
     """
 
     view: View
@@ -37,12 +40,15 @@ class Client:
     rested: float | None = None
     samples: int = 0
     is_complete: bool = False
+    generation: int = 0
+    shown: Picture | None = None
 
     def begin(self, changed: float) -> None:
         """Begin anew after a change of the view or of the world, with the time of the last move [s]."""
         if changed != self.changed:
             self.changed, self.rested, self.samples = changed, None, 0
-        self.is_complete = False
+        self.is_complete, self.shown = False, None
+        self.generation += 1
 
 
 @dataclass

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nrc_tracer.errors import NrcError
 from nrc_tracer.live.session import Session
 from nrc_tracer.live.view import View
-from nrc_tracer.live.world import Budget, World
+from nrc_tracer.live.world import Budget, Learning, World
 
 VIDEO_RATE = 24
 """Number of frames per second of a video."""
@@ -42,7 +43,7 @@ def make_video(
         The contents of an MP4 file; None if `go_on` has ended it.
 
     Raises:
-        NrcError: ffmpeg is missing or fails, or a frame cannot be drawn.
+        NrcError: ffmpeg is missing or fails, a frame cannot be drawn, or the model trains, so that no frame becomes complete.
     """
     from nrc_tracer.tasks.nerf.video import VideoWriter
 
@@ -65,6 +66,8 @@ def _frame(session: Session, name: str, view: View, samples: int) -> np.ndarray:
     budget = Budget(view.width, view.height, seconds=TURN_SECONDS, most_samples=samples)
 
     def draw(world: World) -> np.ndarray | None:
+        if isinstance(world, Learning) and world.is_training and world.learns(view.layer):
+            raise NrcError("the model is in training; pause it, then save the video")
         picture = world.draw(name, view, budget)
         is_done = picture is not None and (picture.is_complete or picture.samples >= samples)
         return picture.pixels if picture is not None and is_done else None

@@ -83,6 +83,14 @@ class World(Protocol):
 
 
 @runtime_checkable
+class Learning(Protocol):
+    """A world whose training changes what its layers show. Its method is called on the session's thread."""
+
+    def learns(self, layer: str | None) -> bool:
+        """Whether training changes what a layer shows."""
+
+
+@runtime_checkable
 class Pickable(Protocol):
     """A world with surfaces. Its method is called on the session's thread."""
 

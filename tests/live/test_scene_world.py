@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 
 from nrc_tracer.cache import RadianceCache
+from nrc_tracer.cli.view import save_cache
 from nrc_tracer.errors import NrcError
 from nrc_tracer.live.edits import MoveShape, SetCache, SetEmission, SetLight, SetMaterial
 from nrc_tracer.live.saving import save_picture
@@ -26,6 +27,15 @@ from tests.tracer.tiny_scenes import scene
 
 LAMP = 6
 """Number of the glowing ball."""
+
+
+def warm_up(world):
+    """Let the cache of a world learn until it is warm."""
+    for _ in range(200):
+        if not world.is_training:
+            return
+        world.advance(10.0)
+    pytest.fail("the cache does not become warm")
 
 
 def test_an_edit_leaves_no_old_light():
@@ -118,10 +128,7 @@ def test_the_cache_learns_while_cameras_move():
     seen = view(mode=PictureMode.ON)
     assert world.draw("a", seen, moving()).view.mode is PictureMode.ON
     assert world.is_training
-    for _ in range(200):
-        if not world.is_training:
-            break
-        world.advance(0.5)
+    warm_up(world)
     assert cache.state.warm_up_frames == 16
     steps = cache.trainer.steps
     for step in range(6):
@@ -146,7 +153,7 @@ def test_the_cache_is_frozen_and_begun_anew():
     with pytest.raises(NrcError, match="learnt too little"):
         world.edit(SetCache("hash", 0.01, is_frozen=True))
     world.draw("a", seen, moving())
-    world.advance(10.0)
+    warm_up(world)
     world.edit(SetCache("hash", 0.02, is_frozen=True))
     steps = cache.trainer.steps
     for number in range(3):
@@ -164,13 +171,25 @@ def test_the_cache_is_frozen_and_begun_anew():
         assert not fresh.is_trained
         assert fresh.options.encoding == edit.encoding
         world.draw("a", seen, moving())
-        world.advance(10.0)
+        warm_up(world)
         assert world.draw("a", seen, still(2)).samples == 2
         assert fresh.trainer.steps > 0
     with pytest.raises(NrcError, match="spread"):
         world.edit(SetCache("hash", -1.0, generation=1))
     with pytest.raises(NrcError, match="without a radiance cache"):
         SceneWorld(room(), device="cpu").edit(SetCache("hash", 0.01))
+
+
+def test_the_cache_that_the_command_saves_is_that_of_the_last_beginning(tmp_path):
+    """`view --cache-save` writes what the page has learnt since "Learn from scratch"."""
+    world = SceneWorld(room(), device="cpu", cache=RadianceCache(records=512, train_every=1, train_frames=2))
+    world.edit(SetCache("triangle-wave", 0.02, generation=1))
+    world.draw("a", view(mode=PictureMode.RAW), moving())
+    warm_up(world)
+    save_cache(world, tmp_path / "cache.safetensors")
+    assert RadianceCache.load(tmp_path / "cache.safetensors").options.encoding == "triangle-wave"
+    save_cache(SceneWorld(room(), device="cpu"), tmp_path / "none.safetensors")
+    assert not (tmp_path / "none.safetensors").exists()
 
 
 def test_points_of_surfaces_are_found():

@@ -369,3 +369,20 @@ def test_a_session_draws_on_its_own_thread():
         screen.session = running
         running.look("a", view())
         assert done.wait(timeout=60)
+
+
+def test_a_start_anew_during_the_last_frame_is_not_lost():
+    """The picture begins again, although the frame that was under way was complete or failed."""
+    for error in (None, NrcError("no film")):
+        session, world, _screen, clock = make_session(samples=1)
+        session.look("a", view())
+        session.step()
+        rest(session, clock)
+        world.error, world.during = error, lambda session=session: session.restart("a")
+        assert session.step()
+        world.error = world.during = None
+        rest(session, clock)
+        assert session.step()
+        assert world.forgotten == ["a"]
+        assert not world.drawn[-1][2].is_moving
+        assert not session.step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import PIL.Image
@@ -20,6 +21,7 @@ from nrc_tracer.live.sight import Sight, camera_at
 from nrc_tracer.live.task_edits import ChoosePhotograph, Pause, SetCrop, SetSlice
 from nrc_tracer.live.task_viewing import training_world, world_of
 from nrc_tracer.live.task_world import FIRST_STEPS
+from nrc_tracer.live.video import make_video
 from nrc_tracer.live.view import View
 from nrc_tracer.live.world import Budget
 from nrc_tracer.nn.instant_ngp import write_ingp
@@ -365,6 +367,46 @@ def test_a_session_trains_draws_pauses_and_completes():
     assert heard[-1] == 60
     assert world.score.last > 3.0
     assert screen.messages == []
+
+
+def test_a_session_rests_after_the_training_whatever_it_shows():
+    """A layer that does not learn is sent once, though the training goes on, and then there is nothing to do."""
+    clock = Clock()
+    task = ImageTask(array_source(picture()), batch=2**10)
+    world = ImageWorld.of_task(task, Training(task, steps=8))
+    advance = world.advance
+
+    def advance_a_step(seconds):
+        clock.wait(0.05)
+        advance(0.0)
+
+    world.advance = advance_a_step
+    session, screen = make_session(world, clock)
+    session.look("a", small(world, "source"))
+    session.step()
+    clock.wait(2 * REST_SECONDS)
+    for _ in range(200):
+        clock.wait(0.001)
+        if not session.step():
+            break
+    else:
+        pytest.fail("the session never rests")
+    assert world.is_over
+    assert [shown.is_complete for _, _, shown in screen.pictures].count(True) == 1
+
+
+def test_a_video_of_a_model_in_training_is_refused():
+    """Its frames would never be complete; a layer that does not learn can be saved, with frames that are equal too."""
+    pytest.importorskip("imageio_ffmpeg")
+    task = ImageTask(array_source(picture()), batch=2**10)
+    world = ImageWorld.of_task(task, Training(task, steps=100))
+    world.advance = lambda seconds: time.sleep(0.001)
+    with Session(world, Screen()) as session:
+        with pytest.raises(NrcError, match="pause it"):
+            make_video(session, "video", [small(world)] * 2, 16)
+        assert len(make_video(session, "video", [small(world, "source")] * 2, 16)) > 100
+        session.edit(Pause(True))
+        assert len(make_video(session, "video", [small(world)] * 2, 16)) > 100
 
 
 def test_an_error_of_the_training_is_kept_and_told():

@@ -116,7 +116,9 @@ def check_new_value(value: Any, present: Any) -> None:
     """
     if isinstance(present, tuple | list):
         fits = isinstance(value, tuple | list) and len(value) == len(present)
-        fits = fits and all(_is_number(element) and 0 <= element <= 255 for element in value)  # a colour
+        fits = fits and all(_is_number(element) and math.isfinite(element) for element in value)
+        if all(isinstance(element, int) for element in present):  # a colour
+            fits = fits and all(0 <= element <= 255 for element in value)
     elif isinstance(present, bool | str):
         fits = type(value) is type(present)
     else:

@@ -10,6 +10,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import viser
 
 from nrc_tracer.errors import NrcError, one_line
@@ -27,6 +28,7 @@ from nrc_tracer.live.web.notices import Notices
 from nrc_tracer.live.web.plots import Plots
 from nrc_tracer.live.web.sending import Sender
 from nrc_tracer.live.web.statistics import FrameRate, statistics_html
+from nrc_tracer.scene.transforms import matrix
 
 STATISTICS_SECONDS = 0.25
 """Shortest time between two updates of the statistics while something moves [s]."""
@@ -312,26 +314,31 @@ class Page:
         if self._is_saving:
             self.fail("a file is being saved already; wait for its end")
             return
-        self._is_saving = True
         start, view = self._options.start.camera, self.view
         count = max(int(flight_seconds(poses) * VIDEO_RATE), 2)
         cameras = [self._camera.with_lens(posed_camera(start, pose_at(poses, i / VIDEO_RATE))) for i in range(count)]
         views = [dataclasses.replace(view, camera=camera) for camera in cameras]
+        if not all(np.isfinite(matrix(camera.to_world)).all() for camera in cameras):
+            self.fail("the flight has a view without a direction; remove all views and add them again")
+            return
+        self._is_saving = True
         threading.Thread(target=self._render_video, args=(views, samples), name="video", daemon=True).start()
 
     def _render_video(self, views: list[View], samples: int) -> None:
-        notice = self._client.add_notification(
-            "Video", f"0 of {len(views)} frames", loading=True, with_close_button=False
-        )
+        notice: viser.NotificationHandle | None = None
         done = 0
 
         def go_on() -> bool:
             nonlocal done
-            notice.body = f"{done} of {len(views)} frames"
+            if notice is not None:
+                notice.body = f"{done} of {len(views)} frames"
             done += 1
             return not self._has_left
 
         try:
+            notice = self._client.add_notification(
+                "Video", f"0 of {len(views)} frames", loading=True, with_close_button=False
+            )
             data = make_video(self._session, self.name + VIDEO, views, samples, go_on)
             if data is not None:
                 self._client.send_file_download(f"{self._options.name}.mp4", data, save_immediately=True)
@@ -339,7 +346,8 @@ class Page:
             self.fail(f"the video could not be made: {one_line(error)}")
         finally:
             self._is_saving = False
-            notice.remove()
+            if notice is not None:
+                notice.remove()
 
 
 def _is_start(shown: Shown, options: PageOptions) -> bool:

@@ -71,6 +71,9 @@ class Viewer:
         add_panel: Adds tabs of controls that all pages share.
         token: The secret that requests must carry; a random one if none is given.
 
+    Attributes:
+        world: What is shown. Only the session's thread uses it until `close`.
+
     Raises:
         NrcError: The port is in use, or the host is not an address of this machine.
     """
@@ -95,7 +98,7 @@ class Viewer:
         add_panel: AddPanel | None = None,
         token: str | None = None,
     ) -> None:
-        start = world.start
+        self.world, start = world, world.start
         self._access = Access(host, token)
         center = world.point_at(start, 0.5, 0.5) if isinstance(world, Pickable) else None
         pose = pose_of(start.camera, start.width / start.height, bounds, center)

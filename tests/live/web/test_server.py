@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from nrc_tracer.errors import NrcError
 from nrc_tracer.live.web.access import Access
-from nrc_tracer.live.web.messages import BURST, LARGEST_MESSAGE, MESSAGES_PER_SECOND, BadMessage, Rate
+from nrc_tracer.live.web.messages import BURST, LARGEST_MESSAGE, MESSAGES_PER_SECOND, BadMessage, Rate, check_new_value
 from nrc_tracer.live.web.server import MOST_CLIENTS, Frame, start_server
 
 PATIENCE = 30.0
@@ -414,3 +414,20 @@ def test_a_port_in_use_is_refused_and_nothing_is_printed(served, capsys):
     server.stop()
     out, err = capsys.readouterr()
     assert json.dumps([out, err]) == '["", ""]'
+
+
+def test_a_range_takes_numbers_below_0_and_a_colour_does_not():
+    """The two ends of a crop box are fractions of either sign; a colour has three parts from 0 to 255."""
+    check_new_value((-0.25, 0.5), (-0.5, 0.5))
+    check_new_value((-1, 0.5), (-1.0, 1.0))  # a whole number arrives as an integer
+    check_new_value((0, 128, 255), (1, 2, 3))
+    for value, present in (
+        ((-1, 0, 0), (1, 2, 3)),
+        ((0, 0, 256), (1, 2, 3)),
+        ((float("nan"), 0.5), (-0.5, 0.5)),
+        ((0.0, float("inf")), (-0.5, 0.5)),
+        ((True, 0.5), (-0.5, 0.5)),
+        ((0.0,), (-0.5, 0.5)),
+    ):
+        with pytest.raises(BadMessage):
+            check_new_value(value, present)
