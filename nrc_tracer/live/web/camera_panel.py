@@ -49,6 +49,7 @@ class CameraPanel:
         view: Returns what the page shows.
         page: Returns the address of the page, and the label of what it shows, for links.
         save_video: Renders the video of a flight and lets the browser download it.
+        is_pickable: Whether clicks can choose points: whether the world is `Pickable`.
     """
 
     def __init__(
@@ -63,13 +64,16 @@ class CameraPanel:
         view: Callable[[], View],
         page: Callable[[], tuple[str, str]],
         save_video: Callable[[list[Pose], int], None],
+        is_pickable: bool,
     ) -> None:
+        self._is_pickable = is_pickable
         self._client, self._session, self._start, self._first = client, session, start, pose
         self._look, self._fail, self._save_video = look, fail, save_video
         self._view_now, self._page = view, page
         self._bookmarks: dict[str, Pose] = {}
         self._flight: list[Pose] = []
         self._preview: asyncio.Task[None] | None = None
+        self._picking: asyncio.Task[None] | None = None
         self._add_view()
         self._add_bookmarks()
         self._add_flight()
@@ -88,8 +92,9 @@ class CameraPanel:
 
     def leave(self) -> None:
         """End what runs for the page, which has gone."""
-        if self._preview is not None:
-            self._preview.cancel()
+        for task in (self._preview, self._picking):
+            if task is not None:
+                task.cancel()
 
     @property
     def pose(self) -> Pose:
@@ -125,12 +130,18 @@ class CameraPanel:
         )
         lens = self._start if isinstance(self._start, Perspective) else Perspective()
         self._aperture = gui.add_number(
-            "Aperture (units)", lens.aperture_radius, min=0.0, step=0.001, hint="Radius of the lens; 0: all is sharp"
+            "Aperture (units)",
+            float(lens.aperture_radius),
+            min=0.0,
+            step=0.001,
+            hint="Radius of the lens; 0: all is sharp",
         )
         self._focus = gui.add_number(
-            "Focus (units)", lens.focus_distance, min=1e-6, step=0.01, hint="Distance of what is sharp"
+            "Focus (units)", float(lens.focus_distance), min=1e-6, step=0.01, hint="Distance of what is sharp"
         )
-        self._click = gui.add_dropdown("A click", (NOTHING, ORBIT, FOCUS), initial_value=NOTHING)
+        self._click = gui.add_dropdown(
+            "A click", (NOTHING, ORBIT, FOCUS), initial_value=NOTHING, visible=self._is_pickable
+        )
 
         @home.on_click
         async def _(_: Any) -> None:
@@ -152,7 +163,13 @@ class CameraPanel:
         async def _(_: Any) -> None:
             self._client.scene.remove_click_callback()
             if self._click.value in (ORBIT, FOCUS):
-                self._client.scene.on_click()(self._pick)  # type: ignore[arg-type]  # viser awaits coroutines too
+                self._client.scene.on_click()(self._begin_to_pick)  # type: ignore[arg-type]  # viser awaits coroutines too
+
+    async def _begin_to_pick(self, event: viser.SceneClickEvent) -> None:
+        """Pick in a task of its own: the page's other messages need not wait for the session. A later click replaces it."""
+        if self._picking is not None:
+            self._picking.cancel()
+        self._picking = asyncio.create_task(self._pick(event))
 
     async def _pick(self, event: viser.SceneClickEvent) -> None:
         """Orbit about the point that was clicked, or focus on it."""
@@ -174,7 +191,7 @@ class CameraPanel:
             camera = self._client.camera
             forward = [b - a for a, b in zip(camera.position, camera.look_at, strict=True)]
             along = sum(f * (p - o) for f, p, o in zip(forward, point, camera.position, strict=True))
-            set_value(self._focus, max(along / max(math.hypot(*forward), 1e-12), 1e-6))
+            set_value(self._focus, max(float(along / max(math.hypot(*forward), 1e-12)), 1e-6))
             self._look()
 
     # Bookmarks and the link
@@ -238,7 +255,8 @@ class CameraPanel:
 
         @play.on_click
         async def _(_: Any) -> None:
-            self.leave()
+            if self._preview is not None:
+                self._preview.cancel()
             if len(self._flight) > 1:
                 self._preview = asyncio.create_task(self._fly(list(self._flight)))
 

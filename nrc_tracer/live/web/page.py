@@ -52,6 +52,7 @@ class PageOptions:
         resolution: Label of the first resolution.
         most_pixels: Returns the largest number of pixels of a still picture, which depends on the number of pages.
         savings: The kinds of files that can be saved.
+        is_pickable: Whether clicks can choose points of the world.
     """
 
     name: str
@@ -61,6 +62,7 @@ class PageOptions:
     resolution: str
     most_pixels: Callable[[], int]
     savings: tuple[Saving, ...]
+    is_pickable: bool
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class Page:
                 view=lambda: self.view,
                 page=lambda: (self._address, self._shown.value),
                 save_video=self._save_video,
+                is_pickable=options.is_pickable,
             )
 
         @client.camera.on_update

@@ -110,6 +110,7 @@ class Viewer:
             resolution=resolution,
             most_pixels=self._most_pixels,
             savings=tuple(savings),
+            is_pickable=isinstance(world, Pickable),
         )
         self._pages: dict[str, Page] = {}
         self._lock = threading.Lock()
