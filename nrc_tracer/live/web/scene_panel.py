@@ -74,7 +74,7 @@ class ScenePanel:
 
     def add(self, server: viser.ViserServer, group: viser.GuiTabGroupHandle, session: Session) -> None:
         """Add the tab to the panel of all pages."""
-        self._gui, self._session = server.gui, session
+        self._gui, self._session, self._loop = server.gui, session, server.get_event_loop()
         self._editor = Editor(self._start, lambda edit: session.edit(edit, self._refused))
         self._move = MovePanel(self._scene, lambda: self._editor.description, self._change)
         with group.add_tab("Scene", viser.Icon.BULB):
@@ -109,11 +109,15 @@ class ScenePanel:
 
     def _refused(self) -> None:
         """Show the world's scene again, in which a change was impossible. Called on the session's thread."""
-        self._session.ask(self._follow, redraws=False)
+        self._session.ask(self._tell, redraws=False)
 
-    def _follow(self, world: World) -> None:
+    def _tell(self, world: World) -> None:
+        """Let the event loop, where changes of pages arrive, show the world's scene. Called on the session's thread."""
         assert isinstance(world, SceneWorld)
-        self._editor.follow(world.scene.description)
+        self._loop.call_soon_threadsafe(self._follow, world.scene.description)
+
+    def _follow(self, description: SceneDescription) -> None:
+        self._editor.follow(description)
         self._fill()
         self._move.follow()
 
