@@ -206,6 +206,14 @@ class SceneWorld:
         """The scene with all edits so far."""
         return self._scene
 
+    @property
+    def cache_settings(self) -> SetCache | None:
+        """The edit that would give the cache the settings that it has; None without a cache."""
+        if self.renderer.cache is None:
+            return None
+        options = self.renderer.cache.options
+        return SetCache(options.encoding, options.spread, options.freeze, self._generation)
+
     def point_at(self, view: View, x: float, y: float) -> tuple[float, float, float] | None:
         """The surface point that a view shows at a place of its picture, in world space; see `Pickable`."""
         eye = self.renderer.sibling()

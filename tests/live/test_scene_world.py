@@ -153,6 +153,7 @@ def test_the_cache_is_frozen_and_begun_anew():
     assert world.start.mode is PictureMode.RAW
     with pytest.raises(NrcError, match="learnt too little"):
         world.edit(SetCache("hash", 0.01, is_frozen=True))
+    assert world.cache_settings == SetCache("hash", cache.options.spread)  # a refused change has changed nothing
     world.draw("a", seen, moving())
     warm_up(world)
     world.edit(SetCache("hash", 0.02, is_frozen=True))

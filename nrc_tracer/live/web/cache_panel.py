@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import viser
 
 from nrc_tracer.live.edits import SetCache
+from nrc_tracer.live.scene_world import SceneWorld
 from nrc_tracer.live.session import Session
 from nrc_tracer.live.web.controls import set_value
+from nrc_tracer.live.world import World
 
 if TYPE_CHECKING:
     from nrc_tracer.cache.options import CacheOptions
@@ -34,7 +36,7 @@ class CachePanel:
     def add(self, server: viser.ViserServer, group: viser.GuiTabGroupHandle, session: Session) -> None:
         """Add the tab to the panel of all pages."""
         gui = server.gui
-        first = round(min(max(math.log10(max(self._start.spread, 1e-9)), LEAST_SPREAD), LARGEST_SPREAD), 1)
+        first = _power(self._start.spread)
         with group.add_tab("Cache", viser.Icon.BRAIN):
             frozen = gui.add_checkbox("Freeze", self._start.is_frozen, hint="The cache learns no more")
             encoding = gui.add_dropdown(
@@ -64,13 +66,23 @@ class CachePanel:
             if wanted.encoding != self._present.encoding or generation != self._present.generation:
                 set_value(frozen, False)  # a new cache has to learn
                 wanted = SetCache(wanted.encoding, wanted.spread, False, generation)
-            before, self._present = self._present, wanted
+            self._present = wanted
 
             def refused() -> None:
-                self._present = before
-                set_value(frozen, before.is_frozen)
+                session.ask(follow, redraws=False)
 
             session.edit(wanted, refused)
+
+        def follow(world: World) -> None:
+            """Show what the cache has, after a change was refused; several may have been. Called on the session's thread."""
+            assert isinstance(world, SceneWorld)
+            present = world.cache_settings
+            if present is None:
+                return
+            self._present = present
+            set_value(frozen, present.is_frozen)
+            set_value(encoding, ENCODING_LABELS[present.encoding])
+            set_value(spread, first if present.spread == self._start.spread else _power(present.spread))
 
         for control in (frozen, encoding, spread):
 
@@ -82,3 +94,8 @@ class CachePanel:
         @anew.on_click
         async def _(_: Any) -> None:
             change(self._present.generation + 1)
+
+
+def _power(spread: float) -> float:
+    """The value of the slider for a spread."""
+    return round(min(max(math.log10(max(spread, 1e-9)), LEAST_SPREAD), LARGEST_SPREAD), 1)
