@@ -201,7 +201,8 @@ def test_a_shape_beside_its_mesh():
     assert 0.15 < len(rows) / SIDE**2 < 0.7
     for layer in (None, "normals", "slice"):
         shown = world.draw("b", small(world, layer), Budget(SIDE, SIDE, is_moving=True)).pixels
-        np.testing.assert_allclose(shown[0, 0], mesh[0, 0], atol=1)
+        # A moving picture may have fewer pixels, whose centres lie elsewhere in the shaded background
+        np.testing.assert_allclose(shown[0, 0], mesh[0, 0], atol=8)
     slices = [
         (world.edit(SetSlice(2, place)), world.draw("c", small(world, "slice"), Budget(SIDE, SIDE, is_moving=True)))[1]
         for place in (0.1, 0.9)

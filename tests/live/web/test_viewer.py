@@ -143,6 +143,7 @@ def test_a_slow_connection_gets_fewer_pictures_and_no_lag():
         for number in range(moves):
             client.turn(number % 90)
             time.sleep(0.01)
+        assert client.wait(lambda c: any(arrival.kind == "jpeg" for arrival in c.arrivals), PATIENCE)
         end = time.perf_counter()
         assert client.wait(lambda c: c.arrivals[-1].time > end and c.arrivals[-1].kind == "png", PATIENCE)
         moving = [arrival for arrival in client.arrivals if arrival.kind == "jpeg"]
