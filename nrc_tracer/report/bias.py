@@ -14,6 +14,9 @@ from nrc_tracer.report.references import Reference
 REGIONS = 10
 """Number of regions along the longer side of an image."""
 
+STUDENT = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
+"""The 97.5 % quantile of Student's t distribution with 1 to 9 degrees of freedom."""
+
 Values = tuple[tuple[float, ...], ...]
 """Numbers of all regions, row by row."""
 
@@ -32,6 +35,7 @@ class Bias:
         regions: Error of the mean of each region over all channels, by rows and columns.
         region_errors: Standard errors of `regions`, in the same shape.
         side: Side of the square regions [pixels]; those at the right and lower edge may be smaller.
+        seeds: Number of images that the standard errors come from.
     """
 
     channels: tuple[float, float, float]
@@ -39,6 +43,18 @@ class Bias:
     regions: Values
     region_errors: Values
     side: int
+    seeds: int
+
+
+def significant_errors(seeds: int) -> float:
+    """Return the number of standard errors, estimated from at least 2 seeds, that chance exceeds in 5 % of cases."""
+    freedom = seeds - 1
+    if freedom <= len(STUDENT):
+        return STUDENT[freedom - 1]
+    z = 1.95996  # the expansion in 1 / freedom around the normal distribution's quantile
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def measure_bias(images: Sequence[np.ndarray], reference: Reference) -> Bias:
@@ -49,7 +65,8 @@ def measure_bias(images: Sequence[np.ndarray], reference: Reference) -> Bias:
     regions, region_errors = _relative_bias(images, reference, side, gray=True)
     red, green, blue = (float(x) for x in channels[0, 0])
     errors = tuple(float(x) for x in channel_errors[0, 0])
-    return Bias((red, green, blue), (errors[0], errors[1], errors[2]), _rows(regions), _rows(region_errors), side)
+    channel_triple = (errors[0], errors[1], errors[2])
+    return Bias((red, green, blue), channel_triple, _rows(regions), _rows(region_errors), side, len(images))
 
 
 def _relative_bias(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from nrc_tracer.report.bias import Bias
+from nrc_tracer.report.bias import Bias, significant_errors
 from nrc_tracer.report.measure import Measured
 from nrc_tracer.report.pictures import REGION_RANGE, region_color
 from nrc_tracer.report.settings import Budget, Setting
@@ -47,12 +47,12 @@ def bias_maps(measured: Measured, settings: Sequence[Setting], budgets: Sequence
 
 
 def _map(bias: Bias) -> str:
-    rows = []
+    threshold, rows = significant_errors(bias.seeds), []
     for values, errors in zip(bias.regions, bias.region_errors, strict=True):
         cells = []
         for value, error in zip(values, errors, strict=True):
             style = ""
-            if abs(value) > 2.0 * error:
+            if abs(value) > threshold * error:
                 ink = "#fff" if abs(value) > 0.6 * REGION_RANGE else "#1c1c1e"
                 style = f' style="background:{region_color(value)};color:{ink}"'
             cells.append("<td{}>{}<br>\u00b1{}</td>".format(style, *_percent(value, error)))

@@ -15,6 +15,7 @@ from nrc_tracer.files.atomic import replacing
 from nrc_tracer.files.json_data import json_data
 from nrc_tracer.imaging import write_image
 from nrc_tracer.report import figures
+from nrc_tracer.report.bias import significant_errors
 from nrc_tracer.report.html import CaptionedImage, Page, write_page
 from nrc_tracer.report.measure import Look, Measured, Result
 from nrc_tracer.report.pictures import bias_map, choose_crops, encode_png, error_map
@@ -199,7 +200,9 @@ def answers(measured: Measured, settings: Sequence[Setting], budgets: Sequence[B
         for setting in settings[1:]:
             result = measured.result(setting, budget)
             pixels, small, large = (
-                _compared(*((getattr(r, name), getattr(r, f"{name}_error")) for r in (plain, result)))
+                _compared(
+                    *((getattr(r, name), getattr(r, f"{name}_error")) for r in (plain, result)), seeds=result.bias.seeds
+                )
                 for name in ("rel_mse", "block_error_8", "block_error_32")
             )
             sentences.append(
@@ -210,12 +213,12 @@ def answers(measured: Measured, settings: Sequence[Setting], budgets: Sequence[B
     return sentences
 
 
-def _compared(plain: tuple[float, float], other: tuple[float, float]) -> str:
+def _compared(plain: tuple[float, float], other: tuple[float, float], *, seeds: int) -> str:
     """Return how an error compares with the plain one, each given with its standard error."""
     if not (plain[0] > 0.0 and other[0] > 0.0):
         return "not known"
     ratio = plain[0] / other[0]
-    margin = 2.0 * ratio * float(np.hypot(plain[1] / plain[0], other[1] / other[0]))
+    margin = significant_errors(seeds) * ratio * float(np.hypot(plain[1] / plain[0], other[1] / other[0]))
     if abs(ratio - 1.0) <= margin:
         return "not measurably different"
     return f"{ratio:.3g} times smaller" if ratio > 1.0 else f"{1.0 / ratio:.3g} times larger"
@@ -224,8 +227,8 @@ def _compared(plain: tuple[float, float], other: tuple[float, float]) -> str:
 def _mean(result: Result) -> str:
     """Return how much too bright an image is, with the standard error."""
     bias, error = (100.0 * float(np.mean(values)) for values in (result.bias.channels, result.bias.channel_errors))
-    if abs(bias) <= 2.0 * error:
-        return f"right within its standard error of {error:.1g} %"
+    if abs(bias) <= significant_errors(result.bias.seeds) * error:
+        return f"not measurably wrong: {bias:+.2g} % with a standard error of {error:.1g} %"
     return f"{abs(bias):.2g} % too {'bright' if bias > 0 else 'dark'}, with a standard error of {error:.1g} %"
 
 

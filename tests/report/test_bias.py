@@ -4,9 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
-from nrc_tracer.report.bias import measure_bias
-from nrc_tracer.report.bias_table import bias_maps, bias_table, named_biases
+from nrc_tracer.report.bias import measure_bias, significant_errors
+from nrc_tracer.report.bias_table import _map, bias_maps, bias_table, named_biases
 from nrc_tracer.report.measure import Look, measure
 from nrc_tracer.report.references import Reference
 from nrc_tracer.report.settings import Budget, Setting
@@ -68,7 +69,7 @@ def corrected(reference):
         SETTINGS,
         (Budget("samples", 64.0),),
         lambda setting, seed: Corrected("off" if setting.mode == "off" else "raw", seed),
-        seeds=2,
+        seeds=8,
         run=run,
     )
     return measure(shots, reference, Look())
@@ -97,4 +98,25 @@ def test_the_page_shows_every_bias_with_its_standard_error(corrected):
     # The bias of 5 % and 9 % is far beyond the noise, and uncached rendering has none
     plain, before, after = maps.split("<figure>")[1:]
     assert before.count("background:") == after.count("background:") == regions // 3
-    assert plain.count("background:") < regions // 6
+    assert plain.count("background:") < regions // 20
+
+
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_chance_colours_one_region_in_twenty_whatever_the_number_of_seeds(seeds):
+    """Of 2100 regions of unbiased images, 5 % are coloured; two standard errors coloured 30 % and 14 %."""
+    rng = np.random.default_rng(seeds)
+    truth = np.full((*SIZE, 3), 2.0)
+    exact = Reference(truth, None, None, (1,), (), False)
+    coloured = regions = 0
+    for _ in range(30):
+        bias = measure_bias([truth + rng.standard_normal(truth.shape) for _ in range(seeds)], exact)
+        ratios = np.abs(np.array(bias.regions)) / np.array(bias.region_errors)
+        coloured += _map(bias).count("background:")
+        regions += ratios.size
+        assert np.count_nonzero(ratios > significant_errors(seeds)) == _map(bias).count("background:")
+    assert coloured / regions == pytest.approx(0.05, abs=4.5 * np.sqrt(0.05 * 0.95 / 2100))
+
+
+def test_the_threshold_is_the_quantile_of_students_t():
+    for seeds in (*range(2, 20), 100, 10**6):
+        assert significant_errors(seeds) == pytest.approx(stdtrit(seeds - 1, 0.975), rel=2e-4)

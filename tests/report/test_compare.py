@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
@@ -16,7 +17,8 @@ import pytest
 import nrc_tracer.report
 from nrc_tracer.errors import OutputError
 from nrc_tracer.imaging import read_image, tone_map
-from nrc_tracer.report.compare import Circumstances, prepare_folder, write_report
+from nrc_tracer.report.bias import Bias
+from nrc_tracer.report.compare import Circumstances, _compared, _mean, prepare_folder, write_report
 from nrc_tracer.report.measure import Look
 from tests.report.conftest import BUDGETS
 from tests.report.stand_in import SETTINGS, SIZE
@@ -155,3 +157,15 @@ def test_an_impossible_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file/report: cannot be made: .*; choose another folder with --output"):
         prepare_folder(tmp_path / "file" / "report")
+
+
+def test_sentences_claim_a_difference_only_beyond_the_errors_of_so_few_seeds():
+    def mean(percent, seeds):
+        bias = Bias((percent / 100.0,) * 3, (0.01,) * 3, (), (), 1, seeds)
+        return _mean(SimpleNamespace(bias=bias))
+
+    assert mean(1.9, 100) == "not measurably wrong: +1.9 % with a standard error of 1 %"
+    assert mean(2.5, 4) == "not measurably wrong: +2.5 % with a standard error of 1 %"
+    assert mean(-3.5, 4) == "3.5 % too dark, with a standard error of 1 %"
+    assert _compared((1.5, 0.15), (1.0, 0.1), seeds=100) == "1.5 times smaller"
+    assert _compared((1.5, 0.15), (1.0, 0.1), seeds=2) == "not measurably different"
