@@ -27,6 +27,7 @@ from nrc_tracer.cache.state import CacheState, ImageState
 from nrc_tracer.cache.voxel_file import VoxelFile, VoxelMetadata, read_voxel_file, write_voxel_bytes
 from nrc_tracer.cache.voxel_table import LEVELS, VoxelTable, add_records, find_voxels, look_up, move_entries
 from nrc_tracer.device.arrays import as_warp
+from nrc_tracer.device.torch_device import find_torch_device
 from nrc_tracer.device.torch_launcher import TorchLauncher
 from nrc_tracer.errors import CacheError, OutputError
 from nrc_tracer.files.atomic import replacing
@@ -96,15 +97,20 @@ class VoxelCache(RadianceCache):
         self, low: ArrayLike, high: ArrayLike, *, device: str | torch.device, threads: int | None, seed: int
     ) -> bool:
         """Make the table for a scene, as `RadianceCache.begin` makes a network; nothing about it is random."""
-        if self._launcher is not None and self._holds(low, high):
+        launcher, here = self._launcher, find_torch_device(device)
+        if launcher is not None and self._holds(low, high):
+            if launcher.torch_device != here:
+                raise CacheError(
+                    f"the cache is on {launcher.torch_device}; save it, and load it for a renderer on {device}"
+                )
             return True
-        if self._launcher is None:
-            self._launcher = TorchLauncher(device, threads=threads)
+        if launcher is None or launcher.torch_device != here:
+            self._launcher = launcher = TorchLauncher(here, threads=threads)
         if len(self._keys) and self._holds(low, high):  # from a file
-            self._keys, self._means, self._counts = (x.to(device) for x in (self._keys, self._means, self._counts))
+            self._keys, self._means, self._counts = (x.to(here) for x in (self._keys, self._means, self._counts))
             return True
         self._enclose(low, high)
-        self._keys, self._means, self._counts = _empty(self._launcher.torch_device, ENTRIES)
+        self._keys, self._means, self._counts = _empty(here, ENTRIES)
         self.gain, self.scale, self._records = 0.0, 0.0, 0
         self.state = CacheState()
         return False
@@ -276,6 +282,10 @@ class VoxelCache(RadianceCache):
 
     def _take_voxels(self, file: VoxelFile, device: torch.device) -> None:
         metadata = file.metadata
+        if metadata.table != ENTRIES:
+            raise CacheError(
+                f"radiance cache: its table has {metadata.table} entries, and those of this release have {ENTRIES}; train it anew"
+            )
         self.low, self.size = np.array(metadata.low, np.float64), metadata.size
         self.gain, self.scale, self.state = metadata.gain, metadata.scale, metadata.state
         self._records = metadata.records

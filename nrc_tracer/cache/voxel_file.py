@@ -122,3 +122,5 @@ def _check(file: VoxelFile) -> None:
             raise ValueError(f"{key} has the wrong shape or type")
     if count and not (int(file.entries.min()) >= 0 and int(file.entries.max()) < metadata.table):
         raise ValueError("an entry lies beyond the table")
+    if not (torch.isfinite(file.means).all() and torch.isfinite(file.counts).all()):
+        raise ValueError("a mean or a count is not finite")

@@ -235,8 +235,10 @@ def _compare(options: CompareOptions) -> tuple[dict[str, Any], list[Table]]:
         if rendered and reference.error is not None and reference.error > options.reference.reference_error:
             warn(f"the reference has an error of {100 * reference.error:.2g} %, because --reference-time was over")
         with leaving(f"the reference is in {reference.source[0]}" if rendered else ""):
-            shots = shoot(settings, options.budgets, make_renderer, seeds=options.seeds, seed=options.seed, say=say)
-            for setting in settings:
+            shots = shoot(
+                settings, options.budgets, make_renderer, seeds=options.seeds, seed=options.seed, say=say, warn=warn
+            )
+            for setting in shots.settings:
                 dropped = sum(shot.dropped for budget in shots.budgets for shot in shots.images[setting, budget])
                 if dropped:
                     warn(f"{setting.name}: {dropped} samples were not finite and were left out")
@@ -256,7 +258,7 @@ def _compare(options: CompareOptions) -> tuple[dict[str, Any], list[Table]]:
             )
             with leaving(f"the report in {folder} is incomplete"):
                 data = write_report(folder, shots, measured, reference, look, about, say=say)
-    return data, terminal_tables(measured, settings, shots.budgets)
+    return data, terminal_tables(measured, shots.settings, shots.budgets)
 
 
 def _can_denoise(warn: Warnings) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time as clock
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -77,12 +78,14 @@ def shoot(
     seed: int = 0,
     run: Run | None = None,
     say: Say = silent,
+    warn: Callable[[str], object] | None = None,
 ) -> Shots:
     """Render everything that a study compares.
 
     Every image has its own seed. All settings are rendered with one seed after the other, so that other work of the machine
     affects all settings alike. Each setting first renders one sample that is not measured, because first launches are slow.
-    Where images are denoised, rendering has only that part of a time that denoising leaves.
+    Where images are denoised, rendering has only that part of a time that denoising leaves. A setting whose denoising takes all
+    of it is left out.
 
     Args:
         settings: What to compare.
@@ -92,6 +95,7 @@ def shoot(
         seed: First seed.
         run: Renders until a budget is spent; `nrc_tracer.tracer.run` unless given.
         say: Shows what is being rendered.
+        warn: Takes a sentence about each setting that is left out.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
@@ -123,6 +127,11 @@ def shoot(
         renderer.step(1)
         if setting.denoised:
             denoising[setting] = _denoising_seconds(renderer)
+    shortest = min((budget.value for budget in budgets if budget.kind == "time"), default=math.inf)
+    for setting, seconds in denoising.items():
+        if seconds >= shortest and warn is not None:
+            warn(f"{setting.name}: left out, because denoising takes {seconds:.2g} s of {shortest:g} s")
+    settings = tuple(setting for setting in settings if denoising.get(setting, 0.0) < shortest)
     images: dict[tuple[Setting, Budget], list[Shot]] = {(s, b): [] for s in settings for b in budgets}
     for replicate in range(seeds):
         for budget in budgets:

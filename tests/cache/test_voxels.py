@@ -163,6 +163,30 @@ def test_files(tmp_path):
         nrc.RadianceCache().restore(cache.read_bytes(data), device="cpu", threads=1)
 
 
+def test_a_table_of_another_size_and_values_that_are_not_finite_are_refused(monkeypatch):
+    """Slots follow from the size of the table, so that voxels of another one would not be found."""
+    cache = began(VoxelCache())
+    learn(cache, *samples(200, 5))
+    data = cache.to_bytes()
+    for entries in (1 << 17, 1 << 19):
+        monkeypatch.setattr(voxel_cache_module, "ENTRIES", entries)
+        with pytest.raises(
+            CacheError, match=rf"its table has 262144 entries, and those of this release have {entries}"
+        ):
+            VoxelCache().restore(cache.read_bytes(data), device="cpu", threads=1)
+    monkeypatch.undo()
+    cache._means[torch.nonzero(cache._keys)[0, 0]] = torch.nan
+    with pytest.raises(CacheError, match="a mean or a count is not finite"):
+        cache.read_bytes(cache.to_bytes())
+
+
+def test_a_cache_in_use_stays_on_its_device(monkeypatch):
+    cache = began(VoxelCache())
+    monkeypatch.setattr(voxel_cache_module, "find_torch_device", lambda device: torch.device("meta"))
+    with pytest.raises(CacheError, match="the cache is on cpu; save it, and load it for a renderer on cuda:0"):
+        cache.begin([-1.0] * 3, [1.0] * 3, device="cuda:0", threads=1, seed=0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

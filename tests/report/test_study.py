@@ -123,6 +123,15 @@ def test_a_run_in_progress_is_announced():
     assert [share for _, share in said] == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])
 
 
+def test_a_setting_whose_denoising_takes_all_of_the_time_is_left_out(monkeypatch):
+    settings, warned = make_settings(modes=("raw",), denoised=True), []
+    monkeypatch.setattr(study, "_denoising_seconds", lambda renderer: 3.0 if renderer.mode == "off" else 5.0)
+    monkeypatch.setattr(study, "_denoised", lambda renderer, rgb: rgb)
+    shots = shoot(settings, BUDGETS, make_renderer, seeds=2, run=run, warn=warned.append)
+    assert [setting.name for setting in shots.settings] == ["uncached", "uncorrected", "uncached, denoised"]
+    assert warned == ["uncorrected, denoised: left out, because denoising takes 5 s of 4 s"]
+
+
 def test_denoised_images_are_rendered_in_the_time_that_denoising_leaves(monkeypatch, reference):
     """They have no curve and no crossing, and uncached rendering is not blamed for their bias."""
     settings = make_settings(modes=("raw", "unbiased"), denoised=True)
