@@ -30,7 +30,8 @@ import numpy as np
 
 import nrc_tracer as nrc
 from benchmarks.cache_figures import freeze, split_variance
-from benchmarks.cache_references import OWN, Stage, find_scene
+from benchmarks.cache_references import OWN, Stage
+from benchmarks.data import find_scene
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.cut_policy import RENDER

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 import nrc_tracer as nrc
-from benchmarks.cache_references import Stage, find_scene
+from benchmarks.cache_references import Stage
+from benchmarks.data import find_scene
 from nrc_tracer.cache import RadianceCache, VoxelCache
 from nrc_tracer.cache.buffers import RecordBuffers
 from nrc_tracer.cache.cache import shuffle

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 import nrc_tracer as nrc
-from benchmarks.data import data_folder
+from benchmarks.data import ROOT, data_folder, find_scene
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.imaging.metrics import block_sums
 from nrc_tracer.report.references import Reference, find_reference, reference_key
 from nrc_tracer.scene.model import Scene
 from nrc_tracer.tracer import Renderer
 
-ROOT = Path(__file__).parent.parent
 OWN = ("door-ajar", "window-room")
 """This project's scenes: a room lit through a door gap, and one whose coloured walls light each other."""
 GIVEN = ("veach-ajar", "grey-white-room", "classroom", "modern-hall")
@@ -88,12 +87,6 @@ class Stage:
         mean = np.asarray(self.reference.mean, np.float64)
         sums = block_sums(mean, SMOOTH) / block_sums(np.ones((*mean.shape[:2], 1)), SMOOTH)
         return sums.repeat(SMOOTH, axis=0).repeat(SMOOTH, axis=1)[: mean.shape[0], : mean.shape[1]]
-
-
-def find_scene(name: str) -> Path | None:
-    """The file of a scene by its name, or None if it is not available; a path is returned unchanged."""
-    places = (Path(name), ROOT / "scenes" / f"{name}.json", data_folder() / "scenes" / "mitsuba" / name / "scene.xml")
-    return next((place for place in places if place.is_file()), None)
 
 
 def usual_scenes() -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import nrc_tracer as nrc
 from benchmarks.cache_costs import measure_costs
-from benchmarks.cache_references import Stage, find_scene
+from benchmarks.cache_references import Stage
+from benchmarks.data import find_scene
 from benchmarks.scenes import rippled_ball
 
 OWN = ("cornell-box", "door-ajar")

@@ -28,7 +28,7 @@ import numpy as np
 from msgspec.structs import replace
 
 import nrc_tracer as nrc
-from benchmarks.data import data_folder
+from benchmarks.data import find_scene
 from benchmarks.machine import core_count, describe_machine, device_slug
 from benchmarks.page_client import PageClient
 from nrc_tracer.live.scene_world import SceneWorld
@@ -56,7 +56,7 @@ def main() -> None:
     size = (options.size[0], options.size[1])
     found = {}
     for name in options.scenes:
-        path = scene_file(name)
+        path = find_scene(name)
         if path is None:
             print(f"{name}: not found, skipped")
             continue
@@ -71,13 +71,6 @@ def main() -> None:
         result = {"machine": describe_machine(("warp-lang", "torch", "viser")), "scenes": {**known, **found}}
         file.write_text(json.dumps(result, indent=1) + "\n")
         print(f"wrote {file}")
-
-
-def scene_file(name: str) -> Path | None:
-    """The file of a scene by its name, or None."""
-    folder = Path(__file__).resolve().parents[1] / "scenes"
-    places = (folder / f"{name}.json", data_folder() / "scenes" / "mitsuba" / name / "scene.xml", Path(name))
-    return next((place for place in places if place.is_file()), None)
 
 
 def page_figures(path: Path, size: tuple[int, int], seconds: float, learning: float) -> dict[str, Any]:

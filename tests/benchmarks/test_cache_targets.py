@@ -8,7 +8,8 @@ import pytest
 from benchmarks import cache_targets as targets
 from benchmarks.cache_figures import freeze, measure_bound, measure_plain, measure_quality, train
 from benchmarks.cache_race import crossing, describe_unbiased, ratio_at_equal_time
-from benchmarks.cache_references import Stage, find_scene
+from benchmarks.cache_references import Stage
+from benchmarks.data import find_scene
 from nrc_tracer.cache import RadianceCache
 from nrc_tracer.report.references import Reference
 from nrc_tracer.scene.load import load_scene

@@ -138,7 +138,7 @@ def test_dropped_samples_count_for_nothing(estimate):
 
 @pytest.mark.parametrize("extent", [5, 64, 100, 1920])
 def test_divisions_are_shifted_evenly_at_every_size(extent):
-    """In each direction the shifts are spaced by a third of the block, to within a pixel, for every block size above 2."""
+    """The gaps between the shifts of the block grid differ by at most one pixel, at every block size from 4 pixels on."""
     steps = np.unique([above for above, _ in offsets(extent)])
     size = 4
     while size < extent:

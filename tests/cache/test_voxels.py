@@ -221,7 +221,7 @@ def renderer(mode, *, threads=2, seed=1):
 
 
 def test_an_image_resumes_to_the_same_bits(tmp_path):
-    """In mode `on` voxels, residuals and the schedule go through the checkpoint; threads make no difference."""
+    """In mode `on` a resumed image has the bits of one that was not interrupted, whatever the number of threads."""
     whole = renderer("on")
     whole.step(12)
     part = renderer("on", threads=1)

@@ -159,7 +159,7 @@ def test_turning_the_camera_about_the_image_does_not_move_it():
 
 
 def test_the_first_view_holds_the_whole_image():
-    """With a margin, whatever the shape of the image."""
+    """The first view shows the image with a margin, whether it is wide, tall or nearly square."""
     for size in ((300, 20), (20, 300), (160, 90)):
         world = ImageWorld(None, array_source(picture(*size)))
         left, top, across, down = world.rectangle(world.start)

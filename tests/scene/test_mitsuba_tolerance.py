@@ -154,7 +154,7 @@ GREEN = '<texture type="checkerboard" name="reflectance" id="squares"/>'
     ],
 )
 def test_of_a_parameter_given_twice_the_last_value_is_used(read, given, expected):
-    """As in Mitsuba 0.6; later versions refuse such a file."""
+    """The reader follows Mitsuba 0.6 here; later versions of Mitsuba refuse such a file."""
     top = '<texture type="checkerboard" id="gone_later"/>'
     description, warnings = read(top + sphere(f'<bsdf type="diffuse">{given}</bsdf>'))
     found = description.materials[description.shapes[0].material]

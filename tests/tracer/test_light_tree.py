@@ -203,7 +203,7 @@ def test_every_spot_of_a_row_can_be_chosen_where_it_shines(tilt, rng):
 
 
 def test_light_below_the_horizon_is_not_chosen(rng):
-    """With a light above and an equal one below a surface, a normal selects the one on its side; without it both are chosen."""
+    """With equal lights above and below a point, a normal admits only that on its side; without one, both can be chosen."""
     on = on_device(scene(lights=[PointLight(position=(0.0, 0.0, z)) for z in (1.0, -1.0)]))
     np.testing.assert_array_equal(probabilities(on, (0.0, 0.0, 0.0), (0.0, 0.0, 1.0)), [1.0, 0.0])
     np.testing.assert_array_equal(probabilities(on, (0.0, 0.0, 0.0), (0.0, 0.0, -1.0)), [0.0, 1.0])

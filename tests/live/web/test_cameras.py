@@ -88,7 +88,7 @@ def test_rotations_agree_with_scipy():
 
 
 def test_a_page_orbits_about_the_surface_at_its_centre_if_there_is_one():
-    """In a closed room the middle of the scene may lie behind a wall."""
+    """The camera orbits about the given surface point instead of the middle of the scene, which a wall may hide."""
     camera = Perspective(to_world=(LookAt((0.0, 0.0, 5.0), (0.0, 0.0, 0.0)),))
     np.testing.assert_allclose(pose_of(camera, 1.0, BOUNDS, (0.0, 0.0, 4.5)).look_at, (0.0, 0.0, 4.5), atol=1e-12)
 
